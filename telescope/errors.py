@@ -1,0 +1,77 @@
+"""What can go wrong, said so that a user can mend it.
+
+Every error that telescope raises on purpose is a `TelescopeError`: it owns a stable `code`, the HTTP `status` it maps to,
+a message, and, where fields of the user's input are at fault, the `problems` that name each field and its remedy.
+The service turns one into problem+json, the command line into text and an exit status; nobody else translates.
+
+A diverged training run is no error: it is data (see `telescope.trial`).
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One field at fault: where it is, what it was, what is wrong and what to do."""
+
+    field: str  # dotted path in the user's document, "" for the whole
+    message: str  # what is wrong, and the remedy
+    value: Any = None  # the offending value as given
+
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f" (given: {self.value!r})"
+        return f"{self.field or 'document'}: {self.message}{shown}"
+
+
+class TelescopeError(Exception):
+    """Base of the family; `code` is stable, `status` is HTTP's, `exit_status` the command line's."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    exit_status: ClassVar[int] = 3
+
+    def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = problems
+
+
+class InvalidInput(TelescopeError):
+    """The user's document cannot be accepted; every problem names a field and a remedy."""
+
+    code, status, exit_status = "invalid_input", 422, 2
+
+    @classmethod
+    def of(cls, field: str, message: str, value: Any = None) -> "InvalidInput":
+        """The usual case of one field at fault."""
+        return cls.because((Problem(field, message, value),))
+
+    @classmethod
+    def because(cls, problems: tuple[Problem, ...]) -> "InvalidInput":
+        """Several fields at fault, reported together."""
+        return cls("; ".join(map(str, problems)), problems)
+
+
+class NotFound(TelescopeError):
+    """No such job, trial or corpus."""
+
+    code, status, exit_status = "not_found", 404, 2
+
+
+class Conflict(TelescopeError):
+    """The resource is in a state that does not allow this verb, or a key was reused for another body."""
+
+    code, status, exit_status = "conflict", 409, 2
+
+
+class Unavailable(TelescopeError):
+    """Something telescope depends on (database, Ray, another process) is not there."""
+
+    code, status, exit_status = "unavailable", 503, 3
+
+
+class CorpusLost(TelescopeError):
+    """A corpus that a trial needs has disappeared or changed since its job was accepted; retrying cannot help."""
+
+    code, status, exit_status = "corpus_lost", 500, 3

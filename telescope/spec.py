@@ -1,0 +1,246 @@
+"""What fully determines one training run?
+
+A `TrialSpec`: model, optimizer, data, horizon and seed, all frozen and validated, and identified by the digest of its canonical
+JSON. Two trials with one digest are one trial, whoever planned them and whenever.
+
+Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) · `OptimizerSpec` (base, width-independent values)
+· `DataSpec` (with the corpus's content hash, so that the digest covers the text itself) · `HorizonSpec` (how long, how batched,
+which schedule) · `TrialSpec` · `canonical_json`, `digest`, `snap`.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import field
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+OptimizerName = Literal["muon", "adamw"]
+Parametrisation = Literal["mup", "mup-paper", "standard"]
+UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Architecture:
+    """A decoder-only Transformer without its width: what every level of a ladder shares."""
+
+    family: Literal["transformer"] = "transformer"
+    depth: Annotated[int, Field(ge=1, le=256)] = 2
+    """Number of blocks."""
+    head_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 16
+    """Size of one attention head, the same at every width; the number of heads grows."""
+    query_heads_per_kv: Count = 1
+    """Query heads that share one key/value head: 1 is multi-head attention, more is grouped-query attention."""
+    qk_norm: bool = False
+    """RMS-normalise queries and keys per head."""
+    mlp: Literal["gated", "relu2", "gelu"] = "gated"
+    """Feed-forward block: SiLU-gated, squared ReLU, or GELU."""
+    mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
+    """Hidden units of the feed-forward block per unit of width."""
+    tied_embeddings: bool = False
+    """Use the embedding matrix as the output head too."""
+    rope_base: Positive = 10_000.0
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelSpec(Architecture):
+    """One Transformer: an architecture at a width, and the base width that its muP factors are relative to."""
+
+    width: Count
+    base_width: Count
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "ModelSpec":
+        problem = width_problem(self, self.width) or width_problem(self, self.base_width)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @property
+    def multiplier(self) -> float:
+        """m = width / base width, the variable of every muP rule."""
+        return self.width / self.base_width
+
+    @property
+    def heads(self) -> int:
+        """Query heads."""
+        return self.width // self.head_dim
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads."""
+        return self.heads // self.query_heads_per_kv
+
+    @property
+    def hidden(self) -> int:
+        """Hidden units of the feed-forward block."""
+        return round(self.mlp_ratio * self.width)
+
+
+def width_problem(model: Architecture, width: int) -> str | None:
+    """Why `width` cannot be built with this architecture, or None."""
+    if width % (model.head_dim * model.query_heads_per_kv):
+        unit = model.head_dim * model.query_heads_per_kv
+        near = max(unit, round(width / unit) * unit)
+        return f"width {width} is not divisible by head_dim x query_heads_per_kv = {unit}; use a multiple of it, such as {near}"
+    if not math.isclose(model.mlp_ratio * width, round(model.mlp_ratio * width)):
+        return f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units"
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimizerSpec:
+    """The optimizer and its base hyperparameters; effective values per parameter group follow from `telescope.mup`."""
+
+    name: OptimizerName
+    lr: Positive
+    """Base learning rate, independent of width (of Muon in a Muon run)."""
+    weight_decay: NonNegative
+    """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr * scaled_weight_decay."""
+    adamw_lr_ratio: Positive = 0.5
+    """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) over Muon's."""
+    parametrisation: Parametrisation = "mup"
+    lr_convention: Literal["base_relative", "absolute"] = "base_relative"
+    """For mup-paper: width factors relative to the base width, or absolute powers of the width as in the paper's table."""
+    update_scale: UpdateScale | None = None
+    """Muon's factor on the orthogonalised update; by default the parametrisation's own (see telescope.mup)."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    nesterov: bool = True
+    newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
+    newton_schulz_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    eps: Positive = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataSpec:
+    """A stream of tokens. `telescope.data.resolve` fills in `content` and `vocab_size` when a job is accepted."""
+
+    corpus: Annotated[str, Field(min_length=1)]
+    """A built-in corpus (python-stdlib, python-docs), a registered name, or the path of a file or folder."""
+    tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
+    """bytes, bpe-N (a BPE of N entries trained on the corpus), or the path of a tokenizer.json."""
+    context: Annotated[int, Field(ge=2)] = 64
+    """Tokens per training window."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the corpus, by whole files where there are several, held out for the loss that decides."""
+    content: str = ""
+    """Hash of the tokens and their split, filled in by telescope; if given, it must match."""
+    vocab_size: Annotated[int, Field(ge=0)] = 0
+    """Filled in by telescope."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class HorizonSpec:
+    """How long a trial trains, in which batches, on which learning-rate schedule."""
+
+    steps: Count
+    batch_tokens: Count
+    """Tokens per optimizer step; a multiple of the context."""
+    micro_batch_tokens: Count | None = None
+    """Tokens per forward pass, where batch_tokens does not fit into memory; gradients accumulate."""
+    warmup_fraction: Fraction = 0.1
+    decay: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    """After warm-up: to the final lr by a line or a cosine, not at all, or stable and then a line over decay_fraction."""
+    decay_fraction: Fraction = 0.2
+    """For wsd: share of the steps spent decaying."""
+    final_lr_fraction: Fraction = 0.0
+    evaluation_tokens: Count = 16_384
+    """Held-out tokens that the loss is measured on, the same ones for every trial."""
+    evaluate_every: Count | None = None
+    """Steps between held-out losses; by default only at the end."""
+    record_every: Count | None = None
+    """Steps between points of the curve; by default at most 60 points."""
+
+    @model_validator(mode="after")
+    def _batches(self) -> "HorizonSpec":
+        micro = self.micro_batch_tokens
+        if micro is not None and self.batch_tokens % micro:
+            raise ValueError(f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it")
+        return self
+
+    @property
+    def record_interval(self) -> int:
+        """Steps between points of the curve."""
+        return self.record_every or max(1, math.ceil(self.steps / 60))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole run."""
+        return self.steps * self.batch_tokens
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrialSpec:
+    """One training run, fully determined; its identity is `digest`."""
+
+    model: ModelSpec
+    optimizer: OptimizerSpec
+    data: DataSpec
+    horizon: HorizonSpec
+    seed: int = field(default=0)
+    """Seeds initialisation and data order alike."""
+
+    @model_validator(mode="after")
+    def _windows(self) -> "TrialSpec":
+        problem = batch_problem(self.data, self.horizon)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the run: 128 bits of the SHA-256 of its canonical JSON."""
+        return digest(self)
+
+    @property
+    def shape(self) -> tuple[ModelSpec, DataSpec, HorizonSpec]:
+        """Trials of one shape can run as one pack."""
+        return self.model, self.data, self.horizon
+
+
+def batch_problem(data: DataSpec, horizon: HorizonSpec) -> str | None:
+    """Why this batch cannot be cut into windows of the data's context, or None."""
+    for name, tokens in (("batch_tokens", horizon.batch_tokens), ("micro_batch_tokens", horizon.micro_batch_tokens)):
+        if tokens is not None and tokens < data.context:
+            return f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
+        if tokens is not None and tokens % data.context:
+            below = tokens // data.context * data.context
+            return (
+                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; use {below} or {below + data.context}"
+            )
+    return None
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a frozen value: keys sorted, no spaces, floats as their shortest repr."""
+    plain = TypeAdapter(type(value)).dump_python(value, mode="json")
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """128 bits of the SHA-256 of the canonical JSON, in hex."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:32]
+
+
+OCTAVE_PARTS = 64
+
+
+def snap(octaves: float) -> float:
+    """Nearest point of the planning lattice, 1/64 octave; planned numbers lie on it so that refits make no new trials."""
+    return round(octaves * OCTAVE_PARTS) / OCTAVE_PARTS
+
+
+def from_octaves(octaves: float) -> float:
+    """The planned value 2**octaves, cut to 12 digits so that no platform's last bit changes a digest."""
+    return float(f"{2.0 ** snap(octaves):.12g}")

@@ -1,0 +1,107 @@
+"""What does the coordinator ask of whoever runs trials?
+
+Four methods, the `Executor` protocol, held to one contract suite (`tests/workers/test_contract.py`):
+
+- `submit` hands a trial over and returns at once; the executor may queue it.
+- `stop` asks for a trial's end; it is answered by a `Stopped` event, or by the terminal event that overtook it.
+- `events` waits up to `timeout` seconds and returns what happened since, in order within each trial.
+- `close` ends every process that the executor started; trials still running are lost, not failed.
+
+The law of events: for each submitted (trial, attempt) there is one `Started`, then any number of `Measured`, then exactly one of
+`Finished`, `Failed` or `Stopped` (which may come without `Started` for a trial that never began). Executors retry nothing.
+`Waiting` speaks of the executor as a whole. Points carry the curve from the step of the attempt's restored checkpoint on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from telescope.spec import TrialSpec
+from telescope.trial import Failure, Measurement
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One attempt at one trial, as handed to a worker."""
+
+    trial_id: int
+    attempt: int
+    spec: TrialSpec
+    checkpoint: str  # file where this trial's checkpoint lives, shared by all attempts
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker began; `resumed_step` is 0 for a fresh start."""
+
+    trial_id: int
+    attempt: int
+    resumed_step: int
+    worker: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """New points of a curve."""
+
+    trial_id: int
+    attempt: int
+    points: tuple[Measurement, ...]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The trial trained to its end, or diverged; the last point says which."""
+
+    trial_id: int
+    attempt: int
+    last: Measurement
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An operational failure: an exception, a dead process, a lost corpus."""
+
+    trial_id: int
+    attempt: int
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The trial ended because `stop` asked for it."""
+
+    trial_id: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Since 30 s or more no worker could be placed: what is asked, what is free. None: no longer so."""
+
+    reason: str | None
+
+
+Event = Started | Measured | Finished | Failed | Stopped | Waiting
+
+
+class Executor(Protocol):
+    """Runs trials; see the module's text for the law."""
+
+    slots: int  # trials that can run at once
+
+    def submit(self, assignment: Assignment) -> None:
+        """Hand over one attempt; returns at once."""
+        ...
+
+    def stop(self, trial_id: int) -> None:
+        """Ask for the end of a submitted trial; unknown or ended ones are ignored."""
+        ...
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        """What happened, waiting up to `timeout` seconds for the first of it; empty when nothing did."""
+        ...
+
+    def close(self) -> None:
+        """End everything that the executor started; idempotent."""
+        ...
