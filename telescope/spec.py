@@ -216,9 +216,7 @@ def batch_problem(data: DataSpec, horizon: HorizonSpec) -> str | None:
             return f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
         if tokens is not None and tokens % data.context:
             below = tokens // data.context * data.context
-            return (
-                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; use {below} or {below + data.context}"
-            )
+            return f"{name} {tokens} is not a multiple of the context, {data.context} tokens; use {below} or {below + data.context}"
     return None
 
 

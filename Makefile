@@ -1,0 +1,47 @@
+# telescope's commands. Each works on a fresh clone: .venv is made on first use, and again when the pins change.
+# PYTHON=path/to/python3.12 chooses the interpreter; pip's own configuration (PIP_INDEX_URL, pip.conf) is honoured.
+
+SHELL := bash
+BIN := .venv/bin
+PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.PHONY: help setup demo test check bench clean
+
+help: ## say what can be made
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
+
+setup: .venv/installed ## make .venv and install telescope with its test tools into it
+
+demo: .venv/installed ## run the quick-start job end to end through HTTP and print its answer
+	@$(BIN)/python -m api.demo
+
+test: .venv/installed ## run every test that needs no GPU
+	@$(ONE_THREAD) $(BIN)/pytest
+
+check: .venv/installed ## lint, format, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed ## measure the turn-around of a warm worker, beside a bare loop
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.turnaround
+
+clean: ## remove .venv, caches and the demo's output
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info demo-result
+
+# The stamp is written last, so an installation that broke off is taken up again.
+.venv/installed: pyproject.toml constraints.txt
+	@[ -x $(BIN)/pip ] || { \
+	  for python in $(PYTHONS); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; python=; \
+	  done; \
+	  [ -n "$$python" ] || { echo "telescope needs Python 3.11 or newer; tried: $(PYTHONS). Name one: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+	  echo "Making .venv with $$("$$python" --version)"; \
+	  "$$python" -m venv --clear .venv || { echo "This Python cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; }
+	@echo "Installing telescope into .venv (once; torch and Ray are large)"
+	@set -o pipefail; $(BIN)/pip install --progress-bar off --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 \
+	  | tee .venv/install.log | { grep --line-buffered -oE '^ *(Downloading .*\([0-9]{2,}.* MB\)|Installing collected packages)' || true; } \
+	  || { tail -n 20 .venv/install.log >&2; echo "The installation failed; its whole log: .venv/install.log" >&2; exit 1; }
+	@touch $@

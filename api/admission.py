@@ -1,0 +1,117 @@
+"""What may come in over HTTP?
+
+A request's body becomes a document (`document`), a plain JSON value that every database can store; what it says is then judged by
+`telescope.studies.registry`. Whoever can reach the port may name files of the machine that telescope runs on, so a path is let in
+only under the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML, tokens
+from ruamel.yaml.error import YAMLError
+
+from telescope import corpora, tokenizer
+from telescope.errors import InvalidInput, Problem
+from telescope.spec import DataSpec
+
+YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
+BODY_BYTES = 1 << 20
+YAML_CHARACTERS = 1 << 14  # a YAML parser in Python needs about half a second for these
+DEEPEST = 32
+OPENING = (
+    tokens.FlowSequenceStartToken,
+    tokens.FlowMappingStartToken,
+    tokens.BlockSequenceStartToken,
+    tokens.BlockMappingStartToken,
+)
+CLOSING = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.BlockEndToken)
+
+
+def document(body: bytes, content_type: str | None) -> Any:
+    """The plain value that a JSON or YAML body holds, or InvalidInput that says where it breaks."""
+    media = (content_type or "application/json").partition(";")[0].strip().lower()
+    try:
+        text = body.decode("utf-8-sig")
+        value = _yaml(text) if media in YAML_TYPES else json.loads(text, parse_constant=_refused)
+        _check(value)
+    except RecursionError:
+        raise InvalidInput.of("", f"nests deeper than {DEEPEST} levels; a job needs no more than 4") from None
+    except (ValueError, YAMLError) as error:
+        kind = "YAML" if media in YAML_TYPES else "JSON (send YAML as Content-Type: application/yaml)"
+        raise InvalidInput.of("", f"the body is not valid {kind}: {' '.join(str(error).split())}") from None
+    return value
+
+
+def _yaml(text: str) -> Any:
+    """YAML 1.2, where 2e-3 is a number; of its features those that JSON has too, as the others can cost more than they are worth."""
+    if len(text) > YAML_CHARACTERS:
+        raise ValueError(f"{len(text)} characters, more than the {YAML_CHARACTERS} taken; send JSON instead")
+    depth = 0
+    for token in YAML(typ="safe", pure=True).scan(text):
+        if isinstance(token, tokens.AliasToken | tokens.TagToken | tokens.DirectiveToken):  # few aliases can be billions of nodes
+            raise ValueError("aliases (*name), tags (!name) and directives (%NAME) are not taken; write plain values")
+        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if depth > DEEPEST:
+            raise RecursionError
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _check(value: Any, depth: int = 0) -> None:
+    """Nothing that JSON in UTF-8, or a column of text, cannot hold: dates, infinities, NUL, half of a surrogate pair."""
+    if depth > DEEPEST:
+        raise RecursionError
+    match value:
+        case dict():
+            for key, each in value.items():
+                if not isinstance(key, str):
+                    raise ValueError(f"the key {key!r} is not text; quote it")
+                _check(key)
+                _check(each, depth + 1)
+        case list():
+            for each in value:
+                _check(each, depth + 1)
+        case str():
+            value.encode()
+            if "\0" in value:
+                raise ValueError("the character U+0000 is in a string; remove it")
+        case None | bool():
+            pass
+        case int() | float():
+            json.dumps(value, allow_nan=False)
+        case _:
+            raise ValueError(f"{value} is a {type(value).__name__}, not a number, text, list or mapping; quote it")
+
+
+def require_open(data: DataSpec, roots: Sequence[Path]) -> None:
+    """Raise InvalidInput for each path in `data` that the operator did not open; names of corpora and tokenizers pass."""
+    problems = []
+    if corpora.is_path(data.corpus) and not is_open(data.corpus, roots):
+        names = ", ".join(corpus.name for corpus in corpora.available())
+        problems.append(Problem("data.corpus", f"{remedy(roots)}; or name a corpus: {names}", data.corpus))
+    if tokenizer.path_of(data.tokenizer) and not is_open(data.tokenizer, roots):
+        problems.append(Problem("data.tokenizer", f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096", data.tokenizer))
+    if problems:
+        raise InvalidInput.because(tuple(problems))
+
+
+def is_open(path: str, roots: Sequence[Path]) -> bool:
+    """Whether the path, symbolic links followed, lies under one of the roots."""
+    try:
+        real = Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, no such user
+        return False
+    return any(real.is_relative_to(root.resolve()) for root in roots)
+
+
+def remedy(roots: Sequence[Path]) -> str:
+    """What to do about a path that is not open."""
+    if roots:
+        return f"over HTTP a path must lie under {', '.join(map(str, roots))} (the server's TELESCOPE_DATA_ROOTS); move it there"
+    return "this server reads no paths sent over HTTP; have its operator list the folder in TELESCOPE_DATA_ROOTS"

@@ -1,0 +1,78 @@
+"""What becomes of a study that somebody submitted?
+
+`JobState` lists the states, `advance` the only legal transitions, `Verb` what users may ask for and `TARGET` where each verb leads.
+A verb on a job that runs is a request: the coordinator, which alone knows the job's trials, carries it out. Until then the job's
+`prospect` is the state that the request leads to, and further verbs are judged by that.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from telescope.errors import Conflict
+
+
+class JobState(StrEnum):
+    """Where a job stands; each state's sentence is its `meaning`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for people."""
+        return MEANING[self]
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing leaves a terminal state."""
+        return not TRANSITIONS[self]
+
+
+MEANING = {
+    JobState.QUEUED: "Accepted, or resumed; the coordinator has not begun with it.",
+    JobState.RUNNING: "Its trials are being planned and run; `waiting_for` says what it lacks, if anything.",
+    JobState.PAUSED: "Nothing of it runs or starts until it is resumed; its trials keep their checkpoints.",
+    JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
+    JobState.FAILED: "It could not be answered; `reason` says why.",
+    JobState.CANCELLED: "Somebody cancelled it; what had been measured stays readable.",
+}
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),  # FAILED: a trial failed as it was stopped
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+def advance(current: JobState, to: JobState) -> JobState:
+    """The next state, or Conflict where the table has no such step."""
+    if to not in TRANSITIONS[current]:
+        raise Conflict(f"a job that is {current} cannot become {to}")
+    return to
+
+
+class Verb(StrEnum):
+    """What users may ask of a job."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+TARGET: Mapping[Verb, JobState] = {
+    Verb.CANCEL: JobState.CANCELLED,
+    Verb.PAUSE: JobState.PAUSED,
+    Verb.RESUME: JobState.QUEUED,
+}
+
+
+def prospect(state: JobState, requested: Verb | None) -> JobState:
+    """The state that a job is bound for once its request is carried out."""
+    return TARGET[requested] if requested else state

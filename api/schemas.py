@@ -1,0 +1,172 @@
+"""What do HTTP clients see?
+
+One model per resource, read from the rows of `api.rows` and `api.curves`; field descriptions become those of OpenAPI. Reports and
+previews are documents of their study (`telescope.studies`) and pass as they are.
+
+Parts: `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Level`, `Levels` · `Curve`, `Curves` · `Corpus`, `NewCorpus` · `Page` · `Health`.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.job import JobState, Verb
+from telescope.spec import TrialSpec
+from telescope.trial import TrialState
+
+Item = TypeVar("Item")
+
+
+class Resource(BaseModel):
+    """Read from a row's attributes; the text below a field describes it."""
+
+    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+
+
+class Page(Resource, Generic[Item]):
+    """Some items of a list, in its order."""
+
+    items: list[Item]
+    next_page_token: str | None
+    """Give it as `page_token` for the items that follow; null: there are none."""
+
+
+class Job(Resource):
+    """A study that somebody submitted, and how far it has come."""
+
+    id: str
+    name: str
+    kind: str
+    state: JobState
+    requested: Verb | None
+    """A verb that the coordinator has not carried out yet."""
+    waiting_for: str | None
+    """What the job lacks to go on, such as a free GPU."""
+    reason: str | None
+    """Why it ended as it did."""
+    owner: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    trials_done: int
+    """Completed trials."""
+    trials_total: int
+    """Trials planned so far; later stages add theirs."""
+    best_loss: float | None
+    """Least held-out loss so far."""
+    version: int
+    """Raised by every change of the job or of the fate of its trials; also its ETag."""
+
+
+class JobDetail(Job):
+    """A job with the study that it answers."""
+
+    study: dict[str, Any]
+    """The study in full, every default and the corpus's content hash filled in; it can be submitted again."""
+
+
+class Trial(Resource):
+    """One training run of a job."""
+
+    id: int
+    job_id: str
+    digest: str
+    """Identity of the run: equal specifications have equal digests."""
+    optimizer: str
+    width: int
+    lr: float
+    """Base learning rate, independent of width."""
+    weight_decay: float
+    seed: int
+    state: TrialState
+    attempt: int
+    failures: int
+    """Operational failures so far."""
+    worker: str | None
+    loss: float | None
+    """Final held-out loss; null until the trial completed, and where it diverged."""
+    diverged: bool
+    """The loss was not finite, or stayed above its start: a result, the worst one."""
+    step: int
+    """Steps trained."""
+    steps: int
+    """Steps of the whole run."""
+    flops: float
+    """Useful ones."""
+    flops_spent: float
+    """Over all attempts, repeated steps included."""
+    seconds: float
+    failure_kind: Literal["operational", "scientific"] | None
+    failure_message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class TrialDetail(Trial):
+    """A trial with its full specification."""
+
+    spec: TrialSpec
+
+
+class Curve(Resource):
+    """Loss against steps, tokens, FLOPs and seconds, as columns of one length."""
+
+    trial_id: int
+    step: list[int]
+    tokens: list[int]
+    flops: list[float]
+    seconds: list[float]
+    metrics: dict[str, list[float | None]]
+    """train_loss: mean since the point before; loss: held-out. Null where it was not measured or not finite."""
+
+
+class Curves(Resource):
+    """The curves of a job's trials, thinned out."""
+
+    items: list[Curve]
+
+
+class Level(BaseModel):
+    """One width of one optimizer's ladder; which further fields it has, the study's report says."""
+
+    model_config = ConfigDict(extra="allow")
+
+    optimizer: str
+    width: int
+
+
+class Levels(Resource):
+    """The levels that are decided."""
+
+    final: bool
+    items: list[Level]
+
+
+class Corpus(Resource):
+    """A text that jobs can name in `data.corpus`."""
+
+    name: str
+    built_in: bool
+    path: str | None
+    """Where a registered corpus lies on the server; null for a built-in one."""
+
+
+class NewCorpus(Resource):
+    """A name for a path on the server."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]})
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    """Lower-case letters, digits, _ and -."""
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    """A file or folder under one of the folders in TELESCOPE_DATA_ROOTS."""
+
+
+class Health(Resource):
+    """Whether the service can do its work."""
+
+    status: Literal["ok", "unavailable"]
+    parts: dict[str, str]
+    """Each part's own word: ok, or what is wrong and the remedy."""

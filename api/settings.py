@@ -1,0 +1,60 @@
+"""What may an operator decide about an installation?
+
+Everything that is not part of a job, read from `TELESCOPE_*` environment variables; the defaults suit a laptop: one SQLite file and a
+local Ray. `TELESCOPE_HOME` itself is read by `telescope.home`.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from telescope.home import home
+
+
+class Settings(BaseSettings):
+    """One installation's choices."""
+
+    model_config = SettingsConfigDict(env_prefix="TELESCOPE_", use_attribute_docstrings=True, frozen=True)
+
+    database_url: str = Field(default_factory=lambda: f"sqlite:///{home() / 'telescope.db'}")
+    """sqlite:///path, or postgresql://user:password@host/database."""
+    executor: Literal["ray", "local"] = "ray"
+    """Who runs trials: Ray workers, or processes of the coordinator itself."""
+    ray_address: str | None = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS"))
+    """A running Ray cluster, as RAY_ADDRESS; none: a local Ray is started."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Trials that run at once; by default as many as the machine or the cluster offers."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
+    """GPUs (or a fraction of one) that each worker takes; by default one where there are any."""
+    checkpoint_dir: Path = Field(default_factory=lambda: home() / "checkpoints")
+    """Where trials keep their checkpoints: a folder that every node sees."""
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders, separated as in PATH, under which jobs sent by HTTP may name corpora by path."""
+    host: str = "127.0.0.1"
+    """Where the HTTP server listens."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    """Where the HTTP server listens; 0 takes a free one."""
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    """Operational failures after which a trial, and with it its job, has failed."""
+    poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Time between the coordinator's looks for new jobs and verbs."""
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _as_in_path(cls, value: Any) -> Any:
+        return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _with_driver(cls, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        if scheme in ("postgres", "postgresql"):
+            return f"postgresql+psycopg://{rest}"
+        if scheme not in ("sqlite", "postgresql+psycopg") or not separator:
+            raise ValueError("a database_url begins with sqlite:/// or postgresql://")
+        if rest in ("", "/", "/:memory:"):
+            raise ValueError("several processes share the database, so SQLite needs a file: sqlite:////path/telescope.db")
+        return url

@@ -1,0 +1,162 @@
+"""How do the processes of one service live together, and end together?
+
+`telescope serve` is a parent with two children, `api` and `coordinator`. A child that dies is started again, after a pause that
+grows while it keeps dying; before that, everything the dead one had started is ended too (Ray's agents were seen to outlive their
+driver by a minute), found by a marker in the environment that all its descendants inherit. When the parent ends, by Ctrl-C, by a
+signal, or killed, so do the children: each holds a *leash*, its standard input, a pipe that closes with the parent.
+
+Parts: `Child` (one process and its restarts) · `supervise` (the loop) · `hold_leash` (the child's side) · `require_free_port`.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NoReturn
+
+from telescope.errors import Unavailable
+from workers.processes import MARKER, end_all
+
+POLL_SECONDS = 0.1
+GRACE_SECONDS = 6.0  # for a child to end by itself after SIGTERM; with what follows, less than the 10 s that Ctrl-C may take
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
+HEALTHY_SECONDS = 30.0  # a child that lived this long is started again at once
+
+
+class Child:
+    """One process of the service: `python -m api.cli NAME --leash`, started again whenever it dies."""
+
+    def __init__(self, name: str, environment: Mapping[str, str], log: Callable[[str], None]) -> None:
+        self.name = name
+        self.environment = environment
+        self.log = log
+        self.pause_seconds = FIRST_PAUSE_SECONDS
+        self.start()
+
+    def start(self) -> None:
+        """Start the process in a session of its own, so that a terminal's Ctrl-C reaches the parent alone."""
+        self.marker = f"{self.name}-{uuid.uuid4().hex}"
+        self.started = time.monotonic()
+        self.restart_at: float | None = None
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "api.cli", self.name, "--leash"],
+            env={**self.environment, MARKER: self.marker},
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def tend(self) -> None:
+        """Notice a death, sweep up after it, and start again when the pause is over."""
+        now = time.monotonic()
+        if self.restart_at is not None:
+            if now >= self.restart_at:
+                self.start()
+        elif (status := self.process.poll()) is not None:
+            if now - self.started >= HEALTHY_SECONDS:
+                self.pause_seconds = FIRST_PAUSE_SECONDS
+            self.log(f"{self.name} ended with status {status}; starting it again in {self.pause_seconds:g} s")
+            self.sweep()
+            self.restart_at = now + self.pause_seconds
+            self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
+
+    def ask_to_end(self) -> None:
+        """SIGTERM; a dead child does not mind."""
+        self.process.terminate()
+
+    def sweep(self) -> None:
+        """End the process and whatever it started that is still there."""
+        end_all(self.marker, 1.0)
+        self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP end the program as Ctrl-C does: by KeyboardInterrupt in the main thread."""
+    names = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(name, signal.default_int_handler) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in zip(names, before, strict=True):
+            signal.signal(name, handler)
+
+
+def supervise(
+    names: Sequence[str],
+    environment: Mapping[str, str],
+    is_ready: Callable[[], bool],
+    on_ready: Callable[[], None],
+    log: Callable[[str], None],
+) -> None:
+    """Keep one child per name alive until a signal comes, then end them all; calls `on_ready` once, when `is_ready`."""
+    children: list[Child] = []
+    announced = False
+    try:
+        with ended_by_signals():
+            for name in names:
+                children.append(Child(name, environment, log))
+            while True:
+                for child in children:
+                    child.tend()
+                if not announced and is_ready():
+                    announced = True
+                    on_ready()
+                time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        log("stopping")
+    finally:
+        end(children)
+
+
+def end(children: Sequence[Child]) -> None:
+    """Ask all, wait a while, then sweep; further signals do not disturb it."""
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    for child in children:
+        child.ask_to_end()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
+        time.sleep(POLL_SECONDS)
+    for child in children:
+        child.sweep()
+
+
+def hold_leash() -> None:
+    """End this process when its standard input closes, which is when its parent is no more: politely, then surely."""
+
+    def wait() -> NoReturn:
+        while os.read(0, 1024):  # not sys.stdin, whose lock a waiting thread would hold while Python shuts down
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        if marker := os.environ.get(MARKER):
+            end_all(marker, 1.0)
+        os._exit(3)
+
+    threading.Thread(target=wait, name="leash", daemon=True).start()
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Refuse at once, with a remedy, what uvicorn would refuse in a log."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Unavailable(f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port") from error
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,290 @@
+"""How does a program talk to a telescope service?
+
+Through `Client`, a synchronous HTTP client: one method per endpoint of `/v1`, pages followed by themselves, waiting by polling
+with ETags. `Job`, `Trial`, `Curve` and `Corpus` are frozen values; reports and previews stay the documents that their study wrote.
+
+Errors come back as the members of `telescope.errors` that the server raised, problems and all; a server that is not there is
+`Unavailable`. What is safe to repeat is repeated for `patience_seconds`: every GET, every verb, and, because each carries an
+Idempotency-Key, every submission.
+
+    with Client("http://127.0.0.1:8765") as client:
+        job = client.submit({"kind": "telescope", ...})
+        for job in client.watch(job.id): print(job.state, job.trials_done, job.trials_total)
+        print(client.result(job.id)["verdict"])
+"""
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from telescope.errors import Conflict, CorpusLost, InvalidInput, NotFound, Problem, TelescopeError, Unavailable
+
+TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+PAGE_SIZE = 1000
+LENIENT = ConfigDict(extra="ignore")  # a newer server may say more
+Typed = TypeVar("Typed")
+ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in (InvalidInput, NotFound, Conflict, Unavailable, CorpusLost)}
+
+
+@dataclass(frozen=True, config=LENIENT)
+class Job:
+    """A submitted study and how far it has come."""
+
+    id: str
+    name: str
+    kind: str
+    state: str
+    requested: str | None  # a verb that is not carried out yet
+    waiting_for: str | None
+    reason: str | None
+    owner: str
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    trials_done: int
+    trials_total: int
+    best_loss: float | None
+    version: int
+    study: dict[str, Any] | None = None  # every default filled in; None in lists and in answers to verbs
+
+    @property
+    def terminal(self) -> bool:
+        """Nothing will change any more."""
+        return self.state in TERMINAL_STATES
+
+
+@dataclass(frozen=True, config=LENIENT)
+class Trial:
+    """A training run; `loss` is None until it completed, and where it diverged."""
+
+    id: int
+    job_id: str
+    digest: str
+    optimizer: str
+    width: int
+    lr: float
+    weight_decay: float
+    seed: int
+    state: str
+    attempt: int
+    failures: int
+    worker: str | None
+    loss: float | None
+    diverged: bool
+    step: int
+    steps: int
+    flops: float
+    flops_spent: float
+    seconds: float
+    failure_kind: str | None
+    failure_message: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    spec: dict[str, Any] | None = None  # None in lists
+
+
+@dataclass(frozen=True, config=LENIENT)
+class Curve:
+    """Columns of one length; a metric is None where it was not measured or not finite."""
+
+    trial_id: int
+    step: tuple[int, ...]
+    tokens: tuple[int, ...]
+    flops: tuple[float, ...]
+    seconds: tuple[float, ...]
+    metrics: dict[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True, config=LENIENT)
+class Corpus:
+    """A text that jobs can name; `path` is None for a built-in one."""
+
+    name: str
+    built_in: bool
+    path: str | None
+
+
+class Client:
+    """A connection to one service; a context manager. Not for several threads at once."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0) -> None:
+        self.url = url.rstrip("/")
+        self.patience_seconds = patience_seconds
+        try:
+            self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise InvalidInput.of("url", f"not the address of a service, such as http://127.0.0.1:8765: {error}", url) from None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    # Jobs
+
+    def submit(self, document: object, *, idempotency_key: str | None = None) -> Job:
+        """Hand a study in; with one key, submitting it again returns the first job."""
+        key = idempotency_key or uuid.uuid4().hex
+        return _typed(Job, self._json("POST", "/v1/jobs", json=document, headers={"Idempotency-Key": key}))
+
+    def preview(self, document: object) -> dict[str, Any]:
+        """What the study would run and cost; spends nothing."""
+        return self._json("POST", "/v1/jobs:preview", json=document)
+
+    def jobs(self, *, state: str | None = None) -> Iterator[Job]:
+        """All jobs, the newest first."""
+        return self._items(Job, "/v1/jobs", {"state": state})
+
+    def job(self, job_id: str) -> Job:
+        """One job with its study."""
+        return _typed(Job, self._json("GET", _job_path(job_id)))
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job for good; what was measured stays readable."""
+        return _typed(Job, self._json("POST", f"{_job_path(job_id)}:cancel"))
+
+    def pause(self, job_id: str) -> Job:
+        """Stop its trials, keeping their checkpoints."""
+        return _typed(Job, self._json("POST", f"{_job_path(job_id)}:pause"))
+
+    def resume(self, job_id: str) -> Job:
+        """Go on with a paused job."""
+        return _typed(Job, self._json("POST", f"{_job_path(job_id)}:resume"))
+
+    def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[Job]:
+        """The job now and after each change, ending with its terminal state."""
+        tag = ""
+        while True:
+            response = self._send("GET", _job_path(job_id), headers={"If-None-Match": tag} if tag else {})
+            if response.status_code != httpx.codes.NOT_MODIFIED:
+                tag = response.headers.get("ETag", "")
+                job = _typed(Job, response.json())
+                yield job
+                if job.terminal:
+                    return
+            time.sleep(poll_seconds)
+
+    # What a job found
+
+    def result(self, job_id: str) -> dict[str, Any]:
+        """The study's report; `final` is false while the job runs."""
+        return self._json("GET", f"{_job_path(job_id)}/result")
+
+    def levels(self, job_id: str) -> list[dict[str, Any]]:
+        """The levels decided so far."""
+        return list(self._json("GET", f"{_job_path(job_id)}/levels")["items"])
+
+    def trials(self, job_id: str, *, state: str | None = None, width: int | None = None, optimizer: str | None = None) -> Iterator[Trial]:
+        """All trials of a job that fit the filters."""
+        return self._items(Trial, f"{_job_path(job_id)}/trials", {"state": state, "width": width, "optimizer": optimizer})
+
+    def curves(self, job_id: str, *, points: int = 100, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
+        """The curves of a job's trials, thinned out to about `points` each."""
+        parameters = _given({"points": points, "width": width, "optimizer": optimizer})
+        answer = self._json("GET", f"{_job_path(job_id)}/curves", params=parameters)
+        return tuple(_typed(Curve, each) for each in answer["items"])
+
+    def trial(self, trial_id: int) -> Trial:
+        """One trial with its specification."""
+        return _typed(Trial, self._json("GET", f"/v1/trials/{trial_id}"))
+
+    def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
+        """A trial's curve, all of it or thinned out."""
+        return _typed(Curve, self._json("GET", f"/v1/trials/{trial_id}/curve", params=_given({"points": points})))
+
+    # The service
+
+    def corpora(self) -> tuple[Corpus, ...]:
+        """The texts that jobs can name."""
+        return tuple(_typed(Corpus, each) for each in self._json("GET", "/v1/corpora")["items"])
+
+    def register_corpus(self, name: str, path: str) -> Corpus:
+        """Give a path on the server a name; it must lie under the server's TELESCOPE_DATA_ROOTS."""
+        return _typed(Corpus, self._json("POST", "/v1/corpora", json={"name": name, "path": path}))
+
+    def ready(self) -> dict[str, str]:
+        """Each part's own word; Unavailable, without waiting for it, while one is missing."""
+        return dict(self._json("GET", "/readyz", patience_seconds=0.0)["parts"])
+
+    # How
+
+    def _items(self, kind: type[Typed], path: str, filters: Mapping[str, str | int | None]) -> Iterator[Typed]:
+        parameters = _given(filters) | {"page_size": PAGE_SIZE}
+        while True:
+            page = self._json("GET", path, params=parameters)
+            yield from (_typed(kind, each) for each in page["items"])
+            if not (token := page["next_page_token"]):
+                return
+            parameters["page_token"] = token
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        answer: dict[str, Any] = self._send(method, path, **options).json()
+        return answer
+
+    def _send(self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any) -> httpx.Response:
+        """The answer; no connection and 503 are tried again until patience ends."""
+        end = time.monotonic() + (self.patience_seconds if patience_seconds is None else patience_seconds)
+        pause_seconds = 0.1
+        while True:
+            try:
+                return _checked(self._http.request(method, path, **options))
+            except (Unavailable, httpx.TransportError) as error:
+                if time.monotonic() + pause_seconds > end:
+                    raise error if isinstance(error, Unavailable) else self._unreachable(error) from None
+            except (ValueError, TypeError, httpx.InvalidURL) as error:  # a document that JSON cannot hold, a broken address
+                raise InvalidInput.of("", f"cannot be sent: {error}") from None
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, 2.0)
+
+    def _unreachable(self, error: Exception) -> Unavailable:
+        said = str(error) or type(error).__name__
+        return Unavailable(f"no telescope service answers at {self.url} ({said}); start one with `telescope serve`")
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    """The response, or the error that its problem+json stands for."""
+    if not response.is_error:
+        return response
+    try:
+        problem = response.json()
+        code, detail, fields = problem["code"], problem["detail"], problem["errors"]
+    except (ValueError, KeyError, TypeError):
+        said = f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, not in telescope's words"
+        raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(said) from None
+    problems = tuple(Problem(each["field"], each["message"], each["value"]) for each in fields)
+    raise _kind(code, response.status_code)(detail, problems)
+
+
+def _kind(code: str, status: int) -> type[TelescopeError]:
+    """The error of that code, else the one that best fits the status."""
+    by_status: dict[int, type[TelescopeError]] = {each.status: each for each in (InvalidInput, NotFound, Conflict, Unavailable)}
+    return ERRORS.get(code) or by_status.get(status) or (InvalidInput if 400 <= status < 500 else TelescopeError)
+
+
+def _typed(kind: type[Typed], document: Any) -> Typed:
+    """The frozen value that a document spells."""
+    return TypeAdapter(kind).validate_python(document)
+
+
+def _job_path(job_id: str) -> str:
+    """Where the job is, whatever the characters of a mistyped id."""
+    return f"/v1/jobs/{quote(job_id, safe='') or '-'}"
+
+
+def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str | int]:
+    """Those parameters that were given."""
+    return {name: value for name, value in parameters.items() if value is not None}

@@ -1,0 +1,145 @@
+"""How does a file become documents?
+
+By its name: `.jsonl`, `.jsonl.gz` and `.jsonl.zst` hold a document per line, `.parquet` one per row, `.bin` is one document of
+tokens in the convention of nanoGPT (raw little-endian uint16; uint32 in a file called `NAME.uint32.bin`), and anything else is
+one document of UTF-8 text. Newlines are kept as they are, so that equal bytes are equal text on every machine.
+
+`read` is the whole interface; what cannot be read is an `Unreadable` that says why and what to do. Libraries for compressed and
+columnar files are imported when one is met, so that training needs none of them.
+"""
+
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Content = str | NDArray[Any]
+
+
+class Unreadable(ValueError):
+    """A file that is not what its name promises; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A piece of a corpus that is trained on or held out as a whole, named within its corpus."""
+
+    name: str
+    content: Content  # text, or tokens (n,)
+
+
+def read(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
+    """The documents of a file that its corpus calls `name`; empty ones are left out."""
+    try:
+        for document in _read(path, name, text_field):
+            if len(document.content):
+                yield document
+    except UnicodeDecodeError as error:
+        raise Unreadable(
+            f"{path} is not UTF-8 text (byte {error.start}); convert it, or give .txt, .jsonl(.gz/.zst), .parquet or .bin"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise Unreadable(f"{path} holds half a surrogate pair, which is no character; write its text as UTF-8") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreadable(f"{path} cannot be read ({error}); check the file and its permissions") from error
+
+
+def _read(path: Path, name: str, text_field: str) -> Iterator[Document]:
+    if is_tokens(path):
+        yield Document(name, _tokens(path))
+    elif path.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
+        yield from _jsonl(path, name, text_field)
+    elif path.name.endswith(".parquet"):
+        yield from _parquet(path, name, text_field)
+    else:
+        yield Document(name, path.read_bytes().decode("utf-8"))
+
+
+def absolute(path: str | Path) -> Path:
+    """The path from the root, with ~ and .. resolved, so that another process finds the same file."""
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def is_tokens(path: Path) -> bool:
+    """Whether the file holds tokens rather than text."""
+    return path.name.endswith(".bin")
+
+
+def _tokens(path: Path) -> NDArray[Any]:
+    dtype = np.dtype("<u4" if path.name.endswith(".uint32.bin") else "<u2")
+    size = path.stat().st_size
+    if size % dtype.itemsize:
+        raise Unreadable(f"{path} has {size} bytes, no whole number of {dtype.name} tokens; write it with tokens.tofile()")
+    return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
+
+
+def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        decoded = line.decode("utf-8")
+        try:
+            record = json.loads(decoded)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"line {number} of {path} is not JSON ({error}); write one JSON object per line") from error
+        text = record.get(text_field) if isinstance(record, dict) else None
+        if not isinstance(text, str):
+            held = f"the fields {sorted(record)}" if isinstance(record, dict) else type(record).__name__
+            raise Unreadable(
+                f"line {number} of {path} has no text in a field {text_field!r}, but {held}; "
+                "rename the field, or name it with `corpus add --text-field`"
+            )
+        text.encode()  # JSON can spell what UTF-8 cannot
+        yield Document(f"{name}:{number}", text)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if path.name.endswith(".gz"):
+        with gzip.open(path, "rb") as lines:
+            yield from lines
+    elif path.name.endswith(".zst"):
+        yield from _zst_lines(path)
+    else:
+        with path.open("rb") as lines:
+            yield from lines
+
+
+def _zst_lines(path: Path) -> Iterator[bytes]:
+    import zstandard
+
+    with path.open("rb") as file:
+        reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        try:
+            yield from io.BufferedReader(reader)
+        except zstandard.ZstdError as error:
+            raise Unreadable(f"{path} is not zstandard ({error}); compress it again") from error
+
+
+def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            columns = file.schema_arrow.names
+            if text_field not in columns:
+                raise Unreadable(
+                    f"{path} has no column {text_field!r}, but {columns}; rename it, or name it with `corpus add --text-field`"
+                )
+            kind = file.schema_arrow.field(text_field).type
+            if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+                raise Unreadable(f"column {text_field!r} of {path} holds {kind}, not text; name a column of strings")
+            row = 0
+            for batch in file.iter_batches(columns=[text_field]):
+                for text in batch.column(0).to_pylist():
+                    row += 1
+                    yield Document(f"{name}:{row}", text or "")
+    except pyarrow.ArrowException as error:
+        raise Unreadable(f"{path} is not parquet ({error}); write it again") from error

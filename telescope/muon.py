@@ -1,0 +1,51 @@
+"""What does Muon do to a matrix?
+
+It replaces the momentum's matrix by (nearly) its polar factor: all singular values moved close to one by a quintic Newton-Schulz
+iteration (K. Jordan et al., "Muon", 2024; arXiv 2505.02222, appendix G). Conventions are those of `torch.optim.Muon`: momentum as an
+exponential average, Nesterov mix, Frobenius norm clamped at `eps`, decay with the unscaled lr; the factor on the update and the lr
+across width are muP's (`telescope.mup`).
+
+Pure functions, batched over leading dimensions: matrices of one shape are stacked and orthogonalised together. Nothing is written into
+the arguments, a gradient least of all.
+
+Parts: `COEFFICIENTS`, `orthogonalize`, `muon_update`.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""a, b, c of phi(s) = a s + b s^3 + c s^5; five steps map singular values above ~0.003 of the norm into 0.68 .. 1.20."""
+
+
+def orthogonalize(
+    x: Float[Tensor, "*batch out in"], steps: int = 5, eps: float = 1e-7, dtype: torch.dtype = torch.bfloat16
+) -> Float[Tensor, "*batch out in"]:
+    """Newton-Schulz orthogonalisation of each matrix, computed and returned in `dtype`; zero matrices stay zero."""
+    a, b, c = COEFFICIENTS
+    tall = x.shape[-2] > x.shape[-1]
+    y = x.to(dtype)
+    y = y.mT if tall else y  # the Gram matrix is the small one
+    y = y / torch.linalg.matrix_norm(y, keepdim=True).clamp(min=eps)
+    stack = y.reshape(-1, *y.shape[-2:])  # (K, rows, cols)
+    for _ in range(steps):
+        gram = torch.bmm(stack, stack.mT)  # (K, rows, rows)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        stack = torch.baddbmm(stack, polynomial, stack, beta=a)
+    result: Tensor = stack.reshape(y.shape)
+    return result.mT if tall else result
+
+
+def muon_update(
+    gradient: Float[Tensor, "*batch out in"],
+    momentum_buffer: Float[Tensor, "*batch out in"],
+    momentum: float = 0.95,
+    nesterov: bool = True,
+    steps: int = 5,
+    dtype: torch.dtype = torch.bfloat16,
+) -> tuple[Float[Tensor, "*batch out in"], Float[Tensor, "*batch out in"]]:
+    """One step of B <- mu B + (1 - mu) G; returns (orthogonalised (1 - mu) G + mu B, or of B without Nesterov; new B)."""
+    buffer = momentum_buffer.lerp(gradient, 1 - momentum)
+    mixed = gradient.lerp(buffer, momentum) if nesterov else buffer
+    return orthogonalize(mixed, steps=steps, dtype=dtype), buffer

@@ -1,0 +1,169 @@
+"""Which optimizer trains which parameter, with which effective hyperparameters?
+
+Roles decide: in a Muon run Muon trains the HIDDEN matrices and AdamW the rest, with base lr `adamw_lr_ratio` times Muon's; in an AdamW
+run AdamW trains all. The groups are total and disjoint, asserted. Effective values are the base values times the width factors of
+`telescope.mup`.
+
+Parts: `groups` (the partition) · `Muon` (a torch optimizer over `telescope.muon`) · `Optimizer` and `build` (both together, with the
+schedule's factor as an argument) · `lr_factor` (schedules) · `describe` (the groups as a report shows them).
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from telescope import mup
+from telescope.model import Transformer, init_std
+from telescope.muon import muon_update
+from telescope.roles import Role
+from telescope.spec import HorizonSpec, ModelSpec, OptimizerName, OptimizerSpec
+
+NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share every effective hyperparameter at one width."""
+
+    role: Role
+    optimizer: OptimizerName
+    scaled_lr: float
+    weight_decay: float  # scaled; each step multiplies by 1 - scaled_lr * weight_decay
+    eps: float  # of AdamW's denominator
+    init_std: float
+    multiplier: float  # on the layer's output in the forward pass
+    names: tuple[str, ...]
+    parameters: int
+
+    @property
+    def uses_muon(self) -> bool:
+        """Trained by Muon."""
+        return self.optimizer == "muon"
+
+
+def groups(model: Transformer, spec: OptimizerSpec) -> tuple[Group, ...]:
+    """The partition of the model's parameters, in the model's order."""
+    members: defaultdict[tuple[Role, float], list[str]] = defaultdict(list)
+    for name, role in model.parameter_roles().items():
+        members[role, init_std(model, name, spec)].append(name)
+    result = tuple(_group(model, spec, role, std, tuple(names)) for (role, std), names in members.items())
+    named = [name for group in result for name in group.names]
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
+    return result
+
+
+def _group(model: Transformer, spec: OptimizerSpec, role: Role, std: float, names: tuple[str, ...]) -> Group:
+    trained_by: OptimizerName = "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
+    factors = mup.factors(model.spec, spec, role, trained_by)
+    ratio = spec.adamw_lr_ratio if spec.name == "muon" and trained_by == "adamw" else 1.0
+    multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
+    return Group(
+        role=role,
+        optimizer=trained_by,
+        scaled_lr=spec.lr * ratio * factors.lr,
+        weight_decay=0.0 if role in mup.UNDECAYED else spec.weight_decay * factors.weight_decay,
+        eps=spec.eps * factors.eps,
+        init_std=std,
+        multiplier=multiplier,
+        names=names,
+        parameters=sum(model.get_parameter(name).numel() for name in names),
+    )
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon over matrices; those of one shape are orthogonalised together. State: one momentum buffer per shape, stacked."""
+
+    def __init__(self, params: Sequence[nn.Parameter], spec: OptimizerSpec, scaled_lr: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": scaled_lr, "weight_decay": weight_decay})
+        self.spec = spec
+        shapes: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)
+        for parameter in params:
+            shapes[parameter.shape].append(parameter)
+        self.stacks = tuple(shapes.values())
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Decay with the scaled lr, then subtract lr x update scale x orthogonalised momentum."""
+        lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
+        dtype = NEWTON_SCHULZ_DTYPES[self.spec.newton_schulz_dtype]
+        for stack in self.stacks:
+            gradients = torch.stack([parameter.grad for parameter in stack if parameter.grad is not None])  # (K, out, in)
+            state = self.state[stack[0]]
+            buffer: Tensor = state.get("momentum_buffer", torch.zeros_like(gradients))
+            update, state["momentum_buffer"] = muon_update(
+                gradients, buffer, self.spec.momentum, self.spec.nesterov, self.spec.newton_schulz_steps, dtype
+            )
+            scale = mup.update_scale(self.spec, *stack[0].shape)
+            torch._foreach_mul_(stack, 1 - lr * weight_decay)
+            torch._foreach_add_(stack, list(update.to(stack[0].dtype)), alpha=-lr * scale)
+
+
+class Optimizer:
+    """Muon and AdamW over one model; `step(factor)` applies the schedule's factor to every group's scaled lr."""
+
+    def __init__(self, model: Transformer, spec: OptimizerSpec) -> None:
+        self.parts: list[torch.optim.Optimizer] = []
+        adamw: list[dict[str, Any]] = []
+        muon: list[Group] = []
+        for group in groups(model, spec):
+            if group.uses_muon:
+                muon.append(group)
+            else:
+                members = [model.get_parameter(name) for name in group.names]
+                adamw.append({"params": members, "lr": group.scaled_lr, "weight_decay": group.weight_decay, "eps": group.eps})
+        if muon:
+            matrices = [model.get_parameter(name) for group in muon for name in group.names]
+            self.parts.append(Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay))
+        self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
+        self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
+
+    def step(self, factor: float) -> None:
+        """One update of all parameters from their gradients, then forget the gradients."""
+        for part, scaled_lrs in zip(self.parts, self.scaled_lrs, strict=True):
+            for group, scaled_lr in zip(part.param_groups, scaled_lrs, strict=True):
+                group["lr"] = scaled_lr * factor
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """State of the parts, for a checkpoint."""
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore what `state_dict` gave."""
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def build(model: Transformer, spec: OptimizerSpec) -> Optimizer:
+    """The optimizer of a model under a spec."""
+    return Optimizer(model, spec)
+
+
+def lr_factor(horizon: HorizonSpec, step: int) -> float:
+    """The schedule: share of the peak lr at `step` (from 0). Warm-up is a line to 1; the last step of a decay is not yet zero."""
+    warmup = math.ceil(horizon.warmup_fraction * horizon.steps)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / (horizon.steps - warmup)
+    if horizon.decay == "wsd":
+        stable = horizon.steps - max(1, round(horizon.decay_fraction * horizon.steps))
+        progress = max(0.0, (step - stable) / (horizon.steps - stable))
+    decayed = {
+        "constant": 0.0,
+        "linear": progress,
+        "wsd": progress,
+        "cosine": (1 - math.cos(math.pi * progress)) / 2,
+    }[horizon.decay]
+    return 1 - (1 - horizon.final_lr_fraction) * decayed
+
+
+def describe(model: ModelSpec, vocab_size: int, spec: OptimizerSpec) -> tuple[Group, ...]:
+    """The groups that this optimizer would use at a width, without building the model in memory."""
+    with torch.device("meta"):
+        return groups(Transformer(model, vocab_size, 2, spec.parametrisation), spec)

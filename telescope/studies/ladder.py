@@ -1,0 +1,166 @@
+"""What is one ladder of a telescoping study, before any loss is known?
+
+An optimizer's run up the widths: its axes (hyperparameters in octaves, on the planning lattice), its levels (one per width, a doubling
+apart), what a run costs at each, and the points, stages and outcomes that its schedule is folded over.
+
+Parts: `Axis` · `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `along`, `grid` · `outcomes`, `argmin`, `as_runs`.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from telescope.spec import OCTAVE_PARTS, OptimizerName, snap
+from telescope.statistics import Run
+
+AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One swept hyperparameter: the user's range in octaves, how many points the base grid has, and whether the range is a wall."""
+
+    name: AxisName
+    low: float
+    high: float
+    points: int
+    extend: bool
+
+    @classmethod
+    def between(cls, name: AxisName, low: float, high: float, points: int, extend: bool) -> "Axis":
+        """The axis of a range of values, its ends moved inwards to the lattice."""
+        inward_low = math.ceil(math.log2(low) * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
+        inward_high = math.floor(math.log2(high) * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
+        return cls(name, inward_low, inward_high, points, extend)
+
+    @property
+    def step(self) -> float:
+        """Octaves between points of the base grid; 0 for a single point."""
+        return (self.high - self.low) / (self.points - 1) if self.points > 1 else 0.0
+
+    @property
+    def fitted(self) -> bool:
+        """Fewer than three points are swept: compared, not fitted."""
+        return self.points >= 3
+
+    @cached_property
+    def values(self) -> tuple[float, ...]:
+        """The base grid."""
+        return along((self.low + self.high) / 2, self.step, self.points)
+
+    def clip(self, x: float) -> float:
+        """The nearest value that the user allows, on the lattice."""
+        return snap(x if self.extend else min(max(x, self.low), self.high))
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """A planned run within a ladder: level, octaves of each axis, seed."""
+
+    level: int
+    x: tuple[float, ...]
+    seed: int
+
+
+@dataclass(frozen=True, order=True)
+class Outcome:
+    """A point and its loss, infinite where it diverged."""
+
+    point: Point
+    loss: float
+
+    @property
+    def finite(self) -> bool:
+        """It did not diverge."""
+        return math.isfinite(self.loss)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Points planned together: a function of the stages before it."""
+
+    name: str  # what it is for: grid, edge, shape, climb, recentre, top-up
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A stage whose points have all ended."""
+
+    name: str
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What a schedule needs to know; costs are of one run at each level, in runs at the base width."""
+
+    optimizer: OptimizerName
+    widths: tuple[int, ...]
+    target_width: int
+    axes: tuple[Axis, ...]
+    costs: tuple[float, ...]
+    seeds: int = 1
+    max_base_runs: float = math.inf
+
+    @property
+    def levels(self) -> int:
+        """Number of widths."""
+        return len(self.widths)
+
+    @property
+    def doublings(self) -> float:
+        """From the base width to the target."""
+        return math.log2(self.target_width / self.widths[0])
+
+    @cached_property
+    def fitted(self) -> tuple[int, ...]:
+        """Indices of the axes with enough points to fit."""
+        return tuple(i for i, axis in enumerate(self.axes) if axis.fitted)
+
+
+def along(centre: float, step: float, points: int) -> tuple[float, ...]:
+    """Points spaced by `step` around a centre, on the lattice."""
+    return tuple(snap(centre + (i - (points - 1) / 2) * step) for i in range(points))
+
+
+def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Point, ...]:
+    """Every combination of the axes' values, with every seed."""
+    return tuple(Point(level, x, seed) for x in itertools.product(*values) for seed in range(seeds))
+
+
+def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, ...]:
+    """All outcomes so far, or those of one level; each point once, sorted."""
+    found = {o for stage in done for o in stage.outcomes if level is None or o.point.level == level}
+    return tuple(sorted(found))
+
+
+def seed_means(found: Sequence[Outcome]) -> dict[tuple[float, ...], float]:
+    """Mean loss over the seeds of each x; infinite where one of them diverged."""
+    losses: dict[tuple[float, ...], list[float]] = {}
+    for outcome in found:
+        losses.setdefault(outcome.point.x, []).append(outcome.loss)
+    return {x: sum(values) / len(values) for x, values in losses.items()}
+
+
+def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
+    """The x of lowest mean loss; among equals the one with the lowest learning rate."""
+    means = seed_means(found)
+    return min(means, key=lambda x: (means[x], x))
+
+
+def as_runs(ladder: Ladder, found: Sequence[Outcome]) -> tuple[Run, ...]:
+    """What the pooled model may see: finite losses on the fitted axes, at the best values of the merely swept ones."""
+    base = [o for o in found if o.point.level == 0]
+    if not base:
+        return ()
+    best = argmin(base)
+    swept = [i for i in range(len(ladder.axes)) if i not in ladder.fitted]
+    return tuple(
+        Run(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
+        for o in found
+        if o.finite and all(o.point.x[i] == best[i] for i in swept)
+    )

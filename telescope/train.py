@@ -1,0 +1,123 @@
+"""How is one trial trained?
+
+`train_one(spec)` is a generator of measurements, and the only training loop: a worker forwards what it yields, a test lists it, closing
+it stops the run. It is a function of the spec alone: initialisation from the seed, batches from (seed, step). A run resumed from its
+checkpoint therefore yields, on a CPU, bit for bit the points that an undisturbed one yields from there on.
+
+A loss that is not finite, or above its first value for a quarter of the run, ends the trial as *diverged*: its last point carries an
+infinite held-out loss. That is a result, not an error.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from telescope import data
+from telescope.checkpoint import CheckpointFile
+from telescope.flops import step_flops
+from telescope.model import Transformer, initialise
+from telescope.optimizer import Optimizer, build, lr_factor
+from telescope.spec import TrialSpec
+from telescope.trial import Measurement
+
+
+class Run:
+    """A trial in the middle of its training: model, optimizer, batches and the state that a checkpoint keeps."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        self.spec = spec
+        self.tokens = data.open_tokens(spec.data)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+        initialise(model, spec.optimizer, spec.seed)
+        self.model = model.to(self.device)
+        self.optimizer: Optimizer = build(self.model, spec.optimizer)
+        self.step = 0
+        self.first_loss = math.nan  # of the first recorded interval
+        self.steps_above = 0  # consecutive steps recorded above it
+        self.seconds = 0.0
+
+    def loss(self, windows: Tensor) -> Tensor:
+        """Mean cross-entropy in nats per token of windows (B, T+1), in bf16 where the hardware has it."""
+        inputs, targets = windows[:, :-1], windows[:, 1:]
+        with self._precision():
+            logits = self.model(inputs)  # (B, T, V)
+        return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+
+    def advance(self) -> Tensor:
+        """One optimizer step over all micro-batches; returns the batch's mean loss, still on the device."""
+        horizon, context = self.spec.horizon, self.spec.data.context
+        batch = data.batch(self.tokens.train, self.spec.seed, self.step, horizon.batch_tokens // context, context)
+        micro_batches = batch.to(self.device, non_blocking=True).split((horizon.micro_batch_tokens or horizon.batch_tokens) // context)
+        total = torch.zeros((), device=self.device)
+        for windows in micro_batches:
+            loss = self.loss(windows) / len(micro_batches)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self.optimizer.step(lr_factor(horizon, self.step))
+        self.step += 1
+        return total
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """Mean loss over the validation windows, the same ones for every trial; inf where it is not finite."""
+        horizon, context = self.spec.horizon, self.spec.data.context
+        windows = data.validation_windows(self.tokens.validation, horizon.evaluation_tokens, context).to(self.device)
+        chunks = windows.split(max(1, 8192 // context))
+        mean = float(sum(self.loss(chunk) * len(chunk) for chunk in chunks) / len(windows))
+        return mean if math.isfinite(mean) else math.inf
+
+    def diverged(self, train_loss: float, steps: int) -> bool:
+        """Judge the mean loss of the last `steps` steps."""
+        if math.isnan(self.first_loss):
+            self.first_loss = train_loss
+        self.steps_above = self.steps_above + steps if train_loss > self.first_loss else 0
+        return not math.isfinite(train_loss) or self.steps_above > max(20, self.spec.horizon.steps // 4)
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs, at a recorded step."""
+        kept = {name: getattr(self, name) for name in ("step", "first_loss", "steps_above", "seconds")}
+        return kept | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the run that `state` was taken of."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.first_loss = state["step"], state["first_loss"]
+        self.steps_above, self.seconds = state["steps_above"], state["seconds"]
+
+
+def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
+    """Train one trial, from its checkpoint if it has one; yields the points of its curve, the last with the final held-out loss."""
+    run = Run(spec)
+    if checkpoint and (state := checkpoint.load()):
+        run.restore(state)
+    horizon, started = spec.horizon, time.perf_counter() - run.seconds
+    interval_loss, interval_start = torch.zeros((), device=run.device), run.step
+    while run.step < horizon.steps:
+        interval_loss += run.advance()
+        last = run.step == horizon.steps
+        evaluated = last or (horizon.evaluate_every is not None and run.step % horizon.evaluate_every == 0)
+        if not (evaluated or run.step % horizon.record_interval == 0):
+            continue
+        steps = run.step - interval_start
+        metrics = {"train_loss": float(interval_loss) / steps}
+        diverged = run.diverged(metrics["train_loss"], steps)
+        if diverged or evaluated:
+            metrics["loss"] = math.inf if diverged else run.held_out_loss()
+        run.seconds = time.perf_counter() - started
+        yield Measurement(run.step, run.step * horizon.batch_tokens, run.step * step_flops(spec), run.seconds, metrics)
+        if diverged:
+            return
+        interval_loss, interval_start = torch.zeros((), device=run.device), run.step
+        if checkpoint and not last and checkpoint.due():
+            checkpoint.save(run.state())

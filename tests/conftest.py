@@ -1,0 +1,26 @@
+"""Shared by every test: one thread per process, and a telescope home that is never the user's."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for the whole run, so that python-stdlib is tokenised once."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(autouse=True)
+def telescope_home(session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """TELESCOPE_HOME for this test."""
+    monkeypatch.setenv("TELESCOPE_HOME", str(session_home))
+    yield session_home

@@ -1,0 +1,91 @@
+"""Groups partition the parameters, AdamW is torch's, schedules have their shapes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telescope.model import Transformer, initialise
+from telescope.optimizer import build, groups, lr_factor
+from telescope.roles import Role
+from telescope.spec import HorizonSpec, ModelSpec, OptimizerSpec
+
+SPEC = ModelSpec(width=32, base_width=16, depth=2, head_dim=8, query_heads_per_kv=2, qk_norm=True)
+ADAMW = OptimizerSpec(name="adamw", lr=0.01, weight_decay=0.1, parametrisation="standard")
+
+
+def model(spec: ModelSpec = SPEC) -> Transformer:
+    net = Transformer(spec, 50, 12, "mup")
+    initialise(net, ADAMW, seed=0)
+    return net
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_groups_are_total_and_disjoint_and_muon_gets_the_hidden_matrices_only(name: str, tied: bool) -> None:
+    net = model(replace(SPEC, tied_embeddings=tied))
+    found = groups(net, replace(ADAMW, name=name))
+    names = [n for group in found for n in group.names]
+    assert sorted(names) == sorted(n for n, _ in net.named_parameters())
+    muon = {group.role for group in found if group.uses_muon}
+    assert muon == ({Role.HIDDEN} if name == "muon" else set())
+
+
+def loss(net: Transformer, step: int) -> torch.Tensor:
+    tokens = torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(step))
+    return torch.nn.functional.cross_entropy(net(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def test_adamw_matches_torch_optim_adamw_with_hand_written_groups() -> None:
+    mine, reference = model(), model()
+    matrices = [p for p in reference.parameters() if p.ndim == 2]
+    vectors = [p for p in reference.parameters() if p.ndim == 1]
+    theirs = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}], lr=0.01, betas=(0.9, 0.95), eps=1e-8
+    )
+    ours = build(mine, ADAMW)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(10):  # equal gradients: Adam turns rounding of a vanishing one into a step of full size
+        for a, b in zip(mine.parameters(), reference.parameters(), strict=True):
+            a.grad = torch.randn(a.shape, generator=generator)
+            b.grad = a.grad.clone()
+        ours.step(1.0)
+        theirs.step()
+    for (name, a), (_, b) in zip(mine.named_parameters(), reference.named_parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_the_factor_of_the_schedule_reaches_every_group() -> None:
+    net = model()
+    optimizer = build(net, replace(ADAMW, name="muon"))
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    loss(net, 0).backward()
+    optimizer.step(0.0)
+    assert all(torch.equal(p, before[name]) for name, p in net.named_parameters())
+
+
+def test_schedules_have_hand_computed_values() -> None:
+    horizon = HorizonSpec(steps=10, batch_tokens=64, warmup_fraction=0.2, decay="linear")
+    assert [lr_factor(horizon, t) for t in range(10)] == pytest.approx([0.5, 1, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
+    wsd = replace(horizon, decay="wsd", decay_fraction=0.4)
+    assert [lr_factor(wsd, t) for t in range(10)] == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+    assert lr_factor(replace(horizon, decay="cosine", final_lr_fraction=0.1), 6) == pytest.approx(0.55)
+    assert lr_factor(replace(horizon, decay="constant"), 9) == 1.0
+
+
+@given(
+    decay=st.sampled_from(["linear", "cosine", "constant", "wsd"]),
+    steps=st.integers(1, 300),
+    warmup=st.floats(0, 1),
+    final=st.floats(0, 1),
+)
+def test_a_schedule_rises_then_never_rises_again_and_stays_within_its_bounds(decay: str, steps: int, warmup: float, final: float) -> None:
+    horizon = HorizonSpec(steps=steps, batch_tokens=64, warmup_fraction=warmup, decay=decay, final_lr_fraction=final)  # type: ignore[arg-type]
+    values = [lr_factor(horizon, t) for t in range(steps)]
+    top = values.index(max(values))
+    assert values[: top + 1] == sorted(values[: top + 1])
+    assert all(b <= a + 1e-12 for a, b in zip(values[top:], values[top + 1 :], strict=False))
+    assert 0 < max(values) <= 1
+    assert min(values) >= 0

@@ -1,0 +1,97 @@
+"""One trial: learns, repeats itself, survives interruption, accumulates, and calls divergence by its name."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from telescope.checkpoint import CheckpointFile
+from telescope.flops import trial_flops
+from telescope.spec import HorizonSpec, TrialSpec
+from telescope.train import train_one
+from telescope.trial import Measurement, completed
+from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
+
+GQA_TIED = replace(MODEL, query_heads_per_kv=2, tied_embeddings=True, mlp="relu2", qk_norm=True)
+SPECS = {"muon": trial(), "adamw": trial(ADAMW), "gqa_tied": trial(model=GQA_TIED)}
+
+
+def values(points: list[Measurement] | Iterator[Measurement]) -> list[tuple[int, dict[str, float]]]:
+    return [(point.step, dict(point.metrics)) for point in points]
+
+
+@pytest.fixture(params=SPECS.values(), ids=SPECS)
+def spec(request: pytest.FixtureRequest) -> TrialSpec:
+    found: TrialSpec = request.param
+    return found
+
+
+def test_a_run_repeats_itself_bit_for_bit(spec: TrialSpec) -> None:
+    assert values(train_one(spec)) == values(train_one(spec))
+
+
+def test_a_run_resumed_from_any_checkpoint_yields_the_identical_rest(spec: TrialSpec, tmp_path: Path) -> None:
+    whole = values(train_one(spec))
+    for points_before_death in (1, 2, 3):
+        path = tmp_path / f"{points_before_death}.pt"
+        first = train_one(spec, CheckpointFile(path, every_seconds=0))
+        for _ in range(points_before_death + 1):  # a checkpoint is written when the generator is asked for the next point
+            next(first)
+        first.close()
+        file = CheckpointFile(path)
+        assert values(train_one(spec, file)) == whole[points_before_death:]
+        assert file.step == whole[points_before_death - 1][0]
+
+
+def test_the_curve_has_its_points_tokens_and_flops() -> None:
+    spec = trial()
+    points = list(train_one(spec))
+    assert [point.step for point in points] == [3, 6, 9, 12]
+    assert points[-1].tokens == 12 * 128
+    assert points[-1].flops == trial_flops(spec)
+    assert [("loss" in point.metrics) for point in points] == [False, False, False, True]
+    assert all(b.seconds > a.seconds for a, b in zip(points, points[1:], strict=False))
+
+
+def test_it_learns_real_text() -> None:
+    longer = replace(HORIZON, steps=60, batch_tokens=512)
+    losses = [point.metrics["train_loss"] for point in train_one(trial(horizon=longer))]
+    assert losses[0] > 5.0  # near ln 256 = 5.545
+    assert losses[-1] < 3.6
+
+
+def test_accumulating_micro_batches_changes_nothing_but_rounding() -> None:
+    whole = values(train_one(trial(ADAMW)))
+    parts = values(train_one(trial(ADAMW, horizon=replace(HORIZON, micro_batch_tokens=32))))
+    for (_, a), (_, b) in zip(whole, parts, strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_an_absurd_lr_completes_as_diverged_and_is_worst() -> None:
+    spec = trial(replace(ADAMW, lr=1e4), horizon=replace(HORIZON, steps=200))
+    points = list(train_one(spec))
+    result = completed(spec, points)
+    assert points[-1].step < 200
+    assert result.loss == math.inf
+    assert result.diverged
+    assert result.failure is not None
+    assert result.failure.kind == "scientific"
+
+
+def test_three_parametrisations_give_bit_identical_curves_at_the_base_width() -> None:
+    base = replace(MODEL, width=16)
+    for optimizer in (ADAMW, replace(MUON, update_scale="rms_match")):
+        curves = [
+            values(train_one(trial(replace(optimizer, parametrisation=p), model=base)))  # type: ignore[arg-type]
+            for p in ("mup", "mup-paper", "standard")
+        ]
+        assert curves[0] == curves[1] == curves[2]
+        wider = [values(train_one(trial(replace(optimizer, parametrisation=p)))) for p in ("mup", "standard")]  # type: ignore[arg-type]
+        assert wider[0] != wider[1]
+
+
+def test_evaluation_happens_where_it_is_asked_for() -> None:
+    horizon = HorizonSpec(steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8)
+    assert [(p.step, "loss" in p.metrics) for p in train_one(trial(horizon=horizon))] == [(4, True), (8, True)]

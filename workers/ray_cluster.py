@@ -1,0 +1,163 @@
+"""Which Ray do the workers run on, what fits there, and is it still alive?
+
+`Cluster.connect` starts a local Ray or joins a running one; `close` ends what was started, every process of it. `Demand` is what one
+worker asks of the cluster: a CPU, or a share of a GPU where there are any.
+
+A local Ray differs from Ray's defaults: a token of its own in memory instead of a file in the user's home, no usage reports, no
+dashboard, a folder of its own that goes when it ends, and SIGTERM stays the caller's.
+"""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+
+from telescope.errors import Unavailable
+from workers.processes import end_all
+
+LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment of a local Ray's processes
+OBJECT_STORE_BYTES = 100_000_000  # events travel inline; Ray's default would claim 30 % of the memory
+SHUTDOWN_SECONDS = 3.0
+LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters, and a socket's path ends at 107
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What one worker asks of the cluster."""
+
+    resource: str  # CPU or GPU, as Ray calls them
+    amount: float
+
+    @classmethod
+    def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
+        """One GPU where the cluster has any, or the share asked for; else (or for a share of 0) one CPU."""
+        gpus = (1.0 if total.get("GPU", 0) else 0.0) if gpus_per_worker is None else gpus_per_worker
+        return cls("GPU", gpus) if gpus else cls("CPU", 1.0)
+
+    @property
+    def options(self) -> dict[str, float]:
+        """As options of a Ray actor."""
+        return {"num_cpus": 0.0, "num_gpus": 0.0, f"num_{self.resource.lower()}s": self.amount}
+
+    def fits(self, total: Mapping[str, float]) -> int:
+        """How many such workers the cluster could hold if it were empty."""
+        available = total.get(self.resource, 0.0)
+        per_device = int(1 / self.amount + 1e-9)  # a share never spans two GPUs
+        return int(available) * per_device if per_device else int(available / self.amount)
+
+    def shortage(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
+        """Why a worker is not placed, in words: what is asked, what is free, what there is."""
+        asked = f"a worker asks for {self.amount:g} {self.resource}"
+        has = total.get(self.resource, 0.0)
+        if not self.fits(total):
+            return f"{asked}, which this Ray cluster never has: {has:g} {self.resource} in total; add a node or ask for less"
+        unused = free.get(self.resource, 0.0)
+        held = "others hold the rest" if unused < self.amount else "a worker's process is slow to start"
+        return f"{asked}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
+
+
+class Cluster:
+    """The Ray that this process is the driver of."""
+
+    def __init__(self, marker: str, folder: Path | None) -> None:
+        self._marker = marker
+        self._folder = folder  # None: joined, not started
+        self.address: str = ray.get_runtime_context().gcs_address
+
+    @classmethod
+    def connect(cls, address: str | None, workers: int | None, shared_storage: bool) -> "Cluster":
+        """Join the cluster at `address`, or start a local Ray for `workers` CPU workers (default: one per core)."""
+        cluster = cls._start(workers) if address is None else cls._join(address)
+        away = {node["NodeID"] for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()}
+        away -= {ray.get_runtime_context().get_node_id()}
+        if away and not shared_storage:
+            cluster.close()
+            raise Unavailable(
+                f"the Ray cluster at {address} would place workers on {len(away)} other node(s), and checkpoints and corpora lie on "
+                "this machine's disk; put TELESCOPE_HOME on storage that all nodes share and say so, or use a local Ray"
+            )
+        return cluster
+
+    @classmethod
+    def _join(cls, address: str) -> "Cluster":
+        try:
+            with _own_signals():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise Unavailable(f"cannot join the Ray cluster at {address}: {error}") from error
+        return cls("", None)
+
+    @classmethod
+    def _start(cls, workers: int | None) -> "Cluster":
+        root = tempfile.gettempdir()
+        folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"))
+        marker = secrets.token_hex(16)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        with _environment(SPT_NOENV="1", RAY_USAGE_STATS_ENABLED="0", **{LOCAL_MARKER: marker}), _own_signals():
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=workers,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(folder),
+                )
+            except Exception as error:
+                end_all(marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
+                raise Unavailable(f"a local Ray did not start: {error}") from error
+        return cls(marker, folder)
+
+    def alive(self, seconds: float = 2.0) -> bool:
+        """Whether the head answers. (Ray itself notices after 60 s, and then ends this process.)"""
+        host, _, port = self.address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Disconnect, and end every process of a Ray that was started here."""
+        ending = threading.Thread(target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True)
+        ending.start()  # in a thread, for it may wait for a head that is gone
+        ending.join(SHUTDOWN_SECONDS)
+        if self._folder is not None:
+            end_all(self._marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Variables that processes started inside inherit."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM when it starts in the main thread; give it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
