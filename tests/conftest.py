@@ -1,7 +1,6 @@
 """Shared by every test: one thread per process, and a telescope home that is never the user's."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,7 +19,7 @@ def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def telescope_home(session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def telescope_home(session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """TELESCOPE_HOME for this test."""
     monkeypatch.setenv("TELESCOPE_HOME", str(session_home))
-    yield session_home
+    return session_home

@@ -1,5 +1,6 @@
 """One trial: learns, repeats itself, survives interruption, accumulates, and calls divergence by its name."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from telescope import data
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import trial_flops
-from telescope.spec import HorizonSpec, TrialSpec
+from telescope.spec import DataSpec, HorizonSpec, TrialSpec
 from telescope.train import train_one
 from telescope.trial import Measurement, completed
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
@@ -52,7 +54,7 @@ def test_the_curve_has_its_points_tokens_and_flops() -> None:
     assert points[-1].tokens == 12 * 128
     assert points[-1].flops == trial_flops(spec)
     assert [("loss" in point.metrics) for point in points] == [False, False, False, True]
-    assert all(b.seconds > a.seconds for a, b in zip(points, points[1:], strict=False))
+    assert all(b.seconds > a.seconds for a, b in itertools.pairwise(points))
 
 
 def test_it_learns_real_text() -> None:
@@ -95,3 +97,15 @@ def test_three_parametrisations_give_bit_identical_curves_at_the_base_width() ->
 def test_evaluation_happens_where_it_is_asked_for() -> None:
     horizon = HorizonSpec(steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8)
     assert [(p.step, "loss" in p.metrics) for p in train_one(trial(horizon=horizon))] == [(4, True), (8, True)]
+
+
+GOLDEN = {"muon": 3.1846, "adamw": 3.3028}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_losses_guard_every_refactoring(name: str) -> None:
+    text = data.resolve(DataSpec(corpus=str(Path(__file__).parents[2] / "LICENSE"), context=32))
+    optimizer = {"muon": MUON, "adamw": ADAMW}[name]
+    horizon = replace(HORIZON, steps=40, batch_tokens=256)
+    spec = TrialSpec(model=MODEL, optimizer=optimizer, data=text, horizon=horizon, seed=0)
+    assert completed(spec, list(train_one(spec))).loss == pytest.approx(GOLDEN[name], rel=2e-3)

@@ -1,0 +1,1 @@
+"""Measurements that are too long for the test suite; results go into docs/log.md."""

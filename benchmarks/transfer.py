@@ -1,0 +1,155 @@
+"""Does the best learning rate stay where it is as width grows?
+
+    python -m benchmarks.transfer muon-mup adamw-standard
+
+For each arm: widths 32 to 256, an lr grid of one octave, three seeds that share initialisation and data order over lrs, on python-stdlib.
+Per width the optimum is the vertex of the least-squares parabola through the seed means of the five points around the lowest; the
+slope over log2 width is ordinary least squares. Its 90 % interval is a parametric bootstrap with the residual noise of the arm (what
+is left of a loss after its lr's mean and its seed's shift), since three seeds have too few distinct resamples.
+
+Finished runs are kept in a JSON-lines file, so an interrupted benchmark goes on where it was.
+"""
+
+import argparse
+import json
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from telescope import data
+from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+from telescope.train import train_one
+from telescope.trial import completed
+
+WIDTHS = (32, 64, 128, 256)
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Arm:
+    optimizer: OptimizerSpec
+    batch_tokens: int
+    octaves: range  # log2 lr
+
+
+def optimizer(name: str, parametrisation: str) -> OptimizerSpec:
+    return OptimizerSpec(name=name, lr=1.0, weight_decay=0.0, parametrisation=parametrisation)  # type: ignore[arg-type]
+
+
+ARMS = {
+    "muon-mup": Arm(optimizer("muon", "mup"), 512, range(-7, 0)),
+    "adamw-mup": Arm(optimizer("adamw", "mup"), 2048, range(-10, -2)),
+    "adamw-standard": Arm(optimizer("adamw", "standard"), 2048, range(-11, -3)),
+}
+
+
+def specs(arm: Arm) -> Iterator[tuple[int, int, int, TrialSpec]]:
+    """(width, log2 lr, seed, trial), widest first: the longest runs should not come last."""
+    text = data.resolve(DataSpec(corpus="python-stdlib", context=64))
+    horizon = HorizonSpec(steps=120, batch_tokens=arm.batch_tokens, evaluation_tokens=16_384)
+    for width in reversed(WIDTHS):
+        model = ModelSpec(width=width, base_width=WIDTHS[0], depth=2, head_dim=16)
+        for octave in arm.octaves:
+            for seed in SEEDS:
+                tuned = OptimizerSpec(**{**arm.optimizer.__dict__, "lr": 2.0**octave})
+                yield width, octave, seed, TrialSpec(model=model, optimizer=tuned, data=text, horizon=horizon, seed=seed)
+
+
+def final_loss(spec: TrialSpec) -> float:
+    torch.set_num_threads(1)
+    return completed(spec, list(train_one(spec))).loss or math.inf
+
+
+def run(arm: Arm, store: Path, workers: int) -> NDArray[np.float64]:
+    """Losses (width, lr, seed); runs what the store does not hold yet."""
+    store.parent.mkdir(parents=True, exist_ok=True)
+    known = dict(json.loads(line) for line in store.read_text().splitlines()) if store.exists() else {}
+    planned = list(specs(arm))
+    missing = [spec for *_, spec in planned if spec.digest not in known]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, store.open("a") as file:
+        futures = {pool.submit(final_loss, spec): spec for spec in missing}
+        for done, future in enumerate(as_completed(futures), start=1):
+            known[futures[future].digest] = future.result()
+            file.write(json.dumps([futures[future].digest, future.result()]) + "\n")
+            file.flush()
+            print(f"\r{done}/{len(missing)} runs", end="", flush=True)
+    print()
+    losses = np.full((len(WIDTHS), len(arm.octaves), len(SEEDS)), np.inf)
+    for width, octave, seed, spec in planned:
+        losses[WIDTHS.index(width), arm.octaves.index(octave), SEEDS.index(seed)] = known[spec.digest]
+    return losses
+
+
+def vertex(octaves: Sequence[int], mean: NDArray[np.float64], window: slice) -> float:
+    """Vertex of the least-squares parabola through the points of a window that did not diverge."""
+    x, y = np.asarray(octaves, float)[window], mean[window]
+    finite = np.isfinite(y)
+    curvature, slope, _ = np.polyfit(x[finite], y[finite], 2)
+    return float(np.clip(-slope / (2 * curvature), x[0], x[-1])) if curvature > 0 else float(x[np.argmin(y)])
+
+
+@dataclass(frozen=True)
+class Drift:
+    vertices: tuple[float, ...]  # log2 lr per width
+    edges: tuple[bool, ...]  # lowest seed mean on the border of the grid
+    slope: float  # octaves per doubling
+    low: float
+    high: float
+    noise: float  # standard deviation of one run's residual, relative to the loss
+
+
+def drift(octaves: Sequence[int], losses: NDArray[np.float64], draws: int = 4000) -> Drift:
+    mean = losses.mean(axis=2)  # (width, lr); inf where any seed diverged
+    lowest = mean.argmin(axis=1)
+    windows = [slice(max(0, i - 2), i + 3) for i in lowest]
+    residual = losses - mean[:, :, None]
+    near = [residual[w, windows[w]][np.isfinite(mean[w, windows[w]])] for w in range(len(WIDTHS))]
+    near = [block - block.mean(axis=0) for block in near]  # minus each seed's shift
+    freedom = sum((len(block) - 1) * (len(SEEDS) - 1) for block in near)
+    relative = [block / mean[w].min() for w, block in enumerate(near)]
+    noise = math.sqrt(sum(float((block**2).sum()) for block in relative) / freedom)
+    random = np.random.default_rng(0)
+
+    def slope(means: NDArray[np.float64]) -> float:
+        vertices = [vertex(octaves, means[w], windows[w]) for w in range(len(WIDTHS))]
+        return float(np.polyfit(np.log2(WIDTHS), vertices, 1)[0])
+
+    scale = noise / math.sqrt(len(SEEDS)) * mean.min(axis=1, keepdims=True)
+    sample = [slope(mean + scale * random.standard_normal(mean.shape)) for _ in range(draws)]
+    low, high = np.quantile(sample, (0.05, 0.95))
+    vertices = tuple(vertex(octaves, mean[w], windows[w]) for w in range(len(WIDTHS)))
+    edges = tuple(bool(i in (0, len(octaves) - 1)) for i in lowest)
+    return Drift(vertices, edges, slope(mean), float(low), float(high), noise)
+
+
+def show(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
+    mean, found = losses.mean(axis=2), drift(arm.octaves, losses)
+    print(f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  " + "".join(f"2^{o:<6}" for o in arm.octaves) + "vertex")
+    for w, width in enumerate(WIDTHS):
+        cells = "".join(f"{value:<8.4f}" if math.isfinite(value) else "div.    " for value in mean[w])
+        print(f"{width:<7}{cells}{found.vertices[w]:+.2f}" + (" on the edge" if found.edges[w] else ""))
+    at_base = mean[:, mean[0].argmin()]
+    print(f"slope {found.slope:+.3f} octave per doubling, 90 % interval {found.low:+.3f} .. {found.high:+.3f}")
+    print(f"one run's noise {100 * found.noise:.2f} % of loss; loss at the base width's lr: {', '.join(f'{x:.4f}' for x in at_base)}")
+    print(f"regret at width {WIDTHS[-1]}: {100 * (at_base[-1] / mean[-1].min() - 1):.2f} %")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arms", nargs="+", choices=ARMS)
+    parser.add_argument("--store", type=Path, default=Path(".telescope/transfer.jsonl"))
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    for name in given.arms:
+        show(name, ARMS[name], run(ARMS[name], given.store, given.workers))
+
+
+if __name__ == "__main__":
+    main()

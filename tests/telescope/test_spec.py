@@ -1,0 +1,64 @@
+"""A spec is its own identity, and refuses what cannot be built."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec, canonical_json, from_octaves, snap
+
+SPEC = TrialSpec(
+    model=ModelSpec(width=64, base_width=32),
+    optimizer=OptimizerSpec(name="muon", lr=0.02, weight_decay=0.1),
+    data=DataSpec(corpus="python-stdlib", content="abc", vocab_size=256),
+    horizon=HorizonSpec(steps=10, batch_tokens=256),
+)
+
+
+def test_the_digest_survives_a_round_trip_through_json_and_is_stable() -> None:
+    again = TypeAdapter(TrialSpec).validate_json(canonical_json(SPEC))
+    assert again == SPEC
+    assert again.digest == SPEC.digest
+    assert SPEC.digest == "939f139530957afb471520608c471440"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(SPEC, seed=1),
+        replace(SPEC, data=replace(SPEC.data, content="abd")),
+        replace(SPEC, optimizer=replace(SPEC.optimizer, lr=0.020000000001)),
+        replace(SPEC, model=replace(SPEC.model, width=128)),
+    ],
+)
+def test_any_change_is_another_trial(changed: TrialSpec) -> None:
+    assert changed.digest != SPEC.digest
+
+
+@given(st.floats(-20, 20))
+def test_planned_values_lie_on_the_lattice_whatever_the_last_bits(octaves: float) -> None:
+    lattice = snap(octaves)
+    assert abs(lattice - octaves) <= 1 / 128 + 1e-12
+    assert lattice * 64 == round(lattice * 64)
+    assert from_octaves(lattice + 1e-13) == from_octaves(lattice) == pytest.approx(2.0**lattice, rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: ModelSpec(width=40, base_width=32), "40 is not divisible"),
+        (lambda: ModelSpec(width=64, base_width=32, query_heads_per_kv=3), "multiple of it, such as 48"),
+        (lambda: ModelSpec(width=64, base_width=32, mlp_ratio=2.71), "not a whole number"),
+        (lambda: HorizonSpec(steps=1, batch_tokens=512, micro_batch_tokens=100), "does not divide"),
+        (lambda: replace(SPEC, horizon=HorizonSpec(steps=1, batch_tokens=32)), "smaller than one context of 64"),
+        (lambda: replace(SPEC, horizon=HorizonSpec(steps=1, batch_tokens=100)), "use 64 or 128"),
+        (lambda: OptimizerSpec(name="muon", lr=float("nan"), weight_decay=0.1), "finite"),
+        (lambda: OptimizerSpec(name="sgd", lr=0.1, weight_decay=0.1), "'muon' or 'adamw'"),
+        (lambda: DataSpec(corpus="x", tokeniser="bytes"), "tokeniser"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_with_the_reason(build, words: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValidationError, match=words):
+        build()
