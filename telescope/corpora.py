@@ -231,4 +231,5 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
     if text:
         yield text
     for child in ast.iter_child_nodes(node):
-        yield from _docstrings(child)
+        if not isinstance(child, ast.expr):  # most of a tree, and no place for a docstring
+            yield from _docstrings(child)
