@@ -3,15 +3,20 @@
 A request's body becomes a document (`document`), a plain JSON value that every database can store; what it says is then judged by
 `telescope.studies.registry`. Whoever can reach the port may name files of the machine that telescope runs on, so a path is let in
 only under the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are.
+
+Parts: `BodyLimit` (middleware) · `document` · `require_open`, `is_open`, `remedy`.
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML, tokens
 from ruamel.yaml.error import YAMLError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telescope import corpora, tokenizer
 from telescope.errors import InvalidInput, Problem
@@ -21,6 +26,7 @@ YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "
 BODY_BYTES = 1 << 20
 YAML_CHARACTERS = 1 << 14  # a YAML parser in Python needs about half a second for these
 DEEPEST = 32
+LARGEST_INTEGER = 2**53
 OPENING = (
     tokens.FlowSequenceStartToken,
     tokens.FlowMappingStartToken,
@@ -30,18 +36,41 @@ OPENING = (
 CLOSING = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.BlockEndToken)
 
 
+class BodyLimit:
+    """Refuses a body above `BODY_BYTES` as it is read, by an error that becomes a problem (the framework's own limit is plain text)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        read_bytes = 0
+
+        async def limited() -> Message:
+            nonlocal read_bytes
+            message = await receive()
+            read_bytes += len(message.get("body", b""))
+            if read_bytes > BODY_BYTES:
+                raise HTTPException(413, f"a body has at most {BODY_BYTES} bytes; a job needs no more than some thousand")
+            return message
+
+        await self.app(scope, limited, send)
+
+
 def document(body: bytes, content_type: str | None) -> Any:
-    """The plain value that a JSON or YAML body holds, or InvalidInput that says where it breaks."""
+    """The value that a JSON or YAML body holds, or InvalidInput that says where it breaks; whether it is plain, the registry says."""
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:
         text = body.decode("utf-8-sig")
-        value = _yaml(text) if media in YAML_TYPES else json.loads(text, parse_constant=_refused)
-        _check(value)
+        value = _yaml(text) if media in YAML_TYPES else json.loads(text)
+        problems = tuple(_unstorable(value, ()))
     except RecursionError:
         raise InvalidInput.of("", f"nests deeper than {DEEPEST} levels; a job needs no more than 4") from None
     except (ValueError, YAMLError) as error:
         kind = "YAML" if media in YAML_TYPES else "JSON (send YAML as Content-Type: application/yaml)"
         raise InvalidInput.of("", f"the body is not valid {kind}: {' '.join(str(error).split())}") from None
+    if problems:
+        raise InvalidInput.because(problems)
     return value
 
 
@@ -59,34 +88,22 @@ def _yaml(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def _refused(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
-def _check(value: Any, depth: int = 0) -> None:
-    """Nothing that JSON in UTF-8, or a column of text, cannot hold: dates, infinities, NUL, half of a surrogate pair."""
-    if depth > DEEPEST:
+def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
+    """What JSON in UTF-8 (RFC 7493), or a database, cannot carry: half of a surrogate pair, U+0000, integers beyond 2^53."""
+    if len(path) > DEEPEST:
         raise RecursionError
     match value:
         case dict():
             for key, each in value.items():
-                if not isinstance(key, str):
-                    raise ValueError(f"the key {key!r} is not text; quote it")
-                _check(key)
-                _check(each, depth + 1)
+                yield from _unstorable(key, path)
+                yield from _unstorable(each, (*path, str(key)))
         case list():
-            for each in value:
-                _check(each, depth + 1)
-        case str():
-            value.encode()
-            if "\0" in value:
-                raise ValueError("the character U+0000 is in a string; remove it")
-        case None | bool():
-            pass
-        case int() | float():
-            json.dumps(value, allow_nan=False)
-        case _:
-            raise ValueError(f"{value} is a {type(value).__name__}, not a number, text, list or mapping; quote it")
+            for number, each in enumerate(value):
+                yield from _unstorable(each, (*path, str(number)))
+        case str() if not value.isprintable() and ("\0" in value or re.search("[\ud800-\udfff]", value)):
+            yield Problem(".".join(path), "holds U+0000 or half of a surrogate pair; remove the character", value)
+        case int() if abs(value) >= LARGEST_INTEGER:
+            yield Problem(".".join(path), "is beyond 2^53, which JSON does not carry exactly; give a smaller number", str(value))
 
 
 def require_open(data: DataSpec, roots: Sequence[Path]) -> None:

@@ -1,28 +1,255 @@
 """What can be typed at a terminal?
 
-The commands of `telescope`, and the composition root of the service: here settings, store, coordinator and views meet. Commands
-that speak to a running service take --url; `run` needs none. `--json` prints one JSON document on standard output, whatever happens.
+The commands of `telescope`. Those about jobs are here: `run` needs no service, the others speak to one (`--url`). Those that a
+service is made of are in `api.service_cli`, those about texts in `api.corpus_cli`. With `--json` standard output is one JSON
+document, whatever happens.
 
 Exit status: 0 done · 1 the verdict is negative · 2 bad input · 3 something that telescope depends on failed.
+
+Heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) are imported by the commands that need them: `--help` answers at once.
 """
 
-import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 from rich.table import Table
-from typer.core import TyperGroup
-from typer.exceptions import TyperException
 
-from api import answer, supervisor, view
-from api.job_file import read_document
-from api.settings import Settings
+from api import job_file, view
+from api.corpus_cli import corpora
+from api.job import JobState
+from api.output import Commands, console, plain, show_json
+from api.service_cli import ExecutorName, Workers, configured, local_url, processes
 from telescope.client import Client, Job
-from telescope.errors import InvalidInput, Problem, TelescopeError, Unavailable
+from telescope.errors import InvalidInput, TelescopeError
+
+app = typer.Typer(
+    cls=Commands,
+    help="Hyperparameters for a model too dear to sweep: swept on narrow models, transferred to the wide one.",
+    epilog="Exit status: 0 done, 1 the verdict is negative, 2 bad input, 3 something that telescope depends on failed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
+Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Plot = Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")]
+JOBS = "Jobs"
+
+
+@app.command(rich_help_panel=JOBS)
+def run(
+    file: Annotated[Path | None, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)] = None,
+    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Go on with this job instead.")] = None,
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    plot: Plot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job on this machine, without a service, and print its answer.
+
+    Example: telescope run examples/quickstart.yaml
+    """
+    if (file is None) == (resume is None):
+        raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
+    from api import solo
+    from telescope.studies import registry
+
+    settings, environment = configured({"executor": executor, "workers": workers})
+    study = registry.resolved(registry.parse(job_file.read(file))) if file else None
+    with solo.installation(settings) as store:
+        job = store.create_job(registry.to_document(study))[0] if study else solo.resume(store, resume or "")
+        study = study or registry.parse(store.study_document(job.id))
+        try:
+            with solo.coordinator(environment) as child:
+                ended = solo.follow(store, job.id, child, study, console(as_json))
+        except KeyboardInterrupt:
+            print(f"Paused; what it did is kept. Go on with: telescope run --resume {job.id}", file=sys.stderr)
+            raise
+        report = store.result(job.id) or registry.report_document(study.report(()))
+        _answer(ended, report, solo.trials(store, job.id), study.model.target_width, plot, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
+    """Hand a job to the service.
+
+    Example: telescope submit examples/quickstart.yaml
+    """
+    document = job_file.read(file)
+    with _client(url) as client:
+        job = client.submit(document)
+    if as_json:
+        show_json(plain(job))
+    else:
+        print(f"{job.id}: {job.state}. Follow it with: telescope watch {job.id}")
+
+
+@app.command(rich_help_panel=JOBS)
+def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
+    """Say what a job would run and cost; spends nothing. With --url the service is asked.
+
+    Example: telescope preview job.yaml
+    """
+    from api import answer
+    from telescope.studies import registry
+    from telescope.studies.preview import preview
+
+    document = job_file.read(file)
+    if url:
+        with _client(url) as client:
+            forecast = client.preview(document)
+    else:
+        forecast = registry.report_document(preview(registry.resolved(registry.parse(document))))
+    if as_json:
+        show_json(forecast)
+    else:
+        answer.forecast(forecast, console())
+
+
+@app.command(rich_help_panel=JOBS)
+def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Follow a job until it ends.
+
+    Example: telescope watch JOB
+    """
+    with _client(url) as client:
+        ended = view.follow(watched(client, job_id), console(as_json))
+        job = client.job(job_id)
+    if as_json:
+        show_json(plain(job))
+    else:
+        print(f"Its answer: telescope result {job_id}")
+    raise typer.Exit(0 if ended.state is JobState.SUCCEEDED else 3)
+
+
+@app.command(rich_help_panel=JOBS)
+def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = False) -> None:
+    """Print a job's answer, or what is known so far.
+
+    Example: telescope result JOB --plot picture.png
+    """
+    from api import answer
+
+    with _client(url) as client:
+        job = client.job(job_id)
+        now = view.progress(job, (), datetime.now(UTC), None)
+        runs = client.trials(job_id) if plot else ()
+        _answer(now, client.result(job_id), runs, answer.target_width(job.study), plot, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def jobs(url: Url = None, as_json: AsJson = False) -> None:
+    """List the service's jobs, the newest first.
+
+    Example: telescope jobs --json
+    """
+    with _client(url) as client:
+        found = list(client.jobs())
+    if as_json:
+        show_json({"items": plain(found)})
+        return
+    table = Table("job", "name", "state", "trials", "best loss", "created", box=None, header_style="dim", pad_edge=False)
+    for job in found:
+        best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
+        created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
+    console().print(table if found else "No jobs yet: telescope submit examples/quickstart.yaml")
+
+
+@app.command(rich_help_panel=JOBS)
+def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """End a job for good; what it measured stays readable.
+
+    Example: telescope cancel JOB
+    """
+    _verb(Client.cancel, job_id, url, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def pause(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Stop a job's trials, keeping their checkpoints.
+
+    Example: telescope pause JOB
+    """
+    _verb(Client.pause, job_id, url, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Go on with a paused job.
+
+    Example: telescope resume JOB
+    """
+    _verb(Client.resume, job_id, url, as_json)
+
+
+app.add_typer(corpora, name="corpus", rich_help_panel=JOBS)
+app.add_typer(processes)
+
+
+# How
+
+
+def watched(client: Client, job_id: str) -> Iterator[view.Progress]:
+    """A job at the service, now and after each change until it ended."""
+    forecast_flops = None
+    for i, job in enumerate(client.watch(job_id)):
+        if i == 0 and not job.terminal:
+            forecast_flops = _forecast_flops(client, job)
+        yield view.progress(job, client.trials(job_id), datetime.now(UTC), forecast_flops)
+
+
+def _forecast_flops(client: Client, job: Job) -> float | None:
+    """What the preview expects of the whole job; None where the service cannot say, which must not end a watch."""
+    try:
+        return float(client.preview(job.study)["flops"]["expected"])
+    except TelescopeError:
+        return None
+
+
+def _answer(job: view.Progress, report: dict[str, Any], runs: Iterable[Any], target_width: int, plot: Path | None, as_json: bool) -> None:
+    """Print the answer, draw it if asked to, and exit with what it amounts to."""
+    from api import answer
+
+    typed = answer.typed(report)
+    if as_json:
+        show_json(report)
+    else:
+        answer.show(typed, target_width, console())
+    if plot:
+        answer.picture(typed, runs, target_width, plot, job.name)
+    if job.state in (JobState.FAILED, JobState.CANCELLED):
+        print(f"The job is {job.state}: {job.reason or 'somebody asked for it'}", file=sys.stderr)
+    if job.state is JobState.FAILED:
+        raise typer.Exit(3)
+    raise typer.Exit(0 if report["final"] and report["verdict"] == "resolved" else 1)
+
+
+def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:
+    """Ask for something, and say where the job stands now."""
+    with _client(url) as client:
+        job = verb(client, job_id)
+    if as_json:
+        show_json(plain(job))
+    else:
+        print(f"{job.id}: {_state(job)}")
+
+
+def _state(job: Job) -> str:
+    return f"{job.state}, {job.requested} requested" if job.requested else job.state
+
+
+def _client(url: str | None) -> Client:
+    """The service that was named, or this machine's."""
+    return Client(url or local_url(configured({})[0]), patience_seconds=3.0)
+
+
+if __name__ == "__main__":
+    app(prog_name="telescope")

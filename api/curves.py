@@ -53,10 +53,8 @@ class DamagedCurve(TelescopeError):
 def encode(points: Sequence[Measurement]) -> bytes:
     """One blob of several points; metrics that some points lack are NaN there."""
     names = sorted({name for point in points for name in point.metrics})
-    rows = [
-        (point.step, point.tokens, point.flops, point.seconds, *(point.metrics.get(name, math.nan) for name in names)) for point in points
-    ]
-    columns = np.array(rows, dtype="<f8").T
+    fixed = [[getattr(point, name) for point in points] for name in FIXED]
+    columns = np.array([*fixed, *([point.metrics.get(name, math.nan) for point in points] for name in names)], dtype="<f8")
     header = json.dumps(names).encode()
     return HEADER.pack(FORMAT, len(header), len(points)) + header + zlib.compress(columns.tobytes(), level=1)
 

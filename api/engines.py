@@ -6,11 +6,16 @@ IMMEDIATE, readers have an engine of their own that cannot write and never waits
 """
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
+
+from telescope.errors import Unavailable
 
 BUSY_SECONDS = 30
 POOL_RECYCLE_SECONDS = 300
@@ -23,6 +28,15 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
         return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(url, begin="BEGIN", query_only=True)
     engine = create_engine(url, pool_pre_ping=True, pool_recycle=POOL_RECYCLE_SECONDS)
     return engine, engine
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """A database that cannot be reached is Unavailable, whatever its driver calls it."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Unavailable(f"the database is away: {getattr(error, 'orig', None) or error}") from error
 
 
 def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
@@ -50,11 +64,12 @@ class CoordinatorLock:
         self._engine: Engine | None = None
         self._connection: Connection | None = None
 
-    def acquire(self, wait: bool) -> bool:
-        """Take it, or say that another coordinator has it; `wait` blocks until it has ended."""
+    def acquire(self) -> bool:
+        """Take it, or say that another coordinator has it."""
         if self._url.get_backend_name() == "sqlite":
-            return self._lock_file(wait)
-        return self._lock_advisory(wait)
+            return self._lock_file()
+        with translated():
+            return self._lock_advisory()
 
     def held(self) -> bool:
         """Whether it is still ours: PostgreSQL frees it when the connection is cut."""
@@ -77,22 +92,21 @@ class CoordinatorLock:
             self._engine.dispose()
         self._file = self._connection = self._engine = None
 
-    def _lock_file(self, wait: bool) -> bool:
+    def _lock_file(self) -> bool:
         file = open(f"{self._url.database}.coordinator-lock", "w")  # noqa: SIM115 (held for life)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return False
         self._file = file
         return True
 
-    def _lock_advisory(self, wait: bool) -> bool:
+    def _lock_advisory(self) -> bool:
         self.release()
         self._engine = create_engine(self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._connection = self._engine.connect()
-        question = "SELECT pg_advisory_lock(:key)" if wait else "SELECT pg_try_advisory_lock(:key)"
-        if self._connection.execute(text(question), {"key": COORDINATOR_KEY}).scalar() is False:
+        if not self._connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": COORDINATOR_KEY}).scalar():
             self.release()
             return False
         return True

@@ -25,6 +25,7 @@ from telescope import errors
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 LONGEST_VALUE = 300  # characters of an offending value that are echoed
+CODES = {400: "bad_request", 404: "no_such_path", 405: "method_not_allowed", 413: "content_too_large"}
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,9 @@ def pointer(field: str) -> str:
 def echoed(value: Any) -> Any:
     """A value as JSON can carry it, cut to a length that fits into an error."""
     try:
-        if len(json.dumps(value, allow_nan=False)) <= LONGEST_VALUE:
+        if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= LONGEST_VALUE:
             return value
-    except (TypeError, ValueError):  # not JSON: nan, bytes, an object
+    except (TypeError, ValueError, RecursionError):  # not JSON: nan, bytes, half of a surrogate pair, an object
         pass
     text = value if isinstance(value, str) else repr(value)
     return text.encode(errors="replace").decode()[:LONGEST_VALUE]
@@ -117,7 +118,11 @@ def install(app: FastAPI) -> None:
 def _telescope_error(request: Request, error: Exception) -> JSONResponse:
     """An error raised on purpose: it knows its status, its code and the fields at fault."""
     assert isinstance(error, errors.TelescopeError)
-    fields = [FieldProblem(field=p.field, pointer=pointer(p.field), message=p.message, value=echoed(p.value)) for p in error.problems]
+    in_body = request.method == "POST"
+    fields = [
+        FieldProblem(field=p.field, pointer=pointer(p.field) if in_body else None, message=p.message, value=echoed(p.value))
+        for p in error.problems
+    ]
     return problem_response(request, error.status, error.code, error.message, fields)
 
 
@@ -137,7 +142,7 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     """No such path, no such method, too large a body: what the framework refuses."""
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
+    code = CODES.get(error.status_code, f"http_{error.status_code}")
     return problem_response(request, error.status_code, code, str(error.detail), headers=error.headers)
 
 

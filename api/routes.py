@@ -11,26 +11,31 @@ poll with If-None-Match costs one query; a verb that was carried out already is 
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from api import admission, curves, schemas
+from api import admission, schemas
+from api.curves import thin
+from api.engines import CoordinatorLock
 from api.errors import described
 from api.job import JobState, Verb
 from api.rows import JobRow
 from api.settings import Settings
 from api.store import Store
-from telescope import data
+from telescope import corpora
+from telescope.errors import InvalidInput, Problem, TelescopeError, Unavailable
 from telescope.spec import OptimizerName
-from telescope.studies import Study, registry
+from telescope.studies import registry
+from telescope.studies.preview import Preview
+from telescope.studies.preview import preview as forecast
+from telescope.studies.telescoping import Telescope
 from telescope.trial import TrialState
 
-LARGEST_PAGE = 1000
 READY_SECONDS = 2.0
-POLL_AGAIN = {"Retry-After": "2"}
+RETRY_AFTER = {"Retry-After": "2"}
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the ETag in If-None-Match."}}
 INT32 = 2**31 - 1
 
 router = APIRouter(prefix="/v1", responses=described(500, 503))
@@ -55,62 +60,219 @@ def _document(request: Request, body: Annotated[bytes, Depends(_body)]) -> Any:
     return admission.document(body, request.headers.get("Content-Type"))
 
 
+def _study(document: Annotated[Any, Depends(_document)], settings: Annotated[Settings, Depends(_settings)]) -> Telescope:
+    """The study that the body asks for, its corpus opened and tokenised."""
+    study = registry.parse(document)
+    admission.require_open(study.data, settings.data_roots)
+    return registry.resolved(study)
+
+
 Rows = Annotated[Store, Depends(_store)]
-Choices = Annotated[Settings, Depends(_settings)]
-Document = Annotated[Any, Depends(_document)]
+Study = Annotated[Telescope, Depends(_study)]
 JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
-PageSize = Annotated[int, Query(ge=0, description=f"Items per page; 0 leaves it to the server, at most {LARGEST_PAGE} are sent.")]
-PageToken = Annotated[str | None, Query(description="The `next_page_token` of the page before.", max_length=512)]
+PageSize = Annotated[int, Query(ge=0, description="Items per page; at most 1000 are sent, and 0 leaves it to the server.")]
+PageToken = Annotated[str | None, Query(max_length=512, description="The `next_page_token` of the page before.")]
 Points = Annotated[int, Query(ge=2, le=10_000, description="About how many points each curve is thinned out to.")]
 Width = Annotated[int | None, Query(ge=1, le=INT32)]
-IfNoneMatch = Annotated[str | None, Header()]
+IfNoneMatch = Annotated[str | None, Header(description="The ETag of an earlier answer: 304 if nothing changed since.")]
 IdempotencyKey = Annotated[
     str | None,
-    Header(max_length=128, pattern=r"^[!-~]+$", description="Repeating a POST with its key and body returns the first job."),
+    Header(max_length=128, pattern="^[!-~]+$", description="A repeated POST with the same key and body returns the first job."),
 ]
 
 
 # Jobs
 
 
-def _admitted(document: Any, settings: Settings) -> Study:
-    """The study that a document asks for, its data opened and tokenised, if that may be had over HTTP."""
-    return registry.resolved(registry.parse(document), lambda spec: admission.allowed(spec, settings.data_roots, names()))
-
-
 @router.post("/jobs", status_code=202, tags=["jobs"], responses=described(413, 422))
 def submit(
-    document: Document, store: Rows, settings: Choices, response: Response, idempotency_key: IdempotencyKey = None
+    study: Study,
+    document: Annotated[Any, Depends(_document)],
+    store: Rows,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> schemas.JobDetail:
     """Hand a study in. It is checked and its corpus opened before the answer; then the coordinator takes it."""
-    resolved = registry.to_document(_admitted(document, settings))
     asked = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-    job, _ = store.create_job(resolved, idempotency_key=idempotency_key, body_hash=asked)
-    response.headers.update({"Location": f"/v1/jobs/{job.id}", "ETag": _tag(job)} | POLL_AGAIN)
-    return _detail(job, store)
+    row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=asked)
+    response.headers.update({"Location": f"/v1/jobs/{row.id}", "ETag": _tag(row)} | RETRY_AFTER)
+    return _detail(row, store)
 
 
 @router.post("/jobs:preview", tags=["jobs"], responses=described(413, 422))
-def preview(document: Document, settings: Choices) -> Any:
-    """What the study would run and cost, stage by stage; spends nothing."""
-    return registry.preview(_admitted(document, settings))
+def preview(study: Study) -> Preview:
+    """What a study would run and cost, width by width; spends nothing."""
+    return forecast(study)
 
 
 @router.get("/jobs", tags=["jobs"], responses=described(422))
-def jobs(
-    store: Rows, page_size: PageSize = 50, page_token: PageToken = None, state: JobState | None = None
-) -> schemas.Page[schemas.Job]:
+def jobs(store: Rows, page_size: PageSize = 0, page_token: PageToken = None, state: JobState | None = None) -> schemas.Page[schemas.Job]:
     """All jobs, the newest first."""
-    page = store.jobs(_rows(page_size), page_token, state=state)
-    return schemas.Page[schemas.Job].model_validate(page)
+    return schemas.Page[schemas.Job].model_validate(store.jobs(page_size or 50, page_token, state=state))
 
 
 @router.get("/jobs/{job_id}", tags=["jobs"], response_model=schemas.JobDetail, responses=described(404, 422) | UNCHANGED)
-def job(job_id: JobId, store: Rows, response: Response, if_none_match: IfNoneMatch = None) -> Any:
+def job(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """One job with its study."""
     row = store.job(job_id)
-    if _seen(row, if_none_match):
-        return Response(status_code=304, headers={"ETag": _tag(row)})
-    response.headers["ETag"] = _tag(row)
-    return _detail(row, store)
+    return _unless_seen(row, if_none_match) or _tagged(row, _detail(row, store).model_dump(mode="json"))
+
+
+@router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=described(404, 409, 422))
+def cancel(job_id: JobId, store: Rows) -> schemas.Job:
+    """End a job for good; what was measured stays readable."""
+    return schemas.Job.model_validate(store.request(job_id, Verb.CANCEL))
+
+
+@router.post("/jobs/{job_id}:pause", tags=["jobs"], responses=described(404, 409, 422))
+def pause(job_id: JobId, store: Rows) -> schemas.Job:
+    """Stop its trials, keeping their checkpoints."""
+    return schemas.Job.model_validate(store.request(job_id, Verb.PAUSE))
+
+
+@router.post("/jobs/{job_id}:resume", tags=["jobs"], responses=described(404, 409, 422))
+def resume(job_id: JobId, store: Rows) -> schemas.Job:
+    """Go on with a paused job."""
+    return schemas.Job.model_validate(store.request(job_id, Verb.RESUME))
+
+
+# What a job found
+
+
+@router.get("/jobs/{job_id}/result", tags=["results"], response_model=dict[str, Any], responses=described(404, 422) | UNCHANGED)
+def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
+    """The study's report, `final: false` while the job runs, with the levels decided so far."""
+    row = store.job(job_id)
+    return _unless_seen(row, if_none_match) or _tagged(row, _report(job_id, store))
+
+
+@router.get("/jobs/{job_id}/levels", tags=["results"], responses=described(404, 422))
+def levels(job_id: JobId, store: Rows) -> schemas.Levels:
+    """The decided levels of all ladders: window, grid, optimum, interval."""
+    report = _report(job_id, store)
+    items = [{"optimizer": ladder["optimizer"], **level} for ladder in report.get("ladders", ()) for level in ladder["levels"]]
+    return schemas.Levels(final=report["final"], items=[schemas.Level.model_validate(each) for each in items])
+
+
+@router.get("/jobs/{job_id}/trials", tags=["results"], responses=described(404, 422))
+def trials(
+    job_id: JobId,
+    store: Rows,
+    page_size: PageSize = 0,
+    page_token: PageToken = None,
+    state: TrialState | None = None,
+    width: Width = None,
+    optimizer: OptimizerName | None = None,
+) -> schemas.Page[schemas.Trial]:
+    """A job's trials in the order of their planning."""
+    page = store.trials(job_id, page_size or 50, page_token, state=state, width=width, optimizer=optimizer)
+    return schemas.Page[schemas.Trial].model_validate(page)
+
+
+@router.get("/jobs/{job_id}/curves", tags=["results"], responses=described(404, 422))
+def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None, optimizer: OptimizerName | None = None) -> schemas.Curves:
+    """The curves of a job's trials, thinned out so that spikes survive."""
+    found = store.curves(job_id, points, width=width, optimizer=optimizer)
+    return schemas.Curves(items=[schemas.Curve.model_validate(curve) for curve in found])
+
+
+@router.get("/trials/{trial_id}", tags=["results"], responses=described(404, 422))
+def trial(trial_id: TrialId, store: Rows) -> schemas.TrialDetail:
+    """One trial with its specification."""
+    row = schemas.Trial.model_validate(store.trial(trial_id))
+    return schemas.TrialDetail(**dict(row), spec=store.trial_spec(trial_id))
+
+
+@router.get("/trials/{trial_id}/curve", tags=["results"], responses=described(404, 422))
+def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> schemas.Curve:
+    """A trial's curve over all its attempts; every point of it unless `points` is given."""
+    whole = store.curve(trial_id)
+    return schemas.Curve.model_validate(thin(whole, points) if points else whole)
+
+
+# Corpora
+
+
+@router.get("/corpora", tags=["corpora"])
+def list_corpora() -> schemas.Corpora:
+    """The texts that jobs can name in `data.corpus`: built-in ones, then registered ones."""
+    return schemas.Corpora(items=[_corpus(each) for each in corpora.available()])
+
+
+@router.post("/corpora", status_code=201, tags=["corpora"], responses=described(400, 409, 413, 422))
+def register_corpus(new: schemas.NewCorpus, settings: Annotated[Settings, Depends(_settings)]) -> schemas.Corpus:
+    """Give a path on the server a name; repeating it changes nothing."""
+    if not admission.is_open(new.path, settings.data_roots):
+        raise InvalidInput.of("path", admission.remedy(settings.data_roots), new.path)
+    return _corpus(corpora.register(new.name, new.path, new.text_field))
+
+
+# Health
+
+
+@health.get("/livez")
+async def live() -> schemas.Health:
+    """The process answers; touches nothing else."""
+    return schemas.Health(parts={"api": "ok"})
+
+
+@health.get("/readyz", responses=described(503))
+async def ready(store: Rows) -> schemas.Health:
+    """The database is there, at the right revision, and a coordinator works on it; 503 names what is missing."""
+    checks = {"database": store.check_revision, "coordinator": lambda: _require_coordinator(store.url)}
+    missing = []
+    for part, check in checks.items():
+        try:
+            await asyncio.wait_for(asyncio.to_thread(check), READY_SECONDS)
+        except TimeoutError:
+            missing.append(Problem(part, f"gave no answer within {READY_SECONDS:g} s"))
+        except TelescopeError as error:
+            missing.append(Problem(part, error.message))
+        if missing:  # the coordinator is asked by way of the database
+            raise Unavailable("; ".join(map(str, missing)), tuple(missing))
+    return schemas.Health(parts=dict.fromkeys(("api", *checks), "ok"))
+
+
+# How
+
+
+def _require_coordinator(url: str) -> None:
+    """Unavailable where nobody holds the lock that a coordinator holds for life."""
+    lock = CoordinatorLock(url)
+    try:
+        if lock.acquire():
+            raise Unavailable("no coordinator is at work; jobs wait. Start one with `telescope coordinator` or `telescope serve`")
+    finally:
+        lock.release()
+
+
+def _report(job_id: str, store: Store) -> dict[str, Any]:
+    """The latest report; before the first, that of no trials."""
+    found = store.result(job_id)
+    if found is not None:
+        return found
+    return registry.report_document(registry.parse(store.study_document(job_id)).report(()))
+
+
+def _detail(row: JobRow, store: Store) -> schemas.JobDetail:
+    return schemas.JobDetail(**dict(schemas.Job.model_validate(row)), study=store.study_document(row.id))
+
+
+def _corpus(corpus: corpora.Corpus) -> schemas.Corpus:
+    path = str(corpus.path) if corpus.path else None
+    return schemas.Corpus(name=corpus.name, built_in=corpus.path is None, path=path)
+
+
+def _tag(row: JobRow) -> str:
+    return f'"{row.version}"'
+
+
+def _tagged(row: JobRow, document: Any) -> Response:
+    return JSONResponse(document, headers={"ETag": _tag(row)})
+
+
+def _unless_seen(row: JobRow, if_none_match: str | None) -> Response | None:
+    """304 if the client has this version already."""
+    seen = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    return Response(status_code=304, headers={"ETag": _tag(row)}) if _tag(row) in seen or "*" in seen else None

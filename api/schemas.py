@@ -3,7 +3,8 @@
 One model per resource, read from the rows of `api.rows` and `api.curves`; field descriptions become those of OpenAPI. Reports and
 previews are documents of their study (`telescope.studies`) and pass as they are.
 
-Parts: `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Level`, `Levels` · `Curve`, `Curves` · `Corpus`, `NewCorpus` · `Page` · `Health`.
+Parts: `Page` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Level`, `Levels` · `Curve`, `Curves` · `Corpus`, `Corpora`,
+`NewCorpus` · `Health`.
 """
 
 from datetime import datetime
@@ -153,20 +154,28 @@ class Corpus(Resource):
     """Where a registered corpus lies on the server; null for a built-in one."""
 
 
+class Corpora(Resource):
+    """All that have a name."""
+
+    items: list[Corpus]
+
+
 class NewCorpus(Resource):
     """A name for a path on the server."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]})
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     """Lower-case letters, digits, _ and -."""
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     """A file or folder under one of the folders in TELESCOPE_DATA_ROOTS."""
+    text_field: Annotated[str, Field(min_length=1, max_length=256)] = "text"
+    """Where jsonl and parquet files keep their text."""
 
 
 class Health(Resource):
     """Whether the service can do its work."""
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok"] = "ok"
     parts: dict[str, str]
-    """Each part's own word: ok, or what is wrong and the remedy."""
+    """Each part's own word; a part that is missing makes the answer a 503 problem that names it."""

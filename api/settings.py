@@ -22,15 +22,17 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=lambda: f"sqlite:///{home() / 'telescope.db'}")
     """sqlite:///path, or postgresql://user:password@host/database."""
     executor: Literal["ray", "local"] = "ray"
-    """Who runs trials: Ray workers, or processes of the coordinator itself."""
+    """Who runs trials: Ray workers, or one thread of the coordinator itself."""
     ray_address: str | None = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS"))
     """A running Ray cluster, as RAY_ADDRESS; none: a local Ray is started."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Trials that run at once; by default as many as the machine or the cluster offers."""
+    """Trials that run at once on Ray; by default as many as the machine or the cluster offers."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
-    """GPUs (or a fraction of one) that each worker takes; by default one where there are any."""
+    """GPUs (or a share of one) that each worker takes; by default one where there are any, and 0 makes CPU workers anywhere."""
     checkpoint_dir: Path = Field(default_factory=lambda: home() / "checkpoints")
-    """Where trials keep their checkpoints: a folder that every node sees."""
+    """Where trials keep their checkpoints."""
+    shared_storage: bool = False
+    """Whether checkpoint_dir and the corpora are the same for all nodes of the cluster; without it, several nodes are refused."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders, separated as in PATH, under which jobs sent by HTTP may name corpora by path."""
     host: str = "127.0.0.1"

@@ -5,7 +5,7 @@ grows while it keeps dying; before that, everything the dead one had started is 
 driver by a minute), found by a marker in the environment that all its descendants inherit. When the parent ends, by Ctrl-C, by a
 signal, or killed, so do the children: each holds a *leash*, its standard input, a pipe that closes with the parent.
 
-Parts: `Child` (one process and its restarts) · `supervise` (the loop) · `hold_leash` (the child's side) · `require_free_port`.
+Parts: `Child` (one process and its restarts) · `supervise` (the loop) · `hold_leash` (the child's side) · `port_to_use`.
 """
 
 import os
@@ -17,14 +17,15 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import NoReturn
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+from typing import IO, Any, NoReturn
 
 from telescope.errors import Unavailable
 from workers.processes import MARKER, end_all
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 6.0  # for a child to end by itself after SIGTERM; with what follows, less than the 10 s that Ctrl-C may take
+GRACE_SECONDS = 5.0  # for a child to end by itself after SIGTERM; with what follows, less than the 10 s that Ctrl-C may take
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
 HEALTHY_SECONDS = 30.0  # a child that lived this long is started again at once
 
@@ -32,10 +33,11 @@ HEALTHY_SECONDS = 30.0  # a child that lived this long is started again at once
 class Child:
     """One process of the service: `python -m api.cli NAME --leash`, started again whenever it dies."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Callable[[str], None]) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], log: Callable[[str], None], output: IO[bytes] | None = None) -> None:
         self.name = name
         self.environment = environment
         self.log = log
+        self.output = output  # where it writes; None: where the parent does
         self.pause_seconds = FIRST_PAUSE_SECONDS
         self.start()
 
@@ -48,6 +50,8 @@ class Child:
             [sys.executable, "-m", "api.cli", self.name, "--leash"],
             env={**self.environment, MARKER: self.marker},
             stdin=subprocess.PIPE,
+            stdout=self.output or sys.stderr,
+            stderr=self.output,
             start_new_session=True,
         )
 
@@ -78,15 +82,20 @@ class Child:
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP end the program as Ctrl-C does: by KeyboardInterrupt in the main thread."""
-    names = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(name, signal.default_int_handler) for name in names]
+def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
+    """Inside, SIGINT, SIGTERM and SIGHUP all go to `handler`."""
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(name, handler) for name in names]
     try:
         yield
     finally:
-        for name, handler in zip(names, before, strict=True):
-            signal.signal(name, handler)
+        for name, earlier in zip(names, before, strict=True):
+            signal.signal(name, earlier)
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """Inside, every signal that asks for the end raises KeyboardInterrupt in the main thread, as Ctrl-C does."""
+    return on_signals(signal.default_int_handler)
 
 
 def supervise(
@@ -100,7 +109,7 @@ def supervise(
     children: list[Child] = []
     announced = False
     try:
-        with ended_by_signals():
+        with interruptible():
             for name in names:
                 children.append(Child(name, environment, log))
             while True:
@@ -116,17 +125,16 @@ def supervise(
         end(children)
 
 
-def end(children: Sequence[Child]) -> None:
+def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None:
     """Ask all, wait a while, then sweep; further signals do not disturb it."""
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.SIG_IGN)
-    for child in children:
-        child.ask_to_end()
-    deadline = time.monotonic() + GRACE_SECONDS
-    while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
-        time.sleep(POLL_SECONDS)
-    for child in children:
-        child.sweep()
+    with on_signals(signal.SIG_IGN):
+        for child in children:
+            child.ask_to_end()
+        deadline = time.monotonic() + grace_seconds
+        while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
+            time.sleep(POLL_SECONDS)
+        for child in children:
+            child.sweep()
 
 
 def hold_leash() -> None:
@@ -144,8 +152,8 @@ def hold_leash() -> None:
     threading.Thread(target=wait, name="leash", daemon=True).start()
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Refuse at once, with a remedy, what uvicorn would refuse in a log."""
+def port_to_use(host: str, port: int) -> int:
+    """The port, or for 0 one that is free; what uvicorn would refuse in a log is refused at once, with a remedy."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -153,10 +161,4 @@ def require_free_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise Unavailable(f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port") from error
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
         return int(probe.getsockname()[1])

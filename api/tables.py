@@ -82,7 +82,7 @@ jobs = Table(
     Column("running_seconds", Double, nullable=False, server_default=text("0")),
     Column("version", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("owner", "idempotency_key"),
-    CheckConstraint("state IN ('queued','running','paused','succeeded','failed','cancelled')", name="state"),
+    CheckConstraint("state IN ('QUEUED','RUNNING','PAUSED','SUCCEEDED','FAILED','CANCELLED')", name="state"),
     Index(None, "state", "id"),
 )
 
@@ -136,7 +136,7 @@ trials = Table(
     Column("started_at", Instant),
     Column("ended_at", Instant),
     UniqueConstraint("job_id", "digest"),
-    CheckConstraint("state IN ('pending','running','completed','failed','stopped')", name="state"),
+    CheckConstraint("state IN ('PENDING','RUNNING','COMPLETED','FAILED','STOPPED')", name="state"),
     Index(None, "job_id", "id"),
     Index(None, "job_id", "state", "id"),
     sqlite_autoincrement=True,  # ids are never used again

@@ -10,7 +10,7 @@ Parts: `JobLike`, `TrialLike` (what is read) · `Level`, `Progress`, `progress` 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -53,9 +53,15 @@ class TrialLike(Protocol):
     @property
     def lr(self) -> float: ...  # noqa: D102
     @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
     def state(self) -> str: ...  # noqa: D102
     @property
     def loss(self) -> float | None: ...  # noqa: D102
+    @property
+    def diverged(self) -> bool: ...  # noqa: D102
     @property
     def flops(self) -> float: ...  # noqa: D102
     @property
@@ -102,9 +108,7 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
         flops_recent = sum(t.flops for t in recent)
         if flops_left and flops_recent:
             seconds_left = flops_left * span_seconds / flops_recent
-    return Progress(
-        job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left
-    )
+    return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
 
 
 def _level(optimizer: str, width: int, trials: Sequence[TrialLike]) -> Level:
@@ -142,7 +146,7 @@ def _footer(now: Progress) -> str:
 
 def picture(now: Progress) -> RenderableType:
     """The live view: a bar per level, the best of each, and how long it will take."""
-    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state, COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
+    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("optimizer", "width", "", "trials", "best loss", "at lr"):
         table.add_column(title, justify="left" if title in ("optimizer", "") else "right")
@@ -163,7 +167,7 @@ def picture(now: Progress) -> RenderableType:
 def line(now: Progress) -> str:
     """The same in one line of plain text."""
     several = len({level.optimizer for level in now.levels}) > 1
-    parts = [f"{now.name or now.id}: {now.state}"]
+    parts = [f"{now.name or now.id}: {now.state.lower()}"]
     for level in now.levels:
         who = f"{level.optimizer} width" if several else "width"
         best = "" if level.best_loss is None else f", best loss {level.best_loss:.4f} at lr {level.best_lr:.3g}"
@@ -187,9 +191,9 @@ def follow(stream: Iterable[Progress], console: Console) -> Progress:
             for now in states:
                 live.update(picture(now))
         return now
-    shown = None
-    for now in chain((now,), states):
-        if (news := _news(now)) != shown:
-            shown = news
-            console.out(line(now), highlight=False)
+    console.out(line(now), highlight=False)
+    for following in states:
+        if _news(following) != _news(now):
+            console.out(line(following), highlight=False)
+        now = following
     return now

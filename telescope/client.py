@@ -13,6 +13,7 @@ Idempotency-Key, every submission.
         print(client.result(job.id)["verdict"])
 """
 
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from pydantic.dataclasses import dataclass
 
 from telescope.errors import Conflict, CorpusLost, InvalidInput, NotFound, Problem, TelescopeError, Unavailable
 
-TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 PAGE_SIZE = 1000
 LENIENT = ConfigDict(extra="ignore")  # a newer server may say more
 Typed = TypeVar("Typed")
@@ -119,10 +120,9 @@ class Client:
     def __init__(self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0) -> None:
         self.url = url.rstrip("/")
         self.patience_seconds = patience_seconds
-        try:
-            self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
-        except (httpx.InvalidURL, ValueError) as error:
-            raise InvalidInput.of("url", f"not the address of a service, such as http://127.0.0.1:8765: {error}", url) from None
+        if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/\S*)?", url):
+            raise InvalidInput.of("url", "must be the address of a service, such as http://127.0.0.1:8765", url)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
 
     def __enter__(self) -> "Client":
         return self
@@ -245,7 +245,7 @@ class Client:
             except (Unavailable, httpx.TransportError) as error:
                 if time.monotonic() + pause_seconds > end:
                     raise error if isinstance(error, Unavailable) else self._unreachable(error) from None
-            except (ValueError, TypeError, httpx.InvalidURL) as error:  # a document that JSON cannot hold, a broken address
+            except (ValueError, TypeError) as error:  # a document that JSON cannot hold
                 raise InvalidInput.of("", f"cannot be sent: {error}") from None
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, 2.0)

@@ -71,6 +71,12 @@ class Unavailable(TelescopeError):
     code, status, exit_status = "unavailable", 503, 3
 
 
+class WorkersLost(TelescopeError):
+    """Whoever runs the trials is gone for good (Ray's head died); its coordinator must end and start anew."""
+
+    code, status, exit_status = "workers_lost", 503, 3
+
+
 class CorpusLost(TelescopeError):
     """A corpus that a trial needs has disappeared or changed since its job was accepted; retrying cannot help."""
 

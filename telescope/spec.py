@@ -23,7 +23,7 @@ STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 OptimizerName = Literal["muon", "adamw"]
 Parametrisation = Literal["mup", "mup-paper", "standard"]
 UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]

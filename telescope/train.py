@@ -57,7 +57,8 @@ class Run:
         """One optimizer step over all micro-batches; returns the batch's mean loss, still on the device."""
         horizon, context = self.spec.horizon, self.spec.data.context
         batch = data.batch(self.tokens.train, self.spec.seed, self.step, horizon.batch_tokens // context, context)
-        micro_batches = batch.to(self.device, non_blocking=True).split((horizon.micro_batch_tokens or horizon.batch_tokens) // context)
+        windows_at_once = (horizon.micro_batch_tokens or horizon.batch_tokens) // context
+        micro_batches = torch.split(batch.to(self.device, non_blocking=True), windows_at_once)
         total = torch.zeros((), device=self.device)
         for windows in micro_batches:
             loss = self.loss(windows) / len(micro_batches)
@@ -72,7 +73,7 @@ class Run:
         """Mean loss over the validation windows, the same ones for every trial; inf where it is not finite."""
         horizon, context = self.spec.horizon, self.spec.data.context
         windows = data.validation_windows(self.tokens.validation, horizon.evaluation_tokens, context).to(self.device)
-        chunks = windows.split(max(1, 8192 // context))
+        chunks = torch.split(windows, max(1, 8192 // context))
         mean = float(sum(self.loss(chunk) * len(chunk) for chunk in chunks) / len(windows))
         return mean if math.isfinite(mean) else math.inf
 

@@ -18,11 +18,11 @@ from telescope.spec import TrialSpec
 class TrialState(StrEnum):
     """Where a trial stands; each state's sentence is its `meaning`."""
 
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    STOPPED = "stopped"
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    STOPPED = "STOPPED"
 
     @property
     def meaning(self) -> str:

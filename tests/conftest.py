@@ -11,6 +11,8 @@ import torch
 
 torch.set_num_threads(1)
 
+pytest_plugins = ["tests.databases"]
+
 
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:

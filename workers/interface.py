@@ -19,6 +19,8 @@ from typing import Protocol
 from telescope.spec import TrialSpec
 from telescope.trial import Failure, Measurement
 
+CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"  # environment: seconds between a trial's checkpoints, 30 by default
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -99,7 +101,10 @@ class Executor(Protocol):
         ...
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it; empty when nothing did."""
+        """What happened, waiting up to `timeout` seconds for the first of it; empty when nothing did.
+
+        Raises WorkersLost when the executor can run nothing any more.
+        """
         ...
 
     def close(self) -> None:

@@ -18,26 +18,36 @@ MARKER = "TELESCOPE_SUPERVISOR"
 POLL_SECONDS = 0.02
 
 
-def carrying(variable: str, value: str) -> list[psutil.Process]:
+def carrying(variable: str, value: str) -> set[psutil.Process]:
     """Living processes, other than this one, that were started with `variable` set to `value`."""
-    return [process for process in psutil.process_iter() if process.pid != os.getpid() and _carries(process, variable, value)]
+    return {process for process in psutil.process_iter() if process.pid != os.getpid() and _carries(process, variable, value)}
 
 
 def _carries(process: psutil.Process, variable: str, value: str) -> bool:
     try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE and process.environ().get(variable) == value)
+        return alive(process) and bool(process.environ().get(variable) == value)
     except psutil.Error:  # it ended meanwhile, or belongs to somebody else
+        return False
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it runs or could: a zombie is as good as gone."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
 
 
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
     """Kill all processes that carry the marker, and those that they start meanwhile, for up to `seconds`; True when none is left."""
     deadline = time.monotonic() + seconds
-    while processes := carrying(variable, marker):
+    found: set[psutil.Process] = set()  # kept, for a process that is about to end has no environment any more
+    while left := carrying(variable, marker) | set(filter(alive, found)):
         if time.monotonic() >= deadline:
             return False
-        for process in processes:
+        found |= left
+        for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(processes, timeout=POLL_SECONDS)
+        psutil.wait_procs(left, timeout=POLL_SECONDS)
     return True

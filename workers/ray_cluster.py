@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+from ray._private import auto_init_hook
 
 from telescope.errors import Unavailable
 from workers.processes import end_all
@@ -71,12 +72,13 @@ class Cluster:
 
     def __init__(self, marker: str, folder: Path | None) -> None:
         self._marker = marker
-        self._folder = folder  # None: joined, not started
+        self.folder = folder  # of a Ray that was started here; None: joined
         self.address: str = ray.get_runtime_context().gcs_address
 
     @classmethod
     def connect(cls, address: str | None, workers: int | None, shared_storage: bool) -> "Cluster":
         """Join the cluster at `address`, or start a local Ray for `workers` CPU workers (default: one per core)."""
+        auto_init_hook.enable_auto_connect = False  # else a thread's late call after shutdown would start another Ray
         cluster = cls._start(workers) if address is None else cls._join(address)
         away = {node["NodeID"] for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()}
         away -= {ray.get_runtime_context().get_node_id()}
@@ -133,9 +135,9 @@ class Cluster:
         ending = threading.Thread(target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True)
         ending.start()  # in a thread, for it may wait for a head that is gone
         ending.join(SHUTDOWN_SECONDS)
-        if self._folder is not None:
+        if self.folder is not None:
             end_all(self._marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager

@@ -22,9 +22,8 @@ from telescope.checkpoint import CheckpointFile
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.train import train_one
 from telescope.trial import Failure, Measurement
-from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped
+from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Finished, Measured, Started, Stopped
 
-CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"  # environment: seconds between checkpoints, 30 by default
 FLUSH_POINTS = 100
 FLUSH_SECONDS = 0.5
 TRACEBACK_LINES = 6
@@ -52,7 +51,8 @@ def _train(assignment: Assignment, stopping: Callable[[], bool]) -> Iterator[Eve
     flushed = time.monotonic()
     for point in train_one(assignment.spec, checkpoint):
         points.append(point)
-        if len(points) >= FLUSH_POINTS or time.monotonic() - flushed >= FLUSH_SECONDS:
+        # A checkpoint is never ahead of the points passed on, or a worker that dies would leave a gap in the curve.
+        if len(points) >= FLUSH_POINTS or time.monotonic() - flushed >= FLUSH_SECONDS or checkpoint.due():
             yield Measured(trial_id, attempt, tuple(points))
             points, flushed = [], time.monotonic()
         if stopping():

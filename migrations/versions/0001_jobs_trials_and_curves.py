@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("running_since", sa.Double(), nullable=True),
         sa.Column("running_seconds", sa.Double(), server_default=sa.text("0"), nullable=False),
         sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.CheckConstraint("state IN ('queued','running','paused','succeeded','failed','cancelled')", name=op.f("ck_jobs_state")),
+        sa.CheckConstraint("state IN ('QUEUED','RUNNING','PAUSED','SUCCEEDED','FAILED','CANCELLED')", name=op.f("ck_jobs_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("owner", "idempotency_key", name=op.f("uq_jobs_owner_idempotency_key")),
     )
@@ -85,7 +85,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("started_at", sa.Double(), nullable=True),
         sa.Column("ended_at", sa.Double(), nullable=True),
-        sa.CheckConstraint("state IN ('pending','running','completed','failed','stopped')", name=op.f("ck_trials_state")),
+        sa.CheckConstraint("state IN ('PENDING','RUNNING','COMPLETED','FAILED','STOPPED')", name=op.f("ck_trials_state")),
         sa.ForeignKeyConstraint(["digest"], ["specs.digest"], name=op.f("fk_trials_digest_specs")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_trials_job_id_jobs"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trials")),

@@ -35,16 +35,24 @@ class Plan:
 class Study(Protocol):
     """A question whose answer is a pure function of its finished trials."""
 
-    kind: Any
-    name: str
     Report: ClassVar[type]
+
+    @property
+    def kind(self) -> str:
+        """Its name in the registry."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What its author calls it."""
+        ...
 
     def plan(self, trials: Sequence[Trial]) -> Plan:
         """What to run, given the terminal trials, in any order. Plans that are not `done` start something."""
         ...
 
-    def report(self, trials: Sequence[Trial]) -> Any:
-        """The answer that the terminal trials amount to; `final` where the plan is done."""
+    def report(self, trials: Sequence[Trial], ended: str = "") -> Any:
+        """The answer that the terminal trials amount to; `final` where the plan is done, or where `ended` says why nothing follows."""
         ...
 
 

@@ -3,7 +3,7 @@
 An optimizer's run up the widths: its axes (hyperparameters in octaves, on the planning lattice), its levels (one per width, a doubling
 apart), what a run costs at each, and the points, stages and outcomes that its schedule is folded over.
 
-Parts: `Axis` · `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `along`, `grid` · `outcomes`, `argmin`, `as_runs`.
+Parts: `Axis` · `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `along`, `grid` · `outcomes`, `argmin` · `pooled_fit`.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Literal
 
 from telescope.spec import OCTAVE_PARTS, OptimizerName, snap
-from telescope.statistics import Run
+from telescope.studies.pooled import Fit, Run, fit
 
 AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio"]
 
@@ -53,7 +53,11 @@ class Axis:
 
     def clip(self, x: float) -> float:
         """The nearest value that the user allows, on the lattice."""
-        return snap(x if self.extend else min(max(x, self.low), self.high))
+        return snap(x if self.allows(x) else min(max(x, self.low), self.high))
+
+    def allows(self, x: float) -> bool:
+        """Whether the user allows this value."""
+        return self.extend or self.low <= x <= self.high
 
 
 @dataclass(frozen=True, order=True)
@@ -103,6 +107,7 @@ class Ladder:
     target_width: int
     axes: tuple[Axis, ...]
     costs: tuple[float, ...]
+    base_flops: float = 0.0
     seeds: int = 1
     max_base_runs: float = math.inf
 
@@ -152,15 +157,29 @@ def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
     return min(means, key=lambda x: (means[x], x))
 
 
-def as_runs(ladder: Ladder, found: Sequence[Outcome]) -> tuple[Run, ...]:
+def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
+    """The values of the merely swept axes that did best when a level was first run; its fit keeps to them."""
+    first = next(stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes))
+    best = argmin([o for o in first if o.point.level == level])
+    return tuple(x for x, axis in zip(best, ladder.axes, strict=True) if not axis.fitted)
+
+
+def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[Run, ...]:
     """What the pooled model may see: finite losses on the fitted axes, at the best values of the merely swept ones."""
-    base = [o for o in found if o.point.level == 0]
-    if not base:
-        return ()
-    best = argmin(base)
-    swept = [i for i in range(len(ladder.axes)) if i not in ladder.fitted]
+    kept = {level: swept_values(ladder, done, level) for level in {o.point.level for o in outcomes(done)}}
     return tuple(
         Run(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
-        for o in found
-        if o.finite and all(o.point.x[i] == best[i] for i in swept)
+        for o in outcomes(done)
+        if o.finite and kept[o.point.level] == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
     )
+
+
+def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
+    """The pooled model of the outcomes so far; None where the learning rate is not fitted or nothing at the base is finite."""
+    return fit(pool(ladder, done), ladder.levels, ladder.doublings) if done and 0 in ladder.fitted else None
+
+
+def merge(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:
+    """One x from its fitted and its merely swept parts."""
+    ours, theirs = iter(fitted), iter(swept)
+    return tuple(next(ours) if axis.fitted else next(theirs) for axis in ladder.axes)

@@ -20,17 +20,26 @@ def points_at(level: int, points: int, axes: int, rounding: Rounding) -> int:
     """Points of one hyperparameter at a level: points x 4^(-level/axes), rounded."""
     if level == 0:
         return points
-    exact = points * 4.0 ** (-level / axes)
+    exact: float = points * 4.0 ** (-level / axes)
     if rounding == "strict":
         return max(1, math.floor(exact + 0.5))
     return max(1, 2 * math.ceil((exact - 1) / 2) + 1)
 
 
+def swept(ladder: Ladder) -> int:
+    """k: the hyperparameters with more than one point."""
+    return max(1, sum(axis.points > 1 for axis in ladder.axes))
+
+
+def runs(ladder: Ladder, level: int, rounding: Rounding) -> int:
+    """Size of a level's grid, where no wall cuts it."""
+    return ladder.seeds * math.prod(points_at(level, axis.points, swept(ladder), rounding) for axis in ladder.axes)
+
+
 def windows(ladder: Ladder, level: int, centre: Sequence[float], rounding: Rounding) -> list[tuple[float, ...]]:
     """The values of each axis at a level, around a centre."""
-    swept = sum(axis.points > 1 for axis in ladder.axes)
     return [
-        tuple(v for v in along(c, axis.step / 2**level, points_at(level, axis.points, max(swept, 1), rounding)) if axis.clip(v) == v)
+        tuple(v for v in along(c, axis.step / 2**level, points_at(level, axis.points, swept(ladder), rounding)) if axis.allows(v))
         for c, axis in zip(centre, ladder.axes, strict=True)
     ]
 

@@ -1,0 +1,336 @@
+"""Who turns questions into trials, hands them to workers, and writes down what becomes of them?
+
+The coordinator: one process, the only writer of trials and curves. `step` is its whole life:
+
+    poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> ask the studies what else is needed
+
+Hand-out comes before planning, so that a worker never waits for a plan while trials are pending. What it keeps in memory (`_flights`:
+what the executor holds; `_stale`: jobs whose study must be asked) can be lost at any moment: a new coordinator reads the rows, sends the
+trials that were running round again, from their checkpoints, and asks every study anew. That is safe because a study's plan is a
+pure function of its trials, and because every write names the attempt that it is about.
+
+Retries are decided here and nowhere else: an operational failure costs the trial one of its attempts, the last one fails its job. A
+study that raises fails its own job. A database that is away stops the clock, and nothing else: events wait in `_inbox`.
+"""
+
+import logging
+import shutil
+import signal
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from api.engines import CoordinatorLock
+from api.job import JobState
+from api.record import Record
+from api.rows import JobRow, Pending
+from api.settings import Settings
+from telescope.errors import NotFound, TelescopeError, Unavailable
+from telescope.studies import Study, registry
+from telescope.trial import TrialState, completed
+from workers.interface import Assignment, Event, Executor, Failed, Finished, Measured, Started, Stopped, Waiting
+
+log = logging.getLogger("telescope.coordinator")
+
+LOCK_POLL_SECONDS = 0.5
+OUT_OF_TIME = "limit:max_seconds"
+AWAY_SECONDS = 1.0  # between looks for a database that is away
+
+
+@dataclass(frozen=True)
+class Flight:
+    """One attempt that the executor holds."""
+
+    job_id: str
+    assignment: Assignment
+
+
+class Coordinator:
+    """Runs the jobs of one database on one executor."""
+
+    def __init__(self, record: Record, executor: Executor, checkpoints: Path, *, poll_seconds: float = 0.25, max_attempts: int = 3) -> None:
+        self._record = record
+        self._executor = executor
+        self._checkpoints = checkpoints
+        self._poll_seconds = poll_seconds
+        self._max_attempts = max_attempts
+        self._next_poll = 0.0
+        self._jobs: dict[str, JobRow] = {}  # running ones, oldest first
+        self._studies: dict[str, Study] = {}
+        self._stale: set[str] = set()
+        self._flights: dict[int, Flight] = {}  # by trial
+        self._inbox: deque[Event] = deque()
+        self._waiting: str | None = None
+
+    def recover(self) -> None:
+        """Take over from a coordinator that died: what it had running waits again; what ended jobs left behind goes."""
+        lost = self._record.requeue_lost()
+        self._record.set_waiting(None)
+        if lost:
+            log.info("%d trials were running when the coordinator ended; they resume from their checkpoints", lost)
+        for folder in self._checkpoints.glob("job-*"):
+            self._clear(folder.name)
+
+    def run(self, stop: threading.Event, lock: CoordinatorLock) -> None:
+        """Recover, then step until `stop`; wait where the database is away, end where another coordinator took over."""
+        recovered = False
+        while not stop.is_set():
+            try:
+                if not recovered:
+                    self.recover()
+                    recovered = True
+                self.step()
+            except Unavailable as error:
+                log.warning("%s; trying again", error)
+                time.sleep(AWAY_SECONDS)  # not stop.wait: a signal handler sets it, in this very thread
+                self._still_alone(lock)
+
+    def step(self) -> None:
+        """One turn: poll, record what happened, hand out, plan, hand out."""
+        if time.monotonic() >= self._next_poll:
+            self._poll()
+            self._next_poll = time.monotonic() + self._poll_seconds
+        if not self._inbox:
+            patience = 0.0 if self._stale else self._next_poll - time.monotonic()
+            self._inbox += self._executor.events(max(0.0, patience))
+        while self._inbox:
+            self._handle(self._inbox[0])
+            self._inbox.popleft()
+        self._hand_out()
+        for job_id in sorted(self._stale):
+            if job := self._jobs.get(job_id):
+                self._advance(job)
+            self._stale.discard(job_id)
+        self._hand_out()
+
+    # ------------------------------------------------------------------------------------------------ jobs and verbs
+
+    def _poll(self) -> None:
+        running = {}
+        for job in self._record.active_jobs():
+            if job.requested:
+                asked, job = job.requested, self._record.carry_out(job.id)
+                log.info("job %s: %s carried out, now %s", job.id, asked, job.state)
+            elif job.state is JobState.QUEUED:
+                job = self._record.begin_job(job.id)
+                log.info("job %s (%s) is %s", job.id, job.name, job.state)
+            if job.state is JobState.RUNNING:
+                running[job.id] = job
+        for job_id in self._jobs.keys() - running.keys():
+            self._leave(job_id)
+        self._stale |= running.keys() - self._jobs.keys()
+        self._stale |= {job_id for job_id, job in running.items() if _out_of_time(job)}
+        self._jobs = running
+        if self._waiting:
+            self._record.set_waiting(self._waiting)  # also on jobs that came since
+
+    def _leave(self, job_id: str) -> None:
+        """A job no longer runs: stop what the executor holds of it."""
+        self._jobs.pop(job_id, None)
+        self._studies.pop(job_id, None)
+        for trial_id, flight in self._flights.items():
+            if flight.job_id == job_id:
+                self._executor.stop(trial_id)
+        self._clear(job_id)
+
+    def _end(self, job: JobRow, state: JobState, reason: str | None, result: dict[str, Any] | None = None) -> None:
+        ended = self._record.finish_job(job.id, state, reason, result)
+        log.log(logging.ERROR if state is JobState.FAILED else logging.INFO, "job %s %s: %s", ended.id, ended.state, reason)
+        self._leave(job.id)
+
+    # ---------------------------------------------------------------------------------------------------------- plan
+
+    def _advance(self, job: JobRow) -> None:
+        """Ask a job's study what else it needs; what goes wrong in there is that job's own failure."""
+        try:
+            self._plan(job)
+        except Unavailable:
+            raise
+        except TelescopeError as error:
+            self._end(job, JobState.FAILED, f"its study failed: {error}")
+        except Exception as error:
+            log.exception("the study of job %s raised", job.id)
+            self._end(job, JobState.FAILED, f"its study failed: {type(error).__name__}: {error}")
+
+    def _plan(self, job: JobRow) -> None:
+        study = self._study(job.id)
+        trials = self._record.terminal_trials(job.id)
+        if any(trial.state is TrialState.FAILED for trial in trials):
+            self._end(job, JobState.FAILED, self._blame(job.id))
+            return
+        plan = study.plan(trials)
+        if plan.done:
+            report = registry.report_document(study.report(trials))
+            self._end(job, JobState.SUCCEEDED, report.get("reason"), report)
+        elif _out_of_time(job):
+            known = self._record.known_digests(job.id)
+            if not any(spec.digest in known for spec in plan.start):  # the stages begun are decided
+                report = registry.report_document(study.report(trials, OUT_OF_TIME))
+                self._end(job, JobState.SUCCEEDED, OUT_OF_TIME, report)
+        else:
+            if not plan.start:
+                raise RuntimeError("its plan is not done and starts nothing")
+            new = self._record.plan_trials(job.id, plan.start)
+            if new:
+                log.info("job %s: %d trials planned", job.id, new)
+            if new and trials:  # a stage was decided
+                self._record.put_result(job.id, registry.report_document(study.report(trials)), final=False)
+
+    def _blame(self, job_id: str) -> str:
+        """The reason of a job that a failed trial ends."""
+        row = self._record.trials(job_id, 1, state=TrialState.FAILED).items[0]
+        times = "" if row.failures == 1 else f" {row.failures} times, at last"
+        summary = (row.failure_message or "").partition("\n")[0]
+        return f"trial {row.id} (width {row.width}, lr {row.lr:g}) failed{times}: {summary}"
+
+    def _study(self, job_id: str) -> Study:
+        if job_id not in self._studies:
+            self._studies[job_id] = registry.parse(self._record.study_document(job_id))
+        return self._studies[job_id]
+
+    # ------------------------------------------------------------------------------------------------------- trials
+
+    def _hand_out(self) -> None:
+        """Give free slots to pending trials: to the job that holds fewest, the oldest first."""
+        load = Counter(flight.job_id for flight in self._flights.values())
+        candidates = set(self._jobs)
+        while candidates and len(self._flights) < self._executor.slots:
+            job = self._jobs[min(candidates, key=lambda job_id: (load[job_id], job_id))]
+            trial = self._next_trial(job, load[job.id])
+            if trial is None:
+                candidates.discard(job.id)
+                continue
+            checkpoint = self._checkpoints / job.id / f"{trial.spec.digest}.pt"
+            assignment = Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint))
+            self._flights[trial.trial_id] = Flight(job.id, assignment)
+            load[job.id] += 1
+            self._executor.submit(assignment)
+
+    def _next_trial(self, job: JobRow, load: int) -> Pending | None:
+        if job.max_parallel is not None and load >= job.max_parallel:
+            return None
+        pending = self._record.pending_trials(job.id, limit=load + 1)  # those in flight may not have started yet
+        return next((trial for trial in pending if trial.trial_id not in self._flights), None)
+
+    def _handle(self, event: Event) -> None:
+        """Record one event in one transaction; anything about an attempt that is over changes nothing."""
+        match event:
+            case Started(trial_id, attempt, resumed_step, worker):
+                if self._record.trial_started(trial_id, attempt, resumed_step, worker):
+                    log.debug("trial %d attempt %d began on %s at step %d", trial_id, attempt, worker, resumed_step)
+            case Measured(trial_id, attempt, points):
+                self._record.trial_measured(trial_id, attempt, points)
+            case Waiting(reason):
+                self._record.set_waiting(reason)
+                self._waiting = reason
+                log.log(logging.WARNING if reason else logging.INFO, "workers: %s", reason or "placed again")
+            case Finished() | Failed() | Stopped():
+                self._land(event)
+
+    def _land(self, event: Finished | Failed | Stopped) -> None:
+        """The last event of an attempt: record it, free its slot, and hand out the next trial at once."""
+        flight = self._flights.get(event.trial_id)
+        if flight is None or flight.assignment.attempt != event.attempt:
+            return
+        match event:
+            case Finished(trial_id, attempt, last):
+                outcome = completed(flight.assignment.spec, (last,), attempt)
+                if self._record.trial_finished(trial_id, outcome, last):
+                    log.debug("trial %d completed, loss %s", trial_id, outcome.loss)
+            case Failed(trial_id, attempt, failure):
+                if row := self._record.trial_failed(trial_id, attempt, failure, self._max_attempts):
+                    log.warning("trial %d attempt %d failed, now %s: %s", trial_id, attempt, row.state, failure.message)
+            case Stopped(trial_id, attempt):
+                self._record.trial_released(trial_id, attempt)
+        del self._flights[event.trial_id]
+        self._stale.add(flight.job_id)
+        self._hand_out()
+        if isinstance(event, Finished):
+            _delete_checkpoint(Path(flight.assignment.checkpoint))
+        if flight.job_id not in self._jobs:
+            self._clear(flight.job_id)
+
+    # -------------------------------------------------------------------------------------------------------- parts
+
+    def _clear(self, job_id: str) -> None:
+        """Delete the checkpoints of a job that has ended, once nothing of it runs any more."""
+        folder = self._checkpoints / job_id
+        if not folder.exists() or any(flight.job_id == job_id for flight in self._flights.values()):
+            return
+        try:
+            ended = self._record.job(job_id).state.terminal
+        except NotFound:  # another installation's
+            return
+        if ended:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _still_alone(self, lock: CoordinatorLock) -> None:
+        """A cut connection frees PostgreSQL's lock: take it again, or leave the field to whoever took it meanwhile."""
+        try:
+            if lock.held() or lock.acquire():
+                return
+        except Unavailable:
+            return  # still away; asked again before anything is written
+        raise Unavailable("another coordinator took over while the database was away")
+
+
+def main(settings: Settings) -> None:
+    """Be the coordinator of an installation until SIGTERM or SIGINT; wait for the one that is there to end."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("telescope").setLevel(logging.INFO)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    record = Record(settings.database_url)
+    record.check_revision()
+    lock = CoordinatorLock(settings.database_url)
+    if not lock.acquire():
+        log.info("another coordinator is at work; waiting for its end")
+        while not stop.is_set() and not lock.acquire():
+            time.sleep(LOCK_POLL_SECONDS)
+    if not stop.is_set():
+        executor = build_executor(settings)
+        try:
+            Coordinator(
+                record,
+                executor,
+                settings.checkpoint_dir,
+                poll_seconds=settings.poll_seconds,
+                max_attempts=settings.max_attempts,
+            ).run(stop, lock)
+        finally:
+            executor.close()
+    lock.release()
+    record.close()
+
+
+def build_executor(settings: Settings) -> Executor:
+    """The executor that the settings ask for; Ray is imported where it is used."""
+    if settings.executor == "local":
+        from workers.local import LocalExecutor
+
+        return LocalExecutor()
+    from workers.ray_actors import RayExecutor
+
+    return RayExecutor(
+        settings.workers,
+        address=settings.ray_address,
+        shared_storage=settings.shared_storage,
+        gpus_per_worker=settings.gpus_per_worker,
+    )
+
+
+def _out_of_time(job: JobRow) -> bool:
+    if job.max_seconds is None or job.running_since is None:
+        return False
+    return job.running_seconds + (datetime.now(UTC) - job.running_since).total_seconds() > job.max_seconds
+
+
+def _delete_checkpoint(path: Path) -> None:
+    """The file and its companions (the one before, one half written)."""
+    for file in path.parent.glob(f"{path.name}*"):
+        file.unlink(missing_ok=True)

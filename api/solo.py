@@ -1,0 +1,110 @@
+"""How does one job run on a laptop, without a service?
+
+`run` writes the job into the database of this installation, starts a coordinator as a child (the same one that `telescope serve`
+keeps, so a job has one code path everywhere), reports progress until the job ended, and ends the child. Where a coordinator is
+at work already, that one does the job, and the child waits in vain. Ctrl-C pauses the job: its checkpoints stay.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+import migrations
+from api import view
+from api.job import JobState, Verb, prospect
+from api.rows import JobRow, TrialRow
+from api.settings import Settings
+from api.store import Store
+from api.supervisor import Child, end, interruptible
+from telescope.errors import Conflict
+from telescope.home import home
+from telescope.studies.preview import preview
+from telescope.studies.telescoping import Telescope
+
+POLL_SECONDS = 0.5
+PAUSE_SECONDS = 2.0  # for the coordinator to carry a pause out
+LOG_NAME = "run.log"
+
+
+@contextmanager
+def installation(settings: Settings) -> Iterator[Store]:
+    """The database of this installation, migrated."""
+    migrations.upgrade(settings.database_url)
+    store = Store(settings.database_url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
+    """A coordinator for as long as the block lasts; what it says is appended to a log in TELESCOPE_HOME."""
+    with open(home() / LOG_NAME, "ab") as log:
+
+        def note(line: str) -> None:
+            log.write(f"{line}\n".encode())
+            log.flush()
+
+        child = Child("coordinator", {**os.environ, **environment}, note, log)
+        try:
+            yield child
+        finally:
+            end([child])
+
+
+def follow(store: Store, job_id: str, child: Child, study: Telescope, shown_on: Console) -> view.Progress:
+    """Show a job until it ended; an interruption pauses it, and then raises KeyboardInterrupt."""
+    forecast_flops = preview(study).flops.expected
+    try:
+        with interruptible():
+            return view.follow(progress(store, job_id, child, forecast_flops), shown_on)
+    except KeyboardInterrupt:
+        pause(store, job_id)
+        raise
+
+
+def progress(store: Store, job_id: str, child: Child, forecast_flops: float) -> Iterator[view.Progress]:
+    """The job now and again until it ended; meanwhile the coordinator is looked after."""
+    while True:
+        now = view.progress(store.job(job_id), trials(store, job_id), datetime.now(UTC), forecast_flops)
+        yield now
+        if now.state.terminal:
+            return
+        child.tend()
+        time.sleep(POLL_SECONDS)
+
+
+def trials(store: Store, job_id: str) -> list[TrialRow]:
+    """All trials of a job."""
+    page = store.trials(job_id, 1000)
+    found = list(page.items)
+    while page.next_page_token:
+        page = store.trials(job_id, 1000, page.next_page_token)
+        found += page.items
+    return found
+
+
+def resume(store: Store, job_id: str) -> JobRow:
+    """A job that was paused, or that nobody runs any more, goes on."""
+    job = store.job(job_id)
+    if job.state.terminal:
+        raise Conflict(f"job {job_id} is {job.state}; it cannot go on. Run its file again")
+    paused = prospect(job.state, job.requested) is JobState.PAUSED
+    return store.request(job_id, Verb.RESUME) if paused else job
+
+
+def pause(store: Store, job_id: str) -> JobRow:
+    """Ask for a pause, and wait a while until it is carried out."""
+    job = store.job(job_id)
+    if not job.state.terminal:
+        job = store.request(job_id, Verb.PAUSE)
+    deadline = time.monotonic() + PAUSE_SECONDS
+    while job.state is not JobState.PAUSED and not job.state.terminal and time.monotonic() < deadline:
+        time.sleep(0.1)
+        job = store.job(job_id)
+    return job

@@ -1,0 +1,124 @@
+"""What is the next best block of runs, and what does it cost?
+
+A *block* is one seed run at the corners x +- h around the optimum that the pooled model expects at a level: every run informs every
+axis. Blocks are bought where they remove most doubt at the target per cost. Costs are in runs at the base width.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from telescope.statistics import Array
+from telescope.studies.ladder import Done, Ladder, Outcome, Point, merge, outcomes, swept_values
+from telescope.studies.pooled import Fit
+
+LR_TOLERANCE = 0.4  # octaves of half-width at which no more is bought
+
+
+def half_spans(pooled: Fit) -> Array:
+    """h: how far the corners of a block lie from its centre, in octaves per fitted axis."""
+    first = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
+    others = [min(max(first / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
+    return np.array([first, *others])
+
+
+def signs(axes: int, block: int) -> Array:
+    """Corners of a block in units of h: all of them up to two axes, a half fraction beyond, mirrored in every second block."""
+    corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes)))
+    if axes > 2:
+        corners = corners[corners.prod(axis=1) == (1.0 if block % 2 == 0 else -1.0)]
+    return corners
+
+
+def tolerances(pooled: Fit) -> Array:
+    """Half-widths of equal loss cost at which no more is bought, in octaves per fitted axis."""
+    others = [min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]]
+    return np.array([LR_TOLERANCE, *others])
+
+
+def centre_of(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> Array:
+    """Where the next block of a level goes: the expected optimum, or lower learning rates where its last block diverged whole."""
+    centre: Array = pooled.optima[level].copy()
+    last = last_block(done, level)
+    if last and not any(o.finite for o in last):
+        centre[0] = min(centre[0], min(o.point.x[0] for o in last) - half_spans(pooled)[0])
+    return centre
+
+
+def block(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int) -> tuple[Point, ...]:
+    """The corners of a level's block; its number is its seed."""
+    fitted = [ladder.axes[i] for i in ladder.fitted]
+    corners = centre_of(ladder, done, pooled, level) + half_spans(pooled) * signs(len(fitted), number)
+    swept = swept_values(ladder, done, 0)
+    return tuple(
+        Point(level, merge(ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept), number) for row in corners
+    )
+
+
+def blocks_run(done: Sequence[Done], level: int) -> int:
+    """Seeds used at a level so far; the base grid is seed 0."""
+    return len({o.point.seed for stage in done for o in stage.outcomes if o.point.level == level})
+
+
+def last_block(done: Sequence[Done], level: int) -> tuple[Outcome, ...]:
+    """The outcomes of a level's newest seed."""
+    found = outcomes(done, level)
+    newest = max((o.point.seed for o in found), default=0)
+    return tuple(o for o in found if o.point.seed == newest)
+
+
+def top_level(done: Sequence[Done]) -> int:
+    """The widest level run so far."""
+    return max(o.point.level for stage in done for o in stage.outcomes)
+
+
+def off_centre(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> tuple[int, ...]:
+    """The axes on which the top level's optimum lies outside the corners of its last block."""
+    top = top_level(done)
+    last = last_block(done, top)
+    if not any(o.finite for o in last):
+        return (0,)
+    outside = []
+    for i, x in zip(ladder.fitted, pooled.optima[top], strict=True):
+        values = [o.point.x[i] for o in last]
+        if not min(values) <= x <= max(values):
+            outside.append(i)
+    return tuple(outside)
+
+
+def block_cost(ladder: Ladder, level: int) -> float:
+    """Cost of one block."""
+    return len(signs(len(ladder.fitted), 0)) * ladder.costs[level]
+
+
+def enough(pooled: Fit, covariance: Array) -> bool:
+    """Whether this covariance makes every interval at the target narrow enough."""
+    return bool(np.all(pooled.target_half_widths(covariance) <= tolerances(pooled)))
+
+
+def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> Iterator[tuple[int, Array]]:
+    """Levels of the next blocks, each with the covariance expected after it, as long as there is budget left.
+
+    Each block is the one that removes most of sum variance/tolerance^2 per cost, one level above the top one included.
+    """
+    axes, tolerance, spans = len(ladder.fitted), tolerances(pooled), half_spans(pooled)
+    used = {level: blocks_run(done, level) for level in range(min(top_level(done) + 2, ladder.levels))}
+    covariance = pooled.covariance
+    while True:
+        precision, choices = np.linalg.inv(covariance), []
+        for level in used:
+            cost = block_cost(ladder, level)
+            if cost <= left + 1e-9:
+                corners = pooled.optima[level] + spans * signs(axes, used[level])
+                after = np.linalg.inv(precision + pooled.information(level, corners))
+                gain = np.diag(covariance - after)[:axes] / tolerance**2
+                choices.append((float(gain.sum()) / cost, -level, after))
+        if not choices:
+            return
+        _, negative, expected = max(choices, key=lambda choice: choice[:2])
+        covariance = expected.astype(np.float64)
+        used[-negative] += 1
+        left -= block_cost(ladder, -negative)
+        yield -negative, covariance

@@ -1,0 +1,88 @@
+"""Does the optimum lie at a border of what was tried, and what lies beyond?
+
+The edge rule of `robust`: while the optimum of the base grid is within a quarter step of a border, try two more columns beyond it (one
+more row for axes other than the learning rate), at the nearest values of the other axes; four times at most, and never through a wall.
+"""
+
+from collections.abc import Sequence
+
+from telescope.spec import snap
+from telescope.studies.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit
+
+EDGE_ROUNDS = 4
+
+
+def borders(ladder: Ladder, found: Sequence[Outcome]) -> list[tuple[float, float]]:
+    """Lowest and highest value run on each axis, or asked for by the user."""
+    return [
+        (min(axis.low, *xs), max(axis.high, *xs))
+        for axis, xs in zip(ladder.axes, zip(*[o.point.x for o in found], strict=True), strict=True)
+    ]
+
+
+def edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
+    """(axis, side) for every border of the base window that its optimum lies at; side -1 is the low one, +1 the high one.
+
+    The optimum is at a border when the fitted one or the lowest point of the grid is within a quarter step of it. Where everything
+    diverged it is taken to lie below the learning rates tried.
+    """
+    found = outcomes(done, level=0)
+    pooled = pooled_fit(ladder, done)
+    if pooled is None:
+        return ((0, -1),)
+    lowest = min((o for o in found if o.finite and o.point.seed == 0), key=lambda o: (o.loss, o.point)).point.x
+    optimum = dict(zip(ladder.fitted, pooled.optima[0], strict=True))
+    at = []
+    for i, (low, high) in enumerate(borders(ladder, found)):
+        margin = ladder.axes[i].step / 4
+        if i in optimum and min(optimum[i], lowest[i]) <= low + margin:
+            at.append((i, -1))
+        elif i in optimum and max(optimum[i], lowest[i]) >= high - margin:
+            at.append((i, +1))
+    return tuple(at)
+
+
+def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
+    """New points beyond the borders that the optimum lies at; none where it is inside, or at the user's wall."""
+    if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
+        return ()
+    found = outcomes(done, level=0)
+    limits = borders(ladder, found)
+    pooled = pooled_fit(ladder, done)
+    best = argmin(found)
+    centre = list(best)
+    if pooled is not None:
+        for i, x in zip(ladder.fitted, pooled.optima[0], strict=True):
+            centre[i] = min(max(float(x), limits[i][0]), limits[i][1])
+    points: dict[Point, None] = {}
+    for i, side in edges(ladder, done):
+        axis = ladder.axes[i]
+        border = limits[i][0] if side < 0 else limits[i][1]
+        for column in range(1, 3 if i == 0 else 2):
+            value = snap(border + side * column * axis.step)
+            if axis.allows(value):
+                points |= dict.fromkeys(Point(0, x, 0) for x in star(ladder, found, centre, i, value))
+    run = {o.point for o in found}
+    return tuple(point for point in points if point not in run)
+
+
+def star(ladder: Ladder, found: Sequence[Outcome], centre: Sequence[float], fixed: int, value: float) -> list[tuple[float, ...]]:
+    """Points with `value` on one axis: the values nearest to the centre on the others, and the two next ones of each."""
+    nearest = [
+        sorted(set(axis.values), key=lambda v, c=c: (abs(v - c), v))[: 3 if axis.fitted else 1]  # type: ignore[misc]
+        for axis, c in zip(ladder.axes, centre, strict=True)
+    ]
+    middle = [values[0] for values in nearest]
+    middle[fixed] = value
+    arms = [(i, v) for i, values in enumerate(nearest) if i != fixed for v in values[1:]]
+    return [tuple(middle), *(tuple(v if j == i else m for j, m in enumerate(middle)) for i, v in arms)]
+
+
+def paper_edges(found: Sequence[Outcome]) -> list[tuple[int, int]]:
+    """(axis, side) where the argmin is the first or last of four or more values; of fewer it often is by design."""
+    best, at = argmin(found), []
+    for i, x in enumerate(best):
+        values = sorted({o.point.x[i] for o in found})
+        if len(values) >= 4 and x in (values[0], values[-1]):
+            at.append((i, -1 if x == values[0] else 1))
+    return at

@@ -1,0 +1,312 @@
+"""Where does the optimum lie at a width nobody trained, and how sure are we?
+
+One model over all levels of a ladder at once: a skewed bowl whose shape is shared, whose optimum follows a drift law in the width, and
+whose height is free for every block (a level and a seed). In octaves x of the hyperparameters (x_1 is the learning rate) and
+z = 100 (loss / best loss of the level - 1):
+
+    optimum  x*_i = x_T + D W_i(phi) + e_i        W runs from 1 at the base to 0 at the target T doublings above it;
+                                                  phi = 0, 0.47, 1 are drifts as a/n, n^-1/2 and a constant step per doubling
+    bowl     f_i(x) = exp(d_i) A [B(v) + sum R_j u_j^2]      u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s
+    data     z = c_block + f_i(x) + error         of variance sigma^2 + (ETA max(f, z))^2, which discounts points far up the bowl
+
+fitted by Levenberg-Marquardt under weak priors, so that it can always be solved, and averaged over the three laws, so that the
+interval at the target knows that a law is an assumption. Diverged runs take no part in the fit: rank them elsewhere.
+
+Parts: `Run` (the data) · `Layout` (the parameters and their priors) · `bowl` · `Sample` · `fit` -> `Fit` · `at_target`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from telescope.statistics import QUANTILE, Array, Estimate, mixture
+
+ETA = 0.15  # share of the bowl's height that the model may be wrong by
+NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observations
+NOISE_DOF = 2.0
+LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
+SKEW_LIMIT = 3.0  # s v beyond which the bowl goes on in a straight line
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finite loss: at which level, at which octaves of the hyperparameters, in which block (seed) of that level."""
+
+    level: int
+    x: tuple[float, ...]
+    block: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the slots of the parameter vector, for `axes` hyperparameters and `levels` widths, the target `doublings` up."""
+
+    axes: int
+    levels: int
+    doublings: float
+
+    @cached_property
+    def slots(self) -> dict[str, slice]:
+        """Where each parameter lives, in order."""
+        k, others, levels = self.axes, self.axes - 1, self.levels
+        sizes = {"x": k, "drift": k, "log_a": 1, "skew": 1, "phi": 1, "cross": others, "log_r": others, "d": levels, "e": levels * k}
+        starts = np.cumsum([0, *sizes.values()])
+        return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, starts, starts[1:], strict=False)}
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return int(self.slots["e"].stop)
+
+    def prior(self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4) -> tuple[Array, Array]:
+        """Mean and precision of the normal priors; that of x_T is as good as flat around `near`."""
+        mean, sd, at = np.zeros(self.size), np.full(self.size, np.inf), self.slots
+        mean[at["x"]], sd[at["x"]] = near, 10.0
+        sd[at["drift"]] = 1.5
+        mean[at["log_a"]], sd[at["log_a"]] = np.log(0.5), 0.8
+        mean[at["skew"]], sd[at["skew"]] = 0.65, 0.2
+        mean[at["phi"]], sd[at["phi"]] = phi, phi_sd
+        mean[at["cross"]], sd[at["cross"]] = 0.2, 0.2
+        sd[at["d"]] = 0.15
+        mean[at["log_r"]], sd[at["log_r"]] = -np.log(6.0), 0.6
+        sd[at["e"]] = np.tile([0.05] + [0.10] * (self.axes - 1), self.levels)
+        return mean, sd**-2.0
+
+    @cached_property
+    def tracks(self) -> tuple[Array, Array]:
+        """W_i of the law a/n, and what phi adds to it on the way to a constant step per doubling."""
+        t, i = self.doublings, np.arange(self.levels)
+        if t == 0:
+            return np.zeros(self.levels), np.zeros(self.levels)
+        inverse = (2.0**-i - 2.0**-t) / (1 - 2.0**-t)
+        return inverse, (t - i) / t - inverse
+
+    def optima(self, theta: Array) -> Array:
+        """x*_i per level: [..., parameter] -> [..., level, axis]."""
+        at, (inverse, towards_constant) = self.slots, self.tracks
+        w = inverse + theta[..., at["phi"]] * towards_constant
+        offsets = theta[..., at["e"]].reshape(*theta.shape[:-1], self.levels, self.axes)
+        return theta[..., None, at["x"]] + theta[..., None, at["drift"]] * w[..., None] + offsets
+
+
+def skewed(v: Array, s: Array) -> Array:
+    """B(v) = 2 (e^(sv) - 1 - sv) / s^2, the parabola v^2 as s -> 0; a straight line beyond sv = SKEW_LIMIT."""
+    t = s * v
+    inner = np.minimum(t, SKEW_LIMIT)
+    small = np.abs(t) < 1e-3
+    safe = np.where(small, 1.0, t)
+    slope = np.expm1(SKEW_LIMIT)
+    height = np.expm1(inner) - inner + slope * (t - inner)
+    return v**2 * np.where(small, 1 + t / 3, 2 * height / safe**2)
+
+
+def bowl(layout: Layout, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
+    """f_i(x) in % of the loss: [..., parameter], [run], [run, axis] -> [..., run]."""
+    at = layout.slots
+    u = x - layout.optima(theta)[..., level, :]
+    v = u[..., 0] + (theta[..., None, at["cross"]] * u[..., 1:]).sum(-1)
+    height = np.exp(theta[..., at["log_a"]] + theta[..., at["d"]][..., level])
+    others = (np.exp(theta[..., None, at["log_r"]]) * u[..., 1:] ** 2).sum(-1)
+    result: Array = height * (skewed(v, theta[..., at["skew"]]) + others)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Runs as arrays: level and x of each, z in %, and which block each belongs to."""
+
+    level: NDArray[np.int64]
+    x: Array
+    z: Array
+    member: Array  # [run, block], 1 where the run is in the block
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "Sample":
+        """The arrays of some runs with finite losses."""
+        level = np.array([run.level for run in runs], dtype=np.int64)
+        loss = np.array([run.loss for run in runs])
+        best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
+        blocks = sorted({(run.level, run.block) for run in runs})
+        member = np.array([[(run.level, run.block) == block for block in blocks] for run in runs], dtype=np.float64)
+        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member)
+
+    def centred(self, values: Array, weights: Array) -> Array:
+        """Values [run, ...] less the weighted mean of their block: this removes the free height of every block exactly."""
+        means = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        result: Array = values - self.member @ means
+        return result
+
+    def variance(self, heights: Array, sigma: float) -> Array:
+        """Of the error of each run: the bowl's height, fitted or seen, counts for what the bowl's form may be wrong by."""
+        return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
+
+    def linearised(self, layout: Layout, theta: Array) -> tuple[Array, Array]:
+        """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
+        step = 1e-4
+        heights = bowl(layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x)
+        return heights[0], (heights[1:] - heights[0]).T / step
+
+
+def minimise(sample: Sample, layout: Layout, theta: Array, weights: Array, prior: tuple[Array, Array]) -> Array:
+    """The parameters of least 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by Levenberg-Marquardt."""
+    mean, precision = prior
+
+    def objective(at: Array) -> float:
+        r = sample.centred(sample.z - bowl(layout, at, sample.level, sample.x), weights)
+        return float(weights @ r**2 + precision @ (at - mean) ** 2) / 2
+
+    damping, current = 1e-3, objective(theta)
+    for _ in range(60):
+        f, J = sample.linearised(layout, theta)
+        r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
+        gradient = J.T @ (weights * r) - precision * (theta - mean)
+        information = (J.T * weights) @ J + np.diag(precision)
+        while damping < 1e12:
+            step = np.linalg.solve(information + damping * np.diag(np.diag(information) + 1e-9), gradient)
+            proposed = objective(theta + step)
+            if proposed <= current:
+                break
+            damping *= 5
+        else:
+            return theta
+        theta, gain, current, damping = theta + step, current - proposed, proposed, max(damping / 10, 1e-9)
+        if np.abs(step).max() < 1e-7 or gain < 1e-12 * (1 + current):
+            return theta
+    return theta
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The model at its best parameters, with their covariance; sigma in % of the loss."""
+
+    layout: Layout
+    sample: Sample
+    theta: Array
+    covariance: Array
+    sigma: float
+    dof: float
+
+    @property
+    def curvature(self) -> float:
+        """A: % of the loss per octave^2 of the learning rate."""
+        return float(np.exp(self.theta[self.layout.slots["log_a"]][0]))
+
+    @property
+    def ratios(self) -> Array:
+        """Curvature of each hyperparameter over the learning rate's (1 for itself)."""
+        return np.concatenate([[1.0], np.exp(self.theta[self.layout.slots["log_r"]])])
+
+    @cached_property
+    def optima(self) -> Array:
+        """x*_i: [level, axis]."""
+        return self.layout.optima(self.theta)
+
+    @cached_property
+    def optima_gradient(self) -> Array:
+        """Derivatives of x*_i: [level, axis, parameter]."""
+        step = 1e-6
+        moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
+        return np.moveaxis((moved - self.optima) / step, 0, -1)
+
+    def sd_of(self, gradient: Array) -> float:
+        """Standard deviation of a quantity from its derivatives by the parameters."""
+        return float(np.sqrt(gradient @ self.covariance @ gradient))
+
+    @property
+    def quantile(self) -> float:
+        """Half-width of a 90 % interval in standard deviations."""
+        return float(stdtrit(self.dof, QUANTILE))
+
+    def target_half_widths(self, covariance: Array | None = None) -> Array:
+        """Half-width of the 90 % interval of each hyperparameter at the target, before the laws are averaged."""
+        variance = np.diag(self.covariance if covariance is None else covariance)[self.layout.slots["x"]]
+        return self.quantile * np.sqrt(variance)
+
+    def information(self, level: int, points: Array) -> Array:
+        """What one more block of these points [run, axis] at a level would add to the inverse covariance."""
+        runs = [Run(level, tuple(point), 0, 1.0) for point in points]
+        extra = Sample.of(runs)
+        f, J = extra.linearised(self.layout, self.theta)
+        weights = 1 / (self.sigma**2 + (ETA * f) ** 2)
+        J = extra.centred(J, weights)
+        return (J.T * weights) @ J
+
+
+def solve(sample: Sample, layout: Layout, theta: Array, sigma: float, prior: tuple[Array, Array], rounds: int, free: bool) -> Fit:
+    """Minimise with weights renewed between rounds, sigma too where it is free."""
+    dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
+    for _ in range(rounds):
+        weights = 1 / sample.variance(bowl(layout, theta, sample.level, sample.x), sigma)
+        theta = minimise(sample, layout, theta, weights, prior)
+        f, J = sample.linearised(layout, theta)
+        weights = 1 / sample.variance(f, sigma)
+        r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
+        information: Array = (J.T * weights) @ J
+        covariance = np.linalg.inv(information + np.diag(prior[1])).astype(np.float64)
+        spare = len(r) - blocks - float(np.sum(information * covariance))
+        dof = NOISE_DOF + max(spare, 1.0)
+        clean = (sigma**2 * weights) ** 2  # points far up the bowl tell little about sigma
+        near = NOISE_DOF + max(spare * float(clean.mean()), 1.0)
+        renewed = np.sqrt((NOISE_DOF * NOISE**2 + float(clean @ r**2)) / near)
+        settled = abs(renewed / sigma - 1) < 0.02
+        sigma = float(renewed) if free else sigma
+        if free and settled:
+            break
+    return Fit(layout, sample, theta, covariance, sigma, dof)
+
+
+def lowest(runs: Sequence[Run]) -> tuple[float, ...]:
+    """Where the lowest loss at the base was."""
+    return min((run for run in runs if run.level == 0), key=lambda run: (run.loss, run.x)).x
+
+
+@lru_cache(maxsize=4096)
+def fit(runs: tuple[Run, ...], levels: int, doublings: float) -> Fit | None:
+    """The pooled model of some runs (finite losses, in a fixed order); None where there is no run at the base."""
+    if not any(run.level == 0 for run in runs):
+        return None
+    layout = Layout(len(runs[0].x), levels, doublings)
+    prior = layout.prior(near=lowest(runs))
+    return solve(Sample.of(runs), layout, prior[0].copy(), 0.3, prior, rounds=8, free=True)
+
+
+@lru_cache(maxsize=4096)
+def at_target(runs: tuple[Run, ...], levels: int, doublings: float) -> tuple[Estimate, ...] | None:
+    """Each hyperparameter at the target, in octaves, averaged over the drift laws by what they explain.
+
+    The value handed out for the learning rate is lowered by s Var / 2, which minimises the expected loss in a skewed bowl; the
+    interval stays.
+    """
+    pooled = fit(runs, levels, doublings)
+    if pooled is None:
+        return None
+    layout, sample, sigma = pooled.layout, pooled.sample, pooled.sigma
+    fits, log_weights = [], []
+    for phi, probability in LAWS:
+        prior = layout.prior(lowest(runs), phi, phi_sd=1e-4)
+        law = solve(sample, layout, pooled.theta, sigma, prior, rounds=3, free=False)
+        f = bowl(layout, law.theta, sample.level, sample.x)
+        variance = sample.variance(f, sigma)
+        r = sample.centred(sample.z - f, 1 / variance)
+        objective = float(np.sum(r**2 / variance) + prior[1] @ (law.theta - prior[0]) ** 2) / 2
+        evidence = -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        fits.append(law)
+        log_weights.append(np.log(probability) + evidence)
+    weights = np.exp(np.array(log_weights) - max(log_weights))
+    weights /= weights.sum()
+    skew = float(pooled.theta[layout.slots["skew"]][0])
+    return tuple(
+        mixture(
+            np.array([law.theta[axis] for law in fits]),
+            np.array([np.sqrt(law.covariance[axis, axis]) for law in fits]),
+            weights,
+            pooled.dof,
+            lowered=skew if axis == 0 else 0.0,
+        )
+        for axis in range(layout.axes)
+    )

@@ -1,0 +1,126 @@
+"""Which studies are there, and how do they travel as documents?
+
+One dict from `kind` to study. `parse` turns a user's document (JSON or YAML, already loaded) into a validated study or refuses it with
+every problem, each naming its field and a remedy; `to_document` is its inverse. `resolved` fills in what only the data can tell.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import types
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from telescope.errors import InvalidInput, Problem
+from telescope.studies.checks import checked
+from telescope.studies.telescoping import Telescope
+
+STUDIES: dict[str, type[Telescope]] = {"telescope": Telescope}
+
+
+def parse(document: object) -> Telescope:
+    """The study that a document describes; InvalidInput with all its problems otherwise."""
+    if not isinstance(document, dict):
+        raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {', '.join(STUDIES)}", document)
+    kind = document.get("kind")
+    if not isinstance(kind, str) or kind not in STUDIES:
+        raise InvalidInput.of("kind", f"must be one of: {', '.join(STUDIES)}{nearest(str(kind), list(STUDIES))}", kind)
+    unfit = tuple(not_plain(document, ""))
+    if unfit:
+        raise InvalidInput.because(unfit)
+    study_type = STUDIES[kind]
+    try:
+        study = TypeAdapter(study_type).validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        raise InvalidInput.because(tuple(_problems(study_type, error))) from error
+    return checked(study)
+
+
+def resolved(study: Telescope) -> Telescope:
+    """The study with its corpus found, hashed and counted; InvalidInput where it is missing or too short."""
+    from telescope.data import check_length, resolve
+
+    data = resolve(study.data)
+    check_length(data, study.horizon)
+    return replace(study, data=data)
+
+
+def to_document(study: Telescope) -> dict[str, Any]:
+    """The document that parses to this study."""
+    document = json.loads(TypeAdapter(type(study)).dump_json(study))
+    assert isinstance(document, dict)
+    return document
+
+
+def report_document(report: Any) -> dict[str, Any]:
+    """A report, or a preview, as JSON would hold it; infinite numbers become null."""
+    document = json.loads(TypeAdapter(type(report)).dump_json(report))
+    assert isinstance(document, dict)
+    return document
+
+
+def not_plain(value: object, path: str) -> Iterator[Problem]:
+    """Everything in a document that JSON cannot hold."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(key, str):
+                yield from not_plain(item, f"{path}.{key}".lstrip("."))
+            else:
+                yield Problem(path, "keys must be text; quote it", repr(key))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from not_plain(item, f"{path}.{i}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(path, "must be a finite number", str(value))
+    elif not isinstance(value, (str, int, float, bool, type(None))):
+        yield Problem(path, "must be text, a number, true, false, null, a list or a mapping", repr(value))
+
+
+def _problems(study_type: type, error: ValidationError) -> Iterator[Problem]:
+    """Pydantic's complaints, one per field: those about the branches of a union become one, or give way to what lies deeper."""
+    found: dict[str, list[Problem]] = {}
+    for detail in error.errors(include_url=False):
+        problem = _problem(study_type, detail)
+        found.setdefault(problem.field, []).append(problem)
+    for field, said in found.items():
+        if not any(other.startswith(f"{field}.") for other in found if field):
+            yield replace(said[0], message="; or: ".join(dict.fromkeys(problem.message for problem in said)))
+
+
+def _problem(study_type: type, detail: Any) -> Problem:
+    """One of pydantic's complaints in our words: the path without its union branches, and the nearest name for an unknown key."""
+    names, fields, hint = [], field_types(study_type), study_type
+    for part in detail["loc"]:
+        if isinstance(part, int):
+            names.append(str(part))
+        elif part in fields or (part is detail["loc"][-1] and detail["type"] in ("unexpected_keyword_argument", "missing")):
+            names.append(part)
+            hint = fields.get(part, hint)
+            deeper = field_types(hint)
+            fields = deeper if part in fields else fields
+    path, value = ".".join(names), detail.get("input")
+    if detail["type"] == "unexpected_keyword_argument":
+        return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)
+    if detail["type"] == "missing":
+        return Problem(path, "is missing; give it")
+    return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A hint at the known name that was probably meant, or at all of them."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def field_types(hint: Any) -> dict[str, Any]:
+    """Names and types of the fields of a dataclass, or of the dataclasses in a union; empty for anything else."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return {name: found for member in get_args(hint) for name, found in field_types(member).items()}
+    if not dataclasses.is_dataclass(hint):
+        return {}
+    hints = get_type_hints(hint)
+    return {f.name: hints[f.name] for f in dataclasses.fields(hint)}

@@ -1,0 +1,78 @@
+"""A service of our own, as users start it: `telescope serve` in a process, on a free port, with one local worker."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from telescope.client import Client
+from telescope.errors import Unavailable
+
+Seen = TypeVar("Seen")
+START_SECONDS = 90.0  # machines that run tests are busy
+
+
+@dataclass
+class Service:
+    process: subprocess.Popen
+    url: str
+
+    def child(self, name: str) -> psutil.Process | None:
+        for process in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):  # it ended meanwhile
+                if name in process.cmdline():
+                    return process
+        return None
+
+    def is_ready(self) -> bool:
+        with Client(self.url) as client:
+            try:
+                return client.ready()["coordinator"] == "ok"
+            except Unavailable:
+                return False
+
+    def tree(self) -> list[psutil.Process]:
+        return [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+
+
+def environment(home: Path) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")}
+    return clean | {"TELESCOPE_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+
+
+@contextmanager
+def serving(home: Path, **settings: str) -> Iterator[Service]:
+    """A service that is ready; ended with the block if it still runs."""
+    command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--executor", "local"]
+    process = subprocess.Popen(command, env=environment(home) | settings, stderr=subprocess.PIPE, text=True)
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True)
+    reader.start()
+    try:
+        ready = eventually(lambda: re.search(r"ready at (http://\S+)", "".join(lines)), START_SECONDS, lambda: "".join(lines))
+        yield Service(process, ready.group(1))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        reader.join(30)
+        process.stderr.close()
+
+
+def eventually(look: Callable[[], Seen], seconds: float, say: Callable[[], object] = lambda: "") -> Seen:
+    """What `look` sees once it sees something."""
+    deadline = time.monotonic() + seconds
+    while not (seen := look()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s; {say()}"
+        time.sleep(0.05)
+    return seen

@@ -1,0 +1,371 @@
+"""Does the coordinator give the answer of the plain loop, whatever happens on the way?"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection
+
+from api.coordinator import Coordinator
+from api.job import JobState, Verb
+from api.record import Record
+from telescope.errors import Unavailable
+from telescope.studies import registry, run
+from telescope.trial import Failure, TrialState
+from tests.executors import Disturbances, InstantExecutor, train_one
+from workers.interface import Assignment, Finished, Measured, Started, Stopped, Waiting
+
+DEADLINE_SECONDS = 30
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """A small study by the paper's rule: 4 runs at width 32, 2 at 64."""
+    study = {
+        "kind": "telescope",
+        "name": "small",
+        "optimizer": "adamw",
+        "model": {"base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 1, "head_dim": 16},
+        "data": {"corpus": "none", "context": 16, "content": "none", "vocab_size": 256},
+        "horizon": {"steps": 5, "batch_tokens": 32},
+        "search": {"lr": {"low": 0.005, "high": 0.25, "points": 4}},
+        "schedule": "paper",
+    }
+    return registry.to_document(registry.parse(study | changes))
+
+
+ROBUST = {
+    "model": {"base_width": 32, "calibration_width": 128, "target_width": 256, "depth": 1, "head_dim": 16},
+    "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
+    "schedule": "robust",
+    "optimizer": ["muon", "adamw"],
+    "horizon": {"steps": 2, "batch_tokens": 32},
+}
+
+
+def expected(study: dict[str, Any]) -> Any:
+    """The report of the loop that has no database."""
+    return registry.report_document(run(registry.parse(study), train_one))
+
+
+@pytest.fixture
+def coordinate(record: Record, tmp_path: Path) -> Callable[..., Coordinator]:
+    """A new coordinator on the same database and the same checkpoints."""
+
+    def new(executor: InstantExecutor, on: Record = record, **options: Any) -> Coordinator:
+        coordinator = Coordinator(on, executor, tmp_path / "checkpoints", poll_seconds=1e-9, **options)
+        coordinator.recover()
+        return coordinator
+
+    return new
+
+
+def drive(coordinator: Coordinator, done: Callable[[], bool]) -> None:
+    """Step until something is so."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, "it never came to that"
+        coordinator.step()
+
+
+def ended(record: Record, *job_ids: str) -> Callable[[], bool]:
+    return lambda: all(record.job(job_id).state.terminal for job_id in job_ids)
+
+
+def states(record: Record, job_id: str) -> set[TrialState]:
+    return {trial.state for trial in record.trials(job_id, 1000).items}
+
+
+Coordinate = Callable[..., Coordinator]
+
+
+@pytest.mark.parametrize("changes", [{}, ROBUST], ids=["paper", "robust with two ladders"])
+def test_the_service_answers_as_the_plain_loop_does(record: Record, coordinate: Coordinate, changes: dict[str, Any]) -> None:
+    study = document(**changes)
+    job, _ = record.create_job(study)
+    executor = InstantExecutor(slots=5, seed=1)
+    drive(coordinate(executor), ended(record, job.id))
+
+    row, report = record.job(job.id), record.result(job.id)
+    assert row.state is JobState.SUCCEEDED
+    assert report == expected(study)
+    assert row.trials_done == row.trials_total == len(executor.submitted)
+    assert row.best_loss == min(trial.loss for trial in record.trials(job.id, 1000).items if trial.loss is not None)
+    trial = record.trials(job.id, 1).items[0]
+    assert (trial.flops, trial.flops_spent, trial.step) == (trial.steps * 1e9, trial.steps * 1e9, trial.steps)
+    assert record.curve(trial.id).step == tuple(range(1, trial.steps + 1))
+    assert any(trial.diverged for trial in record.terminal_trials(job.id)), "divergence is data"
+
+
+def test_reports_before_the_end_are_not_final(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document())
+    coordinator = coordinate(InstantExecutor())
+    drive(coordinator, lambda: record.result(job.id) is not None)
+    report = record.result(job.id)
+    assert report is not None
+    assert report["final"] is False
+    assert report["ladders"][0]["levels"][0]["width"] == 32
+    drive(coordinator, ended(record, job.id))
+    assert record.result(job.id) == expected(document())
+
+
+class Killed(BaseException):
+    """The coordinator's process was killed at this point."""
+
+
+class Mortal(Record):
+    """Kills its coordinator, or loses the database, right before or right after a commit."""
+
+    def __init__(self, url: str, chance: float, rng: random.Random, death: type[BaseException]) -> None:
+        super().__init__(url)
+        self._chance, self._rng, self._death = chance, rng, death
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        self._perhaps()
+        with super()._write() as connection:
+            yield connection
+        self._perhaps()
+
+    def _perhaps(self) -> None:
+        if self._rng.random() < self._chance:
+            raise self._death("now")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_coordinators_killed_at_any_commit_change_nothing(record: Record, database_url: str, coordinate: Coordinate, seed: int) -> None:
+    rng = random.Random(seed)
+    job, _ = record.create_job(document())
+    disturbances = Disturbances(repeat=0.2)  # events of dead coordinators' workers come late, and twice
+    mortal = Mortal(database_url, 0.06, rng, Killed)
+    kills, completed = 0, set[int]()
+    while not record.job(job.id).state.terminal:
+        executor = InstantExecutor(slots=2, seed=rng.randrange(10**6), disturbances=disturbances)
+        try:
+            drive(coordinate(executor, mortal), ended(record, job.id))
+        except Killed:
+            kills += 1
+        assert not completed & {assignment.trial_id for assignment in executor.submitted}, "a finished trial ran again"
+        completed = {trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED}
+    mortal.close()
+    assert kills >= 1
+    assert record.result(job.id) == expected(document())
+    for trial in record.trials(job.id).items:
+        assert record.curve(trial.id).step == tuple(range(1, trial.steps + 1))
+        assert trial.flops == trial.steps * 1e9 <= trial.flops_spent
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_database_that_goes_away_now_and_then_changes_nothing(
+    record: Record, database_url: str, coordinate: Coordinate, seed: int
+) -> None:
+    job, _ = record.create_job(document())
+    flaky = Mortal(database_url, 0.0, random.Random(seed), Unavailable)
+    executor = InstantExecutor(slots=2, seed=seed)
+    coordinator = coordinate(executor, flaky)
+    flaky._chance = 0.1
+    away = 0
+    while not record.job(job.id).state.terminal:
+        try:
+            coordinator.step()
+        except Unavailable:
+            away += 1
+    flaky.close()
+    assert away >= 1
+    assert record.result(job.id) == expected(document())
+    assert len(executor.submitted) == record.job(job.id).trials_total, "nothing ran twice"
+
+
+def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(record: Record, coordinate: Coordinate) -> None:
+    def twice(assignment: Assignment) -> Failure | None:
+        return Failure("operational", "its worker died") if assignment.attempt < 3 and assignment.spec.seed == 0 else None
+
+    job, _ = record.create_job(document())
+    drive(coordinate(InstantExecutor(disturbances=Disturbances(fail=twice))), ended(record, job.id))
+    assert record.job(job.id).state is JobState.SUCCEEDED
+    trial = record.trials(job.id).items[0]
+    assert (trial.state, trial.attempt, trial.failures) == (TrialState.COMPLETED, 3, 2)
+    assert trial.failure is None, "what was overcome is no failure"
+    assert record.result(job.id) == expected(document())
+
+
+@pytest.mark.parametrize(("retryable", "attempts"), [(True, 3), (False, 1)], ids=["after its retries", "at once"])
+def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
+    record: Record, coordinate: Coordinate, retryable: bool, attempts: int, tmp_path: Path
+) -> None:
+    bad, _ = record.create_job(document(name="bad", horizon={"steps": 4, "batch_tokens": 32}))
+    good, _ = record.create_job(document(name="good"))
+
+    def fail(assignment: Assignment) -> Failure | None:
+        gone = Failure("operational", "the corpus is gone\nTraceback ...", retryable=retryable)
+        return gone if assignment.spec.horizon.steps == 4 else None
+
+    executor = InstantExecutor(slots=4, disturbances=Disturbances(fail=fail))
+    drive(coordinate(executor), ended(record, bad.id, good.id))
+
+    row = record.job(bad.id)
+    assert row.state is JobState.FAILED
+    assert row.reason is not None
+    assert "the corpus is gone" in row.reason
+    assert "Traceback" not in row.reason
+    failed = record.trials(bad.id, state=TrialState.FAILED).items[0]
+    assert (failed.attempt, failed.failures) == (attempts, attempts)
+    assert states(record, bad.id) <= {TrialState.FAILED, TrialState.STOPPED}
+    assert record.job(good.id).state is JobState.SUCCEEDED
+    assert record.result(good.id) == expected(document(name="good"))
+    assert list((tmp_path / "checkpoints").glob("*/*")) == []
+
+
+def test_a_study_that_raises_fails_its_own_job(record: Record, coordinate: Coordinate) -> None:
+    bad, _ = record.create_job(document(name="bad") | {"schedule": "unheard of"})
+    good, _ = record.create_job(document())
+    drive(coordinate(InstantExecutor()), ended(record, bad.id, good.id))
+    assert record.job(bad.id).state is JobState.FAILED
+    assert "schedule" in (record.job(bad.id).reason or "")
+    assert record.result(good.id) == expected(document())
+
+
+def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(record: Record, coordinate: Coordinate) -> None:
+    narrow, _ = record.create_job(document(limits={"max_parallel": 1}))
+    wide, _ = record.create_job(document(name="wide"))
+    executor = InstantExecutor(slots=4)
+    coordinator = coordinate(executor)
+    share = {narrow.id: 0, wide.id: 0}
+
+    def watched() -> bool:
+        held = [Path(assignment.checkpoint).parent.name for assignment in executor.running]
+        for job_id in share:
+            share[job_id] = max(share[job_id], held.count(job_id))
+        return ended(record, narrow.id, wide.id)()
+
+    drive(coordinator, watched)
+    assert share == {narrow.id: 1, wide.id: 3}
+    assert record.result(narrow.id) is not None
+    assert record.result(wide.id) == expected(document(name="wide"))
+
+
+def test_a_later_job_need_not_wait_for_the_end_of_an_earlier_one(record: Record, coordinate: Coordinate) -> None:
+    jobs = [record.create_job(document(name=name))[0].id for name in ("first", "second")]
+    coordinator = coordinate(InstantExecutor(slots=2))
+    drive(coordinator, lambda: all(record.job(job_id).trials_done for job_id in jobs))
+    assert not any(record.job(job_id).state.terminal for job_id in jobs)
+
+
+def test_cancelling_stops_everything_at_once(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+    job, _ = record.create_job(document())
+    executor = InstantExecutor(slots=2)
+    coordinator = coordinate(executor)
+    drive(coordinator, lambda: any(tmp_path.glob("checkpoints/*/*")))
+    assert record.request(job.id, Verb.CANCEL).requested is Verb.CANCEL
+    drive(coordinator, ended(record, job.id))
+    row = record.job(job.id)
+    assert (row.state, row.requested, row.ended_at is not None) == (JobState.CANCELLED, None, True)
+    assert states(record, job.id) <= {TrialState.COMPLETED, TrialState.STOPPED}
+    drive(coordinator, lambda: not executor.extra)
+    coordinator.step()
+    assert executor.running == []
+    assert states(record, job.id) <= {TrialState.COMPLETED, TrialState.STOPPED}
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_paused_job_goes_on_where_it_was(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+    job, _ = record.create_job(document())
+    executor = InstantExecutor(slots=2)
+    coordinator = coordinate(executor)
+    drive(coordinator, lambda: any(tmp_path.glob("checkpoints/*/*")))
+    record.request(job.id, Verb.PAUSE)
+    drive(coordinator, lambda: record.job(job.id).state is JobState.PAUSED)
+    drive(coordinator, lambda: TrialState.RUNNING not in states(record, job.id))
+    for _ in range(5):
+        coordinator.step()
+    assert executor.running == []
+    record.request(job.id, Verb.RESUME)
+    drive(coordinator, ended(record, job.id))
+    assert record.result(job.id) == expected(document())
+    assert all(trial.failures == 0 for trial in record.trials(job.id).items), "a pause is no failure"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: Record, coordinate: Coordinate, seed: int) -> None:
+    rng = random.Random(seed)
+    job, _ = record.create_job(document())
+    executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))
+    coordinator = coordinate(executor)
+    for _ in range(60):
+        for _ in range(rng.randrange(4)):
+            coordinator.step()
+        state = record.job(job.id).state
+        if state.terminal:
+            break
+        wanted = Verb.RESUME if state is JobState.PAUSED else rng.choice([Verb.PAUSE, Verb.PAUSE, Verb.RESUME])
+        if wanted is Verb.PAUSE or state is JobState.PAUSED:
+            record.request(job.id, wanted)
+    if seed % 2 and not record.job(job.id).state.terminal:
+        record.request(job.id, Verb.CANCEL)
+    elif record.job(job.id).state is JobState.PAUSED or record.job(job.id).requested is Verb.PAUSE:
+        record.request(job.id, Verb.RESUME)
+    drive(coordinator, ended(record, job.id))
+    if record.job(job.id).state is JobState.SUCCEEDED:
+        assert record.result(job.id) == expected(document())
+    assert states(record, job.id) <= {TrialState.COMPLETED, TrialState.STOPPED}
+
+
+def test_what_workers_wait_for_is_said_on_the_jobs_that_wait(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document())
+    executor = InstantExecutor(slots=1)
+    executor.held = True
+    executor.extra.append(Waiting("a GPU; 0 of 1 are free"))
+    coordinator = coordinate(executor)
+    drive(coordinator, lambda: record.job(job.id).waiting_for == "a GPU; 0 of 1 are free")
+    later, _ = record.create_job(document(name="later"))
+    drive(coordinator, lambda: record.job(later.id).waiting_for is not None)
+    executor.extra.append(Waiting(None))
+    drive(coordinator, lambda: record.job(job.id).waiting_for is None)
+    assert record.job(later.id).waiting_for is None
+
+
+def test_time_running_out_stops_new_stages_only(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document(limits={"max_seconds": 1e-6}))
+    drive(coordinate(InstantExecutor()), ended(record, job.id))
+    row, report = record.job(job.id), record.result(job.id)
+    assert (row.state, row.reason) == (JobState.SUCCEEDED, "limit:max_seconds")
+    assert report is not None
+    assert (report["final"], report["verdict"], report["reason"]) == (True, "unresolved", "limit:max_seconds")
+
+
+def test_events_of_an_attempt_that_is_over_change_nothing(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document())
+    executor = InstantExecutor(slots=1)
+    first = coordinate(executor)
+    drive(first, lambda: TrialState.RUNNING in states(record, job.id))
+    old = executor.running[0]
+
+    heir = InstantExecutor(slots=1)
+    heir.held = True
+    second = coordinate(heir)
+    drive(second, lambda: bool(heir.running))
+    assert heir.running[0].trial_id == old.trial_id
+    assert heir.running[0].attempt == old.attempt + 1
+    *_, last = train_one(old.spec)
+    late = [
+        Started(old.trial_id, old.attempt, 0, "zombie"),
+        Measured(old.trial_id, old.attempt, (last,)),
+        Finished(old.trial_id, old.attempt, last),
+        Stopped(old.trial_id, old.attempt),
+    ]
+    before = record.trial(old.trial_id)
+    heir.extra += late
+    drive(second, lambda: not heir.extra)
+    assert record.trial(old.trial_id) == before
+    assert heir.running[0].trial_id == old.trial_id
+
+
+def test_checkpoints_go_with_their_trials(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+    job, _ = record.create_job(document())
+    coordinator = coordinate(InstantExecutor())
+    drive(coordinator, lambda: any(tmp_path.glob("checkpoints/*/*")))
+    drive(coordinator, ended(record, job.id))
+    assert list((tmp_path / "checkpoints").iterdir()) == []

@@ -1,0 +1,503 @@
+"""The HTTP surface over a real database: what is accepted, what is refused and in which words, what is read back."""
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+import migrations
+from api.app import EXAMPLE, create_app
+from api.engines import CoordinatorLock
+from api.job import JobState
+from api.record import Record
+from api.settings import Settings
+from telescope import corpora
+from telescope.errors import Unavailable
+from telescope.spec import TrialSpec
+from telescope.studies import registry
+from telescope.trial import Measurement, completed
+
+Json = Any
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the operator opened, with a text of some 80,000 characters in it."""
+    folder = tmp_path_factory.mktemp("open")
+    for name in range(20):
+        (folder / "novel").mkdir(exist_ok=True)
+        (folder / "novel" / f"{name}.txt").write_text(f"Chapter {name}. It was a dark and stormy night. " * 90)
+    (folder / "short.txt").write_text("too short")
+    (folder / "empty.txt").write_text("")
+    return folder
+
+
+@pytest.fixture
+def service(database_url: str, texts: Path) -> Iterator[TestClient]:
+    """The app over a migrated database, with one folder open."""
+    app = create_app(Settings(database_url=database_url, data_roots=(texts,)))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Iterator[TestClient]:
+    """One app for all that is refused, on one database, where it must leave nothing."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('refusing')}/telescope.db"
+    migrations.upgrade(url)
+    with TestClient(create_app(Settings(database_url=url, data_roots=(texts,)))) as client:
+        yield client
+        assert client.get("/v1/jobs").json()["items"] == []
+
+
+@pytest.fixture
+def job(texts: Path) -> Json:
+    """A small job on the open text."""
+    return {
+        "kind": "telescope",
+        "name": "small",
+        "model": {"base_width": 32, "calibration_width": 64, "target_width": 128, "head_dim": 16},
+        "data": {"corpus": str(texts / "novel"), "context": 32},
+        "horizon": {"steps": 20, "batch_tokens": 64},
+        "search": {"lr": {"low": 0.004, "high": 0.25, "points": 4}},
+        "schedule": "paper",
+    }
+
+
+def changed(document: Json, path: str, value: Json) -> Json:
+    """A copy with one field set; `...` removes it."""
+    result = copy.deepcopy(document)
+    *parents, last = path.split(".")
+    inner = result
+    for parent in parents:
+        inner = inner.setdefault(parent, {})
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return result
+
+
+def problem(response: Any, status: int) -> Json:
+    """The problem that a response must be."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == status
+    assert body["type"].startswith("urn:telescope:problem:")
+    assert body["detail"]
+    return body
+
+
+def bowl(spec: TrialSpec) -> float:
+    """A loss with its optimum at lr 1/32 on every width."""
+    return 2.0 + 0.05 * (math.log2(spec.optimizer.lr) + 5) ** 2 + 1 / spec.model.width
+
+
+def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], float] = bowl) -> None:
+    """Do as the coordinator does for some stages, with losses from a formula instead of a training run."""
+    study = registry.parse(record.study_document(job_id))
+    if record.job(job_id).state is JobState.QUEUED:
+        record.begin_job(job_id)
+    for _ in range(stages):
+        record.plan_trials(job_id, study.plan(record.terminal_trials(job_id)).start)
+        for pending in record.pending_trials(job_id, 1000):
+            points = [
+                Measurement(step, 64 * step, 1e6 * step, 0.01 * step, {"train_loss": loss(pending.spec) + 1 / step})
+                for step in range(1, pending.spec.horizon.steps)
+            ]
+            steps = pending.spec.horizon.steps
+            last = Measurement(steps, 64 * steps, 1e6 * steps, 0.01 * steps, {"train_loss": 2.5, "loss": loss(pending.spec)})
+            assert record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1")
+            assert record.trial_measured(pending.trial_id, pending.attempt, points)
+            assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), last)
+    report = registry.report_document(study.report(record.terminal_trials(job_id)))
+    if report["final"]:
+        record.finish_job(job_id, JobState.SUCCEEDED, None, report)
+    else:
+        record.put_result(job_id, report, final=False)
+
+
+# Submitting
+
+
+def test_a_submitted_job_is_accepted_located_and_read_back_with_every_default(service: TestClient, job: Json) -> None:
+    response = service.post("/v1/jobs", json=job)
+    accepted = response.json()
+    assert response.status_code == 202, response.text
+    assert response.headers["location"] == f"/v1/jobs/{accepted['id']}"
+    assert int(response.headers["retry-after"]) > 0
+    assert accepted["state"] == "QUEUED"
+    assert accepted["study"]["data"]["vocab_size"] == 256
+    assert accepted["study"]["data"]["content"]
+    assert accepted["study"]["horizon"]["decay"] == "linear"
+    assert service.get(response.headers["location"]).json() == accepted
+
+
+def test_the_study_of_a_job_can_be_submitted_again(service: TestClient, job: Json) -> None:
+    study = service.post("/v1/jobs", json=job).json()["study"]
+    again = service.post("/v1/jobs", json=study)
+    assert again.status_code == 202, again.text
+    assert again.json()["study"] == study
+
+
+def test_yaml_is_taken_as_well_as_json(service: TestClient, job: Json) -> None:
+    text = json.dumps(job).replace("0.004", "4e-3")  # JSON is YAML
+    response = service.post("/v1/jobs", content=text, headers={"Content-Type": "application/yaml; charset=utf-8"})
+    assert response.status_code == 202, response.text
+    assert response.json()["study"]["search"]["lr"]["low"] == 0.004
+
+
+def test_a_repeated_key_returns_the_first_job(service: TestClient, job: Json) -> None:
+    first = service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
+    again = service.post("/v1/jobs", json=dict(reversed(job.items())), headers={"Idempotency-Key": "a"})
+    assert again.status_code == 202
+    assert again.json() == first.json()
+    assert len(service.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_a_repeated_key_with_another_body_is_refused(service: TestClient, job: Json) -> None:
+    service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
+    refused = problem(service.post("/v1/jobs", json=job | {"name": "b"}, headers={"Idempotency-Key": "a"}), 422)
+    assert refused["code"] == "idempotency_key_reused"
+    assert len(service.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_a_preview_counts_the_trials_and_leaves_no_job(service: TestClient, job: Json) -> None:
+    response = service.post("/v1/jobs:preview", json=job)
+    assert response.status_code == 200, response.text
+    assert response.json()
+    assert service.get("/v1/jobs").json() == {"items": [], "next_page_token": None}
+
+
+def test_the_example_of_the_documentation_is_a_job_that_is_accepted(service: TestClient) -> None:
+    assert service.post("/v1/jobs", json=EXAMPLE).status_code == 202
+
+
+# Refusing
+
+BAD = {
+    "a wrong type": ("horizon.steps", "many", "horizon.steps", "integer"),
+    "an unknown key": ("search.lr.hihg", 0.1, "search.lr.hihg", "high"),
+    "an unknown kind": ("kind", "telescop", "kind", "telescope"),
+    "a missing field": ("search", ..., "search", ""),
+    "low above high": ("search.lr", {"low": 0.5, "high": 0.1, "points": 4}, "search.lr.low", "swap"),
+    "zero points": ("search.lr.points", 0, "search.lr.points", "1"),
+    "a base width that head_dim does not divide": ("model.base_width", 40, "model.base_width", "32"),
+    "a calibration width that is no doubling": ("model.calibration_width", 96, "model.calibration_width", "128"),
+    "a target below the calibration width": ("model.target_width", 32, "model.target_width", "64"),
+    "a batch smaller than the context": ("horizon.batch_tokens", 16, "horizon.batch_tokens", "32"),
+    "a base grid over max_trials": ("limits", {"max_trials": 3}, "limits.max_trials", "4"),
+    "an unknown corpus": ("data.corpus", "python-stdlob", "data.corpus", "python-stdlib"),
+    "a path outside the open folders": ("data.corpus", "/etc/passwd", "data.corpus", "TELESCOPE_DATA_ROOTS"),
+    "a path that climbs out": ("data.corpus", "{texts}/../secret", "data.corpus", "TELESCOPE_DATA_ROOTS"),
+    "a missing file": ("data.corpus", "{texts}/missing.txt", "data.corpus", "does not exist"),
+    "an empty file": ("data.corpus", "{texts}/empty.txt", "data.corpus", "text"),
+    "too short a text": ("data.corpus", "{texts}/short.txt", "data.corpus", "too short"),
+    "a tokenizer outside": ("data.tokenizer", "/etc/tokenizer.json", "data.tokenizer", "TELESCOPE_DATA_ROOTS"),
+    "an unknown tokenizer": ("data.tokenizer", "byts", "data.tokenizer", "bytes"),
+    "too large an integer": ("horizon.steps", 10**400, "horizon.steps", "2^53"),
+    "an infinite bound": ("search.lr.high", math.inf, "search.lr.high", "finite"),
+    "text that no database stores": ("name", "a\0b", "name", "U+0000"),
+    "half of a surrogate pair": ("name", "\ud83d", "name", "surrogate"),
+    "a list in place of text": ("data", {"corpus": []}, "data.corpus", "string"),
+}
+
+
+@pytest.mark.parametrize("verb", ["jobs", "jobs:preview"])
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_naming_field_value_and_remedy(refusing: TestClient, job: Json, texts: Path, case: str, verb: str) -> None:
+    path, value, field, remedy = BAD[case]
+    if isinstance(value, str):
+        value = value.format(texts=texts)
+    response = refusing.post(f"/v1/{verb}", content=json.dumps(changed(job, path, value)), headers={"Content-Type": "application/json"})
+    refused = problem(response, 422)
+    assert refused["code"] == "invalid_input"
+    at_fault = {each["field"]: each for each in refused["errors"]}
+    assert field in at_fault, refused
+    assert at_fault[field]["pointer"] == "".join(f"/{part}" for part in field.split(".") if part)
+    assert remedy in at_fault[field]["message"], refused
+    if field == path and value is not ...:
+        assert at_fault[field]["value"] in (value, str(value)[:300], "?")  # "?": no UTF-8 can spell it
+
+
+def test_a_link_out_of_the_open_folder_is_refused(refusing: TestClient, job: Json, texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret " * 9999)
+    (texts / "link.txt").symlink_to(tmp_path / "secret.txt")
+    refused = problem(refusing.post("/v1/jobs", json=changed(job, "data.corpus", str(texts / "link.txt"))), 422)
+    assert refused["errors"][0]["field"] == "data.corpus"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{", "application/json"),
+        (b"", "application/json"),
+        (b"\xff\xfe", "application/json"),
+        (b"[" * 100_000, "application/json"),
+        (b'{"name": "\\u0000"}', "application/json"),
+        (b'{"name": "\\ud800"}', "application/json"),
+        (b"null", "application/json"),
+        (b"[1, 2]", "application/json"),
+        (b"a: [", "application/yaml"),
+        (b"[" * 16_000, "application/yaml"),
+        (b"a: &a [x]\nb: *a", "application/yaml"),
+        (b"a: 2020-01-01", "application/yaml"),
+        (b"a: !!python/object:os.system x", "application/yaml"),
+        (b"a: " + b"b" * 20_000, "application/yaml"),
+    ],
+)
+def test_a_body_that_is_no_document_is_refused_in_words(refusing: TestClient, body: bytes, kind: str) -> None:
+    refused = problem(refusing.post("/v1/jobs", content=body, headers={"Content-Type": kind}), 422)
+    assert refused["errors"][0]["message"]
+
+
+def test_too_large_a_body_is_refused_before_it_is_read(refusing: TestClient) -> None:
+    problem(refusing.post("/v1/jobs", content=b"[" + b" " * (1 << 20) + b"]"), 413)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/jobs/job-none", 404),
+        ("GET", "/v1/jobs/job-none/result", 404),
+        ("GET", "/v1/jobs/job-none/levels", 404),
+        ("GET", "/v1/jobs/job-none/trials", 404),
+        ("GET", "/v1/jobs/job-none/curves", 404),
+        ("POST", "/v1/jobs/job-none:cancel", 404),
+        ("GET", "/v1/jobs/%00", 422),
+        ("GET", "/v1/trials/1000000", 404),
+        ("GET", "/v1/trials/1000000/curve", 404),
+        ("GET", "/v1/trials/99999999999999999999", 422),
+        ("GET", "/v1/trials/first", 422),
+        ("POST", "/v1/jobs/job-none:explode", 405),
+        ("GET", "/v1/nothing", 404),
+        ("DELETE", "/v1/jobs", 405),
+    ],
+)
+def test_what_is_not_there_is_a_problem_that_says_so(refusing: TestClient, method: str, path: str, status: int) -> None:
+    problem(refusing.request(method, path), status)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("page_size=-1", "page_size"),
+        ("page_size=few", "page_size"),
+        ("page_token=forged", "page_token"),
+        ("page_token=NQ", "page_token"),
+        ("state=lost", "state"),
+    ],
+)
+def test_a_bad_parameter_is_named_with_its_value(refusing: TestClient, query: str, field: str) -> None:
+    refused = problem(refusing.get(f"/v1/jobs?{query}"), 422)
+    assert refused["errors"][0]["field"] == field
+    assert refused["errors"][0]["value"] == query.partition("=")[2]
+
+
+def test_a_defect_is_a_500_without_internals_and_logged(
+    service: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("secret internals")
+
+    monkeypatch.setattr(service.app.state.store, "jobs", broken)  # type: ignore[attr-defined]
+    refused = service.get("/v1/jobs")
+    assert "secret" not in json.dumps(problem(refused, 500))
+    assert "secret internals" in caplog.text
+
+
+# Reading
+
+
+def test_a_result_is_there_before_during_and_after_the_search(service: TestClient, record: Record, job: Json) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    url = f"/v1/jobs/{job_id}/result"
+    before = service.get(url)
+    assert before.status_code == 200
+    assert before.json()["final"] is False
+    assert service.get(f"/v1/jobs/{job_id}/levels").json() == {"final": False, "items": []}
+
+    train(record, job_id, stages=1)
+    during = service.get(url).json()
+    assert during["final"] is False
+    levels = service.get(f"/v1/jobs/{job_id}/levels").json()
+    assert [(level["optimizer"], level["width"]) for level in levels["items"]] == [("muon", 32)]
+
+    train(record, job_id, stages=1)
+    after = service.get(url).json()
+    assert after["final"] is True
+    assert after["verdict"]
+    assert len(service.get(f"/v1/jobs/{job_id}/levels").json()["items"]) == 2
+    finished = service.get(f"/v1/jobs/{job_id}").json()
+    assert finished["state"] == "SUCCEEDED"
+    assert finished["trials_done"] == finished["trials_total"] > 0
+
+
+@pytest.mark.parametrize("of", ["", "/result"])
+def test_a_poll_with_the_etag_costs_nothing_until_something_changed(service: TestClient, record: Record, job: Json, of: str) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    first = service.get(f"/v1/jobs/{job_id}{of}")
+    seen = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
+    unchanged = service.get(f"/v1/jobs/{job_id}{of}", headers=seen)
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert unchanged.headers["etag"] == first.headers["etag"]
+    train(record, job_id, stages=1)
+    assert service.get(f"/v1/jobs/{job_id}{of}", headers=seen).status_code == 200
+
+
+def test_trials_are_paged_and_filtered_and_each_is_found_once(service: TestClient, record: Record, job: Json) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    train(record, job_id, stages=2)
+    url = f"/v1/jobs/{job_id}/trials"
+    everything = service.get(url, params={"page_size": 10**9}).json()
+    assert everything["next_page_token"] is None
+    paged: list[Json] = []
+    token = None
+    while True:
+        page = service.get(url, params={"page_size": 2} | ({"page_token": token} if token else {})).json()
+        assert len(page["items"]) <= 2
+        paged += page["items"]
+        if not (token := page["next_page_token"]):
+            break
+    assert paged == everything["items"]
+    wide = service.get(url, params={"width": 64, "optimizer": "muon", "state": "COMPLETED"}).json()["items"]
+    assert wide == [trial for trial in everything["items"] if trial["width"] == 64] != []
+    assert service.get(url, params={"state": "FAILED"}).json()["items"] == []
+
+
+def test_a_page_token_holds_for_its_own_list_alone(service: TestClient, record: Record, job: Json) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    train(record, job_id, stages=1)
+    token = service.get(f"/v1/jobs/{job_id}/trials", params={"page_size": 1}).json()["next_page_token"]
+    other = service.get(f"/v1/jobs/{job_id}/trials", params={"page_token": token, "state": "COMPLETED"})
+    assert problem(other, 422)["errors"][0]["field"] == "page_token"
+
+
+def test_a_diverged_trial_is_a_result_with_no_loss(service: TestClient, record: Record, job: Json) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    train(record, job_id, stages=1, loss=lambda spec: math.inf if spec.optimizer.lr > 0.1 else bowl(spec))
+    trials = service.get(f"/v1/jobs/{job_id}/trials").json()["items"]
+    diverged = [trial for trial in trials if trial["lr"] > 0.1]
+    assert diverged
+    assert all(trial["loss"] is None and trial["diverged"] and trial["state"] == "COMPLETED" for trial in diverged)
+    assert all(trial["failure_kind"] == "scientific" for trial in diverged)
+    assert not any(trial["diverged"] for trial in trials if trial["lr"] <= 0.1)
+    assert service.get(f"/v1/jobs/{job_id}/result").status_code == 200
+
+
+def test_a_trial_and_its_curve_are_read_in_full_or_thinned(service: TestClient, record: Record, job: Json) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    train(record, job_id, stages=1)
+    trial = service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0]
+    detail = service.get(f"/v1/trials/{trial['id']}").json()
+    assert detail | trial == detail
+    assert detail["spec"]["optimizer"]["lr"] == trial["lr"]
+    whole = service.get(f"/v1/trials/{trial['id']}/curve").json()
+    assert whole["step"] == list(range(1, 21))
+    assert whole["metrics"]["loss"][:-1] == [None] * 19
+    thinned = service.get(f"/v1/trials/{trial['id']}/curve", params={"points": 8}).json()
+    assert thinned["step"][0] == 1
+    assert thinned["step"][-1] == 20
+    assert 2 <= len(thinned["step"]) <= 9
+    curves = service.get(f"/v1/jobs/{job_id}/curves", params={"points": 8}).json()["items"]
+    assert len(curves) == len(service.get(f"/v1/jobs/{job_id}/trials").json()["items"])
+    assert curves[0] == thinned
+
+
+def test_verbs_lead_where_they_say_and_a_terminal_job_refuses_them(service: TestClient, job: Json) -> None:
+    url = service.post("/v1/jobs", json=job).headers["location"]
+    assert service.post(f"{url}:pause").json()["state"] == "PAUSED"
+    assert service.post(f"{url}:pause").json()["state"] == "PAUSED"
+    assert service.post(f"{url}:resume").json()["state"] == "QUEUED"
+    assert service.post(f"{url}:cancel").json()["state"] == "CANCELLED"
+    assert service.post(f"{url}:cancel").json()["state"] == "CANCELLED"
+    refused = problem(service.post(f"{url}:resume"), 409)
+    assert "CANCELLED" in refused["detail"]
+
+
+def test_jobs_are_listed_newest_first_in_pages(service: TestClient, job: Json) -> None:
+    ids = [service.post("/v1/jobs", json=job | {"name": name}).json()["id"] for name in ("a", "b", "c")]
+    page = service.get("/v1/jobs", params={"page_size": 2}).json()
+    assert [each["id"] for each in page["items"]] == ids[:0:-1]
+    rest = service.get("/v1/jobs", params={"page_size": 2, "page_token": page["next_page_token"]}).json()
+    assert [each["id"] for each in rest["items"]] == ids[:1]
+    assert rest["next_page_token"] is None
+    service.post(f"/v1/jobs/{ids[1]}:cancel")
+    assert [each["id"] for each in service.get("/v1/jobs", params={"state": "CANCELLED"}).json()["items"]] == [ids[1]]
+
+
+# Corpora
+
+
+def test_a_corpus_is_registered_under_an_open_folder_and_then_named(
+    service: TestClient, job: Json, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path))
+    new = {"name": "novel", "path": str(texts / "novel")}
+    response = service.post("/v1/corpora", json=new)
+    assert response.status_code == 201, response.text
+    assert response.json() == new | {"built_in": False}
+    assert service.post("/v1/corpora", json=new).status_code == 201
+    names = [each["name"] for each in service.get("/v1/corpora").json()["items"]]
+    assert names == [*corpora.BUILT_IN, "novel"]
+    assert service.post("/v1/jobs", json=changed(job, "data.corpus", "novel")).status_code == 202
+    problem(service.post("/v1/corpora", json=new | {"path": str(texts / "short.txt")}), 409)
+
+
+@pytest.mark.parametrize(
+    ("new", "field"),
+    [
+        ({"name": "secret", "path": "/etc"}, "path"),
+        ({"name": "gone", "path": "{texts}/gone"}, "path"),
+        ({"name": "Novel!", "path": "{texts}/novel"}, "name"),
+        ({"name": "python-stdlib", "path": "{texts}/novel"}, "name"),
+        ({"name": "novel"}, "path"),
+        ({"name": "novel", "path": "{texts}/novel", "mode": 7}, "mode"),
+    ],
+)
+def test_a_corpus_that_cannot_be_is_refused_by_field(refusing: TestClient, texts: Path, new: Json, field: str) -> None:
+    body = {key: value.format(texts=texts) if isinstance(value, str) else value for key, value in new.items()}
+    refused = problem(refusing.post("/v1/corpora", json=body), 422)
+    assert [each["field"] for each in refused["errors"]] == [field]
+    assert [each["pointer"] for each in refused["errors"]] == [f"/{field}"]
+
+
+# Health
+
+
+def test_ready_names_the_coordinator_that_is_missing_and_is_ready_with_one(service: TestClient, database_url: str) -> None:
+    refused = problem(service.get("/readyz"), 503)
+    assert [each["field"] for each in refused["errors"]] == ["coordinator"]
+    lock = CoordinatorLock(database_url)
+    assert lock.acquire()
+    try:
+        assert service.get("/readyz").json()["parts"] == {"api": "ok", "database": "ok", "coordinator": "ok"}
+    finally:
+        lock.release()
+    assert service.get("/readyz").status_code == 503
+
+
+def test_an_app_refuses_to_start_on_a_database_that_was_not_migrated(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="telescope migrate"):
+        create_app(Settings(database_url=f"sqlite:///{tmp_path}/empty.db"))
+
+
+def test_a_database_that_went_away_is_503_while_the_process_lives_on(tmp_path: Path) -> None:
+    file = tmp_path / "gone" / "telescope.db"
+    file.parent.mkdir()
+    migrations.upgrade(f"sqlite:///{file}")
+    with TestClient(create_app(Settings(database_url=f"sqlite:///{file}")), raise_server_exceptions=False) as service:
+        service.app.state.store.close()  # type: ignore[attr-defined]
+        file.parent.rename(tmp_path / "elsewhere")
+        refused = problem(service.get("/readyz"), 503)
+        assert [each["field"] for each in refused["errors"]] == ["database"]
+        away = service.get("/v1/jobs")
+        assert problem(away, 503)["code"] == "unavailable"
+        assert int(away.headers["retry-after"]) > 0
+        assert service.get("/livez").status_code == 200

@@ -1,0 +1,494 @@
+"""Does the store keep its promises on both databases: one job per key, legal verbs, fenced writes, pages, a constant number of queries?"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from api.engines import CoordinatorLock
+from api.job import JobState, Verb
+from api.record import Record
+from api.rows import JobRow, TrialRow
+from api.store import IdempotencyMismatch, Store, new_job_id
+from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
+from telescope.trial import Failure, TrialState
+from tests.api.trials import DOCUMENT, outcome, points, spec
+
+MAX_QUERIES = 5
+
+
+def running_job(record: Record, trials: int = 1) -> str:
+    """A job that has begun, with pending trials."""
+    job, _ = record.create_job(DOCUMENT)
+    record.begin_job(job.id)
+    record.plan_trials(job.id, [spec(seed) for seed in range(trials)])
+    return job.id
+
+
+def first_trial(record: Record, job_id: str) -> TrialRow:
+    return record.trials(job_id, 1).items[0]
+
+
+def running_trial(record: Record) -> TrialRow:
+    """A trial that a worker has begun."""
+    trial = first_trial(record, running_job(record))
+    assert record.trial_started(trial.id, 1, 0, "worker")
+    return record.trial(trial.id)
+
+
+# ------------------------------------------------------------------------------------------------------- jobs
+
+
+def test_a_new_job_is_queued_and_keeps_its_study(record: Record) -> None:
+    job, created = record.create_job(DOCUMENT, owner="ada")
+    assert created
+    assert (job.state, job.name, job.kind, job.owner, job.max_parallel) == (JobState.QUEUED, "a job", "telescope", "ada", 3)
+    assert job.created_at.tzinfo is not None
+    assert record.job(job.id) == job
+    assert record.study_document(job.id) == DOCUMENT
+    assert record.result(job.id) is None
+
+
+def test_one_key_makes_one_job_and_refuses_another_body(record: Record) -> None:
+    first, created = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
+    again, created_again = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
+    assert (created, created_again, again.id) == (True, False, first.id)
+    with pytest.raises(IdempotencyMismatch, match="key"):
+        record.create_job(DOCUMENT, idempotency_key="key", body_hash="b")
+    other, _ = record.create_job(DOCUMENT, idempotency_key="key", body_hash="b", owner="ada")
+    assert other.id != first.id
+    assert len(record.jobs().items) == 2
+
+
+def test_one_key_sent_many_times_at_once_makes_one_job(record: Record) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: record.create_job(DOCUMENT, idempotency_key="key", body_hash="a"), range(16)))
+    assert len({job.id for job, _ in made}) == 1
+    assert sum(created for _, created in made) == 1
+
+
+def test_jobs_without_a_key_are_all_different(record: Record) -> None:
+    assert record.create_job(DOCUMENT)[0].id != record.create_job(DOCUMENT)[0].id
+
+
+def test_job_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1_000_000_000_000_000_000, 1_000_000_001_000_000_000, 2_000_000_000_000_000_000])
+    monkeypatch.setattr("time.time_ns", lambda: next(clock))
+    ids = [new_job_id() for _ in range(3)]
+    assert ids == sorted(ids)
+
+
+@pytest.mark.parametrize("ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves])
+def test_an_unknown_job_is_not_found(record: Record, ask: Callable[[Store, str], Any]) -> None:
+    with pytest.raises(NotFound, match="no job job-x"):
+        ask(record, "job-x")
+
+
+@pytest.mark.parametrize("ask", [Store.trial, Store.trial_spec, Store.curve])
+def test_an_unknown_trial_is_not_found(record: Record, ask: Callable[[Store, int], Any]) -> None:
+    with pytest.raises(NotFound, match="no trial 7"):
+        ask(record, 7)
+
+
+# ------------------------------------------------------------------------------------------------------- verbs
+
+
+def in_state(record: Record, state: JobState) -> JobRow:
+    """A job in a state, by the way that leads there."""
+    job, _ = record.create_job(DOCUMENT)
+    if state is JobState.PAUSED:
+        return record.request(job.id, Verb.PAUSE)
+    if state is JobState.CANCELLED:
+        return record.request(job.id, Verb.CANCEL)
+    if state is not JobState.QUEUED:
+        job = record.begin_job(job.id)
+    return record.finish_job(job.id, state, "because", {}) if state.terminal else job
+
+
+AT_ONCE = {
+    (JobState.QUEUED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.QUEUED, Verb.PAUSE): JobState.PAUSED,
+    (JobState.QUEUED, Verb.RESUME): JobState.QUEUED,
+    (JobState.PAUSED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.PAUSED, Verb.PAUSE): JobState.PAUSED,
+    (JobState.PAUSED, Verb.RESUME): JobState.QUEUED,
+    (JobState.CANCELLED, Verb.CANCEL): JobState.CANCELLED,
+}
+ON_REQUEST = {(JobState.RUNNING, Verb.CANCEL): JobState.CANCELLED, (JobState.RUNNING, Verb.PAUSE): JobState.PAUSED}
+
+
+@pytest.mark.parametrize("verb", Verb)
+@pytest.mark.parametrize("state", JobState)
+def test_each_verb_does_in_each_state_what_the_table_says(record: Record, state: JobState, verb: Verb) -> None:
+    job = in_state(record, state)
+    if (state, verb) in AT_ONCE:
+        assert record.request(job.id, verb).state is AT_ONCE[state, verb]
+    elif (state, verb) in ON_REQUEST:
+        asked = record.request(job.id, verb)
+        assert (asked.state, asked.requested) == (state, verb)
+        assert asked.version > job.version
+        done = record.carry_out(job.id)
+        assert (done.state, done.requested) == (ON_REQUEST[state, verb], None)
+    else:
+        with pytest.raises(Conflict, match=job.id):
+            record.request(job.id, verb)
+        assert record.job(job.id) == job
+
+
+def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: Record) -> None:
+    job_id = running_job(record)
+    record.request(job_id, Verb.PAUSE)
+    assert record.request(job_id, Verb.RESUME).requested is None
+    record.request(job_id, Verb.PAUSE)
+    assert record.request(job_id, Verb.CANCEL).requested is Verb.CANCEL
+    for verb in (Verb.PAUSE, Verb.RESUME):
+        with pytest.raises(Conflict):
+            record.request(job_id, verb)
+    assert record.carry_out(job_id).state is JobState.CANCELLED
+
+
+def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(record: Record) -> None:
+    job_id = running_job(record)
+    record.request(job_id, Verb.PAUSE)
+    record.carry_out(job_id)
+    assert record.request(job_id, Verb.CANCEL).state is JobState.PAUSED
+    assert [job.id for job in record.active_jobs()] == [job_id]
+    record.carry_out(job_id)
+    assert first_trial(record, job_id).state is TrialState.STOPPED
+    assert record.active_jobs() == []
+
+
+def test_running_time_leaves_pauses_out(record: Record) -> None:
+    job_id = running_job(record)
+    assert record.job(job_id).running_since is not None
+    record.request(job_id, Verb.PAUSE)
+    paused = record.carry_out(job_id)
+    assert (paused.running_since, paused.running_seconds > 0) == (None, True)
+    record.request(job_id, Verb.RESUME)
+    resumed = record.begin_job(job_id)
+    assert resumed.running_since is not None
+    assert (resumed.started_at, resumed.running_seconds) == (paused.started_at, paused.running_seconds)
+
+
+def test_cancelling_two_thousand_trials_is_one_statement(record: Record) -> None:
+    job_id = running_job(record, trials=2000)
+    record.request(job_id, Verb.CANCEL)
+    with counted(record) as statements:
+        record.carry_out(job_id)
+    assert sum(statement.startswith("UPDATE trials") for statement in statements) == 1
+    assert {trial.state for trial in record.trials(job_id, 1000).items} == {TrialState.STOPPED}
+
+
+# ------------------------------------------------------------------------------------------------------- trials
+
+
+def test_planning_twice_starts_nothing_twice(record: Record) -> None:
+    job_id = running_job(record, trials=3)
+    assert record.plan_trials(job_id, [spec(seed) for seed in range(5)]) == 2
+    assert record.plan_trials(job_id, [spec(seed) for seed in range(5)]) == 0
+    assert record.job(job_id).trials_total == 5
+    assert [trial.seed for trial in record.trials(job_id).items] == [0, 1, 2, 3, 4]
+    assert record.known_digests(job_id) == {spec(seed).digest for seed in range(5)}
+
+
+def test_two_jobs_may_have_the_same_trial(record: Record) -> None:
+    first, second = running_job(record), running_job(record)
+    assert first_trial(record, first).digest == first_trial(record, second).digest
+    assert first_trial(record, first).id != first_trial(record, second).id
+
+
+def test_specs_survive_the_database(record: Record, database_url: str) -> None:
+    job_id = running_job(record)
+    trial = first_trial(record, job_id)
+    stranger = Record(database_url)  # has parsed nothing yet
+    assert stranger.trial_spec(trial.id) == spec(0)
+    assert stranger.trial_spec(trial.id).digest == trial.digest == spec(0).digest
+    assert stranger.pending_trials(job_id, 1)[0].spec == spec(0)
+    stranger.close()
+
+
+def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record: Record) -> None:
+    job_id = running_job(record, trials=4)
+    for trial, loss in zip(record.trials(job_id).items, (3.0, 2.0, float("inf"), 2.5), strict=True):
+        record.trial_started(trial.id, 1, 0, "worker")
+        assert record.trial_finished(trial.id, *outcome(spec(trial.seed), loss))
+    job = record.job(job_id)
+    assert (job.trials_done, job.best_loss) == (4, 2.0)
+    assert [trial.loss for trial in record.terminal_trials(job_id)] == [3.0, 2.0, float("inf"), 2.5]
+    diverged = record.trials(job_id).items[2]
+    assert (diverged.loss, diverged.diverged, diverged.failure_kind) == (None, True, "scientific")
+    assert record.terminal_trials(job_id)[2].diverged
+
+
+def test_a_finished_trial_finishes_once(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial_finished(trial.id, *outcome(spec(0), 2.0))
+    done = record.trial(trial.id)
+    assert not record.trial_finished(trial.id, *outcome(spec(0), 1.0))
+    assert not record.trial_started(trial.id, 1, 0, "late")
+    assert not record.trial_measured(trial.id, 1, points(1, 20))
+    assert not record.trial_released(trial.id, 1)
+    assert record.trial_failed(trial.id, 1, Failure("operational", "late"), 3) is None
+    assert record.trial(trial.id) == done
+    assert record.job(trial.job_id).trials_done == 1
+
+
+def test_a_repeated_report_changes_nothing(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial_measured(trial.id, 1, points(1, 3))
+    assert record.trial_measured(trial.id, 1, points(4, 6))
+    before = record.trial(trial.id)
+    assert not record.trial_measured(trial.id, 1, points(4, 6))
+    assert not record.trial_measured(trial.id, 1, points(1, 3))
+    assert record.trial(trial.id) == before
+    assert record.curve(trial.id).step == (1, 2, 3, 4, 5, 6)
+
+
+def test_repeated_steps_are_spent_and_not_useful(record: Record) -> None:
+    trial = running_trial(record)
+    record.trial_measured(trial.id, 1, points(1, 6))
+    assert record.requeue_lost() == 1
+    assert record.pending_trials(trial.job_id, 1)[0].attempt == 2
+    record.trial_started(trial.id, 2, 4, "another worker")
+    resumed = record.trial(trial.id)
+    assert (resumed.step, resumed.flops, resumed.flops_spent) == (4, 4e6, 6e6)
+    record.trial_measured(trial.id, 2, points(5, 10))
+    record.trial_finished(trial.id, *outcome(spec(0), attempt=2))
+    done = record.trial(trial.id)
+    assert (done.step, done.flops, done.flops_spent, done.attempt) == (10, 10e6, 12e6, 2)
+    assert record.curve(trial.id).step == tuple(range(1, 11))
+
+
+def test_the_last_point_is_kept_even_where_no_report_brought_it(record: Record) -> None:
+    trial = running_trial(record)
+    record.trial_measured(trial.id, 1, points(1, 9))
+    record.trial_finished(trial.id, *outcome(spec(0), 2.5))
+    assert record.curve(trial.id).metrics["loss"] == (*[None] * 9, 2.5)
+
+
+def test_failures_count_up_to_the_limit(record: Record) -> None:
+    trial = running_trial(record)
+    died = Failure("operational", "its worker died")
+    again = record.trial_failed(trial.id, 1, died, 2)
+    assert again is not None
+    assert (again.state, again.attempt, again.failures, again.failure_message) == (TrialState.PENDING, 2, 1, "its worker died")
+    failed = record.trial_failed(trial.id, 2, died, 2)
+    assert failed is not None
+    assert (failed.state, failed.failures, failed.ended_at is not None) == (TrialState.FAILED, 2, True)
+
+
+def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial_released(trial.id, 1)
+    assert (record.trial(trial.id).state, record.trial(trial.id).attempt) == (TrialState.PENDING, 2)
+    record.request(trial.job_id, Verb.CANCEL)
+    record.carry_out(trial.job_id)
+    assert not record.trial_released(trial.id, 2)
+    assert record.trial(trial.id).state is TrialState.STOPPED
+
+
+def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
+    job_id = running_job(record, trials=2)
+    record.plan_trials(job_id, [spec(0, width=64, optimizer="muon", steps=500)])
+    for trial in record.trials(job_id).items:
+        record.trial_started(trial.id, 1, 0, "worker")
+        record.trial_measured(trial.id, 1, points(1, trial.steps))
+    assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
+    assert len(record.curves(job_id, width=64)) == len(record.curves(job_id, optimizer="muon")) == 1
+
+
+def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Record) -> None:
+    job_id = running_job(record)
+    record.put_result(job_id, {"final": False}, final=False)
+    assert record.result(job_id) == {"final": False}
+    version = record.job(job_id).version
+    ended = record.finish_job(job_id, JobState.SUCCEEDED, None, {"final": True})
+    assert (ended.state, record.result(job_id)) == (JobState.SUCCEEDED, {"final": True})
+    assert ended.version > version
+    assert first_trial(record, job_id).state is TrialState.STOPPED
+
+
+def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Record) -> None:
+    waiting, queued = running_job(record), record.create_job(DOCUMENT)[0].id
+    busy = running_trial(record).job_id
+    record.set_waiting("a GPU")
+    assert [record.job(job_id).waiting_for for job_id in (waiting, queued, busy)] == ["a GPU", None, None]
+    version = record.job(waiting).version
+    record.set_waiting("a GPU")
+    assert record.job(waiting).version == version
+    record.set_waiting(None)
+    assert record.job(waiting).waiting_for is None
+
+
+# ------------------------------------------------------------------------------------------------------- pages
+
+
+def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(record: Record) -> None:
+    job_id = running_job(record, trials=7)
+    seen, token = [], None
+    while True:
+        page = record.trials(job_id, 3, token)
+        seen += [trial.seed for trial in page.items]
+        token = page.next_page_token
+        if token is None:
+            break
+    assert seen == list(range(7))
+
+
+def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> None:
+    ids = sorted((record.create_job(DOCUMENT)[0].id for _ in range(5)), reverse=True)
+    record.request(ids[2], Verb.CANCEL)
+    first = record.jobs(3)
+    assert [job.id for job in first.items] == ids[:3]
+    assert [job.id for job in record.jobs(3, first.next_page_token).items] == ids[3:]
+    assert [job.id for job in record.jobs(state=JobState.CANCELLED).items] == [ids[2]]
+
+
+def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> None:
+    job_id = running_job(record, trials=2)
+    record.plan_trials(job_id, [spec(0, width=64), spec(0, optimizer="muon")])
+    record.trial_started(first_trial(record, job_id).id, 1, 0, "worker")
+    assert len(record.trials(job_id, state=TrialState.PENDING).items) == 3
+    assert len(record.trials(job_id, width=64).items) == 1
+    assert len(record.trials(job_id, optimizer="adamw", width=32).items) == 2
+
+
+@pytest.mark.parametrize("token", ["nonsense", "bnVsbA", "WzFd", "é"])
+def test_a_made_up_page_token_is_refused(record: Record, token: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        record.jobs(10, token)
+    assert refused.value.problems[0].field == "page_token"
+
+
+def test_a_page_token_holds_for_its_own_list_alone(record: Record) -> None:
+    job_id = running_job(record, trials=3)
+    token = record.trials(job_id, 1).next_page_token
+    with pytest.raises(InvalidInput):
+        record.trials(job_id, 1, token, width=32)
+    with pytest.raises(InvalidInput):
+        record.jobs(1, token)
+
+
+def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: Record) -> None:
+    job_id = running_job(record, trials=3)
+    assert len(record.trials(job_id, 10**9).items) == 3
+    with pytest.raises(InvalidInput, match="page_size"):
+        record.trials(job_id, 0)
+
+
+@contextmanager
+def counted(record: Record) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile."""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    engines: set[Engine] = {record._reader, record._writer}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record: Record, database_url: str) -> None:
+    def queries(trials: int) -> list[int]:
+        job_id = running_job(record, trials)
+        for trial in record.trials(job_id, 10).items:
+            record.trial_started(trial.id, 1, 0, "worker")
+            record.trial_finished(trial.id, *outcome(spec(trial.seed)))
+        stranger = Record(database_url)
+        counts = []
+        for ask in (stranger.job, stranger.trials, stranger.curves, stranger.terminal_trials, stranger.result):
+            with counted(stranger) as statements:
+                ask(job_id)
+            counts.append(len(statements))
+        with counted(stranger) as statements:
+            stranger.jobs()
+        stranger.close()
+        return [*counts, len(statements)]
+
+    few, many = queries(10), queries(2000)
+    assert few == many
+    assert max(many) <= MAX_QUERIES
+
+
+# --------------------------------------------------------------------------------------------- the database itself
+
+
+def test_writers_in_parallel_lose_no_update(record: Record, database_url: str) -> None:
+    job_id = running_job(record)
+    before = record.job(job_id).version
+    others = [Record(database_url) for _ in range(4)]
+
+    def bump(writer: Record) -> None:
+        for _ in range(25):
+            writer.put_result(job_id, {}, final=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(bump, others))
+    assert record.job(job_id).version == before + 100
+    for other in others:
+        other.close()
+
+
+def test_readers_do_not_wait_for_a_writer(record: Record) -> None:
+    job_id = running_job(record)
+    with record._write() as connection:
+        connection.execute(text("UPDATE jobs SET name = 'not yet'"))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(record.job, job_id).result(timeout=5).name == "a job"
+
+
+def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: Record) -> None:
+    if record.url.startswith("sqlite"):
+        with pytest.raises(Unavailable, match="readonly"), record._read() as connection:
+            connection.execute(text("DELETE FROM jobs"))
+
+
+def test_a_database_that_is_away_is_unavailable(tmp_path: Any) -> None:
+    for url in (f"sqlite:///{tmp_path}/nowhere/telescope.db", "postgresql+psycopg://nobody@127.0.0.1:1/nothing"):
+        store = Store(url)
+        for ask in (store.ping, store.check_revision, store.jobs):
+            with pytest.raises(Unavailable, match="away"):
+                ask()
+        store.close()
+
+
+def test_a_cut_connection_is_replaced(record: Record, database_url: str) -> None:
+    record.ping()
+    if database_url.startswith("postgresql"):
+        stranger = Record(database_url)
+        with stranger._write() as connection:
+            ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            assert connection.execute(text(ours)).rowcount >= 1
+        stranger.close()
+    record.ping()
+
+
+def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(database_url: str) -> None:
+    first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
+    assert first.acquire()
+    assert first.held()
+    assert not second.acquire()
+    assert not second.held()
+    first.release()
+    assert not first.held()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(record: Record, database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        return  # the operating system frees a file lock with its process alone
+    lock = CoordinatorLock(database_url)
+    assert lock.acquire()
+    with record._write() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+    assert not lock.held()
+    assert lock.acquire()
+    lock.release()

@@ -1,0 +1,93 @@
+"""Does the view say what is going on?"""
+
+import io
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from api.view import follow, line, picture, progress
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str = "job-1"
+    name: str = "quickstart"
+    state: str = "RUNNING"
+    waiting_for: str | None = None
+    reason: str | None = None
+    started_at: datetime | None = NOW - timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Trial:
+    width: int
+    lr: float
+    state: str = "COMPLETED"
+    loss: float | None = None
+    flops: float = 100.0
+    ended_at: datetime | None = NOW - timedelta(seconds=5)
+    optimizer: str = "muon"
+    weight_decay: float = 0.1
+    seed: int = 0
+    diverged: bool = False
+
+
+PENDING = {"state": "PENDING", "flops": 0.0, "ended_at": None}
+TRIALS = (Trial(64, 0.03, loss=2.0), Trial(32, 0.01, loss=2.5), Trial(32, 0.02, diverged=True), Trial(32, 0.04, **PENDING))
+
+
+def shown(now, **options):
+    stream = io.StringIO()
+    Console(file=stream, width=100, **options).print(picture(now))
+    return stream.getvalue()
+
+
+def test_a_level_counts_what_ended_and_knows_its_best():
+    narrow, wide = progress(Job(), TRIALS, NOW, None).levels
+    assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (32, 2, 3, 2.5, 0.01)
+    assert (wide.width, wide.done, wide.total, wide.best_loss) == (64, 1, 1, 2.0)
+
+
+def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():
+    now = progress(Job(), TRIALS, NOW, forecast_flops=900.0)
+    assert now.trials_per_minute == pytest.approx(3 / 0.5)
+    assert now.seconds_left == pytest.approx(600 / (300 / 30))
+    long_ago = [replace(trial, ended_at=NOW - timedelta(minutes=5)) for trial in TRIALS]
+    assert progress(Job(), long_ago, NOW, 900.0).seconds_left is None
+
+
+def test_line_and_picture_say_levels_best_pace_time_left_and_what_is_missing():
+    now = progress(Job(waiting_for="a free GPU"), TRIALS, NOW, 900.0)
+    assert line(now) == (
+        "quickstart: running | width 32: 2/3 trials, best loss 2.5000 at lr 0.01 | width 64: 1/1 trials, best loss 2.0000 at lr 0.03"
+        " | 6 trials/min · about 1 min left · waiting for: a free GPU"
+    )
+    for word in ("quickstart", "running", "2/3", "2.5000", "64", "6 trials/min", "about 1 min left", "waiting for: a free GPU"):
+        assert word in shown(now)
+
+
+def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():
+    states = [
+        progress(Job(state="QUEUED"), (), NOW, None),
+        progress(Job(), TRIALS[:1], NOW, None),
+        progress(Job(), TRIALS[:1], NOW + timedelta(seconds=9), None),  # only the clock moved
+        progress(Job(state="FAILED", reason="no such corpus"), TRIALS[:2], NOW, None),
+    ]
+    stream = io.StringIO()
+    assert follow(states, Console(file=stream, width=60)) == states[-1]
+    assert [said.partition(" | ")[0] for said in stream.getvalue().splitlines()] == [
+        "quickstart: queued", "quickstart: running", "quickstart: failed",
+    ]  # fmt: skip
+    assert stream.getvalue().rstrip().endswith("no such corpus")
+
+
+def test_on_a_terminal_the_last_picture_stays():
+    stream = io.StringIO()
+    states = [progress(Job(), TRIALS[:1], NOW, None), progress(Job(state="SUCCEEDED"), TRIALS, NOW, None)]
+    follow(states, Console(file=stream, width=100, force_terminal=True))
+    assert "succeeded" in stream.getvalue()
+    assert stream.getvalue().rfind("2/3") > stream.getvalue().find("1/1")

@@ -1,0 +1,33 @@
+"""Small specs, curves and documents for tests of the service."""
+
+import math
+
+from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+from telescope.trial import Measurement, Trial, completed
+
+DOCUMENT = {"kind": "telescope", "name": "a job", "limits": {"max_parallel": 3, "max_seconds": None}}
+
+
+def spec(seed: int = 0, *, width: int = 32, lr: float = 0.01, steps: int = 10, optimizer: str = "adamw") -> TrialSpec:
+    return TrialSpec(
+        model=ModelSpec(width=width, base_width=32, head_dim=16),
+        optimizer=OptimizerSpec(name=optimizer, lr=lr, weight_decay=0.1),
+        data=DataSpec(corpus="none", context=16, content="none", vocab_size=256),
+        horizon=HorizonSpec(steps=steps, batch_tokens=32),
+        seed=seed,
+    )
+
+
+def point(step: int, **metrics: float) -> Measurement:
+    return Measurement(step, 32 * step, 1e6 * step, 0.1 * step, metrics or {"train_loss": 5.0 - 0.1 * step})
+
+
+def points(first: int, last: int) -> tuple[Measurement, ...]:
+    return tuple(point(step) for step in range(first, last + 1))
+
+
+def outcome(of: TrialSpec, loss: float = 3.0, attempt: int = 1) -> tuple[Trial, Measurement]:
+    """How a trial ends, and the last point that says so."""
+    train_loss = loss if math.isfinite(loss) else math.nan
+    last = point(of.horizon.steps, train_loss=train_loss, loss=loss)
+    return completed(of, (last,), attempt), last

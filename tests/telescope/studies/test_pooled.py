@@ -1,0 +1,107 @@
+"""The pooled model, against closed forms and simulation."""
+
+import numpy as np
+import pytest
+
+from telescope.studies.pooled import LAWS, Layout, Run, at_target, bowl, fit, skewed
+
+GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
+
+
+def noisy_runs(noise: float, seed: int = 0) -> tuple[Run, ...]:
+    """A parabola around (-5, -3) at two widths, with noise in %."""
+    rng = np.random.default_rng(seed)
+
+    def run(level: int, x: tuple[float, float], block: int) -> Run:
+        height = 0.6 * (x[0] + 5) ** 2 + 0.1 * (x[1] + 3) ** 2
+        return Run(level, x, block, 3.0 * (1 + (height + noise * rng.standard_normal()) / 100))
+
+    corners = [(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)]
+    base = [run(0, x, 0) for x in GRID] + [run(0, x, b) for b in range(1, 5) for x in corners]
+    return tuple(base + [run(1, x, b) for b in range(2) for x in corners])
+
+
+def test_the_skewed_bowl_is_a_parabola_without_skew_and_a_line_far_up() -> None:
+    v = np.linspace(-4, 4, 41)
+    assert skewed(v, np.array(0.0)) == pytest.approx(v**2)
+    assert skewed(v, np.array(1e-6)) == pytest.approx(v**2, rel=1e-4, abs=1e-9)
+    s = np.array(0.65)
+    inside = v[v * 0.65 < 3]
+    assert skewed(inside, s) == pytest.approx(2 * (np.exp(0.65 * inside) - 1 - 0.65 * inside) / 0.65**2)
+    far = skewed(np.array([6.0, 7.0, 8.0]), s)
+    assert np.diff(far, 2) == pytest.approx(0, abs=1e-9)
+    assert skewed(np.array(1.0), s) / skewed(np.array(-1.0), s) == pytest.approx(1.55, abs=0.1)
+
+
+@pytest.mark.parametrize(("phi", "power"), [(0.0, 1.0), (0.47, 0.5)])
+def test_the_drift_laws_run_from_the_base_to_the_target(phi: float, power: float) -> None:
+    layout = Layout(axes=1, levels=4, doublings=4.0)
+    theta = np.zeros(layout.size)
+    theta[layout.slots["drift"]], theta[layout.slots["phi"]] = 1.0, phi
+    i = np.arange(4)
+    expected = (2.0 ** (-power * i) - 2.0 ** (-power * 4)) / (1 - 2.0 ** (-power * 4))
+    assert layout.optima(theta)[:, 0] == pytest.approx(expected, abs=0.02)
+    theta[layout.slots["phi"]] = 1.0
+    assert layout.optima(theta)[:, 0] == pytest.approx(1 - i / 4)
+
+
+def test_the_fit_recovers_optimum_curvature_and_noise() -> None:
+    sigmas, errors = [], []
+    for seed in range(8):
+        found = fit(noisy_runs(0.2, seed), 2, 1.0)
+        assert found is not None
+        errors.append(found.optima[1] - [-5, -3])
+        sigmas.append(found.sigma)
+        assert found.curvature == pytest.approx(0.6, rel=0.35)
+        assert found.ratios[1] == pytest.approx(1 / 6, rel=0.5)
+    assert np.sqrt(np.mean(np.square(errors), axis=0)) == pytest.approx([0, 0], abs=0.35)
+    assert 0.1 < np.mean(sigmas) < 0.25
+
+
+def test_the_order_of_the_runs_does_not_matter_beyond_rounding() -> None:
+    runs = noisy_runs(0.2)
+    again = at_target(tuple(reversed(runs)), 2, 3.0)
+    for one, other in zip(at_target(runs, 2, 3.0) or (), again or (), strict=True):
+        assert one.value == pytest.approx(other.value, abs=1e-4)
+        assert one.half_width == pytest.approx(other.half_width, rel=1e-3)
+
+
+def test_a_constant_added_to_one_seed_s_losses_leaves_the_answer() -> None:
+    runs = noisy_runs(0.2)
+    moved = tuple(Run(r.level, r.x, r.block, r.loss + (0.01 if (r.level, r.block) == (1, 1) else 0)) for r in runs)
+    for one, other in zip(at_target(runs, 2, 3.0) or (), at_target(moved, 2, 3.0) or (), strict=True):
+        assert one.value == pytest.approx(other.value, abs=0.02)
+
+
+def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
+    runs = noisy_runs(0.2)
+    near, far = at_target(runs, 2, 2.0), at_target(runs, 2, 6.0)
+    few = at_target(tuple(r for r in runs if r.level == 0 or r.block == 0), 2, 2.0)
+    assert near
+    assert far
+    assert few
+    assert near[0].half_width < far[0].half_width
+    assert near[0].half_width < few[0].half_width
+
+
+def test_a_fit_can_be_had_from_a_single_run_and_from_none_not() -> None:
+    lonely = fit((Run(0, (-5.0, -3.0), 0, 3.0),), 1, 2.0)
+    assert lonely is not None
+    assert np.isfinite(lonely.theta).all()
+    assert fit((), 1, 2.0) is None
+
+
+def test_the_predicted_information_of_a_block_is_that_of_the_refit() -> None:
+    runs = noisy_runs(0.2)
+    found = fit(runs, 2, 3.0)
+    assert found is not None
+    corners = np.array([(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)], dtype=float)
+    height = bowl(found.layout, found.theta, np.ones(4, dtype=np.int64), corners)
+    more = fit(runs + tuple(Run(1, tuple(x), 2, 3.0 * (1 + h / 100)) for x, h in zip(corners, height, strict=True)), 2, 3.0)
+    assert more is not None
+    predicted = np.linalg.inv(np.linalg.inv(found.covariance) + found.information(1, corners))
+    assert np.sqrt(np.diag(more.covariance)[:2]) == pytest.approx(np.sqrt(np.diag(predicted)[:2]), rel=0.15)
+
+
+def test_the_laws_prior_probabilities_add_up() -> None:
+    assert sum(probability for _, probability in LAWS) == pytest.approx(1)

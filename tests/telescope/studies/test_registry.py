@@ -1,0 +1,245 @@
+"""Documents: what is refused, in which words, and that what is accepted survives a round trip."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from telescope.errors import InvalidInput
+from telescope.studies.preview import preview
+from telescope.studies.registry import parse, report_document, to_document
+from tests.surfaces import Surface, document, random_surface, study
+
+QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The good document with one field set; dots lead inwards."""
+    doc = copy.deepcopy(document())
+    *parents, last = path.split(".")
+    place = doc
+    for name in parents:
+        place = place.setdefault(name, {})
+    place[last] = value
+    return doc
+
+
+REFUSED = [
+    # set this, to that: then this field is named, with these words
+    ("kind", "telescop", "kind", "did you mean telescope"),
+    ("kind", 3, "kind", "one of"),
+    ("optimiser", "muon", "optimiser", "did you mean optimizer"),
+    ("search.lr.hi", 1.0, "search.lr.hi", "did you mean high"),
+    ("search.weight_decay.point", 3, "search.weight_decay.point", "did you mean points"),
+    ("model.widht", 3, "model.widht", "unknown key"),
+    ("horizon.batch_token", 3, "horizon.batch_token", "did you mean batch_tokens"),
+    ("limits.max_trial", 3, "limits.max_trial", "did you mean max_trials"),
+    ("model.base_width", "32", "model.base_width", "integer"),
+    ("model.base_width", True, "model.base_width", "integer"),
+    ("seeds", True, "seeds", "integer"),
+    ("seeds", 1.5, "seeds", "integer"),
+    ("seeds", 0, "seeds", "greater than or equal to 1"),
+    ("seeds", 3, "seeds", "schedule: paper"),
+    ("search.lr.low", 0.5, "search.lr.low", "not below high"),
+    ("search.lr.low", 2.0, "search.lr.low", "not below high"),
+    ("search.lr.low", -0.1, "search.lr.low", "greater than 0"),
+    ("search.lr.low", float("nan"), "search.lr.low", "finite"),
+    ("search.lr.high", float("inf"), "search.lr.high", "finite"),
+    ("search.weight_decay", float("nan"), "search.weight_decay", "finite"),
+    ("search.lr.low", 1e-30, "search.lr.low", "narrower range"),
+    ("search.lr.high", 1e30, "search.lr.high", "narrower range"),
+    ("search.lr.points", 10**9, "search.lr.points", "too close"),
+    ("model.target_width", 10**9, "model.target_width", "less than or equal to"),
+    ("search.lr.points", 0, "search.lr.points", "greater than or equal to 1"),
+    ("search.lr.points", 3, "search.lr.points", "at least 4"),
+    ("search.lr.points", 300, "search.lr.points", "too close"),
+    ("search.lr", 0.1, "search.lr", "object"),
+    ("search.lr", None, "search.lr", "object"),
+    ("model.base_width", 40, "model.base_width", "not divisible by head_dim"),
+    ("model.calibration_width", 96, "model.calibration_width", "use 128"),
+    ("model.calibration_width", 16, "model.calibration_width", "use 32"),
+    ("model.target_width", 128, "model.target_width", "below calibration_width 256"),
+    ("model.target_width", 520, "model.target_width", "use a multiple of it, such as 512"),
+    ("model.head_dim", 15, "model.head_dim", "multiple of 2"),
+    ("model.family", "mlp", "model.family", "transformer"),
+    ("horizon.batch_tokens", 32, "horizon.batch_tokens", "smaller than one context"),
+    ("horizon.batch_tokens", 500, "horizon.batch_tokens", "use 448 or 512"),
+    ("horizon.micro_batch_tokens", 384, "horizon", "does not divide"),
+    ("horizon.steps", 0, "horizon.steps", "greater than or equal to 1"),
+    ("horizon.decay", "liner", "horizon.decay", "linear"),
+    ("data.corpus", "", "data.corpus", "at least 1 character"),
+    ("data.corpus", 7, "data.corpus", "string"),
+    ("optimizer", ["muon", "muon"], "optimizer", "twice"),
+    ("optimizer", [], "optimizer", "empty"),
+    ("optimizer", "sgd", "optimizer", "muon"),
+    ("optimizer", ["muon", "sgd"], "optimizer.1", "muon"),
+    ("limits.max_trials", 23, "limits.max_trials", "24 runs"),
+    ("limits.max_base_runs", 20, "limits.max_base_runs", "24 runs"),
+    ("schedule", "greedy", "schedule", "robust"),
+    ("name", {1, 2}, "name", "must be text"),
+    ("adamw_lr_ratio", 0, "adamw_lr_ratio", "greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "field", "words"), REFUSED, ids=[f"{r[0]}={r[1]}" for r in REFUSED])
+def test_a_bad_value_is_refused_naming_field_value_and_remedy(path: str, value: Any, field: str, words: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        parse(changed(path, value))
+    named = {problem.field: problem for problem in refusal.value.problems}
+    assert field in named, list(named)
+    assert words in named[field].message
+    assert refusal.value.status == 422
+
+
+@pytest.mark.parametrize("missing", ["kind", "model", "data", "search", "model.base_width", "search.lr", "data.corpus", "search.lr.high"])
+def test_a_missing_field_is_named(missing: str) -> None:
+    doc = copy.deepcopy(document())
+    *parents, last = missing.split(".")
+    place = doc
+    for name in parents:
+        place = place[name]
+    del place[last]
+    with pytest.raises(InvalidInput) as refusal:
+        parse(doc)
+    assert [problem.field for problem in refusal.value.problems] == [missing]
+
+
+@pytest.mark.parametrize("doc", [None, [], "kind: telescope", 3, {}, {1: 2}])
+def test_what_is_no_document_at_all_is_refused(doc: Any) -> None:
+    with pytest.raises(InvalidInput):
+        parse(doc)
+
+
+def test_all_problems_are_reported_together() -> None:
+    doc = changed("search.lr.low", 2.0)
+    doc["model"] |= {"target_width": 100, "calibration_width": 96}
+    with pytest.raises(InvalidInput) as refusal:
+        parse(doc)
+    fields = {problem.field for problem in refusal.value.problems}
+    assert fields == {"search.lr.low", "model.target_width", "model.calibration_width"}
+
+
+def test_the_ratio_of_adamw_cannot_be_swept_without_muon() -> None:
+    doc = changed("search.adamw_lr_ratio", {"low": 0.1, "high": 1.0, "points": 3}) | {"optimizer": "adamw"}
+    with pytest.raises(InvalidInput, match="without muon"):
+        parse(doc)
+
+
+def test_the_limits_of_two_ladders_are_halves() -> None:
+    with pytest.raises(InvalidInput, match="raise it to 48"):
+        parse(changed("limits.max_trials", 47) | {"optimizer": ["muon", "adamw"]})
+    parse(changed("limits.max_trials", 48) | {"optimizer": ["muon", "adamw"]})
+
+
+def test_the_quick_start_is_a_valid_document_that_fits_its_own_limits() -> None:
+    asked = parse(YAML(typ="safe").load(QUICKSTART.read_text()))
+    (ladder,) = asked.ladders()
+    assert ladder.widths == (32, 64, 128)
+    assert len(asked.plan([]).start) == 24
+    assert preview(asked).trials.most <= asked.limits.max_trials
+
+
+powers = st.integers(0, 3)
+ranges = st.builds(
+    lambda low, octaves, points, extend: {"low": 2.0**low, "high": 2.0 ** (low + octaves), "points": points, "extend": extend},
+    st.floats(-12, -3),
+    st.floats(2, 10),
+    st.integers(4, 9),
+    st.booleans(),
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    head_dim, doublings, base = 2 * draw(st.integers(1, 8)), draw(powers), draw(st.integers(1, 4))
+    widths = [head_dim * base, head_dim * base * 2**doublings, head_dim * (base * 2**doublings + draw(st.integers(0, 9)))]
+    context = draw(st.integers(2, 64))
+    return {
+        "kind": "telescope",
+        "name": draw(st.text(max_size=8)),
+        "optimizer": draw(st.sampled_from(["muon", "adamw", ["muon"], ["adamw", "muon"]])),
+        "model": dict(zip(("base_width", "calibration_width", "target_width"), widths, strict=True)) | {"head_dim": head_dim},
+        "data": {"corpus": draw(st.text(min_size=1, max_size=5)), "context": context},
+        "horizon": {"steps": draw(st.integers(1, 99)), "batch_tokens": context * draw(st.integers(1, 9))},
+        "search": {"lr": draw(ranges), "weight_decay": draw(ranges | st.floats(0, 1) | st.just(0))},
+        "schedule": draw(st.sampled_from(["robust", "paper"])),
+        "limits": {"max_flops": draw(st.none() | st.floats(1.0, 1e20))},
+    }
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents())
+def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) -> None:
+    first = parse(doc)
+    travelled = json.loads(json.dumps(to_document(first)))
+    again = parse(travelled)
+    assert again == first
+    assert to_document(again) == travelled
+    assert [s.digest for s in again.plan([]).start] == [s.digest for s in first.plan([]).start]
+    assert preview(again) == preview(first)
+
+
+def test_a_report_travels_as_plain_json() -> None:
+    from telescope.studies import run
+
+    found = report_document(run(study(), random_surface(1, noise=0.2)))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert {"final", "verdict", "reason", "best", "ladders"} <= found.keys()
+    assert {"value", "low", "high", "resolved"} <= found["ladders"][0]["hyperparameters"]["lr"].keys()
+
+
+def test_a_grid_too_large_to_build_is_refused_without_building_it() -> None:
+    wide = {"low": 1e-9, "high": 1e9, "points": 900}
+    with pytest.raises(InvalidInput, match="810000 runs"):
+        parse(changed("search", {"lr": wide, "weight_decay": wide}))
+
+
+# The bill beforehand
+
+
+def test_the_preview_of_the_paper_is_exact() -> None:
+    from telescope.studies import run
+
+    asked = study(2, (8, 5), schedule="paper", seeds=2)
+    bill = run(asked, Surface((-6.0, -4.0))).ladders[0].cost
+    forecast = preview(asked)
+    assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
+    assert forecast.flops.most == pytest.approx(bill.flops)
+    assert forecast.tokens.most == bill.tokens
+    assert [level.trials for level in forecast.ladders[0].levels] == [level.trials for level in bill.levels]
+    assert forecast.share == pytest.approx(bill.share)
+
+
+@pytest.mark.parametrize("limits", [{"max_trials": 70}, {"max_flops": 2e12}])
+def test_the_preview_of_a_limited_paper_is_exact_too(limits: dict[str, Any]) -> None:
+    from telescope.studies import run
+
+    asked = study(2, (8, 8), schedule="paper", limits=limits)
+    bill = run(asked, Surface((-6.0, -4.0))).ladders[0].cost
+    assert preview(asked).trials.most == bill.trials == 64
+    assert preview(asked).flops.most == pytest.approx(bill.flops)
+
+
+@pytest.mark.parametrize("limits", [{"max_trials": 45}, {"max_base_runs": 60}, {"max_base_runs": 1000}])
+def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> None:
+    from telescope.studies import run
+
+    asked = study(limits=limits)
+    bill, forecast = run(asked, random_surface(2, noise=0.5)).ladders[0].cost, preview(asked)
+    assert forecast.trials.least <= bill.trials <= forecast.trials.most
+    assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_the_bill_of_robust_lies_between_the_least_and_the_most_of_its_preview(number: int) -> None:
+    from telescope.studies import run
+
+    asked = study()
+    bill, forecast = run(asked, random_surface(number, noise=0.3)).ladders[0].cost, preview(asked)
+    assert forecast.trials.least <= bill.trials <= forecast.trials.most
+    assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)

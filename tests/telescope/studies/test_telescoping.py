@@ -1,0 +1,411 @@
+"""Telescoping on closed-form surfaces: are the answers right, are their intervals honest, and is the fold pure?"""
+
+import itertools
+import math
+import random
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from telescope.studies import run
+from telescope.studies.pooled import at_target, fit
+from telescope.studies.registry import parse, report_document, to_document
+from telescope.studies.report import Report
+from telescope.studies.telescoping import Telescope, ladders, next_stage, progress, trial_spec
+from telescope.trial import Trial, TrialState, completed
+from tests.surfaces import LOWS, Surface, document, random_surface, study
+
+MIDDLE = tuple(low + 3.3 for low in LOWS)
+
+
+def lr_error(report: Report, surface: Surface) -> float:
+    """Octaves between the learning rate handed out and the best one at the target."""
+    return math.log2(report.ladders[0].hyperparameters["lr"].value) - surface.target[0]
+
+
+def grids(report: Report) -> list[tuple[int, ...]]:
+    return [tuple(len(values) for values in level.grid.values()) for level in report.ladders[0].levels]
+
+
+# Without noise
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_robust_finds_an_optimum_that_does_not_move_to_a_twentieth_of_an_octave(axes: int) -> None:
+    surface = Surface(MIDDLE[:axes], drift=(0.0,) * axes)
+    assert abs(lr_error(run(study(axes), surface), surface)) <= 0.05
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("drift", [-3.0, -1.5, 0.8, 1.5, 3.0])
+def test_robust_follows_a_drifting_optimum_within_0_3_octave_even_out_of_the_next_window(axes: int, drift: float) -> None:
+    surface = Surface(MIDDLE[:axes], drift=(drift, -drift, drift)[:axes])
+    assert abs(lr_error(run(study(axes), surface), surface)) <= 0.3
+
+
+@pytest.mark.parametrize("skew", ["none", "exponential", "tanh"])
+def test_robust_is_not_biased_by_a_skewed_bowl(skew: Any) -> None:
+    surface = Surface(MIDDLE[:2], skew=skew, cross=0.3)
+    assert abs(lr_error(run(study(), surface), surface)) <= 0.1
+
+
+@pytest.mark.parametrize("rounding", ["strict", "paper"])
+@pytest.mark.parametrize("offset", [-0.9, -0.31, 0.0, 0.27, 0.83])
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step(axes: int, offset: float, rounding: str) -> None:
+    surface = Surface(tuple(x + offset for x in MIDDLE[:axes]))
+    asked = study(axes, (8, 8, 8), schedule="paper", paper={"points": rounding})
+    report = run(asked, surface)
+    levels = report.ladders[0].levels
+    for axis, name in enumerate(("lr", "weight_decay", "adamw_lr_ratio")[:axes]):
+        compared = max(level.level for level in levels if len(level.grid[name]) > 1)
+        step = 1.0 / 2**compared
+        error = math.log2(report.ladders[0].hyperparameters[name].value) - surface.target[axis]
+        assert abs(error) <= step / 2 + 1 / 64
+
+
+@pytest.mark.parametrize("drift", [-0.4, 0.4])
+def test_the_paper_follows_a_drift_that_its_windows_cover(drift: float) -> None:
+    surface = Surface(MIDDLE[:2], drift=(drift, -drift))
+    model = document()["model"] | {"calibration_width": 128}
+    report = run(study(2, (8, 8), schedule="paper", paper={"points": "paper"}, model=model), surface)
+    error = math.log2(report.ladders[0].levels[2].optimum["lr"]) - surface.optimum(128)[0]
+    assert abs(error) <= 0.25 / 2 + 1 / 64
+
+
+def test_the_paper_runs_8x8_4x4_2x2_1x1_by_rule_and_8x8_5x5_3x3_1x1_by_option() -> None:
+    by_rule = run(study(2, (8, 8), schedule="paper"), Surface(MIDDLE[:2]))
+    assert grids(by_rule) == [(8, 8), (4, 4), (2, 2), (1, 1)]
+    assert [level.trials for level in by_rule.ladders[0].levels] == [64, 16, 4, 1]
+    by_option = run(study(2, (8, 8), schedule="paper", paper={"points": "paper"}), Surface(MIDDLE[:2]))
+    assert grids(by_option) == [(8, 8), (5, 5), (3, 3), (1, 1)]
+
+
+def test_the_paper_halves_the_spacing_around_the_last_argmin_and_each_axis_has_its_own_points() -> None:
+    report = run(study(2, (8, 3), schedule="paper", seeds=2), Surface(MIDDLE[:2], noise=0.1))
+    assert grids(report) == [(8, 3), (4, 2), (2, 1), (1, 1)]
+    levels = report.ladders[0].levels
+    assert [level.trials for level in levels] == [48, 16, 4, 2]
+    for before, after in itertools.pairwise(levels[:3]):
+        values = np.log2(after.grid["lr"])
+        assert np.diff(values) == pytest.approx(2.0**-after.level, abs=1e-3)
+        assert values.mean() == pytest.approx(np.log2(before.optimum["lr"]), abs=1 / 64)
+
+
+def test_a_window_that_cannot_hold_the_optimum_is_reported_unbracketed_by_the_paper() -> None:
+    outside = run(study(2, (8, 8), schedule="paper"), Surface((LOWS[0] - 2, MIDDLE[1])))
+    assert (outside.verdict, outside.ladders[0].levels[0].edge) == ("unbracketed", "lr: low")
+
+
+# Edges
+
+
+@pytest.mark.parametrize("side", ["below", "above"])
+def test_an_optimum_two_octaves_outside_the_range_is_found(side: str) -> None:
+    x = LOWS[0] - 2 if side == "below" else LOWS[0] + 9
+    surface = Surface((x, MIDDLE[1]), skew="exponential")
+    report = run(study(), surface)
+    assert abs(lr_error(report, surface)) <= 0.3
+    assert report.verdict == "resolved"
+    assert "edge" in report.ladders[0].levels[0].stages
+
+
+@pytest.mark.parametrize("x", [LOWS[0] - 2, LOWS[0] + 9])
+def test_a_wall_in_front_of_the_optimum_leaves_it_unbracketed_and_is_never_crossed(x: float) -> None:
+    search = document()["search"]
+    search["lr"]["extend"] = False
+    surface, asked = Surface((x, MIDDLE[1])), study(search=search)
+    seen = []
+
+    def train(spec: Any) -> Any:
+        seen.append(spec.optimizer.lr)
+        return surface(spec)
+
+    report = run(asked, train)
+    assert report.verdict == "unbracketed"
+    assert "border" in report.reason
+    assert min(seen) >= search["lr"]["low"] * 0.999
+    assert max(seen) <= search["lr"]["high"] * 1.001
+
+
+# Divergence
+
+
+def test_a_cliff_just_above_the_optimum_does_not_mislead() -> None:
+    errors, diverged = [], 0
+    for number in range(12):
+        surface = random_surface(number, noise=0.1, cliff=1.0 + number / 12)
+        report = run(study(), surface)
+        errors.append(abs(lr_error(report, surface)))
+        diverged += report.ladders[0].levels[0].diverged
+    assert diverged > 50
+    assert sorted(errors)[-2] <= 0.5
+
+
+@pytest.mark.parametrize("schedule", ["robust", "paper"])
+def test_a_study_whose_every_run_diverges_ends_unbracketed_or_unresolved_and_never_resolved(schedule: str) -> None:
+    surface = Surface(MIDDLE[:2], cliff=-math.inf)
+    report = run(study(schedule=schedule), surface)
+    assert report.final
+    assert report.verdict in ("unbracketed", "unresolved")
+    assert all(level.best_loss is None and level.diverged == level.trials for level in report.ladders[0].levels)
+    assert report_document(report)["final"]
+
+
+def test_where_all_of_the_first_grid_diverges_the_search_goes_on_below_it() -> None:
+    surface = Surface((LOWS[0] - 3, MIDDLE[1]), cliff=2.5)
+    report = run(study(), surface)
+    assert abs(lr_error(report, surface)) <= 0.5
+
+
+# With noise
+
+
+def test_answers_under_noise_are_right_honest_and_cheap() -> None:
+    rows = []
+    for number in range(40):
+        surface = random_surface(number, noise=0.2)
+        asked = study()
+        report = run(asked, surface)
+        lr, cost = report.ladders[0].hyperparameters["lr"], report.ladders[0].cost
+        ladder = asked.ladders()[0]
+        spent = cost.flops / ladder.base_flops
+        assert spent <= ladder.max_base_runs * (1 + 1e-9)
+        covered = lr.low <= 2 ** surface.target[0] <= lr.high
+        wrong = abs(lr_error(report, surface)) > 0.5
+        rows.append((not wrong, covered, wrong and report.verdict == "resolved", spent / ladder.max_base_runs))
+    right, covered, misled, share = np.array(rows, dtype=float).mean(axis=0)
+    assert right >= 0.9
+    assert 0.8 <= covered <= 1.0
+    assert misled <= 0.05
+    assert share < 0.9
+
+
+def test_one_width_alone_cannot_bound_the_drift() -> None:
+    model = document()["model"] | {"calibration_width": 32}
+    for number in range(5):
+        report = run(study(model=model), random_surface(number, noise=0.1))
+        assert report.verdict == "unresolved"
+        assert "calibration_width" in report.reason
+
+
+def test_a_target_among_the_trained_widths_needs_no_law() -> None:
+    model = document()["model"] | {"calibration_width": 32, "target_width": 32}
+    surface = Surface(MIDDLE[:2], target_width=32, noise=0.1)
+    report = run(study(model=model), surface)
+    assert report.verdict == "resolved"
+    assert abs(lr_error(report, surface)) <= 0.2
+
+
+def test_a_steady_drift_per_doubling_is_refused_as_drifting_or_unresolved() -> None:
+    surface = Surface(MIDDLE[:2], drift=(-3.6, 0.0), law="constant", noise=0.05)
+    report = run(study(), surface)
+    assert report.verdict == "unresolved"
+
+
+# Purity
+
+
+def forget() -> None:
+    """Empty every cache, as a new process would."""
+    for cached in (next_stage, fit, at_target, ladders, trial_spec):
+        cached.cache_clear()
+
+
+def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], Report]:
+    """A coordinator's life in a random order: trials end in random order, some after retries, and it restarts now and then."""
+    rng = random.Random(seed)
+    asked = parse(document)
+    terminal: dict[str, Trial] = {}
+    while not (plan := asked.plan(rng.sample(list(terminal.values()), len(terminal)))).done:
+        digests = [spec.digest for spec in plan.start]
+        assert digests, "a plan that is not done starts something"
+        assert len(set(digests)) == len(digests)
+        assert not terminal.keys() & set(digests), "a finished trial is never started again"
+        for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
+            terminal[spec.digest] = completed(spec, surface(spec), attempt=rng.choice([1, 1, 1, 2, 3]))
+        if rng.random() < 0.3:
+            asked = parse(to_document(asked))
+        if rng.random() < 0.01:
+            forget()
+    return set(terminal), asked.report(list(terminal.values()))
+
+
+@pytest.mark.parametrize(("schedule", "orders"), [("robust", 200), ("paper", 50)])
+def test_all_completion_orders_with_restarts_and_retries_give_one_set_of_trials_and_one_report(schedule: str, orders: int) -> None:
+    doc = document(schedule=schedule, optimizer=["muon", "adamw"])
+    surface = random_surface(7, noise=0.2)
+    first = simulate(doc, surface, 0)
+    for seed in range(1, orders):
+        assert simulate(doc, surface, seed) == first
+
+
+def test_trials_that_are_late_surplus_running_or_failed_change_nothing() -> None:
+    asked, surface = study(), random_surface(3, noise=0.2)
+    trials: list[Trial] = []
+    while not (plan := asked.plan(trials)).done:
+        trials += [completed(spec, surface(spec)) for spec in plan.start]
+    other = random_surface(4)
+    elsewhere = asked.plan([]).start[0]
+    surplus = replace(elsewhere, seed=99)
+    noise = [
+        completed(surplus, other(surplus)),
+        Trial(replace(elsewhere, seed=98), TrialState.RUNNING),
+        Trial(replace(elsewhere, seed=97), TrialState.FAILED),
+    ]
+    assert asked.report([*noise, *trials]) == asked.report(trials)
+    assert asked.plan([*noise, *trials]) == asked.plan(trials)
+    partial = trials[:5]
+    assert asked.plan([*partial, *noise]) == asked.plan(partial)
+
+
+def test_ladders_do_not_wait_for_each_other() -> None:
+    asked, surface = study(optimizer=["muon", "adamw"]), random_surface(5)
+    trials: list[Trial] = []
+    for _ in range(50):
+        mine = [spec for spec in asked.plan(trials).start if spec.optimizer.name == "muon"]
+        trials += [completed(spec, surface(spec)) for spec in mine]
+    muon, adamw = (progress(asked, ladder, trials) for ladder in asked.ladders())
+    assert muon.ended
+    assert not adamw.done
+    report = asked.report(trials)
+    assert not report.final
+    assert report.ladders[0].hyperparameters
+    assert not report.ladders[1].hyperparameters
+
+
+def test_all_planned_numbers_lie_on_the_lattice() -> None:
+    seen = []
+    surface = random_surface(11, noise=0.3)
+
+    def train(spec: Any) -> Any:
+        seen.extend([math.log2(spec.optimizer.lr), math.log2(spec.optimizer.weight_decay)])
+        return surface(spec)
+
+    run(study(), train)
+    assert all(abs(x * 64 - round(x * 64)) < 1e-6 for x in seen)
+
+
+def test_a_report_can_be_had_at_every_moment_and_says_that_it_is_not_final() -> None:
+    asked, surface = study(), random_surface(3, noise=0.2)
+    trials: list[Trial] = []
+    while not (plan := asked.plan(trials)).done:
+        report = asked.report(trials)
+        assert not report.final
+        assert report.verdict == "unresolved"
+        assert report_document(report)["ladders"][0]["cost"]["trials"] == len(trials)
+        trials += [completed(spec, surface(spec)) for spec in plan.start[:7]]
+    assert asked.report(trials).final
+
+
+# Invariances
+
+
+def test_shifting_every_axis_shifts_the_answer() -> None:
+    surface = random_surface(21, noise=0.0)
+    moved = replace(surface, target=tuple(x + 2 for x in surface.target))
+    search = document()["search"]
+    shifted = {name: r | {"low": r["low"] * 4, "high": r["high"] * 4} for name, r in search.items()}
+    error, again = lr_error(run(study(), surface), surface), lr_error(run(study(search=shifted), moved), moved)
+    assert error == pytest.approx(again, abs=1e-4)
+
+
+def test_the_scale_of_a_level_s_losses_does_not_matter() -> None:
+    surface = random_surface(22, noise=0.2)
+    scaled = replace(surface, scale=(1.0, 3.0, 0.2, 7.0, 1.0, 1.0, 1.0, 1.0))
+    before, after = run(study(), surface), run(study(), scaled)
+    assert before.ladders[0].hyperparameters == after.ladders[0].hyperparameters
+
+
+# Limits
+
+
+def test_a_limit_on_trials_ends_the_study_unresolved_and_is_never_exceeded() -> None:
+    report = run(study(limits={"max_trials": 45}), random_surface(3, noise=0.2))
+    assert (report.final, report.verdict, report.reason) == (True, "unresolved", "limit:max_trials")
+    assert 24 <= report.ladders[0].cost.trials <= 45
+
+
+def test_a_limit_on_flops_ends_the_study_unresolved_and_is_never_exceeded() -> None:
+    base = study().ladders()[0].base_flops
+    report = run(study(limits={"max_flops": 60 * base}), random_surface(3, noise=0.2))
+    assert (report.verdict, report.reason) == ("unresolved", "limit:max_flops")
+    assert report.ladders[0].cost.flops <= 60 * base
+
+
+@pytest.mark.parametrize("cap", [24, 45, 120, 400])
+def test_the_budget_in_base_runs_is_never_exceeded_and_the_ladder_rises_where_it_can(cap: int) -> None:
+    for number in range(4):
+        asked = study(limits={"max_base_runs": cap})
+        report = run(asked, random_surface(number, noise=0.4))
+        ladder = asked.ladders()[0]
+        assert report.ladders[0].cost.flops <= cap * ladder.base_flops * (1 + 1e-9)
+        assert len(report.ladders[0].levels) >= {24: 1, 45: 2, 120: 3, 400: 3}[cap]
+
+
+def test_a_reason_from_outside_ends_the_report() -> None:
+    report = study().report([], ended="limit:max_seconds")
+    assert (report.final, report.verdict, report.reason) == (True, "unresolved", "limit:max_seconds")
+
+
+# Several optimizers, swept axes
+
+
+def test_the_best_ladder_is_the_one_with_the_lowest_loss_at_the_widest_common_level() -> None:
+    surface = Surface(MIDDLE[:2])
+
+    def train(spec: Any) -> Any:
+        (last,) = surface(spec)
+        worse = 1.05 if spec.optimizer.name == "muon" else 1.0
+        return [replace(last, metrics={"loss": last.metrics["loss"] * worse})]
+
+    assert run(study(optimizer=["muon", "adamw"]), train).best == "adamw"
+
+
+def test_an_axis_of_two_points_is_swept_and_reported_as_such() -> None:
+    surface = Surface((MIDDLE[0], LOWS[1] + 6.5))
+    report = run(study(2, (8, 2)), surface)
+    decay = report.ladders[0].hyperparameters["weight_decay"]
+    assert (decay.status, decay.value, decay.resolved) == ("swept", 1.0, False)
+    assert report.verdict == "resolved"
+    assert abs(lr_error(report, surface)) <= 0.1
+
+
+def test_a_fixed_hyperparameter_is_used_as_given_and_reported_as_fixed() -> None:
+    search = document()["search"] | {"weight_decay": 0.123}
+    surface = Surface((MIDDLE[0], 0.0))
+    report = run(study(search=search), surface)
+    decay = report.ladders[0].hyperparameters["weight_decay"]
+    assert (decay.value, decay.status) == (0.123, "fixed")
+    assert {group.weight_decay for group in report.ladders[0].parameter_groups} == {0.0, 0.123}
+
+
+def test_weight_decay_of_a_bowl_without_slope_is_called_flat() -> None:
+    surface = Surface(MIDDLE[:2], flatness=(1e9,))
+    assert run(study(), surface).ladders[0].hyperparameters["weight_decay"].status == "flat"
+
+
+# What a report says
+
+
+def test_a_report_names_drift_scaling_groups_and_the_bill() -> None:
+    surface = Surface(MIDDLE[:2], drift=(1.2, 0.0))
+    asked: Telescope = study()
+    (ladder,) = run(asked, surface).ladders
+    expected = (surface.optimum(128)[0] - surface.optimum(32)[0]) / 2
+    assert ladder.drift is not None
+    assert ladder.drift.octaves_per_doubling == pytest.approx(expected, abs=0.08)
+    assert ladder.drift.low <= ladder.drift.octaves_per_doubling <= ladder.drift.high
+    assert ladder.scaling_fit is not None
+    assert ladder.scaling_fit.exponent > 0
+    value = ladder.hyperparameters["lr"].value
+    muon = [group for group in ladder.parameter_groups if group.optimizer == "muon"]
+    assert muon
+    assert all(group.scaled_lr == pytest.approx(value) for group in muon)
+    bill = ladder.cost
+    assert bill.trials == sum(level.trials for level in ladder.levels) == sum(level.trials for level in bill.levels)
+    assert bill.flops == pytest.approx(sum(level.flops for level in bill.levels))
+    assert bill.share == pytest.approx(bill.final_run_flops / (bill.final_run_flops + bill.flops), rel=1e-4)
+    assert bill.tokens == bill.trials * asked.horizon.tokens

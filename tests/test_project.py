@@ -1,0 +1,134 @@
+"""The repository itself: what its pages say is there, is there; what is installed elsewhere works there."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("telescope", "workers", "api", "migrations")
+MODULES = sorted(path for name in (*PACKAGES, "benchmarks") for path in (ROOT / name).rglob("*.py"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
+NAMED_FILE = re.compile(r"`((?:[\w*.-]+/)+[\w*.-]+\.(?:py|md|yml|yaml|toml|txt|png|html))(?:::[\w.]+)?`")
+NAMED_THING = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
+TREE_ENTRY = re.compile(r"^([\w.-]+(?:/[\w./-]*)?)  +\S", re.MULTILINE)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=of)
+def test_every_module_begins_with_its_docstring(path: Path) -> None:
+    text = path.read_text()
+    assert text.lstrip().startswith(('"""', 'r"""')), "the first line of a module says what it is about"
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    missing = [target for target in LINK.findall(text) if not (page.parent / target).exists()]
+    missing += [name for name in NAMED_FILE.findall(text) if not list(ROOT.glob(name))]
+    assert not missing
+
+
+def names(tree: ast.Module) -> Iterator[str]:
+    """Functions, classes, methods and constants of a module, methods as Class.method."""
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name
+            case ast.ClassDef(name=name, body=body):
+                yield name
+                yield from (f"{name}.{inner.name}" for inner in body if isinstance(inner, ast.FunctionDef))
+            case ast.Assign(targets=targets):
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of)
+def test_every_function_and_test_that_a_page_names_exists(page: Path) -> None:
+    named = NAMED_THING.findall(page.read_text())
+    missing = [f"{path}::{name}" for path, name in named if name not in names(ast.parse((ROOT / path).read_text()))]
+    assert not missing
+
+
+def test_every_claim_of_the_paper_has_a_function_and_a_test() -> None:
+    rows = [line.split(" | ") for line in (ROOT / "docs/paper.md").read_text().splitlines() if line.startswith("| ") and "::" in line]
+    assert len(rows) >= 10
+    for claim, _, function, test in rows:
+        assert NAMED_THING.search(function), claim
+        assert any(path.startswith("tests/") for path, _ in NAMED_THING.findall(test)), claim
+
+
+def test_the_tree_in_the_readme_is_the_tree_on_disk() -> None:
+    (tree,) = [body for kind, body in FENCE.findall((ROOT / "README.md").read_text()) if kind == "text" and "spec.py" in body]
+    entries = TREE_ENTRY.findall(tree)
+    assert len(entries) > 30
+    assert [name for name in entries if not (ROOT / name).exists()] == []
+    told = set(entries)
+    modules = {of(path) for name in ("telescope", "workers", "api") for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"}
+    assert modules - told == set(), "modules that the tree leaves out"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=of)
+def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = page.read_text()
+    code = "\n".join([*(body for _, body in FENCE.findall(text)), *re.findall(r"`[^`\n]+`", text)])
+    assert set(re.findall(r"\bmake (\w+)", code)) <= targets
+
+
+def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = {pin.name.lower().replace("_", "-"): pin for line in lines if line and not line.startswith("#") for pin in [Requirement(line)]}
+    for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
+        requirement = Requirement(text)
+        pin = pins[requirement.name.lower().replace("_", "-")]
+        (exact,) = pin.specifier
+        assert exact.operator == "=="
+        assert requirement.specifier.contains(exact.version), text
+        assert Version(version(requirement.name)).public == exact.version, f"{requirement.name} is not the one that is pinned"
+
+
+def test_the_wheel_works_without_the_repository(tmp_path: Path) -> None:
+    """Installed for good, not as a link to the source: imports, and brings what migrations need."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).symlink_to(ROOT / name)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+
+    def run(*arguments: str) -> str:
+        environment = os.environ | {"PYTHONPATH": str(site), "TELESCOPE_HOME": str(tmp_path / "home")}
+        environment.pop("TELESCOPE_DATABASE_URL", None)
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = run(
+        "-c", "import telescope, workers, api, migrations as m; print(telescope.__file__, workers.__file__, api.__file__, m.__file__)"
+    )
+    assert all(Path(path).is_relative_to(site) for path in where.split())
+    run("-m", "api.cli", "migrate")
+    assert (tmp_path / "home" / "telescope.db").exists()

@@ -1,0 +1,183 @@
+"""The whole house: `telescope serve` with real Ray, a job over HTTP, killed at random and undisturbed, against the plain loop."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from telescope.client import Client, Job
+from telescope.errors import Unavailable
+from telescope.studies import registry, run
+from telescope.train import train_one
+
+DOCUMENT: dict[str, Any] = {
+    "kind": "telescope",
+    "name": "end-to-end",
+    "model": {"base_width": 16, "calibration_width": 32, "target_width": 64, "depth": 1, "head_dim": 8, "mlp_ratio": 2},
+    "data": {"corpus": "python-stdlib", "context": 32},
+    "horizon": {"steps": 60, "batch_tokens": 128, "evaluation_tokens": 1024},
+    "search": {"lr": {"low": 0.01, "high": 0.3, "points": 5}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
+    "limits": {"max_base_runs": 60},
+}
+
+
+def without_clocks(document: Any) -> Any:
+    """A report without its wall-clock fields."""
+    if isinstance(document, dict):
+        return {key: without_clocks(value) for key, value in document.items() if "seconds" not in key}
+    return [without_clocks(value) for value in document] if isinstance(document, list) else document
+
+
+@pytest.fixture(scope="module")
+def plain_report(session_home: Path) -> Any:
+    """What `telescope.studies.run` answers in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELESCOPE_HOME", str(session_home))
+        study = registry.resolved(registry.parse(DOCUMENT))
+        return without_clocks(registry.report_document(run(study, train_one)))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {seconds:g} s")
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+class Service:
+    """A running `telescope serve` and the processes it was seen to own."""
+
+    def __init__(self, home: Path) -> None:
+        self.port = free_port()
+        self.log = home / "serve.log"
+        command = [sys.executable, "-m", "api.cli", "serve", "--port", str(self.port), "--workers", "2"]
+        environment = {**os.environ, "TELESCOPE_HOME": str(home)}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        self.client = Client(f"http://127.0.0.1:{self.port}")
+        self.seen: dict[int, psutil.Process] = {}
+        wait_for(self.ready, 60, "the service is ready")
+
+    def ready(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return bool(self.client.ready())
+        except Unavailable:
+            return False
+
+    def coordinator(self) -> psutil.Process | None:
+        """The coordinator's process, found by its command line, as an operator would."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return next((p for p in children if "coordinator" in p.cmdline() and not p.cmdline()[0].startswith("ray::")), None)
+
+    def note(self) -> list[psutil.Process]:
+        """Remember every process of the service."""
+        found = tree(self.process.pid)
+        self.seen |= {p.pid: p for p in found}
+        return found
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[Service]:
+    service = Service(home)
+    try:
+        yield service
+    finally:
+        service.client.close()
+        service.note()
+        service.process.send_signal(signal.SIGTERM)
+        try:
+            service.process.wait(12)
+        finally:
+            print(service.log.read_text()[-6000:])
+            left = alive(list(service.seen.values()))
+            for process in left:
+                process.kill()
+        assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+def final(service: Service, job_id: str, seconds: float) -> Job:
+    job: Job = wait_for(lambda: (j := service.client.job(job_id)).terminal and j, seconds, f"{job_id} ends")
+    assert job.state == "SUCCEEDED", f"{job}\n{service.log.read_text()[-3000:]}"
+    return job
+
+
+def test_the_service_gives_the_report_of_the_plain_loop(service: Service, plain_report: Any) -> None:
+    job = service.client.submit(DOCUMENT)
+    final(service, job.id, 120)
+    assert without_clocks(service.client.result(job.id)) == plain_report
+    assert plain_report["final"]
+    trials = list(service.client.trials(job.id))
+    assert {t.state for t in trials} == {"COMPLETED"}
+    assert {t.attempt for t in trials} == {1}
+    curve = service.client.curve(trials[0].id)
+    assert curve.step[-1] == 60
+
+
+def completed_trials(service: Service, job_id: str) -> dict[int, Any]:
+    return {t.id: t for t in service.client.trials(job_id, state="COMPLETED")}
+
+
+def test_three_dead_coordinators_and_a_dead_worker_change_nothing(service: Service, plain_report: Any) -> None:
+    seed = int(os.environ.get("TELESCOPE_TEST_SEED", time.time_ns() % 10_000))
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    job_id = service.client.submit(DOCUMENT).id
+    finished: dict[int, Any] = {}
+    victims: list[psutil.Process] = []
+    for death in range(4):
+        goal = len(completed_trials(service, job_id)) + chance.randint(1, 6)
+        wait_for(lambda goal=goal: len(completed_trials(service, job_id)) >= goal, 60, f"{goal} trials are done")
+        service.note()
+        coordinator = service.coordinator()
+        assert coordinator is not None
+        finished |= completed_trials(service, job_id)
+        if death == 1:
+            workers = [p for p in coordinator.children(recursive=True) if "ray::" in " ".join(p.cmdline())]
+            chance.choice(workers).kill()
+        else:
+            victims += tree(coordinator.pid)
+            coordinator.kill()
+    final(service, job_id, 180)
+    assert without_clocks(service.client.result(job_id)) == plain_report
+    now = completed_trials(service, job_id)
+    assert {trial_id: now[trial_id] for trial_id in finished} == finished  # no finished trial ran again
+    assert max(t.attempt for t in now.values()) > 1
+    wait_for(lambda: not alive(victims), 15, "the dead coordinators' processes are gone")

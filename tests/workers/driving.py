@@ -1,0 +1,106 @@
+"""What tests of executors share: assignments, and waiting for events with a deadline."""
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+from telescope.spec import TrialSpec
+from telescope.train import train_one
+from telescope.trial import Measurement
+from tests.telescope.small import HORIZON
+from workers.interface import Assignment, Event, Executor, Failed, Finished, Measured, Started, Stopped, Waiting
+
+TERMINAL = (Finished, Failed, Stopped)
+LONG = replace(HORIZON, steps=1_000_000, record_every=5)
+
+
+class Driver:
+    """Submits trials to an executor and keeps all events."""
+
+    def __init__(self, executor: Executor, folder: Path) -> None:
+        self.executor = executor
+        self.folder = folder
+        self.seen: list[Event] = []
+        self._trial_id = int(time.time() * 1000)  # never used before with this executor
+
+    def submit(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
+        self._trial_id += 1
+        assignment = Assignment(self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt"))
+        self.executor.submit(assignment)
+        return assignment
+
+    def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not reached():
+            assert time.monotonic() < deadline, f"waited {seconds} s; saw {self.seen[-5:]}"
+            self.seen += self.executor.events(0.1)
+
+    def of(self, assignment: Assignment) -> list[Event]:
+        mine = (assignment.trial_id, assignment.attempt)
+        return [e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine]
+
+    def started(self, assignment: Assignment) -> Started | None:
+        return next((e for e in self.of(assignment) if isinstance(e, Started)), None)
+
+    def pid(self, assignment: Assignment) -> int:
+        """Of the worker's process."""
+        started = self.started(assignment)
+        assert started is not None
+        return int(started.worker.rpartition(":")[2])
+
+    def terminal(self, assignment: Assignment) -> Event | None:
+        return next((e for e in self.of(assignment) if isinstance(e, TERMINAL)), None)
+
+    def until_points(self, assignment: Assignment) -> None:
+        self.until(lambda: any(isinstance(e, Measured) for e in self.of(assignment)))
+
+    def until_end(self, *assignments: Assignment, seconds: float = 60.0) -> list[Event]:
+        self.until(lambda: all(self.terminal(a) for a in assignments), seconds)
+        return self.of(assignments[-1])
+
+    def curve(self, assignment: Assignment) -> list[Measurement]:
+        return [point for e in self.of(assignment) if isinstance(e, Measured) for point in e.points]
+
+
+def numbers(curve: Sequence[Measurement]) -> list[Measurement]:
+    """A curve without what no two runs share: its seconds."""
+    return [replace(point, seconds=0.0) for point in curve]
+
+
+def plain(spec: TrialSpec) -> list[Measurement]:
+    """The curve by a plain loop, here."""
+    return numbers(list(train_one(spec)))
+
+
+class Child:
+    """Another Python process, and what it prints."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def line(self, seconds: float = 60.0) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        readable, _, _ = select.select([self.process.stdout], [], [], seconds)
+        assert readable, f"no line within {seconds} s"
+        return self.process.stdout.readline().strip()
+
+
+@contextmanager
+def python(module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Child]:
+    """A child running a module; it ends with the block, for it reads a pipe that closes then."""
+    command = [sys.executable, "-m", module, *arguments]
+    with subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Child(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(20)

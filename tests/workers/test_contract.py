@@ -1,0 +1,156 @@
+"""Do all executors keep the law of `workers.interface`, with real training of tiny models on real text?"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from telescope import data
+from telescope.spec import DataSpec
+from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
+from tests.workers.driving import LONG, Driver, numbers, plain
+from workers.interface import Executor, Failed, Finished, Measured, Started, Stopped
+from workers.local import LocalExecutor
+from workers.ray_actors import RayExecutor
+
+
+@pytest.fixture(scope="module", params=["local", "ray"])
+def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Executor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELESCOPE_HOME", str(session_home))
+        made: Executor = LocalExecutor() if request.param == "local" else RayExecutor(2)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def driver(executor: Executor, tmp_path: Path) -> Driver:
+    return Driver(executor, tmp_path)
+
+
+def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> None:
+    assignment = driver.submit(trial())
+    events = driver.until_end(assignment)
+    assert [type(event) for event in events] == [Started, *[Measured] * (len(events) - 2), Finished]
+    assert events[0].resumed_step == 0
+    curve = driver.curve(assignment)
+    assert len(curve) > 1
+    assert all(a.step < b.step for a, b in pairwise(curve))
+    assert events[-1].last == curve[-1]
+
+
+def test_its_curve_is_that_of_a_plain_loop_bit_for_bit(driver: Driver) -> None:
+    spec = trial(seed=1)
+    assignment = driver.submit(spec)
+    driver.until_end(assignment)
+    assert numbers(driver.curve(assignment)) == plain(spec)
+
+
+def test_many_trials_are_queued_and_each_obeys_the_law(driver: Driver) -> None:
+    specs = [trial(seed=seed) for seed in range(5)]
+    assignments = [driver.submit(spec) for spec in specs]
+    driver.until_end(*assignments)
+    for spec, assignment in zip(specs, assignments, strict=True):
+        kinds = [type(event) for event in driver.of(assignment)]
+        assert kinds == [Started, *[Measured] * (len(kinds) - 2), Finished]
+        assert numbers(driver.curve(assignment)) == plain(spec)
+
+
+def test_a_running_trial_is_stopped_and_the_next_one_runs(driver: Driver) -> None:
+    endless, after = driver.submit(trial(horizon=LONG)), trial(seed=2)
+    driver.until_points(endless)
+    driver.executor.stop(endless.trial_id)
+    assert driver.until_end(endless, seconds=10)[-1] == Stopped(endless.trial_id, 1)
+    following = driver.submit(after)
+    driver.until_end(following)
+    assert numbers(driver.curve(following)) == plain(after)
+    assert driver.of(endless)[-1] == Stopped(endless.trial_id, 1)
+
+
+def test_a_queued_trial_is_stopped_without_having_started(driver: Driver) -> None:
+    endless = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
+    queued = driver.submit(trial())
+    driver.until(lambda: all(driver.started(each) for each in endless))
+    driver.executor.stop(queued.trial_id)
+    assert driver.until_end(queued, seconds=1) == [Stopped(queued.trial_id, 1)]
+    for each in endless:
+        driver.executor.stop(each.trial_id)
+    driver.until_end(*endless, seconds=10)
+
+
+def test_a_trial_stopped_as_soon_as_it_is_submitted_ends(driver: Driver) -> None:
+    for _ in range(10):
+        endless = driver.submit(trial(horizon=LONG))
+        driver.executor.stop(endless.trial_id)
+        assert driver.until_end(endless, seconds=10)[-1] == Stopped(endless.trial_id, 1)
+
+
+def test_stopping_an_unknown_or_finished_trial_does_nothing(driver: Driver) -> None:
+    finished = driver.submit(trial())
+    driver.until_end(finished)
+    before = driver.of(finished)
+    driver.executor.stop(finished.trial_id)
+    driver.executor.stop(-1)
+    driver.until_end(driver.submit(trial(seed=3)))
+    assert driver.of(finished) == before
+    assert len({event.trial_id for event in driver.seen}) == 2
+
+
+def test_a_lost_corpus_fails_its_trial_for_good_and_leaves_others_alone(driver: Driver) -> None:
+    text = driver.folder / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog\n" * 500)
+    spec = replace(trial(), data=data.resolve(DataSpec(corpus=str(text), context=32)))
+    text.unlink()
+    lost = driver.submit(spec)
+    event = driver.until_end(lost)[-1]
+    assert isinstance(event, Failed)
+    assert event.failure.kind == "operational"
+    assert not event.failure.retryable
+    assert str(text) in event.failure.message
+    assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
+
+
+def test_an_exception_fails_its_trial_retryably_and_says_where(driver: Driver) -> None:
+    foreign = driver.submit(trial(seed=4))
+    driver.until_end(foreign)
+    Path(foreign.checkpoint).parent.mkdir(exist_ok=True)
+    torch.save({"step": 3, "model": {}, "optimizer": {}}, driver.folder / "broken.pt")
+    broken = replace(foreign, attempt=2, checkpoint=str(driver.folder / "broken.pt"))
+    driver.executor.submit(broken)
+    started, *_, event = driver.until_end(broken)
+    assert isinstance(started, Started)
+    assert started.resumed_step == 3
+    assert isinstance(event, Failed)
+    assert event.failure.retryable
+    assert "Missing key(s) in state_dict" in event.failure.message
+    assert "train.py" in event.failure.message
+    assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
+
+
+def test_a_diverged_trial_is_finished(driver: Driver) -> None:
+    spec = trial(replace(ADAMW, lr=1e30), horizon=replace(HORIZON, steps=40))
+    event = driver.until_end(driver.submit(spec))[-1]
+    assert isinstance(event, Finished)
+    assert not math.isfinite(event.last.metrics["loss"])
+
+
+def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
+    diverging = trial(replace(ADAMW, lr=1e30), horizon=replace(HORIZON, steps=40))
+    wide = trial(model=replace(MODEL, width=64))
+    driver.until_end(*[driver.submit(spec) for spec in (diverging, wide) for _ in range(driver.executor.slots)])
+    again = [driver.submit(trial()) for _ in range(driver.executor.slots)]
+    driver.until_end(*again)
+    for assignment in again:
+        assert numbers(driver.curve(assignment)) == plain(trial())
+
+
+def test_closing_twice_is_closing_once_and_nothing_is_said_afterwards(driver: Driver) -> None:
+    driver.until_points(driver.submit(trial(horizon=LONG)))
+    driver.executor.close()
+    driver.executor.close()
+    driver.executor.events(0)  # what was said before
+    assert driver.executor.events(0.2) == []
