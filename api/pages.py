@@ -33,6 +33,6 @@ def continued_after(page_token: str, asked: str, kind: type) -> Any:
         of, key = json.loads(base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)))
     except (ValueError, TypeError):
         of, key = None, None
-    if of != asked or type(key) is not kind:
+    if of != asked or type(key) is not kind or (isinstance(key, int) and not 0 <= key < 2**63):
         raise InvalidInput.of("page_token", "was not given by this list with these filters; leave it out to start anew", page_token)
     return key

@@ -87,15 +87,18 @@ IdempotencyKey = Annotated[
 
 @router.post("/jobs", status_code=202, tags=["jobs"], responses=described(413, 422))
 def submit(
-    study: Study,
     document: Annotated[Any, Depends(_document)],
+    settings: Annotated[Settings, Depends(_settings)],
     store: Rows,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.JobDetail:
     """Hand a study in. It is checked and its corpus opened before the answer; then the coordinator takes it."""
     asked = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
-    row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=asked)
+    row = store.job_of_key(idempotency_key, asked) if idempotency_key else None  # a repeat holds even if the corpus has gone since
+    if row is None:
+        study = _study(document, settings)
+        row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=asked)
     response.headers.update({"Location": f"/v1/jobs/{row.id}", "ETag": _tag(row)} | RETRY_AFTER)
     return _detail(row, store)
 

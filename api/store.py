@@ -102,11 +102,19 @@ class Store:
             if connection.execute(unless_known.returning(jobs.c.id), values).scalar():
                 connection.execute(insert(studies).values(job_id=values["id"], document=json.dumps(document)))
                 return the_job(connection, values["id"]), True
-            same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
-            row = connection.execute(select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)).one()
-        if row.hash != body_hash:
+        assert idempotency_key is not None, "only a key can have come before"
+        known = self.job_of_key(idempotency_key, body_hash, owner)
+        assert known is not None, "jobs are never deleted"
+        return known, False
+
+    def job_of_key(self, idempotency_key: str, body_hash: str, owner: str = "") -> JobRow | None:
+        """The job that an earlier request with this key made, or None; IdempotencyMismatch if its body was another."""
+        same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
+        with self._read() as connection:
+            row = connection.execute(select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)).one_or_none()
+        if row is not None and row.hash != body_hash:
             raise IdempotencyMismatch(f"idempotency key {idempotency_key!r} was used for another body; take a new key")
-        return as_job(row), False
+        return None if row is None else as_job(row)
 
     def job(self, job_id: str) -> JobRow:
         """One job, or NotFound."""

@@ -14,14 +14,17 @@ from telescope.statistics import Array
 from telescope.studies.ladder import Done, Ladder, Outcome, Point, merge, outcomes, swept_values
 from telescope.studies.pooled import Fit
 
+CLIFF_SHARE, NARROWEST = 0.6, 0.5  # corners lie at most this far up to the lowest learning rate that diverged, or at these octaves
 LR_TOLERANCE = 0.4  # octaves of half-width at which no more is bought
 
 
-def half_spans(pooled: Fit) -> Array:
-    """h: how far the corners of a block lie from its centre, in octaves per fitted axis."""
-    first = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
-    others = [min(max(first / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
-    return np.array([first, *others])
+def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
+    """h: how far the corners of a block lie from its centre, in octaves per fitted axis; well short of where runs diverge."""
+    wide = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
+    others = [min(max(wide / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
+    above = [o.point.x[0] - pooled.optima[o.point.level, 0] for o in outcomes(done) if not o.finite]
+    cliff = min((distance for distance in above if distance > 0), default=math.inf)
+    return np.array([min(wide, max(CLIFF_SHARE * cliff, NARROWEST)), *others])
 
 
 def signs(axes: int, block: int) -> Array:
@@ -43,14 +46,14 @@ def centre_of(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> 
     centre: Array = pooled.optima[level].copy()
     last = last_block(done, level)
     if last and not any(o.finite for o in last):
-        centre[0] = min(centre[0], min(o.point.x[0] for o in last) - half_spans(pooled)[0])
+        centre[0] = min(centre[0], min(o.point.x[0] for o in last) - half_spans(done, pooled)[0])
     return centre
 
 
 def block(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int) -> tuple[Point, ...]:
     """The corners of a level's block; its number is its seed."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
-    corners = centre_of(ladder, done, pooled, level) + half_spans(pooled) * signs(len(fitted), number)
+    corners = centre_of(ladder, done, pooled, level) + half_spans(done, pooled) * signs(len(fitted), number)
     swept = swept_values(ladder, done, 0)
     return tuple(
         Point(level, merge(ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept), number) for row in corners
@@ -103,7 +106,7 @@ def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> It
 
     Each block is the one that removes most of sum variance/tolerance^2 per cost, one level above the top one included.
     """
-    axes, tolerance, spans = len(ladder.fitted), tolerances(pooled), half_spans(pooled)
+    axes, tolerance, spans = len(ladder.fitted), tolerances(pooled), half_spans(done, pooled)
     used = {level: blocks_run(done, level) for level in range(min(top_level(done) + 2, ladder.levels))}
     covariance = pooled.covariance
     while True:

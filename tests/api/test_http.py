@@ -161,6 +161,16 @@ def test_a_repeated_key_returns_the_first_job(service: TestClient, job: Json) ->
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
+def test_a_repeated_key_holds_even_when_the_corpus_has_gone_since(service: TestClient, job: Json, texts: Path) -> None:
+    passing = texts / "passing.txt"
+    passing.write_text("all that is solid melts into air\n" * 500)
+    asked = changed(job, "data.corpus", str(passing))
+    first = service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"})
+    passing.unlink()
+    assert service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"}).json() == first.json()
+    assert service.post("/v1/jobs", json=asked).status_code == 422
+
+
 def test_a_repeated_key_with_another_body_is_refused(service: TestClient, job: Json) -> None:
     service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
     refused = problem(service.post("/v1/jobs", json=job | {"name": "b"}, headers={"Idempotency-Key": "a"}), 422)
