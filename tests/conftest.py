@@ -1,4 +1,4 @@
-"""Shared by every test: one thread per process, and a telescope home that is never the user's."""
+"""Shared by every test: one thread per process, shapes checked, and a telescope home that is never the user's."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,10 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
+install_import_hook(["telescope.model", "telescope.muon"], "beartype.beartype")  # shapes are checked at every call, in tests alone
 
 pytest_plugins = ["tests.databases"]
 

@@ -122,5 +122,5 @@ def digits(x: float) -> float:
 
 
 def from_estimate(octaves: float) -> float:
-    """A hyperparameter from its estimate in octaves."""
-    return digits(2.0**octaves)
+    """A hyperparameter from its estimate in octaves; where data say next to nothing, intervals leave the range of floats."""
+    return digits(2.0 ** min(max(octaves, -1000.0), 1000.0))

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from beartype import beartype
-from jaxtyping import jaxtyped
+from jaxtyping import TypeCheckError
 
 from telescope.flops import hidden_shapes, parameters
 from telescope.model import Transformer, initialise, rotary, rotate
@@ -55,10 +54,15 @@ def test_positions_matter() -> None:
     assert not torch.allclose(net(TOKENS.flip(1))[:, -1], net(TOKENS)[:, -1])
 
 
+def test_a_wrong_shape_is_noticed_where_it_enters() -> None:
+    with pytest.raises(TypeCheckError, match="sin"):
+        rotate(torch.zeros(1, 1, 16, 8), torch.zeros(16, 8), torch.zeros(15, 8))
+
+
 def test_rotation_keeps_lengths_and_makes_scores_relative() -> None:
     cos, sin = rotary(16, 8, 10_000.0)
     q, k = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 1, 8)
-    turned_q, turned_k = (jaxtyped(rotate, typechecker=beartype)(x.expand(1, 1, 16, 8), cos, sin)[0, 0] for x in (q, k))
+    turned_q, turned_k = (rotate(x.expand(1, 1, 16, 8), cos, sin)[0, 0] for x in (q, k))
     torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(16))
     scores = turned_q @ turned_k.T
     torch.testing.assert_close(scores[5, 3], scores[12, 10])
