@@ -237,9 +237,9 @@ class Coordinator:
         if flight is None or flight.assignment.attempt != event.attempt:
             return
         match event:
-            case Finished(trial_id, attempt, last):
-                outcome = completed(flight.assignment.spec, (last,), attempt)
-                if self._record.trial_finished(trial_id, outcome, last):
+            case Finished(trial_id, attempt, points):
+                outcome = completed(flight.assignment.spec, points, attempt)
+                if self._record.trial_finished(trial_id, outcome, points):
                     log.debug("trial %d completed, loss %s", trial_id, outcome.loss)
             case Failed(trial_id, attempt, failure):
                 if row := self._record.trial_failed(trial_id, attempt, failure, self._max_attempts):

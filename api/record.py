@@ -110,19 +110,19 @@ class Record(Store):
         with self._write() as connection:
             return _measured(connection, trial_id, attempt, points)
 
-    def trial_finished(self, trial_id: int, outcome: Trial, last: Measurement) -> bool:
-        """A trial completed, diverged or not; `last` is the last point of its curve."""
+    def trial_finished(self, trial_id: int, outcome: Trial, points: Sequence[Measurement]) -> bool:
+        """A trial completed, diverged or not; `points` are the rest of its curve."""
         values: dict[str, Any] = {
             "state": outcome.state,
             "loss": None if outcome.diverged else outcome.loss,
             "diverged": outcome.diverged,
             "failure_kind": outcome.failure.kind if outcome.failure else None,
             "failure_message": outcome.failure.message if outcome.failure else None,
-            "seconds": last.seconds,
+            "seconds": points[-1].seconds,
             "ended_at": now(),
         }
         with self._write() as connection:
-            _measured(connection, trial_id, outcome.attempt, (last,))
+            _measured(connection, trial_id, outcome.attempt, points)
             if not _change_trial(connection, trial_id, outcome.attempt, (TrialState.RUNNING,), values):
                 return False
             job_id = select(trials.c.job_id).where(trials.c.id == trial_id).scalar_subquery()

@@ -132,9 +132,9 @@ class Transformer(nn.Module):
         return roles(self, self.head)
 
 
-def init_std(model: Transformer, name: str, optimizer: OptimizerSpec) -> float:
+def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
     """Initial standard deviation of a parameter: the base value times muP's factor."""
-    parameter, role = model.get_parameter(name), model.parameter_roles()[name]
+    parameter = model.get_parameter(name)
     trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
@@ -149,7 +149,7 @@ def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
         parameter = model.get_parameter(name)
         if role is Role.VECTOR:
             parameter.fill_(1.0)
-        elif (std := init_std(model, name, optimizer)) == 0.0:
+        elif (std := init_std(model, name, role, optimizer)) == 0.0:
             parameter.zero_()
         else:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)

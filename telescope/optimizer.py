@@ -50,7 +50,7 @@ def groups(model: Transformer, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[tuple[Role, float], list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        members[role, init_std(model, name, spec)].append(name)
+        members[role, init_std(model, name, role, spec)].append(name)
     result = tuple(_group(model, spec, role, std, tuple(names)) for (role, std), names in members.items())
     named = [name for group in result for name in group.names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"

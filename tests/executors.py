@@ -109,4 +109,4 @@ class InstantExecutor:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(str(last.step))
         assert last is not None
-        yield Finished(trial_id, attempt, last)
+        yield Finished(trial_id, attempt, (last,))

@@ -57,7 +57,7 @@ class Finished:
 
     trial_id: int
     attempt: int
-    last: Measurement
+    points: tuple[Measurement, ...]  # the rest of the curve, the last point at least
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ yield, so `Stopped` is said when the actor answers again; dropping a stream does
 Parts: `Worker` (the actor) · `Placement` (what the slots lack) · `Slot` (one actor and its thread).
 """
 
-import gc
 import os
 import threading
 import time
@@ -45,8 +44,6 @@ class Worker:
 
         self._run = runner.run
         runner.warm_up()
-        gc.collect()
-        gc.freeze()  # collecting after each trial then takes a millisecond instead of fifty
 
     def ready(self) -> None:
         """Answers when the worker is warm and idle."""

@@ -353,7 +353,7 @@ def test_events_of_an_attempt_that_is_over_change_nothing(record: Record, coordi
     late = [
         Started(old.trial_id, old.attempt, 0, "zombie"),
         Measured(old.trial_id, old.attempt, (last,)),
-        Finished(old.trial_id, old.attempt, last),
+        Finished(old.trial_id, old.attempt, (last,)),
         Stopped(old.trial_id, old.attempt),
     ]
     before = record.trial(old.trial_id)

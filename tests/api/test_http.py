@@ -115,7 +115,7 @@ def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], 
             last = Measurement(steps, 64 * steps, 1e6 * steps, 0.01 * steps, {"train_loss": 2.5, "loss": loss(pending.spec)})
             assert record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1")
             assert record.trial_measured(pending.trial_id, pending.attempt, points)
-            assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), last)
+            assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
     if report["final"]:
         record.finish_job(job_id, JobState.SUCCEEDED, None, report)

@@ -26,8 +26,8 @@ def points(first: int, last: int) -> tuple[Measurement, ...]:
     return tuple(point(step) for step in range(first, last + 1))
 
 
-def outcome(of: TrialSpec, loss: float = 3.0, attempt: int = 1) -> tuple[Trial, Measurement]:
-    """How a trial ends, and the last point that says so."""
+def outcome(of: TrialSpec, loss: float = 3.0, attempt: int = 1) -> tuple[Trial, tuple[Measurement, ...]]:
+    """How a trial ends, and the points that say so."""
     train_loss = loss if math.isfinite(loss) else math.nan
     last = point(of.horizon.steps, train_loss=train_loss, loss=loss)
-    return completed(of, (last,), attempt), last
+    return completed(of, (last,), attempt), (last,)

@@ -93,7 +93,7 @@ def answer(url: str, job_id: str) -> None:
         for pending in record.pending_trials(job_id, 1000):
             last = Measurement(20, 1280, 1e9, 0.5, {"train_loss": 2.0, "loss": 2 + abs(pending.spec.optimizer.lr - 0.03)})
             record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1")
-            record.trial_finished(pending.trial_id, completed(pending.spec, [last]), last)
+            record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
     record.finish_job(job_id, JobState.SUCCEEDED, None, report)
     record.close()

@@ -66,7 +66,7 @@ class Driver:
         return self.of(assignments[-1])
 
     def curve(self, assignment: Assignment) -> list[Measurement]:
-        return [point for e in self.of(assignment) if isinstance(e, Measured) for point in e.points]
+        return [point for e in self.of(assignment) if isinstance(e, (Measured, Finished)) for point in e.points]
 
 
 def numbers(curve: Sequence[Measurement]) -> list[Measurement]:

@@ -40,7 +40,7 @@ def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> No
     curve = driver.curve(assignment)
     assert len(curve) > 1
     assert all(a.step < b.step for a, b in pairwise(curve))
-    assert events[-1].last == curve[-1]
+    assert events[-1].points[-1] == curve[-1]
 
 
 def test_its_curve_is_that_of_a_plain_loop_bit_for_bit(driver: Driver) -> None:
@@ -135,7 +135,7 @@ def test_a_diverged_trial_is_finished(driver: Driver) -> None:
     spec = trial(replace(ADAMW, lr=1e30), horizon=replace(HORIZON, steps=40))
     event = driver.until_end(driver.submit(spec))[-1]
     assert isinstance(event, Finished)
-    assert not math.isfinite(event.last.metrics["loss"])
+    assert not math.isfinite(event.points[-1].metrics["loss"])
 
 
 def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
