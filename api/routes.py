@@ -94,7 +94,7 @@ def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.JobDetail:
     """Hand a study in. It is checked and its corpus opened before the answer; then the coordinator takes it."""
-    asked = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+    asked = hashlib.sha256(json.dumps(document, sort_keys=True, default=repr).encode()).hexdigest()
     row = store.job_of_key(idempotency_key, asked) if idempotency_key else None  # a repeat holds even if the corpus has gone since
     if row is None:
         study = _study(document, settings)

@@ -91,4 +91,4 @@ class RayExecutor:
         if self._cluster.alive():
             self._head_seen = now
         elif now - self._head_seen > HEAD_LOST_SECONDS:
-            raise WorkersLost(f"Ray's head at {self._cluster.address} does not answer")
+            raise WorkersLost(f"Ray's head at {self._cluster.address} does not answer, or this machine's node of it has died")

@@ -73,7 +73,9 @@ class Cluster:
     def __init__(self, marker: str, folder: Path | None) -> None:
         self._marker = marker
         self.folder = folder  # of a Ray that was started here; None: joined
-        self.address: str = ray.get_runtime_context().gcs_address
+        context = ray.get_runtime_context()
+        self.address: str = context.gcs_address
+        self._node: str = context.get_node_id()
 
     @classmethod
     def connect(cls, address: str | None, workers: int | None, shared_storage: bool) -> "Cluster":
@@ -122,13 +124,16 @@ class Cluster:
         return cls(marker, folder)
 
     def alive(self, seconds: float = 2.0) -> bool:
-        """Whether the head answers. (Ray itself notices after 60 s, and then ends this process.)"""
+        """Whether the head answers and this driver's own node lives, without which it can place nothing.
+
+        Ray itself notices a dead head after 60 s, and then ends this process; a dead node it bears in silence.
+        """
         host, _, port = self.address.rpartition(":")
         try:
             socket.create_connection((host.strip("[]"), int(port)), seconds).close()
         except OSError:
             return False
-        return True
+        return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
     def close(self) -> None:
         """Disconnect, and end every process of a Ray that was started here."""

@@ -1,8 +1,9 @@
 """Does the coordinator give the answer of the plain loop, whatever happens on the way?"""
 
 import random
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 from sqlalchemy import Connection
 
 from api.coordinator import Coordinator
+from api.engines import CoordinatorLock
 from api.job import JobState, Verb
 from api.record import Record
-from telescope.errors import Unavailable
+from telescope.errors import Unavailable, WorkersLost
 from telescope.studies import registry, run
 from telescope.trial import Failure, TrialState
 from tests.executors import Disturbances, InstantExecutor, train_one
-from workers.interface import Assignment, Finished, Measured, Started, Stopped, Waiting
+from workers.interface import Assignment, Event, Finished, Measured, Started, Stopped, Waiting
 
 DEADLINE_SECONDS = 30
 
@@ -369,3 +371,21 @@ def test_checkpoints_go_with_their_trials(record: Record, coordinate: Coordinate
     drive(coordinator, lambda: any(tmp_path.glob("checkpoints/*/*")))
     drive(coordinator, ended(record, job.id))
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+class Headless(InstantExecutor):
+    """An executor whose workers are gone for good."""
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        raise WorkersLost("Ray's head does not answer")
+
+
+def test_workers_lost_for_good_end_the_coordinator_and_the_next_one_goes_on(
+    record: Record, coordinate: Coordinate, database_url: str
+) -> None:
+    job, _ = record.create_job(document())
+    with pytest.raises(WorkersLost, match="head"):
+        coordinate(Headless()).run(threading.Event(), CoordinatorLock(database_url))
+    assert record.job(job.id).state is JobState.RUNNING
+    drive(coordinate(InstantExecutor()), ended(record, job.id))
+    assert record.result(job.id) == expected(document())

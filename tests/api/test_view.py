@@ -85,7 +85,8 @@ def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():
     assert stream.getvalue().rstrip().endswith("no such corpus")
 
 
-def test_on_a_terminal_the_last_picture_stays():
+def test_on_a_terminal_the_last_picture_stays(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")  # on a dumb one, pictures cannot be redrawn
     stream = io.StringIO()
     states = [progress(Job(), TRIALS[:1], NOW, None), progress(Job(state="SUCCEEDED"), TRIALS, NOW, None)]
     follow(states, Console(file=stream, width=100, force_terminal=True))

@@ -66,7 +66,9 @@ class Driver:
         return self.of(assignments[-1])
 
     def curve(self, assignment: Assignment) -> list[Measurement]:
-        return [point for e in self.of(assignment) if isinstance(e, (Measured, Finished)) for point in e.points]
+        """Its points; one that was said twice counts once, as in the database."""
+        points = [point for e in self.of(assignment) if isinstance(e, (Measured, Finished)) for point in e.points]
+        return list({point.step: point for point in points}.values())
 
 
 def numbers(curve: Sequence[Measurement]) -> list[Measurement]:

@@ -120,6 +120,17 @@ def test_close_leaves_no_process_and_no_file_behind(driver: Driver) -> None:
     assert not folder.exists()
 
 
+def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home: Path) -> None:
+    with python("tests.workers.ray_driver", "train", "local", environment={"TELESCOPE_HOME": str(session_home)}) as child:
+        assert child.line() == "trains"
+        (raylet,) = [p for p in family(child.process.pid) if p.name() == "raylet"]
+        raylet.kill()
+        said = ""
+        while "this machine's node of it has died" not in said:  # after what Ray itself has to say about it
+            said = child.line(seconds=40)
+        assert child.line(seconds=15) == "closed"
+
+
 def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path) -> None:
     environment = {"TELESCOPE_HOME": str(session_home), processes.MARKER: "test-of-a-killed-driver", "RAY_AUTH_MODE": "token"}
     with python("tests.workers.ray_driver", "train", "local", environment=environment) as child:
