@@ -4,7 +4,7 @@ The commands of `telescope`. Those about jobs are here: `run` needs no service, 
 service is made of are in `api.service_cli`, those about texts in `api.corpus_cli`. With `--json` standard output is one JSON
 document, whatever happens.
 
-Exit status: 0 done · 1 the verdict is negative · 2 bad input · 3 something that telescope depends on failed.
+Exit status: 0 done · 1 the verdict is negative · 2 bad input · 3 something that telescope depends on failed · 130 interrupted.
 
 Heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) are imported by the commands that need them: `--help` answers at once.
 """
@@ -21,7 +21,7 @@ from rich.table import Table
 from api import job_file, view
 from api.corpus_cli import corpora
 from api.job import JobState
-from api.output import Commands, console, plain, show_json
+from api.output import Commands, Interrupted, console, plain, show_json
 from api.service_cli import ExecutorName, Workers, configured, local_url, processes
 from telescope.client import Client, Job
 from telescope.errors import InvalidInput, TelescopeError
@@ -29,7 +29,7 @@ from telescope.errors import InvalidInput, TelescopeError
 app = typer.Typer(
     cls=Commands,
     help="Hyperparameters for a model too dear to sweep: swept on narrow models, transferred to the wide one.",
-    epilog="Exit status: 0 done, 1 the verdict is negative, 2 bad input, 3 something that telescope depends on failed.",
+    epilog="Exit status: 0 done, 1 the verdict is negative, 2 bad input, 3 something that telescope depends on failed, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,7 +52,7 @@ def run(
     plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job on this machine, without a service, and print its answer.
+    """Run a job on this machine, without a service, and print its answer. What its workers say is in TELESCOPE_HOME/run.log.
 
     Example: telescope run examples/quickstart.yaml
     """
@@ -70,8 +70,7 @@ def run(
             with solo.coordinator(environment) as child:
                 ended = solo.follow(store, job.id, child, study, console(as_json))
         except KeyboardInterrupt:
-            print(f"Paused; what it did is kept. Go on with: telescope run --resume {job.id}", file=sys.stderr)
-            raise
+            raise Interrupted(f"Paused; what it did is kept. Go on with: telescope run --resume {job.id}", job.id) from None
         report = store.result(job.id) or registry.report_document(study.report(()))
         _answer(ended, report, solo.trials(store, job.id), study.model.target_width, plot, as_json)
 
@@ -120,7 +119,10 @@ def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
     Example: telescope watch JOB
     """
     with _client(url) as client:
-        ended = view.follow(watched(client, job_id), console(as_json))
+        try:
+            ended = view.follow(watched(client, job_id), console(as_json))
+        except KeyboardInterrupt:
+            raise Interrupted(f"the job goes on. Follow it with: telescope watch {job_id}", job_id) from None
         job = client.job(job_id)
     if as_json:
         show_json(plain(job))

@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from api.engines import CoordinatorLock
-from api.job import JobState
+from api.engines import CoordinatorLock, Superseded
+from api.job import JobState, Verb
 from api.record import Record
 from api.rows import JobRow, Pending
 from api.settings import Settings
@@ -38,6 +38,7 @@ log = logging.getLogger("telescope.coordinator")
 
 LOCK_POLL_SECONDS = 0.5
 OUT_OF_TIME = "limit:max_seconds"
+LOOKAHEAD = 1  # trials handed out beyond the slots, so that a worker that ends one finds the next without asking
 AWAY_SECONDS = 1.0  # between looks for a database that is away
 
 
@@ -80,6 +81,7 @@ class Coordinator:
         recovered = False
         while not stop.is_set():
             try:
+                self._still_alone(lock)
                 if not recovered:
                     self.recover()
                     recovered = True
@@ -87,7 +89,6 @@ class Coordinator:
             except Unavailable as error:
                 log.warning("%s; trying again", error)
                 time.sleep(AWAY_SECONDS)  # not stop.wait: a signal handler sets it, in this very thread
-                self._still_alone(lock)
 
     def step(self) -> None:
         """One turn: poll, record what happened, hand out, plan, hand out."""
@@ -112,6 +113,8 @@ class Coordinator:
     def _poll(self) -> None:
         running = {}
         for job in self._record.active_jobs():
+            if job.requested is Verb.CANCEL and (report := self._last_report(job.id, "cancelled")):
+                self._record.put_result(job.id, report, final=True)
             if job.requested:
                 asked, job = job.requested, self._record.carry_out(job.id)
                 log.info("job %s: %s carried out, now %s", job.id, asked, job.state)
@@ -138,9 +141,23 @@ class Coordinator:
         self._clear(job_id)
 
     def _end(self, job: JobRow, state: JobState, reason: str | None, result: dict[str, Any] | None = None) -> None:
+        if state is JobState.FAILED:
+            result = self._last_report(job.id, f"failed: {reason}")
         ended = self._record.finish_job(job.id, state, reason, result)
         log.log(logging.ERROR if state is JobState.FAILED else logging.INFO, "job %s %s: %s", ended.id, ended.state, reason)
         self._leave(job.id)
+
+    def _last_report(self, job_id: str, ended: str) -> dict[str, Any] | None:
+        """What the trials of a job that ends before its time amount to; None where its study cannot say."""
+        try:
+            trials = [trial for trial in self._record.terminal_trials(job_id) if trial.state is TrialState.COMPLETED]
+            study = registry.parse(self._record.study_document(job_id))
+            return registry.report_document(study.report(trials, ended))
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("the study of job %s has no last report", job_id)
+            return None
 
     # ---------------------------------------------------------------------------------------------------------- plan
 
@@ -195,10 +212,10 @@ class Coordinator:
     # ------------------------------------------------------------------------------------------------------- trials
 
     def _hand_out(self) -> None:
-        """Give free slots to pending trials: to the job that holds fewest, the oldest first."""
+        """Give free slots, and one place in the queue, to pending trials: to the job that holds fewest, the oldest first."""
         load = Counter(flight.job_id for flight in self._flights.values())
         candidates = set(self._jobs)
-        while candidates and len(self._flights) < self._executor.slots:
+        while candidates and len(self._flights) < self._executor.slots + LOOKAHEAD:
             job = self._jobs[min(candidates, key=lambda job_id: (load[job_id], job_id))]
             trial = self._next_trial(job, load[job.id])
             if trial is None:
@@ -270,18 +287,12 @@ class Coordinator:
 
     def _still_alone(self, lock: CoordinatorLock) -> None:
         """A cut connection frees PostgreSQL's lock: take it again, or leave the field to whoever took it meanwhile."""
-        try:
-            if lock.held() or lock.acquire():
-                return
-        except Unavailable:
-            return  # still away; asked again before anything is written
-        raise Unavailable("another coordinator took over while the database was away")
+        if not (lock.held() or lock.acquire()):
+            raise Superseded("another coordinator took over while this one's connection was cut")
 
 
 def main(settings: Settings) -> None:
     """Be the coordinator of an installation until SIGTERM or SIGINT; wait for the one that is there to end."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("telescope").setLevel(logging.INFO)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

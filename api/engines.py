@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
-from telescope.errors import Unavailable
+from telescope.errors import TelescopeError, Unavailable
 
 BUSY_SECONDS = 30
 POOL_RECYCLE_SECONDS = 300
@@ -53,6 +53,12 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+class Superseded(TelescopeError):
+    """Another coordinator has the lock that this one lost; it must end, for both would run the same trials."""
+
+    code, status, exit_status = "superseded", 503, 3
 
 
 class CoordinatorLock:

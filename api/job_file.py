@@ -24,7 +24,10 @@ def read(file: Path) -> Any:
         raise InvalidInput.of("", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file") from None
     if not text.strip():
         raise InvalidInput.of("", f"{file} is empty; begin with examples/quickstart.yaml")
-    document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
+    try:
+        document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
+    except RecursionError:
+        raise InvalidInput.of("", f"{file} nests its fields too deeply for a job; begin with examples/quickstart.yaml") from None
     if not isinstance(document, dict):
         kind = "nothing but comments" if document is None else f"a {type(document).__name__}"
         raise InvalidInput.of("", f"{file} holds {kind}, not `name: value` pairs; begin with examples/quickstart.yaml")

@@ -3,13 +3,16 @@
 People read standard output, and what went wrong on standard error: field, remedy, value. Programs ask for `--json` and get one
 document on standard output, the answer or `{"error": ...}`; whatever else there is to say goes to standard error.
 
-Parts: `Commands` (the group that turns errors into words and exit statuses) · `explain` · `show_json`, `plain` · `console`.
+Parts: `Commands` (the group that turns errors into words and exit statuses) · `Interrupted` · `explain` · `show_json`, `plain` · `console`.
 """
 
 import json
+import logging
+import os
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -19,6 +22,16 @@ from typer.exceptions import TyperException
 from telescope.errors import InvalidInput, TelescopeError
 
 PIPED_WIDTH = 120  # columns of tables that nobody sees on a terminal
+
+
+class Interrupted(TelescopeError):
+    """Ctrl-C; `job` is the job that it came upon."""
+
+    code, exit_status = "interrupted", 130
+
+    def __init__(self, message: str, job: str | None = None) -> None:
+        super().__init__(message)
+        self.job = job
 
 
 class Commands(TyperGroup):
@@ -45,11 +58,19 @@ class Commands(TyperGroup):
                 error.show()  # type: ignore[attr-defined]
             sys.exit(error.exit_code)
         except TelescopeError as error:
-            if as_json:
-                show_json(_error_document(error))
-            else:
-                explain(error)
-            sys.exit(error.exit_status)
+            _end(error, as_json)
+        except Exception as error:  # a defect, or a failure that nobody foresaw
+            if logging.getLogger().hasHandlers() or os.environ.get("TELESCOPE_DEBUG"):
+                traceback.print_exc()
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            _end(TelescopeError(f"{said} (unexpected; TELESCOPE_DEBUG=1 shows where)"), as_json)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an interruption is an error like others."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped by Ctrl-C before it was done") from None
 
 
 def console(as_json: bool = False) -> Console:
@@ -74,9 +95,19 @@ def explain(error: TelescopeError) -> None:
     print("\n".join([f"telescope: {error.code.replace('_', ' ')}", *lines]), file=sys.stderr)
 
 
+def _end(error: TelescopeError, as_json: bool) -> NoReturn:
+    """Say it, and exit with its status."""
+    if as_json:
+        show_json(_error_document(error))
+    else:
+        explain(error)
+    sys.exit(error.exit_status)
+
+
 def _error_document(error: TelescopeError) -> dict[str, Any]:
     problems = [{"field": p.field, "message": p.message, "value": _shown(p.value)} for p in error.problems]
-    return {"error": {"code": error.code, "message": error.message, "problems": problems}}
+    job = {"job": error.job} if isinstance(error, Interrupted) and error.job else {}
+    return {"error": {"code": error.code, "message": error.message, "problems": problems, **job}}
 
 
 def _shown(value: Any) -> Any:

@@ -147,13 +147,13 @@ def resume(job_id: JobId, store: Rows) -> schemas.Job:
 def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """The study's report, `final: false` while the job runs, with the levels decided so far."""
     row = store.job(job_id)
-    return _unless_seen(row, if_none_match) or _tagged(row, _report(job_id, store))
+    return _unless_seen(row, if_none_match) or _tagged(row, _report(row, store))
 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=described(404, 422))
 def levels(job_id: JobId, store: Rows) -> schemas.Levels:
     """The decided levels of all ladders: window, grid, optimum, interval."""
-    report = _report(job_id, store)
+    report = _report(store.job(job_id), store)
     items = [{"optimizer": ladder["optimizer"], **level} for ladder in report.get("ladders", ()) for level in ladder["levels"]]
     return schemas.Levels(final=report["final"], items=[schemas.Level.model_validate(each) for each in items])
 
@@ -250,12 +250,13 @@ def _require_coordinator(url: str) -> None:
         lock.release()
 
 
-def _report(job_id: str, store: Store) -> dict[str, Any]:
+def _report(row: JobRow, store: Store) -> dict[str, Any]:
     """The latest report; before the first, that of no trials."""
-    found = store.result(job_id)
+    found = store.result(row.id)
     if found is not None:
         return found
-    return registry.report_document(registry.parse(store.study_document(job_id)).report(()))
+    ended = "cancelled" if row.state is JobState.CANCELLED else ""  # before it began
+    return registry.report_document(registry.parse(store.study_document(row.id)).report((), ended))
 
 
 def _detail(row: JobRow, store: Store) -> schemas.JobDetail:

@@ -72,6 +72,7 @@ def api(host: Host = None, port: Port = None, database_url: Database = None, lea
         port=supervisor.port_to_use(settings.host, settings.port),
         access_log=False,
         log_level="warning",
+        log_config=None,  # as the other processes log
         timeout_graceful_shutdown=3,
     )
 
@@ -123,7 +124,7 @@ def _problem(detail: Any) -> Problem:
 
 def _begin(leash: bool) -> None:
     """What every long-lived process does first."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if leash:

@@ -60,3 +60,15 @@ class Settings(BaseSettings):
         if rest in ("", "/", "/:memory:"):
             raise ValueError("several processes share the database, so SQLite needs a file: sqlite:////path/telescope.db")
         return url
+
+    @field_validator("database_url")
+    @classmethod
+    def _readable(cls, url: str) -> str:
+        from sqlalchemy import make_url  # here, for it is slow to import, and most commands need no database
+        from sqlalchemy.exc import ArgumentError
+
+        try:
+            make_url(url)
+        except (ArgumentError, ValueError):
+            raise ValueError("cannot be read; write postgresql://user:password@host:5432/name") from None
+        return url

@@ -2,38 +2,44 @@
 
 `run` writes the job into the database of this installation, starts a coordinator as a child (the same one that `telescope serve`
 keeps, so a job has one code path everywhere), reports progress until the job ended, and ends the child. Where a coordinator is
-at work already, that one does the job, and the child waits in vain. Ctrl-C pauses the job: its checkpoints stay.
+at work already, that one does the job, and the child waits in vain. Ctrl-C pauses the job: its checkpoints stay. So does a coordinator
+that dies twice before it touches the job, and its last words are the error's.
 """
 
 import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.console import Console
 
 import migrations
 from api import view
+from api.engines import translated
 from api.job import JobState, Verb, prospect
 from api.rows import JobRow, TrialRow
 from api.settings import Settings
 from api.store import Store
 from api.supervisor import Child, end, interruptible
-from telescope.errors import Conflict
+from telescope.errors import Conflict, Unavailable
 from telescope.home import home
 from telescope.studies.preview import preview
 from telescope.studies.telescoping import Telescope
 
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0  # for the coordinator to carry a pause out
-LOG_NAME = "run.log"
+SLOW_SECONDS = 10.0  # after which it is told what a coordinator is waiting for
+MOST_DEATHS = 2  # of a coordinator that has not touched the job
+LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 
 @contextmanager
 def installation(settings: Settings) -> Iterator[Store]:
     """The database of this installation, migrated."""
-    migrations.upgrade(settings.database_url)
+    with translated():
+        migrations.upgrade(settings.database_url)
     store = Store(settings.database_url)
     try:
         yield store
@@ -50,6 +56,7 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             log.write(f"{line}\n".encode())
             log.flush()
 
+        note(f"{datetime.now():%Y-%m-%d %H:%M:%S} {LOG_BEGINS}".strip())
         child = Child("coordinator", {**os.environ, **environment}, note, log)
         try:
             yield child
@@ -70,13 +77,28 @@ def follow(store: Store, job_id: str, child: Child, study: Telescope, shown_on: 
 
 def progress(store: Store, job_id: str, child: Child, forecast_flops: float) -> Iterator[view.Progress]:
     """The job now and again until it ended; meanwhile the coordinator is looked after."""
+    untouched, began = store.job(job_id).version, time.monotonic()
     while True:
-        now = view.progress(store.job(job_id), trials(store, job_id), datetime.now(UTC), forecast_flops)
+        job = store.job(job_id)
+        now = view.progress(job, trials(store, job_id), datetime.now(UTC), forecast_flops)
+        if missed := job.version == untouched and (child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS):
+            now = replace(now, waiting_for=f"its coordinator, which says: {last_words(child)}")
         yield now
         if now.state.terminal:
             return
         child.tend()
+        if missed and child.deaths >= MOST_DEATHS:
+            pause(store, job_id)
+            remedy = f"mend that, and go on with: telescope run --resume {job_id}"
+            raise Unavailable(f"the coordinator does not start: {last_words(child)} (more in {home() / LOG_NAME}); {remedy}")
         time.sleep(POLL_SECONDS)
+
+
+def last_words(child: Child) -> str:
+    """The last line that it wrote to the log itself: why it ended, or what keeps it."""
+    said = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
+    lines = [line.strip() for line in said.splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith(f"{child.name} ended with status")), "nothing")
 
 
 def trials(store: Store, job_id: str) -> list[TrialRow]:

@@ -75,6 +75,7 @@ class Store:
         with translated():
             found, wanted = migrations.current(self.url), migrations.head()
         if found != wanted:
+            migrations.check_known(found)
             state = f"at revision {found}" if found else "empty"
             raise Unavailable(f"the database is {state}, this version of telescope needs {wanted}; run `telescope migrate`")
 

@@ -31,13 +31,17 @@ HEALTHY_SECONDS = 30.0  # a child that lived this long is started again at once
 
 
 class Child:
-    """One process of the service: `python -m api.cli NAME --leash`, started again whenever it dies."""
+    """One process of the service: `python -P -m api.cli NAME --leash`, started again whenever it dies.
+
+    -P: a folder `api` where the user happens to be is not ours.
+    """
 
     def __init__(self, name: str, environment: Mapping[str, str], log: Callable[[str], None], output: IO[bytes] | None = None) -> None:
         self.name = name
         self.environment = environment
         self.log = log
         self.output = output  # where it writes; None: where the parent does
+        self.deaths = 0
         self.pause_seconds = FIRST_PAUSE_SECONDS
         self.start()
 
@@ -47,7 +51,7 @@ class Child:
         self.started = time.monotonic()
         self.restart_at: float | None = None
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "api.cli", self.name, "--leash"],
+            [sys.executable, "-P", "-m", "api.cli", self.name, "--leash"],
             env={**self.environment, MARKER: self.marker},
             stdin=subprocess.PIPE,
             stdout=self.output or sys.stderr,
@@ -66,6 +70,7 @@ class Child:
                 self.pause_seconds = FIRST_PAUSE_SECONDS
             self.log(f"{self.name} ended with status {status}; starting it again in {self.pause_seconds:g} s")
             self.sweep()
+            self.deaths += 1
             self.restart_at = now + self.pause_seconds
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
 

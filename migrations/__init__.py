@@ -10,6 +10,7 @@ import fcntl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from alembic import command
 from alembic.config import Config
@@ -17,6 +18,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.pool import NullPool
+
+from telescope.errors import InvalidInput, Unavailable
 
 HERE = Path(__file__).parent
 ADVISORY_LOCK = 0x7E1E_5C0E  # of telescope's migrations, on PostgreSQL
@@ -33,6 +36,13 @@ def head(versions: Sequence[Path] = ()) -> str:
     return revision
 
 
+def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
+    """Unavailable where a newer telescope has been here: no migration of this version can help."""
+    known = {each.revision for each in ScriptDirectory.from_config(_config(versions)).walk_revisions()}
+    if revision and revision not in known:
+        raise Unavailable(f"the database is at revision {revision}, newer than this telescope knows; upgrade telescope")
+
+
 def current(url: str) -> str | None:
     """The revision of a database; None where nothing was migrated yet."""
     engine = _engine(url)
@@ -43,6 +53,7 @@ def current(url: str) -> str | None:
 def upgrade(url: str, revision: str = "head", versions: Sequence[Path] = ()) -> None:
     """Bring a database up to a revision; `versions` are folders with revisions besides telescope's own."""
     with _migrating(url) as connection:
+        check_known(MigrationContext.configure(connection).get_current_revision(), versions)
         command.upgrade(_config(versions, connection), revision)
 
 
@@ -85,7 +96,7 @@ def _migrating(url: str) -> Iterator[Connection]:
     if engine.dialect.name == "sqlite":
         file = engine.url.database
         assert file, "SQLite needs a file"
-        with open(f"{file}.migrate-lock", "w") as lock:
+        with _lock_file(f"{file}.migrate-lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with engine.begin() as connection:
                 yield connection
@@ -96,3 +107,11 @@ def _migrating(url: str) -> Iterator[Connection]:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
             yield connection
+
+
+def _lock_file(path: str) -> IO[str]:
+    try:
+        return open(path, "w")
+    except OSError as error:
+        setting, remedy = "--database-url (or TELESCOPE_DATABASE_URL)", "give a file in a folder that exists and that you may write to"
+        raise InvalidInput.of(setting, f"cannot be written ({error.strerror}); {remedy}", path) from error

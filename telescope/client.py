@@ -13,6 +13,7 @@ Idempotency-Key, every submission.
         print(client.result(job.id)["verdict"])
 """
 
+import ipaddress
 import re
 import time
 import uuid
@@ -122,7 +123,8 @@ class Client:
         self.patience_seconds = patience_seconds
         if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/\S*)?", url):
             raise InvalidInput.of("url", "must be the address of a service, such as http://127.0.0.1:8765", url)
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+        self._timeout_seconds = timeout_seconds
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=not _is_loopback(httpx.URL(self.url).host))
 
     def __enter__(self) -> "Client":
         return self
@@ -139,11 +141,11 @@ class Client:
     def submit(self, document: object, *, idempotency_key: str | None = None) -> Job:
         """Hand a study in; with one key, submitting it again returns the first job."""
         key = idempotency_key or uuid.uuid4().hex
-        return _typed(Job, self._json("POST", "/v1/jobs", json=document, headers={"Idempotency-Key": key}))
+        return _typed(Job, self._json("POST", "/v1/jobs", json=document, headers={"Idempotency-Key": key}, timeout=self._unhurried()))
 
     def preview(self, document: object) -> dict[str, Any]:
         """What the study would run and cost; spends nothing."""
-        return self._json("POST", "/v1/jobs:preview", json=document)
+        return self._json("POST", "/v1/jobs:preview", json=document, timeout=self._unhurried())
 
     def jobs(self, *, state: str | None = None) -> Iterator[Job]:
         """All jobs, the newest first."""
@@ -250,7 +252,13 @@ class Client:
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, 2.0)
 
+    def _unhurried(self) -> httpx.Timeout:
+        """For what reads a whole corpus before it answers."""
+        return httpx.Timeout(self._timeout_seconds, read=None)
+
     def _unreachable(self, error: Exception) -> Unavailable:
+        if isinstance(error, httpx.ReadTimeout):
+            return Unavailable(f"the service at {self.url} is there, but did not answer in {self._timeout_seconds:g} s; try again later")
         said = str(error) or type(error).__name__
         return Unavailable(f"no telescope service answers at {self.url} ({said}); start one with `telescope serve`")
 
@@ -278,6 +286,14 @@ def _kind(code: str, status: int) -> type[TelescopeError]:
 def _typed(kind: type[Typed], document: Any) -> Typed:
     """The frozen value that a document spells."""
     return TypeAdapter(kind).validate_python(document)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether it is this machine itself, which no proxy may stand before."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _job_path(job_id: str) -> str:

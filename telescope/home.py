@@ -6,9 +6,15 @@ In one folder, `TELESCOPE_HOME` (default `~/.telescope`): token caches, register
 import os
 from pathlib import Path
 
+from telescope.errors import InvalidInput
+
 
 def home() -> Path:
     """The folder, created if need be."""
     path = Path(os.environ.get("TELESCOPE_HOME") or Path.home() / ".telescope").expanduser()
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remedy = "set it to a folder that you may write to"
+        raise InvalidInput.of("TELESCOPE_HOME", f"cannot be used as a folder ({error.strerror}); {remedy}", str(path)) from error
     return path

@@ -4,14 +4,16 @@
 it stops the run. It is a function of the spec alone: initialisation from the seed, batches from (seed, step). A run resumed from its
 checkpoint therefore yields, on a CPU, bit for bit the points that an undisturbed one yields from there on.
 
-A loss that is not finite, or above its first value for a quarter of the run, ends the trial as *diverged*: its last point carries an
-infinite held-out loss. That is a result, not an error.
+A loss that is not finite, or above that of the first step for a quarter of the run, ends the trial as *diverged*: its last point carries
+an infinite held-out loss. That is a result, not an error. It is counted at every step, on the device, and looked at where points are
+recorded, so that how often that is decides nothing.
 """
 
 import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -26,6 +28,8 @@ from telescope.optimizer import Optimizer, build, lr_factor
 from telescope.spec import TrialSpec
 from telescope.trial import Measurement
 
+KEPT = ("step", "seconds", "first_loss", "above", "longest")
+
 
 class Run:
     """A trial in the middle of its training: model, optimizer, batches and the state that a checkpoint keeps."""
@@ -39,8 +43,10 @@ class Run:
         self.model = model.to(self.device)
         self.optimizer: Optimizer = build(self.model, spec.optimizer)
         self.step = 0
-        self.first_loss = math.nan  # of the first recorded interval
-        self.steps_above = 0  # consecutive steps recorded above it
+        self.first_loss = torch.full((), math.nan, device=self.device)
+        self.above = torch.zeros((), device=self.device)  # consecutive steps up to now with a loss above the first
+        self.longest = torch.zeros((), device=self.device)  # the most of them so far
+        self.curve: list[Measurement] = []
         self.seconds = 0.0
 
     def loss(self, windows: Tensor) -> Tensor:
@@ -64,6 +70,10 @@ class Run:
             loss = self.loss(windows) / len(micro_batches)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        if self.step == 0:
+            self.first_loss = total.clone()
+        self.above = torch.where(total > self.first_loss, self.above + 1, 0.0)
+        self.longest = torch.maximum(self.longest, self.above)
         self.optimizer.step(lr_factor(horizon, self.step))
         self.step += 1
         return total
@@ -77,24 +87,28 @@ class Run:
         mean = float(sum(self.loss(chunk) * len(chunk) for chunk in chunks) / len(windows))
         return mean if math.isfinite(mean) else math.inf
 
-    def diverged(self, train_loss: float, steps: int) -> bool:
-        """Judge the mean loss of the last `steps` steps."""
-        if math.isnan(self.first_loss):
-            self.first_loss = train_loss
-        self.steps_above = self.steps_above + steps if train_loss > self.first_loss else 0
-        return not math.isfinite(train_loss) or self.steps_above > max(20, self.spec.horizon.steps // 4)
+    def diverged(self, train_loss: float) -> bool:
+        """Judge the run by the mean loss of its last steps and by what was counted at each."""
+        return not math.isfinite(train_loss) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, at a recorded step."""
-        kept = {name: getattr(self, name) for name in ("step", "first_loss", "steps_above", "seconds")}
+        """All that a resumed run needs, at a recorded step, and the curve up to there."""
+        kept = {name: getattr(self, name) for name in KEPT} | {"curve": [astuple(point) for point in self.curve]}
         return kept | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become the run that `state` was taken of."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.first_loss = state["step"], state["first_loss"]
-        self.steps_above, self.seconds = state["steps_above"], state["seconds"]
+        self.curve = curve_of(state)
+        for name in KEPT:
+            value = state[name]
+            setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
+
+
+def curve_of(state: dict[str, Any]) -> list[Measurement]:
+    """The points that a checkpoint holds."""
+    return [Measurement(*point) for point in state["curve"]]
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
@@ -112,11 +126,12 @@ def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iter
             continue
         steps = run.step - interval_start
         metrics = {"train_loss": float(interval_loss) / steps}
-        diverged = run.diverged(metrics["train_loss"], steps)
+        diverged = run.diverged(metrics["train_loss"])
         if diverged or evaluated:
             metrics["loss"] = math.inf if diverged else run.held_out_loss()
         run.seconds = time.perf_counter() - started
-        yield Measurement(run.step, run.step * horizon.batch_tokens, run.step * step_flops(spec), run.seconds, metrics)
+        run.curve.append(Measurement(run.step, run.step * horizon.batch_tokens, run.step * step_flops(spec), run.seconds, metrics))
+        yield run.curve[-1]
         if diverged:
             return
         interval_loss, interval_start = torch.zeros((), device=run.device), run.step

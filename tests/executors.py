@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from api.coordinator import LOOKAHEAD
 from telescope.spec import TrialSpec
 from telescope.trial import Failure, Measurement
 from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped
@@ -61,13 +62,13 @@ class InstantExecutor:
 
     @property
     def running(self) -> list[Assignment]:
-        """What is in flight."""
-        return [assignment for assignment, _ in self._running.values()]
+        """What is in flight; beyond the slots, assignments wait in the order of their coming."""
+        return [assignment for assignment, _ in self._running.values()][: self.slots]
 
     def submit(self, assignment: Assignment) -> None:
         """Begin an attempt."""
         assert assignment.trial_id not in self._running, "a trial runs twice at once"
-        assert len(self._running) < self.slots
+        assert len(self._running) < self.slots + LOOKAHEAD
         self.submitted.append(assignment)
         self._running[assignment.trial_id] = (assignment, self._attempt(assignment))
 
@@ -85,7 +86,7 @@ class InstantExecutor:
             return [self._random.choice(disturbances.said)]
         if not self._running or self.held:
             return []
-        trial_id = self._random.choice(sorted(self._running))
+        trial_id = self._random.choice(sorted(assignment.trial_id for assignment in self.running))
         event = next(self._running[trial_id][1])
         if isinstance(event, (Finished, Failed)):
             del self._running[trial_id]

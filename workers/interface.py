@@ -9,7 +9,8 @@ Four methods, the `Executor` protocol, held to one contract suite (`tests/worker
 
 The law of events: for each submitted (trial, attempt) there is one `Started`, then any number of `Measured`, then exactly one of
 `Finished`, `Failed` or `Stopped` (which may come without `Started` for a trial that never began). Executors retry nothing.
-`Waiting` speaks of the executor as a whole. Points carry the curve from the step of the attempt's restored checkpoint on.
+`Waiting` speaks of the executor as a whole. An attempt that resumes says the whole curve up to its checkpoint again:
+whoever listened to the one before may not have heard it all.
 """
 
 from collections.abc import Sequence
@@ -90,7 +91,10 @@ Event = Started | Measured | Finished | Failed | Stopped | Waiting
 class Executor(Protocol):
     """Runs trials; see the module's text for the law."""
 
-    slots: int  # trials that can run at once
+    @property
+    def slots(self) -> int:
+        """Trials that can run at once; may grow."""
+        ...
 
     def submit(self, assignment: Assignment) -> None:
         """Hand over one attempt; returns at once."""

@@ -40,16 +40,19 @@ class RayExecutor:
         `gpus_per_worker`: a number or share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere.
         """
         self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage)
-        total = ray.cluster_resources()
-        demand = Demand.suited(total, gpus_per_worker)
-        fitting = max(1, demand.fits(total))  # one that never fits says so by a Waiting
-        self.slots = min(workers or fitting, fitting)
+        self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
         self._desk = Desk()
-        placement = Placement(self._desk)
-        self._slots = [Slot(index, self._desk, demand, placement, patience_seconds) for index in range(self.slots)]
+        self._placement = Placement(self._desk)
+        self._slots: list[Slot] = []
+        self._grow()
         self._head_seen = self._next_look = time.monotonic()
         self._closed = False
         atexit.register(self.close)  # a process that ends by an error leaves nothing behind either
+
+    @property
+    def slots(self) -> int:
+        """Trials that can run at once; more when nodes join."""
+        return len(self._slots)
 
     def submit(self, assignment: Assignment) -> None:
         """Queue one attempt for the next free worker."""
@@ -80,6 +83,16 @@ class RayExecutor:
             slot.thread.join(JOIN_SECONDS)
         self._cluster.close()
 
+    def _demand(self) -> Demand:
+        """What a worker asks for in the cluster as it is now."""
+        return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
+
+    def _grow(self) -> None:
+        """Open a slot for every worker that fits; one at least, which says by a `Waiting` that it lacks a place."""
+        fitting = max(1, self._demand().fits(ray.cluster_resources()))
+        for index in range(len(self._slots), min(self._workers or fitting, fitting)):
+            self._slots.append(Slot(index, self._desk, self._demand, self._placement, self._patience_seconds))
+
     def _require_ray(self) -> None:
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:
@@ -90,5 +103,6 @@ class RayExecutor:
         self._next_look = now + LOOK_SECONDS
         if self._cluster.alive():
             self._head_seen = now
+            self._grow()
         elif now - self._head_seen > HEAD_LOST_SECONDS:
             raise WorkersLost(f"Ray's head at {self._cluster.address} does not answer, or this machine's node of it has died")

@@ -29,6 +29,7 @@ from workers.processes import end_all
 LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment of a local Ray's processes
 OBJECT_STORE_BYTES = 100_000_000  # events travel inline; Ray's default would claim 30 % of the memory
 SHUTDOWN_SECONDS = 3.0
+CONNECT_SECONDS = 5.0
 LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters, and a socket's path ends at 107
 
 
@@ -95,6 +96,8 @@ class Cluster:
     @classmethod
     def _join(cls, address: str) -> "Cluster":
         try:
+            if ":" in address and not _answers(address, CONNECT_SECONDS):  # Ray would try for minutes, then end this process
+                raise ConnectionError("nothing answers there")
             with _own_signals():
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -128,10 +131,7 @@ class Cluster:
 
         Ray itself notices a dead head after 60 s, and then ends this process; a dead node it bears in silence.
         """
-        host, _, port = self.address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), seconds).close()
-        except OSError:
+        if not _answers(self.address, seconds):
             return False
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
@@ -143,6 +143,16 @@ class Cluster:
         if self.folder is not None:
             end_all(self._marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _answers(address: str, seconds: float) -> bool:
+    """Whether something listens at host:port."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), seconds).close()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextmanager

@@ -13,7 +13,7 @@ Parts: `Worker` (the actor) · `Placement` (what the slots lack) · `Slot` (one 
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
@@ -80,7 +80,7 @@ class Placement:
 class Slot:
     """One warm actor, and the thread that looks after it."""
 
-    def __init__(self, index: int, desk: Desk, demand: Demand, placement: Placement, patience_seconds: float) -> None:
+    def __init__(self, index: int, desk: Desk, demand: Callable[[], Demand], placement: Placement, patience_seconds: float) -> None:
         self._index = index
         self._desk = desk
         self._demand = demand
@@ -134,17 +134,23 @@ class Slot:
             self.broken = error
 
     def _replace(self) -> None:
-        """Start an actor and wait until it is warm; say what it lacks when that takes longer than patience."""
+        """Start an actor and wait until it is warm; say what it lacks when that takes longer than patience.
+
+        Returns without one when the cluster has changed so that a worker now asks for something else.
+        """
         self._retire()
-        self._actor = _ACTOR.options(**self._demand.options).remote(_handed_down())
+        demand = self._demand()
+        self._actor = _ACTOR.options(**demand.options).remote(_handed_down())
         ready = self._actor.ready.remote()
         begun = time.monotonic()
         while not self._desk.closed:
             done, _ = ray.wait([ready], timeout=POLL_SECONDS)
             if done:
                 return self._placed(ready)
-            if time.monotonic() - begun > self._patience_seconds or not self._demand.fits(ray.cluster_resources()):
-                self._placement.lacks(self._index, self._demand.shortage(ray.cluster_resources(), ray.available_resources()))
+            if self._demand() != demand:
+                return self._retire()
+            if time.monotonic() - begun > self._patience_seconds or not demand.fits(ray.cluster_resources()):
+                self._placement.lacks(self._index, demand.shortage(ray.cluster_resources(), ray.available_resources()))
 
     def _retire(self) -> None:
         self.kill()

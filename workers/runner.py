@@ -20,7 +20,7 @@ import torch
 
 from telescope.checkpoint import CheckpointFile
 from telescope.errors import CorpusLost, InvalidInput
-from telescope.train import train_one
+from telescope.train import curve_of, train_one
 from telescope.trial import Failure, Measurement
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Finished, Measured, Started, Stopped
 
@@ -45,14 +45,16 @@ def run(assignment: Assignment, stopping: Callable[[], bool]) -> Iterator[Event]
 def _train(assignment: Assignment, stopping: Callable[[], bool]) -> Iterator[Event]:
     trial_id, attempt = assignment.trial_id, assignment.attempt
     checkpoint = CheckpointFile(assignment.checkpoint, float(os.environ.get(CHECKPOINT_SECONDS, "30")))
-    checkpoint.load()  # only to learn the step, before the training loop loads it again: once per attempt, and rarely there
+    state = checkpoint.load()  # the training loop loads it again: once per attempt, and rarely there
     yield Started(trial_id, attempt, checkpoint.step, f"{socket.gethostname()}:{os.getpid()}")
+    if state:  # a checkpoint may be ahead of what the coordinator wrote down before it died
+        yield Measured(trial_id, attempt, tuple(curve_of(state)))
+        del state
     points: list[Measurement] = []
     flushed = time.monotonic()
     for point in train_one(assignment.spec, checkpoint):
         points.append(point)
-        # A checkpoint is never ahead of the points passed on, or a worker that dies would leave a gap in the curve.
-        if len(points) >= FLUSH_POINTS or time.monotonic() - flushed >= FLUSH_SECONDS or checkpoint.due():
+        if len(points) >= FLUSH_POINTS or time.monotonic() - flushed >= FLUSH_SECONDS:
             yield Measured(trial_id, attempt, tuple(points))
             points, flushed = [], time.monotonic()
         if stopping():

@@ -29,7 +29,10 @@ def parse(document: object) -> Telescope:
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in STUDIES:
         raise InvalidInput.of("kind", f"must be one of: {', '.join(STUDIES)}{nearest(str(kind), list(STUDIES))}", kind)
-    unfit = tuple(not_plain(document, ""))
+    try:
+        unfit = tuple(not_plain(document, ""))
+    except RecursionError:
+        raise InvalidInput.of("", "nests its fields too deeply for a job") from None
     if unfit:
         raise InvalidInput.because(unfit)
     study_type = STUDIES[kind]
@@ -107,6 +110,9 @@ def _problem(study_type: type, detail: Any) -> Problem:
         return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)
     if detail["type"] == "missing":
         return Problem(path, "is missing; give it")
+    if detail["type"] == "dataclass_type":
+        expected = f"must be a block of fields such as {', '.join(list(field_types(hint))[:3])}"
+        return Problem(path, expected if value is not None else f"{expected}; it is empty", value)
     return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
 
 

@@ -1,13 +1,17 @@
 """Do the commands do what they say, and say what is wrong?"""
 
 import json
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from typer.testing import CliRunner
 
+from api import job_file
 from api.cli import app
 from tests.api.serving import environment, eventually, serving
 
@@ -228,3 +232,117 @@ def test_an_unknown_job_is_bad_input(service):
     result = telescope("result", "job-nowhere", "--url", service.url)
     assert result.exit_code == 2
     assert "job-nowhere" in result.stderr
+
+
+# What users meet besides their jobs
+
+
+def test_run_says_why_its_coordinator_does_not_start_and_how_to_go_on(job, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "telescope.db.coordinator-lock").mkdir()  # where a coordinator expects a file
+    process = command(home, "run", job, "--executor", "local")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert "waiting for: its coordinator" in out
+    assert "telescope.db.coordinator-lock" in err.partition("the coordinator does not start: ")[2]
+    assert str(home / "run.log") in err
+    assert "telescope run --resume job-" in err
+    assert "Traceback" not in err
+
+
+def test_a_folder_api_where_the_user_happens_to_be_is_not_ours(job, tmp_path):
+    (tmp_path / "api").mkdir()
+    (tmp_path / "api" / "settings.py").write_text("raise SystemExit('hostile')")
+    (tmp_path / "api" / "__init__.py").write_text("")
+    telescope_command = [sys.executable, "-P", "-m", "api.cli", "run", str(job), "--executor", "local"]
+    ended = subprocess.run(telescope_command, env=environment(tmp_path / "home"), cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert ended.returncode in (0, 1), ended.stderr
+    assert "Bill: 6 trials" in ended.stdout
+
+
+def test_an_interruption_is_one_document_too(service, job, corpus, tmp_path):
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    ran = command(tmp_path / "home", "run", job, "--executor", "local", "--json")
+    submitted = document(telescope("submit", job, "--url", service.url, "--json"))["id"]
+    watched = command(tmp_path / "home", "watch", submitted, "--url", service.url, "--json")
+    for process in (ran, watched):
+        next(line for line in process.stderr if "running" in line)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        error = json.loads(out)["error"]
+        assert (process.returncode, error["code"]) == (130, "interrupted")
+        assert error["job"].startswith("job-")
+        assert error["job"] in error["message"]
+    telescope("cancel", submitted, "--url", service.url)
+
+
+def test_a_job_that_ends_before_its_time_says_so_in_its_result(service, job, corpus):
+    url = ("--url", service.url)
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    job_id = document(telescope("submit", job, *url, "--json"))["id"]
+    eventually(lambda: document(telescope("jobs", *url, "--json"))["items"][0]["state"] == "RUNNING", 20)
+    telescope("cancel", job_id, *url)
+    assert telescope("watch", job_id, *url).exit_code == 3
+    result = telescope("result", job_id, *url, "--json")
+    assert result.exit_code == 1
+    assert (document(result)["final"], document(result)["reason"]) == (True, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "said"),
+    [
+        ("sqlite:////nonexistent/x.db", 2, "TELESCOPE_DATABASE_URL"),
+        ("postgresql://:::/", 2, "TELESCOPE_DATABASE_URL"),
+        ("postgresql://127.0.0.1:1/x", 3, "database is away"),
+    ],
+)
+def test_a_database_that_cannot_be_is_refused_with_its_setting(url, status, said):
+    result = telescope("migrate", "--database-url", url)
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["migrate", "coordinator", "serve"])
+def test_a_database_of_a_newer_telescope_asks_for_an_upgrade(tmp_path, verb):
+    url = f"sqlite:///{tmp_path}/newer.db"
+    assert telescope("migrate", "--database-url", url).exit_code == 0
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'f00f'")
+    process = command(tmp_path, verb, "--database-url", url)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "f00f" in err
+    assert "upgrade telescope" in err
+    assert "telescope migrate" not in err
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path / "home"))
+    result = telescope("corpus", "list")
+    assert result.exit_code == 2
+    assert "TELESCOPE_HOME: cannot be used as a folder" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", '{"a":' * 20_000), ("a.yaml", "[" * 20_000)])
+def test_a_document_that_nests_without_end_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    result = telescope("preview", tmp_path / name)
+    assert result.exit_code == 2
+    assert "too deeply" in result.stderr
+
+
+def test_what_nobody_foresaw_is_one_line_and_one_document(job, monkeypatch):
+    monkeypatch.setattr(job_file, "read", lambda file: 1 // 0)
+    result = telescope("preview", job)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "ZeroDivisionError" in result.stderr
+    assert document(telescope("preview", job, "--json"))["error"]["code"] == "error"
+
+
+def test_logs_carry_date_level_and_name(job, tmp_path):
+    command(tmp_path / "home", "run", job, "--executor", "local").communicate(timeout=90)
+    log = (tmp_path / "home" / "run.log").read_text()
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO telescope.coordinator: job job-\S+ SUCCEEDED", log, re.MULTILINE), log

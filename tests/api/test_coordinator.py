@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection
 
 from api.coordinator import Coordinator
-from api.engines import CoordinatorLock
+from api.engines import CoordinatorLock, Superseded
 from api.job import JobState, Verb
 from api.record import Record
 from telescope.errors import Unavailable, WorkersLost
@@ -213,6 +213,9 @@ def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
     assert row.reason is not None
     assert "the corpus is gone" in row.reason
     assert "Traceback" not in row.reason
+    report = record.result(bad.id)
+    assert report is not None
+    assert (report["final"], report["reason"]) == (True, f"failed: {row.reason}")
     failed = record.trials(bad.id, state=TrialState.FAILED).items[0]
     assert (failed.attempt, failed.failures) == (attempts, attempts)
     assert states(record, bad.id) <= {TrialState.FAILED, TrialState.STOPPED}
@@ -265,6 +268,9 @@ def test_cancelling_stops_everything_at_once(record: Record, coordinate: Coordin
     drive(coordinator, ended(record, job.id))
     row = record.job(job.id)
     assert (row.state, row.requested, row.ended_at is not None) == (JobState.CANCELLED, None, True)
+    report = record.result(job.id)
+    assert report is not None
+    assert (report["final"], report["reason"]) == (True, "cancelled")
     assert states(record, job.id) <= {TrialState.COMPLETED, TrialState.STOPPED}
     drive(coordinator, lambda: not executor.extra)
     coordinator.step()
@@ -384,8 +390,42 @@ def test_workers_lost_for_good_end_the_coordinator_and_the_next_one_goes_on(
     record: Record, coordinate: Coordinate, database_url: str
 ) -> None:
     job, _ = record.create_job(document())
+    lock = CoordinatorLock(database_url)
     with pytest.raises(WorkersLost, match="head"):
-        coordinate(Headless()).run(threading.Event(), CoordinatorLock(database_url))
+        coordinate(Headless()).run(threading.Event(), lock)
+    lock.release()
     assert record.job(job.id).state is JobState.RUNNING
     drive(coordinate(InstantExecutor()), ended(record, job.id))
     assert record.result(job.id) == expected(document())
+
+
+def test_a_coordinator_whose_lock_was_cut_takes_it_again_or_gives_way(record: Record, coordinate: Coordinate, database_url: str) -> None:
+    job, _ = record.create_job(document())
+    first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
+    assert first.acquire()
+    first.release()  # as when the connection that holds it is cut
+    assert second.acquire()
+    executor = InstantExecutor()
+    with pytest.raises(Superseded):
+        coordinate(executor).run(threading.Event(), first)
+    assert executor.submitted == []  # it ran nothing beside the other
+    second.release()
+    stop = threading.Event()
+    executor = StopsWhenDone(record, job.id, stop)
+    coordinate(executor).run(stop, first)
+    assert first.held()
+    first.release()
+    assert record.result(job.id) == expected(document())
+
+
+class StopsWhenDone(InstantExecutor):
+    """Asks its coordinator to end when a job has ended."""
+
+    def __init__(self, record: Record, job_id: str, stop: threading.Event) -> None:
+        super().__init__()
+        self._ended, self._stop = ended(record, job_id), stop
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        if self._ended():
+            self._stop.set()
+        return super().events(timeout)

@@ -1,5 +1,6 @@
 """The client against a real server, over a real socket: values, pages, waiting, patience, and errors as they were raised."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -149,6 +150,7 @@ def test_verbs_are_carried_out_or_refused_as_a_conflict(client: Client, job: dic
     assert client.pause(job_id).state == "PAUSED"
     assert client.resume(job_id).state == "QUEUED"
     assert client.cancel(job_id).terminal
+    assert (client.result(job_id)["final"], client.result(job_id)["reason"]) == (True, "cancelled")
     with pytest.raises(Conflict, match="CANCELLED"):
         client.pause(job_id)
 
@@ -228,3 +230,28 @@ def test_the_clients_values_have_the_fields_that_the_server_documents(ours: Any,
 
 def test_the_client_waits_for_exactly_the_states_that_nothing_leaves() -> None:
     assert {state.value for state in JobState if state.terminal} == module.TERMINAL_STATES
+
+
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, listener: socket.socket, url_of_database: str) -> None:
+    for variable in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    port = listener.getsockname()[1]
+    with serving(create_app(Settings(database_url=url_of_database)), listener):
+        for host in ("127.0.0.1", "localhost"):
+            with Client(f"http://{host}:{port}", patience_seconds=1.0) as client:
+                assert list(client.jobs()) == []
+
+
+def test_a_slow_service_is_told_from_one_that_is_away_and_may_tokenise_at_its_leisure(listener: socket.socket) -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await asyncio.sleep(0.5)  # what it does for so long
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+            await send({"type": "http.response.body", "body": b'{"trials": 3}'})
+
+    with serving(slow, listener), Client(address(listener), timeout_seconds=0.1, patience_seconds=0.0) as client:
+        assert client.preview({}) == {"trials": 3}
+        with pytest.raises(Unavailable, match=r"is there, but did not answer in 0\.1 s"):
+            client.job("job-1")

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from telescope import flops
 from telescope.model import Transformer, initialise
 from telescope.spec import ModelSpec, OptimizerSpec
+from tests.telescope.small import ADAMW, trial
 
 
 def test_newton_schulz_on_the_reference_shape() -> None:
@@ -24,3 +25,10 @@ def test_training_flops_agree_with_what_torch_counts() -> None:
         model(tokens).sum().backward()
     ours = 4 * 32 * flops.training_flops_per_token(spec, 100, 32)
     assert abs(counter.get_total_flops() / ours - 1) < 0.02
+
+
+def test_a_muon_trial_costs_its_orthogonalisation_on_top_of_adamws() -> None:
+    muon, adamw = trial(), trial(ADAMW)
+    extra = muon.horizon.steps * flops.newton_schulz_flops(muon.model, 5)
+    assert extra > 0
+    assert flops.trial_flops(muon) == flops.trial_flops(adamw) + extra

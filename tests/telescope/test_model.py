@@ -49,6 +49,15 @@ def test_parameters_are_counted_as_built(fields: dict[str, object]) -> None:
     assert built == sorted(hidden_shapes(net.spec) * net.spec.depth)
 
 
+@pytest.mark.parametrize("norm", ["query_norm", "key_norm"])
+def test_qk_norm_acts_on_queries_and_on_keys(norm: str) -> None:
+    net = model(qk_norm=True)
+    before = net(TOKENS)
+    with torch.no_grad():
+        getattr(net.blocks[0].attention, norm).weight *= 3
+    assert not torch.allclose(net(TOKENS), before)
+
+
 def test_positions_matter() -> None:
     net = model()
     assert not torch.allclose(net(TOKENS.flip(1))[:, -1], net(TOKENS)[:, -1])

@@ -1,8 +1,9 @@
 """The muP table: neutral at the base width, the stated exponents elsewhere."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
+import torch
 
 from telescope import mup
 from telescope.model import Transformer
@@ -27,6 +28,57 @@ def test_every_factor_is_exactly_one_at_the_base_width(
 def test_the_table_covers_every_group_that_can_arise() -> None:
     pairs = {(role, "adamw") for role in Role} | {(Role.HIDDEN, "muon")}
     assert set(mup.TABLE) == {(p, role, o) for p in ("mup", "mup-paper", "standard") for role, o in pairs}
+
+
+# parametrisation, role, optimizer: factors of init std, lr, weight decay, eps, forward multiplier at m = 4
+AT_FOUR_TIMES_THE_WIDTH = {
+    ("mup", Role.EMBEDDING, "adamw"): (1, 1, 1, 1, 1),
+    ("mup", Role.HIDDEN, "adamw"): (1 / 2, 1 / 4, 4, 1 / 4, 1),
+    ("mup", Role.HIDDEN, "muon"): (1 / 2, 1, 1, 1, 1),
+    ("mup", Role.READOUT, "adamw"): (1, 1, 1, 1, 1 / 4),
+    ("mup", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
+    ("mup-paper", Role.EMBEDDING, "adamw"): (1 / 2, 1 / 2, 1, 1, 2),
+    ("mup-paper", Role.HIDDEN, "adamw"): (1 / 2, 1 / 4, 1, 1, 1),
+    ("mup-paper", Role.HIDDEN, "muon"): (1 / 2, 1 / 4, 1, 1, 1),
+    ("mup-paper", Role.READOUT, "adamw"): (1 / 2, 1 / 2, 1, 1, 1 / 2),
+    ("mup-paper", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
+    ("standard", Role.EMBEDDING, "adamw"): (1, 1, 1, 1, 1),
+    ("standard", Role.HIDDEN, "adamw"): (1 / 2, 1, 1, 1, 1),
+    ("standard", Role.HIDDEN, "muon"): (1 / 2, 1, 1, 1, 1),
+    ("standard", Role.READOUT, "adamw"): (1 / 2, 1, 1, 1, 1),
+    ("standard", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize(("row", "expected"), AT_FOUR_TIMES_THE_WIDTH.items())
+def test_every_row_of_the_table_has_its_documented_factors(
+    row: tuple[mup.Parametrisation, Role, mup.OptimizerName], expected: tuple[float, ...]
+) -> None:
+    parametrisation, role, trained_by = row
+    spec = replace(MUON, name=trained_by, parametrisation=parametrisation)
+    assert astuple(mup.factors(WIDE, spec, role, trained_by)) == expected
+    assert row in mup.TABLE
+    assert len(AT_FOUR_TIMES_THE_WIDTH) == len(mup.TABLE)
+
+
+def test_each_parametrisation_has_its_own_update_scale_unless_told_otherwise() -> None:
+    for parametrisation, expected in {"mup": 0.5, "mup-paper": 0.2 * 512**0.5, "standard": 0.2 * 512**0.5}.items():
+        spec = replace(MUON, parametrisation=parametrisation)
+        assert mup.update_scale(spec, 128, 512) == pytest.approx(expected)
+        assert mup.update_scale(replace(spec, update_scale="none"), 128, 512) == 1.0
+
+
+def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> None:
+    narrow = replace(WIDE, base_width=128)
+    tokens = torch.arange(12).reshape(1, 12)
+    for parametrisation, embedding, head in (("mup", 1.0, 1 / 4), ("mup-paper", 2.0, 1 / 2)):
+        seen, reference = Transformer(WIDE, 100, 16, parametrisation), Transformer(narrow, 100, 16, parametrisation)  # type: ignore[arg-type]
+        torch.nn.init.normal_(seen.head.weight)  # type: ignore[union-attr]
+        reference.load_state_dict(seen.state_dict())
+        with torch.no_grad():
+            reference.embedding.weight *= embedding
+            reference.head.weight *= head  # type: ignore[union-attr]
+        torch.testing.assert_close(seen(tokens), reference(tokens))
 
 
 def effective(spec: OptimizerSpec, model: ModelSpec, role: Role) -> tuple[float, float, float, float]:

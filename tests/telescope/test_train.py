@@ -12,7 +12,7 @@ from telescope import data
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import trial_flops
 from telescope.spec import DataSpec, HorizonSpec, TrialSpec
-from telescope.train import train_one
+from telescope.train import Run, curve_of, train_one
 from telescope.trial import Measurement, completed
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
@@ -80,6 +80,35 @@ def test_an_absurd_lr_completes_as_diverged_and_is_worst() -> None:
     assert result.diverged
     assert result.failure is not None
     assert result.failure.kind == "scientific"
+
+
+@pytest.mark.parametrize("record_every", [1, 3, 60])
+def test_divergence_does_not_depend_on_how_often_points_are_recorded(record_every: int) -> None:
+    horizon = replace(HORIZON, steps=120, record_every=record_every)
+    points = list(train_one(trial(replace(ADAMW, lr=10.0), horizon=horizon)))
+    assert all(math.isfinite(point.metrics["train_loss"]) for point in points)  # it is above its start, and finite
+    assert completed(trial(), points).diverged
+
+
+def test_seeds_draw_other_batches_and_other_weights() -> None:
+    assert values(train_one(trial(seed=1))) != values(train_one(trial(seed=2)))
+    spec = trial(seed=1)
+    first = Run(spec)
+    other = Run(trial(seed=2))
+    other.model.load_state_dict(first.model.state_dict())
+    losses = [[float(run.advance()) for _ in range(2)] for run in (first, other)]
+    assert losses[0][0] == losses[1][0]  # the head is silent at first
+    assert losses[0][1] != losses[1][1]
+
+
+def test_a_checkpoint_holds_the_curve_up_to_its_step(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "c.pt", every_seconds=0)
+    running = train_one(trial(), file)
+    points = [next(running) for _ in range(3)]
+    running.close()
+    state = file.load()
+    assert state is not None
+    assert curve_of(state) == points[:2]
 
 
 def test_three_parametrisations_give_bit_identical_curves_at_the_base_width() -> None:

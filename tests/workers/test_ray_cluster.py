@@ -105,3 +105,28 @@ def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(cluster: tuple
         assert "does not answer" in child.line(seconds=30)
         assert child.line(seconds=10) == "closed"
         assert time.monotonic() - lost < 40
+
+
+def test_workers_follow_a_cluster_that_grows(session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELESCOPE_HOME", str(session_home))
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="telescope-") as folder:
+        head = Node.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")
+        executor = RayExecutor(address=f"127.0.0.1:{port}", shared_storage=True)
+        driver = Driver(executor, tmp_path)
+        assignment = driver.submit(trial())
+        driver.until(lambda: any(isinstance(event, Waiting) for event in driver.seen), seconds=10)
+        assert executor.slots == 1
+        node = Node.start(f"--address=127.0.0.1:{port}", "--num-cpus=3", "--num-gpus=2")  # Ray counts GPUs, it need not see them
+        assert isinstance(driver.until_end(assignment)[-1], Finished)
+        driver.until(lambda: executor.slots == 2, seconds=20)  # one for each GPU, not for each CPU
+        executor.close()
+        node.end()
+        head.end()
+
+
+def test_an_address_where_no_cluster_is_is_refused_in_seconds() -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"):
+        RayExecutor(address="127.0.0.1:1")
+    assert time.monotonic() - begun < 10

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,9 @@ REFUSED = [
     ("search.lr.points", 0, "search.lr.points", "greater than or equal to 1"),
     ("search.lr.points", 3, "search.lr.points", "at least 4"),
     ("search.lr.points", 300, "search.lr.points", "too close"),
-    ("search.lr", 0.1, "search.lr", "object"),
-    ("search.lr", None, "search.lr", "object"),
+    ("search.lr", 0.1, "search.lr", "must be a block of fields such as low, high"),
+    ("search.lr", None, "search.lr", "it is empty"),
+    ("data", None, "data", "must be a block of fields such as corpus"),
     ("model.base_width", 40, "model.base_width", "not divisible by head_dim"),
     ("model.calibration_width", 96, "model.calibration_width", "use 128"),
     ("model.calibration_width", 16, "model.calibration_width", "use 32"),
@@ -81,6 +84,7 @@ REFUSED = [
     ("limits.max_trials", 23, "limits.max_trials", "24 runs"),
     ("limits.max_base_runs", 20, "limits.max_base_runs", "24 runs"),
     ("schedule", "greedy", "schedule", "robust"),
+    ("optimizer_options.lr_convention", "absolute", "optimizer_options.lr_convention", "mup-paper"),
     ("name", {1, 2}, "name", "must be text"),
     ("adamw_lr_ratio", 0, "adamw_lr_ratio", "greater than 0"),
 ]
@@ -109,6 +113,14 @@ def test_a_missing_field_is_named(missing: str) -> None:
     assert [problem.field for problem in refusal.value.problems] == [missing]
 
 
+def test_a_document_that_nests_without_end_is_refused() -> None:
+    nested: list[Any] = []
+    for _ in range(20_000):
+        nested = [nested]
+    with pytest.raises(InvalidInput, match="too deeply"):
+        parse(document() | {"name": nested})
+
+
 @pytest.mark.parametrize("doc", [None, [], "kind: telescope", 3, {}, {1: 2}])
 def test_what_is_no_document_at_all_is_refused(doc: Any) -> None:
     with pytest.raises(InvalidInput):
@@ -128,6 +140,29 @@ def test_the_ratio_of_adamw_cannot_be_swept_without_muon() -> None:
     doc = changed("search.adamw_lr_ratio", {"low": 0.1, "high": 1.0, "points": 3}) | {"optimizer": "adamw"}
     with pytest.raises(InvalidInput, match="without muon"):
         parse(doc)
+
+
+def test_the_budget_of_robust_is_refused_under_the_paper() -> None:
+    doc = changed("limits.max_base_runs", 100)
+    parse(doc)
+    with pytest.raises(InvalidInput, match=r"set limits\.max_trials") as refusal:
+        parse(doc | {"schedule": "paper"})
+    assert [problem.field for problem in refusal.value.problems] == ["limits.max_base_runs"]
+
+
+def test_absolute_learning_rates_are_accepted_under_the_paper_s_parametrisation() -> None:
+    parse(changed("optimizer_options.lr_convention", "absolute") | {"parametrisation": "mup-paper"})
+
+
+def test_only_the_width_changes_along_the_ladder() -> None:
+    asked = study(model=document()["model"] | {"depth": 3, "query_heads_per_kv": 2, "mlp": "relu2", "tied_embeddings": True})
+    assert asked.model.widths == (32, 64, 128, 256)
+    base, *wider = (
+        asked.spec("muon", width, {"lr": 0.01, "weight_decay": 0.1}) for width in (*asked.model.widths, asked.model.target_width)
+    )
+    assert (base.model.depth, base.model.head_dim, base.model.tied_embeddings) == (3, 16, True)
+    assert [spec.model.width for spec in wider] == [64, 128, 256, 512]
+    assert all(replace(spec, model=replace(spec.model, width=32)) == base for spec in wider)
 
 
 def test_the_limits_of_two_ladders_are_halves() -> None:
@@ -230,7 +265,7 @@ def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> 
     from telescope.studies import run
 
     asked = study(limits=limits)
-    bill, forecast = run(asked, random_surface(2, noise=0.5)).ladders[0].cost, preview(asked)
+    bill, forecast = run(asked, random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost, preview(asked)
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
     assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)
 
@@ -240,6 +275,6 @@ def test_the_bill_of_robust_lies_between_the_least_and_the_most_of_its_preview(n
     from telescope.studies import run
 
     asked = study()
-    bill, forecast = run(asked, random_surface(number, noise=0.3)).ladders[0].cost, preview(asked)
+    bill, forecast = run(asked, random_surface(number, noise=0.3, cliff=math.inf)).ladders[0].cost, preview(asked)
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
     assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)
