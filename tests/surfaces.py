@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from telescope.flops import trial_flops
+from telescope.flops import step_flops
 from telescope.spec import TrialSpec
 from telescope.studies.registry import parse
 from telescope.studies.telescoping import Telescope
 from telescope.trial import Measurement
 
 AXES = ("lr", "weight_decay", "adamw_lr_ratio")
+DIVERGES_AT = 3  # steps, where it does
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ class Surface:
         w = (t - i) / t if power == 0 else (2 ** (-power * i) - 2 ** (-power * t)) / (1 - 2 ** (-power * t))
         return tuple(x + d * w for x, d in zip(self.target, self.drift, strict=False))
 
+    def floor(self, width: int) -> float:
+        """Loss at the optimum of a width."""
+        return self.scale[round(math.log2(width / self.base_width))] * (2 + 4 * width**-0.3)
+
     def excess(self, width: int, x: Sequence[float]) -> float:
         """% of the loss above the floor."""
         u = [a - b for a, b in zip(x, self.optimum(width), strict=False)]
@@ -69,8 +74,7 @@ class Surface:
             return math.inf
         common, own = self._normal(width, seed), self._normal(width, seed, *x)
         error = self.noise * (math.sqrt(self.pairing) * common + math.sqrt(1 - self.pairing) * own)
-        level = round(math.log2(width / self.base_width))
-        return self.scale[level] * (2 + 4 * width**-0.3) * (1 + (self.excess(width, x) + error) / 100)
+        return self.floor(width) * (1 + (self.excess(width, x) + error) / 100)
 
     def _normal(self, *key: float) -> float:
         if not self.noise:
@@ -83,7 +87,8 @@ class Surface:
         x = [math.log2(getattr(spec.optimizer, axis)) for axis in AXES[: len(self.target)] if getattr(spec.optimizer, axis) > 0]
         loss = self.loss(spec.model.width, x, spec.seed)
         metrics = {"train_loss": loss} | ({"loss": loss} if math.isfinite(loss) else {})
-        return [Measurement(spec.horizon.steps, spec.horizon.tokens, trial_flops(spec), 0.5, metrics)]
+        steps = spec.horizon.steps if math.isfinite(loss) else DIVERGES_AT
+        return [Measurement(steps, steps * spec.horizon.batch_tokens, steps * step_flops(spec), 0.5, metrics)]
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:

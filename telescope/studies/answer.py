@@ -19,7 +19,7 @@ from telescope.optimizer import describe
 from telescope.statistics import Estimate, scaling_fit
 from telescope.studies import blocks, edges, robust
 from telescope.studies.ladder import AxisName, argmin, pool, pooled_fit
-from telescope.studies.levels import cost, drift, level_report
+from telescope.studies.levels import around_argmin, cost, drift, level_report
 from telescope.studies.pooled import Fit, at_target
 from telescope.studies.question import Range
 from telescope.studies.report import Hyperparameter, LadderReport, Report, Status, Verdict, digits, from_estimate
@@ -45,10 +45,10 @@ def answer(study: Telescope, trials: Sequence[Trial], ended: str = "") -> Report
 
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:
-    """The lowest loss at the widest level that all unrefused ladders have finished."""
+    """The lowest loss at the optimum of the widest level that all unrefused ladders have finished."""
     running = [ladder for ladder in ladders if ladder.verdict != "refused" and ladder.hyperparameters]
     common = min((len(ladder.levels) for ladder in running), default=0)
-    losses = [(ladder.levels[common - 1].best_loss or math.inf, i) for i, ladder in enumerate(running) if common]
+    losses = [(ladder.levels[common - 1].loss, i) for i, ladder in enumerate(running) if common]
     return running[min(losses)[1]] if losses else None
 
 
@@ -62,7 +62,7 @@ def ladder_report(study: Telescope, found: Progress, ended: str) -> LadderReport
     values = {name: h.value for name, h in hyperparameters.items()}
     target = study.spec(ladder.optimizer, ladder.target_width, values) if values else None
     sizes = [parameters(study.model.at(level.width), study.data.vocab_size) for level in levels]
-    losses = [level.best_loss if level.best_loss is not None else math.inf for level in levels]
+    losses = [level.loss for level in levels]
     return LadderReport(
         optimizer=ladder.optimizer,
         verdict=verdict,
@@ -115,21 +115,10 @@ def target_estimates(study: Telescope, found: Progress) -> dict[int, Estimate]:
     best = argmin(found.done[0 if study.schedule == "robust" else -1].outcomes)
     for i, x in enumerate(best):
         if study.schedule == "paper":
-            half = last_step(found, i) / 2
-            low, high = (estimates[i].low, estimates[i].high) if i in estimates else (x, x)
-            estimates[i] = Estimate(x, min(low, x - half), max(high, x + half))
+            estimates[i] = around_argmin(found.done, i, x, estimates.get(i))
         elif i not in estimates:
             estimates[i] = Estimate(x, x, x)
     return estimates
-
-
-def last_step(found: Progress, axis: int) -> float:
-    """Octaves between the points of the last grid that compared any on this axis; 0 where none did."""
-    for stage in reversed(found.done):
-        values = sorted({o.point.x[axis] for o in stage.outcomes})
-        if len(values) > 1:
-            return values[1] - values[0]
-    return 0.0
 
 
 def fixed_values(study: Telescope, found: Progress) -> dict[AxisName, Hyperparameter]:

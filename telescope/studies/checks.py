@@ -35,6 +35,13 @@ def problems(study: Telescope) -> tuple[Problem, ...]:
         found.append(Problem("search.adamw_lr_ratio", "has no meaning without muon; leave it out or add muon to optimizer"))
     if study.schedule == "robust" and study.seeds > 1:
         found.append(Problem("seeds", "robust buys seeds itself; leave it at 1, or use schedule: paper", study.seeds))
+    cap, convention = study.limits.max_base_runs, study.optimizer_options.lr_convention
+    if study.schedule == "paper" and cap is not None:
+        message = "is robust's budget, and paper's grids have a known size; leave it out, or set limits.max_trials or limits.max_flops"
+        found.append(Problem("limits.max_base_runs", message, cap))
+    if convention == "absolute" and study.parametrisation != "mup-paper":
+        message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"
+        found.append(Problem("optimizer_options.lr_convention", message, convention))
     return tuple(found) or tuple(_budget_problems(study))
 
 

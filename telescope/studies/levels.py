@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from telescope.flops import trial_flops
+from telescope.flops import step_flops, trial_flops
+from telescope.statistics import Estimate
 from telescope.studies import blocks, edges
-from telescope.studies.ladder import Ladder, Outcome, argmin, outcomes, seed_means
+from telescope.studies.ladder import Done, Ladder, Outcome, argmin, outcomes, seed_means
 from telescope.studies.pooled import Fit
 from telescope.studies.report import Cost, Drift, Interval, LevelCost, LevelReport, digits, from_estimate
 from telescope.studies.telescoping import Progress, Telescope
+from telescope.trial import Trial
 
 
 def level_report(study: Telescope, found: Progress, fit: Fit | None, level: int) -> LevelReport:
@@ -18,15 +20,13 @@ def level_report(study: Telescope, found: Progress, fit: Fit | None, level: int)
     ladder, here = found.ladder, outcomes(found.done, level)
     columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
     best = argmin(here)
-    centres, intervals = dict(enumerate(best)), {}
-    if fit:
-        for j, i in enumerate(ladder.fitted):
-            half = fit.quantile * fit.sd_of(fit.optima_gradient[level, j])
-            x = float(fit.optima[level, j])
-            intervals[ladder.axes[i].name] = Interval(from_estimate(x - half), from_estimate(x + half))
-            centres[i] = x if study.schedule == "robust" else best[i]
+    fitted = level_estimates(ladder, fit, level) if fit else {}
+    if study.schedule == "paper":
+        fitted = {i: around_argmin(found.done[: level + 1], i, best[i], estimate) for i, estimate in fitted.items()}
+    centres = dict(enumerate(best)) | {i: estimate.value for i, estimate in fitted.items()}
     means = seed_means(here)
     finite = [loss for loss in means.values() if math.isfinite(loss)]
+    floor = fit.floor(level) if fit else None
     return LevelReport(
         level=level,
         width=ladder.widths[level],
@@ -36,11 +36,37 @@ def level_report(study: Telescope, found: Progress, fit: Fit | None, level: int)
         trials=len(here),
         diverged=sum(not o.finite for o in here),
         optimum={axis.name: from_estimate(centres[i]) for i, axis in enumerate(ladder.axes)},
-        interval=intervals,
+        interval={ladder.axes[i].name: Interval(from_estimate(e.low), from_estimate(e.high)) for i, e in fitted.items()},
         best_loss=digits(min(finite)) if finite else None,
+        fitted_loss=digits(floor) if floor is not None else None,
         seed_noise=seed_noise(here),
         edge=edge_of(study, found, fit, level),
     )
+
+
+def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]:
+    """The fitted optimum at a level, in octaves per axis."""
+    estimates = {}
+    for j, i in enumerate(ladder.fitted):
+        x, half = float(fit.optima[level, j]), fit.quantile * fit.sd_of(fit.optima_gradient[level, j])
+        estimates[i] = Estimate(x, x - half, x + half)
+    return estimates
+
+
+def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
+    """`paper`'s own value with the interval of the pooled model, if any, widened to hold it and half its last step to each side."""
+    half = last_step(done, axis) / 2
+    low, high = (pooled.low, pooled.high) if pooled else (x, x)
+    return Estimate(x, min(low, x - half), max(high, x + half))
+
+
+def last_step(done: Sequence[Done], axis: int) -> float:
+    """Octaves between the points of the last grid that compared any on this axis; 0 where none did."""
+    for stage in reversed(done):
+        values = sorted({o.point.x[axis] for o in stage.outcomes})
+        if len(values) > 1:
+            return values[1] - values[0]
+    return 0.0
 
 
 def seed_noise(found: Sequence[Outcome]) -> float | None:
@@ -82,20 +108,19 @@ def drift(fit: Fit, levels: int) -> Drift | None:
 
 def cost(study: Telescope, found: Progress) -> Cost:
     """The bill so far."""
-    ladder, tokens = found.ladder, study.horizon.tokens
+    ladder = found.ladder
     levels = []
     for level, width in enumerate(ladder.widths):
         here = [trial for point, trial in found.trials if point.level == level]
         flops, seconds = math.fsum(t.flops for t in here), math.fsum(t.seconds for t in here)
-        levels.append(LevelCost(width, len(here), tokens * len(here), flops, seconds))
+        levels.append(LevelCost(width, len(here), sum(map(tokens_of, here)), flops, seconds))
     final = final_run_flops(study, ladder)
     tuning = math.fsum(level.flops for level in levels)
     full = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
-    trials = sum(level.trials for level in levels)
     return Cost(
         levels=tuple(levels),
-        trials=trials,
-        tokens=tokens * trials,
+        trials=sum(level.trials for level in levels),
+        tokens=sum(level.tokens for level in levels),
         flops=tuning,
         seconds=math.fsum(level.seconds for level in levels),
         reused=0,
@@ -103,6 +128,11 @@ def cost(study: Telescope, found: Progress) -> Cost:
         share=digits(final / (final + tuning)),
         saving=digits(1 - (final + tuning) / full),
     )
+
+
+def tokens_of(trial: Trial) -> int:
+    """What a trial was trained on: one that diverged stopped early."""
+    return round(trial.flops / step_flops(trial.spec)) * trial.spec.horizon.batch_tokens
 
 
 def final_run_flops(study: Telescope, ladder: Ladder) -> float:

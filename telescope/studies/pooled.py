@@ -124,6 +124,7 @@ class Sample:
     x: Array
     z: Array
     member: Array  # [run, block], 1 where the run is in the block
+    best: Array  # lowest loss of each level
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Sample":
@@ -133,12 +134,16 @@ class Sample:
         best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
         blocks = sorted({(run.level, run.block) for run in runs})
         member = np.array([[(run.level, run.block) == block for block in blocks] for run in runs], dtype=np.float64)
-        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member)
+        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best)
+
+    def block_means(self, values: Array, weights: Array) -> Array:
+        """Weighted means over the runs of each block: [run, ...] -> [block, ...]."""
+        result: Array = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        return result
 
     def centred(self, values: Array, weights: Array) -> Array:
         """Values [run, ...] less the weighted mean of their block: this removes the free height of every block exactly."""
-        means = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
-        result: Array = values - self.member @ means
+        result: Array = values - self.member @ self.block_means(values, weights)
         return result
 
     def variance(self, heights: Array, sigma: float) -> Array:
@@ -212,6 +217,19 @@ class Fit:
         step = 1e-6
         moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
         return np.moveaxis((moved - self.optima) / step, 0, -1)
+
+    def floor(self, level: int) -> float | None:
+        """Loss at a level's optimum, averaged over its blocks; None where the level has no finite loss.
+
+        The lowest loss seen depends on how near to the optimum one ran, and how often; this does not.
+        """
+        sample = self.sample
+        blocks = sample.member[sample.level == level].any(axis=0)
+        if not blocks.any():
+            return None
+        heights = bowl(self.layout, self.theta, sample.level, sample.x)
+        c = sample.block_means(sample.z - heights, 1 / sample.variance(heights, self.sigma))
+        return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
     def sd_of(self, gradient: Array) -> float:
         """Standard deviation of a quantity from its derivatives by the parameters."""

@@ -1,7 +1,8 @@
 """What will a telescoping study cost, before it runs?
 
 Exact under `paper`. Under `robust` rounds 1 to 4 are known beforehand and are the least; the cap is the most, and is enforced; expected
-lies between them by the shares that noisy closed-form surfaces took on average: most of the top-up's cost is in few, wide runs.
+lies between them by the shares that noisy closed-form surfaces took on average: most of the top-up's cost is in few, wide runs. Runs are
+taken to train to their end; those that diverge cost less.
 """
 
 import math

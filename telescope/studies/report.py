@@ -4,6 +4,7 @@ The types of its report, from `Report` down. Numbers with their units, no pictur
 width, and `parameter_groups` are what they amount to at the target.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,9 +51,16 @@ class LevelReport:
     diverged: int
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
-    best_loss: float | None
+    best_loss: float | None  # lowest mean over the seeds of a point
+    fitted_loss: float | None  # at the fitted optimum, seeds averaged: what levels and ladders are compared by
     seed_noise: float | None  # sd of one run between seeds at the same point, % of the loss; None without repeats
     edge: str | None  # the borders its optimum lies at
+
+    @property
+    def loss(self) -> float:
+        """The level's loss for comparisons: fitted where it can be, the lowest one seen elsewhere; infinite where all diverged."""
+        known = self.best_loss if self.fitted_loss is None else self.fitted_loss
+        return math.inf if known is None else known
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class LevelCost:
-    """What one width cost."""
+    """What one width cost; runs that diverged count as far as they came."""
 
     width: int
     trials: int

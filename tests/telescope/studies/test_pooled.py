@@ -73,6 +73,37 @@ def test_a_constant_added_to_one_seed_s_losses_leaves_the_answer() -> None:
         assert one.value == pytest.approx(other.value, abs=0.02)
 
 
+def test_the_learning_rate_handed_out_is_lowered_for_the_skew_and_no_other_value_is() -> None:
+    rng, skew = np.random.default_rng(0), np.array(0.65)
+    heights = [0.6 * float(skewed(np.array(x + 5), skew)) + 0.1 * (y + 3) ** 2 + 0.5 * rng.standard_normal() for x, y in GRID]
+    runs = tuple(Run(0, x, 0, 3.0 * (1 + height / 100)) for x, height in zip(GRID, heights, strict=True))
+    found, estimates = fit(runs, 1, 0.0), at_target(runs, 1, 0.0)  # a target that was trained: the three laws agree
+    assert found
+    assert estimates
+    lr, decay = estimates
+    fitted = float(found.theta[found.layout.slots["skew"]][0])
+    assert fitted == pytest.approx(0.65, abs=0.3)
+    assert (lr.low + lr.high) / 2 - lr.value == pytest.approx(fitted / 2 * (lr.half_width / found.quantile) ** 2, rel=0.01)
+    assert (lr.low + lr.high) / 2 - lr.value > 1e-3
+    assert decay.value == pytest.approx((decay.low + decay.high) / 2, abs=1e-6)
+
+
+def test_the_floor_is_the_loss_at_the_optimum_whatever_was_run_and_seeds_are_averaged() -> None:
+    corners = [(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)]
+
+    def height(x: tuple[float, float]) -> float:
+        return 0.6 * (x[0] + 5) ** 2 + 0.1 * (x[1] + 3) ** 2
+
+    base = [Run(0, x, 0, 3.0 * (1 + height(x) / 100)) for x in GRID]
+    far = [Run(1, x, seed, 2.0 * (1 + (height(x) + offset) / 100)) for seed, offset in enumerate((0.3, -0.1)) for x in corners]
+    found = fit(tuple(base + far), 3, 3.0)
+    assert found
+    assert min(run.loss for run in far) > 2.0 * 1.008
+    assert found.floor(0) == pytest.approx(3.0, rel=5e-4)
+    assert found.floor(1) == pytest.approx(2.0 * 1.001, rel=5e-4)
+    assert found.floor(2) is None
+
+
 def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
     runs = noisy_runs(0.2)
     near, far = at_target(runs, 2, 2.0), at_target(runs, 2, 6.0)
