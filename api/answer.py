@@ -113,8 +113,13 @@ def _groups(ladder: LadderReport, target_width: int) -> Table:
     table = _table(f"at width {target_width}", "optimizer", "lr", "decay", "eps", "init std", "multiplier", "parameters")
     for group in ladder.parameter_groups:
         effective = (group.scaled_lr, group.weight_decay, group.eps, group.init_std, group.multiplier)
-        table.add_row(str(group.role), OPTIMIZERS[group.optimizer], *(f"{value:.3g}" for value in effective), f"{group.parameters:,}")
+        table.add_row(str(group.role), OPTIMIZERS[group.optimizer], *map(_three, effective), f"{group.parameters:,}")
     return table
+
+
+def _three(value: float | None) -> str:
+    """Three digits, or nothing."""
+    return "" if value is None else f"{value:.3g}"
 
 
 def _levels(ladder: LadderReport) -> Table:

@@ -34,7 +34,7 @@ class Group:
     optimizer: OptimizerName
     scaled_lr: float
     weight_decay: float  # scaled; each step multiplies by 1 - scaled_lr * weight_decay
-    eps: float  # of AdamW's denominator
+    eps: float | None  # of AdamW's denominator; Muon has none
     init_std: float
     multiplier: float  # on the layer's output in the forward pass
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ def _group(model: Transformer, spec: OptimizerSpec, role: Role, std: float, name
         optimizer=trained_by,
         scaled_lr=spec.lr * ratio * factors.lr,
         weight_decay=0.0 if role in mup.UNDECAYED else spec.weight_decay * factors.weight_decay,
-        eps=spec.eps * factors.eps,
+        eps=spec.eps * factors.eps if trained_by == "adamw" else None,
         init_std=std,
         multiplier=multiplier,
         names=names,

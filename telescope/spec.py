@@ -98,17 +98,9 @@ def width_problem(model: Architecture, width: int) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class OptimizerSpec:
-    """The optimizer and its base hyperparameters; effective values per parameter group follow from `telescope.mup`."""
+class OptimizerOptions:
+    """Everything about the optimizers that a study does not sweep."""
 
-    name: OptimizerName
-    lr: Positive
-    """Base learning rate, independent of width (of Muon in a Muon run)."""
-    weight_decay: NonNegative
-    """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr * scaled_weight_decay."""
-    adamw_lr_ratio: Positive = 0.5
-    """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) over Muon's."""
-    parametrisation: Parametrisation = "mup"
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
     """For mup-paper: width factors relative to the base width, or absolute powers of the width as in the paper's table."""
     update_scale: UpdateScale | None = None
@@ -120,6 +112,20 @@ class OptimizerSpec:
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     eps: Positive = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimizerSpec(OptimizerOptions):
+    """The optimizer and its base hyperparameters; effective values per parameter group follow from `telescope.mup`."""
+
+    name: OptimizerName
+    lr: Positive
+    """Base learning rate, independent of width (of Muon in a Muon run)."""
+    weight_decay: NonNegative
+    """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr * scaled_weight_decay."""
+    adamw_lr_ratio: Positive = 0.5
+    """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) over Muon's."""
+    parametrisation: Parametrisation = "mup"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

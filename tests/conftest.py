@@ -1,6 +1,7 @@
 """Shared by every test: one thread per process, shapes checked, and a telescope home that is never the user's."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores Ctrl-C, and so would what it starts
 install_import_hook(["telescope.model", "telescope.muon"], "beartype.beartype")  # shapes are checked at every call, in tests alone
 
 pytest_plugins = ["tests.databases"]

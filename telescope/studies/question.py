@@ -1,12 +1,12 @@
 """What may a user ask of a telescoping study? The parts of its document, typed and bounded."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, Positive, UpdateScale
+from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, Positive
 from telescope.studies import paper
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
@@ -52,21 +52,6 @@ class Search:
     weight_decay: Range | NonNegative = 0.1
     adamw_lr_ratio: Range | None = None
     """Muon's ladder only: AdamW's base lr over Muon's."""
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class OptimizerOptions:
-    """Everything about the optimizers that is not swept."""
-
-    lr_convention: Literal["base_relative", "absolute"] = "base_relative"
-    update_scale: UpdateScale | None = None
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    nesterov: bool = True
-    newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
-    newton_schulz_dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    eps: Positive = 1e-8
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

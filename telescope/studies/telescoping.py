@@ -21,6 +21,7 @@ from telescope.spec import (
     DataSpec,
     HorizonSpec,
     OptimizerName,
+    OptimizerOptions,
     OptimizerSpec,
     Parametrisation,
     Positive,
@@ -29,7 +30,7 @@ from telescope.spec import (
 )
 from telescope.studies import Plan, paper, report, robust
 from telescope.studies.ladder import Axis, AxisName, Done, Ladder, Outcome, Point, Stage
-from telescope.studies.question import LadderModel, Limits, OptimizerOptions, PaperOptions, Range, Search
+from telescope.studies.question import LadderModel, Limits, PaperOptions, Range, Search
 from telescope.trial import Trial, TrialState
 
 

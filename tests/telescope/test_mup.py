@@ -81,7 +81,7 @@ def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> N
         torch.testing.assert_close(seen(tokens), reference(tokens))
 
 
-def effective(spec: OptimizerSpec, model: ModelSpec, role: Role) -> tuple[float, float, float, float]:
+def effective(spec: OptimizerSpec, model: ModelSpec, role: Role) -> tuple[float, float, float | None, float]:
     """scaled lr, decay, eps and multiplier of a role."""
     (found, *_) = [group for group in describe(model, 100, spec) if group.role is role]
     return found.scaled_lr, found.weight_decay, found.eps, found.multiplier
@@ -95,7 +95,7 @@ def test_adamw_under_mup_scales_as_the_reference_table_at_four_times_the_width()
 
 
 def test_muon_under_mup_keeps_lr_and_decay_and_gives_adamw_its_ratio() -> None:
-    assert effective(MUON, WIDE, Role.HIDDEN)[:2] == (0.5, 0.25)
+    assert effective(MUON, WIDE, Role.HIDDEN)[:3] == (0.5, 0.25, None)
     assert effective(MUON, WIDE, Role.EMBEDDING)[:2] == (0.25, 0.25)
     assert effective(MUON, WIDE, Role.READOUT) == (0.25, 0.25, 1e-8, 0.25)
 
