@@ -29,6 +29,7 @@ from api.job import JobState, Verb
 from api.record import Record
 from api.rows import JobRow, Pending
 from api.settings import Settings
+from telescope.checkpoint import CheckpointFile
 from telescope.errors import NotFound, TelescopeError, Unavailable
 from telescope.studies import Study, registry
 from telescope.trial import TrialState, completed
@@ -267,7 +268,7 @@ class Coordinator:
         self._stale.add(flight.job_id)
         self._hand_out()
         if isinstance(event, Finished):
-            _delete_checkpoint(Path(flight.assignment.checkpoint))
+            CheckpointFile(flight.assignment.checkpoint).delete()
         if flight.job_id not in self._jobs:
             self._clear(flight.job_id)
 
@@ -339,9 +340,3 @@ def _out_of_time(job: JobRow) -> bool:
     if job.max_seconds is None or job.running_since is None:
         return False
     return job.running_seconds + (datetime.now(UTC) - job.running_since).total_seconds() > job.max_seconds
-
-
-def _delete_checkpoint(path: Path) -> None:
-    """The file and its companions (the one before, one half written)."""
-    for file in path.parent.glob(f"{path.name}*"):
-        file.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Select, insert, literal, select
+from sqlalchemy import Connection, Select, insert, select
 
 import migrations
 from api.curves import Chunk, Curve, merge, thin
@@ -64,11 +64,6 @@ class Store:
         """Give all connections back."""
         self._writer.dispose()
         self._reader.dispose()
-
-    def ping(self) -> None:
-        """Unavailable when the database is away."""
-        with self._read() as connection:
-            connection.execute(select(literal(1)))
 
     def check_revision(self) -> None:
         """Unavailable when the schema is not the one that this version works with."""

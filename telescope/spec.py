@@ -209,11 +209,6 @@ class TrialSpec:
         """Identity of the run: 128 bits of the SHA-256 of its canonical JSON."""
         return digest(self)
 
-    @property
-    def shape(self) -> tuple[ModelSpec, DataSpec, HorizonSpec]:
-        """Trials of one shape can run as one pack."""
-        return self.model, self.data, self.horizon
-
 
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> str | None:
     """Why this batch cannot be cut into windows of the data's context, or None."""
