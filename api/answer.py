@@ -1,7 +1,7 @@
 """How does an answer read?
 
 First the answer in a sentence, then why it may be believed, then what to set where, what was seen at each width, and the bill.
-`show` prints a report, `picture` writes it as PNG, `forecast` prints a preview. All read the documents that services send and
+`show` prints a report, `picture` writes it as PNG. Both read the documents that services send and
 `telescope.studies.registry` writes, as the types of `telescope.studies`.
 """
 
@@ -11,12 +11,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from api import evidence
 from api.view import TrialLike
+from api.words import amount as _amount
+from api.words import table as _table
+from api.words import words as _words
 from telescope import plots
-from telescope.studies.preview import Preview, Span
-from telescope.studies.report import Cost, Hyperparameter, Interval, LadderReport, LevelReport, Report
+from telescope.judge import Judgement
+from telescope.studies.report import Cost, Hyperparameter, Interval, LadderReport, LevelReport, Method, Pairing, Report, Validation
+from telescope.sweep import Row
 
 COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
@@ -48,10 +54,53 @@ def show(report: Report, target_width: int, console: Console) -> None:
         if drift := ladder.drift:
             moved = f"{drift.octaves_per_doubling:+.2f} octave per doubling of the width ({drift.low:+.2f} to {drift.high:+.2f})"
             console.print(f"The optimal learning rate drifts by {moved}.")
+        console.print(*evidence.sentences(ladder), *coordinate_checks(ladder), sep="\n", soft_wrap=True)
+        if ladder.error_budget:
+            console.print("", evidence.error_budget(ladder), "", sep="\n")
+        if ladder.validation:
+            console.print(at_the_target(ladder.validation), soft_wrap=True)
+        if ladder.method:
+            console.print(method(ladder.method), soft_wrap=True)
+        if ladder.importance or ladder.explained:
+            console.print(importance(ladder), soft_wrap=True)
+        console.print(rules(ladder.pairing), soft_wrap=True)
+        if ladder.hyperparameters:
+            console.print("Taken for granted:", *(f"[dim]- {one}[/]" for one in ladder.assumptions), sep="\n", soft_wrap=True)
         console.print(bill(ladder.cost), soft_wrap=True)
 
 
-def sentence(ladder: LadderReport, target_width: int) -> str:
+def coordinate_checks(ladder: LadderReport) -> list[str]:
+    """What the coordinate checks say, of the first steps and of the runs' ends; a refusal has given its reason already."""
+    found = {"Coordinate check": ladder.coordinates, "Late coordinate check": ladder.late}
+    colours = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
+    shown = [(name, one) for name, one in found.items() if one and ladder.verdict != "refused"]
+    return [f"{name}: [{colours[one.verdict]}]{one.verdict}[/], {escape(one.reason)}." for name, one in shown]
+
+
+def show_judgement(found: Judgement, console: Console) -> None:
+    """Print what a sweep of the user's own says."""
+    console.print()
+    console.print(sentence(found, found.target_width), soft_wrap=True)
+    console.print(f"[{COLOURS[found.verdict]}]{found.verdict}[/]: {found.reason}\n", soft_wrap=True)
+    verdicts = _table("at width", "verdict", "reason")
+    for level in found.levels:
+        verdicts.add_row(str(level.width), level.verdict, level.reason)
+    console.print(_hyperparameters(found), "", _levels(found), "", verdicts, "", sep="\n")
+    if drift := found.drift:
+        moved = f"{drift.octaves_per_doubling:+.2f} octave per doubling of the width ({drift.low:+.2f} to {drift.high:+.2f})"
+        console.print(f"The optimal learning rate drifts by {moved}.", soft_wrap=True)
+    for one in found.copying:
+        measured = found.measured_regret if one.width == found.levels[-1].width else None
+        seen = "" if measured is None else f"; measured, between the points run: {measured:.2f} %"
+        cost = f"{one.regret:.2f} % of the loss ({one.low:.2f} to {one.high:.2f}{seen})"
+        console.print(f"Width {one.width} trained at width {found.levels[0].width}'s optimum would lose {cost}.", soft_wrap=True)
+    if fit := found.scaling_fit:
+        law = f"{fit.A:.3g} / width^{fit.exponent:.3g} + {fit.E:.3g}"
+        console.print(f"Loss at the optimum falls with width as {law} (R^2 {fit.r_squared:.3f}).", soft_wrap=True)
+    console.print(*(f"[dim]Note: {escape(note)}.[/]" for note in found.notes), sep="\n", soft_wrap=True)
+
+
+def sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
     """The answer, or that there is none yet."""
     if not ladder.hyperparameters or ladder.verdict == "refused":
         return "No hyperparameters yet."
@@ -62,15 +111,62 @@ def sentence(ladder: LadderReport, target_width: int) -> str:
     return f"{verb} width [bold]{target_width}[/] with {', '.join(found)}."
 
 
+def method(found: Method) -> str:
+    """By which rules the runs were chosen and read."""
+    if not found.options:
+        return f"Method: schedule {found.schedule}, estimator {found.estimator}."
+    named = ", ".join(f"{_words(name)} {value.replace('_', ' ')}" for name, value in found.options.items())
+    literal = "the published rule to the letter" if found.published else "not the published rule to the letter"
+    return f"Method: schedule {found.schedule}, {literal}; estimator {found.estimator}; {named}."
+
+
+def importance(ladder: LadderReport) -> str:
+    """Which of the swept hyperparameters matter."""
+    found = {"by the base width's runs (PED-ANOVA)": ladder.importance, "of the loss's variance by the model": ladder.explained}
+    said = (
+        ", ".join(f"{_words(name)} {share:.0%}" for name, share in sorted(shares.items(), key=lambda one: -one[1])) + f" {by}"
+        for by, shares in found.items()
+        if shares
+    )
+    return f"Importance within the range searched: {'; '.join(said)}."
+
+
+def at_the_target(found: Validation) -> str:
+    """What the runs at the target width say."""
+    if found.optimum is None or found.interval is None or found.regret is None or found.regret_interval is None:
+        return f"Validation: {found.trials} runs at width {found.width}, {found.diverged} of them diverged, show no optimum of lr."
+    low, high = found.regret_interval.low, found.regret_interval.high
+    regret = f"lr {found.lr:.3g} costs {found.regret:.2g} % of the loss ({low:.2g} to {high:.2g})"
+    optimum = f"against the optimum there, {found.optimum:.3g} ({_range(found.interval)})"
+    held = "[yellow]contradicts[/]" if found.contradicted else "holds" if found.held else "[yellow]just misses[/]"
+    return f"Validation: in {found.trials} runs at width {found.width} {regret} {optimum}; the stated interval {held} it."
+
+
+def rules(pairing: Pairing) -> str:
+    """Which scaling rules the ladder went by, and what there is to say about them."""
+    decay = f"weight decay {pairing.weight_decay_rule}"
+    named = [f"update scale {pairing.update_scale}", f"lr {pairing.muon_lr_rule}", decay] if pairing.update_scale else [decay]
+    named += [
+        "hidden eps / m" if pairing.eps_rule == "inverse" else "eps constant",
+        f"attention {pairing.attention_scale}",
+        f"head {pairing.head_form or 'unscaled'}",
+    ]
+    forced = ", forced" if pairing.forced else ""
+    mark = "[green]sound[/]" if pairing.sound else f"[yellow]unsound{forced}[/]"
+    return "\n".join([f"Rules of {pairing.parametrisation}: {', '.join(named)} ({mark}).", *(f"- {one}" for one in pairing.remarks)])
+
+
 def bill(cost: Cost) -> str:
     """What finding out cost, and against what."""
     total = cost.final_run_flops + cost.flops
-    tuning = f"{cost.trials} trials, {_amount(cost.tokens)} tokens, {_amount(cost.flops)}FLOP, {cost.seconds:.0f} s of training"
+    trials = f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"
+    tuning = f"{trials}, {_amount(cost.tokens).rstrip()} tokens, {_amount(cost.flops)}FLOP, {cost.seconds:.0f} s of training"
     against = f"the final run ({_amount(cost.final_run_flops)}FLOP) is {cost.share:.0%} of all {_amount(total)}FLOP"
     saving = (
         f"; sweeping the full grid at the target would have cost {1 / (1 - cost.saving):.1f} times as much" if 0 < cost.saving < 1 else ""
     )
-    return f"Bill: {tuning}; {against}{saving}.\n"
+    checked = f" ({cost.validation.trials} trials and {_amount(cost.validation.flops)}FLOP of it at the target)" if cost.validation else ""
+    return f"Bill: {tuning}{checked}; {against}{saving}.\n"
 
 
 def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str) -> None:
@@ -79,28 +175,18 @@ def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: 
     plots.draw([_drawn(ladder, runs, target_width) for ladder in report.ladders], path, title)
 
 
-def forecast(document: dict[str, Any], console: Console) -> None:
-    """Print what a study would cost, by the document of its preview."""
-    preview = TypeAdapter(Preview).validate_python(document)
-    table = _table("", "width", "trials", "tokens", "FLOP")
-    for ladder in preview.ladders:
-        for level in ladder.levels:
-            numbers = (str(level.width), str(level.trials), _amount(level.tokens), _amount(level.flops))
-            table.add_row(OPTIMIZERS[ladder.optimizer], *numbers)
-    table.add_section()
-    for name in ("least", "expected", "most"):
-        spans: tuple[Span, ...] = (preview.trials, preview.tokens, preview.flops)
-        trials, tokens, flops = (getattr(span, name) for span in spans)
-        table.add_row(name, "", f"{trials:.0f}", _amount(tokens), _amount(flops))
-    console.print("Known beforehand, level by level; then the least, the expected and the most it can come to:", table)
-    final = _amount(preview.final_run_flops)
-    console.print(f"The final run at the target takes {final}FLOP, {preview.share:.0%} of it and the expected tuning together.")
+def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
+    """Write the picture of a sweep of the user's own."""
+    runs = tuple(plots.Run(row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None) for row in rows)
+    lr = found.hyperparameters["lr"]
+    levels, answer = tuple(map(_drawn_level, found.levels)), plots.Estimate(lr.low, lr.value, lr.high)
+    plots.draw([plots.Ladder("sweep", found.verdict, levels, runs, found.target_width, answer, "loss")], path, title)
 
 
 # Tables
 
 
-def _hyperparameters(ladder: LadderReport) -> Table:
+def _hyperparameters(ladder: LadderReport | Judgement) -> Table:
     table = _table("hyperparameter", "value", "90 % interval", "half-width", "verdict")
     for name, one in ladder.hyperparameters.items():
         measured = one.status not in ("swept", "fixed")
@@ -122,7 +208,7 @@ def _three(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
 
 
-def _levels(ladder: LadderReport) -> Table:
+def _levels(ladder: LadderReport | Judgement) -> Table:
     table = _table("width", "trials", "lr tried", "optimum", "90 % interval", "best loss", "noise", "edge")
     for level in ladder.levels:
         trials = f"{level.trials} ({level.diverged} diverged)" if level.diverged else str(level.trials)
@@ -140,14 +226,6 @@ def _levels(ladder: LadderReport) -> Table:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(first)
-    for title in others:
-        table.add_column(title, justify="right" if title not in ("verdict", "optimizer", "edge") else "left", overflow="fold")
-    return table
-
-
 def _interval(one: Interval | Hyperparameter) -> str:
     return f"{one.low:.3g} to {one.high:.3g}"
 
@@ -156,33 +234,31 @@ def _range(one: Interval) -> str:
     return f"{one.low:.3g}–{one.high:.3g}"
 
 
-def _words(name: str) -> str:
-    return "lr" if name == "lr" else name.replace("_", " ")
-
-
-def _amount(number: float) -> str:
-    """With an SI prefix: 7.37 M, 1.2 T; the unit follows."""
-    for prefix in ("", "k", "M", "G", "T", "P", "E"):
-        if number < 1000:
-            return f"{number:.3g} {prefix}"
-        number /= 1000
-    return f"{number:.3g} Z"
-
-
 # Picture
 
 
 def _drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plots.Ladder:
-    ended = [run for run in runs if run.optimizer == ladder.optimizer and (run.loss is not None or run.diverged)]
+    widths = {level.width for level in ladder.levels}  # the coordinate check, and validation, run at others too
+    ours = [run for run in runs if run.optimizer == ladder.optimizer and run.width in widths]
+    ended = [run for run in ours if run.loss is not None or run.diverged]
     lr = ladder.hyperparameters.get("lr")
     return plots.Ladder(
         optimizer=OPTIMIZERS[ladder.optimizer],
         verdict=ladder.verdict,
-        levels=tuple(map(_drawn_level, ladder.levels)),
+        levels=(*map(_drawn_level, ladder.levels), *_drawn_validation(ladder.validation, [r.lr for r in ended if r.width == target_width])),
         runs=tuple(plots.Run(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended),
         target_width=target_width,
         target=plots.Estimate(lr.low, lr.value, lr.high) if lr else None,
     )
+
+
+def _drawn_validation(found: Validation | None, rates: list[float]) -> tuple[plots.Level, ...]:
+    """The runs at the target, as the last level, where they show an optimum."""
+    if found is None or found.optimum is None or found.interval is None or not rates:
+        return ()
+    floor = found.loss / (1 + (found.regret or 0) / 100) if found.loss else None
+    optimum = plots.Estimate(found.interval.low, found.optimum, found.interval.high)
+    return (plots.Level(found.width, min(rates), max(rates), optimum, floor),)
 
 
 def _drawn_level(level: LevelReport) -> plots.Level:

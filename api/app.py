@@ -15,6 +15,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from api import errors, routes
 from api.admission import BodyLimit
+from api.schemas import NewJudgement
 from api.settings import Settings
 from api.store import Store
 from telescope.studies import registry
@@ -29,6 +30,14 @@ EXAMPLE = {
     "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
 }
 SUMMARY = "Hyperparameters for a model too dear to sweep, with interval, verdict and bill."
+SWEEP = """width,lr,loss
+64,0.02,2.31
+64,0.04,2.24
+64,0.08,2.29
+128,0.02,2.22
+128,0.04,2.16
+128,0.08,
+"""
 REFERENCE = "#/components/schemas/{model}"
 
 
@@ -62,6 +71,9 @@ def _describe(document: dict[str, Any]) -> None:
         schemas.update(schema.pop("$defs", {}) | {name: schema})
         return {"$ref": REFERENCE.format(model=name)}
 
+    sweep: dict[str, dict[str, Any]] = {"application/json": {"schema": reference("NewJudgement", NewJudgement, "validation")}}
+    sweep["text/csv"] = {"schema": {"type": "string"}, "examples": {"sweep": {"value": SWEEP}}}
+    document["paths"]["/v1/judgements"]["post"]["requestBody"] = {"required": True, "content": sweep}
     reference("Problem", errors.Problem, "serialization")
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]
     reports = tuple(study.Report for study in registry.STUDIES.values())
@@ -69,5 +81,8 @@ def _describe(document: dict[str, Any]) -> None:
     study = reference("Study", Union[tuple(registry.STUDIES.values())], "validation")  # noqa: UP007 (made at run time)
     media = {"schema": study, "examples": {"quickstart": {"value": EXAMPLE}}}
     body = {"required": True, "content": dict.fromkeys(("application/json", "application/yaml"), media)}
+    changes = {"schema": {"type": "object"}, "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}}}
+    patch = {"required": False, "content": dict.fromkeys(("application/json", "application/yaml"), changes)}
+    document["paths"]["/v1/jobs/{job_id}:clone"]["post"]["requestBody"] = patch
     for path in ("/v1/jobs", "/v1/jobs:preview"):
         document["paths"][path]["post"]["requestBody"] = body

@@ -19,8 +19,10 @@ import typer
 from rich.table import Table
 
 from api import job_file, view
+from api.coordinates_cli import coordinates
 from api.corpus_cli import corpora
 from api.job import JobState
+from api.judge_cli import judge
 from api.output import Commands, Interrupted, console, plain, show_json
 from api.service_cli import ExecutorName, Workers, configured, local_url, processes
 from telescope.client import Client, Job
@@ -96,20 +98,21 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
 
     Example: telescope preview job.yaml
     """
-    from api import answer
+    from api import forecast, machine
     from telescope.studies import registry
     from telescope.studies.preview import preview
 
     document = job_file.read(file)
     if url:
         with _client(url) as client:
-            forecast = client.preview(document)
+            found = client.preview(document)
     else:
-        forecast = registry.report_document(preview(registry.resolved(registry.parse(document))))
+        study = registry.resolved(registry.parse(document))
+        found = registry.report_document(preview(study, machine.found(configured({})[0])))
     if as_json:
-        show_json(forecast)
+        show_json(found)
     else:
-        answer.forecast(forecast, console())
+        forecast.show(found, console())
 
 
 @app.command(rich_help_panel=JOBS)
@@ -192,6 +195,33 @@ def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
     _verb(Client.resume, job_id, url, as_json)
 
 
+@app.command(rich_help_panel=JOBS)
+def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Go on with a job that failed or was cancelled; what it finished is kept.
+
+    Example: telescope retry JOB
+    """
+    _verb(Client.retry, job_id, url, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def clone(
+    job_id: JobId,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A change of the study; repeatable.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand a job's study in again, with changes; finished trials that the two share are reused.
+
+    Example: telescope clone JOB --set limits.max_base_runs=400
+    """
+    from api.changes import assigned
+
+    _verb(lambda client, of: client.clone(of, assigned(changes or ())), job_id, url, as_json)
+
+
+app.command(rich_help_panel=JOBS)(coordinates)
+app.command(rich_help_panel=JOBS)(judge)
 app.add_typer(corpora, name="corpus", rich_help_panel=JOBS)
 app.add_typer(processes)
 

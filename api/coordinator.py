@@ -67,6 +67,7 @@ class Coordinator:
         self._flights: dict[int, Flight] = {}  # by trial
         self._inbox: deque[Event] = deque()
         self._waiting: str | None = None
+        self._numerics: str | None = None  # of the workers, as last heard
 
     def recover(self) -> None:
         """Take over from a coordinator that died: what it had running waits again; what ended jobs left behind goes."""
@@ -103,6 +104,9 @@ class Coordinator:
             self._handle(self._inbox[0])
             self._inbox.popleft()
         self._hand_out()
+        if self._executor.numerics != self._numerics:
+            self._numerics = self._executor.numerics
+            self._stale |= self._jobs.keys()
         for job_id in sorted(self._stale):
             if job := self._jobs.get(job_id):
                 self._advance(job)
@@ -114,7 +118,7 @@ class Coordinator:
     def _poll(self) -> None:
         running = {}
         for job in self._record.active_jobs():
-            if job.requested is Verb.CANCEL and (report := self._last_report(job.id, "cancelled")):
+            if job.requested is Verb.CANCEL and (report := self._summary(job.id, "cancelled")):
                 self._record.put_result(job.id, report, final=True)
             if job.requested:
                 asked, job = job.requested, self._record.carry_out(job.id)
@@ -122,6 +126,8 @@ class Coordinator:
             elif job.state is JobState.QUEUED:
                 job = self._record.begin_job(job.id)
                 log.info("job %s (%s) is %s", job.id, job.name, job.state)
+                if job.trials_done and (report := self._summary(job.id)):  # a retry threw the one before away
+                    self._record.put_result(job.id, report, final=False)
             if job.state is JobState.RUNNING:
                 running[job.id] = job
         for job_id in self._jobs.keys() - running.keys():
@@ -143,13 +149,13 @@ class Coordinator:
 
     def _end(self, job: JobRow, state: JobState, reason: str | None, result: dict[str, Any] | None = None) -> None:
         if state is JobState.FAILED:
-            result = self._last_report(job.id, f"failed: {reason}")
+            result = self._summary(job.id, f"failed: {reason}")
         ended = self._record.finish_job(job.id, state, reason, result)
         log.log(logging.ERROR if state is JobState.FAILED else logging.INFO, "job %s %s: %s", ended.id, ended.state, reason)
         self._leave(job.id)
 
-    def _last_report(self, job_id: str, ended: str) -> dict[str, Any] | None:
-        """What the trials of a job that ends before its time amount to; None where its study cannot say."""
+    def _summary(self, job_id: str, ended: str = "") -> dict[str, Any] | None:
+        """What a job's completed trials amount to; None where its study cannot say."""
         try:
             trials = [trial for trial in self._record.terminal_trials(job_id) if trial.state is TrialState.COMPLETED]
             study = registry.parse(self._record.study_document(job_id))
@@ -157,7 +163,7 @@ class Coordinator:
         except Unavailable:
             raise
         except Exception:
-            log.exception("the study of job %s has no last report", job_id)
+            log.exception("the study of job %s has no report", job_id)
             return None
 
     # ---------------------------------------------------------------------------------------------------------- plan
@@ -165,7 +171,8 @@ class Coordinator:
     def _advance(self, job: JobRow) -> None:
         """Ask a job's study what else it needs; what goes wrong in there is that job's own failure."""
         try:
-            self._plan(job)
+            while self._plan(job):
+                pass
         except Unavailable:
             raise
         except TelescopeError as error:
@@ -174,12 +181,13 @@ class Coordinator:
             log.exception("the study of job %s raised", job.id)
             self._end(job, JobState.FAILED, f"its study failed: {type(error).__name__}: {error}")
 
-    def _plan(self, job: JobRow) -> None:
+    def _plan(self, job: JobRow) -> bool:
+        """Enter what the study needs now; True where other jobs had trained some of it, so that it is to be asked again."""
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)
         if any(trial.state is TrialState.FAILED for trial in trials):
             self._end(job, JobState.FAILED, self._blame(job.id))
-            return
+            return False
         plan = study.plan(trials)
         if plan.done:
             report = registry.report_document(study.report(trials))
@@ -197,6 +205,10 @@ class Coordinator:
                 log.info("job %s: %d trials planned", job.id, new)
             if new and trials:  # a stage was decided
                 self._record.put_result(job.id, registry.report_document(study.report(trials)), final=False)
+            if study.reuse and self._numerics and (reused := self._record.reuse_trials(job.id, self._numerics, list(self._flights))):
+                log.info("job %s: %d trials had been trained by other jobs", job.id, reused)
+                return True
+        return False
 
     def _blame(self, job_id: str) -> str:
         """The reason of a job that a failed trial ends."""
@@ -213,7 +225,12 @@ class Coordinator:
     # ------------------------------------------------------------------------------------------------------- trials
 
     def _hand_out(self) -> None:
-        """Give free slots, and one place in the queue, to pending trials: to the job that holds fewest, the oldest first."""
+        """Give free slots, and one place in the queue, to pending trials: to the job that holds fewest, the oldest first.
+
+        Nothing before a worker has said what it computes with: until then nobody knows what need not be trained again.
+        """
+        if self._numerics is None:
+            return
         load = Counter(flight.job_id for flight in self._flights.values())
         candidates = set(self._jobs)
         while candidates and len(self._flights) < self._executor.slots + LOOKAHEAD:
@@ -237,8 +254,8 @@ class Coordinator:
     def _handle(self, event: Event) -> None:
         """Record one event in one transaction; anything about an attempt that is over changes nothing."""
         match event:
-            case Started(trial_id, attempt, resumed_step, worker):
-                if self._record.trial_started(trial_id, attempt, resumed_step, worker):
+            case Started(trial_id, attempt, resumed_step, worker, numerics):
+                if self._record.trial_started(trial_id, attempt, resumed_step, worker, numerics):
                     log.debug("trial %d attempt %d began on %s at step %d", trial_id, attempt, worker, resumed_step)
             case Measured(trial_id, attempt, points):
                 self._record.trial_measured(trial_id, attempt, points)

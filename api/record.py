@@ -6,7 +6,7 @@ still runs, so that late and repeated reports are harmless.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from api.job import TARGET, JobState, Verb
 from api.rows import JobRow, Pending, TrialRow
 from api.statements import (
     JOB_COLUMNS,
+    MIXED,
     OPEN,
     as_job,
     change_job,
@@ -29,9 +30,12 @@ from api.statements import (
     upsert,
 )
 from api.store import Store
-from api.tables import chunks, jobs, results, specs, trials
+from api.tables import chunks, jobs, results, specs, studies, trials
 from telescope.spec import TrialSpec, canonical_json
 from telescope.trial import Failure, Measurement, Trial, TrialState, advance
+
+EARLIER = trials.alias("earlier")
+FATE_REUSED = ("state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "metrics", "numerics")
 
 
 class Record(Store):
@@ -50,10 +54,14 @@ class Record(Store):
             return connection.execute(lost.values(state=TrialState.PENDING, attempt=trials.c.attempt + 1)).rowcount
 
     def begin_job(self, job_id: str) -> JobRow:
-        """Take up a queued job, unless it was paused or cancelled meanwhile."""
+        """Take up a queued job, unless it was paused or cancelled meanwhile; what had failed or was stopped waits for another attempt."""
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
-            return move_job(connection, job, JobState.RUNNING) if job.state is JobState.QUEUED and not job.requested else job
+            if job.state is not JobState.QUEUED or job.requested:
+                return job
+            again = update(trials).where(trials.c.job_id == job_id, trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED)))
+            connection.execute(again.values(state=TrialState.PENDING, attempt=trials.c.attempt + 1, failures=0, ended_at=None))
+            return move_job(connection, job, JobState.RUNNING)
 
     def carry_out(self, job_id: str) -> JobRow:
         """Do what was requested of a job, if anything still is."""
@@ -78,6 +86,25 @@ class Record(Store):
         self._specs.update((spec.digest, spec) for spec in planned)
         return new
 
+    def reuse_trials(self, job_id: str, numerics: str, held: Collection[int] = ()) -> int:
+        """Complete the trials that wait, `held` ones aside, as another job's runs of the same digest and numerics did; how many they were.
+
+        They keep no curve of their own, and spend nothing.
+        """
+        free = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
+        waiting = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING) & free
+        trained = (EARLIER.c.state == TrialState.COMPLETED) & (EARLIER.c.numerics == numerics) & EARLIER.c.reused_from.is_(None)
+        wanted = EARLIER.c.digest.in_(select(trials.c.digest).where(waiting))
+        first = select(func.min(EARLIER.c.id).label("id")).where(trained, wanted).group_by(EARLIER.c.digest).subquery()
+        source = trials.alias("source")
+        linked = update(trials).where(waiting, trials.c.digest == source.c.digest, source.c.id == first.c.id)
+        kept = {trials.c[name]: source.c[name] for name in FATE_REUSED}
+        with self._write() as connection:
+            count = connection.execute(linked.values({**kept, trials.c.reused_from: source.c.id, trials.c.ended_at: now()})).rowcount
+            if count:
+                _recount(connection, job_id)
+        return count
+
     def known_digests(self, job_id: str) -> frozenset[str]:
         """Identities of all trials that a job has."""
         with self._read() as connection:
@@ -85,19 +112,21 @@ class Record(Store):
 
     def pending_trials(self, job_id: str, limit: int) -> list[Pending]:
         """The next trials of a job that wait for a worker, in the order of their planning."""
-        waiting = select(trials.c.id, trials.c.attempt, specs.c.digest, specs.c.document).join_from(trials, specs)
+        waiting = select(trials.c.id, trials.c.attempt, specs.c.digest, specs.c.document, studies.c.document.label("study"))
+        waiting = waiting.join_from(trials, specs).join(studies, studies.c.job_id == trials.c.job_id)
         waiting = waiting.where(trials.c.job_id == job_id, trials.c.state == TrialState.PENDING).order_by(trials.c.id).limit(limit)
         with self._read() as connection:
             rows = connection.execute(waiting).all()
-        return [Pending(row.id, row.attempt, self._spec(row.digest, row.document)) for row in rows]
+        return [Pending(row.id, row.attempt, self._own_spec(row)) for row in rows]
 
-    def trial_started(self, trial_id: int, attempt: int, resumed_step: int, worker: str) -> bool:
+    def trial_started(self, trial_id: int, attempt: int, resumed_step: int, worker: str, numerics: str) -> bool:
         """A worker began; steps that were recorded after its checkpoint have to be made again."""
         lost = trials.c.step > resumed_step
         kept_flops = case((lost, trials.c.flops * resumed_step / func.nullif(trials.c.step, 0)), else_=trials.c.flops)
         values = {
             "state": TrialState.RUNNING,
             "worker": worker,
+            "numerics": case((trials.c.numerics == numerics, numerics), else_=MIXED) if resumed_step else numerics,
             "started_at": func.coalesce(trials.c.started_at, literal(now(), trials.c.started_at.type)),
             "flops": kept_flops,
             "step": case((lost, resumed_step), else_=trials.c.step),
@@ -118,6 +147,7 @@ class Record(Store):
             "diverged": outcome.diverged,
             "failure_kind": outcome.failure.kind if outcome.failure else None,
             "failure_message": outcome.failure.message if outcome.failure else None,
+            "metrics": json.dumps(dict(outcome.metrics)),
             "seconds": points[-1].seconds,
             "ended_at": now(),
         }
@@ -199,6 +229,13 @@ def _measured(connection: Connection, trial_id: int, attempt: int, points: Seque
     return True
 
 
+def _recount(connection: Connection, job_id: str) -> None:
+    """Bring a job's counters up to its completed trials."""
+    completed = select(func.count(), func.min(trials.c.loss)).where(trials.c.job_id == job_id, trials.c.state == TrialState.COMPLETED)
+    done, best_loss = connection.execute(completed).one()
+    touch_job(connection, job_id, trials_done=done, best_loss=best_loss)
+
+
 def _stop_trials(connection: Connection, job_id: str) -> None:
     unfinished = update(trials).where(trials.c.job_id == job_id, trials.c.state.in_(OPEN))
     connection.execute(unfinished.values(state=TrialState.STOPPED, ended_at=now()))
@@ -227,6 +264,7 @@ def _planned(job_id: str, spec: TrialSpec, moment: datetime) -> dict[str, Any]:
         "weight_decay": spec.optimizer.weight_decay,
         "seed": spec.seed,
         "steps": spec.horizon.steps,
+        "batch_tokens": spec.horizon.batch_tokens,
         "state": TrialState.PENDING,
         "created_at": moment,
     }

@@ -16,7 +16,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from api import admission, schemas
+from api import admission, machine, schemas
+from api.changes import patched
 from api.curves import thin
 from api.engines import CoordinatorLock
 from api.errors import described
@@ -26,15 +27,18 @@ from api.settings import Settings
 from api.store import Store
 from telescope import corpora
 from telescope.errors import InvalidInput, Problem, TelescopeError, Unavailable
+from telescope.judge import Judgement, judge
 from telescope.spec import OptimizerName
 from telescope.studies import registry
 from telescope.studies.preview import Preview
 from telescope.studies.preview import preview as forecast
 from telescope.studies.telescoping import Telescope
+from telescope.sweep import read_csv, read_document
 from telescope.trial import TrialState
 
 READY_SECONDS = 2.0
 RETRY_AFTER = {"Retry-After": "2"}
+CSV_TYPES = frozenset({"text/csv", "application/csv"})
 UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the ETag in If-None-Match."}}
 INT32 = 2**31 - 1
 
@@ -58,6 +62,11 @@ async def _body(request: Request) -> bytes:
 
 def _document(request: Request, body: Annotated[bytes, Depends(_body)]) -> Any:
     return admission.document(body, request.headers.get("Content-Type"))
+
+
+def _changes(request: Request, body: Annotated[bytes, Depends(_body)]) -> Any:
+    """What a clone changes; without a body, nothing."""
+    return _document(request, body) if body else {}
 
 
 def _study(document: Annotated[Any, Depends(_document)], settings: Annotated[Settings, Depends(_settings)]) -> Telescope:
@@ -94,19 +103,15 @@ def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> schemas.JobDetail:
     """Hand a study in. It is checked and its corpus opened before the answer; then the coordinator takes it."""
-    asked = hashlib.sha256(json.dumps(document, sort_keys=True, default=repr).encode()).hexdigest()
-    row = store.job_of_key(idempotency_key, asked) if idempotency_key else None  # a repeat holds even if the corpus has gone since
-    if row is None:
-        study = _study(document, settings)
-        row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=asked)
-    response.headers.update({"Location": f"/v1/jobs/{row.id}", "ETag": _tag(row)} | RETRY_AFTER)
+    row = _accepted(document, document, idempotency_key, store, settings)
+    response.headers.update(_located(row))
     return _detail(row, store)
 
 
 @router.post("/jobs:preview", tags=["jobs"], responses=described(413, 422))
-def preview(study: Study) -> Preview:
-    """What a study would run and cost, width by width; spends nothing."""
-    return forecast(study)
+def preview(study: Study, settings: Annotated[Settings, Depends(_settings)], store: Rows) -> Preview:
+    """What a study would run and cost, width by width, and what else could be done instead; spends nothing."""
+    return forecast(study, machine.known(settings, store))
 
 
 @router.get("/jobs", tags=["jobs"], responses=described(422))
@@ -138,6 +143,28 @@ def pause(job_id: JobId, store: Rows) -> schemas.Job:
 def resume(job_id: JobId, store: Rows) -> schemas.Job:
     """Go on with a paused job."""
     return schemas.Job.model_validate(store.request(job_id, Verb.RESUME))
+
+
+@router.post("/jobs/{job_id}:retry", tags=["jobs"], responses=described(404, 409, 422))
+def retry(job_id: JobId, store: Rows) -> schemas.Job:
+    """Go on with a job that failed or was cancelled: what failed or was stopped runs again, what was finished is kept."""
+    return schemas.Job.model_validate(store.request(job_id, Verb.RETRY))
+
+
+@router.post("/jobs/{job_id}:clone", status_code=202, tags=["jobs"], responses=described(404, 413, 422))
+def clone(
+    job_id: JobId,
+    changes: Annotated[Any, Depends(_changes)],
+    settings: Annotated[Settings, Depends(_settings)],
+    store: Rows,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> schemas.JobDetail:
+    """A new job with the study of this one, changed by the body's merge patch (RFC 7396); finished trials that it shares are reused."""
+    document = patched(store.study_document(job_id), changes)
+    row = _accepted(document, [job_id, changes], idempotency_key, store, settings)
+    response.headers.update(_located(row))
+    return _detail(row, store)
 
 
 # What a job found
@@ -194,6 +221,21 @@ def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> schem
     return schemas.Curve.model_validate(thin(whole, points) if points else whole)
 
 
+# Sweeps that were run without telescope
+
+
+@router.post("/judgements", tags=["judgements"], responses=described(413, 422))
+def judge_sweep(request: Request, body: Annotated[bytes, Depends(_body)], target_width: Width = None) -> Judgement:
+    """Does a sweep transfer? Judged by the rules of a job's result; as a CSV table, or as JSON that may name the target width itself."""
+    media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media in CSV_TYPES:
+        return judge(read_csv(body), target_width)
+    sweep, target = read_document(_document(request, body))
+    if target is not None and target_width is not None:
+        raise InvalidInput.of("target_width", "is given twice; name it in the document or in the query, not in both", target)
+    return judge(sweep, target_width if target is None else target)
+
+
 # Corpora
 
 
@@ -248,6 +290,20 @@ def _require_coordinator(url: str) -> None:
             raise Unavailable("no coordinator is at work; jobs wait. Start one with `telescope coordinator` or `telescope serve`")
     finally:
         lock.release()
+
+
+def _accepted(document: Any, asked: Any, idempotency_key: str | None, store: Store, settings: Settings) -> JobRow:
+    """The new job of a document, or the one that the same request made before by its key, which holds even if the corpus has gone since."""
+    body_hash = hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
+    row = store.job_of_key(idempotency_key, body_hash) if idempotency_key else None
+    if row is None:
+        study = _study(document, settings)
+        row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=body_hash)
+    return row
+
+
+def _located(row: JobRow) -> dict[str, str]:
+    return {"Location": f"/v1/jobs/{row.id}", "ETag": _tag(row)} | RETRY_AFTER
 
 
 def _report(row: JobRow, store: Store) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What does the database say, in types?
 
-Frozen rows as `api.store` returns them: `JobRow` and `TrialRow` (scalars only, cheap to list), `Page`, and `Pending`, a trial
-that may be handed to a worker. Curves are in `api.curves`.
+Frozen rows as `api.store` returns them: `JobRow` and `TrialRow` (scalars only, cheap to list), `Page`, `Pending`, a trial that may be
+handed to a worker, and `Rate`, how fast workers were. Curves are in `api.curves`.
 """
 
 from dataclasses import dataclass
@@ -73,6 +73,8 @@ class TrialRow:
     seconds: float
     failure_kind: str | None
     failure_message: str | None
+    numerics: str | None  # what its numbers were computed with; None until it began
+    reused_from: int | None  # the trial of an earlier job that trained it
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -92,3 +94,15 @@ class Pending:
     trial_id: int
     attempt: int
     spec: TrialSpec
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast trials of one shape were trained, on one kind of worker."""
+
+    optimizer: str
+    width: int
+    batch_tokens: int
+    numerics: str  # of the worker, its device included
+    trials: int
+    flops_per_second: float

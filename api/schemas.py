@@ -4,7 +4,7 @@ One model per resource, read from the rows of `api.rows` and `api.curves`; field
 previews are documents of their study (`telescope.studies`) and pass as they are.
 
 Parts: `Page` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Level`, `Levels` · `Curve`, `Curves` · `Corpus`, `Corpora`,
-`NewCorpus` · `Health`.
+`NewCorpus` · `SweepRow`, `NewJudgement` · `Health`.
 """
 
 from datetime import datetime
@@ -100,6 +100,10 @@ class Trial(Resource):
     seconds: float
     failure_kind: Literal["operational", "scientific"] | None
     failure_message: str | None
+    numerics: str | None
+    """What its numbers were computed with: torch, device, telescope."""
+    reused_from: int | None
+    """The trial of an earlier job that trained it, at no cost to this one."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -171,6 +175,29 @@ class NewCorpus(Resource):
     """A file or folder under one of the folders in TELESCOPE_DATA_ROOTS."""
     text_field: Annotated[str, Field(min_length=1, max_length=256)] = "text"
     """Where jsonl and parquet files keep their text."""
+
+
+class SweepRow(Resource):
+    """A finished run of a sweep; other fields are ignored."""
+
+    width: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    lr: Annotated[float, Field(gt=0)]
+    loss: float | Literal["nan", "inf"] | None
+    """Final loss, above 0; null, "nan" or "inf" where the run diverged."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Given in every row or in none."""
+    seed: int | None = None
+    """Given in every row or in none; without it, repeats of a point count as seeds in their order."""
+
+
+class NewJudgement(Resource):
+    """A sweep to be judged."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rows: Annotated[list[SweepRow], Field(min_length=1, max_length=4000)]
+    target_width: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
+    """The width to train, at least the widest in the rows; by default twice that."""
 
 
 class Health(Resource):

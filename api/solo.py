@@ -112,10 +112,12 @@ def trials(store: Store, job_id: str) -> list[TrialRow]:
 
 
 def resume(store: Store, job_id: str) -> JobRow:
-    """A job that was paused, or that nobody runs any more, goes on."""
+    """A job that was paused, that ended without its answer, or that nobody runs any more, goes on."""
     job = store.job(job_id)
-    if job.state.terminal:
+    if job.state is JobState.SUCCEEDED:
         raise Conflict(f"job {job_id} is {job.state}; it cannot go on. Run its file again")
+    if job.state.terminal:
+        return store.request(job_id, Verb.RETRY)
     paused = prospect(job.state, job.requested) is JobState.PAUSED
     return store.request(job_id, Verb.RESUME) if paused else job
 

@@ -20,6 +20,7 @@ from telescope.trial import TrialState
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]
 OPEN = (TrialState.PENDING, TrialState.RUNNING)
+MIXED = "mixed"  # numerics of a trial that went on with others than it began with: nobody's, so nothing reuses it
 
 
 def now() -> datetime:

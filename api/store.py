@@ -11,20 +11,22 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Select, delete, func, insert, select
 
 import migrations
 from api.curves import Chunk, Curve, merge, thin
 from api.engines import open_engines, translated
-from api.job import TARGET, JobState, Verb, advance, prospect
+from api.job import TARGET, JobState, Verb, follow, prospect
 from api.pages import continued_after, page, row_limit
-from api.rows import JobRow, Page, TrialRow
+from api.rows import JobRow, Page, Rate, TrialRow
 from api.statements import (
     JOB_COLUMNS,
+    MIXED,
     OPEN,
     TRIAL_COLUMNS,
     as_job,
@@ -38,11 +40,11 @@ from api.statements import (
 )
 from api.tables import chunks, jobs, results, specs, studies, trials
 from telescope.errors import Conflict, NotFound, Unavailable
-from telescope.spec import TrialSpec
+from telescope.spec import ORIGIN, TrialSpec
 from telescope.trial import Failure, Trial, TrialState
 
 SPEC = TypeAdapter(TrialSpec)
-FATE = ("digest", "state", "attempt", "loss", "diverged", "flops", "seconds", "failure_kind", "failure_message")
+FATE = ("digest", "state", "attempt", "loss", "diverged", "flops", "seconds", "failure_kind", "failure_message", "metrics", "reused_from")
 FATE_COLUMNS = [trials.c[name] for name in FATE]
 
 
@@ -154,7 +156,7 @@ class Store:
             if bound_for == TARGET[verb]:
                 return job
             try:
-                advance(bound_for, TARGET[verb])
+                follow(job.state if verb is Verb.RETRY else bound_for, verb)
             except Conflict as conflict:
                 raise Conflict(f"job {job_id} cannot be {PAST[verb]}: {conflict}") from None
             if verb is Verb.RESUME and job.state is JobState.RUNNING:
@@ -162,6 +164,8 @@ class Store:
             has_trials = job.started_at is not None
             if job.state is JobState.RUNNING or (verb is Verb.CANCEL and has_trials):
                 return change_job(connection, job_id, requested=verb)
+            if verb is Verb.RETRY:
+                connection.execute(delete(results).where(results.c.job_id == job_id))  # it called itself final
             return move_job(connection, job, TARGET[verb])
 
     # ---------------------------------------------------------------------------------- trials and curves, as read
@@ -194,23 +198,25 @@ class Store:
 
     def trial_spec(self, trial_id: int) -> TrialSpec:
         """What fully determines a trial."""
-        query = select(specs.c.digest, specs.c.document).join_from(trials, specs).where(trials.c.id == trial_id)
+        query = select(specs.c.digest, specs.c.document, studies.c.document.label("study")).join_from(trials, specs)
         with self._read() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query.join(studies, studies.c.job_id == trials.c.job_id).where(trials.c.id == trial_id)).one_or_none()
         if row is None:
             raise NotFound(f"no trial {trial_id}")
-        return self._spec(row.digest, row.document)
+        return self._own_spec(row)
 
     def curve(self, trial_id: int) -> Curve:
-        """All points of a trial, over all its attempts."""
+        """All points of a trial, over all its attempts; of a reused one, those of the trial that trained it."""
         with self._read() as connection:
-            the_trial(connection, trial_id)
-            found = connection.execute(select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == trial_id)).all()
+            holder = the_trial(connection, trial_id).reused_from or trial_id
+            found = connection.execute(select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == holder)).all()
         return merge(trial_id, (Chunk(row.attempt, row.blob) for row in found))
 
     def curves(self, job_id: str, points: int = 100, *, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
         """The curves of a job's trials, thinned for display."""
-        query = _filtered(select(*chunks.c).join_from(chunks, trials), job_id, None, width, optimizer).order_by(trials.c.id)
+        said = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
+        said = said.join_from(trials, chunks, chunks.c.trial_id == func.coalesce(trials.c.reused_from, trials.c.id))
+        query = _filtered(said, job_id, None, width, optimizer).order_by(trials.c.id)
         with self._read() as connection:
             the_job(connection, job_id)
             found = connection.execute(query).all()
@@ -230,6 +236,16 @@ class Store:
                     self._spec(found.digest, found.document)
         return [_fate(self._specs[row.digest], row) for row in rows]
 
+    def rates(self) -> list[Rate]:
+        """How fast trials of each shape were trained, the latest kind of worker first."""
+        shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
+        speed = (func.count().label("trials"), (func.sum(trials.c.flops) / func.sum(trials.c.seconds)).label("flops_per_second"))
+        trained = (trials.c.state == TrialState.COMPLETED) & trials.c.reused_from.is_(None) & (trials.c.seconds > 0)
+        known = (trials.c.numerics != MIXED) & trials.c.batch_tokens.is_not(None)
+        query = select(*shape, *speed).where(trained, known).group_by(*shape).order_by(func.max(trials.c.ended_at).desc(), *shape)
+        with self._read() as connection:
+            return [Rate(**row._mapping) for row in connection.execute(query)]
+
     # ------------------------------------------------------------------------------------------------------- parts
 
     @contextmanager
@@ -242,13 +258,19 @@ class Store:
         with translated(), self._writer.begin() as connection:
             yield connection
 
+    def _own_spec(self, row: Any) -> TrialSpec:
+        """A spec in its own job's words: equal tokens may come from elsewhere for the job that entered it first."""
+        spec, data = self._spec(row.digest, row.document), json.loads(row.study).get("data", {})
+        origin = {name: data[name] for name in ORIGIN if name in data and data[name] != getattr(spec.data, name)}
+        return replace(spec, data=replace(spec.data, **origin)) if origin else spec
+
     def _spec(self, digest: str, document: str) -> TrialSpec:
         if digest not in self._specs:
             self._specs[digest] = SPEC.validate_json(document)
         return self._specs[digest]
 
 
-PAST = {Verb.CANCEL: "cancelled", Verb.PAUSE: "paused", Verb.RESUME: "resumed"}
+PAST = {Verb.CANCEL: "cancelled", Verb.PAUSE: "paused", Verb.RESUME: "resumed", Verb.RETRY: "retried"}
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -262,7 +284,17 @@ def _fate(spec: TrialSpec, row: Any) -> Trial:
     state = TrialState(row.state)
     ended_badly = row.diverged or state is TrialState.FAILED  # an attempt that failed before the last one is history
     failure = Failure(row.failure_kind, row.failure_message, retryable=False) if ended_badly else None
-    return Trial(spec, state, row.attempt, math.inf if row.diverged else row.loss, row.flops, row.seconds, failure)
+    return Trial(
+        spec,
+        state,
+        row.attempt,
+        math.inf if row.diverged else row.loss,
+        row.flops,
+        row.seconds,
+        failure,
+        metrics=json.loads(row.metrics) if row.metrics else {},
+        reused=row.reused_from is not None,
+    )
 
 
 def _filtered(query: Select[Any], job_id: str, state: TrialState | None, width: int | None, optimizer: str | None) -> Select[Any]:

@@ -127,11 +127,15 @@ trials = Table(
     Column("diverged", Boolean, nullable=False, server_default=false()),
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("steps", Integer, nullable=False),
+    Column("batch_tokens", Integer),
     Column("flops", Double, nullable=False, server_default=text("0")),
     Column("flops_spent", Double, nullable=False, server_default=text("0")),
     Column("seconds", Double, nullable=False, server_default=text("0")),
     Column("failure_kind", String(16)),
     Column("failure_message", Text),
+    Column("metrics", Text),  # JSON of the last point's, infinite numbers included
+    Column("numerics", Text),  # what its numbers were computed with (telescope.numerics)
+    Column("reused_from", ForeignKey("trials.id")),  # the trial of an earlier job that trained it; its curve is there
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("ended_at", Instant),
@@ -139,6 +143,7 @@ trials = Table(
     CheckConstraint("state IN ('PENDING','RUNNING','COMPLETED','FAILED','STOPPED')", name="state"),
     Index(None, "job_id", "id"),
     Index(None, "job_id", "state", "id"),
+    Index(None, "digest"),
     sqlite_autoincrement=True,  # ids are never used again
 )
 

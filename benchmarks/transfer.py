@@ -1,11 +1,15 @@
 """Does the best learning rate stay where it is as width grows?
 
+    python -m benchmarks.transfer                       (all arms)
     python -m benchmarks.transfer muon-mup adamw-standard
 
 For each arm: widths 32 to 256, an lr grid of one octave, three seeds that share initialisation and data order over lrs, on python-stdlib.
 Per width the optimum is the vertex of the least-squares parabola through the seed means of the five points around the lowest; the
 slope over log2 width is ordinary least squares. Its 90 % interval is a parametric bootstrap with the residual noise of the arm (what
 is left of a loss after its lr's mean and its seed's shift), since three seeds have too few distinct resamples.
+
+Muon with update scale 0.2 sqrt(max) is trained once, with AdamW's lr held at 2^-5, and read under three lr rules (constant, m^-1/2, 1/m):
+they are the same runs on a shifted axis.
 
 Finished runs are kept in a JSON-lines file, so an interrupted benchmark goes on where it was.
 """
@@ -15,7 +19,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -37,6 +41,8 @@ class Arm:
     optimizer: OptimizerSpec
     batch_tokens: int
     octaves: range  # log2 lr
+    adamw_lr: float | None = None  # held at this value instead of a share of Muon's
+    rules: tuple[tuple[str, float], ...] = (("", 0.0),)  # lr rules to read the runs under, as exponents of m
 
 
 def optimizer(name: str, parametrisation: str) -> OptimizerSpec:
@@ -45,7 +51,14 @@ def optimizer(name: str, parametrisation: str) -> OptimizerSpec:
 
 ARMS = {
     "muon-mup": Arm(optimizer("muon", "mup"), 512, range(-7, 0)),
-    "adamw-mup": Arm(optimizer("adamw", "mup"), 2048, range(-10, -2)),
+    "muon-rms": Arm(
+        replace(optimizer("muon", "mup"), update_scale="rms_match", muon_lr_rule="constant"),
+        512,
+        range(-9, 0),
+        adamw_lr=2.0**-5,
+        rules=(("constant lr", 0.0), ("lr ~ m^-1/2", -0.5), ("lr ~ 1/m, the paper's", -1.0)),
+    ),
+    "adamw-mup": Arm(optimizer("adamw", "mup"), 2048, range(-8, -3)),
     "adamw-standard": Arm(optimizer("adamw", "standard"), 2048, range(-11, -3)),
 }
 
@@ -58,7 +71,8 @@ def specs(arm: Arm) -> Iterator[tuple[int, int, int, TrialSpec]]:
         model = ModelSpec(width=width, base_width=WIDTHS[0], depth=2, head_dim=16)
         for octave in arm.octaves:
             for seed in SEEDS:
-                tuned = OptimizerSpec(**{**arm.optimizer.__dict__, "lr": 2.0**octave})
+                ratio = arm.optimizer.adamw_lr_ratio if arm.adamw_lr is None else arm.adamw_lr / 2.0**octave
+                tuned = replace(arm.optimizer, lr=2.0**octave, adamw_lr_ratio=ratio)
                 yield width, octave, seed, TrialSpec(model=model, optimizer=tuned, data=text, horizon=horizon, seed=seed)
 
 
@@ -129,25 +143,41 @@ def drift(octaves: Sequence[int], losses: NDArray[np.float64], draws: int = 4000
     return Drift(vertices, edges, slope(mean), float(low), float(high), noise)
 
 
+def loss_at(octaves: Sequence[int], mean: NDArray[np.float64], x: float) -> float:
+    """Loss between grid points, on the parabola through the three nearest ones; infinite outside the grid."""
+    if not octaves[0] <= x <= octaves[-1]:
+        return math.inf
+    middle = min(max(round(x) - octaves[0], 1), len(octaves) - 2)
+    near = slice(middle - 1, middle + 2)
+    return float(np.polyval(np.polyfit(np.asarray(octaves, float)[near], mean[near], 2), x))
+
+
 def show(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
     mean, found = losses.mean(axis=2), drift(arm.octaves, losses)
     print(f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  " + "".join(f"2^{o:<6}" for o in arm.octaves) + "vertex")
     for w, width in enumerate(WIDTHS):
         cells = "".join(f"{value:<8.4f}" if math.isfinite(value) else "div.    " for value in mean[w])
         print(f"{width:<7}{cells}{found.vertices[w]:+.2f}" + (" on the edge" if found.edges[w] else ""))
-    at_base = mean[:, mean[0].argmin()]
-    print(f"slope {found.slope:+.3f} octave per doubling, 90 % interval {found.low:+.3f} .. {found.high:+.3f}")
-    print(f"one run's noise {100 * found.noise:.2f} % of loss; loss at the base width's lr: {', '.join(f'{x:.4f}' for x in at_base)}")
-    print(f"regret at width {WIDTHS[-1]}: {100 * (at_base[-1] / mean[-1].min() - 1):.2f} %")
+    print(f"one run's noise {100 * found.noise:.2f} % of loss; lowest: {', '.join(f'{x:.4f}' for x in mean.min(axis=1))}")
+    best = arm.octaves[int(mean[0].argmin())]
+    for rule, exponent in arm.rules:
+        # The lr that a run had is base lr x m^exponent, so a base lr stands for a run 'exponent' octaves further on per doubling.
+        slope, low, high = (value - exponent for value in (found.slope, found.low, found.high))
+        copied = [loss_at(arm.octaves, mean[w], best + exponent * w) for w in range(len(WIDTHS))]
+        print(f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, 90 % interval {low:+.3f} .. {high:+.3f}")
+        print(f"  loss at the base width's lr: {', '.join(f'{x:.4f}' for x in copied)}")
+        print(f"  regret at width {WIDTHS[-1]}: {100 * (copied[-1] / mean[-1].min() - 1):.2f} %")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arms", nargs="+", choices=ARMS)
+    parser.add_argument("arms", nargs="*", help=f"of {', '.join(ARMS)}; all by default")
     parser.add_argument("--store", type=Path, default=Path(".telescope/transfer.jsonl"))
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    for name in given.arms:
+    if unknown := set(given.arms) - set(ARMS):
+        parser.error(f"no such arm: {', '.join(sorted(unknown))}; known are {', '.join(ARMS)}")
+    for name in given.arms or ARMS:
         show(name, ARMS[name], run(ARMS[name], given.store, given.workers))
 
 

@@ -17,7 +17,7 @@ import ipaddress
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, TypeVar
@@ -88,6 +88,8 @@ class Trial:
     seconds: float
     failure_kind: str | None
     failure_message: str | None
+    numerics: str | None  # what its numbers were computed with
+    reused_from: int | None  # the trial of an earlier job that trained it
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
@@ -147,6 +149,14 @@ class Client:
         """What the study would run and cost; spends nothing."""
         return self._json("POST", "/v1/jobs:preview", json=document, timeout=self._unhurried())
 
+    def judge(self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None) -> dict[str, Any]:
+        """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of None says that the run diverged."""
+        parameters = _given({"target_width": target_width})
+        if isinstance(sweep, str):
+            csv = {"Content-Type": "text/csv"}
+            return self._json("POST", "/v1/judgements", content=sweep.encode(), headers=csv, params=parameters, timeout=self._unhurried())
+        return self._json("POST", "/v1/judgements", json={"rows": list(sweep)}, params=parameters, timeout=self._unhurried())
+
     def jobs(self, *, state: str | None = None) -> Iterator[Job]:
         """All jobs, the newest first."""
         return self._items(Job, "/v1/jobs", {"state": state})
@@ -166,6 +176,16 @@ class Client:
     def resume(self, job_id: str) -> Job:
         """Go on with a paused job."""
         return _typed(Job, self._json("POST", f"{_job_path(job_id)}:resume"))
+
+    def retry(self, job_id: str) -> Job:
+        """Go on with a job that failed or was cancelled; what it finished is kept."""
+        return _typed(Job, self._json("POST", f"{_job_path(job_id)}:retry"))
+
+    def clone(self, job_id: str, changes: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> Job:
+        """A new job with the same study, changed by a JSON merge patch; finished trials that the two share are reused."""
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        path = f"{_job_path(job_id)}:clone"
+        return _typed(Job, self._json("POST", path, json=changes or {}, headers=headers, timeout=self._unhurried()))
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[Job]:
         """The job now and after each change, ending with its terminal state."""

@@ -1,8 +1,8 @@
 """What is being trained?
 
 A decoder-only Transformer, pre-norm, with rotary positions: multi-head or grouped-query attention, optional QK-norm, gated, squared-ReLU
-or GELU feed-forward, tied or untied head. Head size is fixed and the number of heads grows with width; every width-dependent number is
-asked of `telescope.mup`, none is written here.
+or GELU feed-forward, tied or untied head. Head size is fixed and the number of heads grows with width; every number that depends on
+width or depth is asked of `telescope.mup`, none is written here.
 
 Letters: B batch, T context, D width, H query heads, K key/value heads, E head size, F feed-forward units, V vocabulary.
 Parts: `Attention`, `FeedForward`, `Block`, `Transformer`, `initialise`.
@@ -32,12 +32,13 @@ def rotate(x: Float[Tensor, "B heads T E"], cos: Float[Tensor, "T E"], sin: Floa
 
 
 class Attention(nn.Module):
-    """Causal self-attention with scale 1/sqrt(head_dim): head size is fixed, so the scale is no matter of width."""
+    """Causal self-attention; head size is fixed, so the scale of its scores is no matter of width."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         width, kv_width = spec.width, spec.kv_heads * spec.head_dim
         self.spec = spec
+        self.scale = mup.attention_factor(spec)
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, kv_width, bias=False)
         self.value = nn.Linear(width, kv_width, bias=False)
@@ -56,7 +57,7 @@ class Attention(nn.Module):
         k = rotate(self.key_norm(heads(self.key(x), self.spec.kv_heads)), cos, sin)
         v = heads(self.value(x), self.spec.kv_heads)
         grouped = self.spec.query_heads_per_kv > 1
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)  # (B, H, T, E)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)  # (B, H, T, E)
         result: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, context, -1))
         return result
 
@@ -87,6 +88,7 @@ class Block(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
+        self.branch = mup.branch_multiplier(spec)
         self.attention_norm = nn.RMSNorm(spec.width, eps=1e-6)
         self.attention = Attention(spec)
         self.feed_forward_norm = nn.RMSNorm(spec.width, eps=1e-6)
@@ -94,9 +96,8 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T D"], cos: Float[Tensor, "T E"], sin: Float[Tensor, "T E"]) -> Float[Tensor, "B T D"]:
         """One layer."""
-        x = x + self.attention(self.attention_norm(x), cos, sin)
-        result: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return result
+        x = torch.add(x, self.attention(self.attention_norm(x), cos, sin), alpha=self.branch)
+        return torch.add(x, self.feed_forward(self.feed_forward_norm(x)), alpha=self.branch)
 
 
 class Transformer(nn.Module):
@@ -132,13 +133,19 @@ class Transformer(nn.Module):
         return roles(self, self.head)
 
 
+def in_branch(name: str) -> bool:
+    """Whether a parameter lies in a residual branch, which the depth rule scales."""
+    return name.startswith("blocks.")
+
+
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
     """Initial standard deviation of a parameter: the base value times muP's factor."""
     parameter = model.get_parameter(name)
     trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
-    return base * mup.factors(model.spec, optimizer, role, trained_by).init_std
+    scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
+    return base * scale * mup.factors(model.spec, optimizer, role, trained_by).init_std
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Which optimizer trains which parameter, with which effective hyperparameters?
 
 Roles decide: in a Muon run Muon trains the HIDDEN matrices and AdamW the rest, with base lr `adamw_lr_ratio` times Muon's; in an AdamW
-run AdamW trains all. The groups are total and disjoint, asserted. Effective values are the base values times the width factors of
+run AdamW trains all. The groups are total and disjoint, asserted. Effective values are the base values times the factors of
 `telescope.mup`.
 
 Parts: `groups` (the partition) · `Muon` (a torch optimizer over `telescope.muon`) · `Optimizer` and `build` (both together, with the
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from telescope import mup
-from telescope.model import Transformer, init_std
+from telescope.model import Transformer, in_branch, init_std
 from telescope.muon import muon_update
 from telescope.roles import Role
 from telescope.spec import HorizonSpec, ModelSpec, OptimizerName, OptimizerSpec
@@ -28,7 +28,7 @@ NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that share every effective hyperparameter at one width."""
+    """Parameters that share every effective hyperparameter at one width and depth."""
 
     role: Role
     optimizer: OptimizerName
@@ -48,26 +48,31 @@ class Group:
 
 def groups(model: Transformer, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
-    members: defaultdict[tuple[Role, float], list[str]] = defaultdict(list)
+    members: defaultdict[tuple[Role, float, mup.Factors], list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        members[role, init_std(model, name, role, spec)].append(name)
-    result = tuple(_group(model, spec, role, std, tuple(names)) for (role, std), names in members.items())
+        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), in_branch(name))
+        members[role, init_std(model, name, role, spec), factors].append(name)
+    result = tuple(_group(model, spec, role, std, factors, tuple(names)) for (role, std, factors), names in members.items())
     named = [name for group in result for name in group.names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
     return result
 
 
-def _group(model: Transformer, spec: OptimizerSpec, role: Role, std: float, names: tuple[str, ...]) -> Group:
-    trained_by: OptimizerName = "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
-    factors = mup.factors(model.spec, spec, role, trained_by)
-    ratio = spec.adamw_lr_ratio if spec.name == "muon" and trained_by == "adamw" else 1.0
+def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
+    """The optimizer of a role."""
+    return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
+
+
+def _group(model: Transformer, spec: OptimizerSpec, role: Role, std: float, factors: mup.Factors, names: tuple[str, ...]) -> Group:
+    optimizer = trained_by(spec, role)
+    ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
     multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
     return Group(
         role=role,
-        optimizer=trained_by,
+        optimizer=optimizer,
         scaled_lr=spec.lr * ratio * factors.lr,
         weight_decay=0.0 if role in mup.UNDECAYED else spec.weight_decay * factors.weight_decay,
-        eps=spec.eps * factors.eps if trained_by == "adamw" else None,
+        eps=spec.eps * factors.eps if optimizer == "adamw" else None,
         init_std=std,
         multiplier=multiplier,
         names=names,

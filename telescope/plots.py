@@ -70,6 +70,7 @@ class Ladder:
     runs: tuple[Run, ...]
     target_width: int
     target: Estimate | None  # None where there is no answer
+    loss_name: str = "held-out loss (nats per token)"
 
 
 def seed_means(runs: Sequence[Run]) -> dict[Setting, float]:
@@ -144,7 +145,7 @@ def _losses(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float
         axes.plot([], [], "x", color=MUTED, ms=7, mew=1.8, label="diverged")
     axes.plot([], [], "D", color="white", mec=MUTED, ms=7, label="optimum and interval")
     axes.set_ylim(floor, ceiling)
-    axes.set_ylabel("held-out loss (nats per token)", fontsize=9, color=INK)
+    axes.set_ylabel(ladder.loss_name, fontsize=9, color=INK)
     axes.set_title(f"{ladder.optimizer}: loss against learning rate", loc="left", fontsize=11, color=INK)
     _finish(axes, ladder)
     axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)

@@ -27,6 +27,10 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 OptimizerName = Literal["muon", "adamw"]
 Parametrisation = Literal["mup", "mup-paper", "standard"]
 UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]
+MuonLrRule = Literal["constant", "inverse_sqrt", "inverse"]
+AttentionScale = Literal["inverse_sqrt", "inverse"]
+HeadForm = Literal["multiplier", "rescaled"]
+WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -49,6 +53,12 @@ class Architecture:
     tied_embeddings: bool = False
     """Use the embedding matrix as the output head too."""
     rope_base: Positive = 10_000.0
+    attention_scale: AttentionScale = "inverse_sqrt"
+    """Factor on attention scores: 1/sqrt(head_dim), or 8/head_dim; the two agree at a head size of 64."""
+    head_form: HeadForm = "multiplier"
+    """Under mup, what shrinks the head as width grows: a forward multiplier, or its own initial values and lr (for fused losses)."""
+    depth_exponent: Annotated[float, Field(ge=0.5, le=1)] = 1.0
+    """CompleteP's alpha: where depth leaves its base, residual branches are multiplied by (depth / base depth)^-alpha."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -57,10 +67,12 @@ class ModelSpec(Architecture):
 
     width: Count
     base_width: Count
+    base_depth: Count | None = None
+    """The depth that depth factors are relative to; by default this model's own, and all of them are 1."""
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelSpec":
-        problem = width_problem(self, self.width) or width_problem(self, self.base_width)
+        problem = width_problem(self, self.width) or width_problem(self, self.base_width) or head_problem(self)
         if problem:
             raise ValueError(problem)
         return self
@@ -69,6 +81,11 @@ class ModelSpec(Architecture):
     def multiplier(self) -> float:
         """m = width / base width, the variable of every muP rule."""
         return self.width / self.base_width
+
+    @property
+    def depth_ratio(self) -> float:
+        """L / L0, the variable of the depth rule."""
+        return self.depth / (self.base_depth or self.depth)
 
     @property
     def heads(self) -> int:
@@ -97,6 +114,13 @@ def width_problem(model: Architecture, width: int) -> str | None:
     return None
 
 
+def head_problem(model: Architecture) -> str | None:
+    """Why a head of this form cannot be built, or None."""
+    if model.tied_embeddings and model.head_form == "rescaled":
+        return "rescaled would shrink tied embeddings on their way in, too; use head_form: multiplier, or untie them"
+    return None
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerOptions:
     """Everything about the optimizers that a study does not sweep."""
@@ -105,6 +129,10 @@ class OptimizerOptions:
     """For mup-paper: width factors relative to the base width, or absolute powers of the width as in the paper's table."""
     update_scale: UpdateScale | None = None
     """Muon's factor on the orthogonalised update; by default the parametrisation's own (see telescope.mup)."""
+    muon_lr_rule: MuonLrRule | None = None
+    """How Muon's lr falls with m: not at all, as m^-1/2 or as 1/m; by default as belongs to the update scale in this parametrisation."""
+    weight_decay_rule: WeightDecayRule | None = None
+    """How weight decay changes with m (see telescope.mup); by default the parametrisation's own."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     nesterov: bool = True
     newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
@@ -112,6 +140,8 @@ class OptimizerOptions:
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     eps: Positive = 1e-8
+    init_scale: Positive = 1.0
+    """Factor on the initial values of hidden matrices."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -126,6 +156,9 @@ class OptimizerSpec(OptimizerOptions):
     adamw_lr_ratio: Positive = 0.5
     """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) over Muon's."""
     parametrisation: Parametrisation = "mup"
+
+
+ORIGIN = ("corpus", "tokenizer")  # of data: where their tokens come from, by names or paths
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -196,6 +229,8 @@ class TrialSpec:
     horizon: HorizonSpec
     seed: int = field(default=0)
     """Seeds initialisation and data order alike."""
+    measure: Literal["loss", "coordinates"] = "loss"
+    """What the run is for: its final held-out loss, or how far each layer's output moves in its first steps (telescope.coordinates)."""
 
     @model_validator(mode="after")
     def _windows(self) -> "TrialSpec":
@@ -206,8 +241,14 @@ class TrialSpec:
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the run: 128 bits of the SHA-256 of its canonical JSON."""
-        return digest(self)
+        """Identity of the run: 128 bits of the SHA-256 of its canonical JSON.
+
+        Of data whose content is known, it leaves out where they come from: the content is the hash of the tokens themselves.
+        """
+        plain = _plain(self)
+        if self.data.content:
+            plain["data"] = {name: value for name, value in plain["data"].items() if name not in ORIGIN}
+        return _hashed(plain)
 
 
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> str | None:
@@ -223,13 +264,24 @@ def batch_problem(data: DataSpec, horizon: HorizonSpec) -> str | None:
 
 def canonical_json(value: Any) -> str:
     """The one JSON text of a frozen value: keys sorted, no spaces, floats as their shortest repr."""
-    plain = TypeAdapter(type(value)).dump_python(value, mode="json")
-    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _text(_plain(value))
 
 
 def digest(value: Any) -> str:
     """128 bits of the SHA-256 of the canonical JSON, in hex."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:32]
+    return _hashed(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def _text(plain: Any) -> str:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _hashed(plain: Any) -> str:
+    return hashlib.sha256(_text(plain).encode()).hexdigest()[:32]
 
 
 OCTAVE_PARTS = 64

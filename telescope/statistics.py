@@ -1,6 +1,7 @@
 """Estimates that are asked for in more than one place: intervals of a mixture of beliefs, and scaling laws.
 
-Parts: `Estimate`, a number with its 90 % interval · `mixture`, of Student t distributions · `scaling_fit`, loss against size.
+Parts: `Estimate`, a number with its 90 % interval · `mixture`, of Student t distributions · `scaling_fit`, loss against size, and
+`loss_at`, what loss a size nobody trained is expected to reach.
 The model of a whole ladder is in `telescope.studies.pooled`.
 """
 
@@ -53,6 +54,8 @@ class ScalingFit:
     A: float
     exponent: float
     E: float
+    r_squared: float  # share of the losses' variance that it explains
+    residual: float  # root mean square of what it does not, in % of the loss
 
 
 def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:
@@ -76,5 +79,41 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
         best = int(np.argmin([line(e)[0] for e in grid]))
         low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
         grid, exponent = np.linspace(low, high, 21), float(grid[best])
-    _, slope, floor = line(exponent)
-    return ScalingFit(float(slope * sizes[0] ** exponent), exponent, floor) if slope > 0 else None
+    squared, slope, floor = line(exponent)
+    if slope <= 0:
+        return None
+    explained = 1 - squared / float(np.sum((y - y.mean()) ** 2))
+    residual = 100 * float(np.sqrt(squared / len(y)) / y.mean())
+    return ScalingFit(float(slope * sizes[0] ** exponent), exponent, floor, explained, residual)
+
+
+EXPONENTS = np.geomspace(0.03, 1.5, 60)  # of loss against parameters that `loss_at` averages over
+LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8  # published ones are 0.08 to 0.5; the spread is of their logarithm
+
+
+def loss_at(size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]) -> Estimate | None:
+    """The loss that A / size^exponent + E expects at a size, from three or more others with known errors (standard deviations).
+
+    For a given exponent that is a weighted line; the exponents are averaged by how well they explain the losses and how likely they
+    were beforehand, those that need a negative A or E left out. None where no exponent is left.
+    """
+    if len(losses) < 3:
+        return None
+    sizes, y, w = np.array(parameters, dtype=np.float64), np.array(losses), 1 / np.array(sds) ** 2
+    means, spreads, beliefs = list[float](), list[float](), list[float]()
+    for exponent in EXPONENTS:
+        design = np.stack([(sizes / sizes[0]) ** -exponent, np.ones_like(sizes)], axis=1)
+        covariance = np.linalg.inv((design.T * w) @ design)
+        slope, floor = covariance @ (design.T @ (w * y))
+        if slope <= 0 or floor < 0:
+            continue
+        at = np.array([(size / sizes[0]) ** -exponent, 1.0])
+        misfit = float(w @ (y - design @ [slope, floor]) ** 2)
+        unlikely = (np.log(exponent / LIKELY_EXPONENT) / EXPONENT_SPREAD) ** 2
+        means.append(float(at @ [slope, floor]))
+        spreads.append(float(np.sqrt(at @ covariance @ at)))
+        beliefs.append(-(misfit + unlikely) / 2 + float(np.linalg.slogdet(covariance)[1]) / 2)
+    if not means:
+        return None
+    weights = np.exp(np.array(beliefs) - max(beliefs))
+    return mixture(np.array(means), np.array(spreads), weights / weights.sum(), dof=30.0)

@@ -7,6 +7,9 @@ checkpoint therefore yields, on a CPU, bit for bit the points that an undisturbe
 A loss that is not finite, or above that of the first step for a quarter of the run, ends the trial as *diverged*: its last point carries
 an infinite held-out loss. That is a result, not an error. It is counted at every step, on the device, and looked at where points are
 recorded, so that how often that is decides nothing.
+
+A trial that measures coordinates (telescope.coordinates) takes its few steps all on the first batch, and each point of its curve says how
+far every layer's output has moved by then. Any other trial says at its end where its hidden matrices ended (telescope.probes).
 """
 
 import math
@@ -20,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from telescope import data
+from telescope import data, probes
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import step_flops
 from telescope.model import Transformer, initialise
@@ -59,12 +62,18 @@ class Run:
     def _precision(self) -> AbstractContextManager[object]:
         return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
 
+    def batch(self, step: int) -> Tensor:  # (windows, context + 1)
+        """What is read at a step: where coordinates are measured, always the first batch."""
+        context = self.spec.data.context
+        at = 0 if self.spec.measure == "coordinates" else step
+        batch = data.batch(self.tokens.train, self.spec.seed, at, self.spec.horizon.batch_tokens // context, context)
+        return batch.to(self.device, non_blocking=True)
+
     def advance(self) -> Tensor:
         """One optimizer step over all micro-batches; returns the batch's mean loss, still on the device."""
-        horizon, context = self.spec.horizon, self.spec.data.context
-        batch = data.batch(self.tokens.train, self.spec.seed, self.step, horizon.batch_tokens // context, context)
-        windows_at_once = (horizon.micro_batch_tokens or horizon.batch_tokens) // context
-        micro_batches = torch.split(batch.to(self.device, non_blocking=True), windows_at_once)
+        horizon = self.spec.horizon
+        windows_at_once = (horizon.micro_batch_tokens or horizon.batch_tokens) // self.spec.data.context
+        micro_batches = torch.split(self.batch(self.step), windows_at_once)
         total = torch.zeros((), device=self.device)
         for windows in micro_batches:
             loss = self.loss(windows) / len(micro_batches)
@@ -91,6 +100,13 @@ class Run:
         """Judge the run by the mean loss of its last steps and by what was counted at each."""
         return not math.isfinite(train_loss) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
 
+    def point(self, metrics: dict[str, float], started: float) -> Measurement:
+        """The point of the curve at this step of a run that would have begun at `started`, had it not been interrupted."""
+        tokens, flops = self.step * self.spec.horizon.batch_tokens, self.step * step_flops(self.spec)
+        self.seconds = time.perf_counter() - started
+        self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
+        return self.curve[-1]
+
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, at a recorded step, and the curve up to there."""
         kept = {name: getattr(self, name) for name in KEPT} | {"curve": [astuple(point) for point in self.curve]}
@@ -114,13 +130,17 @@ def curve_of(state: dict[str, Any]) -> list[Measurement]:
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint if it has one; yields the points of its curve, the last with the final held-out loss."""
     run = Run(spec)
+    if spec.measure == "coordinates":
+        yield from first_steps(run)
+        return
     if checkpoint and (state := checkpoint.load()):
         run.restore(state)
     horizon, started = spec.horizon, time.perf_counter() - run.seconds
     interval_loss, interval_start = torch.zeros((), device=run.device), run.step
     while run.step < horizon.steps:
+        last = run.step + 1 == horizon.steps
+        ending = probes.Ending(run.model, run.batch(run.step)[:1, :-1]) if last else None
         interval_loss += run.advance()
-        last = run.step == horizon.steps
         evaluated = last or (horizon.evaluate_every is not None and run.step % horizon.evaluate_every == 0)
         if not (evaluated or run.step % horizon.record_interval == 0):
             continue
@@ -129,11 +149,26 @@ def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iter
         diverged = run.diverged(metrics["train_loss"])
         if diverged or evaluated:
             metrics["loss"] = math.inf if diverged else run.held_out_loss()
-        run.seconds = time.perf_counter() - started
-        run.curve.append(Measurement(run.step, run.step * horizon.batch_tokens, run.step * step_flops(spec), run.seconds, metrics))
-        yield run.curve[-1]
+        if ending and not diverged:
+            metrics |= ending.metrics()
+        yield run.point(metrics, started)
         if diverged:
             return
         interval_loss, interval_start = torch.zeros((), device=run.device), run.step
         if checkpoint and not last and checkpoint.due():
             checkpoint.save(run.state())
+
+
+def first_steps(run: Run) -> Iterator[Measurement]:
+    """A point per step, each with how far the layers' outputs on the fixed batch have moved since step 0."""
+    started = time.perf_counter()
+    beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
+    while run.step < run.spec.horizon.steps:
+        metrics = {"train_loss": float(run.advance())}
+        diverged = run.diverged(metrics["train_loss"])
+        metrics |= beginning.metrics()
+        if diverged or run.step == run.spec.horizon.steps:
+            metrics["loss"] = math.inf if diverged else run.held_out_loss()
+        yield run.point(metrics, started)
+        if diverged:
+            return

@@ -7,7 +7,7 @@ trial completes; an *operational* one (a process died, a corpus vanished) is ret
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -31,8 +31,8 @@ class TrialState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Nothing leaves a terminal state."""
-        return not TRANSITIONS[self]
+        """It has ended; only a retry of its job leads on."""
+        return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
 MEANING = {
@@ -44,13 +44,15 @@ MEANING = {
 }
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
-    TrialState.PENDING: frozenset({TrialState.RUNNING, TrialState.FAILED, TrialState.STOPPED}),
+    TrialState.PENDING: frozenset(
+        {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}  # COMPLETED: an earlier job had trained it
+    ),
     TrialState.RUNNING: frozenset(
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}  # PENDING: it was lost
     ),
     TrialState.COMPLETED: frozenset(),
-    TrialState.FAILED: frozenset(),
-    TrialState.STOPPED: frozenset(),
+    TrialState.FAILED: frozenset({TrialState.PENDING}),  # its job is retried
+    TrialState.STOPPED: frozenset({TrialState.PENDING}),
 }
 
 
@@ -92,6 +94,10 @@ class Trial:
     flops: float = 0.0
     seconds: float = 0.0
     failure: Failure | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """All metrics of its last point, by name; empty until it ended."""
+    reused: bool = False
+    """An earlier job trained it: it cost this one nothing."""
 
     @property
     def digest(self) -> str:
@@ -108,7 +114,7 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
     """The completed trial that a curve amounts to; a curve that does not end in a finite held-out loss diverged."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
-    trial = Trial(spec, TrialState.COMPLETED, attempt, loss, last.flops, last.seconds)
+    trial = Trial(spec, TrialState.COMPLETED, attempt, loss, last.flops, last.seconds, metrics=dict(last.metrics))
     if math.isfinite(loss):
         return trial
     message = f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"

@@ -53,6 +53,7 @@ class InstantExecutor:
 
     def __init__(self, slots: int = 2, seed: int = 0, disturbances: Disturbances | None = None) -> None:
         self.slots = slots
+        self.numerics: str | None = "instant"
         self.submitted: list[Assignment] = []
         self.extra: list[Event] = []  # said before anything else
         self.held = False  # while true, running trials make no progress
@@ -100,7 +101,7 @@ class InstantExecutor:
     def _attempt(self, assignment: Assignment) -> Iterator[Event]:
         trial_id, attempt, file = assignment.trial_id, assignment.attempt, Path(assignment.checkpoint)
         start = int(file.read_text()) if file.exists() else 0
-        yield Started(trial_id, attempt, start, "instant")
+        yield Started(trial_id, attempt, start, "instant", self.numerics or "")
         if failure := self._disturbances.fail(assignment):
             yield Failed(trial_id, attempt, failure)
         last = None

@@ -1,8 +1,11 @@
-"""Closed-form loss surfaces in place of training: the right answer is known, and a whole study runs in milliseconds.
+"""Closed-form loss surfaces in place of training: the right answer is known, and a whole study runs in a tenth of a second.
 
 A bowl in the octaves of the hyperparameters, whose optimum moves with width by a known law, whose floor falls with width, which diverges
 above a cliff, and whose noise is partly shared by all runs of a seed at a width. Ranges after reference studies of small models:
-curvature 0.25 to 1.1 % of the loss per octave^2 of the learning rate, other axes 3 to 10 times flatter.
+curvature 0.25 to 1.1 % of the loss per octave^2 of the learning rate, other axes 3 to 10 times flatter; of the two families of skew one
+is the pooled model's and the other is not.
+
+Parts: `Surface`, callable as `train_one` · `random_surface`, the same one for the same number · `document`, `study`, a job to ask of it.
 """
 
 import hashlib
@@ -15,42 +18,65 @@ import numpy as np
 
 from telescope.flops import step_flops
 from telescope.spec import TrialSpec
+from telescope.studies.axes import AxisName
+from telescope.studies.pooled import LAWS
 from telescope.studies.registry import parse
 from telescope.studies.telescoping import Telescope
 from telescope.trial import Measurement
 
-AXES = ("lr", "weight_decay", "adamw_lr_ratio")
+Law = Literal["inverse", "root", "constant"]
+POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}  # of the width that the drift falls with
+
+AXES: tuple[AxisName, ...] = ("lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale")
+LOWS = (-9.0, -7.0, -4.0, -8.0, -8.0, -3.5)  # octaves (of momentum: of 1 - momentum); the ranges are 7 octaves wide
 DIVERGES_AT = 3  # steps, where it does
+
+
+def octaves(spec: TrialSpec, axis: str) -> float:
+    """Where a trial lies on an axis."""
+    if axis == "momentum":
+        return math.log2(1 - (spec.optimizer.momentum if spec.optimizer.name == "muon" else spec.optimizer.beta1))
+    return math.log2(getattr(spec.horizon if axis == "warmup_fraction" else spec.optimizer, axis))
+
+
+def swept(axis: str, low: float, points: int) -> dict[str, Any]:
+    """The range of a job from these octaves to 7 above them, lowest value first."""
+    ends = sorted(1 - 2.0**x if axis == "momentum" else 2.0**x for x in (low, low + 7))
+    return {"low": ends[0], "high": ends[1], "points": points}
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Callable as `train_one`: reads learning rate, weight decay, ratio, width and seed from the trial."""
+    """Callable as `train_one`: reads the swept hyperparameters, width and seed from the trial."""
 
     target: tuple[float, ...]  # octaves of the optimum at the target width, one per axis
-    drift: tuple[float, ...] = (0.0, 0.0, 0.0)  # octaves from base to target
-    law: Literal["inverse", "root", "constant"] = "inverse"
+    drift: tuple[float, ...] = (0.0,) * 5  # octaves from base to target
+    law: Law = "inverse"
     curvature: float = 0.5
-    flatness: tuple[float, ...] = (6.0, 6.0)  # how many times flatter the other axes are
+    flatness: tuple[float, ...] = (6.0,) * 4  # how many times flatter the other axes are
     cross: float = 0.0
     skew: Literal["none", "exponential", "tanh"] = "none"
     cliff: float = math.inf  # octaves above the optimal lr from which runs diverge
     noise: float = 0.0  # % of the loss
     pairing: float = 0.4  # share of the noise's variance that a seed's runs at a width have in common
     bend: tuple[float, ...] = (1.0,) * 8  # factor on the curvature per doubling
+    jitter: float = 0.0  # octaves (sd) by which each trained width's optimum lies off the law
     base_width: int = 32
     target_width: int = 512
-    number: int = 0  # of the noise's random stream
+    number: int = 0  # of the random streams
     scale: tuple[float, ...] = field(default=(1.0,) * 8)  # factor on all losses per doubling
+    axes: tuple[AxisName, ...] = AXES
+    growth: float = 0.0  # exponent of width by which layers' changes in the first steps go
 
     def optimum(self, width: float) -> tuple[float, ...]:
         """Octaves of the optimum at a width."""
         t, i = math.log2(self.target_width / self.base_width), math.log2(width / self.base_width)
         if t == 0:
             return self.target
-        power = {"inverse": 1.0, "root": 0.5, "constant": 0.0}[self.law]
+        power = POWERS[self.law]
         w = (t - i) / t if power == 0 else (2 ** (-power * i) - 2 ** (-power * t)) / (1 - 2 ** (-power * t))
-        return tuple(x + d * w for x, d in zip(self.target, self.drift, strict=False))
+        off = [self.jitter * self._normal("jitter", width, axis) if self.jitter and i < t else 0.0 for axis in self.axes]
+        return tuple(x + d * w + e for x, d, e in zip(self.target, self.drift, off, strict=False))
 
     def floor(self, width: int) -> float:
         """Loss at the optimum of a width."""
@@ -72,19 +98,28 @@ class Surface:
         """Final loss; infinite beyond the cliff."""
         if x[0] > self.optimum(width)[0] + self.cliff:
             return math.inf
-        common, own = self._normal(width, seed), self._normal(width, seed, *x)
-        error = self.noise * (math.sqrt(self.pairing) * common + math.sqrt(1 - self.pairing) * own)
+        error = 0.0
+        if self.noise:
+            common, own = self._normal(width, seed), self._normal(width, seed, *x)
+            error = self.noise * (math.sqrt(self.pairing) * common + math.sqrt(1 - self.pairing) * own)
         return self.floor(width) * (1 + (self.excess(width, x) + error) / 100)
 
-    def _normal(self, *key: float) -> float:
-        if not self.noise:
-            return 0.0
+    def _normal(self, *key: float | str) -> float:
         text = repr((self.number, *key)).encode()
         return float(np.random.default_rng(int(hashlib.sha256(text).hexdigest()[:12], 16)).standard_normal())
 
+    def first_steps(self, spec: TrialSpec) -> list[Measurement]:
+        """What a coordinate check measures: one layer whose changes go as width^growth."""
+        steps = spec.horizon.steps
+        size = (self.growth + 0.05 * self._normal("coordinates", spec.seed)) * math.log2(spec.model.width)
+        metrics = {"train_loss": 5.0, "loss": 5.0, "moved/blocks.0.layer": size, "own/blocks.0.layer": size - 1}
+        return [Measurement(steps, steps * spec.horizon.batch_tokens, steps * step_flops(spec), 0.5, metrics)]
+
     def __call__(self, spec: TrialSpec) -> list[Measurement]:
         """The curve of one run: its end."""
-        x = [math.log2(getattr(spec.optimizer, axis)) for axis in AXES[: len(self.target)] if getattr(spec.optimizer, axis) > 0]
+        if spec.measure == "coordinates":
+            return self.first_steps(spec)
+        x = [octaves(spec, axis) for axis in self.axes[: len(self.target)] if axis != "weight_decay" or spec.optimizer.weight_decay > 0]
         loss = self.loss(spec.model.width, x, spec.seed)
         metrics = {"train_loss": loss} | ({"loss": loss} if math.isfinite(loss) else {})
         steps = spec.horizon.steps if math.isfinite(loss) else DIVERGES_AT
@@ -92,7 +127,10 @@ class Surface:
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
-    """A surface drawn at random, the same one for the same number; the optimum lies within the range of `document`."""
+    """A surface drawn at random, the same one for the same number; the optimum lies within the range of `document`.
+
+    Changes are fields of Surface; law="drawn" draws one by the prior probabilities of the pooled model.
+    """
     rng = np.random.default_rng(number)
     given: dict[str, Any] = {
         "target": tuple(float(rng.uniform(low + 1.5, low + 5.5)) for low in LOWS[:axes]),
@@ -106,18 +144,21 @@ def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
         "pairing": float(rng.uniform(0, 0.8)),
         "number": number,
     }
-    return Surface(**{**given, **changes})
+    drawn = str(rng.choice(list(POWERS), p=[probability for _, probability in LAWS]))
+    return Surface(**{**given, **changes, "law": drawn if changes.get("law") == "drawn" else changes.get("law", "inverse")})
 
 
-LOWS = (-9.0, -7.0, -4.0)  # octaves; the ranges are 7 octaves wide
+# A model and a horizon by which a run costs 4 times as much per doubling of the width, to 1 %: embedding, attention and Muon's own
+# arithmetic, which grow otherwise, are made small beside the hidden matrices by few letters, a short context and large batches.
+FOURFOLD: dict[str, Any] = {
+    "data": {"corpus": "surface", "content": "surface", "vocab_size": 8, "context": 2},
+    "horizon": {"steps": 120, "batch_tokens": 2**20},
+}
 
 
-def document(axes: int = 2, points: Sequence[int] = (8, 3, 3), **changes: Any) -> dict[str, Any]:
+def document(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> dict[str, Any]:
     """A telescope job over 7 octaves per axis, levels 32 to 256, target 512."""
-    search: dict[str, Any] = {
-        name: {"low": 2.0**low, "high": 2.0 ** (low + 7), "points": count}
-        for name, low, count in list(zip(AXES, LOWS, points, strict=False))[:axes]
-    }
+    search: dict[str, Any] = {name: swept(name, low, count) for name, low, count in list(zip(AXES, LOWS, points, strict=False))[:axes]}
     base: dict[str, Any] = {
         "kind": "telescope",
         "name": "surface",
@@ -126,10 +167,11 @@ def document(axes: int = 2, points: Sequence[int] = (8, 3, 3), **changes: Any) -
         "horizon": {"steps": 120, "batch_tokens": 512},
         "search": search,
         "limits": {"max_trials": 4000},
+        "coordinates": "skip",
     }
     return base | changes
 
 
-def study(axes: int = 2, points: Sequence[int] = (8, 3, 3), **changes: Any) -> Telescope:
+def study(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> Telescope:
     """The job as a study."""
     return parse(document(axes, points, **changes))

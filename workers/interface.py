@@ -41,6 +41,7 @@ class Started:
     attempt: int
     resumed_step: int
     worker: str
+    numerics: str  # what it computes with (telescope.numerics)
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,11 @@ class Executor(Protocol):
     @property
     def slots(self) -> int:
         """Trials that can run at once; may grow."""
+        ...
+
+    @property
+    def numerics(self) -> str | None:
+        """What the worker that became warm last computes with; None before the first is warm."""
         ...
 
     def submit(self, assignment: Assignment) -> None:

@@ -7,6 +7,7 @@ A process cannot kill its own thread: `stop` and `close` take effect at the tria
 import threading
 from collections.abc import Sequence
 
+from telescope.numerics import numerics
 from workers import runner
 from workers.desk import Desk
 from workers.interface import Assignment, Event
@@ -20,6 +21,7 @@ class LocalExecutor:
     slots = 1
 
     def __init__(self) -> None:
+        self.numerics: str | None = None
         self._desk = Desk()
         self._thread = threading.Thread(target=self._work, name="local-worker", daemon=True)
         self._thread.start()
@@ -43,6 +45,7 @@ class LocalExecutor:
 
     def _work(self) -> None:
         runner.warm_up()
+        self.numerics = numerics()
         while (assignment := self._desk.take()) is not None:
             trial_id = assignment.trial_id
             for event in runner.run(assignment, lambda trial_id=trial_id: self._desk.stopping(trial_id)):  # type: ignore[misc]

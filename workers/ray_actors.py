@@ -54,6 +54,11 @@ class RayExecutor:
         """Trials that can run at once; more when nodes join."""
         return len(self._slots)
 
+    @property
+    def numerics(self) -> str | None:
+        """What the newest slot with a warm worker computes with; a cluster of several kinds of device may have others too."""
+        return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
+
     def submit(self, assignment: Assignment) -> None:
         """Queue one attempt for the next free worker."""
         self._desk.submit(assignment)

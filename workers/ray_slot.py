@@ -40,13 +40,16 @@ class Worker:
         os.environ.update(environment, OMP_NUM_THREADS="1")  # before torch is imported, hence the late import
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a CPU worker on a machine with GPUs
+        from telescope.numerics import numerics
         from workers import runner
 
         self._run = runner.run
         runner.warm_up()
+        self._numerics = numerics()
 
-    def ready(self) -> None:
-        """Answers when the worker is warm and idle."""
+    def ready(self) -> str:
+        """Answers when the worker is warm and idle, with what it computes with."""
+        return self._numerics
 
     def run(self, assignment: Assignment) -> Iterator[Event]:
         """One attempt at one trial, as a stream."""
@@ -91,6 +94,7 @@ class Slot:
         self._trial_id: int | None = None
         self._heard = 0.0  # when the actor last gave a sign of life
         self._lock = threading.Lock()
+        self.numerics: str | None = None  # of its latest warm worker
         self.broken: Exception | None = None
         self.thread = threading.Thread(target=self._serve, name=f"ray-slot-{index}", daemon=True)
         self.thread.start()
@@ -158,7 +162,7 @@ class Slot:
 
     def _placed(self, ready: Any) -> None:
         try:
-            ray.get(ready)
+            self.numerics = ray.get(ready)
             self._heard = time.monotonic()
             self._placement.lacks(self._index, None)
         except RayError as error:

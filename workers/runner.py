@@ -20,6 +20,7 @@ import torch
 
 from telescope.checkpoint import CheckpointFile
 from telescope.errors import CorpusLost, InvalidInput
+from telescope.numerics import numerics
 from telescope.train import curve_of, train_one
 from telescope.trial import Failure, Measurement
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Finished, Measured, Started, Stopped
@@ -46,7 +47,7 @@ def _train(assignment: Assignment, stopping: Callable[[], bool]) -> Iterator[Eve
     trial_id, attempt = assignment.trial_id, assignment.attempt
     checkpoint = CheckpointFile(assignment.checkpoint, float(os.environ.get(CHECKPOINT_SECONDS, "30")))
     state = checkpoint.load()  # the training loop loads it again: once per attempt, and rarely there
-    yield Started(trial_id, attempt, checkpoint.step, f"{socket.gethostname()}:{os.getpid()}")
+    yield Started(trial_id, attempt, checkpoint.step, f"{socket.gethostname()}:{os.getpid()}", numerics())
     if state:  # a checkpoint may be ahead of what the coordinator wrote down before it died
         yield Measured(trial_id, attempt, tuple(curve_of(state)))
         del state

@@ -47,6 +47,11 @@ class Study(Protocol):
         """What its author calls it."""
         ...
 
+    @property
+    def reuse(self) -> bool:
+        """Whether finished trials of other jobs may stand in for its own."""
+        ...
+
     def plan(self, trials: Sequence[Trial]) -> Plan:
         """What to run, given the terminal trials, in any order. Plans that are not `done` start something."""
         ...

@@ -5,25 +5,45 @@ border that may not or could not be moved; **unresolved**, a limit was reached, 
 octave to each side, or its optimum moved by more than 0.4 octave between the two widest levels; **resolved** otherwise. The other
 hyperparameters are held to tolerances of equal loss cost, and called flat where the worst point of their interval costs next to nothing.
 
-`paper` has no noise model of its own: its value is the last argmin, as published; its interval and verdict are those of the pooled
-model on the same runs, the interval widened to hold the argmin and half a step of its grid to each side.
+The estimator is a named choice: `pooled`, the model over all levels; `per_level`, a quadratic per level and its vertices carried on by
+a/n; `argmin`, the last level's best point, as published and by default under `paper`. An argmin has no interval of its own: it is given
+that of the pooled model on the same runs, widened to hold it and half a step of its grid to each side. Where there is no such model the
+verdict is unresolved. The tests for borders and drifting are the same for all three.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from telescope.flops import parameters
 from telescope.optimizer import describe
 from telescope.statistics import Estimate, scaling_fit
-from telescope.studies import blocks, edges, robust
-from telescope.studies.ladder import AxisName, argmin, pool, pooled_fit
-from telescope.studies.levels import around_argmin, cost, drift, level_report
+from telescope.studies import blocks, edges, paper, per_level, validation
+from telescope.studies.axes import AxisName
+from telescope.studies.budget import climb, error_budgets, laws_of, shifts
+from telescope.studies.importance import explained, ped_anova
+from telescope.studies.ladder import Done, Ladder, argmin, pool, pooled_fit
+from telescope.studies.late import late_report
+from telescope.studies.levels import around_argmin, chosen, cost, drift, level_report
+from telescope.studies.pairing import assumptions, pairing
 from telescope.studies.pooled import Fit, at_target
 from telescope.studies.question import Range
-from telescope.studies.report import Hyperparameter, LadderReport, Report, Status, Verdict, digits, from_estimate
+from telescope.studies.remedy import in_words, remedy
+from telescope.studies.report import (
+    Cost,
+    Hyperparameter,
+    LadderReport,
+    Method,
+    Report,
+    Status,
+    Validation,
+    Verdict,
+    digits,
+    from_estimate,
+    interval,
+)
 from telescope.studies.telescoping import Progress, Telescope, progress
+from telescope.studies.transfer import transfer
 from telescope.trial import Trial
 
 groups = lru_cache(maxsize=256)(describe)  # a running job is asked for its report again and again
@@ -31,6 +51,7 @@ groups = lru_cache(maxsize=256)(describe)  # a running job is asked for its repo
 LR_HALF_WIDTH = 0.5  # octaves
 LR_MOVE = 0.4  # octaves between the two widest levels
 FLAT_COST = 0.2  # % of the loss
+DRIFTING = "drifting"  # how the reason of that verdict begins
 
 
 def answer(study: Telescope, trials: Sequence[Trial], ended: str = "") -> Report:
@@ -39,6 +60,8 @@ def answer(study: Telescope, trials: Sequence[Trial], ended: str = "") -> Report
     ladders = tuple(ladder_report(study, one, ended) for one in found)
     best = best_ladder(ladders)
     final = bool(ended) or all(one.ended for one in found)
+    if best is None and all(ladder.verdict == "refused" for ladder in ladders):
+        return Report(final, "refused", "; ".join(dict.fromkeys(ladder.reason for ladder in ladders)), None, ladders)
     if best is None:
         return Report(final, "unresolved", ended or "no level is finished yet", None, ladders)
     return Report(final, best.verdict, best.reason, best.optimizer, ladders)
@@ -58,32 +81,76 @@ def ladder_report(study: Telescope, found: Progress, ended: str) -> LadderReport
     fit = pooled_fit(ladder, found.done)
     levels = tuple(level_report(study, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
     hyperparameters = target_values(study, found, fit) if found.done else {}
-    verdict, reason = verdict_of(found, fit, hyperparameters, ended)
+    borders = "; ".join(f"width {level.width}, {level.edge}" for level in levels if level.edge)
+    verdict, reason = verdict_of(found, fit, hyperparameters, borders, ended)
+    bill = cost(study, found)
+    checked = checked_at_target(study, found, fit, bill)
+    if checked and checked.contradicted and found.ended and not (ended or found.limit):
+        verdict, reason = "unresolved", validation.contradiction(checked)
+        hyperparameters |= {"lr": validation.overruled(hyperparameters["lr"], checked)}
     values = {name: h.value for name, h in hyperparameters.items()}
-    target = study.spec(ladder.optimizer, ladder.target_width, values) if values else None
+    target = study.target(ladder.optimizer, values) if values else None
     sizes = [parameters(study.model.at(level.width), study.data.vocab_size) for level in levels]
     losses = [level.loss for level in levels]
+    laws = laws_of(ladder, found.done)
+    moves = shifts(laws, len(levels) - 1) if laws else ()
     return LadderReport(
         optimizer=ladder.optimizer,
         verdict=verdict,
         reason=reason,
         hyperparameters=hyperparameters,
         parameter_groups=groups(target.model, study.data.vocab_size, target.optimizer) if target else (),
+        pairing=pairing(study, ladder.optimizer),
+        assumptions=assumptions(study, ladder.optimizer),
         levels=levels,
         drift=drift(fit, len(levels)) if fit else None,
         scaling_fit=scaling_fit(sizes, losses) if all(map(math.isfinite, losses)) else None,
-        cost=cost(study, found),
+        cost=bill,
+        shifts=moves,
+        error_budget=error_budgets(study.estimated_by, found, laws) if laws else {},
+        climb=climb(found, fit, moves),
+        transfer=transfer(study, found, laws, levels, hyperparameters["lr"]) if laws else None,
+        validation=checked,
+        coordinates=found.check.report,
+        late=late_report(found),
+        remedy=remedy(found, fit, bill, reason.startswith(DRIFTING)) if fit and found.ended and verdict == "unresolved" else None,
+        method=method_of(study, ladder),
+        importance={name: digits(share) for name, share in ped_anova(ladder, found.done).items()} if found.done else {},
+        explained={name: digits(share) for name, share in explained(ladder, found.done, fit).items()} if fit else {},
     )
+
+
+def method_of(study: Telescope, ladder: Ladder) -> Method:
+    """By which rules the ladder's runs are chosen and read."""
+    if study.schedule == "robust":
+        return Method("robust", study.estimated_by)
+    options, literal = paper.method(ladder, study.paper)
+    options |= {"lr_convention": study.optimizer_options.lr_convention}
+    return Method("paper", study.estimated_by, options, literal and study.estimated_by == "argmin")
+
+
+def checked_at_target(study: Telescope, found: Progress, fit: Fit | None, bill: Cost) -> Validation | None:
+    """What the runs at the target say of the ladder's learning rate, once there are any."""
+    if not found.validation or bill.validation is None:
+        return None
+    stated = target_estimates(study, found.ladder, found.done)[0]
+    return validation.assess(found.ladder, fit, stated, found.validation, bill.validation.flops)
 
 
 def target_values(study: Telescope, found: Progress, fit: Fit | None) -> dict[AxisName, Hyperparameter]:
     """Every hyperparameter of the ladder: swept ones with their intervals, fixed ones as they are."""
-    ladder = found.ladder
+    swept = judged_values(found.ladder, fit, target_estimates(study, found.ladder, found.done), borders_of(study, found, fit))
+    return swept | fixed_values(study, found)
+
+
+def judged_values(
+    ladder: Ladder, fit: Fit | None, estimates: dict[int, Estimate], at_border: Sequence[int]
+) -> dict[AxisName, Hyperparameter]:
+    """The swept hyperparameters at the target, from their estimates in octaves per axis, and the axes whose optimum is at a border."""
     tolerances = dict(zip(ladder.fitted, blocks.tolerances(fit), strict=True)) if fit else {}
     tolerances[0] = LR_HALF_WIDTH
-    at_border = borders_of(study, found, fit)
     result: dict[AxisName, Hyperparameter] = {}
-    for i, estimate in sorted(target_estimates(study, found).items()):
+    for i, estimate in sorted(estimates.items()):
         axis = ladder.axes[i]
         tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
         status: Status = "resolved"
@@ -95,30 +162,36 @@ def target_values(study: Telescope, found: Progress, fit: Fit | None) -> dict[Ax
             status = "unbracketed"
         elif fit is None or tolerance is None or estimate.half_width > tolerance:
             status = "unresolved"
+        span = interval(estimate.low, estimate.high, axis.name)
         result[axis.name] = Hyperparameter(
-            value=from_estimate(estimate.value),
-            low=from_estimate(estimate.low),
-            high=from_estimate(estimate.high),
+            value=from_estimate(estimate.value, axis.name),
+            low=span.low,
+            high=span.high,
             resolved=status == "resolved",
             status=status,
             half_width=digits(estimate.half_width),
             tolerance=digits(tolerance) if tolerance is not None else None,
         )
-    return result | fixed_values(study, found)
+    return result
 
 
-def target_estimates(study: Telescope, found: Progress) -> dict[int, Estimate]:
-    """Per axis in octaves; an axis that was only swept has its best value and no width."""
-    ladder = found.ladder
-    pooled = at_target(pool(ladder, found.done), ladder.levels, ladder.doublings) if pooled_fit(ladder, found.done) else None
-    estimates = dict(zip(ladder.fitted, pooled, strict=True)) if pooled else {}
-    best = argmin(found.done[0 if study.schedule == "robust" else -1].outcomes)
-    for i, x in enumerate(best):
-        if study.schedule == "paper":
-            estimates[i] = around_argmin(found.done, i, x, estimates.get(i))
-        elif i not in estimates:
-            estimates[i] = Estimate(x, x, x)
-    return estimates
+def target_estimates(study: Telescope, ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
+    """Per axis in octaves, by the study's estimator; an axis that was only swept has its best value and no width."""
+    pooled = pooled_estimates(ladder, done)
+    if study.estimated_by == "argmin":
+        best = chosen(study, ladder, done, blocks.top_level(done))
+        return {i: around_argmin(done, i, x, pooled.get(i)) for i, x in enumerate(best)}
+    best = argmin(done[0].outcomes) if study.schedule == "robust" else chosen(study, ladder, done, blocks.top_level(done))
+    fitted = per_level.carried(ladder, done) if study.estimated_by == "per_level" else pooled
+    return {i: Estimate(x, x, x) for i, x in enumerate(best)} | fitted
+
+
+def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
+    """The pooled model's answer at the target, in octaves per fitted axis."""
+    if pooled_fit(ladder, done) is None:
+        return {}
+    found = at_target(pool(ladder, done), ladder.levels, ladder.doublings, ladder.heights)
+    return dict(zip(ladder.fitted, found, strict=True)) if found else {}
 
 
 def fixed_values(study: Telescope, found: Progress) -> dict[AxisName, Hyperparameter]:
@@ -142,48 +215,72 @@ def borders_of(study: Telescope, found: Progress, fit: Fit | None) -> tuple[int,
     """The axes whose optimum lies at a border, at the base or at the top level."""
     ladder = found.ladder
     if study.schedule == "paper":
-        return tuple(i for stage in found.done for i, _ in edges.paper_edges(stage.outcomes))
+        levels = range(blocks.top_level(found.done) + 1)
+        return tuple(i for level in levels for i, _ in paper.edges(ladder, found.done, level, study.paper, fit))
     at_base = tuple(i for i, _ in edges.edges(ladder, found.done))
     return at_base + (blocks.off_centre(ladder, found.done, fit) if fit else ())
 
 
-def verdict_of(found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], ended: str) -> tuple[Verdict, str]:
+def verdict_of(found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: str) -> tuple[Verdict, str]:
     """Verdict and reason, by the learning rate; see the module's text for the order."""
+    check = found.check.report
+    if check and found.check.failed:
+        return "refused", f"the coordinate check fails: {check.reason}. Likely cause: {check.cause}"
     if not values:
-        return "unresolved", ended or found.limit or "running: the base grid is not finished"
+        first = "the base grid" if check else "the coordinate check"
+        return "unresolved", ended or found.limit or f"running: {first} is not finished"
     if ended or found.limit:
         return "unresolved", ended or found.limit
     lr = values["lr"]
-    interval = f"the 90 % interval of lr at the target is +-{lr.half_width:.2f} octave"
     if not found.ended:
-        return "unresolved", f"running: so far {interval}"
+        return "unresolved", f"running: so far {interval_of(lr)}"
+    wider = in_words(found, fit, drifting=True) if fit else ""
+    return judged(lr, fit, blocks.top_level(found.done), lambda fit: in_words(found, fit), borders, wider)
+
+
+def interval_of(lr: Hyperparameter) -> str:
+    """Its width in words."""
+    return f"the 90 % interval of lr at the target is +-{lr.half_width:.2f} octave"
+
+
+def judged(
+    lr: Hyperparameter,
+    fit: Fit | None,
+    top: int,
+    narrower: Callable[[Fit], str],
+    borders: str = "",
+    wider: str = "calibrate on wider models",
+) -> tuple[Verdict, str]:
+    """Verdict and reason of what has ended at level `top`.
+
+    `narrower` says what would make the interval narrow enough, `wider` what would tell a drift from chance; `borders` are the optimum's.
+    """
+    interval = interval_of(lr)
     if lr.status == "unbracketed":
-        return "unbracketed", f"the optimum of lr lies at the border of what was, or may be, tried: about {lr.value:.3g}"
+        which = f" ({borders})" if borders else ""
+        return "unbracketed", f"the optimum of lr lies at the border of what was, or may be, tried: about {lr.value:.3g}{which}"
     if fit is None:
         return "unresolved", "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
     if lr.half_width > LR_HALF_WIDTH:
-        return "unresolved", f"interval: {interval}, wider than +-{LR_HALF_WIDTH}; {remedy(found, fit)}"
-    move = last_move(found, fit)
+        return "unresolved", f"interval: {interval}, wider than +-{LR_HALF_WIDTH}; {narrower(fit)}"
+    move, between = last_move(fit, top)
     if abs(move) > LR_MOVE:
-        reason = f"drifting: the optimum of lr moved {move:+.2f} octave between the two widest levels; check the parametrisation"
-        return "unresolved", f"{reason}, or calibrate on wider models"
-    return "resolved", f"{interval}, and its optimum moved {move:+.2f} octave between the two widest levels"
+        return "unresolved", f"{DRIFTING}: the optimum of lr moved {move:+.2f} octave {between}; check the parametrisation, or {wider}"
+    return "resolved", f"{interval}, and its optimum moved {move:+.2f} octave {between}"
 
 
-def last_move(found: Progress, fit: Fit) -> float:
-    """Octaves that the learning rate's optimum moved between the two widest levels; 0 with one level."""
-    top = blocks.top_level(found.done)
-    return float(fit.optima[top, 0] - fit.optima[top - 1, 0]) if top else 0.0
+def last_move(fit: Fit, top: int) -> tuple[float, str]:
+    """Octaves that the learning rate's optimum moved between the two widest levels, and between which; 0 with one level.
 
-
-def remedy(found: Progress, fit: Fit) -> str:
-    """What would suffice, by the greedy rule's own forecast."""
-    ladder = found.ladder
-    if ladder.levels == 1 and ladder.doublings:
-        return "one width cannot bound the drift; raise calibration_width"
-    total = robust.spent(ladder, found.done)
-    for count, (level, covariance) in enumerate(itertools.islice(blocks.greedy(ladder, found.done, fit, math.inf), 30), start=1):
-        total += blocks.block_cost(ladder, level)
-        if blocks.enough(fit, covariance):
-            return f"about {count} more blocks of seeds would do: set limits.max_base_runs to {math.ceil(total)}"
-    return "more seeds will hardly mend it; train longer, with larger batches, or calibrate on wider models"
+    Levels that are not doublings: from the widest one that lies a doubling or more below; where none does, per doubling from the lowest.
+    """
+    if top == 0:
+        return 0.0, "between the two widest levels"
+    heights = fit.layout.heights or range(top + 1)
+    below = max((i for i in range(top) if heights[top] - heights[i] > 1 - 1e-9), default=0)
+    move, rise = float(fit.optima[top, 0] - fit.optima[below, 0]), heights[top] - heights[below]
+    if abs(rise - 1) < 1e-9:
+        return move, "between the two widest levels"
+    if rise > 1:
+        return move, f"over the last {rise:.2g} doublings of the width"
+    return move / rise, f"per doubling of the width, going by its last {rise:.2g} doublings"

@@ -15,6 +15,7 @@ from telescope.studies.ladder import Done, Ladder, Outcome, Point, merge, outcom
 from telescope.studies.pooled import Fit
 
 CLIFF_SHARE, NARROWEST = 0.6, 0.5  # corners lie at most this far up to the lowest learning rate that diverged, or at these octaves
+FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}  # by number of axes: what the last are products of
 LR_TOLERANCE = 0.4  # octaves of half-width at which no more is bought
 
 
@@ -28,11 +29,14 @@ def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
 
 
 def signs(axes: int, block: int) -> Array:
-    """Corners of a block in units of h: all of them up to two axes, a half fraction beyond, mirrored in every second block."""
-    corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes)))
-    if axes > 2:
-        corners = corners[corners.prod(axis=1) == (1.0 if block % 2 == 0 else -1.0)]
-    return corners
+    """Corners of a block in units of h: all of them up to two axes, beyond that a fraction in which the last axes follow the others.
+
+    Every second block has them the other way round, so that two blocks tell apart what one confounds.
+    """
+    followers = FOLLOWERS.get(axes, ())
+    corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))
+    turned = 1.0 if block % 2 == 0 else -1.0
+    return np.column_stack([corners, *(turned * corners[:, list(leaders)].prod(axis=1) for leaders in followers)])
 
 
 def tolerances(pooled: Fit) -> Array:

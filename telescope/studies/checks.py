@@ -1,14 +1,17 @@
 """What is wrong with a well-typed telescoping document? Each problem names its field, its value and a remedy."""
 
 import math
+from dataclasses import fields, replace
 
 from telescope.errors import InvalidInput, Problem
 from telescope.spec import OCTAVE_PARTS, batch_problem, width_problem
-from telescope.studies import paper, robust
+from telescope.studies import pairing, robust, windows
+from telescope.studies.axes import MOST_FITTED, SCALES, AxisName
 from telescope.studies.question import LadderModel, Range
-from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping import Telescope, ranges
 
 SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
+LIMITS: dict[AxisName, tuple[float, float]] = {"momentum": (0.001, SCALES["momentum"].value(-16)), "warmup_fraction": (SMALLEST, 1.0)}
 
 
 def checked(study: Telescope) -> Telescope:
@@ -42,7 +45,8 @@ def problems(study: Telescope) -> tuple[Problem, ...]:
     if convention == "absolute" and study.parametrisation != "mup-paper":
         message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"
         found.append(Problem("optimizer_options.lr_convention", message, convention))
-    return tuple(found) or tuple(_budget_problems(study))
+    found += pairing.problems(study)
+    return tuple(found) or tuple(_paper_problems(study)) or tuple(_budget_problems(study))
 
 
 def _model_problems(model: LadderModel) -> list[Problem]:
@@ -64,30 +68,70 @@ def _model_problems(model: LadderModel) -> list[Problem]:
 
 def _search_problems(study: Telescope) -> list[Problem]:
     found = []
-    for name in ("lr", "weight_decay", "adamw_lr_ratio"):
-        swept = getattr(study.search, name)
-        if not isinstance(swept, Range):
-            continue
-        halvings = len(study.model.widths) if study.schedule == "paper" else 1
-        if swept.low >= swept.high:
-            message = f"low {swept.low:g} is not below high {swept.high:g}; swap them, or give a plain number to hold it fixed"
-            found.append(Problem(f"search.{name}.low", message, swept.low))
-        elif swept.low < SMALLEST or swept.high > LARGEST:
-            end, value = ("low", swept.low) if swept.low < SMALLEST else ("high", swept.high)
-            message = f"no hyperparameter lies beyond {SMALLEST:g} to {LARGEST:g}; choose a narrower range"
-            found.append(Problem(f"search.{name}.{end}", message, value))
-        elif math.log2(swept.high / swept.low) < max(swept.points - 1, 1) * 2**halvings / OCTAVE_PARTS:
-            message = f"{swept.points} points between {swept.low:g} and {swept.high:g} lie too close; widen the range or take fewer"
-            found.append(Problem(f"search.{name}.points", message, swept.points))
+    swept = {name: value for name in SCALES if isinstance(value := getattr(study.search, name), Range)}
+    for name, one in swept.items():
+        if problem := _range_problem(study, name, one):
+            found.append(replace(problem, field=f"search.{name}.{problem.field}"))
+    for optimizer in study.optimizers:
+        fitted = [name for name, one in ranges(study, optimizer).items() if one.points > 2]
+        if len(fitted) > MOST_FITTED:
+            message = f"{len(fitted)} hyperparameters with 3 or more points are swept for {optimizer}, and at most {MOST_FITTED} can be"
+            remedy = f"fix the one that matters least, such as {fitted[-1]}, by leaving it out, or give it 2 points"
+            found.append(Problem("search", f"{message}; {remedy}", fitted))
+            break
     if study.schedule == "robust" and study.search.lr.points < 4:
         found.append(Problem("search.lr.points", "robust needs at least 4 to fit a bowl; use 8", study.search.lr.points))
+    return found
+
+
+def _range_problem(study: Telescope, name: AxisName, swept: Range) -> Problem | None:
+    """What is wrong with one range, its field the end at fault."""
+    lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
+    if swept.low >= swept.high:
+        remedy = "give a plain number to hold it fixed" if name in ("lr", "weight_decay") else "leave it out to hold it fixed"
+        return Problem("low", f"low {swept.low:g} is not below high {swept.high:g}; swap them, or {remedy}", swept.low)
+    if swept.low < lowest or swept.high > highest:
+        end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
+        what = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name
+        return Problem(end, f"no {what} lies beyond {lowest:.6g} to {highest:.6g}; choose a narrower range", value)
+    halved = study.schedule == "paper" and study.paper.sampler in ("auto", "grid")
+    span = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
+    if span < max(swept.points - 1, 1) * 2 ** (len(study.model.widths) if halved else 1) / OCTAVE_PARTS:
+        message = f"{swept.points} points between {swept.low:g} and {swept.high:g} lie too close; widen the range or take fewer"
+        return Problem("points", message, swept.points)
+    return None
+
+
+def _paper_problems(study: Telescope) -> list[Problem]:
+    """Options of the published rule that contradict each other, or the schedule."""
+    options, found = study.paper, []
+    if study.schedule != "paper":
+        named = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
+        return [Problem(f"paper.{name}", "has no meaning under robust; leave it out, or use schedule: paper") for name in named]
+    if options.rounding is not None and options.points != "strict":
+        message = f"points: {options.points} rounds up to odd numbers; leave it out, or use points: strict"
+        found.append(Problem("paper.rounding", message, options.rounding))
+    if options.floor != 3 and options.points != "odd_floor":
+        found.append(Problem("paper.floor", "is of points: odd_floor; leave it out, or use that", options.floor))
+    sampled = [windows.sampler_of(ladder, options) != "grid" for ladder in study.ladders()]
+    if options.trials is not None and not all(sampled):
+        message = "is for a sampler, and grids have a known size; leave it out, or use sampler: qmc, gp or tpe"
+        found.append(Problem("paper.trials", message, options.trials))
+    if options.edge != "ignore" and any(sampled):
+        message = "looks at the borders of a grid, and a sampler has none; use ignore, or sampler: grid"
+        found.append(Problem("paper.edge", message, options.edge))
     return found
 
 
 def _budget_problems(study: Telescope) -> list[Problem]:
     share = len(study.optimizers)
     for ladder in study.ladders():
-        runs = robust.base_runs(ladder) if study.schedule == "robust" else paper.runs(ladder, 0, study.paper.points)
+        if study.schedule == "paper" and (crowded := windows.crowded(ladder, study.paper)):
+            message = (
+                f"{crowded} points do not fit into the last windows; try fewer, widen the ranges, or stop at a narrower calibration_width"
+            )
+            return [Problem("paper.trials", message, study.paper.trials)]
+        runs = robust.base_runs(ladder) if study.schedule == "robust" else windows.runs(ladder, 0, study.paper)
         if runs > study.limits.max_trials // share:
             each = f" for each of {share} ladders" if share > 1 else ""
             message = f"the base grid alone has {runs} runs{each}; raise it to {runs * share} or more, or sweep fewer points"

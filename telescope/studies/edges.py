@@ -7,6 +7,7 @@ more row for axes other than the learning rate), at the nearest values of the ot
 from collections.abc import Sequence
 
 from telescope.spec import snap
+from telescope.studies.axes import Axis
 from telescope.studies.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit
 
 EDGE_ROUNDS = 4
@@ -35,11 +36,16 @@ def edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
     at = []
     for i, (low, high) in enumerate(borders(ladder, found)):
         margin = ladder.axes[i].step / 4
-        if i in optimum and min(optimum[i], lowest[i]) <= low + margin:
-            at.append((i, -1))
-        elif i in optimum and max(optimum[i], lowest[i]) >= high - margin:
-            at.append((i, +1))
+        if i in optimum and (side := side_of(low + margin, high - margin, (optimum[i], lowest[i]))):
+            at.append((i, side))
     return tuple(at)
+
+
+def side_of(low: float, high: float, places: Sequence[float]) -> int:
+    """-1 where one of the places is as low as `low` or lower, else +1 where one is as high as `high` or higher, else 0."""
+    if min(places) <= low:
+        return -1
+    return int(max(places) >= high)
 
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
@@ -61,16 +67,18 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
         for column in range(1, 3 if i == 0 else 2):
             value = snap(border + side * column * axis.step)
             if axis.allows(value):
-                points |= dict.fromkeys(Point(0, x, 0) for x in star(ladder, found, centre, i, value))
+                points |= dict.fromkeys(Point(0, x, 0) for x in star(ladder, limits, centre, i, value))
     run = {o.point for o in found}
     return tuple(point for point in points if point not in run)
 
 
-def star(ladder: Ladder, found: Sequence[Outcome], centre: Sequence[float], fixed: int, value: float) -> list[tuple[float, ...]]:
+def star(
+    ladder: Ladder, limits: Sequence[tuple[float, float]], centre: Sequence[float], fixed: int, value: float
+) -> list[tuple[float, ...]]:
     """Points with `value` on one axis: the values nearest to the centre on the others, and the two next ones of each."""
     nearest = [
-        sorted(set(axis.values), key=lambda v, c=c: (abs(v - c), v))[: 3 if axis.fitted else 1]  # type: ignore[misc]
-        for axis, c in zip(ladder.axes, centre, strict=True)
+        sorted(columns(axis, *ends), key=lambda v, c=c: (abs(v - c), v))[: 3 if axis.fitted else 1]  # type: ignore[misc]
+        for axis, ends, c in zip(ladder.axes, limits, centre, strict=True)
     ]
     middle = [values[0] for values in nearest]
     middle[fixed] = value
@@ -78,11 +86,10 @@ def star(ladder: Ladder, found: Sequence[Outcome], centre: Sequence[float], fixe
     return [tuple(middle), *(tuple(v if j == i else m for j, m in enumerate(middle)) for i, v in arms)]
 
 
-def paper_edges(found: Sequence[Outcome]) -> list[tuple[int, int]]:
-    """(axis, side) where the argmin is the first or last of four or more values; of fewer it often is by design."""
-    best, at = argmin(found), []
-    for i, x in enumerate(best):
-        values = sorted({o.point.x[i] for o in found})
-        if len(values) >= 4 and x in (values[0], values[-1]):
-            at.append((i, -1 if x == values[0] else 1))
-    return at
+def columns(axis: Axis, low: float, high: float) -> list[float]:
+    """The axis's values, carried on at their step to the borders of what was run."""
+    if axis.step == 0:
+        return list(axis.values)
+    below, above = (max(0, round(distance / axis.step)) for distance in (axis.low - low, high - axis.high))
+    lower = [snap(axis.low - i * axis.step) for i in range(below, 0, -1)]
+    return [*lower, *axis.values, *(snap(axis.high + i * axis.step) for i in range(1, above + 1))]

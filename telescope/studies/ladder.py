@@ -3,61 +3,22 @@
 An optimizer's run up the widths: its axes (hyperparameters in octaves, on the planning lattice), its levels (one per width, a doubling
 apart), what a run costs at each, and the points, stages and outcomes that its schedule is folded over.
 
-Parts: `Axis` · `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `along`, `grid` · `outcomes`, `argmin` · `pooled_fit`.
+Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin` · `pooled_fit`.
 """
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
-from telescope.spec import OCTAVE_PARTS, OptimizerName, snap
+import numpy as np
+
+from telescope.spec import OptimizerName
+from telescope.studies.axes import Axis
 from telescope.studies.pooled import Fit, Run, fit
 
-AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio"]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One swept hyperparameter: the user's range in octaves, how many points the base grid has, and whether the range is a wall."""
-
-    name: AxisName
-    low: float
-    high: float
-    points: int
-    extend: bool
-
-    @classmethod
-    def between(cls, name: AxisName, low: float, high: float, points: int, extend: bool) -> "Axis":
-        """The axis of a range of values, its ends moved inwards to the lattice."""
-        inward_low = math.ceil(math.log2(low) * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
-        inward_high = math.floor(math.log2(high) * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
-        return cls(name, inward_low, inward_high, points, extend)
-
-    @property
-    def step(self) -> float:
-        """Octaves between points of the base grid; 0 for a single point."""
-        return (self.high - self.low) / (self.points - 1) if self.points > 1 else 0.0
-
-    @property
-    def fitted(self) -> bool:
-        """Fewer than three points are swept: compared, not fitted."""
-        return self.points >= 3
-
-    @cached_property
-    def values(self) -> tuple[float, ...]:
-        """The base grid."""
-        return along((self.low + self.high) / 2, self.step, self.points)
-
-    def clip(self, x: float) -> float:
-        """The nearest value that the user allows, on the lattice."""
-        return snap(x if self.allows(x) else min(max(x, self.low), self.high))
-
-    def allows(self, x: float) -> bool:
-        """Whether the user allows this value."""
-        return self.extend or self.low <= x <= self.high
+X = tuple[float, ...]  # octaves of each axis
 
 
 @dataclass(frozen=True, order=True)
@@ -110,6 +71,11 @@ class Ladder:
     base_flops: float = 0.0
     seeds: int = 1
     max_base_runs: float = math.inf
+    target_cost: float = math.inf  # of one run at the target, which counts as the level after the last
+
+    def cost(self, level: int) -> float:
+        """One run at a level, or at the target."""
+        return self.costs[level] if level < self.levels else self.target_cost
 
     @property
     def levels(self) -> int:
@@ -122,14 +88,14 @@ class Ladder:
         return math.log2(self.target_width / self.widths[0])
 
     @cached_property
+    def heights(self) -> tuple[float, ...]:
+        """Doublings of each level above the base."""
+        return tuple(math.log2(width / self.widths[0]) for width in self.widths)
+
+    @cached_property
     def fitted(self) -> tuple[int, ...]:
         """Indices of the axes with enough points to fit."""
         return tuple(i for i, axis in enumerate(self.axes) if axis.fitted)
-
-
-def along(centre: float, step: float, points: int) -> tuple[float, ...]:
-    """Points spaced by `step` around a centre, on the lattice."""
-    return tuple(snap(centre + (i - (points - 1) / 2) * step) for i in range(points))
 
 
 def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Point, ...]:
@@ -151,10 +117,42 @@ def seed_means(found: Sequence[Outcome]) -> dict[tuple[float, ...], float]:
     return {x: sum(values) / len(values) for x, values in losses.items()}
 
 
+def seed_noise(found: Sequence[Outcome]) -> float | None:
+    """Pooled standard deviation of one run between seeds at the same point, in % of the loss."""
+    losses: dict[tuple[float, ...], list[float]] = {}
+    for outcome in found:
+        if outcome.finite:
+            losses.setdefault(outcome.point.x, []).append(outcome.loss)
+    repeated = [np.array(values) for values in losses.values() if len(values) > 1]
+    if not repeated:
+        return None
+    squares = sum(float(np.sum((v / v.mean() - 1) ** 2)) for v in repeated)
+    return 100 * math.sqrt(squares / sum(len(v) - 1 for v in repeated))
+
+
 def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
     """The x of lowest mean loss; among equals the one with the lowest learning rate."""
     means = seed_means(found)
     return min(means, key=lambda x: (means[x], x))
+
+
+def at_level(done: Sequence[Done], level: int) -> list[Done]:
+    """The stages of a level."""
+    return [stage for stage in done if any(o.point.level == level for o in stage.outcomes)]
+
+
+def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
+    """A level's point of lowest mean loss; where `near` says, axis by axis, where the optimum lies, the point nearest to that."""
+    found = outcomes(done, level)
+    best, columns = argmin(found), list(zip(*[o.point.x for o in found], strict=True))
+    spans = [max(column) - min(column) or 1.0 for column in columns]
+    at = [near.get(i, x) for i, x in enumerate(best)]
+    finite = {x: loss for x, loss in seed_means(found).items() if math.isfinite(loss)}
+
+    def far(x: X) -> tuple[float, float, X]:
+        return sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)), finite[x], x
+
+    return min(finite, key=far) if near else best
 
 
 def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
@@ -176,7 +174,7 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[Run, ...]:
 
 def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
     """The pooled model of the outcomes so far; None where the learning rate is not fitted or nothing at the base is finite."""
-    return fit(pool(ladder, done), ladder.levels, ladder.doublings) if done and 0 in ladder.fitted else None
+    return fit(pool(ladder, done), ladder.levels, ladder.doublings, ladder.heights) if done and 0 in ladder.fitted else None
 
 
 def merge(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:

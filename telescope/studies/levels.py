@@ -7,40 +7,56 @@ import numpy as np
 
 from telescope.flops import step_flops, trial_flops
 from telescope.statistics import Estimate
-from telescope.studies import blocks, edges
-from telescope.studies.ladder import Done, Ladder, Outcome, argmin, outcomes, seed_means
+from telescope.studies import blocks, edges, paper, per_level, windows
+from telescope.studies.ladder import Done, Ladder, argmin, outcomes, seed_means, seed_noise
 from telescope.studies.pooled import Fit
-from telescope.studies.report import Cost, Drift, Interval, LevelCost, LevelReport, digits, from_estimate
+from telescope.studies.report import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
 from telescope.studies.telescoping import Progress, Telescope
 from telescope.trial import Trial
 
 
 def level_report(study: Telescope, found: Progress, fit: Fit | None, level: int) -> LevelReport:
-    """What is known about one width."""
-    ladder, here = found.ladder, outcomes(found.done, level)
-    columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
-    best = argmin(here)
+    """What is known about one width of a study, by the study's estimator."""
+    ladder, done = found.ladder, found.done
     fitted = level_estimates(ladder, fit, level) if fit else {}
-    if study.schedule == "paper":
-        fitted = {i: around_argmin(found.done[: level + 1], i, best[i], estimate) for i, estimate in fitted.items()}
-    centres = dict(enumerate(best)) | {i: estimate.value for i, estimate in fitted.items()}
+    if study.estimated_by == "per_level":
+        fitted = per_level.at_level(per_level.vertices(ladder, done), level)
+    elif study.estimated_by == "argmin":
+        best = chosen(study, ladder, done, level)
+        seen = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
+        fitted = {i: around_argmin(seen, i, best[i], estimate) for i, estimate in fitted.items()}
+    return described(ladder, done, fit, level, fitted, edge_of(study, found, fit, level))
+
+
+def chosen(study: Telescope, ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
+    """A level's optimum among the points that were run."""
+    return windows.optimum(ladder, done, level, study.paper) if study.schedule == "paper" else argmin(outcomes(done, level))
+
+
+def described(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate], edge: str | None
+) -> LevelReport:
+    """What is known about one width, given its optimum per axis (where it is fitted) and the borders that lies at."""
+    here = outcomes(done, level)
+    columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
+    centres = dict(enumerate(argmin(here))) | {i: estimate.value for i, estimate in fitted.items()}
     means = seed_means(here)
     finite = [loss for loss in means.values() if math.isfinite(loss)]
-    floor = fit.floor(level) if fit else None
+    floor, noise = fit.floor(level) if fit else None, seed_noise(here)
     return LevelReport(
         level=level,
         width=ladder.widths[level],
-        window={name: Interval(from_estimate(xs[0]), from_estimate(xs[-1])) for name, xs in columns.items()},
-        grid={name: tuple(map(from_estimate, xs)) for name, xs in columns.items()},
-        stages=tuple(dict.fromkeys(s.name for s in found.done if any(o.point.level == level for o in s.outcomes))),
+        window={name: interval(xs[0], xs[-1], name) for name, xs in columns.items()},
+        grid={name: tuple(sorted(from_estimate(x, name) for x in xs)) for name, xs in columns.items()},
+        stages=tuple(dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))),
         trials=len(here),
         diverged=sum(not o.finite for o in here),
-        optimum={axis.name: from_estimate(centres[i]) for i, axis in enumerate(ladder.axes)},
-        interval={ladder.axes[i].name: Interval(from_estimate(e.low), from_estimate(e.high)) for i, e in fitted.items()},
+        optimum={axis.name: from_estimate(centres[i], axis.name) for i, axis in enumerate(ladder.axes)},
+        interval={ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name) for i, e in fitted.items()},
         best_loss=digits(min(finite)) if finite else None,
         fitted_loss=digits(floor) if floor is not None else None,
-        seed_noise=seed_noise(here),
-        edge=edge_of(study, found, fit, level),
+        seed_noise=digits(noise) if noise is not None else None,
+        edge=edge,
     )
 
 
@@ -54,32 +70,24 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
 
 
 def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
-    """`paper`'s own value with the interval of the pooled model, if any, widened to hold it and half its last step to each side."""
+    """An argmin with the interval of the pooled model, if any, widened to hold it and half its last step to each side."""
     half = last_step(done, axis) / 2
     low, high = (pooled.low, pooled.high) if pooled else (x, x)
     return Estimate(x, min(low, x - half), max(high, x + half))
 
 
 def last_step(done: Sequence[Done], axis: int) -> float:
-    """Octaves between the points of the last grid that compared any on this axis; 0 where none did."""
+    """Octaves between the points of the last stage that compared any on this axis, of scattered ones on average; 0 where none did."""
     for stage in reversed(done):
-        values = sorted({o.point.x[axis] for o in stage.outcomes})
+        points = {o.point.x for o in stage.outcomes}
+        columns: list[list[float]] = [sorted(set(column)) for column in zip(*points, strict=True)]
+        values = columns[axis]
+        if len(values) > 1 and len(values) == len(points):
+            along_one: float = len(points) ** (1 / sum(len(column) > 1 for column in columns))
+            return float((values[-1] - values[0]) / (along_one - 1))
         if len(values) > 1:
-            return values[1] - values[0]
+            return float(values[1] - values[0])
     return 0.0
-
-
-def seed_noise(found: Sequence[Outcome]) -> float | None:
-    """Pooled standard deviation of one run between seeds at the same point, in % of the loss."""
-    losses: dict[tuple[float, ...], list[float]] = {}
-    for outcome in found:
-        if outcome.finite:
-            losses.setdefault(outcome.point.x, []).append(outcome.loss)
-    repeated = [np.array(values) for values in losses.values() if len(values) > 1]
-    if not repeated:
-        return None
-    squares = sum(float(np.sum((v / v.mean() - 1) ** 2)) for v in repeated)
-    return digits(100 * math.sqrt(squares / sum(len(v) - 1 for v in repeated)))
 
 
 def edge_of(study: Telescope, found: Progress, fit: Fit | None, level: int) -> str | None:
@@ -87,9 +95,9 @@ def edge_of(study: Telescope, found: Progress, fit: Fit | None, level: int) -> s
     ladder = found.ladder
     at: list[str] = []
     if study.schedule == "paper":
-        at = [f"{ladder.axes[i].name}: {'low' if side < 0 else 'high'}" for i, side in edges.paper_edges(found.done[level].outcomes)]
+        at = [f"{ladder.axes[i].name}: {ladder.axes[i].side(side)}" for i, side in paper.edges(ladder, found.done, level, study.paper, fit)]
     elif level == 0:
-        at = [f"{ladder.axes[i].name}: {'low' if side < 0 else 'high'}" for i, side in edges.edges(ladder, found.done)]
+        at = [f"{ladder.axes[i].name}: {ladder.axes[i].side(side)}" for i, side in edges.edges(ladder, found.done)]
     elif fit and level == blocks.top_level(found.done):
         at = [f"{ladder.axes[i].name}: outside its last block" for i in blocks.off_centre(ladder, found.done, fit)]
     return ", ".join(at) or None
@@ -99,35 +107,53 @@ def drift(fit: Fit, levels: int) -> Drift | None:
     """Least-squares slope of the learning rate's optimum over the levels run."""
     if levels < 2:
         return None
-    i = np.arange(levels) - (levels - 1) / 2
-    weights = i / (i @ i)
+    i = np.array(fit.layout.heights[:levels] or range(levels), dtype=np.float64)
+    weights = (i - i.mean()) / np.sum((i - i.mean()) ** 2)
     slope = float(weights @ fit.optima[:levels, 0])
     half = fit.quantile * fit.sd_of(weights @ fit.optima_gradient[:levels, 0])
     return Drift(digits(slope), digits(slope - half), digits(slope + half))
 
 
 def cost(study: Telescope, found: Progress) -> Cost:
-    """The bill so far."""
+    """The bill so far; what other jobs had trained already is counted, and not billed."""
     ladder = found.ladder
-    levels = []
-    for level, width in enumerate(ladder.widths):
-        here = [trial for point, trial in found.trials if point.level == level]
-        flops, seconds = math.fsum(t.flops for t in here), math.fsum(t.seconds for t in here)
-        levels.append(LevelCost(width, len(here), sum(map(tokens_of, here)), flops, seconds))
+    levels = [level_cost(found, level, width) for level, width in enumerate(ladder.widths)]
+    at_target = level_cost(found, ladder.levels, ladder.target_width)
+    checked = check_cost(found)
+    bill: list[LevelCost | CheckCost] = [*levels, at_target, checked]
     final = final_run_flops(study, ladder)
-    tuning = math.fsum(level.flops for level in levels)
+    tuning = math.fsum(level.flops for level in bill)
     full = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
     return Cost(
         levels=tuple(levels),
-        trials=sum(level.trials for level in levels),
-        tokens=sum(level.tokens for level in levels),
+        trials=sum(level.trials for level in bill),
+        tokens=sum(level.tokens for level in bill),
         flops=tuning,
-        seconds=math.fsum(level.seconds for level in levels),
-        reused=0,
+        seconds=math.fsum(level.seconds for level in bill),
+        reused=sum(trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))),
         final_run_flops=final,
         share=digits(final / (final + tuning)),
         saving=digits(1 - (final + tuning) / full),
+        validation=at_target if at_target.trials else None,
+        coordinates=checked if checked.trials else None,
     )
+
+
+def level_cost(found: Progress, level: int, width: int) -> LevelCost:
+    """What the runs of one width cost."""
+    here = [trial for point, trial in found.trials if point.level == level]
+    return LevelCost(width, len(here), *paid(here))
+
+
+def check_cost(found: Progress) -> CheckCost:
+    """What the coordinate check cost."""
+    return CheckCost(len(found.check.trials), *paid(found.check.trials))
+
+
+def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
+    """Tokens, FLOPs and seconds of those that no other job had trained."""
+    ours = [trial for trial in trials if not trial.reused]
+    return sum(map(tokens_of, ours)), math.fsum(t.flops for t in ours), math.fsum(t.seconds for t in ours)
 
 
 def tokens_of(trial: Trial) -> int:
@@ -137,4 +163,4 @@ def tokens_of(trial: Trial) -> int:
 
 def final_run_flops(study: Telescope, ladder: Ladder) -> float:
     """One run at the target."""
-    return trial_flops(study.spec(ladder.optimizer, ladder.target_width, {axis.name: 1.0 for axis in ladder.axes}))
+    return trial_flops(study.target(ladder.optimizer, {axis.name: axis.value(axis.low) for axis in ladder.axes}))

@@ -12,7 +12,8 @@ z = 100 (loss / best loss of the level - 1):
 fitted by Levenberg-Marquardt under weak priors, so that it can always be solved, and averaged over the three laws, so that the
 interval at the target knows that a law is an assumption. Diverged runs take no part in the fit: rank them elsewhere.
 
-Parts: `Run` (the data) · `Layout` (the parameters and their priors) · `bowl` · `Sample` · `fit` -> `Fit` · `at_target`.
+Parts: `Run` (the data) · `Layout` (the parameters and their priors) · `bowl` · `Sample` · `fit` -> `Fit` · `laws_at_target` -> `Laws`
+· `at_target`.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ ETA = 0.15  # share of the bowl's height that the model may be wrong by
 NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observations
 NOISE_DOF = 2.0
 LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
+NEGLIGIBLE = 1e-10  # improvement of the objective, relative, at which a fit has converged
 SKEW_LIMIT = 3.0  # s v beyond which the bowl goes on in a straight line
 
 
@@ -49,6 +51,7 @@ class Layout:
     axes: int
     levels: int
     doublings: float
+    heights: tuple[float, ...] = ()  # doublings of each level above the base; 0, 1, 2, .. unless given
 
     @cached_property
     def slots(self) -> dict[str, slice]:
@@ -80,7 +83,7 @@ class Layout:
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
         """W_i of the law a/n, and what phi adds to it on the way to a constant step per doubling."""
-        t, i = self.doublings, np.arange(self.levels)
+        t, i = self.doublings, np.array(self.heights or range(self.levels), dtype=np.float64)
         if t == 0:
             return np.zeros(self.levels), np.zeros(self.levels)
         inverse = (2.0**-i - 2.0**-t) / (1 - 2.0**-t)
@@ -171,17 +174,17 @@ def minimise(sample: Sample, layout: Layout, theta: Array, weights: Array, prior
         r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
         gradient = J.T @ (weights * r) - precision * (theta - mean)
         information = (J.T * weights) @ J + np.diag(precision)
-        while damping < 1e12:
-            step = np.linalg.solve(information + damping * np.diag(np.diag(information) + 1e-9), gradient)
+        diagonal = np.diag(np.diag(information))
+        while True:
+            step = np.linalg.solve(information + damping * diagonal, gradient)
+            promised = float(gradient @ step) / 2  # of the objective, at least
+            if promised < NEGLIGIBLE * (1 + current):
+                return theta
             proposed = objective(theta + step)
             if proposed <= current:
                 break
             damping *= 5
-        else:
-            return theta
-        theta, gain, current, damping = theta + step, current - proposed, proposed, max(damping / 10, 1e-9)
-        if np.abs(step).max() < 1e-7 or gain < 1e-12 * (1 + current):
-            return theta
+        theta, current, damping = theta + step, proposed, max(damping / 10, 1e-9)
     return theta
 
 
@@ -284,23 +287,28 @@ def lowest(runs: Sequence[Run]) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=4096)
-def fit(runs: tuple[Run, ...], levels: int, doublings: float) -> Fit | None:
+def fit(runs: tuple[Run, ...], levels: int, doublings: float, heights: tuple[float, ...] = ()) -> Fit | None:
     """The pooled model of some runs (finite losses, in a fixed order); None where there is no run at the base."""
     if not any(run.level == 0 for run in runs):
         return None
-    layout = Layout(len(runs[0].x), levels, doublings)
+    layout = Layout(len(runs[0].x), levels, doublings, heights)
     prior = layout.prior(near=lowest(runs))
     return solve(Sample.of(runs), layout, prior[0].copy(), 0.3, prior, rounds=8, free=True)
 
 
-@lru_cache(maxsize=4096)
-def at_target(runs: tuple[Run, ...], levels: int, doublings: float) -> tuple[Estimate, ...] | None:
-    """Each hyperparameter at the target, in octaves, averaged over the drift laws by what they explain.
+@dataclass(frozen=True, eq=False)
+class Laws:
+    """The fit under each drift law of LAWS, and how probable each law is after the data."""
 
-    The value handed out for the learning rate is lowered by s Var / 2, which minimises the expected loss in a skewed bowl; the
-    interval stays.
-    """
-    pooled = fit(runs, levels, doublings)
+    fits: tuple[Fit, ...]
+    weights: Array
+    precision: Array  # of the priors, the same under every law
+
+
+@lru_cache(maxsize=4096)
+def laws_at_target(runs: tuple[Run, ...], levels: int, doublings: float, heights: tuple[float, ...] = ()) -> Laws | None:
+    """What `at_target` averages."""
+    pooled = fit(runs, levels, doublings, heights)
     if pooled is None:
         return None
     layout, sample, sigma = pooled.layout, pooled.sample, pooled.sigma
@@ -317,14 +325,27 @@ def at_target(runs: tuple[Run, ...], levels: int, doublings: float) -> tuple[Est
         log_weights.append(np.log(probability) + evidence)
     weights = np.exp(np.array(log_weights) - max(log_weights))
     weights /= weights.sum()
-    skew = float(pooled.theta[layout.slots["skew"]][0])
+    return Laws(tuple(fits), weights, prior[1])
+
+
+@lru_cache(maxsize=4096)
+def at_target(runs: tuple[Run, ...], levels: int, doublings: float, heights: tuple[float, ...] = ()) -> tuple[Estimate, ...] | None:
+    """Each hyperparameter at the target, in octaves, averaged over the drift laws by what they explain.
+
+    The value handed out for the learning rate is lowered by s Var / 2, which minimises the expected loss in a skewed bowl; the
+    interval stays.
+    """
+    pooled, laws = fit(runs, levels, doublings, heights), laws_at_target(runs, levels, doublings, heights)
+    if pooled is None or laws is None:
+        return None
+    skew = float(pooled.theta[pooled.layout.slots["skew"]][0])
     return tuple(
         mixture(
-            np.array([law.theta[axis] for law in fits]),
-            np.array([np.sqrt(law.covariance[axis, axis]) for law in fits]),
-            weights,
+            np.array([law.theta[axis] for law in laws.fits]),
+            np.array([np.sqrt(law.covariance[axis, axis]) for law in laws.fits]),
+            laws.weights,
             pooled.dof,
             lowered=skew if axis == 0 else 0.0,
         )
-        for axis in range(layout.axes)
+        for axis in range(pooled.layout.axes)
     )

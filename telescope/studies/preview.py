@@ -1,31 +1,25 @@
-"""What will a telescoping study cost, before it runs?
+"""What will a telescoping study cost, before it runs, and what else could one do instead?
 
-Exact under `paper`. Under `robust` rounds 1 to 4 are known beforehand and are the least; the cap is the most, and is enforced; expected
-lies between them by the shares that noisy closed-form surfaces took on average: most of the top-up's cost is in few, wide runs. Runs are
-taken to train to their end; those that diverge cost less.
+Trials, tokens, FLOPs (`telescope.studies.bill`), seconds (`pace`), disk (`disk`) and cheaper choices (`alternatives`), per ladder and
+of all ladders together.
+
+Parts: `preview` -> `Preview` · `ladder_preview` -> `LadderPreview`.
 """
 
 import math
-import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from telescope.spec import OptimizerName
-from telescope.studies import paper, robust
+from telescope.studies.alternatives import Choice, advice, choices
+from telescope.studies.bill import Bill, Line, Span, bill_of, cost_of, rehearsed, target_lines, total
+from telescope.studies.disk import Disk, checkpoint_bytes, curve_bytes
 from telescope.studies.ladder import Ladder
 from telescope.studies.levels import final_run_flops
+from telescope.studies.pace import Clock, Machine, Pace, pace
+from telescope.studies.rehearsal import ASSUMES, Rehearsal
 from telescope.studies.report import digits
 from telescope.studies.telescoping import Telescope
-
-COST_SHARE, TRIAL_SHARE = 0.35, 0.05
-
-
-@dataclass(frozen=True)
-class Span:
-    """A forecast: at least, probably, and at most."""
-
-    least: float
-    expected: float
-    most: float
 
 
 @dataclass(frozen=True)
@@ -44,11 +38,18 @@ class LadderPreview:
 
     optimizer: OptimizerName
     levels: tuple[LevelPreview, ...]
+    validation: LevelPreview | None  # the least number of runs at the target, where the study asks for any
+    lines: tuple[Line, ...]
     trials: Span
     tokens: Span
     flops: Span
+    seconds: Span
+    pace: Pace  # at the widest level
     final_run_flops: float
+    final_run_seconds: float
     share: float  # the final run's part of it and the expected tuning
+    choices: tuple[Choice, ...]
+    advice: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -58,75 +59,82 @@ class Preview:
     trials: Span
     tokens: Span
     flops: Span
+    seconds: Span  # of training, with `parallel` trials at once
+    parallel: int
+    estimated: bool  # whether the seconds rest on an assumed speed
+    disk: Disk
     final_run_flops: float
     share: float
+    assumes: str  # by what is expected
+    advice: tuple[str, ...]
     ladders: tuple[LadderPreview, ...]
 
 
-def preview(study: Telescope) -> Preview:
+def preview(study: Telescope, machine: Machine | None = None) -> Preview:
     """The forecast; the study's data should be resolved, since the vocabulary costs too."""
-    ladders = tuple(ladder_preview(study, ladder) for ladder in study.ladders())
-    flops, final = total([one.flops for one in ladders]), max(one.final_run_flops for one in ladders)
+    machine = machine or Machine()
+    parallel = min([limit for limit in (study.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    ladders = tuple(ladder_preview(study, ladder, machine, parallel) for ladder in study.ladders())
+    flops, final = total(one.flops for one in ladders), max(one.final_run_flops for one in ladders)
+    trials = total(one.trials for one in ladders)
+    widest = study.spec(study.optimizers[0], study.model.widths[-1], {axis.name: axis.value(axis.low) for axis in study.ladders()[0].axes})
     return Preview(
-        trials=total([one.trials for one in ladders]),
-        tokens=total([one.tokens for one in ladders]),
+        trials=trials,
+        tokens=total(one.tokens for one in ladders),
         flops=flops,
+        seconds=total(one.seconds for one in ladders),
+        parallel=parallel,
+        estimated=any(one.pace.estimated for one in ladders),
+        disk=Disk(round(curve_bytes(widest, machine.encode) * trials.expected), parallel * checkpoint_bytes(widest)),
         final_run_flops=final,
         share=digits(final / (final + flops.expected)),
+        assumes=ASSUMES,
+        advice=tuple(dict.fromkeys(said for one in ladders for said in one.advice)),
         ladders=ladders,
     )
 
 
-def total(spans: list[Span]) -> Span:
-    """Sum of forecasts."""
-    return Span(*(math.fsum(getattr(span, name) for span in spans) for name in ("least", "expected", "most")))
-
-
-def ladder_preview(study: Telescope, ladder: Ladder) -> LadderPreview:
+def ladder_preview(study: Telescope, ladder: Ladder, machine: Machine, parallel: int) -> LadderPreview:
     """The forecast of one ladder."""
-    share = len(study.optimizers)
-    cap = ladder.max_base_runs
-    if study.limits.max_flops is not None:
-        cap = min(cap, study.limits.max_flops / share / ladder.base_flops)
-    max_trials = study.limits.max_trials // share
-    counts = known_runs(study, ladder, cap, max_trials)
-    costs = [ladder.costs[level] * runs for level, runs in enumerate(counts)]
-    exact = study.schedule == "paper"
-    base_runs = span(math.fsum(costs), math.fsum(costs) if exact else cap, COST_SHARE)
-    most = sum(counts) if exact else min(max_trials, math.floor(cap))
-    trials = span(sum(counts), most, TRIAL_SHARE)
-    flops = Span(*(ladder.base_flops * x for x in (base_runs.least, base_runs.expected, base_runs.most)))
-    final = final_run_flops(study, ladder)
-    tokens = study.horizon.tokens
+    rehearsals = rehearsed(study, ladder)
+    bill, final, tokens = bill_of(study, ladder, rehearsals), final_run_flops(study, ladder), study.horizon.tokens
+    paces = [pace(machine.rates, ladder.optimizer, width, study.horizon.batch_tokens) for width in (*ladder.widths, ladder.target_width)]
+    clock = Clock(ladder, parallel, tuple(one.flops_per_second for one in paces))
     return LadderPreview(
         optimizer=ladder.optimizer,
         levels=tuple(
-            LevelPreview(width, count, count * tokens, ladder.base_flops * spent)
-            for width, count, spent in zip(ladder.widths, counts, costs, strict=True)
+            LevelPreview(width, count, count * tokens, cost_of(ladder, {level: count}))
+            for level, (width, count) in enumerate(zip(ladder.widths, bill.known, strict=True))
         ),
-        trials=trials,
-        tokens=Span(trials.least * tokens, trials.expected * tokens, trials.most * tokens),
-        flops=flops,
+        validation=at_target(study, ladder),
+        lines=bill.lines,
+        trials=bill.trials,
+        tokens=bill.tokens,
+        flops=bill.flops,
+        seconds=seconds_of(clock, bill, rehearsals),
+        pace=paces[-2],
         final_run_flops=final,
-        share=digits(final / (final + flops.expected)),
+        final_run_seconds=digits(final / paces[-1].flops_per_second),
+        share=digits(final / (final + bill.flops.expected)),
+        choices=choices(study, ladder, bill, rehearsals),
+        advice=advice(study, ladder, bill),
     )
 
 
-def span(least: float, most: float, share: float) -> Span:
-    """A forecast between what is known and the cap."""
-    return Span(least, least + share * (most - least), most)
+def at_target(study: Telescope, ladder: Ladder) -> LevelPreview | None:
+    """The runs that validation begins with."""
+    for line in target_lines(study, ladder):
+        runs = round(line.trials.least)
+        return LevelPreview(ladder.target_width, runs, runs * study.horizon.tokens, line.flops.least)
+    return None
 
 
-def known_runs(study: Telescope, ladder: Ladder, cap: float, max_trials: int) -> tuple[int, ...]:
-    """Runs per level that are known beforehand: of the rounds or levels that fit into the limits."""
-    if study.schedule == "robust":
-        counts = robust.forecast(ladder)
-        fits = sum(counts) <= max_trials and sum(map(operator.mul, counts, ladder.costs)) <= cap
-        return counts if fits else (robust.base_runs(ladder), *[0] * (ladder.levels - 1))
-    kept: list[int] = []
-    for level in range(ladder.levels):
-        more = [*kept, paper.runs(ladder, level, study.paper.points)]
-        if sum(more) > max_trials or sum(map(operator.mul, more, ladder.costs)) > cap:
-            break
-        kept = more
-    return (*kept, *[0] * (ladder.levels - len(kept)))
+def seconds_of(clock: Clock, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
+    """Time until the last run has ended: of the known stages, of the rehearsed ones, and at most of all that the limits allow."""
+    known = math.fsum(clock.stage_seconds({level: count}) for level, count in enumerate(bill.known))
+    certain = cost_of(clock.ladder, dict(enumerate(bill.known)))
+    least, most = (known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most))
+    rehearsed = [math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages) for one in rehearsals]
+    checks = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
+    expected = math.fsum(rehearsed) / len(rehearsed) + checks if rehearsed else least
+    return Span(digits(least), digits(max(least, expected)), digits(max(least, expected, most)))

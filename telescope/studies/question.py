@@ -1,13 +1,13 @@
 """What may a user ask of a telescoping study? The parts of its document, typed and bounded."""
 
 import math
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, Positive
-from telescope.studies import paper
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
 
@@ -19,11 +19,21 @@ class LadderModel(Architecture):
     base_width: Width
     calibration_width: Width
     target_width: Width
+    target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Blocks of the final run, where they are not `depth`, at which all trials run."""
 
     def at(self, width: int) -> ModelSpec:
         """The model of one width."""
         shared = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
         return ModelSpec(width=width, base_width=self.base_width, **shared)
+
+    @property
+    def target(self) -> ModelSpec:
+        """The model of the final run."""
+        model = self.at(self.target_width)
+        if self.target_depth in (None, self.depth):
+            return model
+        return replace(model, depth=self.target_depth, base_depth=self.depth)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -52,14 +62,47 @@ class Search:
     weight_decay: Range | NonNegative = 0.1
     adamw_lr_ratio: Range | None = None
     """Muon's ladder only: AdamW's base lr over Muon's."""
+    momentum: Range | None = None
+    """Muon's momentum, AdamW's beta1; spaced evenly in the logarithm of 1 - momentum. Else as in optimizer_options."""
+    warmup_fraction: Range | None = None
+    """Share of the steps in which the learning rate rises; else as in horizon."""
+    init_scale: Range | None = None
+    """Factor on the initial values of hidden matrices; else as in optimizer_options."""
+
+
+Points = Literal["strict", "paper", "odd_floor"]
+Rounding = Literal["nearest", "ceil", "odd_up"]
+Sampler = Literal["grid", "qmc", "gp", "tpe"]
+Estimator = Literal["pooled", "per_level", "argmin"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PaperOptions:
-    """What the published rule leaves open."""
+    """What the published rule leaves open; the defaults are its literal reading."""
 
-    points: paper.Rounding = "strict"
-    """strict: points per hyperparameter rounded half up (8, 4, 2, 1); paper: up to odd numbers (8, 5, 3, 1)."""
+    points: Points = "strict"
+    """Per hyperparameter and doubling, times 4^(-1/k): strict rounds to the nearest (8, 4, 2, 1 at k = 2), paper up to odd numbers
+    (8, 5, 3, 1), odd_floor likewise, to no fewer than `floor`."""
+    floor: Literal[3, 5] = 3
+    """Least points per hyperparameter under points: odd_floor; 3 see no drift out of their window, 5 see one of a step."""
+    rounding: Rounding | None = None
+    """Of the points under points: strict; by default nearest."""
+    narrow: Literal["halve", "root4", "extent"] = "halve"
+    """Grid step per doubling: halved; times 4^(-1/k); or kept, so that the window shrinks only as the points do."""
+    centre: Literal["argmin", "vertex", "richardson"] = "argmin"
+    """Of the next window: the optimum selected; the vertex of a quadratic through the level's runs, where it has one; or the vertices of
+    the last two levels carried on by a/n."""
+    edge: Literal["ignore", "extend", "recentre", "fail"] = "ignore"
+    """Where the optimum lies at a border of its grid: nothing; one more column beyond it; a window around it; or the ladder ends."""
+    select: Literal["argmin", "seed_mean_fit"] = "argmin"
+    """A level's optimum: the point of lowest mean over the seeds, or the one nearest to the vertex of a quadratic through them."""
+    nc: Literal["fixed", "stop_when_flat"] = "fixed"
+    """Climb to calibration_width, or stop where the optimum moved by no more than a step between the last two levels."""
+    sampler: Literal["auto"] | Sampler = "auto"
+    """What fills a window: its whole grid, a Sobol sequence, or Optuna's Gaussian process (half a second of planning per point) or TPE;
+    auto is grid up to two hyperparameters, tpe above."""
+    trials: Count | None = None
+    """Points that a sampler tries at the base width, a quarter per doubling; by default 2^(k+3)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -70,7 +113,8 @@ class Limits:
     """Trials that run at once."""
     max_trials: Count = 400
     max_base_runs: Positive | None = None
-    """What `robust` may spend per ladder, in runs at the base width; by default points^k x levels, and 1.5 x its first four rounds."""
+    """What `robust` may spend per ladder, in runs at the base width; by default points^k x levels, but no less than
+    1.5 and no more than 3 times its first four rounds."""
     max_flops: Positive | None = None
     max_seconds: Positive | None = None
     """Of the whole job; when they have passed, no new stage begins."""

@@ -5,13 +5,15 @@ width, and `parameter_groups` are what they amount to at the target.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from telescope.coordinate_slopes import CoordinateVerdict
+from telescope.coordinates import CoordinateReport
 from telescope.optimizer import Group
-from telescope.spec import OptimizerName
+from telescope.spec import AttentionScale, HeadForm, MuonLrRule, OptimizerName, Parametrisation, UpdateScale, WeightDecayRule
 from telescope.statistics import ScalingFit
-from telescope.studies.ladder import AxisName
+from telescope.studies.axes import SCALES, AxisName
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
 Status = Literal["resolved", "unresolved", "unbracketed", "flat", "swept", "fixed"]
@@ -73,10 +75,89 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class LevelCost:
-    """What one width cost; runs that diverged count as far as they came."""
+class Shift:
+    """How far the learning rate's optimum moves from the widest level to the target, in octaves, and by which law."""
+
+    law: str  # a/n, a/sqrt(n), constant per doubling; or all of them, averaged
+    probability: float  # of the law, after the data
+    octaves: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ErrorBudget:
+    """What makes one hyperparameter at the target uncertain: standard deviations in octaves whose squares add up to that of `total`.
+
+    `total` is the scale of the distribution that the 90 % interval is drawn from.
+    """
+
+    seed_noise: float  # runs of different seeds differ
+    bowl_form: float  # the model's bowl is not the true one far up its walls, and its own shape is not known exactly
+    finite_width: float  # the drift within a law, as far as the widths run leave it open
+    law: float  # the drift laws differ at the target
+    mesh: float  # the value is a grid's point: step / sqrt(12); 0 where it is fitted
+    total: float
+    dominant: str
+    remedy: str  # what would reduce the dominant part
+
+
+@dataclass(frozen=True)
+class Climb:
+    """At which width the ladder stopped rising, and why."""
 
     width: int
+    why: Literal["running", "limit", "calibration_width", "tolerance", "budget", "no_fit", "rule"]
+    words: str
+
+
+@dataclass(frozen=True)
+class Copying:
+    """What training a width with the optimum of the smallest one costs, predicted by the pooled bowl, in % of the loss."""
+
+    width: int
+    regret: float
+    low: float
+    high: float
+    compute: float  # the compute, in %, that would make up for it: a loss 2 % lower takes about 40 % more
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """How well the optimum transfers, by the pooled bowl."""
+
+    copying: tuple[Copying, ...]  # one per wider level, and the target
+    lr_interval_cost: Interval  # % of the loss at the ends of lr's interval, at the target
+    loss_at_target: Interval | None  # where the scaling of loss with parameters leads; from three levels on
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What would resolve an unresolved ladder, by the greedy rule's own forecast."""
+
+    blocks: int
+    widths: tuple[int, ...]  # at which they would be run
+    base_runs: float
+    flops: float
+    seconds: float | None  # of training, at the pace of this ladder's own runs, one after the other
+    max_base_runs: int  # the limit to set
+
+
+@dataclass(frozen=True)
+class LevelCost:
+    """What one width cost; runs that diverged count as far as they came, and reused ones among the trials alone."""
+
+    width: int
+    trials: int
+    tokens: int
+    flops: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckCost:
+    """What the coordinate check cost, over all its widths."""
+
     trials: int
     tokens: int
     flops: float
@@ -92,10 +173,85 @@ class Cost:
     tokens: int
     flops: float
     seconds: float
-    reused: int
+    reused: int  # of the trials, those that other jobs had trained; what that took is in no sum here
     final_run_flops: float
     share: float
     saving: float
+    validation: LevelCost | None = None  # runs at the target width, included in the sums
+    coordinates: CheckCost | None = None  # the coordinate check, included in the sums
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which scaling rules a ladder went by, and whether theory expects its optimum to stay where it is as width grows."""
+
+    parametrisation: Parametrisation
+    update_scale: UpdateScale | None  # of Muon, as its lr rule
+    muon_lr_rule: MuonLrRule | None
+    weight_decay_rule: WeightDecayRule
+    eps_rule: Literal["constant", "inverse"]  # of AdamW's hidden matrices, in m
+    attention_scale: AttentionScale
+    head_form: HeadForm | None  # None where nothing scales the head
+    sound: bool
+    forced: bool  # it would have been refused
+    remarks: tuple[str, ...]  # what theory has against it, then what else there is to know
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What real runs at the target width say of the learning rate that the ladder states, the other hyperparameters held.
+
+    Losses in % are of the loss at the optimum; intervals run from the 5 % to the 95 % point.
+    """
+
+    width: int
+    trials: int
+    diverged: int
+    flops: float
+    lr: float  # as the ladder states it, and its interval
+    stated: Interval
+    loss: float | None  # at that lr, mean of the seeds; None where one diverged
+    loss_error: float | None  # standard error of that mean
+    seed_noise: float | None  # sd of one run between seeds at the same point, % of the loss
+    optimum: float | None  # of lr, by a bowl through these runs; None where they do not bear one
+    interval: Interval | None
+    regret: float | None  # % of the loss that the ladder's lr costs more than the optimum
+    regret_interval: Interval | None
+    held: bool | None  # the optimum lies within the stated interval
+    contradicted: bool  # the two intervals do not meet
+    settled: bool  # these runs alone resolve the optimum
+
+
+@dataclass(frozen=True)
+class LateSlope:
+    """How the end of a run changes with width at the optimum, for one kind of hidden matrix or the last features."""
+
+    name: str  # spectral/<kind>, update/<kind>, update/features
+    slope: float
+    low: float
+    high: float
+    verdict: CoordinateVerdict | None  # None: told, not judged
+
+
+@dataclass(frozen=True)
+class LateReport:
+    """The coordinate check at the end of the ladder's own runs: a warning, and no more."""
+
+    verdict: CoordinateVerdict
+    reason: str
+    slopes: tuple[LateSlope, ...]  # the steepest first
+    widths: tuple[int, ...]
+    runs: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """By which rules the runs were chosen and read: names of options, kept with every result."""
+
+    schedule: str
+    estimator: str
+    options: dict[str, str] = field(default_factory=dict)  # of what the published rule leaves open; none under `robust`
+    published: bool = False  # Algorithm 1 to the letter
 
 
 @dataclass(frozen=True)
@@ -107,10 +263,23 @@ class LadderReport:
     reason: str
     hyperparameters: dict[AxisName, Hyperparameter]
     parameter_groups: tuple[Group, ...]
+    pairing: Pairing
+    assumptions: tuple[str, ...]  # what carries the answer beyond width; none is applied silently
     levels: tuple[LevelReport, ...]
     drift: Drift | None
     scaling_fit: ScalingFit | None
     cost: Cost
+    shifts: tuple[Shift, ...] = ()  # the average first, then one per law
+    error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
+    climb: Climb | None = None
+    transfer: Transfer | None = None
+    validation: Validation | None = None  # where the study asks for it, and its runs have ended
+    coordinates: CoordinateReport | None = None  # the check before the first stage; None until it has ended
+    late: LateReport | None = None  # the same question at the end of the runs; None where too few widths are done
+    remedy: Remedy | None = None  # where the interval is too wide and more runs would help
+    method: Method | None = None
+    importance: dict[AxisName, float] = field(default_factory=dict)  # of the swept axes, by the base width's runs (PED-ANOVA)
+    explained: dict[AxisName, float] = field(default_factory=dict)  # share of the loss's variance over the base window, by the model
 
 
 @dataclass(frozen=True)
@@ -129,6 +298,11 @@ def digits(x: float) -> float:
     return float(f"{x:.6g}")
 
 
-def from_estimate(octaves: float) -> float:
-    """A hyperparameter from its estimate in octaves; where data say next to nothing, intervals leave the range of floats."""
-    return digits(2.0 ** min(max(octaves, -1000.0), 1000.0))
+def from_estimate(octaves: float, name: AxisName = "lr") -> float:
+    """A hyperparameter from its estimate in octaves; where data say next to nothing, intervals leave what exists."""
+    return digits(SCALES[name].value(octaves))
+
+
+def interval(low: float, high: float, name: AxisName = "lr") -> Interval:
+    """The values between two estimates in octaves, lowest first."""
+    return Interval(*sorted((from_estimate(low, name), from_estimate(high, name))))

@@ -28,6 +28,7 @@ RECENTRINGS = 4  # in a row
 SHAPE_BLOCKS = 4
 CLIMB_BLOCKS = (2, 1)  # at the first two doublings
 TOP_UP_BLOCKS = 4  # at most, per round
+LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0  # by default, in costs of rounds 1 to 4
 OPENING_BLOCKS = 2  # then a new level is judged first
 
 
@@ -82,6 +83,17 @@ def forecast(ladder: Ladder) -> tuple[int, ...]:
     corners = len(signs(len(ladder.fitted), 0))
     blocks = [SHAPE_BLOCKS, *CLIMB_BLOCKS[: ladder.levels - 1], *[0] * (ladder.levels - 1 - len(CLIMB_BLOCKS))]
     return tuple(corners * count + (base_runs(ladder) if level == 0 else 0) for level, count in enumerate(blocks))
+
+
+def budget(ladder: Ladder) -> float:
+    """What may be spent where the user does not say, in runs at the base width.
+
+    What the published rule spends, an equal sum at every level; but in proportion to rounds 1 to 4, which that falls short of for one
+    hyperparameter and exceeds tenfold for three.
+    """
+    published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
+    known = math.fsum(cost * runs for cost, runs in zip(ladder.costs, forecast(ladder), strict=True))
+    return min(max(published, LEAST_BUDGET * known), MOST_BUDGET * known)
 
 
 def last_owed(ladder: Ladder) -> int:

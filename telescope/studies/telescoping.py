@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
+from telescope.coordinates import Design, Step, design, skipped, step
 from telescope.spec import (
     STRICT,
     Count,
@@ -26,11 +27,11 @@ from telescope.spec import (
     Parametrisation,
     Positive,
     TrialSpec,
-    from_octaves,
 )
-from telescope.studies import Plan, paper, report, robust
-from telescope.studies.ladder import Axis, AxisName, Done, Ladder, Outcome, Point, Stage
-from telescope.studies.question import LadderModel, Limits, PaperOptions, Range, Search
+from telescope.studies import Plan, paper, report, robust, validation, windows
+from telescope.studies.axes import SCALES, Axis, AxisName, field_of
+from telescope.studies.ladder import Done, Ladder, Outcome, Point, Stage
+from telescope.studies.question import Estimator, LadderModel, Limits, PaperOptions, Range, Search
 from telescope.trial import Trial, TrialState
 
 
@@ -52,9 +53,24 @@ class Telescope:
     search: Search
     schedule: Literal["robust", "paper"] = "robust"
     paper: PaperOptions = field(default_factory=PaperOptions)
+    estimator: Estimator | None = None
+    """How the answer is drawn from the runs; by default pooled, and under `paper` argmin, as published."""
     seeds: Count = 1
     """Runs per point under `paper`; `robust` buys seeds itself, where they remove most doubt per cost."""
     limits: Limits = field(default_factory=Limits)
+    reuse: bool = True
+    """Take over finished runs of other jobs that are the same in every respect, instead of training them again; they cost nothing."""
+    force_pairing: bool = False
+    """Run scaling rules that do not go together all the same; the result is marked."""
+    coordinates: Literal["check", "skip"] = "check"
+    """Before anything else, see in a few steps whether the parametrisation keeps updates of one size over the widths; a failure ends it."""
+    validate_at_target: bool = False
+    """At the end, train at the target width too, at the learning rate handed out and beside it, and report what it costs there."""
+
+    @property
+    def estimated_by(self) -> Estimator:
+        """The estimator asked for, or the schedule's own."""
+        return self.estimator or ("argmin" if self.schedule == "paper" else "pooled")
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:
@@ -64,6 +80,10 @@ class Telescope:
     def spec(self, optimizer: OptimizerName, width: int, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
         """One run at a width: swept values where given, the study's fixed ones elsewhere."""
         return trial_spec(self, optimizer, width, tuple(sorted(values.items())), seed)
+
+    def target(self, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
+        """The final run."""
+        return replace(self.spec(optimizer, self.model.target_width, values, seed), model=self.model.target)
 
     def ladders(self) -> tuple[Ladder, ...]:
         """One per optimizer."""
@@ -84,31 +104,30 @@ class Telescope:
 @lru_cache(maxsize=65_536)
 def trial_spec(study: Telescope, optimizer: OptimizerName, width: int, values: tuple[tuple[AxisName, float], ...], seed: int) -> TrialSpec:
     """See `Telescope.spec`; cached, since a plan is folded anew after every trial."""
-    given: dict[str, Any] = dict(values)
+    given: dict[str, Any] = {name: getattr(study.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
     if not isinstance(study.search.weight_decay, Range):
-        given.setdefault("weight_decay", study.search.weight_decay)
+        given["weight_decay"] = study.search.weight_decay
     if optimizer == "muon":
-        given.setdefault("adamw_lr_ratio", study.adamw_lr_ratio)
-    options: dict[str, Any] = {name: getattr(study.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+        given["adamw_lr_ratio"] = study.adamw_lr_ratio
+    parts: dict[str, dict[str, Any]] = {"optimizer": given, "horizon": {}}
+    for name, value in values:
+        parts[SCALES[name].part][field_of(name, optimizer)] = value
     return TrialSpec(
         model=study.model.at(width),
         optimizer=OptimizerSpec(
             name=optimizer,
             parametrisation=study.parametrisation,
             **given,
-            **options,
         ),
         data=study.data,
-        horizon=study.horizon,
+        horizon=replace(study.horizon, **parts["horizon"]),
         seed=seed,
     )
 
 
 def ranges(study: Telescope, optimizer: OptimizerName) -> dict[AxisName, Range]:
     """What a ladder sweeps, learning rate first."""
-    named: dict[AxisName, Range | float | None] = {"lr": study.search.lr, "weight_decay": study.search.weight_decay}
-    if optimizer == "muon":
-        named["adamw_lr_ratio"] = study.search.adamw_lr_ratio
+    named = {name: getattr(study.search, name) for name in SCALES if name != "adamw_lr_ratio" or optimizer == "muon"}
     return {name: found for name, found in named.items() if isinstance(found, Range)}
 
 
@@ -130,19 +149,34 @@ def _ladder(study: Telescope, optimizer: OptimizerName) -> Ladder:
         axes=tuple(Axis.between(name, r.low, r.high, r.points, r.extend) for name, r in swept.items()),
         costs=tuple(cost / flops[0] for cost in flops),
         base_flops=flops[0],
+        target_cost=trial_flops(study.target(optimizer, {name: r.low for name, r in swept.items()})) / flops[0],
         seeds=study.seeds,
     )
     if study.schedule == "paper":
         return ladder
-    known = sum(ladder.costs[level] * runs for level, runs in enumerate(robust.forecast(ladder)))
-    published = float(study.search.lr.points ** len(ladder.fitted) * ladder.levels)
-    return replace(ladder, max_base_runs=study.limits.max_base_runs or max(published, 1.5 * known))
+    return replace(ladder, max_base_runs=study.limits.max_base_runs or robust.budget(ladder))
 
 
 @lru_cache(maxsize=16_384)
-def next_stage(schedule: str, rounding: paper.Rounding, ladder: Ladder, done: tuple[Done, ...]) -> Stage | None:
+def next_stage(schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]) -> Stage | None:
     """What the study's schedule plans after some stages."""
-    return robust.next_stage(ladder, done) if schedule == "robust" else paper.next_stage(ladder, done, rounding)
+    return robust.next_stage(ladder, done) if schedule == "robust" else paper.next_stage(ladder, done, options)
+
+
+@lru_cache(maxsize=256)
+def coordinate_design(study: Telescope, ladder: Ladder) -> Design:
+    """The coordinate check of a ladder, in the middle of its ranges."""
+    middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
+    runs = robust.forecast(ladder) if study.schedule == "robust" else [windows.runs(ladder, i, study.paper) for i in range(ladder.levels)]
+    flops = ladder.base_flops * sum(ladder.costs[level] * count for level, count in enumerate(runs))
+    most = math.inf if study.limits.max_flops is None else study.limits.max_flops / len(study.optimizers)
+    return design(study.spec(ladder.optimizer, ladder.widths[0], middle), ladder.target_width, flops, most)
+
+
+def coordinate_step(study: Telescope, ladder: Ladder, completed: Mapping[str, Trial]) -> Step:
+    """How far the check has come that is a ladder's first stage."""
+    plan = coordinate_design(study, ladder)
+    return step(plan, completed) if study.coordinates == "check" else Step((), (), skipped(plan, "the job says coordinates: skip"))
 
 
 @dataclass(frozen=True)
@@ -155,30 +189,49 @@ class Progress:
     missing: tuple[TrialSpec, ...]  # of the current stage
     ended: bool
     limit: str = ""  # the limit that ended it
+    validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
+    check: Step = field(default_factory=lambda: Step((), (), None))  # of the coordinates, before the rounds
 
 
 def progress(study: Telescope, ladder: Ladder, trials: Sequence[Trial]) -> Progress:
     """Replay a ladder's stages over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     done: list[Done] = []
+    validated: list[Done] = []
     counted: dict[Point, Trial] = {}
+    check = coordinate_step(study, ladder, completed)
+    if check.missing or check.failed:
+        return Progress(ladder, (), (), check.missing, check.failed, check=check)
     while True:
-        stage = next_stage(study.schedule, study.paper.points, ladder, tuple(done))
-        limit = exceeded(study, ladder, [*counted, *stage.points]) if stage else ""
+        stage = next_stage(study.schedule, study.paper, ladder, tuple(done)) or validation_stage(study, ladder, done, validated)
+        limit = exceeded(study, ladder, [*counted, *stage.points], math.fsum(t.flops for t in check.trials)) if stage else ""
         if stage is None or limit:
-            return Progress(ladder, tuple(done), tuple(counted.items()), (), True, limit)
+            return Progress(ladder, tuple(done), tuple(counted.items()), (), True, limit, tuple(validated), check)
         specs = {point: spec_of(study, ladder, point) for point in stage.points}
         ours = {point: completed[spec.digest] for point, spec in specs.items() if spec.digest in completed}
         counted |= ours
         missing = tuple(spec for point, spec in specs.items() if point not in ours)
         if missing:
-            return Progress(ladder, tuple(done), tuple(counted.items()), missing, False)
-        done.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
+            return Progress(ladder, tuple(done), tuple(counted.items()), missing, False, "", tuple(validated), check)
+        ended = validated if stage.name == validation.STAGE else done
+        ended.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
+
+
+def validation_stage(study: Telescope, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
+    """What is run at the target once the rounds have ended, where the study asks for it."""
+    from telescope.studies.answer import target_estimates  # which needs the fold
+
+    if not study.validate_at_target or not any(o.finite for stage in done for o in stage.outcomes):
+        return None
+    estimates = target_estimates(study, ladder, done)
+    return validation.next_stage(ladder, [estimates[i].value for i in range(len(ladder.axes))], validated)
 
 
 def spec_of(study: Telescope, ladder: Ladder, point: Point) -> TrialSpec:
     """The run that a planned point stands for."""
-    values = {axis.name: from_octaves(x) for axis, x in zip(ladder.axes, point.x, strict=True)}
+    values = {axis.name: axis.value(x) for axis, x in zip(ladder.axes, point.x, strict=True)}
+    if point.level == ladder.levels:
+        return study.target(ladder.optimizer, values, point.seed)
     return study.spec(ladder.optimizer, ladder.widths[point.level], values, point.seed)
 
 
@@ -187,12 +240,15 @@ def loss_of(trial: Trial) -> float:
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def exceeded(study: Telescope, ladder: Ladder, points: Sequence[Point]) -> str:
-    """The limit that these points of one ladder would break, or nothing; each ladder has an equal share, so that none waits."""
+def exceeded(study: Telescope, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> str:
+    """The limit that these points of one ladder would break, or nothing; each ladder has an equal share, so that none waits.
+
+    The coordinate check counts where FLOPs do: it is no run of the search.
+    """
     share = len(study.optimizers)
     if len(points) > study.limits.max_trials // share:
         return "limit:max_trials"
-    flops = ladder.base_flops * sum(ladder.costs[point.level] for point in points)
-    if study.limits.max_flops is not None and flops > study.limits.max_flops / share:
+    flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
+    if study.limits.max_flops is not None and flops + check_flops > study.limits.max_flops / share:
         return "limit:max_flops"
     return ""

@@ -141,7 +141,7 @@ def test_a_setting_at_fault_is_named_by_option_and_variable():
 def test_every_command_explains_itself_with_an_example():
     for words in [
         *(["serve"], ["api"], ["coordinator"], ["migrate"], ["run"], ["submit"], ["preview"], ["watch"], ["result"], ["jobs"]),
-        *(["cancel"], ["pause"], ["resume"], ["corpus", "add"], ["corpus", "list"]),
+        *(["cancel"], ["pause"], ["resume"], ["retry"], ["clone"], ["corpus", "add"], ["corpus", "list"]),
     ]:
         result = telescope(*words, "--help")
         assert result.exit_code == 0
@@ -226,6 +226,27 @@ def test_a_job_is_paused_resumed_and_cancelled_over_http(service, corpus, job):
     assert telescope("cancel", job_id, *url, "--json").exit_code == 0
     eventually(lambda: state() == "CANCELLED", 20, state)
     assert telescope("watch", job_id, *url).exit_code == 3
+    assert telescope("retry", job_id, *url).exit_code == 0
+    eventually(lambda: state() == "RUNNING", 20, state)
+    assert telescope("cancel", job_id, *url).exit_code == 0
+    eventually(lambda: state() == "CANCELLED", 20, state)
+
+
+def test_a_clone_of_a_finished_job_trains_nothing_again_and_says_so(service, job):
+    url = ("--url", service.url)
+    job_id = document(telescope("submit", job, *url, "--json"))["id"]
+    assert telescope("watch", job_id, *url).exit_code == 0
+    cloned = document(telescope("clone", job_id, "--set", "name=again", "--set", "limits.max_parallel=1", *url, "--json"))
+    assert (cloned["name"], cloned["study"]["limits"]["max_parallel"]) == ("again", 1)
+    assert telescope("watch", cloned["id"], *url).exit_code == 0
+    first, again = (document(telescope("result", each, *url, "--json")) for each in (job_id, cloned["id"]))
+    assert (again["verdict"], again["reason"]) == (first["verdict"], first["reason"])
+    trials = again["ladders"][0]["cost"]["trials"]
+    assert f"Bill: {trials} of {trials} trials reused, 0 tokens, 0 FLOP, 0 s of training" in telescope("result", cloned["id"], *url).stdout
+    refused = telescope("clone", job_id, "--set", "search.lr.pionts=4", *url)
+    assert (refused.exit_code, "search.lr.pionts" in refused.stderr) == (2, True)
+    refused = telescope("retry", job_id, *url)
+    assert (refused.exit_code, "clone it" in refused.stderr) == (2, True)
 
 
 def test_an_unknown_job_is_bad_input(service):

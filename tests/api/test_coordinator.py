@@ -21,7 +21,7 @@ from telescope.trial import Failure, TrialState
 from tests.executors import Disturbances, InstantExecutor, train_one
 from workers.interface import Assignment, Event, Finished, Measured, Started, Stopped, Waiting
 
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 60
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -35,6 +35,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "horizon": {"steps": 5, "batch_tokens": 32},
         "search": {"lr": {"low": 0.005, "high": 0.25, "points": 4}},
         "schedule": "paper",
+        "coordinates": "skip",  # its executor trains nothing that would have layers
     }
     return registry.to_document(registry.parse(study | changes))
 
@@ -234,8 +235,8 @@ def test_a_study_that_raises_fails_its_own_job(record: Record, coordinate: Coord
 
 
 def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(record: Record, coordinate: Coordinate) -> None:
-    narrow, _ = record.create_job(document(limits={"max_parallel": 1}))
-    wide, _ = record.create_job(document(name="wide"))
+    narrow, _ = record.create_job(document(limits={"max_parallel": 1}, reuse=False))
+    wide, _ = record.create_job(document(name="wide", reuse=False))
     executor = InstantExecutor(slots=4)
     coordinator = coordinate(executor)
     share = {narrow.id: 0, wide.id: 0}
@@ -253,7 +254,7 @@ def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(record: Record, co
 
 
 def test_a_later_job_need_not_wait_for_the_end_of_an_earlier_one(record: Record, coordinate: Coordinate) -> None:
-    jobs = [record.create_job(document(name=name))[0].id for name in ("first", "second")]
+    jobs = [record.create_job(document(name=name, reuse=False))[0].id for name in ("first", "second")]
     coordinator = coordinate(InstantExecutor(slots=2))
     drive(coordinator, lambda: all(record.job(job_id).trials_done for job_id in jobs))
     assert not any(record.job(job_id).state.terminal for job_id in jobs)
@@ -359,7 +360,7 @@ def test_events_of_an_attempt_that_is_over_change_nothing(record: Record, coordi
     assert heir.running[0].attempt == old.attempt + 1
     *_, last = train_one(old.spec)
     late = [
-        Started(old.trial_id, old.attempt, 0, "zombie"),
+        Started(old.trial_id, old.attempt, 0, "zombie", "instant"),
         Measured(old.trial_id, old.attempt, (last,)),
         Finished(old.trial_id, old.attempt, (last,)),
         Stopped(old.trial_id, old.attempt),
@@ -369,6 +370,169 @@ def test_events_of_an_attempt_that_is_over_change_nothing(record: Record, coordi
     drive(second, lambda: not heir.extra)
     assert record.trial(old.trial_id) == before
     assert heir.running[0].trial_id == old.trial_id
+
+
+def free(report: Any) -> dict[str, Any]:
+    """A report without its bills: what the answer is."""
+    return report | {"ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]}
+
+
+@pytest.mark.parametrize("changes", [{}, ROBUST], ids=["paper", "robust with two ladders"])
+def test_the_same_study_again_gives_the_same_answer_for_nothing(record: Record, coordinate: Coordinate, changes: dict[str, Any]) -> None:
+    first, _ = record.create_job(document(**changes))
+    drive(coordinate(InstantExecutor(slots=5)), ended(record, first.id))
+    again, _ = record.create_job(document(**changes) | {"name": "again"})
+    executor = InstantExecutor(slots=5)
+    drive(coordinate(executor), ended(record, again.id))
+
+    assert executor.submitted == []
+    before, after = record.result(first.id), record.result(again.id)
+    assert before is not None
+    assert after is not None
+    assert free(after) == free(before)
+    for old, new in zip(before["ladders"], after["ladders"], strict=True):
+        assert (old["cost"]["reused"], new["cost"]["reused"]) == (0, old["cost"]["trials"])
+        assert new["cost"]["trials"] == old["cost"]["trials"]
+        assert [new["cost"][name] for name in ("flops", "tokens", "seconds")] == [0, 0, 0]
+    row = record.job(again.id)
+    assert row.trials_done == row.trials_total == record.job(first.id).trials_total
+    assert row.best_loss == record.job(first.id).best_loss
+    assert any(trial.diverged and trial.reused for trial in record.terminal_trials(again.id)), "divergence is data, and reused as such"
+    trial = record.trials(again.id).items[0]
+    assert record.curve(trial.id).step == tuple(range(1, trial.steps + 1))
+
+
+def test_a_study_that_says_so_trains_everything_itself(record: Record, coordinate: Coordinate) -> None:
+    for name in ("first", "second"):
+        job, _ = record.create_job(document(name=name, reuse=False))
+        executor = InstantExecutor()
+        drive(coordinate(executor), ended(record, job.id))
+        assert len(executor.submitted) == record.job(job.id).trials_total
+        assert record.result(job.id) == expected(document(name=name, reuse=False))
+
+
+def test_workers_with_other_numerics_train_everything_again(record: Record, coordinate: Coordinate) -> None:
+    first, _ = record.create_job(document())
+    drive(coordinate(InstantExecutor()), ended(record, first.id))
+    other = InstantExecutor()
+    other.numerics = "another device"
+    second, _ = record.create_job(document())
+    drive(coordinate(other), ended(record, second.id))
+    assert len(other.submitted) == record.job(second.id).trials_total
+    assert record.result(second.id) == expected(document())
+
+
+def test_a_study_that_shares_some_trials_trains_the_others(record: Record, coordinate: Coordinate) -> None:
+    first, _ = record.create_job(document())
+    drive(coordinate(InstantExecutor()), ended(record, first.id))
+    wider = {"search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}}}
+    second, _ = record.create_job(document(**wider))
+    executor = InstantExecutor()
+    drive(coordinate(executor), ended(record, second.id))
+    known = record.known_digests(first.id)
+    assert not known & {assignment.spec.digest for assignment in executor.submitted}
+    report = record.result(second.id)
+    assert report is not None
+    assert free(report) == free(expected(document(**wider)))
+    cost = report["ladders"][0]["cost"]
+    assert cost["trials"] == cost["reused"] + len(executor.submitted)
+    assert cost["flops"] == len(executor.submitted) * 5e9
+    assert cost["reused"] == sum(trial.reused for trial in record.terminal_trials(second.id)) > 0
+
+
+def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(record: Record, coordinate: Coordinate) -> None:
+    first, _ = record.create_job(document())
+    drive(coordinate(InstantExecutor()), ended(record, first.id))
+    again, _ = record.create_job(document())
+    executor = InstantExecutor()
+    executor.numerics = None
+    executor.extra.append(Waiting("a GPU; 0 of 1 are free"))
+    coordinator = coordinate(executor)
+    drive(coordinator, lambda: record.job(again.id).waiting_for is not None)
+    assert states(record, again.id) == {TrialState.PENDING}
+    executor.numerics = "instant"
+    drive(coordinator, ended(record, again.id))
+    assert executor.submitted == []
+
+
+def test_what_another_job_finishes_meanwhile_need_not_be_trained(record: Record, coordinate: Coordinate) -> None:
+    one, _ = record.create_job(document(limits={"max_parallel": 1}))
+    other, _ = record.create_job(document(name="other"))
+    executor = InstantExecutor(slots=4)
+    drive(coordinate(executor), ended(record, one.id, other.id))
+    reused = sum(trial.reused for job in (one, other) for trial in record.terminal_trials(job.id))
+    assert reused > 0
+    assert len(executor.submitted) + reused == record.job(one.id).trials_total + record.job(other.id).trials_total
+    for job in (one, other):
+        report = record.result(job.id)
+        assert report is not None
+        assert free(report) == free(expected(document()))
+
+
+def test_coordinators_killed_while_they_reuse_change_nothing(record: Record, database_url: str, coordinate: Coordinate) -> None:
+    first, _ = record.create_job(document())
+    drive(coordinate(InstantExecutor()), ended(record, first.id))
+    wider = document(search={"lr": {"low": 0.005, "high": 0.25, "points": 8}})
+    job, _ = record.create_job(wider)
+    mortal, kills = Mortal(database_url, 0.06, random.Random(0), Killed), 0
+    while not record.job(job.id).state.terminal:
+        try:
+            drive(coordinate(InstantExecutor(), mortal), ended(record, job.id))
+        except Killed:
+            kills += 1
+    mortal.close()
+    assert kills >= 1
+    report = record.result(job.id)
+    assert report is not None
+    assert free(report) == free(expected(wider))
+    assert report["ladders"][0]["cost"]["reused"] > 0
+
+
+def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document())
+
+    def fail(assignment: Assignment) -> Failure | None:
+        gone = assignment.spec.model.width == 64 and assignment.attempt == 1
+        return Failure("operational", "the disk is full", retryable=False) if gone else None
+
+    executor = InstantExecutor(disturbances=Disturbances(fail=fail))
+    coordinator = coordinate(executor)
+    drive(coordinator, ended(record, job.id))
+    assert record.job(job.id).state is JobState.FAILED
+    done = {trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED}
+    assert done
+    executor.submitted.clear()
+
+    record.request(job.id, Verb.RETRY)
+    drive(coordinator, lambda: record.result(job.id) is not None)
+    interim = record.result(job.id)
+    assert interim is not None
+    assert (interim["final"], len(interim["ladders"][0]["levels"])) == (False, 1)
+    drive(coordinator, ended(record, job.id))
+    assert record.job(job.id).state is JobState.SUCCEEDED
+    assert record.result(job.id) == expected(document())
+    assert not done & {assignment.trial_id for assignment in executor.submitted}, "a finished trial ran again"
+    assert all(assignment.attempt > 1 for assignment in executor.submitted)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_job_cancelled_at_any_moment_and_retried_at_once_gives_its_answer(record: Record, coordinate: Coordinate, seed: int) -> None:
+    rng = random.Random(seed)
+    job, _ = record.create_job(document())
+    executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))
+    coordinator = coordinate(executor)
+    for _ in range(3):
+        for _ in range(rng.randrange(1, 12)):
+            coordinator.step()
+        if record.job(job.id).state.terminal:
+            break
+        record.request(job.id, Verb.CANCEL)
+        while not record.job(job.id).state.terminal:
+            coordinator.step()
+        record.request(job.id, Verb.RETRY)
+    drive(coordinator, ended(record, job.id))
+    assert record.job(job.id).state is JobState.SUCCEEDED
+    assert record.result(job.id) == expected(document())
 
 
 def test_checkpoints_go_with_their_trials(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def job(texts: Path) -> Json:
         "horizon": {"steps": 20, "batch_tokens": 64},
         "search": {"lr": {"low": 0.004, "high": 0.25, "points": 4}},
         "schedule": "paper",
+        "coordinates": "skip",
     }
 
 
@@ -113,7 +114,7 @@ def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], 
             ]
             steps = pending.spec.horizon.steps
             last = Measurement(steps, 64 * steps, 1e6 * steps, 0.01 * steps, {"train_loss": 2.5, "loss": loss(pending.spec)})
-            assert record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1")
+            assert record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1", "cpu")
             assert record.trial_measured(pending.trial_id, pending.attempt, points)
             assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
@@ -280,6 +281,8 @@ def test_too_large_a_body_is_refused_before_it_is_read(refusing: TestClient) -> 
         ("GET", "/v1/jobs/job-none/trials", 404),
         ("GET", "/v1/jobs/job-none/curves", 404),
         ("POST", "/v1/jobs/job-none:cancel", 404),
+        ("POST", "/v1/jobs/job-none:retry", 404),
+        ("POST", "/v1/jobs/job-none:clone", 404),
         ("GET", "/v1/jobs/%00", 422),
         ("GET", "/v1/trials/1000000", 404),
         ("GET", "/v1/trials/1000000/curve", 404),
@@ -429,6 +432,89 @@ def test_verbs_lead_where_they_say_and_a_terminal_job_refuses_them(service: Test
     assert service.post(f"{url}:cancel").json()["state"] == "CANCELLED"
     refused = problem(service.post(f"{url}:resume"), 409)
     assert "CANCELLED" in refused["detail"]
+
+
+def test_a_clone_is_a_new_job_with_the_same_study_changed_by_the_patch(service: TestClient, job: Json) -> None:
+    first = service.post("/v1/jobs", json=job).json()
+    url = f"/v1/jobs/{first['id']}:clone"
+    same = service.post(url)
+    assert same.status_code == 202, same.text
+    assert same.headers["location"] == f"/v1/jobs/{same.json()['id']}" != f"/v1/jobs/{first['id']}"
+    assert (same.json()["state"], same.json()["study"]) == ("QUEUED", first["study"])
+    changed_one = service.post(url, json={"name": "more", "limits": {"max_trials": 500}}).json()
+    limits = first["study"]["limits"] | {"max_trials": 500}
+    assert changed_one["study"] == first["study"] | {"name": "more", "limits": limits}
+    assert changed_one["name"] == "more"
+    in_yaml = service.post(url, content="reuse: false", headers={"Content-Type": "application/yaml"})
+    assert in_yaml.json()["study"] == first["study"] | {"reuse": False}
+
+
+def test_a_clone_on_other_data_reads_them_and_keeps_to_the_open_folders(service: TestClient, job: Json, texts: Path) -> None:
+    first = service.post("/v1/jobs", json=job).json()
+    (texts / "other.txt").write_text("another text altogether\n" * 2000)
+    other = service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": str(texts / "other.txt")}})
+    assert other.status_code == 202, other.text
+    assert other.json()["study"]["data"]["content"] not in ("", first["study"]["data"]["content"])
+    refused = problem(service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": "/etc/passwd"}}), 422)
+    assert refused["errors"][0]["field"] == "data.corpus"
+
+
+@pytest.mark.parametrize(
+    ("patch", "field"),
+    [
+        ({"search": {"lr": {"hihg": 1}}}, "search.lr.hihg"),
+        ({"search": None}, "search"),
+        ({"horizon": {"steps": 0}}, "horizon.steps"),
+        ({"limits": 4}, "limits"),
+        ([], ""),
+    ],
+)
+def test_a_bad_patch_is_refused_by_field_and_makes_no_job(service: TestClient, job: Json, patch: Json, field: str) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    refused = problem(service.post(f"/v1/jobs/{job_id}:clone", json=patch), 422)
+    assert [each["field"] for each in refused["errors"]] == [field]
+    assert len(service.get("/v1/jobs").json()["items"]) == 1
+
+
+def test_one_key_makes_one_clone_of_one_job(service: TestClient, job: Json) -> None:
+    first, second = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
+    key = {"Idempotency-Key": "a"}
+    clone = service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key)
+    assert service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key).json() == clone.json()
+    for of, patch in ((first, {"name": "c"}), (second, {"name": "b"})):
+        refused = problem(service.post(f"/v1/jobs/{of}:clone", json=patch, headers=key), 422)
+        assert refused["code"] == "idempotency_key_reused"
+    assert len(service.get("/v1/jobs").json()["items"]) == 3
+
+
+def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(service: TestClient, record: Record, job: Json) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    url = f"/v1/jobs/{job_id}"
+    assert service.post(f"{url}:retry").json()["state"] == "QUEUED", "it has not begun; nothing changes"
+    record.begin_job(job_id)
+    assert "not ended" in problem(service.post(f"{url}:retry"), 409)["detail"]
+    report = registry.report_document(registry.parse(job).report((), "failed: because"))
+    record.finish_job(job_id, JobState.FAILED, "because", report)
+    assert service.get(f"{url}/result").json()["final"] is True
+    again = service.post(f"{url}:retry").json()
+    assert (again["state"], again["reason"], again["ended_at"]) == ("QUEUED", None, None)
+    assert service.get(f"{url}/result").json()["final"] is False
+    record.begin_job(job_id)
+    record.finish_job(job_id, JobState.SUCCEEDED, None, report)
+    assert "clone" in problem(service.post(f"{url}:retry"), 409)["detail"]
+
+
+def test_a_reused_trial_is_shown_as_such_with_its_curve(service: TestClient, record: Record, job: Json) -> None:
+    first, again = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
+    train(record, first, stages=1)
+    record.begin_job(again)
+    record.plan_trials(again, registry.parse(record.study_document(again)).plan(()).start)
+    assert record.reuse_trials(again, "cpu") > 0
+    old, new = (service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, again))
+    assert (old["reused_from"], new["reused_from"], new["numerics"]) == (None, old["id"], "cpu")
+    assert (new["loss"], new["flops"], new["flops_spent"]) == (old["loss"], old["flops"], 0)
+    whole = [service.get(f"/v1/trials/{trial['id']}/curve").json() for trial in (old, new)]
+    assert whole[1] == whole[0] | {"trial_id": new["id"]}
 
 
 def test_jobs_are_listed_newest_first_in_pages(service: TestClient, job: Json) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.job import TRANSITIONS, JobState, Verb, advance, prospect
+from api.job import TRANSITIONS, JobState, Verb, advance, follow, prospect
 from telescope.errors import Conflict
 
 
@@ -22,8 +22,21 @@ def test_only_the_tables_steps_are_legal(current: JobState, to: JobState) -> Non
             advance(current, to)
 
 
-def test_what_has_ended_stays_ended() -> None:
-    assert {state for state in JobState if state.terminal} == {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
+    ended = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    assert {state for state in JobState if state.terminal} == ended
+    assert {to for state in ended for to in TRANSITIONS[state]} == {JobState.QUEUED}
+    for state in JobState:
+        for verb in Verb:
+            if state.terminal is not (verb is Verb.RETRY):
+                with pytest.raises(Conflict, match="ended"):
+                    follow(state, verb)
+
+
+def test_an_answer_is_not_retried_but_cloned() -> None:
+    assert follow(JobState.FAILED, Verb.RETRY) is follow(JobState.CANCELLED, Verb.RETRY) is JobState.QUEUED
+    with pytest.raises(Conflict, match="clone it"):
+        follow(JobState.SUCCEEDED, Verb.RETRY)
 
 
 def test_a_request_decides_where_a_job_is_bound_for() -> None:

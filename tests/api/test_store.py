@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from sqlalchemy import Engine, event, text
 from api.engines import CoordinatorLock
 from api.job import JobState, Verb
 from api.record import Record
-from api.rows import JobRow, TrialRow
+from api.rows import JobRow, Rate, TrialRow
 from api.store import IdempotencyMismatch, Store, new_job_id
 from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
-from telescope.trial import Failure, TrialState
-from tests.api.trials import DOCUMENT, outcome, points, spec
+from telescope.trial import Failure, TrialState, completed
+from tests.api.trials import DOCUMENT, outcome, point, points, spec
 
 MAX_QUERIES = 5
 
@@ -35,7 +36,7 @@ def first_trial(record: Record, job_id: str) -> TrialRow:
 def running_trial(record: Record) -> TrialRow:
     """A trial that a worker has begun."""
     trial = first_trial(record, running_job(record))
-    assert record.trial_started(trial.id, 1, 0, "worker")
+    assert record.trial_started(trial.id, 1, 0, "worker", "cpu")
     return record.trial(trial.id)
 
 
@@ -116,6 +117,9 @@ AT_ONCE = {
     (JobState.PAUSED, Verb.PAUSE): JobState.PAUSED,
     (JobState.PAUSED, Verb.RESUME): JobState.QUEUED,
     (JobState.CANCELLED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.QUEUED, Verb.RETRY): JobState.QUEUED,
+    (JobState.FAILED, Verb.RETRY): JobState.QUEUED,
+    (JobState.CANCELLED, Verb.RETRY): JobState.QUEUED,
 }
 ON_REQUEST = {(JobState.RUNNING, Verb.CANCEL): JobState.CANCELLED, (JobState.RUNNING, Verb.PAUSE): JobState.PAUSED}
 
@@ -213,7 +217,7 @@ def test_specs_survive_the_database(record: Record, database_url: str) -> None:
 def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record: Record) -> None:
     job_id = running_job(record, trials=4)
     for trial, loss in zip(record.trials(job_id).items, (3.0, 2.0, float("inf"), 2.5), strict=True):
-        record.trial_started(trial.id, 1, 0, "worker")
+        record.trial_started(trial.id, 1, 0, "worker", "cpu")
         assert record.trial_finished(trial.id, *outcome(spec(trial.seed), loss))
     job = record.job(job_id)
     assert (job.trials_done, job.best_loss) == (4, 2.0)
@@ -228,7 +232,7 @@ def test_a_finished_trial_finishes_once(record: Record) -> None:
     assert record.trial_finished(trial.id, *outcome(spec(0), 2.0))
     done = record.trial(trial.id)
     assert not record.trial_finished(trial.id, *outcome(spec(0), 1.0))
-    assert not record.trial_started(trial.id, 1, 0, "late")
+    assert not record.trial_started(trial.id, 1, 0, "late", "cpu")
     assert not record.trial_measured(trial.id, 1, points(1, 20))
     assert not record.trial_released(trial.id, 1)
     assert record.trial_failed(trial.id, 1, Failure("operational", "late"), 3) is None
@@ -252,7 +256,7 @@ def test_repeated_steps_are_spent_and_not_useful(record: Record) -> None:
     record.trial_measured(trial.id, 1, points(1, 6))
     assert record.requeue_lost() == 1
     assert record.pending_trials(trial.job_id, 1)[0].attempt == 2
-    record.trial_started(trial.id, 2, 4, "another worker")
+    record.trial_started(trial.id, 2, 4, "another worker", "cpu")
     resumed = record.trial(trial.id)
     assert (resumed.step, resumed.flops, resumed.flops_spent) == (4, 4e6, 6e6)
     record.trial_measured(trial.id, 2, points(5, 10))
@@ -294,7 +298,7 @@ def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
     job_id = running_job(record, trials=2)
     record.plan_trials(job_id, [spec(0, width=64, optimizer="muon", steps=500)])
     for trial in record.trials(job_id).items:
-        record.trial_started(trial.id, 1, 0, "worker")
+        record.trial_started(trial.id, 1, 0, "worker", "cpu")
         record.trial_measured(trial.id, 1, points(1, trial.steps))
     assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
     assert len(record.curves(job_id, width=64)) == len(record.curves(job_id, optimizer="muon")) == 1
@@ -321,6 +325,173 @@ def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Recor
     assert record.job(waiting).version == version
     record.set_waiting(None)
     assert record.job(waiting).waiting_for is None
+
+
+# ------------------------------------------------------------------------------------------------------- reuse
+
+
+def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu") -> str:
+    """A job whose trials a worker has trained, with curves; their seeds count from 0."""
+    job_id = running_job(record, trials=len(losses))
+    for trial, loss in zip(record.trials(job_id).items, losses, strict=True):
+        record.trial_started(trial.id, 1, 0, "worker", numerics)
+        record.trial_measured(trial.id, 1, points(1, 9))
+        record.trial_finished(trial.id, *outcome(spec(trial.seed), loss))
+    return job_id
+
+
+def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that_was_measured(record: Record) -> None:
+    earlier = finished_job(record, (3.0, float("inf")))
+    later = running_job(record, trials=3)
+    version = record.job(later).version
+    assert record.reuse_trials(later, "cpu") == 2
+    assert record.job(later).version > version
+    assert (record.job(later).trials_done, record.job(later).best_loss) == (2, 3.0)
+    for old, new in zip(record.trials(earlier).items, record.trials(later).items[:2], strict=True):
+        same = ("digest", "state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "numerics")
+        assert [getattr(new, name) for name in same] == [getattr(old, name) for name in same]
+        assert (new.reused_from, new.flops_spent, new.seconds, new.worker) == (old.id, 0, 0, None)
+        assert new.ended_at is not None
+        assert record.curve(new.id).step == record.curve(old.id).step == tuple(range(1, 11))
+        assert record.curve(new.id).trial_id == new.id
+    assert [curve.trial_id for curve in record.curves(later)] == [trial.id for trial in record.trials(later).items[:2]]
+    assert record.trials(later).items[2].state is TrialState.PENDING
+    ours, theirs = record.terminal_trials(later), record.terminal_trials(earlier)
+    assert [replace(trial, reused=False, seconds=old.seconds) for trial, old in zip(ours, theirs, strict=True)] == theirs
+    assert [(trial.reused, trial.diverged) for trial in ours] == [(True, False), (True, True)]
+    assert record.reuse_trials(later, "cpu") == 0, "asked again, it changes nothing"
+
+
+def test_a_reused_trial_is_reused_from_where_it_was_trained(record: Record) -> None:
+    planned_before = running_job(record)
+    trained = first_trial(record, finished_job(record))
+    for job_id in (planned_before, running_job(record)):
+        record.reuse_trials(job_id, "cpu")
+        assert first_trial(record, job_id).reused_from == trained.id
+
+
+def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(record: Record) -> None:
+    finished_job(record, numerics="another device")
+    failed = running_trial(record)
+    record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
+    busy = running_trial(record)
+    later = running_job(record, trials=2)
+    assert record.reuse_trials(later, "cpu") == 0
+    assert record.trial(busy.id).state is TrialState.RUNNING
+    assert {trial.state for trial in record.trials(later).items} == {TrialState.PENDING}
+
+
+def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: Record) -> None:
+    finished_job(record, (3.0, 2.0, 1.0))
+    later = running_job(record, trials=3)
+    begun, held, free = record.trials(later).items
+    record.trial_started(begun.id, 1, 0, "worker", "cpu")
+    record.trial_measured(begun.id, 1, points(1, 3))
+    record.trial_released(begun.id, 1)
+    assert record.reuse_trials(later, "cpu", [held.id]) == 1
+    assert [trial.reused_from is None for trial in record.trials(later).items] == [True, True, False]
+    assert record.trial(free.id).state is TrialState.COMPLETED
+
+
+def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial(trial.id).numerics == "cpu"
+    record.trial_measured(trial.id, 1, points(1, 5))
+    record.trial_released(trial.id, 1)
+    record.trial_started(trial.id, 2, 5, "worker", "gpu")
+    assert record.trial(trial.id).numerics == "mixed"
+    record.trial_released(trial.id, 2)
+    record.trial_started(trial.id, 3, 5, "worker", "gpu")
+    assert record.trial(trial.id).numerics == "mixed", "the first steps stay what they were"
+    record.trial_released(trial.id, 3)
+    record.trial_started(trial.id, 4, 0, "worker", "gpu")
+    assert record.trial(trial.id).numerics == "gpu", "it began anew"
+
+
+def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(record: Record) -> None:
+    def statements(trials: int) -> int:
+        finished_job(record)
+        job_id = running_job(record, trials)
+        with counted(record) as sent:
+            assert record.reuse_trials(job_id, "cpu") == 2
+        return len(sent)
+
+    assert statements(2) == statements(2000) <= MAX_QUERIES
+
+
+def test_the_last_points_metrics_are_kept_whatever_their_names(record: Record) -> None:
+    trial = running_trial(record)
+    last = point(10, train_loss=2.0, loss=2.5, update_rms=0.1, odd=float("inf"))
+    record.trial_finished(trial.id, completed(spec(0), [last]), [last])
+    assert record.terminal_trials(trial.job_id)[0].metrics == last.metrics
+
+
+def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(record: Record, database_url: str) -> None:
+    def at(path: str) -> str:
+        job, _ = record.create_job(DOCUMENT | {"data": {"corpus": path, "tokenizer": "bytes"}})
+        record.begin_job(job.id)
+        mine = replace(spec(0), data=replace(spec(0).data, corpus=path))
+        record.plan_trials(job.id, [mine])
+        return job.id
+
+    first, second = at("/here"), at("/there")
+    assert first_trial(record, first).digest == first_trial(record, second).digest
+    stranger = Record(database_url)
+    for job_id, path in ((first, "/here"), (second, "/there")):
+        assert stranger.pending_trials(job_id, 1)[0].spec.data.corpus == path
+        assert stranger.trial_spec(first_trial(record, job_id).id).data.corpus == path
+    stranger.close()
+
+
+def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record) -> None:
+    finished_job(record, (3.0, float("inf")))
+    record.reuse_trials(running_job(record), "cpu")
+    wide = running_job(record, trials=0)
+    record.plan_trials(wide, [spec(0, width=64, steps=20)])
+    trial = first_trial(record, wide)
+    record.trial_started(trial.id, 1, 0, "worker", "gpu")
+    record.trial_finished(trial.id, *outcome(spec(0, width=64, steps=20)))
+    mixed = running_trial(record)
+    record.trial_started(mixed.id, 1, 0, "worker", "cpu")
+    record.trial_released(mixed.id, 1)
+    record.trial_started(mixed.id, 2, 5, "worker", "gpu")
+    record.trial_finished(mixed.id, *outcome(spec(0), attempt=2))
+    running_trial(record)
+    newest, older = record.rates()
+    assert newest == Rate("adamw", 64, 32, "gpu", 1, pytest.approx(1e7))
+    assert older == Rate("adamw", 32, 32, "cpu", 2, pytest.approx(1e7))
+
+
+# ------------------------------------------------------------------------------------------------------- retries
+
+
+def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finished(record: Record) -> None:
+    job_id = finished_job(record)
+    record.plan_trials(job_id, [spec(seed) for seed in range(4)])
+    done, _, failed, stopped = record.trials(job_id).items
+    record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
+    record.finish_job(job_id, JobState.FAILED, "a trial failed", {"final": True})
+    assert record.trial(stopped.id).state is TrialState.STOPPED
+
+    queued = record.request(job_id, Verb.RETRY)
+    assert (queued.state, queued.reason, queued.ended_at, queued.requested) == (JobState.QUEUED, None, None, None)
+    assert record.result(job_id) is None, "the report that called itself final is gone"
+    running = record.begin_job(job_id)
+    assert (running.state, running.trials_done, running.started_at) == (JobState.RUNNING, 2, queued.started_at)
+    assert record.trial(done.id) == done
+    for trial_id in (failed.id, stopped.id):
+        again = record.trial(trial_id)
+        assert (again.state, again.attempt, again.failures, again.ended_at) == (TrialState.PENDING, 2, 0, None)
+    assert not record.trial_started(failed.id, 1, 0, "zombie", "cpu")
+
+
+def test_a_retry_can_be_cancelled_before_it_begins(record: Record) -> None:
+    job_id = running_job(record)
+    record.finish_job(job_id, JobState.FAILED, "because")
+    record.request(job_id, Verb.RETRY)
+    record.request(job_id, Verb.CANCEL)
+    assert record.carry_out(job_id).state is JobState.CANCELLED
+    assert first_trial(record, job_id).state is TrialState.STOPPED
 
 
 # ------------------------------------------------------------------------------------------------------- pages
@@ -350,7 +521,7 @@ def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> N
 def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> None:
     job_id = running_job(record, trials=2)
     record.plan_trials(job_id, [spec(0, width=64), spec(0, optimizer="muon")])
-    record.trial_started(first_trial(record, job_id).id, 1, 0, "worker")
+    record.trial_started(first_trial(record, job_id).id, 1, 0, "worker", "cpu")
     assert len(record.trials(job_id, state=TrialState.PENDING).items) == 3
     assert len(record.trials(job_id, width=64).items) == 1
     assert len(record.trials(job_id, optimizer="adamw", width=32).items) == 2
@@ -399,7 +570,7 @@ def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record
     def queries(trials: int) -> list[int]:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, 10).items:
-            record.trial_started(trial.id, 1, 0, "worker")
+            record.trial_started(trial.id, 1, 0, "worker", "cpu")
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
         stranger = Record(database_url)
         counts = []

@@ -93,7 +93,7 @@ def answer(url: str, job_id: str) -> None:
         record.plan_trials(job_id, plan.start)
         for pending in record.pending_trials(job_id, 1000):
             last = Measurement(20, 1280, 1e9, 0.5, {"train_loss": 2.0, "loss": 2 + abs(pending.spec.optimizer.lr - 0.03)})
-            record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1")
+            record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1", "cpu")
             record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
     record.finish_job(job_id, JobState.SUCCEEDED, None, report)
@@ -153,6 +153,16 @@ def test_verbs_are_carried_out_or_refused_as_a_conflict(client: Client, job: dic
     assert (client.result(job_id)["final"], client.result(job_id)["reason"]) == (True, "cancelled")
     with pytest.raises(Conflict, match="CANCELLED"):
         client.pause(job_id)
+
+
+def test_a_job_is_cloned_with_changes_and_retried_after_its_end(client: Client, job: dict[str, Any]) -> None:
+    first = client.submit(job)
+    again = client.clone(first.id, {"limits": {"max_trials": 500}})
+    assert first.study is not None
+    assert again.study == first.study | {"limits": first.study["limits"] | {"max_trials": 500}}
+    assert client.clone(first.id, idempotency_key="once") == client.clone(first.id, idempotency_key="once")
+    assert client.cancel(again.id).terminal
+    assert client.retry(again.id).state == "QUEUED"
 
 
 def test_refusals_arrive_as_they_were_raised(client: Client, job: dict[str, Any]) -> None:

@@ -35,6 +35,22 @@ def test_groups_are_total_and_disjoint_and_muon_gets_the_hidden_matrices_only(na
     assert muon == ({Role.HIDDEN} if name == "muon" else set())
 
 
+@pytest.mark.parametrize(("name", "alpha"), [("adamw", 0.5), ("adamw", 1.0), ("muon", 0.5), ("muon", 1.0)])
+def test_the_depth_rule_reaches_the_groups_inside_branches_and_no_others(name: str, alpha: float) -> None:
+    spec = replace(ADAMW, name=name, parametrisation="mup", eps=1e-6)
+    net = model(replace(SPEC, depth=8, base_depth=2, depth_exponent=alpha, base_width=32))  # four times as deep, no wider
+    said = {n: group for group in groups(net, spec) for n in group.names}
+    assert sorted(said) == sorted(n for n, _ in net.named_parameters())
+    lr, eps = 4.0 ** (alpha - 1), 4.0**-alpha
+    for n, group in said.items():
+        inside = n.startswith("blocks.")
+        base_lr = 0.01 if name == "adamw" or group.uses_muon else 0.01 * spec.adamw_lr_ratio
+        assert group.scaled_lr == pytest.approx(base_lr * (lr if inside else 1.0))
+        if not group.uses_muon:
+            assert group.eps == pytest.approx(1e-6 * (eps if inside else 1.0))
+    assert said["norm.weight"].eps == 1e-6
+
+
 def loss(net: Transformer, step: int) -> torch.Tensor:
     tokens = torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(step))
     return torch.nn.functional.cross_entropy(net(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())

@@ -21,7 +21,7 @@ def test_the_digest_survives_a_round_trip_through_json_and_is_stable() -> None:
     again = TypeAdapter(TrialSpec).validate_json(canonical_json(SPEC))
     assert again == SPEC
     assert again.digest == SPEC.digest
-    assert SPEC.digest == "939f139530957afb471520608c471440"
+    assert SPEC.digest == "89d6481d4e5a6b4d4cb29457b95e10b1"
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,14 @@ def test_the_digest_survives_a_round_trip_through_json_and_is_stable() -> None:
 )
 def test_any_change_is_another_trial(changed: TrialSpec) -> None:
     assert changed.digest != SPEC.digest
+
+
+def test_tokens_are_the_same_wherever_they_come_from() -> None:
+    moved = replace(SPEC, data=replace(SPEC.data, corpus="/elsewhere", tokenizer="/elsewhere/tokenizer.json"))
+    assert moved.digest == SPEC.digest
+    unread = replace(SPEC, data=replace(SPEC.data, content=""))
+    assert replace(unread, data=replace(unread.data, corpus="/elsewhere")).digest != unread.digest, "nobody knows what is there"
+    assert replace(SPEC, data=replace(SPEC.data, validation_fraction=0.2)).digest != SPEC.digest
 
 
 @given(st.floats(-20, 20))

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from telescope import data
+from telescope.numerics import numerics
 from telescope.spec import DataSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
 from tests.workers.driving import LONG, Driver, numbers, plain
@@ -41,6 +42,12 @@ def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> No
     assert len(curve) > 1
     assert all(a.step < b.step for a, b in pairwise(curve))
     assert events[-1].points[-1] == curve[-1]
+
+
+def test_a_warm_executor_and_each_trial_say_what_they_compute_with(driver: Driver) -> None:
+    assignment = driver.submit(trial())
+    events = driver.until_end(assignment)
+    assert driver.executor.numerics == events[0].numerics == numerics()
 
 
 def test_its_curve_is_that_of_a_plain_loop_bit_for_bit(driver: Driver) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from telescope.studies.pooled import LAWS, Layout, Run, at_target, bowl, fit, skewed
+from telescope.studies.pooled import LAWS, Layout, Run, at_target, bowl, fit, lowest, minimise, skewed
 
 GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
 
@@ -113,6 +113,23 @@ def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
     assert few
     assert near[0].half_width < far[0].half_width
     assert near[0].half_width < few[0].half_width
+
+
+def test_the_fit_has_converged_no_parameter_can_be_moved_to_a_lower_objective() -> None:
+    for noise in (0.0, 0.2, 1.0):
+        runs = noisy_runs(noise)
+        found = fit(runs, 2, 3.0)
+        assert found
+        sample, layout = found.sample, found.layout
+        weights = 1 / sample.variance(bowl(layout, found.theta, sample.level, sample.x), found.sigma)
+        mean, precision = layout.prior(near=lowest(runs))
+        theta = minimise(sample, layout, found.theta, weights, (mean, precision))
+        f, J = sample.linearised(layout, theta)
+        r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
+        gradient = J.T @ (weights * r) - precision * (theta - mean)
+        information = (J.T * weights) @ J + np.diag(precision)
+        left = np.linalg.solve(information, gradient)
+        assert np.abs(left * np.sqrt(np.diag(information))).max() < 1e-3  # standard deviations still to go
 
 
 def test_a_fit_can_be_had_from_a_single_run_and_from_none_not() -> None:

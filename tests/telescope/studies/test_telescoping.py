@@ -65,7 +65,7 @@ def test_robust_is_not_biased_by_a_skewed_bowl(skew: Any) -> None:
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step(axes: int, offset: float, rounding: str) -> None:
     surface = Surface(tuple(x + offset for x in MIDDLE[:axes]))
-    asked = study(axes, (8, 8, 8), schedule="paper", paper={"points": rounding})
+    asked = study(axes, (8, 8, 8), schedule="paper", paper={"points": rounding, "sampler": "grid"})
     report = run(asked, surface)
     levels = report.ladders[0].levels
     for axis, name in enumerate(("lr", "weight_decay", "adamw_lr_ratio")[:axes]):

@@ -1,0 +1,92 @@
+"""Which command checks a parametrisation before anything is spent on it?
+
+`telescope coordinates FILE` makes the check that every telescope job begins with, here and now: a few steps of training at some widths, in
+this process, on one core. It prints a row per layer and the verdict.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from api import job_file
+from api.output import console, show_json
+from telescope.errors import InvalidInput
+
+COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
+PARTS = {"moved": "its output", "own": "by its own update"}
+
+
+def coordinates(
+    file: Annotated[Path, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)],
+    plot: Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Check this ladder of the job only: muon or adamw.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Check that a job's parametrisation keeps updates of one size over the widths. Trains a few steps on this machine, seconds of work.
+
+    Exit status 1 where it fails. Example: telescope coordinates job.yaml --plot check.png
+    """
+    import torch
+
+    from telescope.studies import registry
+
+    study = registry.resolved(registry.parse(job_file.read(file)))
+    if optimizer and optimizer not in study.optimizers:
+        raise InvalidInput.of("optimizer", f"the job has no such ladder; it has {', '.join(study.optimizers)}", optimizer)
+    torch.set_num_threads(1)
+    reports: dict[str, Any] = {name: checked(study, name, console(as_json)) for name in study.optimizers if optimizer in (None, name)}
+    failed = any(report.verdict == "fail" for report in reports.values())
+    if as_json:
+        ladders = [{"optimizer": name, **registry.report_document(report)} for name, report in reports.items()]
+        show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": ladders})
+    else:
+        show(reports, console())
+    if plot:
+        from telescope.coordinate_plot import draw
+
+        draw(reports, plot, study.name)
+    raise typer.Exit(1 if failed else 0)
+
+
+def checked(study: Any, optimizer: str, shown_on: Console) -> Any:
+    """The check of one ladder; a terminal shows how far it has come."""
+    from telescope.coordinates import carry_out
+    from telescope.studies.telescoping import coordinate_design
+    from telescope.train import train_one
+
+    (ladder,) = (ladder for ladder in study.ladders() if ladder.optimizer == optimizer)
+    with shown_on.status(f"{optimizer}: coordinate check") as status:
+        return carry_out(
+            coordinate_design(study, ladder),
+            train_one,
+            lambda spec: status.update(f"{optimizer}: coordinate check, width {spec.model.width}, seed {spec.seed}"),
+        )
+
+
+def show(reports: Mapping[str, Any], shown_on: Console) -> None:
+    """Print tables and verdicts."""
+    for optimizer, report in reports.items():
+        shown_on.print(f"\n[bold]{optimizer}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
+        if report.layers:
+            shown_on.print(table(report))
+        shown_on.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.", soft_wrap=True)
+        if report.cause:
+            shown_on.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
+        if report.verdict == "unresolved":
+            shown_on.print("A job would go on all the same: nothing is known to be wrong.", soft_wrap=True)
+
+
+def table(report: Any) -> Table:
+    """A row per layer and kind of change, the steepest first."""
+    found = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("layer", "change of", "slope", "90 % interval", "verdict"):
+        found.add_column(title, justify="right" if title in ("slope", "90 % interval") else "left")
+    for layer in report.layers:
+        verdict = f"[{COLOURS[layer.verdict]}]{layer.verdict}[/]"
+        found.add_row(layer.layer, PARTS[layer.part], f"{layer.slope:+.2f}", f"{layer.low:+.2f} to {layer.high:+.2f}", verdict)
+    return found

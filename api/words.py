@@ -1,0 +1,29 @@
+"""How are numbers, names and tables written on a terminal? What all that is printed for people has in common."""
+
+from rich.table import Table
+
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+LEFT = ("verdict", "reason", "optimizer", "edge", "what it means", "largest part")
+
+
+def amount(number: float) -> str:
+    """With an SI prefix: 7.37 M, 1.2 T; the unit follows."""
+    for prefix in PREFIXES:
+        if number < 1000:
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} Z"
+
+
+def words(name: str) -> str:
+    """A field's name as people write it."""
+    return "lr" if name == "lr" else name.replace("_", " ")
+
+
+def table(first: str, *others: str) -> Table:
+    """An empty table; numbers are aligned to the right."""
+    made = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    made.add_column(first)
+    for title in others:
+        made.add_column(title, justify="left" if title in LEFT else "right", overflow="fold")
+    return made

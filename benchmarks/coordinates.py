@@ -1,0 +1,60 @@
+"""Does the coordinate check pass what is right and fail what is wrong, by the right layers, and what does it cost?
+
+    python -m benchmarks.coordinates
+
+Seven parametrisations of known behaviour; widths 32 to 256, 8 steps on a batch of 8 x 64 bytes of python-stdlib. Prints a row per arm: its
+verdict beside the one expected, the range of the slopes of hidden layers (the change of their outputs, then their own updates), that of
+the logits, and CPU seconds; then the reasons of those that failed.
+"""
+
+import time
+from dataclasses import replace
+
+import torch
+
+from telescope import data
+from telescope.coordinates import CoordinateReport, check
+from telescope.probes import LOGITS
+from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+
+MUON = OptimizerSpec(name="muon", lr=2.0**-5, weight_decay=0.1)
+ADAMW = OptimizerSpec(name="adamw", lr=2.0**-6, weight_decay=0.1)
+RMS = replace(MUON, update_scale="rms_match")
+ARMS = {
+    "Muon mup": (MUON, "pass"),
+    "Muon sqrt(max(1, out/in))": (replace(MUON, update_scale="spectral_clamped"), "pass"),
+    "Muon 0.2 sqrt(max), m^-1/2": (replace(RMS, muon_lr_rule="inverse_sqrt"), "pass"),
+    "Muon 0.2 sqrt(max), constant": (replace(RMS, muon_lr_rule="constant"), "fail"),
+    "Muon 0.2 sqrt(max), 1/m": (replace(RMS, muon_lr_rule="inverse"), "fail"),
+    "AdamW mup": (ADAMW, "pass"),
+    "AdamW standard": (replace(ADAMW, parametrisation="standard"), "fail"),
+}
+
+
+def base(optimizer: OptimizerSpec) -> TrialSpec:
+    text = data.resolve(DataSpec(corpus="python-stdlib"))
+    model = ModelSpec(width=32, base_width=32, depth=2, head_dim=16)
+    return TrialSpec(model=model, optimizer=optimizer, data=text, horizon=HorizonSpec(steps=120, batch_tokens=512))
+
+
+def span(report: CoordinateReport, part: str, logits: bool = False) -> str:
+    slopes = [layer.slope for layer in report.layers if layer.part == part and (layer.layer == LOGITS) == logits]
+    return f"{min(slopes):+.2f} .. {max(slopes):+.2f}" if len(slopes) > 1 else f"{slopes[0]:+.2f}"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    failed = []
+    for name, (optimizer, expected) in ARMS.items():
+        began = time.process_time()
+        report = check(base(optimizer), target_width=256)
+        seconds = time.process_time() - began
+        spans = f"{span(report, 'moved'):>15} | {span(report, 'own'):>15} | {span(report, 'moved', logits=True)}"
+        print(f"{name:<29} | {report.verdict:<10} ({expected} expected) | {spans} | {report.seeds} seeds, {seconds:.1f} s", flush=True)
+        if report.verdict == "fail":
+            failed.append(f"{name}: {report.reason}. Likely cause: {report.cause}.")
+    print("", *failed, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

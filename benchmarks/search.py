@@ -1,0 +1,269 @@
+"""What does telescoping buy over simpler searches, at equal FLOPs?
+
+    python -m benchmarks.search                             (closed-form surfaces)
+    python -m benchmarks.search --real                      (the quick start's job, really trained)
+
+`robust` goes first; every other method gets the FLOPs that it spent, and must hand out values for the target width: the published rule
+with the largest grid that they pay for; the best point of a square grid at the base width, copied; Optuna's Gaussian process at the base
+width, copied; the same, and random search, at the target itself. There one run may cost more than all of the tuning: a method has at
+least one. What Optuna searches with many cheap runs is at most 30 points, each the mean over as many seeds as are paid for.
+
+On a surface (60 of them, noise 0.2 % of the loss, the law of drift drawn anew) the optimum at the target is known: error of lr in octaves
+rms, share within half an octave, loss above the optimum's in %, how often the 90 % interval of lr held the optimum. A choice whose run
+would diverge counts by the bowl. In real training each choice is trained at the target with three seeds that no method has seen, and the
+best is the lowest mean among them and around the winner's learning rate. Real runs are kept in a JSON-lines file, so that an interrupted
+benchmark goes on where it was.
+
+Parts: `Choice` · the methods, from `telescoped` to `optuna_at` · `METHODS` · `on_surfaces` · `Store`, `for_real`.
+"""
+
+import argparse
+import json
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from api import job_file
+from telescope.spec import TrialSpec, from_octaves, snap
+from telescope.studies import registry, windows
+from telescope.studies.ladder import Ladder, Outcome, argmin, grid
+from telescope.studies.levels import final_run_flops
+from telescope.studies.question import PaperOptions, Range
+from telescope.studies.report import Report
+from telescope.studies.telescoping import Telescope, loss_of, spec_of
+from telescope.train import train_one
+from telescope.trial import Measurement, Trial, completed
+from tests.surfaces import FOURFOLD, Surface, random_surface, study
+
+Runs = Callable[[Sequence[TrialSpec]], list[Trial]]
+
+OPTUNA_POINTS = 30
+GRIDS = PaperOptions(sampler="grid")
+SCORING_SEEDS = (1000, 1001, 1002)
+AROUND = (-1.0, -0.5, 0.5, 1.0)  # octaves of lr around the winner that the reference tries too
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a method hands out for the target."""
+
+    x: tuple[float, ...]  # octaves of each axis
+    flops: float
+    interval: tuple[float, float] | None = None  # of lr, octaves
+
+
+Method = Callable[[Telescope, Runs, float, int], Choice]  # study, runs, FLOPs, number of the random stream
+
+
+# Methods
+
+
+def telescoped(asked: Telescope, runs: Runs) -> Choice:
+    trials: list[Trial] = []
+    while not (plan := asked.plan(trials)).done:
+        trials += runs(plan.start)
+    report: Report = asked.report(trials)
+    found, (ladder,) = report.ladders[0].hyperparameters, asked.ladders()
+    x = tuple(math.log2(found[axis.name].value) for axis in ladder.axes)
+    return Choice(x, report.ladders[0].cost.flops, (math.log2(found["lr"].low), math.log2(found["lr"].high)))
+
+
+def published(asked: Telescope, runs: Runs, flops: float, number: int) -> Choice:
+    """Algorithm 1 (strict) with the largest m x m grid whose whole ladder is paid for."""
+
+    def of(points: int) -> Telescope:
+        swept = {name: replace(r, points=points) for name, r in vars(asked.search).items() if isinstance(r, Range)}
+        return replace(asked, schedule="paper", paper=GRIDS, search=replace(asked.search, **swept))
+
+    def cost(ladder: Ladder) -> float:
+        return ladder.base_flops * sum(c * windows.runs(ladder, level, GRIDS) for level, c in enumerate(ladder.costs))
+
+    paid = [m for m in range(3, 33) if cost(of(m).ladders()[0]) <= flops]
+    return telescoped(of(max(paid, default=3)), runs)
+
+
+def copied(asked: Telescope, runs: Runs, flops: float, number: int) -> Choice:
+    """The lowest loss of the largest square grid at the base width."""
+    (ladder,) = asked.ladders()
+    side = int((flops / ladder.base_flops) ** (1 / len(ladder.axes)))
+    points = grid(0, [replace(axis, points=side).values for axis in ladder.axes], seeds=1)
+    trials = runs([spec_of(asked, ladder, point) for point in points])
+    best = argmin([Outcome(point, loss_of(trial)) for point, trial in zip(points, trials, strict=True)])
+    return Choice(best, sum(trial.flops for trial in trials))
+
+
+def optuna_at(target: bool, sampler: str, times: int, asked: Telescope, runs: Runs, flops: float, number: int) -> Choice:
+    """Optuna at the base or the target width for some times the FLOPs: the values of lowest mean loss over their seeds."""
+    import optuna
+
+    warnings.filterwarnings("ignore", module="optuna")  # that the sampler is new, and that it clips the losses of diverged runs
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    (ladder,) = asked.ladders()
+    width, cost = (ladder.target_width, final_run_flops(asked, ladder)) if target else (ladder.widths[0], ladder.base_flops)
+    count = max(1, int(times * flops / cost))
+    points = min(count, OPTUNA_POINTS)
+    samplers = {
+        "gp": optuna.samplers.GPSampler(seed=number, n_startup_trials=min(10, 1 + points // 3)),
+        "random": optuna.samplers.RandomSampler(seed=number),
+    }
+    search = optuna.create_study(sampler=samplers[sampler])
+    spent = 0.0
+    for _ in range(points):
+        trial = search.ask()
+        x = [snap(trial.suggest_float(axis.name, axis.low, axis.high)) for axis in ladder.axes]
+        values = {axis.name: from_octaves(at) for axis, at in zip(ladder.axes, x, strict=True)}
+        found = runs([asked.spec(ladder.optimizer, width, values, seed) for seed in range(count // points)])
+        spent += sum(one.flops for one in found)
+        search.tell(trial, float(np.mean([loss_of(one) for one in found])))
+    return Choice(tuple(snap(search.best_params[axis.name]) for axis in ladder.axes), spent)
+
+
+METHODS: dict[str, Method] = {
+    "published rule (strict)": published,
+    "square grid at base, copied": copied,
+    "Optuna GP at base, copied": partial(optuna_at, False, "gp", 1),
+    "Optuna GP at target": partial(optuna_at, True, "gp", 1),
+    "random at target": partial(optuna_at, True, "random", 1),
+}
+SIXTEEN_TIMES: dict[str, Method] = {
+    "Optuna GP at target, 16 x the FLOPs": partial(optuna_at, True, "gp", 16),
+    "random at target, 16 x the FLOPs": partial(optuna_at, True, "random", 16),
+}
+
+
+def choices(asked: Telescope, runs: Runs, number: int, methods: dict[str, Method]) -> Iterator[tuple[str, Choice]]:
+    """What every method hands out, robust first."""
+    first = telescoped(asked, runs)
+    yield "robust", first
+    for name, method in methods.items():
+        yield name, method(asked, runs, first.flops, number)
+
+
+# Closed-form surfaces
+
+
+def on_surface(number: int, noise: float) -> list[tuple[str, Choice]]:
+    surface = random_surface(number, axes=2, noise=noise, law="drawn")
+    asked, methods = study(2, **FOURFOLD), METHODS | SIXTEEN_TIMES
+    return list(choices(asked, lambda specs: [completed(spec, surface(spec)) for spec in specs], number, methods))
+
+
+def on_surfaces(count: int, noise: float, workers: int) -> None:
+    began, numbers = time.monotonic(), range(count)
+    found: dict[str, list[tuple[Surface, Choice]]] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for number, answers in enumerate(pool.map(on_surface, numbers, [noise] * count)):
+            for name, choice in answers:
+                found.setdefault(name, []).append((random_surface(number, axes=2, noise=noise, law="drawn"), choice))
+            print(f"\r{number + 1}/{count} surfaces, {time.monotonic() - began:.0f} s", end="", flush=True)
+    base = study(2, **FOURFOLD).ladders()[0].base_flops
+    print(f"\n\n{count} surfaces, noise {noise} % of the loss; cost in runs at the base width")
+    print(f"{'method':<36}{'cost':>6}{'lr rms':>8}{'within 0.5':>12}{'regret mean':>13}{'p95 %':>7}{'covers':>8}{'+-octave':>10}")
+    for name, answers in found.items():
+        print(f"{name:<36}{surfaces_row(answers, base)}")
+
+
+def surfaces_row(answers: list[tuple[Surface, Choice]], base_flops: float) -> str:
+    errors = np.array([choice.x[0] - surface.target[0] for surface, choice in answers])
+    regret = np.array([surface.excess(surface.target_width, choice.x) for surface, choice in answers])
+    cost = np.mean([choice.flops for _, choice in answers]) / base_flops
+    held = [choice.interval[0] <= surface.target[0] <= choice.interval[1] for surface, choice in answers if choice.interval]
+    half = [(choice.interval[1] - choice.interval[0]) / 2 for _, choice in answers if choice.interval]
+    within, rms = np.mean(np.abs(errors) <= 0.5), np.sqrt(np.mean(errors**2))
+    covers = f"{np.mean(held):>8.0%}{np.mean(half):>10.2f}" if held else f"{'-':>8}{'-':>10}"
+    return f"{cost:>6.0f}{rms:>8.2f}{within:>12.0%}{regret.mean():>13.3f}{np.quantile(regret, 0.95):>7.2f}{covers}"
+
+
+# Real training
+
+
+@dataclass
+class Store:
+    """Runs specs that the file does not hold yet; callable as `Runs`."""
+
+    file: Path
+    pool: ProcessPoolExecutor
+
+    def __post_init__(self) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.file.read_text().splitlines() if self.file.exists() else []
+        self.known = {digest: Measurement(**end) for digest, end in map(json.loads, lines)}
+
+    def __call__(self, specs: Sequence[TrialSpec]) -> list[Trial]:
+        missing = [spec for spec in specs if spec.digest not in self.known]
+        with self.file.open("a") as file:
+            for spec, end in zip(missing, self.pool.map(last, missing), strict=True):
+                self.known[spec.digest] = end
+                file.write(json.dumps([spec.digest, asdict(end)]) + "\n")
+                file.flush()
+                print(f"\r{len(self.known)} runs so far", end="", flush=True)
+        return [completed(spec, [self.known[spec.digest]]) for spec in specs]
+
+
+def last(spec: TrialSpec) -> Measurement:
+    """Where a run ends."""
+    torch.set_num_threads(1)
+    *_, end = train_one(spec)
+    return replace(end, metrics=dict(end.metrics))
+
+
+def at_target(asked: Telescope, runs: Runs, x: Sequence[float]) -> np.ndarray:
+    """Losses of the scoring seeds there."""
+    (ladder,) = asked.ladders()
+    values = {axis.name: from_octaves(snap(at)) for axis, at in zip(ladder.axes, x, strict=True)}
+    specs = [asked.spec(ladder.optimizer, ladder.target_width, values, seed) for seed in SCORING_SEEDS]
+    return np.array([loss_of(trial) for trial in runs(specs)])
+
+
+def for_real(job: Path, store: Path, workers: int) -> None:
+    asked = registry.resolved(registry.parse(job_file.read(job)))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        runs = Store(store, pool)
+        found = dict(choices(asked, runs, 0, METHODS))
+        losses = {name: at_target(asked, runs, choice.x) for name, choice in found.items()}
+        winner = found[min(losses, key=lambda name: float(losses[name].mean()))].x
+        around = {by: at_target(asked, runs, (winner[0] + by, *winner[1:])) for by in AROUND}
+    best = min([*losses.values(), *around.values()], key=lambda seeds: float(seeds.mean()))
+    width, seeds = asked.model.target_width, len(SCORING_SEEDS)
+    print(f"\n\n{job.name}: loss at width {width} with {seeds} seeds that no method has seen; +- are standard errors")
+    print(f"{'method':<30}{'TFLOP':>7}{'lr':>9}{'90 % interval':>19}{'wd':>9}{'loss':>9}{'+-':>8}{'regret %':>10}{'+-':>7}")
+    for name, choice in found.items():
+        print(f"{name:<30}{real_row(choice, losses[name], best)}")
+    moved = ", ".join(f"{by:+g} {seeds.mean():.4f}" for by, seeds in sorted(around.items()))
+    print(f"around the lowest of these, octaves of lr and loss: {moved}; regret is against the lowest of all, {best.mean():.4f}")
+
+
+def real_row(choice: Choice, losses: np.ndarray, best: np.ndarray) -> str:
+    lr, wd, root = 2.0 ** choice.x[0], 2.0 ** choice.x[1], math.sqrt(len(losses))
+    interval = " to ".join(f"{2.0**end:.3g}" for end in choice.interval) if choice.interval else "-"
+    behind = 100 * (losses - best) / best.mean()  # seed by seed: they share initialisation and data order
+    found = f"{choice.flops / 1e12:>7.2f}{lr:>9.3g}{interval:>19}{wd:>9.3g}{losses.mean():>9.4f}{losses.std(ddof=1) / root:>8.4f}"
+    return f"{found}{behind.mean():>10.2f}{behind.std(ddof=1) / root:>7.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", action="store_true", help="train, instead of asking surfaces")
+    parser.add_argument("--surfaces", type=int, default=60)
+    parser.add_argument("--noise", type=float, default=0.2, help="% of the loss")
+    parser.add_argument("--job", type=Path, default=Path("examples/quickstart.yaml"))
+    parser.add_argument("--store", type=Path, default=Path(".telescope/search.jsonl"))
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args()
+    if given.real:
+        for_real(given.job, given.store, given.workers)
+    else:
+        on_surfaces(given.surfaces, given.noise, given.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Which hyperparameters may be swept, on which scale, and where in a trial do they go?
+
+Everything is planned in octaves. A scale parameter has its own: an octave is a factor of 2. Momentum is swept in octaves of 1 - momentum,
+since 0.9 lies as far from 0.95 as 0.95 from 0.975; its order is thereby turned round. Warm-up is swept in octaves of its fraction. What
+does not exist (a warm-up beyond the whole run) is a wall, whatever the user allows.
+
+Parts: `AxisName` · `Scale` and `SCALES`, the table · `Axis`, one swept hyperparameter on the planning lattice.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from telescope.spec import OCTAVE_PARTS, OptimizerName, snap
+
+AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"]
+
+MOST_FITTED = 5  # axes of one ladder
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How the values of a hyperparameter lie on octaves, which there are, and which field of a trial they set."""
+
+    part: Literal["optimizer", "horizon"] = "optimizer"
+    adamw_field: str = ""  # in an AdamW run, where it has another name there
+    complement: bool = False  # octaves of 1 - value: high values lie low
+    lowest: float = -1000.0  # octaves that exist; floats end a little further out
+    highest: float = 1000.0
+
+    def octaves(self, value: float) -> float:
+        """Where a value lies."""
+        return math.log2(1 - value if self.complement else value)
+
+    def value(self, octaves: float) -> float:
+        """The value that lies there, or at the end of what exists."""
+        power: float = 2.0 ** min(max(octaves, self.lowest), self.highest)
+        return 1 - power if self.complement else power
+
+
+SCALES: Mapping[AxisName, Scale] = {
+    "lr": Scale(),
+    "weight_decay": Scale(),
+    "adamw_lr_ratio": Scale(),
+    "momentum": Scale(adamw_field="beta1", complement=True, lowest=-16.0, highest=0.0),
+    "warmup_fraction": Scale(part="horizon", highest=0.0),
+    "init_scale": Scale(),
+}
+"""In the order of the axes of a ladder: learning rate first."""
+
+
+def field_of(name: AxisName, optimizer: OptimizerName) -> str:
+    """The field of the optimizer's or the horizon's spec that an axis sets."""
+    return (SCALES[name].adamw_field if optimizer == "adamw" else "") or name
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One swept hyperparameter: the user's range in octaves, how many points the base grid has, and whether the range is a wall."""
+
+    name: AxisName
+    low: float
+    high: float
+    points: int
+    extend: bool
+
+    @classmethod
+    def between(cls, name: AxisName, low: float, high: float, points: int, extend: bool) -> "Axis":
+        """The axis of a range of values, its ends moved inwards to the lattice."""
+        least, most = sorted(map(SCALES[name].octaves, (low, high)))
+        inward_low = math.ceil(least * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
+        inward_high = math.floor(most * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
+        return cls(name, inward_low, inward_high, points, extend)
+
+    @property
+    def scale(self) -> Scale:
+        """How its values lie on octaves."""
+        return SCALES[self.name]
+
+    @property
+    def step(self) -> float:
+        """Octaves between points of the base grid; 0 for a single point."""
+        return (self.high - self.low) / (self.points - 1) if self.points > 1 else 0.0
+
+    @property
+    def fitted(self) -> bool:
+        """Fewer than three points are swept: compared, not fitted."""
+        return self.points >= 3
+
+    @cached_property
+    def values(self) -> tuple[float, ...]:
+        """The base grid."""
+        return along((self.low + self.high) / 2, self.step, self.points)
+
+    @property
+    def walls(self) -> tuple[float, float]:
+        """Between which octaves it may be tried."""
+        return (self.scale.lowest, self.scale.highest) if self.extend else (self.low, self.high)
+
+    def clip(self, x: float) -> float:
+        """The nearest value that may be tried, on the lattice."""
+        low, high = self.walls
+        return snap(min(max(x, low), high))
+
+    def allows(self, x: float) -> bool:
+        """Whether this value may be tried."""
+        low, high = self.walls
+        return low <= x <= high
+
+    def value(self, x: float) -> float:
+        """The planned value at these octaves, cut to 12 digits so that no platform's last bit changes a digest."""
+        return float(f"{self.scale.value(snap(x)):.12g}")
+
+    def side(self, side: int) -> str:
+        """Which end of the values lies on a side of the octaves, -1 or +1."""
+        return "low" if (side < 0) != self.scale.complement else "high"
+
+
+def along(centre: float, step: float, points: int) -> tuple[float, ...]:
+    """Points spaced by `step` around a centre, on the lattice."""
+    return tuple(snap(centre + (i - (points - 1) / 2) * step) for i in range(points))

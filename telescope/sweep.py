@@ -1,0 +1,262 @@
+"""What does a sweep look like that somebody ran without telescope?
+
+A table with a row per finished run: `width`, `lr`, `loss` and, where they were swept, `weight_decay` and `seed`. It comes as CSV
+(`read_csv`) or as JSON rows (`read_rows`), and leaves as a `Sweep`, or as InvalidInput that names line, column and remedy. Columns may
+come in any order, their names in any case; others are ignored, and that is said.
+
+A loss that is empty, nan or infinite says that the run diverged; so does one beyond EXPLODED times the best of its width. Without a
+seed column, repeats of a point are taken as seeds 0, 1, .. in their order.
+"""
+
+import csv
+import io
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+from telescope.errors import InvalidInput, Problem
+
+NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
+DIVERGED = frozenset({"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"})
+EXPLODED = 1000.0  # times the best loss of the width
+MOST_BYTES, MOST_ROWS, MOST_WIDTHS, MOST_SEEDS = 10_000_000, 4000, 12, 32
+MOST_PROBLEMS = 10  # told at once
+WIDEST = 2**31 - 1
+
+Cells = Mapping[str, object]
+
+
+@dataclass(frozen=True, order=True)
+class Row:
+    """A finished run; its loss is infinite where it diverged."""
+
+    width: int
+    lr: float
+    weight_decay: float | None
+    seed: int
+    loss: float
+
+    @property
+    def finite(self) -> bool:
+        """It did not diverge."""
+        return math.isfinite(self.loss)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs, and what a reader should know about how they were taken."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Each once, ascending."""
+        return tuple(sorted({row.width for row in self.rows}))
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row as given, and where: `line 5` of a file, `rows.4` of a document."""
+
+    place: str
+    cells: Cells
+
+    def at(self, column: str) -> str:
+        """The name of a cell, as problems have it."""
+        return f"{self.place}, {column}" if self.place.startswith("line") else f"{self.place}.{column}"
+
+
+def read_csv(content: bytes) -> Sweep:
+    """The sweep in a CSV file, with commas, semicolons or tabs between its cells."""
+    if len(content) > MOST_BYTES:
+        raise InvalidInput.of("", f"has more than the {MOST_BYTES} bytes that are taken; keep one row per run, with its final loss")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput.of("", f"is not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8") from None
+    if "\0" in text:
+        raise InvalidInput.of("", "is not text but binary; save the table as CSV in UTF-8")
+    if not text.strip():
+        raise InvalidInput.of("", f"is empty; begin with a line of column names: {','.join((*NEEDED[:2], *OPTIONAL, 'loss'))}")
+    head = next(line for line in text.splitlines() if line.strip())
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=None), delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        filled = ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
+        lines = list(itertools.islice(filled, MOST_ROWS + 2))
+    except csv.Error as error:
+        raise InvalidInput.of(f"line {reader.line_num}", f"is not CSV: {error}; look for an unclosed quote") from None
+    (_, header), *body = lines
+    columns = [name.strip().lower() for name in header]
+    check_columns(columns)
+    return sweep_of(records(columns, body), ignored(columns))
+
+
+def check_columns(columns: Sequence[str]) -> None:
+    """Raise InvalidInput where a column that is needed is missing, or one that counts is there twice."""
+    missing = [
+        Problem(name, f"there is no such column; give the one that holds it this name (there are: {', '.join(columns)})")
+        for name in NEEDED
+        if name not in columns
+    ]
+    counts = Counter(columns)
+    twice = [Problem(name, f"{counts[name]} columns have this name; keep one") for name in NEEDED + OPTIONAL if counts[name] > 1]
+    if problems := missing + twice:
+        raise InvalidInput.because(tuple(problems))
+
+
+def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[Record]:
+    """Each line with its cells by name."""
+    found, problems = [], list[Problem]()
+    for number, cells in lines:
+        spare = [cell for cell in cells[len(columns) :] if cell.strip()]
+        if spare or len(cells) < len(columns):
+            remedy = "leave the loss of a diverged run empty, but keep its commas; write decimals with a point"
+            problems.append(Problem(f"line {number}", f"has {len(cells)} cells where the first line names {len(columns)}; {remedy}"))
+        found.append(Record(f"line {number}", {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}))
+    refuse(problems)
+    return found
+
+
+def ignored(columns: Iterable[str]) -> tuple[str, ...]:
+    """The note on columns that take no part."""
+    names = sorted({name for name in columns if name and name not in NEEDED + OPTIONAL})
+    return (f"ignored: {', '.join(names)}",) if names else ()
+
+
+def read_rows(rows: Sequence[Cells]) -> Sweep:
+    """The sweep in rows of a JSON document."""
+    given = [{str(name).strip().lower(): value for name, value in row.items()} for row in rows[: MOST_ROWS + 1]]
+    found = [Record(f"rows.{i}", row) for i, row in enumerate(given)]
+    refuse([Problem(one.at(name), "is missing; give it") for one in found for name in NEEDED if name not in one.cells])
+    return sweep_of(found, ignored(name for row in given for name in row))
+
+
+def read_document(document: object) -> tuple[Sweep, int | None]:
+    """The sweep in `{rows: [..], target_width: N}`, and the target width, if any."""
+    if not isinstance(document, dict):
+        raise InvalidInput.of("", "must be a mapping of rows (a list of runs) and, if you like, target_width", document)
+    refuse([Problem(str(name), "unknown key; known are rows, target_width") for name in document if name not in ("rows", "target_width")])
+    rows, target = document.get("rows"), document.get("target_width")
+    if not isinstance(rows, list):
+        raise InvalidInput.of("rows", "must be a list of runs, each with its width, lr and loss", rows)
+    wanted = "must be a mapping of width, lr and loss"
+    refuse([Problem(f"rows.{i}", wanted, row) for i, row in enumerate(rows) if not isinstance(row, dict)])
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int)):
+        raise InvalidInput.of("target_width", "must be a whole number", target)
+    return read_rows(rows), target
+
+
+def sweep_of(found: Sequence[Record], notes: tuple[str, ...]) -> Sweep:
+    """The runs that the records spell, checked one by one and together."""
+    if not found:
+        raise InvalidInput.of("", "has no runs; give a row per finished run, with its width, lr and loss")
+    if len(found) > MOST_ROWS:
+        raise InvalidInput.of("", f"has more than {MOST_ROWS} rows; keep one row per run, with its final loss")
+    problems = list[Problem]()
+    given = {name for name in OPTIONAL if any(record.cells.get(name) not in (None, "") for record in found)}
+    rows = [row_of(record, given, problems) for record in found]
+    refuse(problems)
+    seeded = "seed" in given
+    rows, notes = (rows, notes) if seeded else numbered(rows, notes)
+    refuse(list(clashes(found, rows, seeded)))
+    return exploded(rows, notes)
+
+
+def row_of(record: Record, given: Set[str], problems: list[Problem]) -> Row:
+    """One run, with those optional columns that are given at all; what is wrong with it is added to the problems."""
+
+    def number(column: str, wanted: str, least: float = math.ulp(0.0), most: float = math.inf, whole: bool = False) -> float:
+        value = as_number(record.cells.get(column))
+        if value is None or not least <= value <= most or value == math.inf or (whole and value != round(value)):
+            problems.append(Problem(record.at(column), wanted, record.cells.get(column)))
+            return 1.0
+        return value
+
+    lost, swept = is_diverged(record.cells["loss"]), "weight_decay" in given
+    decay = number("weight_decay", "must be 0 or a positive number; fill it in, or drop the column", 0.0) if swept else None
+    seed = number("seed", "must be a whole number; number the repeats, or drop the column", -WIDEST, WIDEST, True) if "seed" in given else 0
+    return Row(
+        width=int(number("width", "must be a whole number from 1; give the width of the model", 1, WIDEST, True)),
+        lr=number("lr", "must be a positive number, as 0.01 or 1e-2"),
+        weight_decay=decay,
+        seed=int(seed),
+        loss=math.inf if lost else number("loss", "must be a positive number; leave it empty where the run diverged"),
+    )
+
+
+def as_number(cell: object) -> float | None:
+    """The number that a cell holds, if any."""
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+        return None
+    try:
+        return float(cell)
+    except (ValueError, OverflowError):
+        return None
+
+
+def is_diverged(cell: object) -> bool:
+    """Whether a cell under `loss` says that there is none."""
+    if isinstance(cell, float):
+        return math.isnan(cell) or cell == math.inf
+    return cell is None or (isinstance(cell, str) and cell.lower() in DIVERGED)
+
+
+def numbered(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tuple[str, ...]]:
+    """Repeats of a point as seeds, in the order given."""
+    seen = Counter[Row]()
+    found = []
+    for row in rows:
+        point = replace(row, loss=0.0)
+        found.append(replace(row, seed=seen[point]))
+        seen[point] += 1
+    repeats = sum(count > 1 for count in seen.values())
+    note = f"no seed column: repeats of a point ({repeats} of {len(seen)} have some) are taken as different seeds, in their order"
+    return found, (*notes, note) if repeats else notes
+
+
+def clashes(found: Sequence[Record], rows: Sequence[Row], seeded: bool) -> Iterable[Problem]:
+    """What is wrong with the runs together."""
+    first: dict[Row, str] = {}
+    for record, row in zip(found, rows, strict=True):
+        before = first.setdefault(replace(row, loss=0.0), record.place)
+        if before != record.place:
+            remedy = "give each repeat a seed of its own; where an ignored column tells them apart, judge its values one by one"
+            yield Problem(record.place, f"repeats the width, lr, weight decay and seed of {before}; {remedy}")
+    seeds: dict[int, set[int]] = defaultdict(set)
+    for row in rows:
+        seeds[row.width].add(row.seed)
+    most = max(seeds, key=lambda width: len(seeds[width]))
+    if len(seeds[most]) > MOST_SEEDS:
+        what = "seeds" if seeded else "repeats of a point"
+        yield Problem(
+            "seed", f"width {most} has {len(seeds[most])} {what}, more than {MOST_SEEDS}; keep one row per run, with its final loss"
+        )
+    if len(seeds) > MOST_WIDTHS:
+        yield Problem("width", f"there are {len(seeds)} widths, more than {MOST_WIDTHS}; keep those nearest to the target")
+    decays = {row.weight_decay for row in rows}
+    if 0.0 in decays and len(decays) > 1:
+        yield Problem(
+            "weight_decay", "0 has no place on a logarithmic axis beside others; judge the runs without weight decay on their own"
+        )
+
+
+def exploded(rows: Sequence[Row], notes: tuple[str, ...]) -> Sweep:
+    """The sweep, with losses that are beyond all comparison taken as diverged."""
+    best = {width: min(row.loss for row in rows if row.width == width) for width in {row.width for row in rows}}
+    beyond = sum(row.finite and row.loss / EXPLODED > best[row.width] for row in rows)
+    taken = [replace(row, loss=math.inf) if row.loss / EXPLODED > best[row.width] else row for row in rows]
+    note = f"{beyond} losses beyond {EXPLODED:g} times the best of their width count as diverged"
+    return Sweep(tuple(sorted(taken)), (*notes, note) if beyond else notes)
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise the first of them, if any."""
+    if not problems:
+        return
+    more = len(problems) - MOST_PROBLEMS
+    rest = (Problem("", f"and {more} problems more of this kind; mend these first"),) if more > 0 else ()
+    raise InvalidInput.because((*problems[:MOST_PROBLEMS], *rest))

@@ -1,0 +1,57 @@
+"""Does a patch change what it names, and nothing else?"""
+
+from typing import Any
+
+import pytest
+
+from api.changes import assigned, merged, patched
+from telescope.errors import InvalidInput
+
+# RFC 7396, appendix A, as far as both sides are JSON objects
+APPENDIX = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize(("target", "patch", "result"), APPENDIX)
+def test_a_patch_is_merged_as_the_standard_says(target: Any, patch: Any, result: Any) -> None:
+    before = repr(target)
+    assert merged(target, patch) == result
+    assert repr(target) == before, "what is patched stays as it is"
+
+
+def test_other_data_are_looked_at_anew_and_equal_ones_must_be_what_they_were() -> None:
+    study = {"kind": "telescope", "data": {"corpus": "a", "tokenizer": "bytes", "context": 64, "content": "abc", "vocab_size": 256}}
+    assert patched(study, {"data": {"corpus": "b"}})["data"] == {"corpus": "b", "tokenizer": "bytes", "context": 64}
+    assert patched(study, {"data": {"corpus": "b", "content": "abd"}})["data"]["content"] == "abd"
+    assert patched(study, {"data": {"context": 32}})["data"] == study["data"] | {"context": 32}
+    assert patched(study, {"name": "again"}) == study | {"name": "again"}
+
+
+@pytest.mark.parametrize("patch", [[1], "limits", 7, None])
+def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
+    with pytest.raises(InvalidInput, match="mapping of the fields to change"):
+        patched({}, patch)
+
+
+def test_assignments_spell_a_patch() -> None:
+    words = ["limits.max_base_runs=400", "limits.max_flops=null", "search.lr.high=2e-1", "optimizer=[muon, adamw]", "name=a = b"]
+    limits = {"max_base_runs": 400, "max_flops": None}
+    spelt = {"limits": limits, "search": {"lr": {"high": 0.2}}, "optimizer": ["muon", "adamw"], "name": "a = b"}
+    assert assigned(words) == spelt
+
+
+@pytest.mark.parametrize("words", [["limits"], ["=4"], ["limits..max=4"], ["name=[a"], ["limits=4", "limits.max_trials=4"]])
+def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        assigned(words)
+    assert refused.value.problems[0].field == "--set"
