@@ -25,8 +25,10 @@ check: .venv/installed ## lint, format, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed ## measure the turn-around of a warm worker, beside a bare loop
+bench: .venv/installed ## measure turn-around beside a bare loop, the coordinate check's arms, the search on closed-form surfaces
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.turnaround
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.coordinates
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces
 
 clean: ## remove .venv, caches and the demo's output
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info demo-result

@@ -4,15 +4,16 @@ A request's body becomes a document (`document`), a plain JSON value that every 
 `telescope.studies.registry`. Whoever can reach the port may name files of the machine that telescope runs on, so a path is let in
 only under the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are.
 
-Parts: `BodyLimit` (middleware) · `document` · `require_open`, `is_open`, `remedy`.
+Parts: `BodyLimit` (middleware) · `document` · `require_known` · `require_open`, `is_open`, `remedy`.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
 from ruamel.yaml import YAML, tokens
 from ruamel.yaml.error import YAMLError
 from starlette.exceptions import HTTPException
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telescope import corpora, tokenizer
 from telescope.errors import InvalidInput, Problem
 from telescope.spec import DataSpec
+from telescope.studies.registry import nearest
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
@@ -57,8 +59,8 @@ class BodyLimit:
         await self.app(scope, limited, send)
 
 
-def document(body: bytes, content_type: str | None) -> Any:
-    """The value that a JSON or YAML body holds, or InvalidInput that says where it breaks; whether it is plain, the registry says."""
+def document(body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml") -> Any:
+    """The value that a JSON or YAML body holds, or InvalidInput that says where it breaks, and what may be sent `otherwise`."""
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:
         text = body.decode("utf-8-sig")
@@ -67,11 +69,19 @@ def document(body: bytes, content_type: str | None) -> Any:
     except RecursionError:
         raise InvalidInput.of("", f"nests deeper than {DEEPEST} levels; a job needs no more than 4") from None
     except (ValueError, YAMLError) as error:
-        kind = "YAML" if media in YAML_TYPES else "JSON (send YAML as Content-Type: application/yaml)"
+        kind = "YAML" if media in YAML_TYPES else f"JSON (send {otherwise})"
         raise InvalidInput.of("", f"the body is not valid {kind}: {' '.join(str(error).split())}") from None
     if problems:
         raise InvalidInput.because(problems)
     return value
+
+
+def require_known(query: Mapping[str, str], *known: str) -> None:
+    """Refuse the parameters of a query that mean nothing, where ignoring them would change the answer."""
+    unknown = {name: value for name, value in query.items() if name not in known}
+    if unknown:
+        said = [{"loc": ("query", name), "msg": f"unknown{nearest(name, [*known])}", "input": value} for name, value in unknown.items()]
+        raise RequestValidationError(said)
 
 
 def _yaml(text: str) -> Any:

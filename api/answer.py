@@ -21,7 +21,9 @@ from api.words import table as _table
 from api.words import words as _words
 from telescope import plots
 from telescope.judge import Judgement
+from telescope.studies.axes import AxisName
 from telescope.studies.report import Cost, Hyperparameter, Interval, LadderReport, LevelReport, Method, Pairing, Report, Validation
+from telescope.studies.validation import SEEDS as VALIDATION_SEEDS
 from telescope.sweep import Row
 
 COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}
@@ -50,7 +52,9 @@ def show(report: Report, target_width: int, console: Console) -> None:
         state = "" if report.final else " so far"
         console.print(f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}: {ladder.reason}\n", soft_wrap=True)
         if ladder.hyperparameters:
-            console.print(_hyperparameters(ladder), "", _groups(ladder, target_width), "", _levels(ladder), "", sep="\n")
+            console.print(_hyperparameters(ladder), "", _groups(ladder, target_width), "", sep="\n")
+        if ladder.levels:
+            console.print(_levels(ladder), "", sep="\n")
         if drift := ladder.drift:
             moved = f"{drift.octaves_per_doubling:+.2f} octave per doubling of the width ({drift.low:+.2f} to {drift.high:+.2f})"
             console.print(f"The optimal learning rate drifts by {moved}.")
@@ -61,8 +65,8 @@ def show(report: Report, target_width: int, console: Console) -> None:
             console.print(at_the_target(ladder.validation), soft_wrap=True)
         if ladder.method:
             console.print(method(ladder.method), soft_wrap=True)
-        if ladder.importance or ladder.explained:
-            console.print(importance(ladder), soft_wrap=True)
+        if said := evidence.importance(ladder):
+            console.print(said, soft_wrap=True)
         console.print(rules(ladder.pairing), soft_wrap=True)
         if ladder.hyperparameters:
             console.print("Taken for granted:", *(f"[dim]- {one}[/]" for one in ladder.assumptions), sep="\n", soft_wrap=True)
@@ -85,7 +89,7 @@ def show_judgement(found: Judgement, console: Console) -> None:
     verdicts = _table("at width", "verdict", "reason")
     for level in found.levels:
         verdicts.add_row(str(level.width), level.verdict, level.reason)
-    console.print(_hyperparameters(found), "", _levels(found), "", verdicts, "", sep="\n")
+    console.print(*([_hyperparameters(found), ""] if found.hyperparameters else []), _levels(found), "", verdicts, "", sep="\n")
     if drift := found.drift:
         moved = f"{drift.octaves_per_doubling:+.2f} octave per doubling of the width ({drift.low:+.2f} to {drift.high:+.2f})"
         console.print(f"The optimal learning rate drifts by {moved}.", soft_wrap=True)
@@ -95,17 +99,18 @@ def show_judgement(found: Judgement, console: Console) -> None:
         cost = f"{one.regret:.2f} % of the loss ({one.low:.2f} to {one.high:.2f}{seen})"
         console.print(f"Width {one.width} trained at width {found.levels[0].width}'s optimum would lose {cost}.", soft_wrap=True)
     if fit := found.scaling_fit:
-        law = f"{fit.A:.3g} / width^{fit.exponent:.3g} + {fit.E:.3g}"
-        console.print(f"Loss at the optimum falls with width as {law} (R^2 {fit.r_squared:.3f}).", soft_wrap=True)
+        console.print(evidence.scaling(fit, "width", len(found.levels)), soft_wrap=True)
     console.print(*(f"[dim]Note: {escape(note)}.[/]" for note in found.notes), sep="\n", soft_wrap=True)
 
 
 def sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
     """The answer, or that there is none yet."""
+    if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
+        return f"No hyperparameters: {ladder.reason}."
     if not ladder.hyperparameters or ladder.verdict == "refused":
         return "No hyperparameters yet."
     lr = ladder.hyperparameters["lr"]
-    found = [f"lr [bold]{lr.value:.3g}[/] (90 % interval {_interval(lr)})"]
+    found = [f"lr [bold]{lr.value:.3g}[/]" + (f" (90 % interval {_interval(lr)})" if _measured(lr) else "")]
     found += [f"{_words(name)} {one.value:.3g}" for name, one in ladder.hyperparameters.items() if name != "lr"]
     verb = "Train" if ladder.verdict == "resolved" else "Not settled; the best guess is to train"
     return f"{verb} width [bold]{target_width}[/] with {', '.join(found)}."
@@ -118,17 +123,6 @@ def method(found: Method) -> str:
     named = ", ".join(f"{_words(name)} {value.replace('_', ' ')}" for name, value in found.options.items())
     literal = "the published rule to the letter" if found.published else "not the published rule to the letter"
     return f"Method: schedule {found.schedule}, {literal}; estimator {found.estimator}; {named}."
-
-
-def importance(ladder: LadderReport) -> str:
-    """Which of the swept hyperparameters matter."""
-    found = {"by the base width's runs (PED-ANOVA)": ladder.importance, "of the loss's variance by the model": ladder.explained}
-    said = (
-        ", ".join(f"{_words(name)} {share:.0%}" for name, share in sorted(shares.items(), key=lambda one: -one[1])) + f" {by}"
-        for by, shares in found.items()
-        if shares
-    )
-    return f"Importance within the range searched: {'; '.join(said)}."
 
 
 def at_the_target(found: Validation) -> str:
@@ -158,10 +152,11 @@ def rules(pairing: Pairing) -> str:
 
 def bill(cost: Cost) -> str:
     """What finding out cost, and against what."""
-    total = cost.final_run_flops + cost.flops
+    total = cost.final_run_flops / cost.share  # what reused trials once took is in it
     trials = f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"
     tuning = f"{trials}, {_amount(cost.tokens).rstrip()} tokens, {_amount(cost.flops)}FLOP, {cost.seconds:.0f} s of training"
-    against = f"the final run ({_amount(cost.final_run_flops)}FLOP) is {cost.share:.0%} of all {_amount(total)}FLOP"
+    counted = ", the reused trials' own included" if cost.reused else ""
+    against = f"the final run ({_amount(cost.final_run_flops)}FLOP) is {cost.share:.0%} of all {_amount(total)}FLOP{counted}"
     saving = (
         f"; sweeping the full grid at the target would have cost {1 / (1 - cost.saving):.1f} times as much" if 0 < cost.saving < 1 else ""
     )
@@ -178,8 +173,8 @@ def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: 
 def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
     """Write the picture of a sweep of the user's own."""
     runs = tuple(plots.Run(row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None) for row in rows)
-    lr = found.hyperparameters["lr"]
-    levels, answer = tuple(map(_drawn_level, found.levels)), plots.Estimate(lr.low, lr.value, lr.high)
+    lr = found.hyperparameters.get("lr")
+    levels, answer = tuple(map(_drawn_level, found.levels)), plots.Estimate(lr.low, lr.value, lr.high) if lr else None
     plots.draw([plots.Ladder("sweep", found.verdict, levels, runs, found.target_width, answer, "loss")], path, title)
 
 
@@ -189,18 +184,27 @@ def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: s
 def _hyperparameters(ladder: LadderReport | Judgement) -> Table:
     table = _table("hyperparameter", "value", "90 % interval", "half-width", "verdict")
     for name, one in ladder.hyperparameters.items():
-        measured = one.status not in ("swept", "fixed")
-        width = f"±{one.half_width:.2f} octave" if measured else ""
-        table.add_row(_words(name), f"{one.value:.3g}", _interval(one) if measured else "", width, TRAINED.get(one.status, one.status))
+        interval, width = (_interval(one), f"±{one.half_width:.2f} octave") if _measured(one) else ("", "")
+        table.add_row(_words(name), f"{one.value:.3g}", interval, width, TRAINED.get(one.status, one.status))
     return table
+
+
+def _measured(one: Hyperparameter) -> bool:
+    """Whether it has an interval."""
+    return one.half_width > 0 and one.status not in ("swept", "fixed")
 
 
 def _groups(ladder: LadderReport, target_width: int) -> Table:
-    table = _table(f"at width {target_width}", "optimizer", "lr", "decay", "eps", "init std", "multiplier", "parameters")
+    table = _table(f"at width {target_width}", "optimizer", "lr", "decay", "eps", "init std", "multiplier", "parameters", "layers")
     for group in ladder.parameter_groups:
         effective = (group.scaled_lr, group.weight_decay, group.eps, group.init_std, group.multiplier)
-        table.add_row(str(group.role), OPTIMIZERS[group.optimizer], *map(_three, effective), f"{group.parameters:,}")
+        table.add_row(str(group.role), OPTIMIZERS[group.optimizer], *map(_three, effective), f"{group.parameters:,}", _layers(group.names))
     return table
+
+
+def _layers(names: Iterable[str]) -> str:
+    """What parameters are called within their blocks, each once: query, key, value."""
+    return ", ".join(dict.fromkeys(name.removesuffix(".weight").rpartition(".")[2] for name in names))
 
 
 def _three(value: float | None) -> str:
@@ -209,7 +213,18 @@ def _three(value: float | None) -> str:
 
 
 def _levels(ladder: LadderReport | Judgement) -> Table:
-    table = _table("width", "trials", "lr tried", "optimum", "90 % interval", "best loss", "noise", "edge")
+    others = [name for name in ladder.levels[0].window if name != "lr"]
+    table = _table(
+        "width",
+        "trials",
+        "lr tried",
+        "optimum",
+        "90 % interval",
+        *[f"best {_words(name)}" for name in others],
+        "best loss",
+        "noise",
+        "edge",
+    )
     for level in ladder.levels:
         trials = f"{level.trials} ({level.diverged} diverged)" if level.diverged else str(level.trials)
         interval = level.interval.get("lr")
@@ -217,13 +232,20 @@ def _levels(ladder: LadderReport | Judgement) -> Table:
             str(level.width),
             trials,
             _range(level.window["lr"]),
-            f"{level.optimum['lr']:.3g}",
+            _three(level.optimum.get("lr")),
             _range(interval) if interval else "",
+            *[_optimum(ladder, level, name) for name in others],
             "" if level.best_loss is None else f"{level.best_loss:.4f}",
             "" if level.seed_noise is None else f"{level.seed_noise:.2f} %",
             level.edge or "",
         )
     return table
+
+
+def _optimum(ladder: LadderReport | Judgement, level: LevelReport, name: AxisName) -> str:
+    """A further axis's optimum at a level, with what was tried where that does not bracket it."""
+    value, answer = _three(level.optimum.get(name)), ladder.hyperparameters.get(name)
+    return f"{value} (tried {_range(level.window[name])})" if answer and answer.status == "unbracketed" else value
 
 
 def _interval(one: Interval | Hyperparameter) -> str:
@@ -238,14 +260,16 @@ def _range(one: Interval) -> str:
 
 
 def _drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plots.Ladder:
-    widths = {level.width for level in ladder.levels}  # the coordinate check, and validation, run at others too
-    ours = [run for run in runs if run.optimizer == ladder.optimizer and run.width in widths]
+    ours = [run for run in runs if run.optimizer == ladder.optimizer and run.measure == "loss"]
     ended = [run for run in ours if run.loss is not None or run.diverged]
     lr = ladder.hyperparameters.get("lr")
     return plots.Ladder(
         optimizer=OPTIMIZERS[ladder.optimizer],
         verdict=ladder.verdict,
-        levels=(*map(_drawn_level, ladder.levels), *_drawn_validation(ladder.validation, [r.lr for r in ended if r.width == target_width])),
+        levels=(
+            *map(_drawn_level, ladder.levels),
+            *_drawn_validation(ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]),
+        ),
         runs=tuple(plots.Run(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended),
         target_width=target_width,
         target=plots.Estimate(lr.low, lr.value, lr.high) if lr else None,
@@ -262,6 +286,8 @@ def _drawn_validation(found: Validation | None, rates: list[float]) -> tuple[plo
 
 
 def _drawn_level(level: LevelReport) -> plots.Level:
-    window, interval, value = level.window["lr"], level.interval.get("lr"), level.optimum["lr"]
+    window, interval, value = level.window["lr"], level.interval.get("lr"), level.optimum.get("lr")
+    if value is None:
+        return plots.Level(level.width, window.low, window.high, None, level.best_loss)
     low, high = (interval.low, interval.high) if interval else (value, value)
     return plots.Level(level.width, window.low, window.high, plots.Estimate(low, value, high), level.best_loss)

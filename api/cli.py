@@ -72,7 +72,7 @@ def run(
             with solo.coordinator(environment) as child:
                 ended = solo.follow(store, job.id, child, study, console(as_json))
         except KeyboardInterrupt:
-            raise Interrupted(f"Paused; what it did is kept. Go on with: telescope run --resume {job.id}", job.id) from None
+            raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
         report = store.result(job.id) or registry.report_document(study.report(()))
         _answer(ended, report, solo.trials(store, job.id), study.model.target_width, plot, as_json)
 

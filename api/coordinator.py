@@ -126,7 +126,7 @@ class Coordinator:
             elif job.state is JobState.QUEUED:
                 job = self._record.begin_job(job.id)
                 log.info("job %s (%s) is %s", job.id, job.name, job.state)
-                if job.trials_done and (report := self._summary(job.id)):  # a retry threw the one before away
+                if job.trials_done and (report := self._summary(job.id)):  # the one before is that of the earlier end
                     self._record.put_result(job.id, report, final=False)
             if job.state is JobState.RUNNING:
                 running[job.id] = job

@@ -1,7 +1,7 @@
 """How does an answer's evidence read?
 
 Where its uncertainty comes from, how far the optimum is expected to move yet, why the ladder stopped where it did, what copying the
-smallest width's optimum would cost, and what would resolve what is not resolved.
+smallest width's optimum would cost, which hyperparameters matter, and what would resolve what is not resolved.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,11 @@ from rich.table import Table
 
 from api.view import duration
 from api.words import amount, table, words
+from telescope.statistics import ScalingFit
 from telescope.studies.report import LadderReport, Remedy, Transfer
 
 PARTS = {"seed_noise": "seeds", "bowl_form": "bowl's form", "finite_width": "drift", "law": "drift law", "mesh": "mesh"}
+SEEN = 0.9  # R^2, below which no law is seen
 
 
 def error_budget(ladder: LadderReport) -> Table:
@@ -48,19 +50,29 @@ def _transfer(ladder: LadderReport, found: Transfer) -> Iterator[str]:
     yield f"At the ends of lr's interval the loss is {cost.low:.2g} % and {cost.high:.2g} % above its optimum."
     if fit := ladder.scaling_fit:
         expected = f"; at the target {found.loss_at_target.low:.4g} to {found.loss_at_target.high:.4g}" if found.loss_at_target else ""
-        law = f"{fit.A:.3g} / parameters^{fit.exponent:.3g} + {fit.E:.3g}"
-        tested = (
-            f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
-            if len(ladder.levels) > 3
-            else "which three levels fix, and do not test"
-        )
-        yield f"Loss at the optimum falls as {law} ({tested}){expected}."
+        yield scaling(fit, "parameters", len(ladder.levels), expected)
+
+
+def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
+    """How the loss at the optimum falls with size, or that it does not fall by a law."""
+    if fit.r_squared < SEEN:
+        return f"No law is seen in the loss at the optimum against {size} (the best fit has R^2 {fit.r_squared:.2f})."
+    tested = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %" if levels > 3 else "which three levels fix, and do not test"
+    return f"Loss at the optimum falls as {fit.A:.3g} / {size}^{fit.exponent:.3g} + {fit.E:.3g} ({tested}){expected}."
+
+
+def importance(ladder: LadderReport) -> str:
+    """Which of the fitted hyperparameters matter: by the model, or else by the base grid; nothing of a single one."""
+    shares = ladder.explained or ladder.importance
+    if len(shares) < 2:
+        return ""
+    by = "of the loss's variance by the model" if ladder.explained else "by the base grid (PED-ANOVA)"
+    said = ", ".join(f"{words(name)} {share:.0%}" for name, share in sorted(shares.items(), key=lambda one: -one[1]))
+    return f"Importance within the range searched: {said} {by}."
 
 
 def remedy(found: Remedy) -> str:
-    """What would do, and its cost."""
+    """What the blocks would cost that the reason asks for."""
     widths = ", ".join(map(str, found.widths))
     time = f", {duration(found.seconds)} of training" if found.seconds else ""
-    needed = f"{found.blocks} more block{'s' * (found.blocks > 1)} at width {widths}"
-    cost = f"{found.base_runs:.0f} base runs, {amount(found.flops)}FLOP{time}"
-    return f"To resolve it: {needed}, {cost} (limits.max_base_runs {found.max_base_runs})."
+    return f"That would take runs at width {widths} worth {found.base_runs:.0f} base runs: {amount(found.flops)}FLOP{time}."

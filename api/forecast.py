@@ -70,8 +70,8 @@ def _choices(ladder: LadderPreview) -> Table:
 def _time(preview: Preview) -> str:
     low, middle, high = (duration(getattr(preview.seconds, name)) for name in SPAN)
     sources = "; ".join(dict.fromkeys(ladder.pace.source for ladder in preview.ladders))
-    mark = "[yellow]estimated[/], " if preview.estimated else ""
-    return f"Time: {low} to {high}, probably {middle}, {preview.parallel} at once ({mark}by {sources})."
+    by = "[yellow]estimated[/]: " if preview.estimated else "by "
+    return f"Time: {low} to {high}, probably {middle}, {preview.parallel} at once ({by}{sources})."
 
 
 def _counts(span: Span) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ class Commands(TyperGroup):
             sys.exit(super().main(words, "telescope", complete_var, standalone_mode=False, **extra) or 0)
         except TyperException as error:  # a missing argument, an unknown option
             if as_json:
-                show_json(_error_document(InvalidInput.of("", error.format_message())))
+                show_json(_error_document(_misused(error)))
             else:
                 error.show()  # type: ignore[attr-defined]
             sys.exit(error.exit_code)
@@ -102,6 +102,15 @@ def _end(error: TelescopeError, as_json: bool) -> NoReturn:
     else:
         explain(error)
     sys.exit(error.exit_status)
+
+
+def _misused(error: TyperException) -> InvalidInput:
+    """A command that cannot be understood, by the option or the argument at fault, as the help spells it."""
+    param = getattr(error, "param", None)
+    if param is None:
+        return InvalidInput.of(getattr(error, "option_name", "command"), error.format_message())
+    name = param.opts[0] if param.param_type_name == "option" else param.metavar or param.name.upper()
+    return InvalidInput.of(name, error.message or "is missing; give it")
 
 
 def _error_document(error: TelescopeError) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from telescope.spec import TrialSpec, canonical_json
 from telescope.trial import Failure, Measurement, Trial, TrialState, advance
 
 EARLIER = trials.alias("earlier")
+LOSS = "loss"  # what a trial of the search measures
 FATE_REUSED = ("state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "metrics", "numerics")
 
 
@@ -157,7 +158,7 @@ class Record(Store):
                 return False
             job_id = select(trials.c.job_id).where(trials.c.id == trial_id).scalar_subquery()
             counters: dict[str, Any] = {"trials_done": jobs.c.trials_done + 1}
-            if not outcome.diverged:
+            if not outcome.diverged and outcome.spec.measure == LOSS:
                 better = or_(jobs.c.best_loss.is_(None), jobs.c.best_loss > outcome.loss)
                 counters["best_loss"] = case((better, outcome.loss), else_=jobs.c.best_loss)
             touch_job(connection, job_id, **counters)
@@ -231,7 +232,8 @@ def _measured(connection: Connection, trial_id: int, attempt: int, points: Seque
 
 def _recount(connection: Connection, job_id: str) -> None:
     """Bring a job's counters up to its completed trials."""
-    completed = select(func.count(), func.min(trials.c.loss)).where(trials.c.job_id == job_id, trials.c.state == TrialState.COMPLETED)
+    searched = case((trials.c.measure == LOSS, trials.c.loss))
+    completed = select(func.count(), func.min(searched)).where(trials.c.job_id == job_id, trials.c.state == TrialState.COMPLETED)
     done, best_loss = connection.execute(completed).one()
     touch_job(connection, job_id, trials_done=done, best_loss=best_loss)
 
@@ -263,6 +265,7 @@ def _planned(job_id: str, spec: TrialSpec, moment: datetime) -> dict[str, Any]:
         "lr": spec.optimizer.lr,
         "weight_decay": spec.optimizer.weight_decay,
         "seed": spec.seed,
+        "measure": spec.measure,
         "steps": spec.horizon.steps,
         "batch_tokens": spec.horizon.batch_tokens,
         "state": TrialState.PENDING,

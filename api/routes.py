@@ -71,9 +71,7 @@ def _changes(request: Request, body: Annotated[bytes, Depends(_body)]) -> Any:
 
 def _study(document: Annotated[Any, Depends(_document)], settings: Annotated[Settings, Depends(_settings)]) -> Telescope:
     """The study that the body asks for, its corpus opened and tokenised."""
-    study = registry.parse(document)
-    admission.require_open(study.data, settings.data_roots)
-    return registry.resolved(study)
+    return _open(document, settings)
 
 
 Rows = Annotated[Store, Depends(_store)]
@@ -162,7 +160,8 @@ def clone(
 ) -> schemas.JobDetail:
     """A new job with the study of this one, changed by the body's merge patch (RFC 7396); finished trials that it shares are reused."""
     document = patched(store.study_document(job_id), changes)
-    row = _accepted(document, [job_id, changes], idempotency_key, store, settings)
+    new_data = "data" in changes  # else its paths were accepted with the first job, if only at a terminal
+    row = _accepted(document, [job_id, changes], idempotency_key, store, settings, new_data)
     response.headers.update(_located(row))
     return _detail(row, store)
 
@@ -227,10 +226,11 @@ def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> schem
 @router.post("/judgements", tags=["judgements"], responses=described(413, 422))
 def judge_sweep(request: Request, body: Annotated[bytes, Depends(_body)], target_width: Width = None) -> Judgement:
     """Does a sweep transfer? Judged by the rules of a job's result; as a CSV table, or as JSON that may name the target width itself."""
-    media = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if media in CSV_TYPES:
+    admission.require_known(request.query_params, "target_width")
+    content_type = request.headers.get("Content-Type", "")
+    if content_type.partition(";")[0].strip().lower() in CSV_TYPES:
         return judge(read_csv(body), target_width)
-    sweep, target = read_document(_document(request, body))
+    sweep, target = read_document(admission.document(body, content_type, "a CSV table as Content-Type: text/csv"))
     if target is not None and target_width is not None:
         raise InvalidInput.of("target_width", "is given twice; name it in the document or in the query, not in both", target)
     return judge(sweep, target_width if target is None else target)
@@ -292,12 +292,20 @@ def _require_coordinator(url: str) -> None:
         lock.release()
 
 
-def _accepted(document: Any, asked: Any, idempotency_key: str | None, store: Store, settings: Settings) -> JobRow:
+def _open(document: Any, settings: Settings, new_data: bool = True) -> Telescope:
+    """The study of a document, its corpus opened and tokenised; new data must lie where the operator allows."""
+    study = registry.parse(document)
+    if new_data:
+        admission.require_open(study.data, settings.data_roots)
+    return registry.resolved(study)
+
+
+def _accepted(document: Any, asked: Any, idempotency_key: str | None, store: Store, settings: Settings, new_data: bool = True) -> JobRow:
     """The new job of a document, or the one that the same request made before by its key, which holds even if the corpus has gone since."""
     body_hash = hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
     row = store.job_of_key(idempotency_key, body_hash) if idempotency_key else None
     if row is None:
-        study = _study(document, settings)
+        study = _open(document, settings, new_data)
         row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=body_hash)
     return row
 

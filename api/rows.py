@@ -60,6 +60,7 @@ class TrialRow:
     lr: float
     weight_decay: float
     seed: int
+    measure: str  # loss, or coordinates: a run of the check before the search
     state: TrialState
     attempt: int
     failures: int  # operational failures so far

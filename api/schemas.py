@@ -80,6 +80,8 @@ class Trial(Resource):
     """Base learning rate, independent of width."""
     weight_decay: float
     seed: int
+    measure: Literal["loss", "coordinates"]
+    """What it is for: its loss, or the coordinate check before the search."""
     state: TrialState
     attempt: int
     failures: int

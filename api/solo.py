@@ -2,14 +2,14 @@
 
 `run` writes the job into the database of this installation, starts a coordinator as a child (the same one that `telescope serve`
 keeps, so a job has one code path everywhere), reports progress until the job ended, and ends the child. Where a coordinator is
-at work already, that one does the job, and the child waits in vain. Ctrl-C pauses the job: its checkpoints stay. So does a coordinator
-that dies twice before it touches the job, and its last words are the error's.
+at work already, that one does the job, and the child waits in vain. Ctrl-C, once or often, pauses the job: its checkpoints stay, and
+`parting` says how far that came. So does a coordinator that dies twice before it touches the job, and its last words are the error's.
 """
 
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -22,7 +22,7 @@ from api.job import JobState, Verb, prospect
 from api.rows import JobRow, TrialRow
 from api.settings import Settings
 from api.store import Store
-from api.supervisor import Child, end, interruptible
+from api.supervisor import Child, end, on_signals
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
 from telescope.studies.preview import preview
@@ -67,12 +67,27 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
 def follow(store: Store, job_id: str, child: Child, study: Telescope, shown_on: Console) -> view.Progress:
     """Show a job until it ended; an interruption pauses it, and then raises KeyboardInterrupt."""
     forecast_flops = preview(study).flops.expected
-    try:
-        with interruptible():
+    with interruptible_once():
+        try:
             return view.follow(progress(store, job_id, child, forecast_flops), shown_on)
-    except KeyboardInterrupt:
-        pause(store, job_id)
-        raise
+        except KeyboardInterrupt:
+            pause(store, job_id)
+            raise
+
+
+@contextmanager
+def interruptible_once() -> Iterator[None]:
+    """Inside, the first signal that asks for the end raises KeyboardInterrupt; those that follow do not disturb what it set off."""
+    heard = False
+
+    def interrupt(*_: object) -> None:
+        nonlocal heard
+        if not heard:
+            heard = True
+            raise KeyboardInterrupt
+
+    with on_signals(interrupt):
+        yield
 
 
 def progress(store: Store, job_id: str, child: Child, forecast_flops: float) -> Iterator[view.Progress]:
@@ -123,12 +138,23 @@ def resume(store: Store, job_id: str) -> JobRow:
 
 
 def pause(store: Store, job_id: str) -> JobRow:
-    """Ask for a pause, and wait a while until it is carried out."""
-    job = store.job(job_id)
-    if not job.state.terminal:
-        job = store.request(job_id, Verb.PAUSE)
-    deadline = time.monotonic() + PAUSE_SECONDS
-    while job.state is not JobState.PAUSED and not job.state.terminal and time.monotonic() < deadline:
+    """Ask for a pause, and wait a while until it is carried out, which the row tells; a job that ends, or is to, goes its way."""
+    with suppress(Conflict):
+        store.request(job_id, Verb.PAUSE)
+    job, deadline = store.job(job_id), time.monotonic() + PAUSE_SECONDS
+    while job.requested and time.monotonic() < deadline:
         time.sleep(0.1)
         job = store.job(job_id)
     return job
+
+
+def parting(job: JobRow) -> str:
+    """What becomes of a job whose command was interrupted, as its row has it."""
+    bound_for, resume = prospect(job.state, job.requested), f"telescope run --resume {job.id}"
+    if job.state is JobState.PAUSED:
+        return f"Paused; what it did is kept. Go on with: {resume}"
+    if bound_for is JobState.PAUSED:
+        return f"pause requested; a coordinator carries it out, and what it did is kept. Go on with: {resume}"
+    if bound_for.terminal:
+        return f"it is not paused but {bound_for}. What it found: telescope result {job.id}"
+    return f"it goes on; watch it with: telescope watch {job.id}"

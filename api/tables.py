@@ -133,6 +133,7 @@ trials = Table(
     Column("seconds", Double, nullable=False, server_default=text("0")),
     Column("failure_kind", String(16)),
     Column("failure_message", Text),
+    Column("measure", String(16), nullable=False, server_default="loss"),
     Column("metrics", Text),  # JSON of the last point's, infinite numbers included
     Column("numerics", Text),  # what its numbers were computed with (telescope.numerics)
     Column("reused_from", ForeignKey("trials.id")),  # the trial of an earlier job that trained it; its curve is there

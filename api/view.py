@@ -57,6 +57,8 @@ class TrialLike(Protocol):
     @property
     def seed(self) -> int: ...  # noqa: D102
     @property
+    def measure(self) -> str: ...  # noqa: D102
+    @property
     def state(self) -> str: ...  # noqa: D102
     @property
     def loss(self) -> float | None: ...  # noqa: D102
@@ -70,15 +72,20 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True)
 class Level:
-    """One width of one ladder, so far."""
+    """One width of one ladder, or its coordinate check over all widths, so far."""
 
     optimizer: str
-    width: int
+    width: int | None  # None: the coordinate check
     done: int
     running: int
     total: int  # planned so far
     best_loss: float | None
     best_lr: float | None
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return "coordinate check" if self.width is None else f"width {self.width}"
 
 
 @dataclass(frozen=True)
@@ -97,8 +104,8 @@ class Progress:
 
 def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
     """Condense a job and its trials; `forecast_flops` is what the preview expects of the whole job."""
-    trials = sorted(trials, key=lambda trial: (trial.optimizer, trial.width))
-    levels = tuple(_level(*key, list(members)) for key, members in groupby(trials, lambda t: (t.optimizer, t.width)))
+    trials = sorted(trials, key=_level_of)
+    levels = tuple(_level(optimizer, width or None, list(members)) for (optimizer, width), members in groupby(trials, _level_of))
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -111,9 +118,14 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
     return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
 
 
-def _level(optimizer: str, width: int, trials: Sequence[TrialLike]) -> Level:
+def _level_of(trial: TrialLike) -> tuple[str, int]:
+    """Optimizer and width; the coordinate check comes first, at no width of its own."""
+    return trial.optimizer, trial.width if trial.measure == "loss" else 0
+
+
+def _level(optimizer: str, width: int | None, trials: Sequence[TrialLike]) -> Level:
     states = [TrialState(trial.state) for trial in trials]
-    finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None]
+    finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None and width]
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
     return Level(optimizer, width, done, states.count(TrialState.RUNNING), len(trials), best_loss, best_lr)
@@ -155,7 +167,7 @@ def picture(now: Progress) -> RenderableType:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
         table.add_row(
             level.optimizer,
-            str(level.width),
+            "check" if level.width is None else str(level.width),
             ProgressBar(total=level.total, completed=level.done, width=24),
             f"{level.done}/{level.total}",
             Text(loss, style="bold" if level.best_loss == best else ""),
@@ -169,9 +181,9 @@ def line(now: Progress) -> str:
     several = len({level.optimizer for level in now.levels}) > 1
     parts = [f"{now.name or now.id}: {now.state.lower()}"]
     for level in now.levels:
-        who = f"{level.optimizer} width" if several else "width"
+        who = f"{level.optimizer} {level.name}" if several else level.name
         best = "" if level.best_loss is None else f", best loss {level.best_loss:.4f} at lr {level.best_lr:.3g}"
-        parts.append(f"{who} {level.width}: {level.done}/{level.total} trials{best}")
+        parts.append(f"{who}: {level.done}/{level.total} trials{best}")
     if footer := _footer(now):
         parts.append(footer)
     return " | ".join(parts)

@@ -2,17 +2,11 @@
 
 from rich.table import Table
 
-PREFIXES = ("", "k", "M", "G", "T", "P", "E")
-LEFT = ("verdict", "reason", "optimizer", "edge", "what it means", "largest part")
+from telescope.studies.report import amount
 
+__all__ = ["amount", "table", "words"]
 
-def amount(number: float) -> str:
-    """With an SI prefix: 7.37 M, 1.2 T; the unit follows."""
-    for prefix in PREFIXES:
-        if number < 1000:
-            return f"{number:.3g} {prefix}"
-        number /= 1000
-    return f"{number:.3g} Z"
+LEFT = ("verdict", "reason", "optimizer", "edge", "layers", "what it means", "largest part")
 
 
 def words(name: str) -> str:

@@ -4,10 +4,13 @@
 
 Seven parametrisations of known behaviour; widths 32 to 256, 8 steps on a batch of 8 x 64 bytes of python-stdlib. Prints a row per arm: its
 verdict beside the one expected, the range of the slopes of hidden layers (the change of their outputs, then their own updates), that of
-the logits, and CPU seconds; then the reasons of those that failed.
+the logits, and CPU seconds; then the reasons of those that failed. Ends with status 1 where a verdict is not the one expected, or where
+the five arms that have to be told apart take longer than their limit together.
 """
 
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -29,6 +32,8 @@ ARMS = {
     "AdamW mup": (ADAMW, "pass"),
     "AdamW standard": (replace(ADAMW, parametrisation="standard"), "fail"),
 }
+REQUIRED = ("Muon mup", "Muon 0.2 sqrt(max), constant", "Muon 0.2 sqrt(max), 1/m", "AdamW mup", "AdamW standard")
+LIMIT_S = 120.0  # CPU seconds, for the required arms together
 
 
 def base(optimizer: OptimizerSpec) -> TrialSpec:
@@ -42,19 +47,29 @@ def span(report: CoordinateReport, part: str, logits: bool = False) -> str:
     return f"{min(slopes):+.2f} .. {max(slopes):+.2f}" if len(slopes) > 1 else f"{slopes[0]:+.2f}"
 
 
-def main() -> None:
+def faults(verdicts: Mapping[str, str], required_s: float) -> list[str]:
+    """What is not as it has to be, given each arm's verdict and the CPU seconds of the required ones."""
+    found = [f"{name}: {verdict}, and {ARMS[name][1]} was expected" for name, verdict in verdicts.items() if verdict != ARMS[name][1]]
+    return found + ([f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}"] if required_s > LIMIT_S else [])
+
+
+def main() -> int:
     torch.set_num_threads(1)
-    failed = []
+    failed, verdicts, spent_s = [], dict[str, str](), dict[str, float]()
     for name, (optimizer, expected) in ARMS.items():
         began = time.process_time()
         report = check(base(optimizer), target_width=256)
-        seconds = time.process_time() - began
+        verdicts[name], spent_s[name] = report.verdict, time.process_time() - began
         spans = f"{span(report, 'moved'):>15} | {span(report, 'own'):>15} | {span(report, 'moved', logits=True)}"
-        print(f"{name:<29} | {report.verdict:<10} ({expected} expected) | {spans} | {report.seeds} seeds, {seconds:.1f} s", flush=True)
+        cost = f"{report.seeds} seeds, {spent_s[name]:.1f} s"
+        print(f"{name:<29} | {report.verdict:<10} ({expected} expected) | {spans} | {cost}", flush=True)
         if report.verdict == "fail":
             failed.append(f"{name}: {report.reason}. Likely cause: {report.cause}.")
-    print("", *failed, sep="\n")
+    required_s = sum(spent_s[name] for name in REQUIRED)
+    wrong = faults(verdicts, required_s)
+    print("", *failed, "", f"{required_s:.1f} CPU-seconds for the {len(REQUIRED)} required arms (at most {LIMIT_S:g})", *wrong, sep="\n")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -23,7 +23,7 @@ import numpy as np
 
 from telescope.studies import run
 from telescope.studies.telescoping import Telescope
-from tests.surfaces import FOURFOLD, LOWS, Surface, document, random_surface, study
+from tests.surfaces import FOURFOLD, LOWS, Surface, document, random_surface, study, walled
 
 Bounds = tuple[float, float]
 HALF_OCTAVE = 0.5
@@ -36,6 +36,7 @@ class Floors:
     within: float = 0.0
     cover: Bounds = (0.0, 1.0)
     resolved: Bounds = (0.0, 1.0)
+    unbracketed: float = 0.0
     wrong: float = 1.0
     regret: float = math.inf
     worst: float = math.inf  # octaves of lr error, of any study
@@ -83,6 +84,14 @@ def outside(number: int, side: int) -> Surface:
     return replace(surface, target=(border + side * beyond - surface.drift[0], *surface.target[1:]))
 
 
+def behind_a_wall(number: int) -> Surface:
+    """An optimum that lies 0.6 octave or more beyond the range of the learning rate at every width: up to two where it is nearest."""
+    surface, side = random_surface(number, noise=0.2, cliff=math.inf), 1 if number % 2 else -1
+    beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(0.0, -side * surface.drift[0])
+    border = LOWS[0] if side < 0 else LOWS[0] + 7
+    return replace(surface, target=(border + side * beyond, *surface.target[1:]))
+
+
 def cliff(number: int) -> Surface:
     """Runs diverge from one to two octaves above the optimum."""
     return random_surface(number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2)))
@@ -96,7 +105,6 @@ def parabola(number: int) -> Surface:
 RIGHT, CHEAP = 0.95, 0.8
 GOOD = Floors(within=RIGHT, wrong=0.03, share=CHEAP)
 ONE_WIDTH = document()["model"] | {"calibration_width": 32}
-WALL = {"search": {"lr": {"low": 2.0 ** LOWS[0], "high": 2.0 ** (LOWS[0] + 7), "points": 8, "extend": False}}}
 
 SCENARIOS = (
     Scenario("sigma 0, parabola", parabola, Floors(within=1, worst=0.3, regret=0.02, share=CHEAP)),
@@ -114,6 +122,7 @@ SCENARIOS = (
     Scenario("sigma 0.5 %, a 0.25, unpaired", noisy(0.5, curvature=0.25, pairing=0.0), Floors(resolved=(0, 0.5), wrong=0.08, share=1)),
     Scenario("optimum 0-2 below the range", partial(outside, side=-1), Floors(within=RIGHT, wrong=0.03, share=1)),
     Scenario("optimum 0-2 above the range", partial(outside, side=1), Floors(within=RIGHT, wrong=0.03, share=1)),
+    Scenario("hard bound", behind_a_wall, Floors(resolved=(0, 0.02), unbracketed=RIGHT, wrong=0.02, share=CHEAP), asked=walled()),
     Scenario("cliff 1-2 above the optimum", cliff, Floors(within=RIGHT, wrong=0.03, share=1)),
     Scenario("level optima jitter by 0.1", noisy(0.2, jitter=0.1), Floors(wrong=0.12, share=1)),
     Scenario("level optima jitter by 0.2", noisy(0.2, jitter=0.2), Floors(wrong=0.12, share=1)),
@@ -133,6 +142,7 @@ class Outcome:
     regret: float
     covered: tuple[bool, ...]
     resolved: bool
+    unbracketed: bool
     cost: float
     most: float
 
@@ -151,6 +161,7 @@ def outcome(scenario: Scenario, number: int) -> Outcome:
         regret=surface.excess(surface.target_width, x),
         covered=tuple(low <= best <= high for (low, high), best in zip(ends, surface.target, strict=True)),
         resolved=report.verdict == "resolved",
+        unbracketed=report.verdict == "unbracketed",
         cost=math.fsum(level.trials * cost for level, cost in zip(report.levels, ladder.costs, strict=False)),
         most=ladder.max_base_runs,
     )
@@ -184,6 +195,11 @@ class Row:
         return self.mean(lambda one: one.resolved)
 
     @property
+    def unbracketed(self) -> float:
+        """Share called unbracketed."""
+        return self.mean(lambda one: one.unbracketed)
+
+    @property
     def wrong(self) -> float:
         """Share called resolved that is further off than half an octave."""
         return self.mean(lambda one: one.resolved and abs(one.error) > HALF_OCTAVE)
@@ -201,6 +217,7 @@ class Row:
             "within": self.within >= floors.within,
             "cover": floors.cover[0] <= self.cover <= floors.cover[1],
             "resolved": floors.resolved[0] <= self.resolved <= floors.resolved[1],
+            "unbracketed": self.unbracketed >= floors.unbracketed,
             "wrong": self.wrong <= floors.wrong,
             "regret": self.mean(lambda one: one.regret) <= floors.regret,
             "worst": max(abs(one.error) for one in self.outcomes) <= floors.worst,

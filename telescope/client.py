@@ -75,6 +75,7 @@ class Trial:
     lr: float
     weight_decay: float
     seed: int
+    measure: str  # loss, or coordinates: a run of the check before the search
     state: str
     attempt: int
     failures: int

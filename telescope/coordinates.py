@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from telescope.coordinate_slopes import GATE, CoordinateVerdict, LayerSlope, in_words, slopes
-from telescope.flops import step_flops
+from telescope.flops import trial_flops
 from telescope.misfits import likely_cause
 from telescope.probes import LOGITS
 from telescope.spec import Architecture, HorizonSpec, TrialSpec, width_problem
@@ -121,7 +121,7 @@ def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_
     widths = widths_of(base.model, base.model.base_width, target_width)
     allowed = min(max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND), SHARE_OF_LIMIT * max_flops)
     for steps in (STEPS, FEWEST_STEPS):
-        seed_flops = steps * math.fsum(step_flops(at(base, width, 0, steps)) for width in widths)
+        seed_flops = math.fsum(trial_flops(at(base, width, 0, steps)) for width in widths)
         seeds = math.floor(min(MORE_SEEDS, allowed / seed_flops))
         if seeds >= FEWEST_SEEDS:
             return Design(base, widths, min(SEEDS, seeds), seeds, steps)
@@ -192,7 +192,7 @@ class Step:
 
     @property
     def failed(self) -> bool:
-        """The parametrisation is known to be wrong: nothing should follow."""
+        """The parametrisation is seen to be wrong: nothing should follow, unless that was known before."""
         return self.report is not None and self.report.verdict == "fail"
 
 

@@ -3,12 +3,24 @@
 Conventions: a multiply-add is two operations; backward costs twice forward, so training costs 6 per matrix parameter and token (Kaplan
 et al., arXiv 2001.08361). The head's matrix counts; looking up an embedding is free. Attention adds 12 x width x context per token and
 layer, the causal half not discounted (PaLM, arXiv 2204.02311, appendix B). Muon adds five Newton-Schulz steps of 4 m^2 n + 2 m^3 per
-(m x n) matrix and optimizer step, m the smaller side. Evaluation is not counted.
+(m x n) matrix and optimizer step, m the smaller side. Matrix products are counted and nothing else, as torch's own counter does: norms,
+rotations, the softmax, the loss and the arithmetic of the optimizers on single numbers are left out. (Of the CPU's fused attention torch
+counts nothing at all; compare with its plain one.)
+
+Everything that a run does is counted, its training and what is measured besides: held-out losses (a forward pass), and what
+telescope.probes reads in the first steps or at the end. Of the held-out text a forecast takes there to be as much as is asked for; points
+of a curve count what was read. A run that diverges saves its last held-out loss and what is measured at the end.
+
+Parts: one token, one matrix, one step · `evaluation_flops`, `beginning_flops`, `ending_flops` · `flops_by` a step and `trial_flops` ·
+`steps_by`, the other way round.
 """
 
+from bisect import bisect_right
 from functools import lru_cache
+from math import ceil
 
 from telescope.optimizer import describe
+from telescope.probes import KEPT_TOKENS, POWER_STEPS, VECTORS
 from telescope.spec import ModelSpec, OptimizerSpec, TrialSpec
 
 
@@ -27,11 +39,20 @@ def parameters(model: ModelSpec, vocab_size: int) -> int:
     return sum(group.parameters for group in describe(model, vocab_size, any_optimizer))
 
 
+def hidden_parameters(model: ModelSpec) -> int:
+    """Entries of all hidden matrices."""
+    return model.depth * sum(rows * columns for rows, columns in hidden_shapes(model))
+
+
+def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
+    """Forward alone."""
+    attention = 4 * model.depth * model.width * context
+    return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
+
+
 def training_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
     """Forward and backward of one token."""
-    hidden = model.depth * sum(rows * columns for rows, columns in hidden_shapes(model))
-    attention = 12 * model.depth * model.width * context
-    return float(6 * (hidden + vocab_size * model.width) + attention)
+    return 3 * forward_flops_per_token(model, vocab_size, context)
 
 
 def newton_schulz_flops(model: ModelSpec, steps: int) -> float:
@@ -42,7 +63,7 @@ def newton_schulz_flops(model: ModelSpec, steps: int) -> float:
 
 @lru_cache(maxsize=65_536)
 def step_flops(spec: TrialSpec) -> float:
-    """One optimizer step."""
+    """One optimizer step, by itself."""
     model, horizon = spec.model, spec.horizon
     flops = horizon.batch_tokens * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
     if spec.optimizer.name == "muon":
@@ -50,6 +71,55 @@ def step_flops(spec: TrialSpec) -> float:
     return flops
 
 
+def forward_flops(spec: TrialSpec, tokens: int) -> float:
+    """Forward alone, of so many tokens."""
+    return tokens * forward_flops_per_token(spec.model, spec.data.vocab_size, spec.data.context)
+
+
+def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
+    """One held-out loss, over so many windows; by default as many as the spec asks for."""
+    context = spec.data.context
+    return forward_flops(spec, (windows or max(1, spec.horizon.evaluation_tokens // context)) * context)
+
+
+def beginning_flops(spec: TrialSpec) -> float:
+    """One look of probes.Beginning: forward over the batch, and each layer's own update at the tokens that are kept."""
+    tokens = spec.horizon.batch_tokens
+    kept = ceil(tokens / max(1, tokens // KEPT_TOKENS))
+    return forward_flops(spec, tokens) + 2 * kept * hidden_parameters(spec.model)
+
+
+def ending_flops(spec: TrialSpec) -> float:
+    """What probes.Ending does: forward over a window before and after, and the spectral norms of all matrices and of their updates."""
+    products = 2 * POWER_STEPS + 1  # of a matrix with a few vectors
+    return forward_flops(spec, 2 * spec.data.context) + 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
+
+
+def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
+    """Held-out losses measured up to a step; the one due where a run diverges is spared."""
+    every, steps = spec.horizon.evaluate_every or spec.horizon.steps, spec.horizon.steps
+    if spec.measure == "coordinates":
+        every = steps
+    due = step // every + (step == steps and steps % every > 0)
+    spared = diverged and (step % every == 0 or step == steps)
+    return due - spared
+
+
+def flops_by(spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None) -> float:
+    """All that a run has spent when it records its point at a step."""
+    spent = step * step_flops(spec) + evaluations_by(spec, step, diverged) * evaluation_flops(spec, windows)
+    if spec.measure == "coordinates":
+        return spent + (step + 1) * beginning_flops(spec)
+    return spent + (ending_flops(spec) if step == spec.horizon.steps and not diverged else 0.0)
+
+
+@lru_cache(maxsize=65_536)
 def trial_flops(spec: TrialSpec) -> float:
     """The whole run."""
-    return spec.horizon.steps * step_flops(spec)
+    return flops_by(spec, spec.horizon.steps)
+
+
+def steps_by(spec: TrialSpec, flops: float, diverged: bool = False) -> int:
+    """How many steps a run had made that ended after so many FLOPs."""
+    half = step_flops(spec) / 2  # against rounding
+    return bisect_right(range(spec.horizon.steps + 1), flops + half, key=lambda step: flops_by(spec, step, diverged)) - 1

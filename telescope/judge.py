@@ -1,7 +1,7 @@
 """Does a sweep that somebody already has transfer to the width they want to train?
 
 By the same functions as a job's report: the runs become the stages of a ladder (`ladder_of`), the pooled model is fitted to all widths
-at once, and the learning rate decides the verdict (`telescope.studies.answer.judged`). Besides, each width gets a verdict of its own:
+at once, and the learning rate decides the verdict (`telescope.studies.verdict.judged`). Besides, each width gets a verdict of its own:
 
     unbracketed   its lowest loss, or its fitted optimum, lies at a border of what was run, or everything diverged
     unresolved    fewer than three learning rates, or an interval wider than half an octave to each side
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from telescope.errors import InvalidInput
 from telescope.statistics import Array, Estimate, ScalingFit, scaling_fit
 from telescope.studies import blocks
-from telescope.studies.answer import LR_HALF_WIDTH, judged, judged_values, pooled_estimates
+from telescope.studies.answer import lowest_of, pooled_estimates
 from telescope.studies.axes import Axis, AxisName
 from telescope.studies.budget import laws_of
 from telescope.studies.edges import side_of
@@ -31,12 +31,12 @@ from telescope.studies.levels import described, drift, level_estimates
 from telescope.studies.pooled import Fit
 from telescope.studies.report import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
 from telescope.studies.transfer import copying
+from telescope.studies.verdict import LR_HALF_WIDTH, all_diverged, judged, judged_values
 from telescope.sweep import WIDEST, Row, Sweep
 
 FEWEST_LRS = 3
 NEAR = 2.0 + 1e-9  # octaves
 APART = 0.5  # octaves: a learning rate nearer to one that was run adds nothing
-MOST_BLOCKS = 30  # that anybody is advised to add
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +77,13 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)  # what is copied may lie far up the bowl: all runs tell its height there
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
     values = target_values(ladder, done, pooled_estimates(ladder, near), fit)
-    verdict, reason = judged(
-        values["lr"], fit, ladder.levels - 1, lambda fit: to_narrow(ladder, done, fit), wider=f"sweep width {2 * sweep.widths[-1]} too"
-    )
-    if verdict != "resolved":
-        reason = "; ".join([reason, *told(verdict, fit, levels)])
+    verdict, reason = judged_sweep(ladder, done, fit, values, levels)
     losses = [level.loss for level in levels]
     return Judgement(
         verdict=verdict,
         reason=reason,
         target_width=target_width,
-        hyperparameters=values | unswept(sweep),
+        hyperparameters=values | unswept(sweep) if values else {},
         levels=levels,
         drift=drift(fit, ladder.levels) if fit else None,
         copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width) if fit and laws and ladder.levels > 1 else (),
@@ -97,9 +93,20 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     )
 
 
+def judged_sweep(
+    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, values: dict[AxisName, Hyperparameter], levels: Sequence[JudgedLevel]
+) -> tuple[Verdict, str]:
+    """Verdict on the transfer, and its reason with what to run."""
+    if not values:
+        return "unbracketed", all_diverged(done)
+    wider = f"sweep width {2 * ladder.widths[-1]} too"
+    verdict, reason = judged(values["lr"], fit, ladder.levels - 1, lambda fit: to_narrow(ladder, done, fit), wider=wider)
+    return verdict, "; ".join([reason, *([] if verdict == "resolved" else told(verdict, fit, levels))])
+
+
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
     """The sweep as a ladder whose every width was one stage."""
-    names: list[AxisName] = ["lr", "weight_decay"] if any(row.weight_decay for row in sweep.rows) else ["lr"]
+    names: list[AxisName] = ["lr", "weight_decay"] if len(decays(sweep)) > 1 else ["lr"]
     ladder = Ladder(
         optimizer="adamw",  # plays no part: nothing is planned
         widths=sweep.widths,
@@ -130,10 +137,14 @@ def octaves(row: Row, name: AxisName) -> float:
 
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
-    """Weight decay where every run went without."""
-    if any(row.weight_decay != 0 for row in sweep.rows):
-        return {}
-    return {"weight_decay": Hyperparameter(0.0, 0.0, 0.0, False, "fixed", 0.0, None)}
+    """Weight decay where all runs had the same."""
+    held = decays(sweep)
+    return {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)} if len(held) == 1 else {}
+
+
+def decays(sweep: Sweep) -> list[float]:
+    """The weight decays tried; none where the sweep does not tell."""
+    return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
 
 def near_optimum(stage: Done) -> Done:
@@ -149,8 +160,8 @@ def near_optimum(stage: Done) -> Done:
 
 
 def target_values(ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None) -> dict[AxisName, Hyperparameter]:
-    """The hyperparameters at the target; an axis that is not fitted has the value that did best at the narrowest width."""
-    best = {i: Estimate(x, x, x) for i, x in enumerate(argmin(done[0].outcomes))}
+    """The hyperparameters at the target; an axis that is not fitted has the value that did best at the narrowest width with a loss."""
+    best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
     return judged_values(ladder, fit, best | fitted, [i for at in ends for i in at])
 
@@ -191,7 +202,7 @@ def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: 
     here = outcomes(done, level)
     tried, finite = sorted({o.point.x[0] for o in here}), {o.point.x[0] for o in here if o.finite}
     if not finite:
-        return "unbracketed", f"every run diverged; add learning rates below {shown(tried[0])}"
+        return "unbracketed", f"every run diverged; add lr below {shown(tried[0])}"
     if len(finite) < FEWEST_LRS:
         have = f"{len(finite)} learning rate{'s' * (len(finite) > 1)} with a loss" + (
             ", which lean on the bowl of other widths" if fit else ""
@@ -229,7 +240,7 @@ def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> str:
     if ladder.levels == 1 and ladder.doublings:
         return f"one width cannot bound the drift; run a second one, such as {2 * ladder.widths[0]}"
     added = Counter[int]()
-    for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), MOST_BLOCKS):
+    for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS):
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)

@@ -2,13 +2,15 @@
 
 Tables of exponents: for a parametrisation, a role and an optimizer, the powers of m = width / base width by which the values at the base
 width are multiplied. Text, model, optimizer, report and tests all read them. Since 1.0 ** e == 1.0, every factor at the base width and
-base depth is exactly one, whatever was chosen.
+base depth is exactly one, whatever was chosen; the one exception is the lr under `lr_convention: absolute`, which takes powers of the
+width itself. An untied head starts at zero, so no rule gives its initial values an exponent.
 
 - `mup`: AdamW as in CompleteP's summary table (arXiv 2505.01618; head of form A: a forward multiplier, safe with tied embeddings, or on
   request of form B, without one, for fused losses). Muon's lr rule is the one by which the spectral norm of an update stays of order
   sqrt(fan_out / fan_in), and so follows from its update scale. Weight decay is for a ladder at a fixed number of tokens.
 - `mup-paper`: arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed: the same table for AdamW and Muon, Muon with
-  0.2 sqrt(max), weight decay and eps unscaled. Its Muon pairing is below the spectral condition by m^-1/2 (arXiv 2512.05620, app. G).
+  0.2 sqrt(max), weight decay and eps unscaled; only the head's initial values are not as printed, but zero. Its Muon pairing is below the
+  spectral condition by m^-1/2 (arXiv 2512.05620, app. G).
 - `standard`: the control; only initial values know of width, as in any 1/sqrt(fan_in) initialisation.
 
 Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`, `spectral_exponent` · `WEIGHT_DECAY` ·
@@ -44,17 +46,17 @@ TABLE: Mapping[tuple[Parametrisation, Role, OptimizerName], Rule] = {
     ("mup-paper", EMBEDDING, "adamw"): Rule(init_std=-0.5, lr=-0.5, multiplier=0.5),
     ("mup-paper", HIDDEN, "adamw"): Rule(init_std=-0.5, lr=-1.0),
     ("mup-paper", HIDDEN, "muon"): Rule(init_std=-0.5),
-    ("mup-paper", READOUT, "adamw"): Rule(init_std=-0.5, lr=-0.5, multiplier=-0.5),
+    ("mup-paper", READOUT, "adamw"): Rule(lr=-0.5, multiplier=-0.5),
     ("mup-paper", VECTOR, "adamw"): Rule(),  # norm gains are not in the paper's table
     ("standard", EMBEDDING, "adamw"): Rule(),
     ("standard", HIDDEN, "adamw"): Rule(init_std=-0.5),
     ("standard", HIDDEN, "muon"): Rule(init_std=-0.5),
-    ("standard", READOUT, "adamw"): Rule(init_std=-0.5),
+    ("standard", READOUT, "adamw"): Rule(),
     ("standard", VECTOR, "adamw"): Rule(),
 }
 
-RESCALED_HEAD = Rule(init_std=-1.0, lr=-1.0)
-"""Form B of mup's head: its own values and lr shrink, instead of a forward multiplier."""
+RESCALED_HEAD = Rule(lr=-1.0)
+"""Form B of mup's head: its lr shrinks, instead of a forward multiplier."""
 
 UNDECAYED = frozenset({VECTOR})
 """Roles that weight decay leaves alone."""

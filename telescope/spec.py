@@ -56,7 +56,7 @@ class Architecture:
     attention_scale: AttentionScale = "inverse_sqrt"
     """Factor on attention scores: 1/sqrt(head_dim), or 8/head_dim; the two agree at a head size of 64."""
     head_form: HeadForm = "multiplier"
-    """Under mup, what shrinks the head as width grows: a forward multiplier, or its own initial values and lr (for fused losses)."""
+    """Under mup, what shrinks the head as width grows: a forward multiplier, or its own lr (for fused losses)."""
     depth_exponent: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """CompleteP's alpha: where depth leaves its base, residual branches are multiplied by (depth / base depth)^-alpha."""
 

@@ -32,7 +32,7 @@ class Estimate:
 
 
 def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:
-    """Mean and 5-95 % interval of a mixture of Student t distributions; the mean lowered by `lowered` Var / 2."""
+    """Mean and 5-95 % interval of a mixture of Student t distributions; the mean lowered by `lowered` Var / 2, to `low` at most."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 
@@ -44,7 +44,8 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
             low, high = (middle, high) if below else (low, middle)
         return (low + high) / 2
 
-    return Estimate(mean - lowered * variance / 2, point(1 - QUANTILE), point(QUANTILE))
+    low = point(1 - QUANTILE)
+    return Estimate(max(mean - lowered * variance / 2, low), low, point(QUANTILE))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from telescope import data, probes
 from telescope.checkpoint import CheckpointFile
-from telescope.flops import step_flops
+from telescope.flops import flops_by
 from telescope.model import Transformer, initialise
 from telescope.optimizer import Optimizer, build, lr_factor
 from telescope.spec import TrialSpec
@@ -40,6 +40,7 @@ class Run:
     def __init__(self, spec: TrialSpec) -> None:
         self.spec = spec
         self.tokens = data.open_tokens(spec.data)
+        self.held_out = data.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
         initialise(model, spec.optimizer, spec.seed)
@@ -90,9 +91,8 @@ class Run:
     @torch.no_grad()
     def held_out_loss(self) -> float:
         """Mean loss over the validation windows, the same ones for every trial; inf where it is not finite."""
-        horizon, context = self.spec.horizon, self.spec.data.context
-        windows = data.validation_windows(self.tokens.validation, horizon.evaluation_tokens, context).to(self.device)
-        chunks = torch.split(windows, max(1, 8192 // context))
+        windows = self.held_out.to(self.device)
+        chunks = torch.split(windows, max(1, 8192 // self.spec.data.context))
         mean = float(sum(self.loss(chunk) * len(chunk) for chunk in chunks) / len(windows))
         return mean if math.isfinite(mean) else math.inf
 
@@ -100,9 +100,10 @@ class Run:
         """Judge the run by the mean loss of its last steps and by what was counted at each."""
         return not math.isfinite(train_loss) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
 
-    def point(self, metrics: dict[str, float], started: float) -> Measurement:
+    def point(self, metrics: dict[str, float], started: float, diverged: bool) -> Measurement:
         """The point of the curve at this step of a run that would have begun at `started`, had it not been interrupted."""
-        tokens, flops = self.step * self.spec.horizon.batch_tokens, self.step * step_flops(self.spec)
+        tokens = self.step * self.spec.horizon.batch_tokens
+        flops = flops_by(self.spec, self.step, diverged, len(self.held_out))
         self.seconds = time.perf_counter() - started
         self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
         return self.curve[-1]
@@ -151,7 +152,7 @@ def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iter
             metrics["loss"] = math.inf if diverged else run.held_out_loss()
         if ending and not diverged:
             metrics |= ending.metrics()
-        yield run.point(metrics, started)
+        yield run.point(metrics, started, diverged)
         if diverged:
             return
         interval_loss, interval_start = torch.zeros((), device=run.device), run.step
@@ -169,6 +170,6 @@ def first_steps(run: Run) -> Iterator[Measurement]:
         metrics |= beginning.metrics()
         if diverged or run.step == run.spec.horizon.steps:
             metrics["loss"] = math.inf if diverged else run.held_out_loss()
-        yield run.point(metrics, started)
+        yield run.point(metrics, started, diverged)
         if diverged:
             return

@@ -5,7 +5,8 @@ above a cliff, and whose noise is partly shared by all runs of a seed at a width
 curvature 0.25 to 1.1 % of the loss per octave^2 of the learning rate, other axes 3 to 10 times flatter; of the two families of skew one
 is the pooled model's and the other is not.
 
-Parts: `Surface`, callable as `train_one` · `random_surface`, the same one for the same number · `document`, `study`, a job to ask of it.
+Parts: `Surface`, callable as `train_one` · `random_surface`, the same one for the same number · `document`,
+`walled`, `study`, a job to ask of it.
 """
 
 import hashlib
@@ -16,16 +17,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from telescope.flops import step_flops
+from telescope.flops import flops_by, trial_flops
 from telescope.spec import TrialSpec
 from telescope.studies.axes import AxisName
-from telescope.studies.pooled import LAWS
 from telescope.studies.registry import parse
 from telescope.studies.telescoping import Telescope
 from telescope.trial import Measurement
 
 Law = Literal["inverse", "root", "constant"]
 POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}  # of the width that the drift falls with
+DRAWN = (0.5, 0.3, 0.2)  # how often, where the law is drawn
 
 AXES: tuple[AxisName, ...] = ("lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale")
 LOWS = (-9.0, -7.0, -4.0, -8.0, -8.0, -3.5)  # octaves (of momentum: of 1 - momentum); the ranges are 7 octaves wide
@@ -113,7 +114,7 @@ class Surface:
         steps = spec.horizon.steps
         size = (self.growth + 0.05 * self._normal("coordinates", spec.seed)) * math.log2(spec.model.width)
         metrics = {"train_loss": 5.0, "loss": 5.0, "moved/blocks.0.layer": size, "own/blocks.0.layer": size - 1}
-        return [Measurement(steps, steps * spec.horizon.batch_tokens, steps * step_flops(spec), 0.5, metrics)]
+        return [Measurement(steps, steps * spec.horizon.batch_tokens, trial_flops(spec), 0.5, metrics)]
 
     def __call__(self, spec: TrialSpec) -> list[Measurement]:
         """The curve of one run: its end."""
@@ -121,15 +122,16 @@ class Surface:
             return self.first_steps(spec)
         x = [octaves(spec, axis) for axis in self.axes[: len(self.target)] if axis != "weight_decay" or spec.optimizer.weight_decay > 0]
         loss = self.loss(spec.model.width, x, spec.seed)
-        metrics = {"train_loss": loss} | ({"loss": loss} if math.isfinite(loss) else {})
-        steps = spec.horizon.steps if math.isfinite(loss) else DIVERGES_AT
-        return [Measurement(steps, steps * spec.horizon.batch_tokens, steps * step_flops(spec), 0.5, metrics)]
+        diverged = math.isinf(loss)
+        metrics = {"train_loss": loss} | ({} if diverged else {"loss": loss})
+        steps = DIVERGES_AT if diverged else spec.horizon.steps
+        return [Measurement(steps, steps * spec.horizon.batch_tokens, flops_by(spec, steps, diverged), 0.5, metrics)]
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
     """A surface drawn at random, the same one for the same number; the optimum lies within the range of `document`.
 
-    Changes are fields of Surface; law="drawn" draws one by the prior probabilities of the pooled model.
+    Changes are fields of Surface; law="drawn" draws one.
     """
     rng = np.random.default_rng(number)
     given: dict[str, Any] = {
@@ -144,7 +146,7 @@ def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
         "pairing": float(rng.uniform(0, 0.8)),
         "number": number,
     }
-    drawn = str(rng.choice(list(POWERS), p=[probability for _, probability in LAWS]))
+    drawn = str(rng.choice(list(POWERS), p=DRAWN))
     return Surface(**{**given, **changes, "law": drawn if changes.get("law") == "drawn" else changes.get("law", "inverse")})
 
 
@@ -170,6 +172,11 @@ def document(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: A
         "coordinates": "skip",
     }
     return base | changes
+
+
+def walled(axes: int = 2) -> dict[str, Any]:
+    """The change to a document that makes its ranges walls."""
+    return {"search": {name: one | {"extend": False} for name, one in document(axes)["search"].items()}}
 
 
 def study(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> Telescope:

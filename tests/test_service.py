@@ -147,8 +147,17 @@ def test_the_service_gives_the_report_of_the_plain_loop(service: Service, plain_
     trials = list(service.client.trials(job.id))
     assert {t.state for t in trials} == {"COMPLETED"}
     assert {t.attempt for t in trials} == {1}
-    curve = service.client.curve(trials[0].id)
-    assert curve.step[-1] == 60
+    assert all(service.client.curve(trial.id).step[-1] == trial.steps for trial in trials)
+
+
+def test_the_same_job_again_gives_the_same_answer_and_trains_nothing(service: Service, plain_report: Any) -> None:
+    job = final(service, service.client.submit(DOCUMENT).id, 60)
+    (again,), (ladder,) = service.client.result(job.id)["ladders"], plain_report["ladders"]
+    assert {name: again[name] for name in ("verdict", "hyperparameters", "levels")} == {
+        name: ladder[name] for name in ("verdict", "hyperparameters", "levels")
+    }
+    assert (again["cost"]["reused"], again["cost"]["flops"]) == (ladder["cost"]["trials"], 0)
+    assert all(trial.reused_from for trial in service.client.trials(job.id))
 
 
 def completed_trials(service: Service, job_id: str) -> dict[int, Any]:
@@ -170,7 +179,7 @@ def test_three_dead_coordinators_and_a_dead_worker_change_nothing(service: Servi
     seed = int(os.environ.get("TELESCOPE_TEST_SEED", time.time_ns() % 10_000))
     print(f"seed {seed}")
     chance = random.Random(seed)
-    job_id = service.client.submit(DOCUMENT).id
+    job_id = service.client.submit(DOCUMENT | {"reuse": False}).id
     finished: dict[int, Any] = {}
     victims: list[psutil.Process] = []
     for death in range(4):
@@ -192,5 +201,5 @@ def test_three_dead_coordinators_and_a_dead_worker_change_nothing(service: Servi
     assert max(t.attempt for t in now.values()) > 1
     assert sum(t.failures for t in now.values()) == 1
     for trial in now.values():
-        assert service.client.curve(trial.id).step == tuple(range(1, 61))  # no hole, no point twice
+        assert service.client.curve(trial.id).step == tuple(range(1, trial.steps + 1))  # no hole, no point twice
     wait_for(lambda: not alive(victims), 15, "the dead coordinators' processes are gone")

@@ -1,4 +1,4 @@
-"""What a trial measured last, what its numbers were computed with, and whose trial it reuses."""
+"""What a trial is for, what it measured last, what its numbers were computed with, and whose trial it reuses."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,7 @@ REUSED_FROM = "ALTER TABLE trials ADD COLUMN reused_from INTEGER CONSTRAINT fk_t
 
 
 def upgrade() -> None:
+    op.add_column("trials", sa.Column("measure", sa.String(16), nullable=False, server_default="loss"))
     op.add_column("trials", sa.Column("metrics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("numerics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("batch_tokens", sa.Integer(), nullable=True))
@@ -22,5 +23,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index("ix_trials_digest", "trials")
-    for column in ("reused_from", "batch_tokens", "numerics", "metrics"):
+    for column in ("reused_from", "batch_tokens", "numerics", "metrics", "measure"):
         op.drop_column("trials", column)

@@ -1,8 +1,8 @@
 """What else could one do, what would that cost, and how far off would it end?
 
 Beside a ladder's bill: copy the optimum of the smallest width, do so with three seeds, look a published law up, or sweep the target
-itself. Errors of those that train are of their argmin on the closed-form bowls of `telescope.studies.rehearsal`, whose assumptions they
-share; the law's is what its authors report.
+itself. Errors of those that train are of their argmin on the very bowls that the ladder is rehearsed on (`telescope.studies.rehearsal`),
+noise included, so that rows differ by the choice and not by the draw; the law's is what its authors report.
 
 Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `advice`, in words, where telescoping is not worth it.
 """
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from telescope.flops import parameters
+from telescope.statistics import Array
 from telescope.studies import robust
-from telescope.studies.bill import Bill
+from telescope.studies.bill import REHEARSALS, Bill
 from telescope.studies.blocks import block_cost
-from telescope.studies.ladder import Ladder
+from telescope.studies.ladder import Ladder, Point
 from telescope.studies.levels import final_run_flops
-from telescope.studies.rehearsal import NOISE, PAIRING, Bowl, Rehearsal
-from telescope.studies.report import digits
+from telescope.studies.rehearsal import Bowl, Rehearsal
+from telescope.studies.report import amount, digits
 from telescope.studies.telescoping import Telescope
 
-BOWLS = 100  # that the choices are tried on
-LARGEST_TRIED = 4000  # points of the grid
+LARGEST_TRIED = 1000  # points of the grid
 SEEDS = 3
 STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # between which it was fitted
 
@@ -48,12 +48,13 @@ class Choice:
 def choices(study: Telescope, ladder: Ladder, bill: Bill, rehearsals: Sequence[Rehearsal]) -> tuple[Choice, ...]:
     """The ladder itself, then what else there is."""
     grid, base, final = robust.base_runs(ladder), ladder.base_flops, final_run_flops(study, ladder)
-    (copied, averaged, swept), narrow, target = tried(ladder), ladder.widths[0], ladder.target_width
+    bowls = len(rehearsals) or REHEARSALS
+    (copied, averaged, swept), narrow, target = tried(ladder, bowls), ladder.widths[0], ladder.target_width
     own: Figures = (None, None)
     how = "not rehearsed: that would take too long"
     if rehearsals:
         own = figures([one.error for one in rehearsals], [one.regret for one in rehearsals])
-        how = f"mean of {len(rehearsals)} rehearsals"
+        how = f"mean of {bowls} rehearsals, as of all that train"
     here = f"the best of one grid at width {narrow}, used at {target}: its drift stays unknown"
     return (
         Choice("telescoping", round(bill.trials.expected), digits(bill.flops.expected), *own, None, f"widths {narrow} up; {how}"),
@@ -66,17 +67,21 @@ def choices(study: Telescope, ladder: Ladder, bill: Bill, rehearsals: Sequence[R
     )
 
 
-def tried(ladder: Ladder) -> tuple[Figures, Figures, Figures]:
+def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
     """Of the argmin of the base grid at the base width, with one seed and with several, and at the target; nothing for huge grids."""
     if robust.base_runs(ladder) > LARGEST_TRIED:
         return (None, None), (None, None), (None, None)
-    x = np.array([point.x for point in robust.base_grid(ladder)])
-    ends: tuple[list[tuple[float, float]], ...] = ([], [], [])
-    for number in range(BOWLS):
+    grid, ends = robust.base_grid(ladder), tuple(list[tuple[float, float]]() for _ in range(3))
+    for number in range(bowls):
         bowl, t = Bowl.drawn(ladder, number), ladder.doublings
-        noise = NOISE * math.sqrt(1 - PAIRING) * np.random.default_rng(number).standard_normal(len(x))  # what a seed shares moves no argmin
-        for found, height, seeds in zip(ends, (0.0, 0.0, t), (1, SEEDS, 1), strict=True):
-            best = x[int(np.argmin(bowl.excess(height, x) + noise / math.sqrt(seeds)))]
+
+        def loss(level: int, seed: int, bowl: Bowl = bowl) -> Array:
+            """Of the whole grid."""
+            return np.array([bowl.loss(ladder, Point(level, point.x, seed)) for point in grid])
+
+        seeds = [loss(0, seed) for seed in range(SEEDS)]
+        for found, losses in zip(ends, (seeds[0], sum(seeds), loss(ladder.levels, 0)), strict=True):
+            best = np.array(grid[int(np.argmin(losses))].x)
             found.append((float(best[0] - bowl.optimum(t)[0]), float(bowl.excess(t, best))))
     copied, averaged, swept = (figures(*zip(*found, strict=True)) for found in ends)
     return copied, averaged, swept
@@ -102,24 +107,37 @@ def step_law(study: Telescope, ladder: Ladder) -> Choice:
     return Choice("step_law", 0, 0.0, None, None, digits(lr), f"{law}; {fitted}, and not to be trusted at {size:.2g} and {tokens:.2g}")
 
 
+def as_good(ways: Sequence[Choice]) -> list[str]:
+    """The choices that cost less than the ladder, the first, and lose no more on the bowls of its rehearsals."""
+    own, *others = ways
+    return [
+        f"{one.name.replace('_', ' ')} takes {amount(one.flops)}FLOP and loses {one.regret:.2g} %, this ladder {own.regret:.2g} %"
+        for one in others
+        if one.trials and one.regret is not None and own.regret is not None and one.flops < own.flops and one.regret <= own.regret
+    ]
+
+
 def least_budget(ladder: Ladder) -> float:
     """Base runs that three widths and a bowl to judge them by need: the grid, two blocks there, one at each of two doublings."""
     climbed = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climbed
 
 
-def advice(study: Telescope, ladder: Ladder, bill: Bill) -> tuple[str, ...]:
+def advice(study: Telescope, ladder: Ladder, bill: Bill, ways: Sequence[Choice]) -> tuple[str, ...]:
     """Where another way is better, in words."""
-    grid, final, tuning = robust.base_runs(ladder), final_run_flops(study, ladder), bill.rounds.expected
+    grid, final, tuning = robust.base_runs(ladder), final_run_flops(study, ladder), bill.flops.expected
     target, times, found = ladder.target_width, ladder.target_width / ladder.widths[0], list[str]()
     if grid * final <= tuning:
-        found.append(f"sweep width {target} itself: its grid takes {grid * final:.3g} FLOP, this ladder about {tuning:.3g}")
+        found.append(f"sweep width {target} itself: its grid takes {amount(grid * final)}FLOP, this ladder about {amount(tuning)}FLOP")
     elif times <= 2:
         found.append(f"width {target} is at most twice the base width: a ladder has little to gain there; consider sweeping it directly")
     if grid > times**2:
         found.append(f"the grid has {grid} points, more than (target / base width)^2 = {times**2:.0f}: tuning outweighs the final run")
     elif final < tuning:
-        found.append(f"the final run takes {final:.3g} FLOP, tuning about {tuning:.3g}: it pays where the answer is used more than once")
+        found.append(
+            f"the final run takes {amount(final)}FLOP, tuning about {amount(tuning)}FLOP: it pays where the answer is used more than once"
+        )
+    found += as_good(ways)
     least, cap = math.ceil(least_budget(ladder)), ladder.max_base_runs
     if study.schedule == "robust" and cap < least:
         found.append(f"limits.max_base_runs {cap:.0f} is below {least}, the least for three widths: expect unresolved")

@@ -1,9 +1,6 @@
 """What does a telescoping study answer, and how sure is it?
 
-Drawn from the trials at any moment. The learning rate decides a ladder's verdict, in this order: **unbracketed**, its optimum lies at a
-border that may not or could not be moved; **unresolved**, a limit was reached, its 90 % interval at the target is wider than half an
-octave to each side, or its optimum moved by more than 0.4 octave between the two widest levels; **resolved** otherwise. The other
-hyperparameters are held to tolerances of equal loss cost, and called flat where the worst point of their interval costs next to nothing.
+Drawn from the trials at any moment; the rules of the verdict are in `telescope.studies.verdict`.
 
 The estimator is a named choice: `pooled`, the model over all levels; `per_level`, a quadratic per level and its vertices carried on by
 a/n; `argmin`, the last level's best point, as published and by default under `paper`. An argmin has no interval of its own: it is given
@@ -12,7 +9,7 @@ verdict is unresolved. The tests for borders and drifting are the same for all t
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from telescope.flops import parameters
@@ -22,36 +19,28 @@ from telescope.studies import blocks, edges, paper, per_level, validation
 from telescope.studies.axes import AxisName
 from telescope.studies.budget import climb, error_budgets, laws_of, shifts
 from telescope.studies.importance import explained, ped_anova
-from telescope.studies.ladder import Done, Ladder, argmin, pool, pooled_fit
+from telescope.studies.ladder import Done, Ladder, argmin, outcomes, pool, pooled_fit
 from telescope.studies.late import late_report
 from telescope.studies.levels import around_argmin, chosen, cost, drift, level_report
-from telescope.studies.pairing import assumptions, pairing
+from telescope.studies.pairing import as_checked, assumptions, pairing
 from telescope.studies.pooled import Fit, at_target
 from telescope.studies.question import Range
-from telescope.studies.remedy import in_words, remedy
+from telescope.studies.remedy import remedy
 from telescope.studies.report import (
     Cost,
     Hyperparameter,
     LadderReport,
     Method,
     Report,
-    Status,
     Validation,
-    Verdict,
     digits,
-    from_estimate,
-    interval,
 )
 from telescope.studies.telescoping import Progress, Telescope, progress
 from telescope.studies.transfer import transfer
+from telescope.studies.verdict import DRIFTING, judged_values, verdict_of
 from telescope.trial import Trial
 
 groups = lru_cache(maxsize=256)(describe)  # a running job is asked for its report again and again
-
-LR_HALF_WIDTH = 0.5  # octaves
-LR_MOVE = 0.4  # octaves between the two widest levels
-FLAT_COST = 0.2  # % of the loss
-DRIFTING = "drifting"  # how the reason of that verdict begins
 
 
 def answer(study: Telescope, trials: Sequence[Trial], ended: str = "") -> Report:
@@ -63,7 +52,9 @@ def answer(study: Telescope, trials: Sequence[Trial], ended: str = "") -> Report
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
         return Report(final, "refused", "; ".join(dict.fromkeys(ladder.reason for ladder in ladders)), None, ladders)
     if best is None:
-        return Report(final, "unresolved", ended or "no level is finished yet", None, ladders)
+        lost = next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None) if final else None
+        verdict, reason = (lost.verdict, lost.reason) if lost else ("unresolved", ended or "no level is finished yet")
+        return Report(final, verdict, reason, None, ladders)
     return Report(final, best.verdict, best.reason, best.optimizer, ladders)
 
 
@@ -80,7 +71,7 @@ def ladder_report(study: Telescope, found: Progress, ended: str) -> LadderReport
     ladder = found.ladder
     fit = pooled_fit(ladder, found.done)
     levels = tuple(level_report(study, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
-    hyperparameters = target_values(study, found, fit) if found.done else {}
+    hyperparameters = target_values(study, found, fit) if lowest_of(found.done) else {}
     borders = "; ".join(f"width {level.width}, {level.edge}" for level in levels if level.edge)
     verdict, reason = verdict_of(found, fit, hyperparameters, borders, ended)
     bill = cost(study, found)
@@ -100,14 +91,14 @@ def ladder_report(study: Telescope, found: Progress, ended: str) -> LadderReport
         reason=reason,
         hyperparameters=hyperparameters,
         parameter_groups=groups(target.model, study.data.vocab_size, target.optimizer) if target else (),
-        pairing=pairing(study, ladder.optimizer),
+        pairing=as_checked(pairing(study, ladder.optimizer), found.check.report),
         assumptions=assumptions(study, ladder.optimizer),
         levels=levels,
         drift=drift(fit, len(levels)) if fit else None,
         scaling_fit=scaling_fit(sizes, losses) if all(map(math.isfinite, losses)) else None,
         cost=bill,
         shifts=moves,
-        error_budget=error_budgets(study.estimated_by, found, laws) if laws else {},
+        error_budget=error_budgets(study.estimated_by, found, laws, hyperparameters) if laws else {},
         climb=climb(found, fit, moves),
         transfer=transfer(study, found, laws, levels, hyperparameters["lr"]) if laws else None,
         validation=checked,
@@ -143,47 +134,21 @@ def target_values(study: Telescope, found: Progress, fit: Fit | None) -> dict[Ax
     return swept | fixed_values(study, found)
 
 
-def judged_values(
-    ladder: Ladder, fit: Fit | None, estimates: dict[int, Estimate], at_border: Sequence[int]
-) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, from their estimates in octaves per axis, and the axes whose optimum is at a border."""
-    tolerances = dict(zip(ladder.fitted, blocks.tolerances(fit), strict=True)) if fit else {}
-    tolerances[0] = LR_HALF_WIDTH
-    result: dict[AxisName, Hyperparameter] = {}
-    for i, estimate in sorted(estimates.items()):
-        axis = ladder.axes[i]
-        tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
-        status: Status = "resolved"
-        if not axis.fitted:
-            status = "swept"
-        elif i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate):
-            status = "flat"
-        elif i in at_border or not axis.allows(estimate.value):
-            status = "unbracketed"
-        elif fit is None or tolerance is None or estimate.half_width > tolerance:
-            status = "unresolved"
-        span = interval(estimate.low, estimate.high, axis.name)
-        result[axis.name] = Hyperparameter(
-            value=from_estimate(estimate.value, axis.name),
-            low=span.low,
-            high=span.high,
-            resolved=status == "resolved",
-            status=status,
-            half_width=digits(estimate.half_width),
-            tolerance=digits(tolerance) if tolerance is not None else None,
-        )
-    return result
-
-
 def target_estimates(study: Telescope, ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
     """Per axis in octaves, by the study's estimator; an axis that was only swept has its best value and no width."""
     pooled = pooled_estimates(ladder, done)
+    top = max((o.point.level for o in outcomes(done) if o.finite), default=0)
     if study.estimated_by == "argmin":
-        best = chosen(study, ladder, done, blocks.top_level(done))
+        best = chosen(study, ladder, done, top)
         return {i: around_argmin(done, i, x, pooled.get(i)) for i, x in enumerate(best)}
-    best = argmin(done[0].outcomes) if study.schedule == "robust" else chosen(study, ladder, done, blocks.top_level(done))
+    best = (lowest_of(done) or done[0].outcomes[0].point.x) if study.schedule == "robust" else chosen(study, ladder, done, top)
     fitted = per_level.carried(ladder, done) if study.estimated_by == "per_level" else pooled
     return {i: Estimate(x, x, x) for i, x in enumerate(best)} | fitted
+
+
+def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
+    """The lowest point of the first stage of which a run did not diverge; None where there is no such stage."""
+    return next((argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None)
 
 
 def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
@@ -205,12 +170,6 @@ def fixed_values(study: Telescope, found: Progress) -> dict[AxisName, Hyperparam
     return {name: Hyperparameter(value, value, value, False, "fixed", 0.0, None) for name, value in held.items()}
 
 
-def is_flat(fit: Fit, index: int, estimate: Estimate) -> bool:
-    """Whether the worst point of the interval costs less than 0.2 % of the loss, or than one standard error of a seed."""
-    worst = max(estimate.high - estimate.value, estimate.value - estimate.low)
-    return fit.curvature * float(fit.ratios[index]) * worst**2 < max(FLAT_COST, fit.sigma)
-
-
 def borders_of(study: Telescope, found: Progress, fit: Fit | None) -> tuple[int, ...]:
     """The axes whose optimum lies at a border, at the base or at the top level."""
     ladder = found.ladder
@@ -219,68 +178,3 @@ def borders_of(study: Telescope, found: Progress, fit: Fit | None) -> tuple[int,
         return tuple(i for level in levels for i, _ in paper.edges(ladder, found.done, level, study.paper, fit))
     at_base = tuple(i for i, _ in edges.edges(ladder, found.done))
     return at_base + (blocks.off_centre(ladder, found.done, fit) if fit else ())
-
-
-def verdict_of(found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: str) -> tuple[Verdict, str]:
-    """Verdict and reason, by the learning rate; see the module's text for the order."""
-    check = found.check.report
-    if check and found.check.failed:
-        return "refused", f"the coordinate check fails: {check.reason}. Likely cause: {check.cause}"
-    if not values:
-        first = "the base grid" if check else "the coordinate check"
-        return "unresolved", ended or found.limit or f"running: {first} is not finished"
-    if ended or found.limit:
-        return "unresolved", ended or found.limit
-    lr = values["lr"]
-    if not found.ended:
-        return "unresolved", f"running: so far {interval_of(lr)}"
-    wider = in_words(found, fit, drifting=True) if fit else ""
-    return judged(lr, fit, blocks.top_level(found.done), lambda fit: in_words(found, fit), borders, wider)
-
-
-def interval_of(lr: Hyperparameter) -> str:
-    """Its width in words."""
-    return f"the 90 % interval of lr at the target is +-{lr.half_width:.2f} octave"
-
-
-def judged(
-    lr: Hyperparameter,
-    fit: Fit | None,
-    top: int,
-    narrower: Callable[[Fit], str],
-    borders: str = "",
-    wider: str = "calibrate on wider models",
-) -> tuple[Verdict, str]:
-    """Verdict and reason of what has ended at level `top`.
-
-    `narrower` says what would make the interval narrow enough, `wider` what would tell a drift from chance; `borders` are the optimum's.
-    """
-    interval = interval_of(lr)
-    if lr.status == "unbracketed":
-        which = f" ({borders})" if borders else ""
-        return "unbracketed", f"the optimum of lr lies at the border of what was, or may be, tried: about {lr.value:.3g}{which}"
-    if fit is None:
-        return "unresolved", "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
-    if lr.half_width > LR_HALF_WIDTH:
-        return "unresolved", f"interval: {interval}, wider than +-{LR_HALF_WIDTH}; {narrower(fit)}"
-    move, between = last_move(fit, top)
-    if abs(move) > LR_MOVE:
-        return "unresolved", f"{DRIFTING}: the optimum of lr moved {move:+.2f} octave {between}; check the parametrisation, or {wider}"
-    return "resolved", f"{interval}, and its optimum moved {move:+.2f} octave {between}"
-
-
-def last_move(fit: Fit, top: int) -> tuple[float, str]:
-    """Octaves that the learning rate's optimum moved between the two widest levels, and between which; 0 with one level.
-
-    Levels that are not doublings: from the widest one that lies a doubling or more below; where none does, per doubling from the lowest.
-    """
-    if top == 0:
-        return 0.0, "between the two widest levels"
-    heights = fit.layout.heights or range(top + 1)
-    below = max((i for i in range(top) if heights[top] - heights[i] > 1 - 1e-9), default=0)
-    move, rise = float(fit.optima[top, 0] - fit.optima[below, 0]), heights[top] - heights[below]
-    if abs(rise - 1) < 1e-9:
-        return move, "between the two widest levels"
-    if rise > 1:
-        return move, f"over the last {rise:.2g} doublings of the width"
-    return move / rise, f"per doubling of the width, going by its last {rise:.2g} doublings"

@@ -109,6 +109,11 @@ class Axis:
         low, high = self.walls
         return low <= x <= high
 
+    def inside(self, centre: float, half: float) -> float:
+        """The centre nearest to this one whose window, `half` to each side, crosses no wall, as far as the walls leave room."""
+        low, high = self.walls
+        return (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
+
     def value(self, x: float) -> float:
         """The planned value at these octaves, cut to 12 digits so that no platform's last bit changes a digest."""
         return float(f"{self.scale.value(snap(x)):.12g}")

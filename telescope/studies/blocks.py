@@ -16,6 +16,7 @@ from telescope.studies.pooled import Fit
 
 CLIFF_SHARE, NARROWEST = 0.6, 0.5  # corners lie at most this far up to the lowest learning rate that diverged, or at these octaves
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}  # by number of axes: what the last are products of
+MOST_BLOCKS = 30  # that anybody is advised to add
 LR_TOLERANCE = 0.4  # octaves of half-width at which no more is bought
 
 
@@ -54,10 +55,19 @@ def centre_of(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> 
     return centre
 
 
+def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tuple[Array, Array]:
+    """Centre and half-spans of a level's next block: moved inside the walls, so that its corners stay apart."""
+    fitted = [ladder.axes[i] for i in ladder.fitted]
+    spans = np.minimum(half_spans(done, pooled), [(high - low) / 2 for low, high in (axis.walls for axis in fitted)])
+    centre = [axis.inside(float(x), float(h)) for axis, x, h in zip(fitted, centre_of(ladder, done, pooled, level), spans, strict=True)]
+    return np.array(centre), spans
+
+
 def block(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int) -> tuple[Point, ...]:
     """The corners of a level's block; its number is its seed."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
-    corners = centre_of(ladder, done, pooled, level) + half_spans(done, pooled) * signs(len(fitted), number)
+    centre, spans = place(ladder, done, pooled, level)
+    corners = centre + spans * signs(len(fitted), number)
     swept = swept_values(ladder, done, 0)
     return tuple(
         Point(level, merge(ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept), number) for row in corners
@@ -100,9 +110,24 @@ def block_cost(ladder: Ladder, level: int) -> float:
     return len(signs(len(ladder.fitted), 0)) * ladder.costs[level]
 
 
-def enough(pooled: Fit, covariance: Array) -> bool:
+def beyond_walls(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> tuple[int, ...]:
+    """The axes on which the top level's optimum lies beyond a wall, or below the last block, which diverged whole at the wall."""
+    top = top_level(done)
+    last = last_block(done, top)
+    if not any(o.finite for o in last) and min(o.point.x[0] for o in last) <= ladder.axes[0].walls[0]:
+        return (0,)
+    return tuple(i for i, x in zip(ladder.fitted, pooled.optima[top], strict=True) if not ladder.axes[i].allows(x))
+
+
+def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
+    """`tolerances`, without limit for an axis whose optimum lies beyond a wall: more runs would not show it."""
+    beyond = beyond_walls(ladder, done, pooled)
+    return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
+
+
+def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
     """Whether this covariance makes every interval at the target narrow enough."""
-    return bool(np.all(pooled.target_half_widths(covariance) <= tolerances(pooled)))
+    return bool(np.all(pooled.target_half_widths(covariance) <= (tolerances(pooled) if tolerance is None else tolerance)))
 
 
 def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> Iterator[tuple[int, Array]]:
@@ -110,16 +135,16 @@ def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> It
 
     Each block is the one that removes most of sum variance/tolerance^2 per cost, one level above the top one included.
     """
-    axes, tolerance, spans = len(ladder.fitted), tolerances(pooled), half_spans(done, pooled)
+    axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
     used = {level: blocks_run(done, level) for level in range(min(top_level(done) + 2, ladder.levels))}
+    places = {level: place(ladder, done, pooled, level) for level in used}
     covariance = pooled.covariance
     while True:
         precision, choices = np.linalg.inv(covariance), []
-        for level in used:
+        for level, (centre, spans) in places.items():
             cost = block_cost(ladder, level)
             if cost <= left + 1e-9:
-                corners = pooled.optima[level] + spans * signs(axes, used[level])
-                after = np.linalg.inv(precision + pooled.information(level, corners))
+                after = np.linalg.inv(precision + pooled.information(level, centre + spans * signs(axes, used[level])))
                 gain = np.diag(covariance - after)[:axes] / tolerance**2
                 choices.append((float(gain.sum()) / cost, -level, after))
         if not choices:

@@ -1,23 +1,26 @@
 """Where does the uncertainty at the target come from, how far will the optimum still move, and why did the ladder stop where it did?
 
 Every source of error in one budget. The pooled model's covariance under one drift law is C = C G C + C P C: what the runs' errors
-contribute, run by run, and what the priors leave open, parameter by parameter. Averaging the laws adds the variance between them; a
-value that is a grid's point (an argmin) adds that of its mesh. The parts are exact and add up in variance.
+contribute, run by run, and what the priors leave open, parameter by parameter. Averaging the laws adds the variance between them. The
+parts are exact and add up in variance. A value that is a grid's point (an argmin) adds that of its mesh, or the square of its distance
+from the fitted optimum where that is more. A `per_level` value has terms of its own: one law, which only levels that contradict it blame.
 
-Parts: `error_budget` · `shifts`, drift as a/n against a/sqrt(n) and a constant step per doubling · `climb`.
+Parts: `error_budgets` of all estimators · `error_budget` of the pooled model, `error_budget_per_level` · `shifts`, drift as a/n against
+a/sqrt(n) and a constant step per doubling, by the pooled model whatever the estimator · `climb`.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 from telescope.statistics import Array, mixture
-from telescope.studies import blocks, robust
-from telescope.studies.axes import AxisName
+from telescope.studies import blocks, per_level, robust
+from telescope.studies.axes import SCALES, AxisName
 from telescope.studies.ladder import Done, Ladder, pool
 from telescope.studies.levels import last_step
 from telescope.studies.pooled import LAWS, Fit, Laws, laws_at_target
-from telescope.studies.report import Climb, ErrorBudget, Shift, digits
+from telescope.studies.report import Climb, ErrorBudget, Hyperparameter, Shift, digits
 from telescope.studies.telescoping import Progress
 
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
@@ -27,7 +30,11 @@ REMEDIES = {
     "bowl_form": "more blocks at the base width, which pin the bowl's shape",
     "finite_width": "more blocks at the widest level, or one doubling more (model.calibration_width)",
     "law": "one doubling more (model.calibration_width), which tells the drift laws apart",
-    "mesh": "a finer grid, or schedule: robust, which fits",
+    "mesh": "a finer grid, or estimator: pooled, which fits",
+}
+REMEDIES_PER_LEVEL = REMEDIES | {
+    "bowl_form": "estimator: pooled, whose bowl may be skewed",
+    "law": "estimator: pooled, which weighs three drift laws",
 }
 
 
@@ -37,23 +44,41 @@ def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
     return laws_at_target(runs, ladder.levels, ladder.doublings, ladder.heights) if runs else None
 
 
-def error_budgets(estimator: str, found: Progress, laws: Laws) -> dict[AxisName, ErrorBudget]:
-    """All sources of error of every fitted hyperparameter; an argmin is a point of the last grid."""
-    ladder = found.ladder
-    steps = [last_step(found.done, i) if estimator == "argmin" else 0.0 for i in ladder.fitted]
-    return {ladder.axes[i].name: error_budget(laws, j, step) for j, (i, step) in enumerate(zip(ladder.fitted, steps, strict=True))}
+def error_budgets(estimator: str, found: Progress, laws: Laws, values: Mapping[AxisName, Hyperparameter]) -> dict[AxisName, ErrorBudget]:
+    """All sources of error of every fitted hyperparameter, by the study's estimator; one that `per_level` cannot tell has none."""
+    ladder, done = found.ladder, found.done
+    if estimator == "per_level":
+        return {ladder.axes[i].name: error_budget_per_level(one) for i, one in per_level.at_target(ladder, done).items()}
+    fitted = laws.weights @ np.array([law.theta for law in laws.fits])
+    budgets: dict[AxisName, ErrorBudget] = {}
+    for j, i in enumerate(ladder.fitted):
+        name, mesh = ladder.axes[i].name, 0.0
+        if estimator == "argmin":
+            mesh = max(last_step(done, i) / math.sqrt(12), abs(SCALES[name].octaves(values[name].value) - float(fitted[j])))
+        budgets[name] = error_budget(laws, j, mesh)
+    return budgets
 
 
-def error_budget(laws: Laws, axis: int, step: float) -> ErrorBudget:
-    """The parts of one fitted hyperparameter's uncertainty at the target; `step` is the mesh that its value lies on, 0 where fitted."""
+def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
+    """The parts of one fitted hyperparameter's uncertainty at the target; `mesh` is how far off a grid's point is, 0 where fitted."""
     parts = np.array([within(law, laws.precision, axis) for law in laws.fits])
     means = np.array([law.theta[axis] for law in laws.fits])
     noise, form, drift = laws.weights @ parts
     between = float(laws.weights @ (means - laws.weights @ means) ** 2)
-    variances = {"seed_noise": noise, "bowl_form": form, "finite_width": drift, "law": between, "mesh": step**2 / 12}
+    return summed({"seed_noise": noise, "bowl_form": form, "finite_width": drift, "law": between, "mesh": mesh**2}, REMEDIES)
+
+
+def error_budget_per_level(one: per_level.Carried) -> ErrorBudget:
+    """The same of a vertex that was carried to the target."""
+    variances = {"seed_noise": one.noise, "bowl_form": per_level.BIAS**2, "finite_width": one.drift, "law": one.misfit, "mesh": 0.0}
+    return summed(variances, REMEDIES_PER_LEVEL)
+
+
+def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> ErrorBudget:
+    """The budget of these variances, in octaves^2."""
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
-    return ErrorBudget(**sds, total=digits(math.sqrt(sum(variances.values()))), dominant=dominant, remedy=REMEDIES[dominant])
+    return ErrorBudget(**sds, total=digits(math.sqrt(sum(variances.values()))), dominant=dominant, remedy=remedies[dominant])
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
@@ -103,7 +128,7 @@ def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb |
         return Climb(width, "rule", f"{stopped}, by paper.edge: fail or paper.nc: stop_when_flat")
     if fit is None:
         return Climb(width, "no_fit", f"{stopped}: nothing there could be fitted")
-    if blocks.enough(fit, fit.covariance):
+    if blocks.enough(fit, fit.covariance, blocks.needed(ladder, found.done, fit)):
         likely = f"{moves[0].octaves:+.2f} octave from there to the target ({moves[0].low:+.2f} to {moves[0].high:+.2f})"
         move = f"lr is expected to move {likely}"
         return Climb(width, "tolerance", f"{stopped}: {move}, and a wider level would not change the answer beyond the tolerance")

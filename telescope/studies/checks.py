@@ -76,7 +76,8 @@ def _search_problems(study: Telescope) -> list[Problem]:
         fitted = [name for name, one in ranges(study, optimizer).items() if one.points > 2]
         if len(fitted) > MOST_FITTED:
             message = f"{len(fitted)} hyperparameters with 3 or more points are swept for {optimizer}, and at most {MOST_FITTED} can be"
-            remedy = f"fix the one that matters least, such as {fitted[-1]}, by leaving it out, or give it 2 points"
+            less = "" if study.schedule == "paper" else ", or give it 2 points"
+            remedy = f"fix the one that matters least, such as {fitted[-1]}, by leaving it out{less}"
             found.append(Problem("search", f"{message}; {remedy}", fitted))
             break
     if study.schedule == "robust" and study.search.lr.points < 4:
@@ -113,7 +114,8 @@ def _paper_problems(study: Telescope) -> list[Problem]:
         found.append(Problem("paper.rounding", message, options.rounding))
     if options.floor != 3 and options.points != "odd_floor":
         found.append(Problem("paper.floor", "is of points: odd_floor; leave it out, or use that", options.floor))
-    sampled = [windows.sampler_of(ladder, options) != "grid" for ladder in study.ladders()]
+    sampled = [not windows.is_grid(ladder, options) for ladder in study.ladders()]
+    found += _too_few_to_sample(study)
     if options.trials is not None and not all(sampled):
         message = "is for a sampler, and grids have a known size; leave it out, or use sampler: qmc, gp or tpe"
         found.append(Problem("paper.trials", message, options.trials))
@@ -121,6 +123,13 @@ def _paper_problems(study: Telescope) -> list[Problem]:
         message = "looks at the borders of a grid, and a sampler has none; use ignore, or sampler: grid"
         found.append(Problem("paper.edge", message, options.edge))
     return found
+
+
+def _too_few_to_sample(study: Telescope) -> list[Problem]:
+    """Axes that a sampler would scatter values over and no fit would follow, so that hardly two runs could be compared."""
+    few = {axis.name for ladder in study.ladders() if not windows.is_grid(ladder, study.paper) for axis in ladder.axes if axis.points == 2}
+    message = "2 points are compared on a grid, and a sampler scatters values; give 3 or more, or use paper.sampler: grid"
+    return [Problem(f"search.{name}.points", message, 2) for name in sorted(few)]
 
 
 def _budget_problems(study: Telescope) -> list[Problem]:

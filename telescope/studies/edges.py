@@ -10,7 +10,7 @@ from telescope.spec import snap
 from telescope.studies.axes import Axis
 from telescope.studies.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit
 
-EDGE_ROUNDS = 4
+EDGE_ROUNDS = 4  # under `paper`, per level
 
 
 def borders(ladder: Ladder, found: Sequence[Outcome]) -> list[tuple[float, float]]:
@@ -70,6 +70,12 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
                 points |= dict.fromkeys(Point(0, x, 0) for x in star(ladder, limits, centre, i, value))
     run = {o.point for o in found}
     return tuple(point for point in points if point not in run)
+
+
+def walled(ladder: Ladder, done: Sequence[Done]) -> tuple[int, ...]:
+    """The axes whose optimum lies at a border of the base window beyond which nothing may be tried."""
+    limits = borders(ladder, outcomes(done, level=0))
+    return tuple(i for i, side in edges(ladder, done) if not ladder.axes[i].allows(snap(limits[i][side > 0] + side * ladder.axes[i].step)))
 
 
 def star(

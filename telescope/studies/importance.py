@@ -1,8 +1,10 @@
 """Which of the swept hyperparameters matter, within the range that was asked for?
 
-Two answers. PED-ANOVA (Watanabe et al., IJCAI 2023, Optuna's) compares where the better runs of the base width lie with where all of them
-do; it needs no model, and its shares add up to one. Where the pooled model is fitted, it says which share of the variance of the loss,
-over the window at the base width, each axis explains by itself (first-order Sobol' indices); what is missing to one are interactions.
+Two answers. PED-ANOVA (Watanabe et al., IJCAI 2023, Optuna's) compares where the better runs of the base grid lie with where all of them
+do; it needs no model, and its shares add up to one. It sees the grid alone: later runs crowd around the optimum, at few values of some
+axes, and where they were put would be taken for importance. Where the pooled model is fitted, it says which share of the variance of the
+loss, over the window at the base width, each axis explains by itself (first-order Sobol' indices); what is missing to one are
+interactions. The model's figures are the better ones where there are both.
 
 Parts: `ped_anova` · `explained`.
 """
@@ -17,16 +19,18 @@ from telescope.studies.ladder import Done, Ladder, outcomes, seed_means
 from telescope.studies.pooled import Fit, bowl
 from telescope.studies.samplers import Box, X, quietly, told
 
-LEAST_RUNS = 8  # points, below which PED-ANOVA says nothing
+FEWEST_VALUES = 3  # of an axis: of two, one always has most of the better runs
+BEST = 0.25  # of the points are the better ones; of the 10 % that are usual there would be two or three, whose places chance decides
+LEAST_POINTS = 20  # below which PED-ANOVA says nothing: it wants five better ones
 NODES = 7  # of the quadrature, per axis
 
 
 def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
-    """The share of each swept axis by the base width's runs; empty where they are few, or all equally good."""
-    losses = seed_means(outcomes(done, level=0))
-    axes = [i for i in range(len(ladder.axes)) if len({x[i] for x in losses}) > 1]
+    """The share of each axis of three or more values by the base grid; empty where that is small, or all equally good."""
+    losses = seed_means(outcomes(done[:1], level=0))
+    axes = [i for i in range(len(ladder.axes)) if len({x[i] for x in losses}) >= FEWEST_VALUES]
     points = tuple((tuple(x[i] for i in axes), loss) for x, loss in losses.items())
-    if len(points) < LEAST_RUNS or len({loss for _, loss in points}) == 1:
+    if len(axes) < 2 or len(points) < LEAST_POINTS or len({loss for _, loss in points}) == 1:
         return {}
     return {ladder.axes[i].name: share for i, share in zip(axes, _ped_anova(points), strict=True)}
 
@@ -38,7 +42,7 @@ def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
     columns = list(zip(*[x for x, _ in points], strict=True))
     with quietly():
         study, space = told(Box(tuple(map(min, columns)), tuple(map(max, columns))), points, "qmc", seed=0)
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST)
         shares = optuna.importance.get_param_importances(study, evaluator=evaluator, params=list(space))
     return tuple(float(shares[name]) for name in space)
 

@@ -131,8 +131,10 @@ def seed_noise(found: Sequence[Outcome]) -> float | None:
 
 
 def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
-    """The x of lowest mean loss; among equals the one with the lowest learning rate."""
+    """The x of lowest mean loss; among equals the one with the lowest learning rate. Where no x is without divergence, of the runs left."""
     means = seed_means(found)
+    if math.isinf(min(means.values())):
+        means = seed_means([outcome for outcome in found if outcome.finite]) or means
     return min(means, key=lambda x: (means[x], x))
 
 

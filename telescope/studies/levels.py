@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from telescope.flops import step_flops, trial_flops
+from telescope.flops import steps_by, trial_flops
 from telescope.statistics import Estimate
 from telescope.studies import blocks, edges, paper, per_level, windows
 from telescope.studies.ladder import Done, Ladder, argmin, outcomes, seed_means, seed_noise
@@ -36,13 +36,15 @@ def chosen(study: Telescope, ladder: Ladder, done: Sequence[Done], level: int) -
 def described(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate], edge: str | None
 ) -> LevelReport:
-    """What is known about one width, given its optimum per axis (where it is fitted) and the borders that lies at."""
+    """What is known about one width, given its optimum per axis (where it is fitted) and the borders that lies at; none where all
+    diverged."""
     here = outcomes(done, level)
     columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
-    centres = dict(enumerate(argmin(here))) | {i: estimate.value for i, estimate in fitted.items()}
     means = seed_means(here)
     finite = [loss for loss in means.values() if math.isfinite(loss)]
     floor, noise = fit.floor(level) if fit else None, seed_noise(here)
+    known, lowest = (fitted, argmin(here)) if any(o.finite for o in here) else ({}, ())
+    centres = dict(enumerate(lowest)) | {i: estimate.value for i, estimate in known.items()}
     return LevelReport(
         level=level,
         width=ladder.widths[level],
@@ -51,8 +53,8 @@ def described(
         stages=tuple(dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))),
         trials=len(here),
         diverged=sum(not o.finite for o in here),
-        optimum={axis.name: from_estimate(centres[i], axis.name) for i, axis in enumerate(ladder.axes)},
-        interval={ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name) for i, e in fitted.items()},
+        optimum={axis.name: from_estimate(centres[i], axis.name) for i, axis in enumerate(ladder.axes) if i in centres},
+        interval={ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name) for i, e in known.items()},
         best_loss=digits(min(finite)) if finite else None,
         fitted_loss=digits(floor) if floor is not None else None,
         seed_noise=digits(noise) if noise is not None else None,
@@ -123,6 +125,7 @@ def cost(study: Telescope, found: Progress) -> Cost:
     bill: list[LevelCost | CheckCost] = [*levels, at_target, checked]
     final = final_run_flops(study, ladder)
     tuning = math.fsum(level.flops for level in bill)
+    useful = math.fsum(trial.flops for trial in (*found.check.trials, *(trial for _, trial in found.trials)))
     full = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
     return Cost(
         levels=tuple(levels),
@@ -132,8 +135,8 @@ def cost(study: Telescope, found: Progress) -> Cost:
         seconds=math.fsum(level.seconds for level in bill),
         reused=sum(trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))),
         final_run_flops=final,
-        share=digits(final / (final + tuning)),
-        saving=digits(1 - (final + tuning) / full),
+        share=digits(final / (final + useful)),
+        saving=digits(1 - (final + useful) / full),
         validation=at_target if at_target.trials else None,
         coordinates=checked if checked.trials else None,
     )
@@ -158,7 +161,7 @@ def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
 
 def tokens_of(trial: Trial) -> int:
     """What a trial was trained on: one that diverged stopped early."""
-    return round(trial.flops / step_flops(trial.spec)) * trial.spec.horizon.batch_tokens
+    return steps_by(trial.spec, trial.flops, trial.diverged) * trial.spec.horizon.batch_tokens
 
 
 def final_run_flops(study: Telescope, ladder: Ladder) -> float:

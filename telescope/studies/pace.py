@@ -2,9 +2,9 @@
 
 By the rate at which trials of the nearest shape were trained before on the latest kind of worker: same optimizer first, then the fewest
 octaves of width and batch away. Wide models use a device better than narrow ones, so a narrower neighbour's rate is a cautious one.
-Without any, ASSUMED_FLOPS_PER_SECOND is taken, and said to be.
+Without any, ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK are taken, and said to be.
 
-Parts: `Rate`, what a database knows · `pace` -> `Pace` · `Machine`, where a study would run · `Clock`, of one ladder.
+Parts: `Rate`, what a database knows · `pace`, `assumed` -> `Pace` · `Machine`, where a study would run · `Clock`, of one ladder.
 """
 
 import math
@@ -18,6 +18,7 @@ from telescope.studies.ladder import Ladder
 from telescope.trial import Measurement
 
 ASSUMED_FLOPS_PER_SECOND = 20e9  # one thread of a CPU, on models of a few hundred in width
+ASSUMED_SECONDS_PER_BLOCK = 2.5e-3  # and step, which no model is too small for: 1.9 (AdamW) to 3.4 ms (Muon) measured at width 16
 OTHER_OPTIMIZER = 100.0  # octaves that another optimizer counts for: taken only where there is no trial of this one
 
 
@@ -47,11 +48,15 @@ class Pace:
     source: str
 
 
+def assumed(step_flops: float, depth: int) -> Pace:
+    """The speed of a run of which nothing is known: a fixed cost per step of so many blocks, and the time that its operations take."""
+    seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + depth * ASSUMED_SECONDS_PER_BLOCK
+    speeds = f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and {1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
+    return Pace(step_flops / seconds, True, f"no run is known here yet, so {speeds} are assumed, those of one CPU thread")
+
+
 def pace(rates: Sequence[Rate], optimizer: str, width: int, batch_tokens: int) -> Pace:
-    """The speed of a run of this shape, by rates in the order of how lately they were seen."""
-    if not rates:
-        source = f"no run is known here: {ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s are assumed, those of a CPU thread"
-        return Pace(ASSUMED_FLOPS_PER_SECOND, True, source)
+    """The speed of a run of this shape, by rates, of which there must be some, in the order of how lately they were seen."""
 
     def octaves(rate: Rate) -> tuple[float, float]:
         """How far a shape is off; among equals the slower rate is the cautious one."""

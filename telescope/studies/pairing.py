@@ -3,16 +3,18 @@
 A *pairing* is what a ladder's rules amount to: Muon's update scale with its lr rule, the weight-decay rule, the scale of attention, the
 form of the head. Theory has objections to some of them: it expects the optimum to move with width. A pair that nobody should want by
 accident is refused, unless the study says `force_pairing`; one that is a control, or is what a paper states, is run and marked unsound.
+The coordinate check then says what it finds, and refuses neither.
 
 *Assumptions* carry the answer to a final run that differs from the trials in more than width. None is applied silently: they are printed.
 
-Parts: `Objection`, `objections` · `problems`, what is refused · `pairing` · `assumptions`.
+Parts: `Objection`, `objections` · `problems`, what is refused · `pairing`, `as_checked` · `assumptions`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from telescope import mup
+from telescope.coordinates import CoordinateReport
 from telescope.errors import Problem
 from telescope.roles import Role
 from telescope.spec import OptimizerName, OptimizerOptions, OptimizerSpec, head_problem
@@ -125,24 +127,43 @@ def pairing(study: Telescope, optimizer: OptimizerName) -> Pairing:
         head_form=None if spec.parametrisation == "standard" else study.model.head_form,
         sound=not against,
         forced=any(one.remedy for one in against),
-        remarks=(*(one.reason for one in against), *_notes(spec)),
+        remarks=(*(one.reason for one in against), *_notes(study, spec)),
     )
 
 
-def _notes(spec: OptimizerSpec) -> Iterator[str]:
+def as_checked(found: Pairing, check: CoordinateReport | None) -> Pairing:
+    """With a remark where the coordinate check fails an unsound pairing; a sound one is refused, and the verdict says why."""
+    if found.sound or check is None or check.verdict != "fail":
+        return found
+    said = f"the coordinate check fails, and the ladder is run all the same, since its pairing is known to be unsound: {check.reason}"
+    return replace(found, remarks=(*found.remarks, said))
+
+
+def _notes(study: Telescope, spec: OptimizerSpec) -> Iterator[str]:
     """What is worth knowing about a pairing and no objection to it."""
     if spec.name == "muon" and mup.chosen_update_scale(spec) == "none":
         yield "update scale none needs matrices that keep their aspect ratios from width to width, as those of this ladder do"
     if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
         yield "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); lr x weight decay constant would ask for m"
-    if spec.parametrisation == "mup-paper" and _departs_from_the_paper(spec):
-        yield "departs from the paper, which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
+    if spec.parametrisation == "mup-paper":
+        yield from (f"departs from the paper, {how}" for how in _departures(study, spec))
 
 
-def _departs_from_the_paper(spec: OptimizerSpec) -> bool:
+def _departures(study: Telescope, spec: OptimizerSpec) -> Iterator[str]:
+    """What a ladder of `mup-paper` does otherwise than the paper, whether by choice or by our defaults."""
     as_printed = OptimizerSpec(name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper")
     chosen = (mup.chosen_update_scale, mup.chosen_muon_lr_rule) if spec.name == "muon" else ()
-    return any(rule(spec) != rule(as_printed) for rule in (*chosen, mup.chosen_weight_decay_rule))
+    if any(rule(spec) != rule(as_printed) for rule in (*chosen, mup.chosen_weight_decay_rule)):
+        yield "which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
+    if spec.name == "muon" and (study.search.adamw_lr_ratio or study.adamw_lr_ratio != 1):
+        ratio = "swept" if study.search.adamw_lr_ratio else f"{study.adamw_lr_ratio:g}"
+        yield f"which has one lr for Muon's and AdamW's groups: adamw_lr_ratio is {ratio} here"
+    beta1 = "swept" if spec.name == "adamw" and study.search.momentum else f"{spec.beta1:g}"
+    if (beta1, spec.beta2) != ("0.95", 0.95):
+        yield f"which states betas of 0.95 and 0.95, for AdamW beside Muon: beta1 is {beta1} and beta2 {spec.beta2:g} here"
+    if not study.model.tied_embeddings:
+        yield "whose head is tied to the embedding: it is a matrix of its own here"
+        yield "whose table starts the head at a variance of 1/fan_in: an untied head starts at zero here"
 
 
 def assumptions(study: Telescope, optimizer: OptimizerName) -> tuple[str, ...]:

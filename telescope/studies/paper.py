@@ -15,12 +15,12 @@ from dataclasses import fields
 
 from telescope.spec import snap
 from telescope.studies import samplers, windows
+from telescope.studies.edges import EDGE_ROUNDS
 from telescope.studies.ladder import Done, Ladder, Point, Stage, X, at_level, grid, outcomes, seed_means
 from telescope.studies.pooled import Fit
 from telescope.studies.question import PaperOptions
 
 PUBLISHED = PaperOptions()
-EDGE_ROUNDS = 4  # per level
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done], options: PaperOptions = PUBLISHED) -> Stage | None:

@@ -5,7 +5,7 @@ one, with a free height per seed; through three points it is the parabola of the
 weighted least squares of x*(n) = x* - a/n, which through two levels is Richardson's extrapolation. The law is taken as known: that it is
 an assumption is not in the interval; that the bowl is no parabola is, as a bias of all levels alike.
 
-Parts: `Vertex` · `vertex` of a level · `vertices` of all · `noise` · `at_level`, `carried`: the estimates.
+Parts: `Vertex` · `vertex` of a level · `vertices` of all · `noise` · `Carried`, with its error's parts · `at_level`, `carried`.
 """
 
 import math
@@ -38,6 +38,27 @@ class Vertex:
         """Of one axis, in units of sigma^2."""
         i = list(self.x).index(axis)
         return float(self.covariance[i, i])
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The optimum of one axis at the target, and what makes it uncertain, as variances in octaves^2."""
+
+    value: float
+    noise: float  # of the runs
+    drift: float  # what one level alone leaves open
+    misfit: float  # by which the levels disagree with the law beyond their errors
+    dof: float
+
+    @property
+    def variance(self) -> float:
+        """All of it, the parabola's bias included."""
+        return self.noise + self.drift + self.misfit + BIAS**2
+
+    @property
+    def estimate(self) -> Estimate:
+        """With its interval."""
+        return around(self.value, float(stdtrit(self.dof, QUANTILE)) * math.sqrt(self.variance))
 
 
 def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
@@ -137,21 +158,24 @@ def at_level(found: Mapping[int, Vertex], level: int) -> dict[int, Estimate]:
     return {i: around(x, t * math.hypot(sigma * math.sqrt(one.variance(i)), BIAS)) for i, x in one.x.items()} if one else {}
 
 
+def at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
+    """The fitted axes that some level can tell, at the target."""
+    found = vertices(ladder, done)
+    known = {i: {level: one for level, one in found.items() if i in one.x} for i in ladder.fitted}
+    return {i: _at_target(ladder, levels, i, noise(found)) for i, levels in known.items() if levels}
+
+
 def carried(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
     """Each fitted axis at the target; one that no level can tell has its last lowest point and the whole range."""
-    found = vertices(ladder, done)
+    found, axes = at_target(ladder, done), ladder.axes
     best = argmin(outcomes(done, max(o.point.level for stage in done for o in stage.outcomes)))
-    result = {}
-    for i in ladder.fitted:
-        known = {level: one for level, one in found.items() if i in one.x}
-        axis = ladder.axes[i]
-        result[i] = (
-            _at_target(ladder, known, i, noise(found)) if known else Estimate(best[i], min(axis.low, best[i]), max(axis.high, best[i]))
-        )
-    return result
+    return {
+        i: found[i].estimate if i in found else Estimate(best[i], min(axes[i].low, best[i]), max(axes[i].high, best[i]))
+        for i in ladder.fitted
+    }
 
 
-def _at_target(ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tuple[float, float]) -> Estimate:
+def _at_target(ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tuple[float, float]) -> Carried:
     """Weighted least squares of x* - a/n, the intervals widened where the levels disagree with it by more than their errors."""
     sigma, dof = noise
     w = np.array([2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in known])  # 0 at the target
@@ -159,13 +183,13 @@ def _at_target(ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tu
     variance = sigma**2 * np.array([one.variance(axis) for one in known.values()])
     if len(known) == 1:
         open_drift = DRIFT_SD * float(w[0]) / (1 - 2.0**-ladder.doublings) if w[0] else 0.0
-        return around(float(x[0]), float(stdtrit(dof, QUANTILE)) * math.sqrt(variance[0] + open_drift**2 + BIAS**2))
+        return Carried(float(x[0]), float(variance[0]), open_drift**2, 0.0, dof)
     design = np.stack([np.ones_like(w), w], axis=1)
     precision = (design.T / variance) @ design
     theta = np.linalg.solve(precision, design.T @ (x / variance))
     misfit = float(np.sum((x - design @ theta) ** 2 / variance)) / max(len(x) - 2, 1)
-    sd = math.hypot(math.sqrt(float(np.linalg.inv(precision)[0, 0]) * max(misfit, 1.0)), BIAS)
-    return around(float(theta[0]), float(stdtrit(dof, QUANTILE)) * sd)
+    error = float(np.linalg.inv(precision)[0, 0])
+    return Carried(float(theta[0]), error, 0.0, error * max(misfit - 1, 0.0), dof)
 
 
 def around(x: float, half: float) -> Estimate:

@@ -16,10 +16,12 @@ from telescope.studies.bill import Bill, Line, Span, bill_of, cost_of, rehearsed
 from telescope.studies.disk import Disk, checkpoint_bytes, curve_bytes
 from telescope.studies.ladder import Ladder
 from telescope.studies.levels import final_run_flops
-from telescope.studies.pace import Clock, Machine, Pace, pace
+from telescope.studies.pace import Clock, Machine, Pace, assumed, pace
 from telescope.studies.rehearsal import ASSUMES, Rehearsal
 from telescope.studies.report import digits
 from telescope.studies.telescoping import Telescope
+
+REUSED = "; finished trials of other jobs are reused at no cost, which is not counted here"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def preview(study: Telescope, machine: Machine | None = None) -> Preview:
         disk=Disk(round(curve_bytes(widest, machine.encode) * trials.expected), parallel * checkpoint_bytes(widest)),
         final_run_flops=final,
         share=digits(final / (final + flops.expected)),
-        assumes=ASSUMES,
+        assumes=ASSUMES + (REUSED if study.reuse else ""),
         advice=tuple(dict.fromkeys(said for one in ladders for said in one.advice)),
         ladders=ladders,
     )
@@ -98,7 +100,8 @@ def ladder_preview(study: Telescope, ladder: Ladder, machine: Machine, parallel:
     """The forecast of one ladder."""
     rehearsals = rehearsed(study, ladder)
     bill, final, tokens = bill_of(study, ladder, rehearsals), final_run_flops(study, ladder), study.horizon.tokens
-    paces = [pace(machine.rates, ladder.optimizer, width, study.horizon.batch_tokens) for width in (*ladder.widths, ladder.target_width)]
+    paces = paces_of(study, ladder, machine)
+    found = choices(study, ladder, bill, rehearsals)
     clock = Clock(ladder, parallel, tuple(one.flops_per_second for one in paces))
     return LadderPreview(
         optimizer=ladder.optimizer,
@@ -116,9 +119,19 @@ def ladder_preview(study: Telescope, ladder: Ladder, machine: Machine, parallel:
         final_run_flops=final,
         final_run_seconds=digits(final / paces[-1].flops_per_second),
         share=digits(final / (final + bill.flops.expected)),
-        choices=choices(study, ladder, bill, rehearsals),
-        advice=advice(study, ladder, bill),
+        choices=found,
+        advice=advice(study, ladder, bill, found),
     )
+
+
+def paces_of(study: Telescope, ladder: Ladder, machine: Machine) -> list[Pace]:
+    """The speed at every level, and at the target."""
+    if machine.rates:
+        widths = (*ladder.widths, ladder.target_width)
+        return [pace(machine.rates, ladder.optimizer, width, study.horizon.batch_tokens) for width in widths]
+    runs = [ladder.base_flops * cost for cost in ladder.costs] + [final_run_flops(study, ladder)]
+    depths = [study.model.depth] * ladder.levels + [study.model.target.depth]
+    return [assumed(flops / study.horizon.steps, depth) for flops, depth in zip(runs, depths, strict=True)]
 
 
 def at_target(study: Telescope, ladder: Ladder) -> LevelPreview | None:

@@ -113,6 +113,8 @@ def _problem(study_type: type, detail: Any) -> Problem:
     if detail["type"] == "dataclass_type":
         expected = f"must be a block of fields such as {', '.join(list(field_types(hint))[:3])}"
         return Problem(path, expected if value is not None else f"{expected}; it is empty", value)
+    if detail["type"] == "bool_type":
+        return Problem(path, "must be a boolean; use true or false", value)
     return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
 
 

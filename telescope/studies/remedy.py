@@ -17,21 +17,19 @@ from telescope.studies.pooled import Fit
 from telescope.studies.report import Cost, Remedy, digits
 from telescope.studies.telescoping import Progress
 
-MOST_BLOCKS = 30  # beyond which seeds are no remedy
-
 
 def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
     """Levels of the blocks that would do; none where no blocks within this ladder would."""
     ladder, top = found.ladder, blocks.top_level(found.done)
     if (ladder.levels == 1 and ladder.doublings) or math.isinf(ladder.max_base_runs):
         return ()
-    owed = owed_blocks(found)
-    if drifting or (blocks.enough(fit, fit.covariance) and not owed):
+    owed, tolerance = owed_blocks(found), blocks.needed(ladder, found.done, fit)
+    if drifting or (blocks.enough(fit, fit.covariance, tolerance) and not owed):
         return (top + 1,) if top + 1 < ladder.levels else ()
     levels, covariance = list(owed), after(found, fit, owed)
     later = blocks.greedy(ladder, found.done, replace(fit, covariance=covariance), math.inf)
-    while len(levels) < MOST_BLOCKS + len(owed):
-        if blocks.enough(fit, covariance):
+    while len(levels) < blocks.MOST_BLOCKS + len(owed):
+        if blocks.enough(fit, covariance, tolerance):
             return tuple(levels)
         level, covariance = next(later)
         levels.append(level)
@@ -47,9 +45,10 @@ def owed_blocks(found: Progress) -> tuple[int, ...]:
 
 def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
     """The covariance expected after one more block at each of these levels."""
-    axes, spans, precision = len(found.ladder.fitted), blocks.half_spans(found.done, fit), np.linalg.inv(fit.covariance)
+    corners, precision = blocks.signs(len(found.ladder.fitted), 0), np.linalg.inv(fit.covariance)
     for level in levels:
-        precision = precision + fit.information(level, fit.optima[level] + spans * blocks.signs(axes, 0))
+        centre, spans = blocks.place(found.ladder, found.done, fit, level)
+        precision = precision + fit.information(level, centre + spans * corners)
     expected: Array = np.linalg.inv(precision)
     return expected
 
@@ -76,7 +75,7 @@ def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Rem
 
 
 def in_words(found: Progress, fit: Fit, drifting: bool = False) -> str:
-    """The remedy as the end of a reason; without seconds, which no reason may depend on."""
+    """The remedy as the end of a reason; what that costs is in the `Remedy`."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:
         return "one width cannot bound the drift; raise calibration_width"
@@ -90,4 +89,4 @@ def in_words(found: Progress, fit: Fit, drifting: bool = False) -> str:
     if levels == (blocks.top_level(found.done) + 1,):
         needed = f"a block at width {ladder.widths[levels[0]]} would tell"
     limit = math.ceil(robust.spent(ladder, found.done) + runs)
-    return f"{needed} ({runs:.0f} base runs, {runs * ladder.base_flops:.2g} FLOP): set limits.max_base_runs to {limit}"
+    return f"{needed}: set limits.max_base_runs to {limit}"

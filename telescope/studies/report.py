@@ -17,6 +17,7 @@ from telescope.studies.axes import SCALES, AxisName
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
 Status = Literal["resolved", "unresolved", "unbracketed", "flat", "swept", "fixed"]
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LevelReport:
     stages: tuple[str, ...]
     trials: int
     diverged: int
-    optimum: dict[AxisName, float]
+    optimum: dict[AxisName, float]  # empty where every run diverged, as is the interval
     interval: dict[AxisName, Interval]
     best_loss: float | None  # lowest mean over the seeds of a point
     fitted_loss: float | None  # at the fitted optimum, seeds averaged: what levels and ladders are compared by
@@ -95,8 +96,8 @@ class ErrorBudget:
     seed_noise: float  # runs of different seeds differ
     bowl_form: float  # the model's bowl is not the true one far up its walls, and its own shape is not known exactly
     finite_width: float  # the drift within a law, as far as the widths run leave it open
-    law: float  # the drift laws differ at the target
-    mesh: float  # the value is a grid's point: step / sqrt(12); 0 where it is fitted
+    law: float  # the drift laws differ at the target; for `per_level`, the widths contradict the one law it knows
+    mesh: float  # the value is a grid's point: step / sqrt(12), or as far as it lies off the fitted optimum; 0 where it is fitted
     total: float
     dominant: str
     remedy: str  # what would reduce the dominant part
@@ -166,14 +167,17 @@ class CheckCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The bill; `share` is the final run's part of it and tuning together, `saving` that against the full grid at the target."""
+    """The bill; `share` is the final run's part of it and tuning together, `saving` that against the full grid at the target.
+
+    Both are of the method, not of the day: what reused runs once took counts in them, and in no other sum.
+    """
 
     levels: tuple[LevelCost, ...]
     trials: int
     tokens: int
     flops: float
     seconds: float
-    reused: int  # of the trials, those that other jobs had trained; what that took is in no sum here
+    reused: int  # of the trials, those that other jobs had trained; what that took is in no sum here, but in share and saving
     final_run_flops: float
     share: float
     saving: float
@@ -278,7 +282,7 @@ class LadderReport:
     late: LateReport | None = None  # the same question at the end of the runs; None where too few widths are done
     remedy: Remedy | None = None  # where the interval is too wide and more runs would help
     method: Method | None = None
-    importance: dict[AxisName, float] = field(default_factory=dict)  # of the swept axes, by the base width's runs (PED-ANOVA)
+    importance: dict[AxisName, float] = field(default_factory=dict)  # of axes of three values or more, by the base grid (PED-ANOVA)
     explained: dict[AxisName, float] = field(default_factory=dict)  # share of the loss's variance over the base window, by the model
 
 
@@ -296,6 +300,15 @@ class Report:
 def digits(x: float) -> float:
     """Six of them: what is estimated has no more, and equal reports print equally everywhere."""
     return float(f"{x:.6g}")
+
+
+def amount(number: float) -> str:
+    """With an SI prefix: 7.37 M, 1.2 T; the unit follows."""
+    for prefix in PREFIXES:
+        if number < 1000:
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} Z"
 
 
 def from_estimate(octaves: float, name: AxisName = "lr") -> float:

@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from telescope.spec import snap
-from telescope.studies.blocks import block, block_cost, blocks_run, enough, greedy, off_centre, signs, top_level
-from telescope.studies.edges import beyond_the_edge
+from telescope.studies.blocks import beyond_walls, block, block_cost, blocks_run, enough, greedy, needed, off_centre, signs, top_level
+from telescope.studies.edges import beyond_the_edge, walled
 from telescope.studies.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
 from telescope.studies.pooled import Fit
 
@@ -47,7 +47,7 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     top = top_level(done)
     if top == 0 and "shape" not in rounds:
         return blocks_stage(ladder, done, pooled, "shape", 0, SHAPE_BLOCKS) or climb(ladder, done, pooled)
-    if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and off_centre(ladder, done, pooled):
+    if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and left_behind(ladder, done, pooled):
         stage = blocks_stage(ladder, done, pooled, "recentre", top, 1)
         if stage:
             return stage
@@ -121,7 +121,13 @@ def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, name: str, l
     count = min(wanted, math.floor(left / block_cost(ladder, level) + 1e-9))
     first = blocks_run(done, level)
     points = [p for number in range(first, first + count) for p in block(ladder, done, pooled, level, number)]
-    return Stage(name, tuple(dict.fromkeys(points))) if points else None
+    return Stage(name, tuple(points)) if points else None
+
+
+def left_behind(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> set[int]:
+    """The axes on which another block at the top level would find the optimum that its last one missed; none where a wall hides lr's."""
+    beyond = set(beyond_walls(ladder, done, pooled))
+    return set() if 0 in beyond else set(off_centre(ladder, done, pooled)) - beyond
 
 
 def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
@@ -133,14 +139,17 @@ def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """A round of blocks where they remove most doubt; None where there is little left, or no budget."""
-    if enough(pooled, pooled.covariance) and not off_centre(ladder, done, pooled):
+    """A round of blocks where they remove most doubt; None where there is little left, or no budget, or lr is unbracketed for good."""
+    tolerance = needed(ladder, done, pooled)
+    if 0 in (*beyond_walls(ladder, done, pooled), *walled(ladder, done)):
+        return None
+    if enough(pooled, pooled.covariance, tolerance) and not left_behind(ladder, done, pooled):
         return None
     top, points = top_level(done), list[Point]()
     chosen: Counter[int] = Counter()
     for level, covariance in itertools.islice(greedy(ladder, done, pooled, ladder.max_base_runs - spent(ladder, done)), TOP_UP_BLOCKS):
         points += block(ladder, done, pooled, level, blocks_run(done, level) + chosen[level])
         chosen[level] += 1
-        if enough(pooled, covariance) or chosen[top + 1] == OPENING_BLOCKS:
+        if enough(pooled, covariance, tolerance) or chosen[top + 1] == OPENING_BLOCKS:
             break
-    return Stage("top-up", tuple(dict.fromkeys(points))) if points else None
+    return Stage("top-up", tuple(points)) if points else None

@@ -63,7 +63,8 @@ class Telescope:
     force_pairing: bool = False
     """Run scaling rules that do not go together all the same; the result is marked."""
     coordinates: Literal["check", "skip"] = "check"
-    """Before anything else, see in a few steps whether the parametrisation keeps updates of one size over the widths; a failure ends it."""
+    """Before anything else, see in a few steps whether the parametrisation keeps updates of one size over the widths. A failure ends the
+    ladder, unless its pairing is known to be unsound: then it is reported."""
     validate_at_target: bool = False
     """At the end, train at the target width too, at the learning rate handed out and beside it, and report what it costs there."""
 
@@ -179,6 +180,13 @@ def coordinate_step(study: Telescope, ladder: Ladder, completed: Mapping[str, Tr
     return step(plan, completed) if study.coordinates == "check" else Step((), (), skipped(plan, "the job says coordinates: skip"))
 
 
+def ends_the_ladder(study: Telescope, ladder: Ladder, check: Step) -> bool:
+    """Whether a check fails that should not: that an unsound pairing does is known, and its ladder is there to show what comes of it."""
+    from telescope.studies.pairing import pairing  # which needs the study
+
+    return check.failed and pairing(study, ladder.optimizer).sound
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a ladder has come."""
@@ -191,6 +199,7 @@ class Progress:
     limit: str = ""  # the limit that ended it
     validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
     check: Step = field(default_factory=lambda: Step((), (), None))  # of the coordinates, before the rounds
+    refused: bool = False  # by that check
 
 
 def progress(study: Telescope, ladder: Ladder, trials: Sequence[Trial]) -> Progress:
@@ -200,8 +209,9 @@ def progress(study: Telescope, ladder: Ladder, trials: Sequence[Trial]) -> Progr
     validated: list[Done] = []
     counted: dict[Point, Trial] = {}
     check = coordinate_step(study, ladder, completed)
-    if check.missing or check.failed:
-        return Progress(ladder, (), (), check.missing, check.failed, check=check)
+    refused = ends_the_ladder(study, ladder, check)
+    if check.missing or refused:
+        return Progress(ladder, (), (), check.missing, refused, check=check, refused=refused)
     while True:
         stage = next_stage(study.schedule, study.paper, ladder, tuple(done)) or validation_stage(study, ladder, done, validated)
         limit = exceeded(study, ladder, [*counted, *stage.points], math.fsum(t.flops for t in check.trials)) if stage else ""

@@ -100,18 +100,12 @@ def centre_of(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOp
     return tuple(centre)
 
 
-def inside(axis: Axis, centre: float, half: float) -> float:
-    """The centre nearest to this one whose window crosses no wall, as far as the walls leave room."""
-    low, high = axis.walls
-    return (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
-
-
 def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> list[X]:
     """The grid's values of each axis at a level."""
     centre = centre_of(ladder, done, level, options)
     counts = [points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes]
     steps = [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
-    return [along(inside(a, c, (m - 1) * s / 2), s, m) for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)]
+    return [along(a.inside(c, (m - 1) * s / 2), s, m) for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)]
 
 
 def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[float]:
@@ -123,7 +117,7 @@ def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[floa
 def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> samplers.Box:
     """A sampler's window."""
     halves = half_windows(ladder, level, options)
-    centre = [inside(axis, c, half) for axis, c, half in zip(ladder.axes, centre_of(ladder, done, level, options), halves, strict=True)]
+    centre = [axis.inside(c, half) for axis, c, half in zip(ladder.axes, centre_of(ladder, done, level, options), halves, strict=True)]
     low, high = ([snap(c + sign * half) for c, half in zip(centre, halves, strict=True)] for sign in (-1, 1))
     return samplers.Box(tuple(low), tuple(high))
 

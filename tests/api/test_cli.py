@@ -43,8 +43,13 @@ def job(corpus, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, corpus):
-    with serving(tmp_path_factory.mktemp("home"), TELESCOPE_DATA_ROOTS=str(corpus)) as running:
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def service(home, corpus):
+    with serving(home, TELESCOPE_DATA_ROOTS=str(corpus)) as running:
         yield running
 
 
@@ -132,6 +137,25 @@ def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path)
     assert (away.exit_code, document(away)["error"]["code"]) == (3, "unavailable")
 
 
+@pytest.mark.parametrize(
+    ("words", "field", "said"),
+    [
+        (("judge", "sweep.csv", "--target-width", "wide"), "--target-width", "valid integer"),
+        (("judge",), "FILE.csv", "is missing"),
+        (("preview",), "FILE", "is missing"),
+        (("cancel",), "JOB", "is missing"),
+        (("clone", "job-1", "--sett", "a=1"), "--sett", "No such option"),
+        (("submitt",), "command", "submitt"),
+    ],
+)
+def test_a_command_that_cannot_be_understood_names_the_word_at_fault(words, field, said):
+    result = telescope(*words, "--json")
+    [problem] = document(result)["error"]["problems"]
+    assert (result.exit_code, problem["field"]) == (2, field)
+    assert said in problem["message"]
+    assert document(result)["error"]["message"].startswith(f"{field}: ")
+
+
 def test_a_setting_at_fault_is_named_by_option_and_variable():
     result = telescope("serve", "--port", 99999)
     assert result.exit_code == 2
@@ -187,6 +211,25 @@ def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_p
     assert "running" in next(line for line in process.stdout if "queued" not in line and "paused" not in line)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
+
+
+def test_run_that_is_interrupted_twice_beside_a_service_pauses_the_job_there_or_says_that_it_has_not_yet(service, home, job, corpus):
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    process = command(home, "run", job, "--json")
+    next(line for line in process.stderr if "running" in line)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["code"]) == (130, "interrupted")
+    assert error["message"].startswith(("Paused; ", "pause requested; "))
+
+    def state():
+        items = document(telescope("jobs", "--url", service.url, "--json"))["items"]
+        return next(each["state"] for each in items if each["id"] == error["job"])
+
+    eventually(lambda: state() == "PAUSED", 20, state)
+    assert telescope("cancel", error["job"], "--url", service.url).exit_code == 0
 
 
 def test_a_job_is_submitted_watched_and_answered_over_http(service, job, tmp_path):

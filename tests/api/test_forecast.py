@@ -69,6 +69,7 @@ def test_people_read_the_lines_of_the_bill_the_choices_and_the_advice() -> None:
         assert words in said
     for words in ("copy", "copy with seeds", "step law", "sweep target", "octave", "estimated", "expect unresolved", "of checkpoints"):
         assert words in said
+    assert "(estimated: no run is known here yet, so 20 GFLOP/s and 2.5 ms per block and step are assumed, those of one CPU thread)" in said
     two = read(report_document(preview(study(optimizer=["muon", "adamw"]))))
     assert "Muon: rounds 1 to 4" in two
     assert "AdamW: rounds 1 to 4" in two

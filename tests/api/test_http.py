@@ -459,6 +459,22 @@ def test_a_clone_on_other_data_reads_them_and_keeps_to_the_open_folders(service:
     assert refused["errors"][0]["field"] == "data.corpus"
 
 
+def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_patch_names_data(
+    service: TestClient, record: Record, job: Json, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("a text that the operator did not open\n" * 2000)
+    study = registry.resolved(registry.parse(changed(job, "data.corpus", str(tmp_path / "mine.txt"))))
+    first, _ = record.create_job(registry.to_document(study))
+    url = f"/v1/jobs/{first.id}:clone"
+    for patch in ({}, {"name": "again"}):
+        cloned = service.post(url, json=patch)
+        assert cloned.status_code == 202, cloned.text
+        assert cloned.json()["study"]["data"]["corpus"] == str(tmp_path / "mine.txt")
+    for patch in ({"data": {}}, {"data": {"context": 16}}, {"data": {"corpus": str(tmp_path)}}):
+        refused = problem(service.post(url, json=patch), 422)
+        assert [each["field"] for each in refused["errors"]] == ["data.corpus"]
+
+
 @pytest.mark.parametrize(
     ("patch", "field"),
     [
@@ -502,6 +518,20 @@ def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(servic
     record.begin_job(job_id)
     record.finish_job(job_id, JobState.SUCCEEDED, None, report)
     assert "clone" in problem(service.post(f"{url}:retry"), 409)["detail"]
+
+
+def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(service: TestClient, record: Record, job: Json) -> None:
+    job_id = service.post("/v1/jobs", json=job).json()["id"]
+    url = f"/v1/jobs/{job_id}"
+    train(record, job_id, stages=1)
+    study = registry.parse(record.study_document(job_id))
+    found = registry.report_document(study.report(record.terminal_trials(job_id), "failed: because"))
+    record.finish_job(job_id, JobState.FAILED, "because", found)
+    assert service.get(f"{url}/result").json() == found
+    assert service.post(f"{url}:retry").json()["trials_done"] > 0
+    assert service.get(f"{url}/result").json() == found | {"final": False}
+    levels = service.get(f"{url}/levels").json()
+    assert (levels["final"], [level["width"] for level in levels["items"]]) == (False, [32])
 
 
 def test_a_reused_trial_is_shown_as_such_with_its_curve(service: TestClient, record: Record, job: Json) -> None:

@@ -61,13 +61,53 @@ def test_a_good_sweep_is_told_in_words_tables_and_a_picture(tmp_path: Path) -> N
     assert "The optimal learning rate drifts by -0." in said.stdout
     assert "Width 256 trained at width 32's optimum would lose 0." in said.stdout
     assert "measured, between the points run: 0.00 %" in said.stdout
-    assert "Loss at the optimum falls with width as" in said.stdout
+    assert "Loss at the optimum falls as 1.03 / width^0.1" in said.stdout
     assert "Note" not in said.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_target_is_twice_the_widest_unless_named_and_that_is_said() -> None:
     assert "Note: judged for width 512, twice the widest" in judge(EXAMPLE).stdout
+
+
+@pytest.mark.parametrize("rows", [["64,0.0312,", "64,0.0625,", "64,0.125,", "128,0.0312,nan", "128,0.0625,nan"], ["64,0.0312,"]])
+def test_a_sweep_of_which_everything_diverged_is_handed_no_hyperparameters(tmp_path: Path, rows: list[str]) -> None:
+    file, picture = tmp_path / "lost.csv", tmp_path / "lost.png"
+    file.write_text("\n".join(["width,lr,loss", *rows]))
+    said = judge(file, "--plot", picture)
+    assert said.exit_code == 1, said.output
+    assert "No hyperparameters: every run diverged; add lr below 0.0312.\nunbracketed: every run diverged" in said.stdout
+    assert "best guess" not in said.stdout
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_single_run_is_a_guess_without_an_interval(tmp_path: Path) -> None:
+    file = tmp_path / "one.csv"
+    file.write_text("width,lr,loss\n64,0.0312,2\n")
+    assert "the best guess is to train width 128 with lr 0.0312.\n" in judge(file).stdout
+
+
+def test_no_law_is_stated_that_hardly_explains_the_losses(tmp_path: Path) -> None:
+    file, floors = tmp_path / "flat.csv", {32: 2.0, 64: 1.9, 128: 2.06, 256: 1.96}
+    runs = [f"{width},{2.0**x},{floor + 0.01 * (x + 5) ** 2}" for width, floor in floors.items() for x in range(-9, -1)]
+    file.write_text("\n".join(["width,lr,loss", *runs]))
+    said = judge(file).stdout
+    assert "No law is seen in the loss at the optimum against width (the best fit has R^2 0." in said
+    assert "Loss at the optimum falls" not in said
+
+
+def test_an_axis_beyond_lr_is_in_the_table_with_what_was_tried_where_that_does_not_bracket_it(tmp_path: Path) -> None:
+    def said(best: float) -> str:
+        file = tmp_path / "two.csv"
+        grid = [(w, x, d) for w in (64, 128) for x in range(-8, -2) for d in (-6, -4, -2)]
+        runs = [f"{w},{2.0**x},{2.0**d},{2 + 0.01 * (x + 5) ** 2 + 0.01 * (d - best) ** 2}" for w, x, d in grid]
+        file.write_text("\n".join(["width,lr,weight_decay,loss", *runs]))
+        return str(judge(file).stdout)
+
+    inside, outside = said(-4), said(-1.5)
+    assert "best weight decay" in inside.replace("\n", " ") or "best weight" in inside
+    assert "tried 0" not in inside
+    assert "(tried 0.0156–0.25)" in " ".join(outside.split())
 
 
 def test_a_negative_verdict_exits_with_1(tmp_path: Path) -> None:
@@ -146,6 +186,24 @@ def test_bad_sweeps_are_problems_that_name_the_field(service: TestClient, sent: 
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize("media", ["text/plain", "application/json", "application/x-www-form-urlencoded", ""])
+def test_a_table_sent_as_something_else_is_refused_with_its_right_name(service: TestClient, media: str) -> None:
+    answer = service.post("/v1/judgements", content=SWEEP, headers={"Content-Type": media})
+    assert answer.status_code == 422
+    message = answer.json()["errors"][0]["message"]
+    assert "send a CSV table as Content-Type: text/csv" in message
+    assert "yaml" not in message
+
+
+@pytest.mark.parametrize("sent", [{"content": SWEEP, "headers": CSV}, {"json": {"rows": [{"width": 64, "lr": 0.1, "loss": 1}]}}])
+def test_a_misspelt_parameter_is_refused_with_the_name_that_was_meant(service: TestClient, sent: dict[str, Any]) -> None:
+    answer = service.post("/v1/judgements", **sent, params={"target_widht": 1024})
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert (error["field"], error["value"], error["pointer"]) == ("target_widht", "1024", None)
+    assert "did you mean target_width?" in error["message"]
 
 
 def test_a_body_that_is_too_large_is_refused(service: TestClient) -> None:

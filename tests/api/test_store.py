@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, select, text
 
 from api.engines import CoordinatorLock
 from api.job import JobState, Verb
 from api.record import Record
 from api.rows import JobRow, Rate, TrialRow
 from api.store import IdempotencyMismatch, Store, new_job_id
+from api.tables import results
 from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
 from telescope.trial import Failure, TrialState, completed
 from tests.api.trials import DOCUMENT, outcome, point, points, spec
@@ -225,6 +226,22 @@ def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record:
     diverged = record.trials(job_id).items[2]
     assert (diverged.loss, diverged.diverged, diverged.failure_kind) == (None, True, "scientific")
     assert record.terminal_trials(job_id)[2].diverged
+
+
+def test_runs_of_the_coordinate_check_are_nobodys_best_and_no_measure_of_pace(record: Record) -> None:
+    checks = [replace(spec(0), measure="coordinates"), spec(1)]
+    job_id = running_job(record, trials=0)
+    record.plan_trials(job_id, checks)
+    for trial, planned, loss in zip(record.trials(job_id).items, checks, (1.0, 2.0), strict=True):
+        assert trial.measure == planned.measure
+        record.trial_started(trial.id, 1, 0, "worker", "cpu")
+        assert record.trial_finished(trial.id, *outcome(planned, loss))
+    assert (record.job(job_id).trials_done, record.job(job_id).best_loss) == (2, 2.0)
+    assert [rate.trials for rate in record.rates()] == [1]
+    later = running_job(record, trials=0)
+    record.plan_trials(later, checks)
+    assert record.reuse_trials(later, "cpu") == 2
+    assert record.job(later).best_loss == 2.0
 
 
 def test_a_finished_trial_finishes_once(record: Record) -> None:
@@ -470,12 +487,14 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
     record.plan_trials(job_id, [spec(seed) for seed in range(4)])
     done, _, failed, stopped = record.trials(job_id).items
     record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
-    record.finish_job(job_id, JobState.FAILED, "a trial failed", {"final": True})
+    record.finish_job(job_id, JobState.FAILED, "a trial failed", {"final": True, "best": "muon"})
     assert record.trial(stopped.id).state is TrialState.STOPPED
 
     queued = record.request(job_id, Verb.RETRY)
     assert (queued.state, queued.reason, queued.ended_at, queued.requested) == (JobState.QUEUED, None, None, None)
-    assert record.result(job_id) is None, "the report that called itself final is gone"
+    assert record.result(job_id) == {"final": False, "best": "muon"}, "what was known is kept, as what is known so far"
+    with record._read() as connection:
+        assert connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar() is False
     running = record.begin_job(job_id)
     assert (running.state, running.trials_done, running.started_at) == (JobState.RUNNING, 2, queued.started_at)
     assert record.trial(done.id) == done

@@ -33,6 +33,7 @@ class Trial:
     optimizer: str = "muon"
     weight_decay: float = 0.1
     seed: int = 0
+    measure: str = "loss"
     diverged: bool = False
 
 
@@ -50,6 +51,14 @@ def test_a_level_counts_what_ended_and_knows_its_best():
     narrow, wide = progress(Job(), TRIALS, NOW, None).levels
     assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (32, 2, 3, 2.5, 0.01)
     assert (wide.width, wide.done, wide.total, wide.best_loss) == (64, 1, 1, 2.0)
+
+
+def test_the_coordinate_check_is_one_line_of_its_own_and_its_losses_are_nobodys_best():
+    checks = [Trial(width, 0.02, loss=1.0, measure="coordinates") for width in (16, 32, 64)]
+    check, narrow, _ = progress(Job(), [*TRIALS, *checks], NOW, None).levels
+    assert (check.width, check.done, check.total, check.best_loss) == (None, 3, 3, None)
+    assert (narrow.total, narrow.best_loss) == (3, 2.5)
+    assert "coordinate check: 3/3 trials" in line(progress(Job(), [*TRIALS, *checks], NOW, None))
 
 
 def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():

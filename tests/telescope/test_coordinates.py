@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import coordinates as coordinates_benchmark
 from telescope import coordinates, probes
 from telescope.coordinates import Design, carry_out, check, design, judge, step, widths_of
 from telescope.flops import trial_flops
@@ -174,15 +175,16 @@ def test_only_an_interval_beyond_the_gate_fails(slope: float, spread: float, ver
     assert f"width^{slope:+.2f}" in report.reason
 
 
-def test_what_dies_out_with_width_is_no_failure() -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_dies_out_with_width_is_no_failure(sign: int) -> None:
     plan = design(base(), 128)
 
     def train(spec: TrialSpec) -> list[Measurement]:
         size = {16: 0.1, 32: -0.6, 64: -1.4, 128: -1.6}[spec.model.width]
-        return [replace(grown(0.0)(spec)[0], metrics={"loss": 1.0, "moved/blocks.0.layer": size})]
+        return [replace(grown(0.0)(spec)[0], metrics={"loss": 1.0, "moved/blocks.0.layer": sign * size})]
 
     report = judge(plan, trials_of(plan, 3, train))
-    assert report.layers[0].high < -0.25
+    assert min(abs(report.layers[0].low), abs(report.layers[0].high)) > 0.25
     assert report.verdict == "unresolved"
 
 
@@ -255,7 +257,7 @@ def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
     monkeypatch.setattr(coordinates, "SECONDS", 0.0)
     whole = design(base(), 128)
     seed_flops = sum(trial_flops(run) for run in whole.runs[:4])
-    found = [design(base(), 128, share * seed_flops / 0.02 * 1.001) for share in (5, 3.5, 2, 1, 0.9)]
+    found = [design(base(), 128, share * seed_flops / 0.02 * 1.001) for share in (5, 3.5, 2, 1.1, 0.9)]
     assert [(plan.seeds, plan.most_seeds, plan.steps) for plan in found] == [(3, 5, 8), (3, 3, 8), (2, 2, 8), (2, 2, 4), (0, 0, 4)]
     reports = [carry_out(plan, grown(0.3, spread=0.1)) for plan in found]
     assert [report.verdict for report in reports] == ["unresolved"] * 4 + ["skipped"]
@@ -292,3 +294,11 @@ def test_the_picture_shows_failing_layers_in_another_colour(tmp_path: Path) -> N
         drawn = np.round(imread(tmp_path / "check.png")[150:, :700, :3] * 255).astype(int)  # the left half, below titles
         assert drawn.shape[0] > 400
         assert ((drawn == red).all(axis=2).sum() > 1500) == failing
+
+
+def test_the_benchmark_fails_on_a_wrong_verdict_and_on_its_time() -> None:
+    expected = {name: verdict for name, (_, verdict) in coordinates_benchmark.ARMS.items()}
+    assert set(coordinates_benchmark.REQUIRED) < set(expected)
+    assert coordinates_benchmark.faults(expected, 119.0) == []
+    assert coordinates_benchmark.faults(expected | {"AdamW mup": "unresolved"}, 119.0) == ["AdamW mup: unresolved, and pass was expected"]
+    assert coordinates_benchmark.faults(expected, 121.0) == ["121.0 CPU-seconds are more than 120"]

@@ -1,12 +1,20 @@
 """Operations counted by hand, and against torch's own counter."""
 
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from telescope import flops
+from telescope import data, flops
+from telescope.coordinates import design
 from telescope.model import Transformer, initialise
-from telescope.spec import ModelSpec, OptimizerSpec
-from tests.telescope.small import ADAMW, trial
+from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+from telescope.train import train_one
+from telescope.trial import Measurement
+from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, stdlib, trial
 
 
 def test_newton_schulz_on_the_reference_shape() -> None:
@@ -32,3 +40,62 @@ def test_a_muon_trial_costs_its_orthogonalisation_on_top_of_adamws() -> None:
     extra = muon.horizon.steps * flops.newton_schulz_flops(muon.model, 5)
     assert extra > 0
     assert flops.trial_flops(muon) == flops.trial_flops(adamw) + extra
+
+
+def counted(spec: TrialSpec) -> tuple[list[Measurement], float]:
+    """The points of a run, and what torch counts from its beginning to its end."""
+    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        points = list(train_one(spec))
+    return points, float(counter.get_total_flops())
+
+
+QUICK = ModelSpec(width=32, base_width=32, depth=2)
+WHOLE = TrialSpec(model=QUICK, optimizer=MUON, data=stdlib(64), horizon=HorizonSpec(steps=10, batch_tokens=512))
+GROUPED = replace(MODEL, query_heads_per_kv=2, tied_embeddings=True, mlp="relu2")
+RUNS = {
+    "muon": WHOLE,
+    "adamw": replace(WHOLE, optimizer=ADAMW),
+    "grouped, tied heads": trial(ADAMW, model=GROUPED),
+    "two steps": trial(horizon=HorizonSpec(steps=2, batch_tokens=32, evaluation_tokens=32)),
+    "micro-batches": trial(horizon=replace(HORIZON, micro_batch_tokens=32)),
+    "evaluated on the way": trial(horizon=replace(HORIZON, steps=10, evaluate_every=4)),
+    "evaluated on the way to an even end": trial(horizon=replace(HORIZON, evaluate_every=4)),
+    "coordinates of muon": design(WHOLE, 256).runs[0],
+    "coordinates of adamw": design(replace(WHOLE, optimizer=ADAMW), 256).runs[2],
+    "coordinates of few tokens": design(trial(ADAMW), 128).runs[1],
+    "coordinates of many tokens": replace(design(WHOLE, 256).runs[0], horizon=HorizonSpec(steps=3, batch_tokens=832, evaluation_tokens=64)),
+}
+
+
+@pytest.mark.parametrize("spec", RUNS.values(), ids=RUNS)
+def test_a_whole_run_costs_what_torch_counts(spec: TrialSpec) -> None:
+    points, total = counted(spec)
+    assert points[-1].flops == flops.trial_flops(spec)
+    assert total == pytest.approx(flops.trial_flops(spec), rel=1e-9)
+
+
+@pytest.mark.parametrize("evaluate_every", [None, 7, 10])
+def test_a_run_that_diverges_costs_what_torch_counts(evaluate_every: int | None) -> None:
+    horizon = replace(HORIZON, steps=200, record_every=10, evaluate_every=evaluate_every)
+    spec = trial(replace(ADAMW, lr=1e4), horizon=horizon)
+    points, total = counted(spec)
+    assert math.isinf(points[-1].metrics["loss"])
+    assert points[-1].step < 200
+    assert total == pytest.approx(points[-1].flops, rel=1e-9)
+    assert flops.steps_by(spec, points[-1].flops, diverged=True) == points[-1].step
+
+
+def test_a_text_too_short_to_be_evaluated_on_as_much_as_asked_for_is_billed_for_what_was_read() -> None:
+    text = data.resolve(DataSpec(corpus=str(Path(__file__).parents[2] / "LICENSE"), context=32))
+    spec = replace(trial(), data=text, horizon=replace(HORIZON, evaluation_tokens=16_384))
+    points, total = counted(spec)
+    assert total == pytest.approx(points[-1].flops, rel=1e-9)
+    assert points[-1].flops < 0.8 * flops.trial_flops(spec)
+
+
+@pytest.mark.parametrize("evaluate_every", [None, 1, 5, 12])
+def test_the_steps_of_a_run_follow_from_its_flops(evaluate_every: int | None) -> None:
+    spec = trial(horizon=replace(HORIZON, evaluate_every=evaluate_every))
+    for step in range(1, 13):
+        for diverged in (False, True):
+            assert flops.steps_by(spec, flops.flops_by(spec, step, diverged), diverged) == step

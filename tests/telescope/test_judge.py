@@ -179,7 +179,15 @@ def test_everything_diverged_is_unbracketed_below() -> None:
     for losses in ({64: [None] * 8, 128: bowl(-5, LRS)}, {64: bowl(-5, LRS), 128: [None] * 8}, {64: [None] * 8, 128: [None] * 8}):
         found = judge(table(losses, -9))
         assert found.verdict == "unbracketed"
-        assert "every run diverged; add learning rates below 0.00195" in found.reason
+        assert "every run diverged; add lr below 0.00195" in found.reason
+        lost = [level.diverged == level.trials for level in found.levels]
+        assert [not level.optimum and not level.interval for level in found.levels] == lost
+        assert (not found.hyperparameters) == all(lost)
+
+
+def test_where_the_narrowest_width_diverged_throughout_the_guess_is_of_the_next() -> None:
+    lr = judge(table({64: [None] * 8, 128: bowl(-5, LRS)}, -9)).hyperparameters["lr"]
+    assert (lr.value, lr.half_width) == (2.0**-5, 0.0)
 
 
 def test_noise_makes_it_unresolved_and_is_told_what_seeds_would_mend_it() -> None:
@@ -227,6 +235,14 @@ def test_two_weight_decays_are_compared_and_three_are_fitted() -> None:
     three = judge(swept(surface, (32, 64, 128), decays=(-6, -4, -2)))
     assert three.hyperparameters["weight_decay"].status in ("resolved", "flat")
     assert math.log2(three.hyperparameters["weight_decay"].value) == pytest.approx(-3, abs=0.3)
+
+
+@pytest.mark.parametrize("decay", [0, 0.1])
+def test_one_weight_decay_is_taken_as_given(decay: float) -> None:
+    rows = [{"width": w, "lr": 2.0**x, "weight_decay": decay, "loss": 2 + (x + 5) ** 2 / 50} for w in (64, 128) for x in LRS]
+    found = judge(read_rows(rows))
+    assert (found.hyperparameters["weight_decay"].status, found.hyperparameters["weight_decay"].value) == ("fixed", decay)
+    assert "weight_decay" not in found.levels[0].window
 
 
 def test_a_sweep_without_weight_decay_says_so() -> None:

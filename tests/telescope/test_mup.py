@@ -38,21 +38,34 @@ def test_every_factor_is_exactly_one_at_the_base_width(
             "update_scale": st.sampled_from([None, *get_args(UpdateScale)]),
             "muon_lr_rule": st.sampled_from([None, *get_args(MuonLrRule)]),
             "weight_decay_rule": st.sampled_from([None, *get_args(WeightDecayRule)]),
+            "lr_convention": st.sampled_from(["base_relative", "absolute"]),
         }
     ),
     head_form=st.sampled_from(["multiplier", "rescaled"]),
     alpha=st.floats(0.5, 1),
 )
-def test_at_the_base_width_and_depth_every_pairing_is_exactly_the_base_values(
+def test_at_the_base_width_and_depth_every_pairing_is_exactly_the_base_values_but_for_an_absolute_lr(
     options: dict[str, object], head_form: HeadForm, alpha: float
 ) -> None:
     spec = OptimizerSpec(lr=0.3, weight_decay=0.7, adamw_lr_ratio=0.25, eps=1e-7, **options)  # type: ignore[arg-type]
-    for group in describe(replace(BASE, base_depth=BASE.depth, head_form=head_form, depth_exponent=alpha), 50, spec):
+    model = replace(BASE, base_depth=BASE.depth, head_form=head_form, depth_exponent=alpha)
+    m_is_the_width = replace(model, width=BASE.width**2)
+    for group in describe(model, 50, spec):
         is_muon = group.optimizer == "muon"
-        assert group.scaled_lr == (0.3 if is_muon or spec.name == "adamw" else 0.3 * 0.25)
+        lr = 0.3 if is_muon or spec.name == "adamw" else 0.3 * 0.25
+        if spec.lr_convention == "absolute":
+            lr *= mup.factors(m_is_the_width, replace(spec, lr_convention="base_relative"), group.role, group.optimizer).lr
+        assert group.scaled_lr == lr
         assert group.weight_decay == (0.0 if group.role is Role.VECTOR else 0.7)
         assert group.eps == (None if is_muon else 1e-7)
         assert group.multiplier == 1.0
+
+
+def test_no_rule_scales_an_initial_value_that_is_zero() -> None:
+    zero = {role for role in Role if mup.base_init_std(WIDE, role, 128, False) == 0}
+    assert zero == {Role.READOUT, Role.VECTOR}
+    rules = [mup.RESCALED_HEAD, *(rule for (_, role, _), rule in mup.TABLE.items() if role in zero)]
+    assert {rule.init_std for rule in rules} == {0.0}
 
 
 def test_the_table_covers_every_group_that_can_arise() -> None:
@@ -70,12 +83,12 @@ AT_FOUR_TIMES_THE_WIDTH = {
     ("mup-paper", Role.EMBEDDING, "adamw"): (1 / 2, 1 / 2, 1, 1, 2),
     ("mup-paper", Role.HIDDEN, "adamw"): (1 / 2, 1 / 4, 1, 1, 1),
     ("mup-paper", Role.HIDDEN, "muon"): (1 / 2, 1 / 4, 1, 1, 1),  # of the rule that belongs to its own update scale
-    ("mup-paper", Role.READOUT, "adamw"): (1 / 2, 1 / 2, 1, 1, 1 / 2),
+    ("mup-paper", Role.READOUT, "adamw"): (1, 1 / 2, 1, 1, 1 / 2),
     ("mup-paper", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
     ("standard", Role.EMBEDDING, "adamw"): (1, 1, 1, 1, 1),
     ("standard", Role.HIDDEN, "adamw"): (1 / 2, 1, 1, 1, 1),
     ("standard", Role.HIDDEN, "muon"): (1 / 2, 1, 1, 1, 1),
-    ("standard", Role.READOUT, "adamw"): (1 / 2, 1, 1, 1, 1),
+    ("standard", Role.READOUT, "adamw"): (1, 1, 1, 1, 1),
     ("standard", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
 }
 
@@ -292,7 +305,6 @@ def test_a_rescaled_head_has_no_multiplier_but_its_own_smaller_steps() -> None:
     rescaled = replace(WIDE, head_form="rescaled")
     assert effective(ADAMW, rescaled, Role.READOUT) == (0.5 / 4, 0.25 * 4, 1e-8, 1.0)
     assert effective(MUON, rescaled, Role.READOUT) == (0.25 / 4, 0.25 * 4, 1e-8, 1.0)
-    assert mup.factors(rescaled, ADAMW, Role.READOUT, "adamw").init_std == 1 / 4
     for role in (Role.EMBEDDING, Role.HIDDEN, Role.VECTOR):
         assert effective(ADAMW, rescaled, role) == effective(ADAMW, WIDE, role)
 

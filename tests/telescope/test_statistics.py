@@ -20,6 +20,11 @@ def test_a_skewed_bowl_asks_for_a_slightly_lower_learning_rate() -> None:
     assert mixture(np.array([1.0]), np.array([0.5]), np.array([1.0]), 7.0, lowered=0.65).value == pytest.approx(1 - 0.65 * 0.125)
 
 
+def test_no_value_is_handed_out_below_its_own_interval() -> None:
+    wide = mixture(np.array([1.0]), np.array([8.0]), np.array([1.0]), 7.0, lowered=0.65)
+    assert wide.value == wide.low == pytest.approx(stats.t(7, 1.0, 8.0).ppf(0.05))
+
+
 def test_a_scaling_law_is_recovered() -> None:
     sizes = np.array([6.6e7, 2.0e8, 6.7e8, 2.4e9])
     found = scaling_fit(sizes.tolist(), (277 / sizes**0.31 + 1.31).tolist())

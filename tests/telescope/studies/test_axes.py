@@ -4,6 +4,7 @@ import io
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -269,6 +270,30 @@ def test_few_points_or_equal_losses_say_nothing_of_importance() -> None:
     asked, (stage,) = grid_of((1.0,))
     assert ped_anova(asked, (Done("grid", stage.outcomes[:5]),)) == {}
     assert ped_anova(asked, (Done("grid", tuple(Outcome(o.point, 3.0) for o in stage.outcomes)),)) == {}
+
+
+def test_two_values_and_runs_after_the_grid_say_nothing_of_importance() -> None:
+    """Later runs crowd at one value of an axis that does not matter, which is not thereby important."""
+    asked, (stage,) = grid_of((1.0, 0.05))
+    decays = sorted({o.point.x[1] for o in stage.outcomes})
+    two = Done("grid", tuple(Outcome(Point(0, (o.point.x[0], decays[o.point.x[1] > decays[3]]), 0), o.loss) for o in stage.outcomes))
+    two = Done("grid", two.outcomes + tuple(Outcome(Point(0, (o.point.x[0] + 0.25, o.point.x[1]), 0), o.loss) for o in two.outcomes))
+    assert ped_anova(asked, (two,)) == {}
+    later = [Outcome(Point(0, (3.2 + i / 64, decays[-1]), 0), 2.9) for i in range(-8, 8)]
+    assert ped_anova(asked, (stage, Done("shape", tuple(later)))) == ped_anova(asked, (stage,))
+
+
+@pytest.mark.parametrize("points", [(5, 4), (8, 3), (7, 5)])
+def test_a_small_grid_names_the_hyperparameter_that_matters_six_times_as_much(points: tuple[int, int]) -> None:
+    """Also with seed noise of 0.2 %, wherever the optimum lies."""
+    asked, rng = ladder(list(points), levels=1), np.random.default_rng(0)
+    ends = [(axis.values[0], axis.values[-1]) for axis in asked.axes]
+    for _ in range(25):
+        best = [rng.uniform(0.7 * low + 0.3 * high, 0.3 * low + 0.7 * high) for low, high in ends]
+        grid = [(x, y) for x in asked.axes[0].values for y in asked.axes[1].values]
+        heights = [0.5 * (x - best[0]) ** 2 + 0.5 / 6 * (y - best[1]) ** 2 + 0.2 * rng.standard_normal() for x, y in grid]
+        found = [Outcome(Point(0, x, 0), 3 * (1 + z / 100)) for x, z in zip(grid, heights, strict=True)]
+        assert ped_anova(asked, (Done("grid", tuple(found)),))["lr"] > 0.6
 
 
 def test_importance_is_in_the_report_of_every_ladder() -> None:

@@ -16,7 +16,7 @@ from telescope.studies.ladder import Done, Outcome, Point
 from telescope.studies.late import late_report
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.report import LateReport
-from telescope.studies.telescoping import Progress
+from telescope.studies.telescoping import Progress, exceeded
 from telescope.train import train_one
 from telescope.trial import Measurement, Trial, completed
 from tests.surfaces import Surface, document, random_surface, study
@@ -73,8 +73,61 @@ def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_sea
     assert (ladder.verdict, ladder.hyperparameters, ladder.levels, ladder.cost.trials) == ("refused", {}, (), 12)
     assert "coordinate check fails: with width, the own updates of blocks.0.layer change as width^" in report.reason
     assert "Likely cause:" in report.reason
+    assert report.reason.endswith("Mend the rule, or set coordinates: skip")
+    assert ladder.pairing.remarks == ()
     assert ladder.coordinates is not None
     assert [layer.layer for layer in ladder.coordinates.failed] == ["blocks.0.layer"] * 2
+
+
+UNSOUND: dict[str, dict[str, Any]] = {
+    "forced": {"optimizer_options": {"update_scale": "rms_match", "muon_lr_rule": "inverse"}, "force_pairing": True},
+    "mup-paper": {"parametrisation": "mup-paper"},
+    "standard": {"parametrisation": "standard"},
+}
+
+
+@pytest.mark.parametrize("changes", UNSOUND.values(), ids=UNSOUND)
+def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_answer_says_so(changes: dict[str, Any]) -> None:
+    growing = replace(FLAT, growth=-0.6)
+    ladder, unchecked = (run(study(**changes, coordinates=how), growing).ladders[0] for how in ("check", "skip"))
+    assert ladder.coordinates is not None
+    assert ladder.coordinates.verdict == "fail"
+    assert (ladder.verdict, ladder.reason, ladder.levels) == (unchecked.verdict, unchecked.reason, unchecked.levels)
+    assert ladder.levels
+    assert ladder.hyperparameters == unchecked.hyperparameters != {}
+    assert ladder.cost.trials == unchecked.cost.trials + 12
+    (said,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
+    assert "coordinate check fails" in said
+    assert said.endswith(ladder.coordinates.reason)
+    assert "coordinate check" not in " ".join(run(checking(**changes), FLAT).ladders[0].pairing.remarks)
+
+
+def test_what_sound_rules_make_of_the_papers_parametrisation_is_refused_where_its_check_fails() -> None:
+    options = {"muon_lr_rule": "inverse_sqrt", "weight_decay_rule": "fixed_tokens"}
+    report = run(checking(parametrisation="mup-paper", optimizer_options=options), replace(FLAT, growth=0.6))
+    assert report.verdict == "refused"
+
+
+def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> None:
+    asked = resolved(
+        parse(
+            {
+                "kind": "telescope",
+                "parametrisation": "mup-paper",
+                "schedule": "paper",
+                "model": {"base_width": 16, "calibration_width": 32, "target_width": 128, "depth": 1, "head_dim": 16, "mlp_ratio": 2},
+                "data": {"corpus": "python-stdlib", "context": 32},
+                "horizon": {"steps": 6, "batch_tokens": 256, "evaluation_tokens": 256},
+                "search": {"lr": {"low": 2.0**-6, "high": 2.0**-4, "points": 3}},
+            }
+        )
+    )
+    (ladder,) = run(asked, train_one).ladders
+    assert ladder.coordinates is not None
+    assert (ladder.coordinates.verdict, ladder.pairing.forced) == ("fail", False)
+    assert ladder.verdict != "refused"
+    assert [level.width for level in ladder.levels] == [16, 32]
+    assert "coordinate check fails" in ladder.pairing.remarks[-1]
 
 
 def test_a_verdict_that_hangs_is_given_five_seeds_and_then_the_search_goes_on() -> None:
@@ -115,6 +168,14 @@ def test_limits_on_the_search_do_not_count_the_check_and_a_limit_on_flops_does()
         assert ladder.levels
         assert ladder.cost.flops <= runs * base
         assert ladder.cost.coordinates is None or ladder.cost.coordinates.flops <= 0.1 * runs * base
+
+
+def test_the_flops_of_the_check_count_towards_the_limit() -> None:
+    asked = checking(limits={"max_flops": 100.0 * study().ladders()[0].base_flops})
+    (ladder,) = asked.ladders()
+    points = [Point(0, (0.0, 0.0), seed) for seed in range(90)]
+    assert exceeded(asked, ladder, points, 9.0 * ladder.base_flops) == ""
+    assert exceeded(asked, ladder, points, 11.0 * ladder.base_flops) == "limit:max_flops"
 
 
 def test_whatever_the_order_of_the_trials_the_report_is_one() -> None:

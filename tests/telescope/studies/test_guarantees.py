@@ -15,16 +15,18 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks.surfaces import SCENARIOS, Row, Scenario, noisy, outcome, outside, study_of
+from benchmarks.surfaces import SCENARIOS, Row, Scenario, noisy, outcome, study_of
 from telescope.spec import TrialSpec, from_octaves
-from telescope.studies import robust, run
+from telescope.studies import blocks, robust, run
 from telescope.studies.axes import Axis
 from telescope.studies.blocks import signs
 from telescope.studies.edges import columns
+from telescope.studies.ladder import Done, Outcome, Point, pooled_fit
 from telescope.studies.report import Report
 from telescope.studies.telescoping import Telescope, progress
 from telescope.trial import Measurement, Trial, completed
-from tests.surfaces import AXES, FOURFOLD, Surface, document, octaves, random_surface, study
+from tests.surfaces import AXES, FOURFOLD, LOWS, Law, Surface, document, octaves, random_surface, study, walled
+from tests.telescope.studies.folds import bowl, ended, ladder
 
 STUDIES = 20  # per scenario
 CHANCE = 1e-3
@@ -60,7 +62,7 @@ ORDINARY = (
     "k = 1",
     "k = 3",
 )
-HARD = ("sigma 0, parabola", "sigma 0.5 %, a 0.25, unpaired", "constant drift, 0.5-1 a doubling", "copy from the base width")
+HARD = ("sigma 0, parabola", "sigma 0.5 %, a 0.25, unpaired", "constant drift, 0.5-1 a doubling", "copy from the base width", "hard bound")
 
 
 @pytest.mark.parametrize("name", [*ORDINARY, *HARD])
@@ -69,6 +71,7 @@ def test_answers_are_right_honest_and_cheap(name: str) -> None:
     assert row.within >= fewest(floors.within, STUDIES)
     assert fewest(floors.cover[0], STUDIES) <= row.cover <= most(floors.cover[1], STUDIES)
     assert fewest(floors.resolved[0], STUDIES) <= row.resolved <= most(floors.resolved[1], STUDIES)
+    assert row.unbracketed >= fewest(floors.unbracketed, STUDIES)
     assert row.wrong <= most(floors.wrong, STUDIES)
     assert not {"regret", "worst", "share", "cap"} & set(row.missed)
 
@@ -78,7 +81,7 @@ def test_over_the_ordinary_surfaces_together_nine_in_ten_intervals_hold_and_near
     studies = STUDIES * len(rows)
     within, cover, wrong, resolved = (float(np.mean([getattr(row, of) for row in rows])) for of in ("within", "cover", "wrong", "resolved"))
     assert within >= fewest(0.95, studies)
-    assert fewest(0.85, studies) <= cover <= most(0.98, studies)
+    assert cover >= fewest(0.9, studies)
     assert wrong <= most(0.03, studies)
     assert resolved >= fewest(0.8, studies)
 
@@ -100,25 +103,101 @@ def trials_of(question: Telescope, train: Callable[[TrialSpec], Sequence[Measure
     return trials, ends
 
 
+def stages_of(question: Telescope, surface: Surface) -> tuple[Done, ...]:
+    (ladder,) = question.ladders()
+    return progress(question, ladder, trials_of(question, surface)[0]).done
+
+
+def known(question: Telescope, done: Sequence[Done]) -> tuple[int, ...]:
+    """Runs per level of rounds 1 to 4."""
+    counts = Counter(o.point.level for stage in done if stage.name in ("grid", "shape", "climb") for o in stage.outcomes)
+    return tuple(counts[level] for level in range(question.ladders()[0].levels))
+
+
 @pytest.mark.parametrize("axes", [1, 2, 3, 4])
 def test_rounds_1_to_4_are_run_exactly_as_forecast(axes: int) -> None:
     question = study(axes)
-    (ladder,) = question.ladders()
     for number in range(4):
-        done = progress(question, ladder, trials_of(question, random_surface(number, axes, noise=0.3))[0]).done
-        counts = Counter(o.point.level for stage in done if stage.name in ("grid", "shape", "climb") for o in stage.outcomes)
-        assert tuple(counts[level] for level in range(ladder.levels)) == robust.forecast(ladder)
+        assert known(question, stages_of(question, random_surface(number, axes, noise=0.3))) == robust.forecast(question.ladders()[0])
 
 
-@pytest.mark.parametrize("side", [-1, 1])
-def test_a_hard_bound_in_front_of_the_optimum_is_called_unbracketed(side: int) -> None:
-    search = document()["search"]
-    search["lr"]["extend"] = False
+# Walls
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3, 4])
+def test_behind_walls_rounds_1_to_4_are_run_exactly_as_forecast_and_nothing_else(axes: int) -> None:
+    question = study(axes, **walled(axes))
+    for number in range(4):
+        target = tuple(low + (8.5 if number % 2 else -1.5) for low in LOWS[:axes])
+        done = stages_of(question, random_surface(number, axes, noise=0.3, cliff=math.inf, target=target, drift=(0.0,) * axes))
+        assert known(question, done) == robust.forecast(question.ladders()[0])
+        assert {stage.name for stage in done} == {"grid", "shape", "climb"}
+
+
+def test_no_runs_are_bought_for_a_weight_decay_behind_its_wall_and_the_learning_rate_is_resolved_all_the_same() -> None:
+    question = study(**walled())
+    resolved = 0
     for number in range(6):
-        surface = outside(number, side)
-        beyond = side * (surface.optimum(32)[0] - math.log2(search["lr"]["high" if side > 0 else "low"]))
-        if beyond > 0.5:  # nearer ones may drift back inside
-            assert run(study(search=search), replace(surface, drift=(0.0, 0.0), target=surface.optimum(32))).verdict == "unbracketed"
+        surface = random_surface(number, noise=0.1)
+        surface = replace(surface, target=(surface.target[0], LOWS[1] - 2), drift=(surface.drift[0], 0.0))
+        report = run(question, surface).ladders[0]
+        assert report.hyperparameters["weight_decay"].status in ("unbracketed", "flat")
+        assert "recentre" not in {name for level in report.levels for name in level.stages}
+        resolved += report.verdict == "resolved"
+    assert resolved >= 4
+
+
+def test_intervals_need_be_narrow_only_where_no_wall_hides_the_optimum() -> None:
+    asked = ladder([8, 3], extend=False)
+    for decay, limitless in ((3.5, False), (9.0, True)):
+        done = [ended(robust.next_stage(asked, ()), bowl(3.4, decay, flatness=6))]  # type: ignore[arg-type]
+        pooled = pooled_fit(asked, done)
+        assert pooled is not None
+        assert np.isinf(blocks.needed(asked, done, pooled)).tolist() == [False, limitless]
+
+
+@pytest.mark.parametrize(("target", "drift", "law"), [(1.5, -3.0, "inverse"), (-3.0, 4.5, "constant")])
+def test_nothing_is_bought_where_the_wall_hides_the_optimum_of_the_base_width_or_of_the_widest_alone(
+    target: float, drift: float, law: Law
+) -> None:
+    question, surface = study(**walled()), Surface((LOWS[0] + target, -3.7), drift=(drift, 0.0), law=law, noise=1.0)
+    assert [stage.name for stage in stages_of(question, surface)] == ["grid", "shape", "climb", "climb"]
+    assert run(question, surface).verdict == "unbracketed"
+
+
+def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
+    surface = Surface((LOWS[0] - 7,), law="constant", drift=(8.0,), cliff=0.8)
+    question = study(1, limits={"max_trials": 4000, "max_base_runs": 1000}, **walled(1))
+    done = stages_of(question, surface)
+    assert [stage.name for stage in done] == ["grid", "shape", "climb", "recentre", "climb", "recentre"]
+    assert all(min(o.point.x[0] for o in stage.outcomes) == LOWS[0] for stage in done if stage.name == "recentre")
+    assert run(question, surface).verdict == "unbracketed"
+
+
+def test_the_corners_of_a_block_stay_apart_in_a_range_that_is_narrower_than_a_block() -> None:
+    asked = ladder([8], low=3.0, high=3.5, extend=False)
+    done = [ended(robust.next_stage(asked, ()), bowl(3.4))]  # type: ignore[arg-type]
+    pooled = pooled_fit(asked, done)
+    assert pooled is not None
+    assert [point.x for point in blocks.block(asked, done, pooled, 1, 0)] == [(3.0,), (3.5,)]
+
+
+# Divergence
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(3.0, 1.5), (2.0, 1.2), (1.0, 0.6), (0.6, 0.5), (-1.0, 1.5)])
+def test_corners_keep_well_short_of_where_a_run_diverged_and_promise_the_less_for_it(distance: float, expected: float) -> None:
+    asked, surface = ladder([8]), Surface((3.4,), curvature=0.3, noise=1.0)
+    done = [ended(robust.next_stage(asked, ()), lambda level, x, seed: surface.loss(32 << level, x, seed))]  # type: ignore[arg-type]
+    pooled = pooled_fit(asked, done)
+    assert pooled is not None
+    diverged = Done("shape", (Outcome(Point(0, (float(pooled.optima[0, 0]) + distance,), 1), math.inf),))
+    assert blocks.half_spans(done, pooled)[0] == 1.5
+    assert blocks.half_spans([*done, diverged], pooled)[0] == pytest.approx(expected)
+    after = [next(blocks.greedy(asked, found, pooled, math.inf))[1] for found in (done, [*done, diverged])]
+    free, warned = (float(pooled.target_half_widths(covariance)[0]) for covariance in after)
+    assert warned > free * 1.001 if expected < 1.5 else warned == pytest.approx(free)
+    assert not blocks.enough(pooled, after[1])
 
 
 # The design

@@ -99,7 +99,7 @@ def test_the_papers_own_pair_is_run_as_printed_and_says_that_later_work_disagree
     assert (found.sound, found.forced) == (False, False)
     assert "later work disagrees" in found.remarks[0]
     assert "2512.05620" in found.remarks[0]
-    assert not any("departs" in remark for remark in found.remarks)
+    assert not any("which pairs" in remark for remark in found.remarks)
     (hidden, *_) = [group for group in ladder.parameter_groups if group.role is Role.HIDDEN]
     assert hidden.scaled_lr == pytest.approx(ladder.hyperparameters["lr"].value / 16)
     assert hidden.weight_decay == pytest.approx(ladder.hyperparameters["weight_decay"].value)
@@ -108,12 +108,48 @@ def test_the_papers_own_pair_is_run_as_printed_and_says_that_later_work_disagree
 def test_what_departs_from_the_paper_says_so_and_is_refused_where_it_is_wrong_too() -> None:
     better = named(asked(parametrisation="mup-paper", muon_lr_rule="inverse_sqrt", weight_decay_rule="fixed_tokens"))
     assert better.sound
-    assert "departs from the paper" in better.remarks[0]
+    assert better.remarks[0] == "departs from the paper, which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
     assert "inverse_sqrt" in refusal(asked(parametrisation="mup-paper", muon_lr_rule="constant"))["optimizer_options.muon_lr_rule"]
     assert (
         "constant"
         in refusal(asked(parametrisation="mup-paper", update_scale="none", muon_lr_rule="inverse"))["optimizer_options.muon_lr_rule"]
     )
+
+
+PAPERS = {"adamw_lr_ratio": 1.0, "optimizer_options": {"beta1": 0.95, "beta2": 0.95}}
+
+
+def departures(doc: dict[str, Any]) -> list[str]:
+    return [remark.removeprefix("departs from the paper, ") for remark in named(doc).remarks if remark.startswith("departs")]
+
+
+def test_each_default_that_departs_from_the_paper_is_named_and_none_where_all_are_the_papers() -> None:
+    ours = asked(parametrisation="mup-paper")
+    assert departures(ours) == [
+        "which has one lr for Muon's and AdamW's groups: adamw_lr_ratio is 0.5 here",
+        "which states betas of 0.95 and 0.95, for AdamW beside Muon: beta1 is 0.9 and beta2 0.95 here",
+        "whose head is tied to the embedding: it is a matrix of its own here",
+        "whose table starts the head at a variance of 1/fan_in: an untied head starts at zero here",
+    ]
+    theirs = asked(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
+    assert departures(theirs) == []
+    assert departures(asked(model={"tied_embeddings": False})) == [], "only mup-paper claims to be the paper's"
+    for name, value in PAPERS.items():
+        assert len(departures(theirs | {name: ours.get(name, 0.5)})) == 1, value
+    assert "beta2 0.999" in departures(theirs | {"optimizer_options": {"beta1": 0.95, "beta2": 0.999}})[0]
+
+
+def test_what_is_swept_departs_from_the_papers_value() -> None:
+    theirs = asked(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
+    search = theirs["search"] | {
+        "adamw_lr_ratio": {"low": 0.25, "high": 1, "points": 3},
+        "momentum": {"low": 0.8, "high": 0.99, "points": 3},
+    }
+    assert departures(theirs | {"search": search}) == ["which has one lr for Muon's and AdamW's groups: adamw_lr_ratio is swept here"]
+    del search["adamw_lr_ratio"]
+    (betas,) = departures(theirs | {"search": search, "optimizer": "adamw"})
+    assert "beta1 is swept and beta2 0.95 here" in betas
+    assert departures(theirs | {"optimizer": "adamw"}) == []
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -87,7 +87,7 @@ REFUSED = [
     ("optimizer_options.lr_convention", "absolute", "optimizer_options.lr_convention", "mup-paper"),
     ("optimizer_options.muon_lr_rule", "inverse", "optimizer_options.muon_lr_rule", "use constant, or set force_pairing: true"),
     ("optimizer_options.weight_decay_rul", "constant", "optimizer_options.weight_decay_rul", "did you mean weight_decay_rule"),
-    ("force_pairing", "yes", "force_pairing", "boolean"),
+    ("force_pairing", "yes", "force_pairing", "use true or false"),
     ("name", {1, 2}, "name", "must be text"),
     ("adamw_lr_ratio", 0, "adamw_lr_ratio", "greater than 0"),
 ]
@@ -151,6 +151,17 @@ def test_the_budget_of_robust_is_refused_under_the_paper() -> None:
     with pytest.raises(InvalidInput, match=r"set limits\.max_trials") as refusal:
         parse(doc | {"schedule": "paper"})
     assert [problem.field for problem in refusal.value.problems] == ["limits.max_base_runs"]
+
+
+@pytest.mark.parametrize("sampler", ["auto", "qmc", "gp", "tpe"])
+def test_two_points_are_refused_where_a_sampler_would_scatter_values(sampler: str) -> None:
+    doc = document(3, (8, 8, 2), schedule="paper", paper={"sampler": sampler})
+    with pytest.raises(InvalidInput, match=r"give 3 or more, or use paper\.sampler: grid") as refusal:
+        parse(doc)
+    assert [problem.field for problem in refusal.value.problems] == ["search.adamw_lr_ratio.points"]
+    parse(doc | {"paper": {"sampler": "grid"}})
+    parse(document(3, (8, 8, 3), schedule="paper", paper={"sampler": sampler}))
+    parse(document(3, (8, 8, 2)))
 
 
 def test_absolute_learning_rates_are_accepted_under_the_paper_s_parametrisation() -> None:

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telescope.studies import paper, run, windows
-from telescope.studies.ladder import Done, Outcome
+from telescope.studies.ladder import Done, Outcome, pool
 from telescope.studies.preview import preview
 from telescope.studies.question import PaperOptions, Sampler
 from telescope.studies.registry import parse, to_document
 from telescope.studies.samplers import BATCH, Box, batch_sizes, heights, propose
 from telescope.trial import Trial, completed
 from tests.surfaces import AXES, LOWS, Surface, document, random_surface, study
-from tests.telescope.studies.folds import bowl, fold, ladder, runs
+from tests.telescope.studies.folds import bowl, fold, ladder, runs, values
 
 SAMPLERS: tuple[Sampler, ...] = ("qmc", "tpe", "gp")
 BOX = Box((-3.0, 0.0, 2.0), (4.0, 0.5, 2.0))
@@ -159,6 +159,13 @@ def test_no_point_lies_outside_its_window_or_a_wall() -> None:
         box = windows.box(asked, done, level, PaperOptions(sampler="tpe", trials=16))
         for o in stage.outcomes:
             assert all(max(0, low) <= v <= min(7, high) for v, low, high in zip(o.point.x, box.low, box.high, strict=True))
+
+
+def test_a_hyperparameter_of_one_point_is_held_and_all_runs_are_pooled() -> None:
+    asked = ladder([8, 8, 8, 1])
+    done = fold(asked, bowl(3.3, 2.1, 4.2, 3.0), sampler="qmc")
+    assert [values(done, level, 3) for level in range(4)] == [[3.5]] * 4
+    assert len(pool(asked, done)) == sum(runs(done)) == 88
 
 
 # Purity of the whole fold

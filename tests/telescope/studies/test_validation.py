@@ -405,6 +405,7 @@ def test_it_is_drawn_as_the_last_level(monkeypatch: pytest.MonkeyPatch, tmp_path
                 lr=spec.optimizer.lr,
                 weight_decay=spec.optimizer.weight_decay,
                 seed=spec.seed,
+                measure=spec.measure,
                 loss=surface(spec)[-1].metrics.get("loss"),
                 diverged=False,
             )
