@@ -27,6 +27,8 @@ from tests.surfaces import FOURFOLD, LOWS, Surface, document, random_surface, st
 
 Bounds = tuple[float, float]
 HALF_OCTAVE = 0.5
+SETTLED = {"flat", "resolved"}
+DEAR = 0.2  # % of the loss
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Floors:
     wrong: float = 1.0
     regret: float = math.inf
     worst: float = math.inf  # octaves of lr error, of any study
+    dear: float = 1.0
     share: float = math.inf
 
 
@@ -102,8 +105,15 @@ def parabola(number: int) -> Surface:
     return random_surface(number, skew="none", bend=(1.0,) * 8)
 
 
+def saturating(number: int, noise: float) -> Surface:
+    """Too little weight decay is as good as none, and 0.4 to 1.6 times as dear as an octave of the learning rate; too much is a wall."""
+    rng, surface = np.random.default_rng([number, 4]), random_surface(number, noise=noise, law="drawn")
+    return replace(surface, plateau=surface.curvature * float(rng.uniform(0.4, 1.6)), lean=float(rng.uniform(-0.3, 0.3)))
+
+
 RIGHT, CHEAP = 0.95, 0.8
-GOOD = Floors(within=RIGHT, wrong=0.03, share=CHEAP)
+GOOD = Floors(within=RIGHT, wrong=0.03, dear=0.03, share=CHEAP)
+SATURATING = Floors(within=RIGHT, wrong=0.03, regret=0.05, dear=0.03, share=CHEAP)
 ONE_WIDTH = document()["model"] | {"calibration_width": 32}
 
 SCENARIOS = (
@@ -116,6 +126,8 @@ SCENARIOS = (
     Scenario("n^-1/2, sigma 0.1 %", noisy(0.1, law="root"), GOOD),
     Scenario("n^-1/2, sigma 0.2 %", noisy(0.2, law="root"), GOOD),
     Scenario("law drawn, sigma 0.2 %", noisy(0.2, law="drawn"), Floors(within=RIGHT, cover=(0.85, 0.98), wrong=0.03, share=CHEAP)),
+    Scenario("weight decay saturates", partial(saturating, noise=0.2), SATURATING),
+    Scenario("weight decay saturates, sigma 0.5 %", partial(saturating, noise=0.5), Floors(regret=0.1, dear=0.05, wrong=0.05, share=1)),
     Scenario("no drift", noisy(0.2, drift=(0.0, 0.0)), GOOD),
     Scenario("constant drift, 0-1.5 in all", noisy(0.2, law="constant"), Floors(wrong=0.12, share=1)),
     Scenario("constant drift, 0.5-1 a doubling", steady, Floors(resolved=(0, 0.15), wrong=0.12, share=1)),
@@ -145,6 +157,7 @@ class Outcome:
     unbracketed: bool
     cost: float
     most: float
+    dear: bool  # the others are called flat or resolved, and yet cost more than DEAR at the best learning rate
 
 
 def outcome(scenario: Scenario, number: int) -> Outcome:
@@ -164,6 +177,7 @@ def outcome(scenario: Scenario, number: int) -> Outcome:
         unbracketed=report.verdict == "unbracketed",
         cost=math.fsum(level.trials * cost for level, cost in zip(report.levels, ladder.costs, strict=False)),
         most=ladder.max_base_runs,
+        dear=surface.excess(surface.target_width, (surface.target[0], *x[1:])) > DEAR and {one.status for one in found[1:]} <= SETTLED,
     )
 
 
@@ -205,6 +219,11 @@ class Row:
         return self.mean(lambda one: one.resolved and abs(one.error) > HALF_OCTAVE)
 
     @property
+    def dear(self) -> float:
+        """Share whose other hyperparameters are called flat or resolved and are neither."""
+        return self.mean(lambda one: one.dear)
+
+    @property
     def share(self) -> float:
         """Mean cost over that of the published rule."""
         return self.mean(lambda one: one.cost) / self.scenario.published
@@ -220,6 +239,7 @@ class Row:
             "unbracketed": self.unbracketed >= floors.unbracketed,
             "wrong": self.wrong <= floors.wrong,
             "regret": self.mean(lambda one: one.regret) <= floors.regret,
+            "dear": self.dear <= floors.dear,
             "worst": max(abs(one.error) for one in self.outcomes) <= floors.worst,
             "share": self.share <= floors.share,
             "cap": all(one.cost <= one.most * (1 + 1e-9) for one in self.outcomes),
@@ -231,12 +251,13 @@ class Row:
         cover = "/".join(f"{100 * self.mean(lambda one, i=i: one.covered[i]):.0f}" for i in range(self.scenario.axes))  # type: ignore[misc]
         figures = (
             f"{len(self.outcomes):4d} {100 * self.within:6.1f} {rms:6.3f} {self.mean(lambda one: one.regret):7.4f} {cover:>14} "
-            f"{100 * self.resolved:8.1f} {100 * self.wrong:6.1f} {self.mean(lambda one: one.cost):7.1f} {self.share:6.2f}"
+            f"{100 * self.resolved:8.1f} {100 * self.wrong:6.1f} {100 * self.dear:5.1f} {self.mean(lambda one: one.cost):7.1f} "
+            f"{self.share:6.2f}"
         )
         return f"{self.scenario.name:36} {figures} {self.seconds:5.0f}  {'FAIL: ' + ', '.join(self.missed) if self.missed else 'pass'}"
 
 
-HEAD = f"{'scenario':36}    n  <=0.5    rms  regret {'cover %':>14} resolved  wrong    cost  share     s"
+HEAD = f"{'scenario':36}    n  <=0.5    rms  regret {'cover %':>14} resolved  wrong  dear    cost  share     s"
 
 
 def peers(scenario: Scenario) -> Iterator[Scenario]:

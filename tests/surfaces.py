@@ -68,6 +68,8 @@ class Surface:
     scale: tuple[float, ...] = field(default=(1.0,) * 8)  # factor on all losses per doubling
     axes: tuple[AxisName, ...] = AXES
     growth: float = 0.0  # exponent of width by which layers' changes in the first steps go
+    plateau: float = 0.0  # % of the loss by which no weight decay is worse than the best one; 0: its octaves have a bowl too
+    lean: float = 0.0  # octaves by which that grows with an octave of the learning rate
 
     def optimum(self, width: float) -> tuple[float, ...]:
         """Octaves of the optimum at a width."""
@@ -86,14 +88,21 @@ class Surface:
     def excess(self, width: int, x: Sequence[float]) -> float:
         """% of the loss above the floor."""
         u = [a - b for a, b in zip(x, self.optimum(width), strict=False)]
-        v = u[0] + self.cross * sum(u[1:])
+        v = u[0] + self.cross * sum(u[2:] if self.plateau else u[1:])
         bowl = {
             "none": lambda: v**2,
             "exponential": lambda: 2 * (math.exp(0.65 * v) - 1 - 0.65 * v) / 0.65**2,
             "tanh": lambda: v**2 * (1 + 0.35 * math.tanh(v)),
         }[self.skew]()
         others = sum(b**2 / f for b, f in zip(u[1:], self.flatness, strict=False))
+        if self.plateau:
+            others += self.decay(u[0], u[1]) / self.curvature - u[1] ** 2 / self.flatness[0]
         return self.curvature * self.bend[round(math.log2(width / self.base_width))] * (bowl + others)
+
+    def decay(self, lr: float, decay: float) -> float:
+        """% of the loss for weight decay so many octaves from its optimum, shaped as measured on real text: a plateau, a dip, a wall."""
+        q = 2.0**decay
+        return self.plateau * 2.0 ** (self.lean * min(max(lr, -2.0), 2.0)) * (q - 1) ** 2 / (1 + q / 2)
 
     def loss(self, width: int, x: Sequence[float], seed: int) -> float:
         """Final loss; infinite beyond the cliff."""

@@ -155,7 +155,7 @@ def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate
     """The pooled model's answer at the target, in octaves per fitted axis."""
     if pooled_fit(ladder, done) is None:
         return {}
-    found = at_target(pool(ladder, done), ladder.levels, ladder.doublings, ladder.heights)
+    found = at_target(pool(ladder, done), ladder.layout)
     return dict(zip(ladder.fitted, found, strict=True)) if found else {}
 
 

@@ -27,6 +27,7 @@ class Scale:
     part: Literal["optimizer", "horizon"] = "optimizer"
     adamw_field: str = ""  # in an AdamW run, where it has another name there
     complement: bool = False  # octaves of 1 - value: high values lie low
+    saturates: bool = False  # little enough is as good as none
     lowest: float = -1000.0  # octaves that exist; floats end a little further out
     highest: float = 1000.0
 
@@ -42,7 +43,7 @@ class Scale:
 
 SCALES: Mapping[AxisName, Scale] = {
     "lr": Scale(),
-    "weight_decay": Scale(),
+    "weight_decay": Scale(saturates=True),
     "adamw_lr_ratio": Scale(),
     "momentum": Scale(adamw_field="beta1", complement=True, lowest=-16.0, highest=0.0),
     "warmup_fraction": Scale(part="horizon", highest=0.0),

@@ -41,7 +41,7 @@ REMEDIES_PER_LEVEL = REMEDIES | {
 def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
     """The fits under each drift law of some stages; None where nothing can be fitted."""
     runs = pool(ladder, done) if done and 0 in ladder.fitted else ()
-    return laws_at_target(runs, ladder.levels, ladder.doublings, ladder.heights) if runs else None
+    return laws_at_target(runs, ladder.layout) if runs else None
 
 
 def error_budgets(estimator: str, found: Progress, laws: Laws, values: Mapping[AxisName, Hyperparameter]) -> dict[AxisName, ErrorBudget]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from telescope.spec import OptimizerName
 from telescope.studies.axes import Axis
-from telescope.studies.pooled import Fit, Run, fit
+from telescope.studies.pooled import Fit, Layout, Run, fit
 
 X = tuple[float, ...]  # octaves of each axis
 
@@ -91,6 +91,12 @@ class Ladder:
     def heights(self) -> tuple[float, ...]:
         """Doublings of each level above the base."""
         return tuple(math.log2(width / self.widths[0]) for width in self.widths)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The parameters of its pooled model."""
+        saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
+        return Layout(len(self.fitted), self.levels, self.doublings, self.heights, saturating)
 
     @cached_property
     def fitted(self) -> tuple[int, ...]:
@@ -176,7 +182,7 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[Run, ...]:
 
 def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
     """The pooled model of the outcomes so far; None where the learning rate is not fitted or nothing at the base is finite."""
-    return fit(pool(ladder, done), ladder.levels, ladder.doublings, ladder.heights) if done and 0 in ladder.fitted else None
+    return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 
 
 def merge(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:

@@ -3,7 +3,9 @@
 The coordinate check of the first steps cannot see what needs time: weight decay above all. So every run ends by saying how large its hidden
 matrices and its last step are (`telescope.probes`), and here those that a ladder trained anyway are compared over its levels. Per quantity,
 one least-squares line in log2 width over the runs near the optimum, with a slope for each axis besides: their learning rates and decays
-are not quite the same at every level. Runs within an octave of the best of their level take part.
+are not quite the same at every level. Under `robust` these are the blocks, which lie evenly around the optimum of their level; under
+`paper` the runs within an octave of the best of their level. Where the axes move with width so that they could explain the slope, nothing
+is said.
 
 Spectral norms are judged, by the gate of the first check. Last steps are only told: late gradients are mostly noise, and the norm of a
 noisy AdamW step falls with width beside that of a steady one, where all is right. A warning in the report, and no more: nobody is refused.
@@ -23,7 +25,9 @@ from telescope.studies.telescoping import Progress
 from telescope.trial import Trial
 
 NEAR = 1.0  # octaves
+MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
 FEWEST_WIDTHS = 2
+BLOCKS = ("shape", "climb", "recentre", "top-up")  # stages of `robust`
 JUDGED = "spectral/"
 CAUSE = "a weight-decay rule that does not fit its lr rule shows here and not in the first steps"
 
@@ -37,7 +41,7 @@ def late_report(found: Progress) -> LateReport | None:
     if len(widths) < FEWEST_WIDTHS or not names:
         return None
     x = design_matrix([point for point, _ in near], [trial.spec.model.width for _, trial in near])
-    if len(near) <= np.linalg.matrix_rank(x):
+    if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:
         return None
     sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
     slopes = tuple(sorted(lines(x, sizes, names), key=lambda one: (-abs(one.slope), one.name)))
@@ -45,13 +49,16 @@ def late_report(found: Progress) -> LateReport | None:
 
 
 def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
-    """The ladder's finite runs within an octave of the best point of their level, on every axis."""
-    ladder, near = found.ladder, list[tuple[Point, Trial]]()
+    """The ladder's finite runs in blocks, or else within an octave of the best point of their level, on every axis."""
+    ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
+    corners = {o.point for stage in found.done if stage.name in BLOCKS for o in stage.outcomes if o.finite}
+    if corners:
+        return [(point, trials[point]) for point in sorted(corners)]
     for level in range(ladder.levels):
         here = [o for o in outcomes(found.done, level) if o.finite]
         if not here:
             break
-        best, trials = argmin(here), dict(found.trials)
+        best = argmin(here)
         close = [o.point for o in here if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))]
         near += [(point, trials[point]) for point in close]
     return near
@@ -62,6 +69,12 @@ def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:  # (
     axes = np.array([point.x for point in points])
     columns = [np.log2(widths), np.ones(len(points)), *(axes - axes.mean(axis=0)).T]
     return np.stack([column for column in columns if np.any(column)], axis=1)
+
+
+def inflation(x: Array) -> float:
+    """By how much the variance of the slope in width (the first column) grows through the columns beside it."""
+    width = x[:, 0] - x[:, 0].mean()
+    return float(np.linalg.pinv(x.T @ x)[0, 0] * (width @ width))
 
 
 def lines(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:

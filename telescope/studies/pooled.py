@@ -7,6 +7,7 @@ z = 100 (loss / best loss of the level - 1):
     optimum  x*_i = x_T + D W_i(phi) + e_i        W runs from 1 at the base to 0 at the target T doublings above it;
                                                   phi = 0, 0.47, 1 are drifts as a/n, n^-1/2 and a constant step per doubling
     bowl     f_i(x) = exp(d_i) A [B(v) + sum R_j u_j^2]      u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s
+                                                  of weight decay u is `saturated`: little enough of it is as good as none
     data     z = c_block + f_i(x) + error         of variance sigma^2 + (ETA max(f, z))^2, which discounts points far up the bowl
 
 fitted by Levenberg-Marquardt under weak priors, so that it can always be solved, and averaged over the three laws, so that the
@@ -16,6 +17,7 @@ Parts: `Run` (the data) · `Layout` (the parameters and their priors) · `bowl` 
 · `at_target`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -31,6 +33,7 @@ NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observati
 NOISE_DOF = 2.0
 LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
 NEGLIGIBLE = 1e-10  # improvement of the objective, relative, at which a fit has converged
+KNEE = (2.0, 3.0)  # prior of how far below the optimum of weight decay its knee lies, in octaves: mean and standard deviation
 SKEW_LIMIT = 3.0  # s v beyond which the bowl goes on in a straight line
 
 
@@ -52,19 +55,21 @@ class Layout:
     levels: int
     doublings: float
     heights: tuple[float, ...] = ()  # doublings of each level above the base; 0, 1, 2, .. unless given
+    saturating: tuple[int, ...] = ()  # the axes of which little enough is as good as none
 
     @cached_property
     def slots(self) -> dict[str, slice]:
         """Where each parameter lives, in order."""
         k, others, levels = self.axes, self.axes - 1, self.levels
         sizes = {"x": k, "drift": k, "log_a": 1, "skew": 1, "phi": 1, "cross": others, "log_r": others, "d": levels, "e": levels * k}
+        sizes["knee"] = len(self.saturating)
         starts = np.cumsum([0, *sizes.values()])
         return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, starts, starts[1:], strict=False)}
 
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return int(self.slots["e"].stop)
+        return int(self.slots["knee"].stop)
 
     def prior(self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4) -> tuple[Array, Array]:
         """Mean and precision of the normal priors; that of x_T is as good as flat around `near`."""
@@ -78,6 +83,7 @@ class Layout:
         sd[at["d"]] = 0.15
         mean[at["log_r"]], sd[at["log_r"]] = -np.log(6.0), 0.6
         sd[at["e"]] = np.tile([0.05] + [0.10] * (self.axes - 1), self.levels)
+        mean[at["knee"]], sd[at["knee"]] = KNEE
         return mean, sd**-2.0
 
     @cached_property
@@ -108,10 +114,19 @@ def skewed(v: Array, s: Array) -> Array:
     return v**2 * np.where(small, 1 + t / 3, 2 * height / safe**2)
 
 
+def saturated(u: Array, knee: Array) -> Array:
+    """Octaves from the optimum, of slope 1 there; below a knee that lies `knee` octaves lower, all is soon the same."""
+    below = 2.0**-knee
+    result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))
+    return result
+
+
 def bowl(layout: Layout, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
     """f_i(x) in % of the loss: [..., parameter], [run], [run, axis] -> [..., run]."""
     at = layout.slots
     u = x - layout.optima(theta)[..., level, :]
+    for axis, slot in zip(layout.saturating, range(at["knee"].start, at["knee"].stop), strict=True):
+        u[..., axis] = saturated(u[..., axis], theta[..., slot, None])
     v = u[..., 0] + (theta[..., None, at["cross"]] * u[..., 1:]).sum(-1)
     height = np.exp(theta[..., at["log_a"]] + theta[..., at["d"]][..., level])
     others = (np.exp(theta[..., None, at["log_r"]]) * u[..., 1:] ** 2).sum(-1)
@@ -234,6 +249,27 @@ class Fit:
         c = sample.block_means(sample.z - heights, 1 / sample.variance(heights, self.sigma))
         return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
+    def cost(self, axis: int, octaves: float) -> float:
+        """% of the loss by which a hyperparameter other than the learning rate is worse, so many octaves from its optimum."""
+        u, layout = np.array(octaves, dtype=np.float64), self.layout
+        if axis in layout.saturating:
+            u = saturated(u, self.theta[layout.slots["knee"].start + layout.saturating.index(axis)])
+        return self.curvature * float(self.ratios[axis] * u**2)
+
+    def surprise(self, axis: int) -> float:
+        """By how many standard errors runs at a similar distance from an axis's optimum, an octave of it, did better than the bowl says.
+
+        Of all such octaves of three runs or more the greatest figure: a bowl of the wrong form shows in it, noise hardly.
+        """
+        sample = self.sample
+        heights = bowl(self.layout, self.theta, sample.level, sample.x)
+        weights = 1 / sample.variance(heights, self.sigma)
+        residuals = sample.centred(sample.z - heights, weights)
+        octave = np.floor(sample.x[:, axis] - self.optima[sample.level, axis])
+        groups = [octave == value for value in np.unique(octave)]
+        better = [-float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum()) for g in groups if g.sum() >= 3]
+        return max(better, default=0.0)
+
     def sd_of(self, gradient: Array) -> float:
         """Standard deviation of a quantity from its derivatives by the parameters."""
         return float(np.sqrt(gradient @ self.covariance @ gradient))
@@ -287,11 +323,10 @@ def lowest(runs: Sequence[Run]) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=4096)
-def fit(runs: tuple[Run, ...], levels: int, doublings: float, heights: tuple[float, ...] = ()) -> Fit | None:
+def fit(runs: tuple[Run, ...], layout: Layout) -> Fit | None:
     """The pooled model of some runs (finite losses, in a fixed order); None where there is no run at the base."""
     if not any(run.level == 0 for run in runs):
         return None
-    layout = Layout(len(runs[0].x), levels, doublings, heights)
     prior = layout.prior(near=lowest(runs))
     return solve(Sample.of(runs), layout, prior[0].copy(), 0.3, prior, rounds=8, free=True)
 
@@ -306,12 +341,12 @@ class Laws:
 
 
 @lru_cache(maxsize=4096)
-def laws_at_target(runs: tuple[Run, ...], levels: int, doublings: float, heights: tuple[float, ...] = ()) -> Laws | None:
+def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
     """What `at_target` averages."""
-    pooled = fit(runs, levels, doublings, heights)
+    pooled = fit(runs, layout)
     if pooled is None:
         return None
-    layout, sample, sigma = pooled.layout, pooled.sample, pooled.sigma
+    sample, sigma = pooled.sample, pooled.sigma
     fits, log_weights = [], []
     for phi, probability in LAWS:
         prior = layout.prior(lowest(runs), phi, phi_sd=1e-4)
@@ -329,13 +364,13 @@ def laws_at_target(runs: tuple[Run, ...], levels: int, doublings: float, heights
 
 
 @lru_cache(maxsize=4096)
-def at_target(runs: tuple[Run, ...], levels: int, doublings: float, heights: tuple[float, ...] = ()) -> tuple[Estimate, ...] | None:
+def at_target(runs: tuple[Run, ...], layout: Layout) -> tuple[Estimate, ...] | None:
     """Each hyperparameter at the target, in octaves, averaged over the drift laws by what they explain.
 
     The value handed out for the learning rate is lowered by s Var / 2, which minimises the expected loss in a skewed bowl; the
     interval stays.
     """
-    pooled, laws = fit(runs, levels, doublings, heights), laws_at_target(runs, levels, doublings, heights)
+    pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:
         return None
     skew = float(pooled.theta[pooled.layout.slots["skew"]][0])

@@ -3,7 +3,8 @@
 The learning rate decides, in this order: **refused**, the coordinate check fails; **unbracketed**, its optimum lies at a border that may
 not or could not be moved, or every run diverged; **unresolved**, a limit was reached, its 90 % interval at the target is wider than half
 an octave to each side, or its optimum moved by more than 0.4 octave between the two widest levels; **resolved** otherwise. The other
-hyperparameters are held to tolerances of equal loss cost, and called flat where the worst point of their interval costs next to nothing.
+hyperparameters are held to tolerances of equal loss cost, and called flat where the worst point of their interval costs next to nothing
+and no group of runs elsewhere did better than the model allows.
 
 Parts: `verdict_of` a ladder at any moment · `judged`, of what has ended · `last_move` · `judged_values`, a status for each hyperparameter.
 """
@@ -22,6 +23,7 @@ from telescope.studies.telescoping import Progress
 LR_HALF_WIDTH = 0.5  # octaves
 LR_MOVE = 0.4  # octaves between the two widest levels
 FLAT_COST = 0.2  # % of the loss
+SURPRISE = 1.6  # standard errors by which runs may do better than the bowl says; one right bowl in a hundred is beaten by more
 DRIFTING = "drifting"  # how the reason of that verdict begins
 
 
@@ -109,15 +111,7 @@ def judged_values(
     for i, estimate in sorted(estimates.items()):
         axis = ladder.axes[i]
         tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
-        status: Status = "resolved"
-        if not axis.fitted:
-            status = "swept"
-        elif i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate):
-            status = "flat"
-        elif i in at_border or not axis.allows(estimate.value):
-            status = "unbracketed"
-        elif fit is None or tolerance is None or estimate.half_width > tolerance:
-            status = "unresolved"
+        status = status_of(ladder, i, fit, estimate, tolerance, i in at_border or not axis.allows(estimate.value))
         span = interval(estimate.low, estimate.high, axis.name)
         result[axis.name] = Hyperparameter(
             value=from_estimate(estimate.value, axis.name),
@@ -131,7 +125,20 @@ def judged_values(
     return result
 
 
+def status_of(ladder: Ladder, i: int, fit: Fit | None, estimate: Estimate, tolerance: float | None, at_border: bool) -> Status:
+    """Of one swept hyperparameter, the axis `i`."""
+    if not ladder.axes[i].fitted:
+        return "swept"
+    if i > 0 and fit is not None and fit.surprise(ladder.fitted.index(i)) > SURPRISE:
+        return "unresolved"
+    if i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate):
+        return "flat"
+    if at_border:
+        return "unbracketed"
+    return "resolved" if fit is not None and tolerance is not None and estimate.half_width <= tolerance else "unresolved"
+
+
 def is_flat(fit: Fit, index: int, estimate: Estimate) -> bool:
     """Whether the worst point of the interval costs less than 0.2 % of the loss, or than one standard error of a seed."""
-    worst = max(estimate.high - estimate.value, estimate.value - estimate.low)
-    return fit.curvature * float(fit.ratios[index]) * worst**2 < max(FLAT_COST, fit.sigma)
+    costs = [fit.cost(index, end - estimate.value) for end in (estimate.low, estimate.high)]
+    return max(costs) < max(FLAT_COST, fit.sigma)

@@ -226,6 +226,22 @@ def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
     assert (report.runs, report.widths) == (14, (32, 64, 128))
 
 
+def test_under_robust_the_blocks_are_compared_and_the_base_grid_is_not() -> None:
+    whole = ended(0.1, far=5.0)
+    far, *near = [replace(stage, name="climb") for stage in whole.done]
+    assert found(replace(whole, done=(whole.done[0], *near))).runs == 8
+    assert found(replace(whole, done=(far, *near))).runs == 16
+
+
+def test_where_the_learning_rates_move_with_width_the_late_check_says_nothing() -> None:
+    whole = ended(0.0)
+    kept = tuple(
+        replace(stage, outcomes=tuple(o for o in stage.outcomes if o.point.x[0] == x))
+        for stage, x in zip(whole.done, (-5.0, -5.25, -6.0), strict=True)
+    )
+    assert late_report(replace(whole, done=kept)) is None
+
+
 def test_last_steps_are_told_and_not_judged() -> None:
     report = found(ended(0.2))
     (update,) = (one for one in report.slopes if one.name == "update/up")

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from telescope.studies.pooled import LAWS, Layout, Run, at_target, bowl, fit, lowest, minimise, skewed
+from telescope.studies.pooled import LAWS, Layout, Run, at_target, bowl, fit, lowest, minimise, saturated, skewed
+from telescope.studies.verdict import SURPRISE
 
 GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
+
+
+def plain(levels: int, doublings: float) -> Layout:
+    return Layout(2, levels, doublings)
 
 
 def noisy_runs(noise: float, seed: int = 0) -> tuple[Run, ...]:
@@ -48,7 +53,7 @@ def test_the_drift_laws_run_from_the_base_to_the_target(phi: float, power: float
 def test_the_fit_recovers_optimum_curvature_and_noise() -> None:
     sigmas, errors = [], []
     for seed in range(8):
-        found = fit(noisy_runs(0.2, seed), 2, 1.0)
+        found = fit(noisy_runs(0.2, seed), plain(2, 1.0))
         assert found is not None
         errors.append(found.optima[1] - [-5, -3])
         sigmas.append(found.sigma)
@@ -60,8 +65,8 @@ def test_the_fit_recovers_optimum_curvature_and_noise() -> None:
 
 def test_the_order_of_the_runs_does_not_matter_beyond_rounding() -> None:
     runs = noisy_runs(0.2)
-    again = at_target(tuple(reversed(runs)), 2, 3.0)
-    for one, other in zip(at_target(runs, 2, 3.0) or (), again or (), strict=True):
+    again = at_target(tuple(reversed(runs)), plain(2, 3.0))
+    for one, other in zip(at_target(runs, plain(2, 3.0)) or (), again or (), strict=True):
         assert one.value == pytest.approx(other.value, abs=1e-4)
         assert one.half_width == pytest.approx(other.half_width, rel=1e-3)
 
@@ -69,7 +74,7 @@ def test_the_order_of_the_runs_does_not_matter_beyond_rounding() -> None:
 def test_a_constant_added_to_one_seed_s_losses_leaves_the_answer() -> None:
     runs = noisy_runs(0.2)
     moved = tuple(Run(r.level, r.x, r.block, r.loss + (0.01 if (r.level, r.block) == (1, 1) else 0)) for r in runs)
-    for one, other in zip(at_target(runs, 2, 3.0) or (), at_target(moved, 2, 3.0) or (), strict=True):
+    for one, other in zip(at_target(runs, plain(2, 3.0)) or (), at_target(moved, plain(2, 3.0)) or (), strict=True):
         assert one.value == pytest.approx(other.value, abs=0.02)
 
 
@@ -77,7 +82,7 @@ def test_the_learning_rate_handed_out_is_lowered_for_the_skew_and_no_other_value
     rng, skew = np.random.default_rng(0), np.array(0.65)
     heights = [0.6 * float(skewed(np.array(x + 5), skew)) + 0.1 * (y + 3) ** 2 + 0.5 * rng.standard_normal() for x, y in GRID]
     runs = tuple(Run(0, x, 0, 3.0 * (1 + height / 100)) for x, height in zip(GRID, heights, strict=True))
-    found, estimates = fit(runs, 1, 0.0), at_target(runs, 1, 0.0)  # a target that was trained: the three laws agree
+    found, estimates = fit(runs, plain(1, 0.0)), at_target(runs, plain(1, 0.0))  # a target that was trained: the three laws agree
     assert found
     assert estimates
     lr, decay = estimates
@@ -96,7 +101,7 @@ def test_the_floor_is_the_loss_at_the_optimum_whatever_was_run_and_seeds_are_ave
 
     base = [Run(0, x, 0, 3.0 * (1 + height(x) / 100)) for x in GRID]
     far = [Run(1, x, seed, 2.0 * (1 + (height(x) + offset) / 100)) for seed, offset in enumerate((0.3, -0.1)) for x in corners]
-    found = fit(tuple(base + far), 3, 3.0)
+    found = fit(tuple(base + far), plain(3, 3.0))
     assert found
     assert min(run.loss for run in far) > 2.0 * 1.008
     assert found.floor(0) == pytest.approx(3.0, rel=5e-4)
@@ -106,8 +111,8 @@ def test_the_floor_is_the_loss_at_the_optimum_whatever_was_run_and_seeds_are_ave
 
 def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
     runs = noisy_runs(0.2)
-    near, far = at_target(runs, 2, 2.0), at_target(runs, 2, 6.0)
-    few = at_target(tuple(r for r in runs if r.level == 0 or r.block == 0), 2, 2.0)
+    near, far = at_target(runs, plain(2, 2.0)), at_target(runs, plain(2, 6.0))
+    few = at_target(tuple(r for r in runs if r.level == 0 or r.block == 0), plain(2, 2.0))
     assert near
     assert far
     assert few
@@ -118,7 +123,7 @@ def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
 def test_the_fit_has_converged_no_parameter_can_be_moved_to_a_lower_objective() -> None:
     for noise in (0.0, 0.2, 1.0):
         runs = noisy_runs(noise)
-        found = fit(runs, 2, 3.0)
+        found = fit(runs, plain(2, 3.0))
         assert found
         sample, layout = found.sample, found.layout
         weights = 1 / sample.variance(bowl(layout, found.theta, sample.level, sample.x), found.sigma)
@@ -133,22 +138,73 @@ def test_the_fit_has_converged_no_parameter_can_be_moved_to_a_lower_objective() 
 
 
 def test_a_fit_can_be_had_from_a_single_run_and_from_none_not() -> None:
-    lonely = fit((Run(0, (-5.0, -3.0), 0, 3.0),), 1, 2.0)
+    lonely = fit((Run(0, (-5.0, -3.0), 0, 3.0),), plain(1, 2.0))
     assert lonely is not None
     assert np.isfinite(lonely.theta).all()
-    assert fit((), 1, 2.0) is None
+    assert fit((), plain(1, 2.0)) is None
 
 
 def test_the_predicted_information_of_a_block_is_that_of_the_refit() -> None:
     runs = noisy_runs(0.2)
-    found = fit(runs, 2, 3.0)
+    found = fit(runs, plain(2, 3.0))
     assert found is not None
     corners = np.array([(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)], dtype=float)
     height = bowl(found.layout, found.theta, np.ones(4, dtype=np.int64), corners)
-    more = fit(runs + tuple(Run(1, tuple(x), 2, 3.0 * (1 + h / 100)) for x, h in zip(corners, height, strict=True)), 2, 3.0)
+    more = fit(runs + tuple(Run(1, tuple(x), 2, 3.0 * (1 + h / 100)) for x, h in zip(corners, height, strict=True)), plain(2, 3.0))
     assert more is not None
     predicted = np.linalg.inv(np.linalg.inv(found.covariance) + found.information(1, corners))
     assert np.sqrt(np.diag(more.covariance)[:2]) == pytest.approx(np.sqrt(np.diag(predicted)[:2]), rel=0.15)
+
+
+# Weight decay: a plateau, a dip and a wall
+
+
+def test_octaves_below_the_knee_are_all_the_same_and_those_above_are_not_changed() -> None:
+    u = np.linspace(-12, 4, 33)
+    assert saturated(u, np.array(30.0)) == pytest.approx(u, abs=1e-3)  # the knee is out of sight
+    assert saturated(np.array([-40.0, -1.0, 0.0, 1.0]), np.array(0.0)) == pytest.approx([-2, 2 * np.log2(0.75), 0, 2 * np.log2(1.5)])
+    for knee in (-1.0, 0.0, 2.0):
+        assert np.diff(saturated(np.array([-1e-4, 1e-4]), np.array(knee)))[0] == pytest.approx(2e-4, rel=1e-3)
+        assert (np.diff(saturated(u, np.array(knee))) > 0).all()
+
+
+def plateau_runs(noise: float, seed: int = 0) -> tuple[Run, ...]:
+    """What weight decay does on real text, its optimum at 2^-2; not the form of the model."""
+    rng, runs = np.random.default_rng(seed), []
+    near = [(-5 + a, -2 + b, block) for block in range(1, 5) for a in (-1, 1) for b in (-1.5, 1.5)]
+    for x, y, block in [(x, y, 0) for x in np.linspace(-9, -2, 8) for y in (-9.0, -6.0, -3.0, 0.0)] + near:
+        q = 2.0 ** (y + 2)
+        height = 0.6 * (x + 5) ** 2 + 0.9 * (q - 1) ** 2 / (1 + q / 2) + noise * rng.standard_normal()
+        runs.append(Run(0, (x, y), block, 3.0 * (1 + height / 100)))
+    return tuple(runs)
+
+
+def test_the_dip_beside_a_plateau_is_found_where_the_axis_saturates_and_a_bowl_that_does_not_fit_is_mostly_doubted() -> None:
+    flat, dip, doubted, believed = [], [], [], []
+    for seed in range(6):
+        runs = plateau_runs(0.15, seed)
+        bowl_only, saturating = fit(runs, Layout(2, 1, 0.0)), fit(runs, Layout(2, 1, 0.0, saturating=(1,)))
+        assert bowl_only
+        assert saturating
+        flat.append(bowl_only.optima[0, 1] + 2)
+        dip.append(saturating.optima[0, 1] + 2)
+        doubted.append(bowl_only.surprise(1))
+        believed.append(saturating.surprise(1))
+    assert np.mean(flat) < -0.5
+    assert np.abs(dip).max() < 0.4
+    assert np.mean(doubted) > SURPRISE > max(believed)
+
+
+def test_what_an_axis_costs_off_its_optimum_is_the_height_of_the_bowl_there() -> None:
+    found = fit(plateau_runs(0.1), Layout(2, 1, 0.0, saturating=(1,)))
+    assert found
+    x = found.optima[0] + [[0.0, octaves] for octaves in (-6.0, -1.0, 0.0, 1.0)]
+    level = np.zeros(4, dtype=np.int64)
+    theta = found.theta.copy()
+    for name in ("cross", "d"):
+        theta[found.layout.slots[name]] = 0.0
+    assert bowl(found.layout, theta, level, x) == pytest.approx([found.cost(1, o) for o in (-6.0, -1.0, 0.0, 1.0)])
+    assert found.cost(1, -6) == pytest.approx(0.9, rel=0.3)
 
 
 def test_the_laws_prior_probabilities_add_up() -> None:
