@@ -15,8 +15,9 @@ from functools import lru_cache
 import numpy as np
 
 from telescope.studies.axes import AxisName
+from telescope.studies.bowl import bowl
 from telescope.studies.ladder import Done, Ladder, outcomes, seed_means
-from telescope.studies.pooled import Fit, bowl
+from telescope.studies.pooled import Fit
 from telescope.studies.samplers import Box, X, quietly, told
 
 FEWEST_VALUES = 3  # of an axis: of two, one always has most of the better runs

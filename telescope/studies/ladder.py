@@ -16,7 +16,8 @@ import numpy as np
 
 from telescope.spec import OptimizerName
 from telescope.studies.axes import Axis
-from telescope.studies.pooled import Fit, Layout, Run, fit
+from telescope.studies.bowl import Layout
+from telescope.studies.pooled import Fit, Run, fit
 
 X = tuple[float, ...]  # octaves of each axis
 

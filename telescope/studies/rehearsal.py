@@ -17,8 +17,9 @@ from functools import lru_cache
 import numpy as np
 
 from telescope.statistics import Array
+from telescope.studies.bowl import skewed
 from telescope.studies.ladder import Done, Ladder, Outcome, Point
-from telescope.studies.pooled import LAWS, skewed
+from telescope.studies.pooled import LAWS
 from telescope.studies.telescoping import Telescope, exceeded, next_stage
 
 NOISE, PAIRING = 0.2, 0.4  # % of the loss per run; share of its variance that the runs of a seed have in common

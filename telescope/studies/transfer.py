@@ -14,8 +14,9 @@ import numpy as np
 
 from telescope.flops import parameters
 from telescope.statistics import QUANTILE, Array, loss_at
+from telescope.studies.bowl import bowl
 from telescope.studies.ladder import argmin, outcomes
-from telescope.studies.pooled import Fit, Laws, bowl
+from telescope.studies.pooled import Fit, Laws
 from telescope.studies.report import Copying, Hyperparameter, Interval, LevelReport, Transfer, digits
 from telescope.studies.telescoping import Progress, Telescope
 

@@ -21,8 +21,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from telescope.statistics import QUANTILE, Array, Estimate
+from telescope.studies.bowl import Layout, skewed
 from telescope.studies.ladder import Done, Ladder, Outcome, Point, Stage, argmin, outcomes, seed_means, seed_noise
-from telescope.studies.pooled import ETA, NOISE, NOISE_DOF, Fit, Layout, skewed
+from telescope.studies.pooled import ETA, NOISE, NOISE_DOF, Fit
 from telescope.studies.report import Hyperparameter, Interval, Validation, digits, from_estimate
 
 STAGE = "validation"

@@ -481,7 +481,7 @@ def test_weight_decay_is_not_called_flat_where_its_interval_costs_half_a_percent
     for number in range(3):
         surface = random_surface(number, noise=0.1, curvature=1.0, flatness=(1.5,))
         decay = run(study(limits={"max_base_runs": 45}), surface).ladders[0].hyperparameters["weight_decay"]
-        assert decay.half_width > 0.7
+        assert decay.half_width > 0.65  # of which the worse side costs half a percent
         assert decay.status == "unresolved"
 
 

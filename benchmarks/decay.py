@@ -1,0 +1,74 @@
+"""What does weight decay do to the loss, and is the value that was handed out a good one?
+
+    python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125 0.25 0.5 1 --seeds 4
+
+Trains the study of `examples/quickstart.yaml` at one width, at every lr with every decay, with the same seeds, and prints the mean losses.
+Then every pair beside the first one (lowest lr, lowest decay as they were given): paired by seed, in % with its standard error.
+
+Parts: `loss` of one run · `table`.
+"""
+
+import argparse
+import itertools
+import math
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+Pair = tuple[float, float]  # lr, weight decay
+EXAMPLE = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
+
+
+def loss(width: int, job: tuple[Pair, int]) -> float:
+    """Final held-out loss of the example's Muon run at a width."""
+    import torch
+
+    from api.job_file import read
+    from telescope.studies import registry
+    from telescope.train import train_one
+    from telescope.trial import completed
+
+    torch.set_num_threads(1)
+    (lr, decay), seed = job
+    study = registry.resolved(registry.parse(read(EXAMPLE)))
+    spec = study.target("muon", {"lr": lr, "weight_decay": decay}, seed)
+    spec = replace(spec, model=study.model.at(width))
+    found = completed(spec, list(train_one(spec))).loss
+    return math.inf if found is None else found
+
+
+def table(pairs: list[Pair], losses: np.ndarray) -> str:  # losses: [pair, seed]
+    """A line per pair."""
+    against = 100 * (losses / losses[0] - 1)
+    error = against.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
+    lines = [f"{'lr':>8} {'decay':>9} {'loss':>8} {'sd':>7}   % beside the first"]
+    for (lr, decay), row, percent, spread in zip(pairs, losses, against, error, strict=True):
+        lines.append(f"{lr:8.4g} {decay:9.4g} {row.mean():8.4f} {row.std(ddof=1):7.4f}   {percent.mean():+.2f} +- {spread:.2f}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Train and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--lr", type=float, nargs="+", required=True)
+    parser.add_argument("--decay", type=float, nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first-seed", type=int, default=5000)
+    parser.add_argument("--processes", type=int, default=2)
+    asked = parser.parse_args()
+    pairs = list(itertools.product(asked.lr, asked.decay))
+    jobs = [(pair, seed) for pair in pairs for seed in range(asked.first_seed, asked.first_seed + asked.seeds)]
+    with ProcessPoolExecutor(asked.processes, mp_context=get_context("spawn")) as pool:
+        found = np.array(list(pool.map(partial(loss, asked.width), jobs))).reshape(len(pairs), asked.seeds)
+    print(table(pairs, found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
