@@ -182,10 +182,22 @@ def test_a_corpus_that_was_added_can_be_named(corpus, job):
     assert telescope("preview", job).exit_code == 0
 
 
-def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(job, tmp_path):
-    process = command(tmp_path / "home", "run", job, "--executor", "local", "--plot", tmp_path / "a.png")
-    out, err = process.communicate(timeout=90)
-    assert process.returncode in (0, 1), err
+@pytest.fixture(scope="module")
+def ran(corpus, tmp_path_factory):
+    """A whole `telescope run` that has ended, and the user's folder that it ran in, which has an api of its own."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "api").mkdir()
+    (folder / "api" / "settings.py").write_text("raise SystemExit('hostile')")
+    (folder / "api" / "__init__.py").write_text("")
+    (folder / "job.yaml").write_text(JOB.format(corpus=corpus, steps=12))
+    words = [sys.executable, "-P", "-m", "api.cli", "run", "job.yaml", "--executor", "local", "--plot", "a.png"]
+    return subprocess.run(words, env=environment(folder / "home"), cwd=folder, capture_output=True, text=True, timeout=90), folder
+
+
+def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(ran):
+    ended, folder = ran
+    out = ended.stdout
+    assert ended.returncode in (0, 1), ended.stderr
     lines = [line for line in out.splitlines() if line.startswith("tiny: ")]
     assert "width 16: 5/5 trials" in lines[-1]
     assert "width 32: 1/1 trials" in lines[-1]
@@ -193,7 +205,19 @@ def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(job, tmp_
     assert "train width 64 with lr" in out.lower()
     assert "Bill: 6 trials" in out
     assert "\x1b" not in out
-    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_api_where_the_user_happens_to_be_is_not_ours(ran):
+    ended, folder = ran
+    assert (folder / "api" / "settings.py").exists()
+    assert "hostile" not in ended.stderr
+    assert "Bill: 6 trials" in ended.stdout
+
+
+def test_logs_carry_date_level_and_name(ran):
+    log = (ran[1] / "home" / "run.log").read_text()
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO telescope.coordinator: job job-\S+ SUCCEEDED", log, re.MULTILINE), log
 
 
 def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_path):
@@ -315,16 +339,6 @@ def test_run_says_why_its_coordinator_does_not_start_and_how_to_go_on(job, tmp_p
     assert "Traceback" not in err
 
 
-def test_a_folder_api_where_the_user_happens_to_be_is_not_ours(job, tmp_path):
-    (tmp_path / "api").mkdir()
-    (tmp_path / "api" / "settings.py").write_text("raise SystemExit('hostile')")
-    (tmp_path / "api" / "__init__.py").write_text("")
-    telescope_command = [sys.executable, "-P", "-m", "api.cli", "run", str(job), "--executor", "local"]
-    ended = subprocess.run(telescope_command, env=environment(tmp_path / "home"), cwd=tmp_path, capture_output=True, text=True, timeout=90)
-    assert ended.returncode in (0, 1), ended.stderr
-    assert "Bill: 6 trials" in ended.stdout
-
-
 def test_an_interruption_is_one_document_too(service, job, corpus, tmp_path):
     job.write_text(JOB.format(corpus=corpus, steps=100_000))
     ran = command(tmp_path / "home", "run", job, "--executor", "local", "--json")
@@ -404,9 +418,3 @@ def test_what_nobody_foresaw_is_one_line_and_one_document(job, monkeypatch):
     assert (result.exit_code, result.stdout) == (3, "")
     assert "ZeroDivisionError" in result.stderr
     assert document(telescope("preview", job, "--json"))["error"]["code"] == "error"
-
-
-def test_logs_carry_date_level_and_name(job, tmp_path):
-    command(tmp_path / "home", "run", job, "--executor", "local").communicate(timeout=90)
-    log = (tmp_path / "home" / "run.log").read_text()
-    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO telescope.coordinator: job job-\S+ SUCCEEDED", log, re.MULTILINE), log

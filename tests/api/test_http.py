@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 import migrations
@@ -16,6 +17,7 @@ from api.engines import CoordinatorLock
 from api.job import JobState
 from api.record import Record
 from api.settings import Settings
+from api.store import Store
 from telescope import corpora
 from telescope.errors import Unavailable
 from telescope.spec import TrialSpec
@@ -37,12 +39,21 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> FastAPI:
+    """The app with one folder open; what is slow to make of it, its OpenAPI document, is made once."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('app')}/telescope.db"
+    migrations.upgrade(url)
+    return create_app(Settings(database_url=url, data_roots=(texts,)))
+
+
 @pytest.fixture
-def service(database_url: str, texts: Path) -> Iterator[TestClient]:
-    """The app over a migrated database, with one folder open."""
-    app = create_app(Settings(database_url=database_url, data_roots=(texts,)))
+def service(app: FastAPI, database_url: str, texts: Path) -> Iterator[TestClient]:
+    """The app over a migrated database of this test's own."""
+    app.state.store, app.state.settings = Store(database_url), Settings(database_url=database_url, data_roots=(texts,))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
+    app.state.store.close()
 
 
 @pytest.fixture(scope="module")
