@@ -262,7 +262,7 @@ def test_a_decay_rule_that_does_not_fit_the_lr_rule_passes_the_early_check_and_f
                 "kind": "telescope",
                 "optimizer": "adamw",
                 "schedule": "paper",
-                "seeds": 3,
+                "seeds": 2,
                 "force_pairing": True,
                 "model": {"base_width": 16, "calibration_width": 64, "target_width": 128, "depth": 1, "head_dim": 8, "mlp_ratio": 2},
                 "data": {"corpus": "python-stdlib", "context": 32},

@@ -61,8 +61,7 @@ def test_robust_is_not_biased_by_a_skewed_bowl(skew: Any) -> None:
 
 
 @pytest.mark.parametrize("rounding", ["strict", "paper"])
-@pytest.mark.parametrize("offset", [-0.9, -0.31, 0.0, 0.27, 0.83])
-@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize(("axes", "offset"), [*itertools.product((1, 2), (-0.9, -0.31, 0.0, 0.27, 0.83)), (3, -0.31), (3, 0.83)])
 def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step(axes: int, offset: float, rounding: str) -> None:
     surface = Surface(tuple(x + offset for x in MIDDLE[:axes]))
     asked = study(axes, (8, 8, 8), schedule="paper", paper={"points": rounding, "sampler": "grid"})
@@ -157,17 +156,6 @@ def test_a_wall_in_front_of_the_optimum_leaves_it_unbracketed_and_is_never_cross
 # Divergence
 
 
-def test_a_cliff_just_above_the_optimum_does_not_mislead() -> None:
-    errors, diverged = [], 0
-    for number in range(12):
-        surface = random_surface(number, noise=0.1, cliff=1.0 + number / 12)
-        report = run(study(), surface)
-        errors.append(abs(lr_error(report, surface)))
-        diverged += report.ladders[0].levels[0].diverged
-    assert diverged > 50
-    assert sorted(errors)[-2] <= 0.5
-
-
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_a_study_whose_every_run_diverges_ends_unbracketed_or_unresolved_and_never_resolved(schedule: str) -> None:
     surface = Surface(MIDDLE[:2], cliff=-math.inf)
@@ -185,26 +173,6 @@ def test_where_all_of_the_first_grid_diverges_the_search_goes_on_below_it() -> N
 
 
 # With noise
-
-
-def test_answers_under_noise_are_right_honest_and_cheap() -> None:
-    rows = []
-    for number in range(40):
-        surface = random_surface(number, noise=0.2)
-        asked = study()
-        report = run(asked, surface)
-        lr, cost = report.ladders[0].hyperparameters["lr"], report.ladders[0].cost
-        ladder = asked.ladders()[0]
-        spent = cost.flops / ladder.base_flops
-        assert spent <= ladder.max_base_runs * (1 + 1e-9)
-        covered = lr.low <= 2 ** surface.target[0] <= lr.high
-        wrong = abs(lr_error(report, surface)) > 0.5
-        rows.append((not wrong, covered, wrong and report.verdict == "resolved", spent / ladder.max_base_runs))
-    right, covered, misled, share = np.array(rows, dtype=float).mean(axis=0)
-    assert right >= 0.9
-    assert 0.8 <= covered <= 1.0
-    assert misled <= 0.05
-    assert share < 0.9
 
 
 @pytest.mark.parametrize("law", ["root", "drawn"])
@@ -227,10 +195,9 @@ def test_intervals_far_from_the_trained_widths_hold_whatever_the_drift_law(law: 
 
 def test_one_width_alone_cannot_bound_the_drift() -> None:
     model = document()["model"] | {"calibration_width": 32}
-    for number in range(5):
-        report = run(study(model=model), random_surface(number, noise=0.1))
-        assert report.verdict == "unresolved"
-        assert "calibration_width" in report.reason
+    report = run(study(model=model), random_surface(0, noise=0.1))
+    assert report.verdict == "unresolved"
+    assert "calibration_width" in report.reason
 
 
 def test_a_target_among_the_trained_widths_needs_no_law() -> None:
@@ -293,7 +260,7 @@ def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set
     return set(terminal), asked.report(list(terminal.values()))
 
 
-@pytest.mark.parametrize(("schedule", "orders"), [("robust", 200), ("paper", 50)])
+@pytest.mark.parametrize(("schedule", "orders"), [("robust", 50), ("paper", 20)])
 def test_all_completion_orders_with_restarts_and_retries_give_one_set_of_trials_and_one_report(schedule: str, orders: int) -> None:
     doc = document(schedule=schedule, optimizer=["muon", "adamw"])
     surface = random_surface(7, noise=0.2)
@@ -350,18 +317,6 @@ def test_ladders_do_not_wait_for_each_other() -> None:
     assert not report.ladders[1].hyperparameters
 
 
-def test_all_planned_numbers_lie_on_the_lattice() -> None:
-    seen = []
-    surface = random_surface(11, noise=0.3)
-
-    def train(spec: Any) -> Any:
-        seen.extend([math.log2(spec.optimizer.lr), math.log2(spec.optimizer.weight_decay)])
-        return surface(spec)
-
-    run(study(), train)
-    assert all(abs(x * 64 - round(x * 64)) < 1e-6 for x in seen)
-
-
 def test_a_report_can_be_had_at_every_moment_and_says_that_it_is_not_final() -> None:
     asked, surface = study(), random_surface(3, noise=0.2)
     trials: list[Trial] = []
@@ -372,25 +327,6 @@ def test_a_report_can_be_had_at_every_moment_and_says_that_it_is_not_final() -> 
         assert report_document(report)["ladders"][0]["cost"]["trials"] == len(trials)
         trials += [completed(spec, surface(spec)) for spec in plan.start[:7]]
     assert asked.report(trials).final
-
-
-# Invariances
-
-
-def test_shifting_every_axis_shifts_the_answer() -> None:
-    surface = random_surface(21, noise=0.0)
-    moved = replace(surface, target=tuple(x + 2 for x in surface.target))
-    search = document()["search"]
-    shifted = {name: r | {"low": r["low"] * 4, "high": r["high"] * 4} for name, r in search.items()}
-    error, again = lr_error(run(study(), surface), surface), lr_error(run(study(search=shifted), moved), moved)
-    assert error == pytest.approx(again, abs=1e-4)
-
-
-def test_the_scale_of_a_level_s_losses_does_not_matter() -> None:
-    surface = random_surface(22, noise=0.2)
-    scaled = replace(surface, scale=(1.0, 3.0, 0.2, 7.0, 1.0, 1.0, 1.0, 1.0))
-    before, after = run(study(), surface), run(study(), scaled)
-    assert before.ladders[0].hyperparameters == after.ladders[0].hyperparameters
 
 
 # Limits
@@ -411,7 +347,7 @@ def test_a_limit_on_flops_ends_the_study_unresolved_and_is_never_exceeded() -> N
 
 @pytest.mark.parametrize("cap", [24, 45, 120, 400])
 def test_the_budget_in_base_runs_is_never_exceeded_and_the_ladder_rises_where_it_can(cap: int) -> None:
-    for number in range(4):
+    for number in range(2):
         asked = study(limits={"max_base_runs": cap})
         report = run(asked, random_surface(number, noise=0.4))
         ladder = asked.ladders()[0]
