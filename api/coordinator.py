@@ -4,10 +4,11 @@ The coordinator: one process, the only writer of trials and curves. `step` is it
 
     poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> ask the studies what else is needed
 
-Hand-out comes before planning, so that a worker never waits for a plan while trials are pending. What it keeps in memory (`_flights`:
-what the executor holds; `_stale`: jobs whose study must be asked) can be lost at any moment: a new coordinator reads the rows, sends the
-trials that were running round again, from their checkpoints, and asks every study anew. That is safe because a study's plan is a
-pure function of its trials, and because every write names the attempt that it is about.
+Hand-out comes before planning, and runs ahead of the workers: one that ends a trial finds its next in line, and waits neither for a
+transaction nor for a plan. Within a job the longest pending trial goes first, whichever stage or ladder it is of. What it keeps in
+memory (`_flights`: what the executor holds; `_stale`: jobs whose study must be asked) can be lost at any moment: a new coordinator
+reads the rows, sends the trials that were running round again, from their checkpoints, and asks every study anew. That is safe because
+a study's plan is a pure function of its trials, and because every write names the attempt that it is about.
 
 Retries are decided here and nowhere else: an operational failure costs the trial one of its attempts, the last one fails its job. A
 study that raises fails its own job. A database that is away stops the clock, and nothing else: events wait in `_inbox`.
@@ -39,7 +40,6 @@ log = logging.getLogger("telescope.coordinator")
 
 LOCK_POLL_SECONDS = 0.5
 OUT_OF_TIME = "limit:max_seconds"
-LOOKAHEAD = 1  # trials handed out beyond the slots, so that a worker that ends one finds the next without asking
 AWAY_SECONDS = 1.0  # between looks for a database that is away
 
 
@@ -192,23 +192,34 @@ class Coordinator:
         if plan.done:
             report = registry.report_document(study.report(trials))
             self._end(job, JobState.SUCCEEDED, report.get("reason"), report)
-        elif _out_of_time(job):
-            known = self._record.known_digests(job.id)
-            if not any(spec.digest in known for spec in plan.start):  # the stages begun are decided
+            return False
+        known = self._record.known_digests(job.id)
+        new = tuple(spec for spec in plan.start if spec.digest not in known)
+        if _out_of_time(job):
+            if new == plan.start:  # the stages begun are decided
                 report = registry.report_document(study.report(trials, OUT_OF_TIME))
                 self._end(job, JobState.SUCCEEDED, OUT_OF_TIME, report)
         else:
             if not plan.start:
                 raise RuntimeError("its plan is not done and starts nothing")
-            new = self._record.plan_trials(job.id, plan.start)
             if new:
-                log.info("job %s: %d trials planned", job.id, new)
+                self._record.plan_trials(job.id, new)
+                log.info("job %s: %d trials planned", job.id, len(new))
+            reused = self._reuse(job.id) if study.reuse else 0
             if new and trials:  # a stage was decided
+                self._hand_out()  # before the report, for which no worker is to wait
                 self._record.put_result(job.id, registry.report_document(study.report(trials)), final=False)
-            if study.reuse and self._numerics and (reused := self._record.reuse_trials(job.id, self._numerics, list(self._flights))):
-                log.info("job %s: %d trials had been trained by other jobs", job.id, reused)
-                return True
+            return reused > 0
         return False
+
+    def _reuse(self, job_id: str) -> int:
+        """Take over what other jobs have trained; how many trials."""
+        if not self._numerics:
+            return 0
+        reused = self._record.reuse_trials(job_id, self._numerics, list(self._flights))
+        if reused:
+            log.info("job %s: %d trials had been trained by other jobs", job_id, reused)
+        return reused
 
     def _blame(self, job_id: str) -> str:
         """The reason of a job that a failed trial ends."""
@@ -225,7 +236,7 @@ class Coordinator:
     # ------------------------------------------------------------------------------------------------------- trials
 
     def _hand_out(self) -> None:
-        """Give free slots, and one place in the queue, to pending trials: to the job that holds fewest, the oldest first.
+        """Give free slots, and some places in line, to pending trials: to the job that holds fewest, the oldest first.
 
         Nothing before a worker has said what it computes with: until then nobody knows what need not be trained again.
         """
@@ -233,7 +244,7 @@ class Coordinator:
             return
         load = Counter(flight.job_id for flight in self._flights.values())
         candidates = set(self._jobs)
-        while candidates and len(self._flights) < self._executor.slots + LOOKAHEAD:
+        while candidates and len(self._flights) < self._room():
             job = self._jobs[min(candidates, key=lambda job_id: (load[job_id], job_id))]
             trial = self._next_trial(job, load[job.id])
             if trial is None:
@@ -245,8 +256,17 @@ class Coordinator:
             load[job.id] += 1
             self._executor.submit(assignment)
 
+    def _room(self) -> int:
+        """Trials that the executor may hold: those that run, and in line behind them as many again, for trials of one size end together.
+
+        With several jobs one in line: a job that may hold few would else stand behind the others each time.
+        """
+        slots = self._executor.slots
+        return slots + (slots if len(self._jobs) == 1 else 1)
+
     def _next_trial(self, job: JobRow, load: int) -> Pending | None:
-        if job.max_parallel is not None and load >= job.max_parallel:
+        limit = job.max_parallel
+        if limit is not None and load >= limit and limit < self._executor.slots:  # no more can run than there are slots
             return None
         pending = self._record.pending_trials(job.id, limit=load + 1)  # those in flight may not have started yet
         return next((trial for trial in pending if trial.trial_id not in self._flights), None)

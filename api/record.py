@@ -31,6 +31,7 @@ from api.statements import (
 )
 from api.store import Store
 from api.tables import chunks, jobs, results, specs, studies, trials
+from telescope.flops import trial_flops
 from telescope.spec import TrialSpec, canonical_json
 from telescope.trial import Failure, Measurement, Trial, TrialState, advance
 
@@ -112,10 +113,11 @@ class Record(Store):
             return frozenset(connection.execute(select(trials.c.digest).where(trials.c.job_id == job_id)).scalars())
 
     def pending_trials(self, job_id: str, limit: int) -> list[Pending]:
-        """The next trials of a job that wait for a worker, in the order of their planning."""
+        """The next trials of a job that wait for a worker, the longest first: a short one at the end keeps fewer workers waiting."""
         waiting = select(trials.c.id, trials.c.attempt, specs.c.digest, specs.c.document, studies.c.document.label("study"))
         waiting = waiting.join_from(trials, specs).join(studies, studies.c.job_id == trials.c.job_id)
-        waiting = waiting.where(trials.c.job_id == job_id, trials.c.state == TrialState.PENDING).order_by(trials.c.id).limit(limit)
+        waiting = waiting.where(trials.c.job_id == job_id, trials.c.state == TrialState.PENDING)
+        waiting = waiting.order_by(trials.c.flops_planned.desc(), trials.c.id).limit(limit)
         with self._read() as connection:
             rows = connection.execute(waiting).all()
         return [Pending(row.id, row.attempt, self._own_spec(row)) for row in rows]
@@ -268,6 +270,7 @@ def _planned(job_id: str, spec: TrialSpec, moment: datetime) -> dict[str, Any]:
         "measure": spec.measure,
         "steps": spec.horizon.steps,
         "batch_tokens": spec.horizon.batch_tokens,
+        "flops_planned": trial_flops(spec),
         "state": TrialState.PENDING,
         "created_at": moment,
     }

@@ -128,6 +128,7 @@ trials = Table(
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("steps", Integer, nullable=False),
     Column("batch_tokens", Integer),
+    Column("flops_planned", Double, nullable=False, server_default=text("0")),  # of the whole run, as forecast
     Column("flops", Double, nullable=False, server_default=text("0")),
     Column("flops_spent", Double, nullable=False, server_default=text("0")),
     Column("seconds", Double, nullable=False, server_default=text("0")),

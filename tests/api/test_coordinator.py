@@ -16,8 +16,9 @@ from api.engines import CoordinatorLock, Superseded
 from api.job import JobState, Verb
 from api.record import Record
 from telescope.errors import Unavailable, WorkersLost
+from telescope.flops import trial_flops
 from telescope.studies import registry, run
-from telescope.trial import Failure, TrialState
+from telescope.trial import Failure, TrialState, completed
 from tests.executors import Disturbances, InstantExecutor, train_one
 from workers.interface import Assignment, Event, Finished, Measured, Started, Stopped, Waiting
 
@@ -40,6 +41,7 @@ def document(**changes: Any) -> dict[str, Any]:
     return registry.to_document(registry.parse(study | changes))
 
 
+WIDER = {"lr": {"low": 0.005, "high": 0.25, "points": 8}}
 ROBUST = {
     "model": {"base_width": 32, "calibration_width": 128, "target_width": 256, "depth": 1, "head_dim": 16},
     "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
@@ -253,6 +255,78 @@ def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(record: Record, co
     assert record.result(wide.id) == expected(document(name="wide"))
 
 
+@pytest.mark.parametrize("limit", [None, 3], ids=["without a limit", "with a limit that the slots keep"])
+def test_each_worker_has_its_next_trial_in_line_before_anything_is_recorded(
+    record: Record, coordinate: Coordinate, limit: int | None
+) -> None:
+    job, _ = record.create_job(document(search=WIDER, limits={"max_parallel": limit}))
+    executor = InstantExecutor(slots=3)
+    executor.held = True
+    coordinator = coordinate(executor)
+    drive(coordinator, lambda: len(executor.submitted) == 6)
+    for _ in range(3):
+        coordinator.step()
+    assert len(executor.submitted) == 6
+    assert states(record, job.id) == {TrialState.PENDING}
+
+
+def test_a_job_that_may_run_one_trial_has_none_in_line(record: Record, coordinate: Coordinate) -> None:
+    record.create_job(document(limits={"max_parallel": 1}))
+    executor = InstantExecutor(slots=3)
+    executor.held = True
+    coordinator = coordinate(executor)
+    for _ in range(5):
+        coordinator.step()
+    assert len(executor.submitted) == 1
+
+
+def test_the_longest_trials_go_first_whichever_ladder_they_are_of(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document(optimizer=["adamw", "muon"]))
+    executor = InstantExecutor(slots=1)
+    drive(coordinate(executor), ended(record, job.id))
+    order = [(assignment.spec.optimizer.name, assignment.spec.model.width) for assignment in executor.submitted]
+    cost = {(one.spec.optimizer.name, one.spec.model.width): trial_flops(one.spec) for one in executor.submitted}
+    assert cost["adamw", 32] < cost["muon", 32] < cost["muon", 64]
+    assert order[:4] == [("muon", 32)] * 4, "though the job names the other ladder first"
+    assert order.index(("muon", 64)) < order.index(("adamw", 32)) + 4, "those planned later do not stand behind"
+    assert record.result(job.id) == expected(document(optimizer=["adamw", "muon"]))
+
+
+def test_a_ladder_goes_on_while_another_has_not_begun(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document(optimizer=["muon", "adamw"]))
+    first = InstantExecutor(slots=1)
+    first.held = True
+    drive(coordinate(first), lambda: record.job(job.id).trials_total == 8)
+    for pending in record.pending_trials(job.id, 4):
+        assert pending.spec.optimizer.name == "muon"
+        record.trial_started(pending.trial_id, 1, 0, "worker", "instant")
+        *_, last = train_one(pending.spec)
+        record.trial_finished(pending.trial_id, completed(pending.spec, [last]), (last,))
+
+    second = InstantExecutor(slots=1)
+    second.held = True
+    drive(coordinate(second), lambda: bool(second.submitted))
+    assert (second.running[0].spec.optimizer.name, second.running[0].spec.model.width) == ("muon", 64)
+    assert record.job(job.id).trials_done == 4, "no trial of the other ladder has begun"
+
+
+def test_no_worker_waits_for_the_report_on_a_stage(database_url: str, coordinate: Coordinate) -> None:
+    executor = InstantExecutor(slots=2)
+    handed_out: list[int] = []
+
+    class Watched(Record):
+        def put_result(self, job_id: str, document: dict[str, Any], final: bool) -> None:
+            handed_out.append(len(executor.running))
+            super().put_result(job_id, document, final)
+
+    watched = Watched(database_url)
+    job, _ = watched.create_job(document())
+    drive(coordinate(executor, watched), ended(watched, job.id))
+    watched.close()
+    assert handed_out, "a stage was reported before the end"
+    assert all(handed_out), "and the next one was under way by then"
+
+
 def test_a_later_job_need_not_wait_for_the_end_of_an_earlier_one(record: Record, coordinate: Coordinate) -> None:
     jobs = [record.create_job(document(name=name, reuse=False))[0].id for name in ("first", "second")]
     coordinator = coordinate(InstantExecutor(slots=2))
@@ -425,7 +499,7 @@ def test_workers_with_other_numerics_train_everything_again(record: Record, coor
 def test_a_study_that_shares_some_trials_trains_the_others(record: Record, coordinate: Coordinate) -> None:
     first, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, first.id))
-    wider = {"search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}}}
+    wider = {"search": WIDER}
     second, _ = record.create_job(document(**wider))
     executor = InstantExecutor()
     drive(coordinate(executor), ended(record, second.id))

@@ -17,6 +17,7 @@ from api.rows import JobRow, Rate, TrialRow
 from api.store import IdempotencyMismatch, Store, new_job_id
 from api.tables import results
 from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
+from telescope.flops import trial_flops
 from telescope.trial import Failure, TrialState, completed
 from tests.api.trials import DOCUMENT, outcome, point, points, spec
 
@@ -213,6 +214,20 @@ def test_specs_survive_the_database(record: Record, database_url: str) -> None:
     assert stranger.trial_spec(trial.id).digest == trial.digest == spec(0).digest
     assert stranger.pending_trials(job_id, 1)[0].spec == spec(0)
     stranger.close()
+
+
+def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record: Record) -> None:
+    job_id = running_job(record, trials=0)
+    planned = [spec(0), spec(0, width=64), spec(1), spec(0, optimizer="muon"), spec(0, steps=1000)]
+    record.plan_trials(job_id, planned[:3])
+    record.plan_trials(job_id, planned[3:])
+    waiting = [pending.spec for pending in record.pending_trials(job_id, 10)]
+    short, wide, equal, muon, long = planned
+    assert waiting == [long, wide, muon, short, equal]
+    assert [trial_flops(spec) for spec in waiting] == sorted(map(trial_flops, planned), reverse=True)
+    assert record.pending_trials(job_id, 2)[-1].spec == wide
+    record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, 0, "worker", "cpu")
+    assert record.pending_trials(job_id, 1)[0].spec == wide
 
 
 def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record: Record) -> None:

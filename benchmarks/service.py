@@ -1,0 +1,228 @@
+"""What does the service cost over a bare loop, in a whole job?
+
+    python -m benchmarks.service [--workers 1 2] [--rounds 3]
+
+One job: Algorithm 1 at widths 32 and 64, 32 and 8 trials of 120 steps of 512 tokens. The service is the real one: coordinator process,
+SQLite, Ray workers, warm before the job comes; its seconds are those of the job's row, from its creation to its end. The bare loop folds
+the same study over a pool of as many processes, warm as well, and does nothing else: no database, no events, no checkpoints, no Ray.
+Both train the same specs, stage by stage, with one thread per process, and end in the same report. They take turns within a round, each
+with its processes started anew, so that neither runs in the presence of the other.
+
+A gap is the time of one worker between a trial's last step (its held-out loss included) and the next one's first: hand-out and the
+building of the model. A trial's training seconds are counted from its first step, so it began them `seconds` before it ended.
+
+Parts: `service` and `bare`, each giving a `Run` · `table`.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import migrations
+from api.record import Record
+from api.supervisor import Child, end
+from telescope.spec import TrialSpec
+from telescope.studies import Study, registry
+from telescope.train import train_one
+from telescope.trial import Measurement, Trial, completed
+from workers import runner
+
+DOCUMENT = {
+    "kind": "telescope",
+    "name": "service",
+    "model": {"base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 2, "head_dim": 16},
+    "data": {"corpus": "python-stdlib", "context": 64},
+    "horizon": {"steps": 120, "batch_tokens": 512},
+    "search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 4}},
+    "schedule": "paper",
+    "coordinates": "skip",
+}
+WARMING = DOCUMENT | {
+    "name": "warm-up",
+    "horizon": {"steps": 5, "batch_tokens": 512, "evaluation_tokens": 512},
+    "search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}},
+}
+POLL_SECONDS = 0.1
+MOST_OVER_BARE, LEAST_OF_TWO = 1.05, 1.8  # the targets
+
+
+@dataclass(frozen=True)
+class Run:
+    """One whole job."""
+
+    seconds: float
+    cpu_seconds: float  # of all its processes
+    gaps: tuple[float, ...]  # seconds, of all workers
+    losses: tuple[float, ...]  # by digest
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial, where it ran and when it ended there."""
+
+    worker: str
+    at: float  # seconds since 1970
+    seconds: float  # of training
+
+
+def study_of(document: dict[str, Any]) -> Study:
+    return registry.resolved(registry.parse(document))
+
+
+def gaps(trials: Iterable[Ended]) -> tuple[float, ...]:
+    """Between the trials of each worker."""
+    by_worker = itertools.groupby(sorted(trials, key=lambda trial: (trial.worker, trial.at)), key=lambda trial: trial.worker)
+    pairs = itertools.chain.from_iterable(itertools.pairwise(own) for _, own in by_worker)
+    return tuple(later.at - later.seconds - earlier.at for earlier, later in pairs)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Spent so far by a process and by its descendants that live."""
+    root = psutil.Process(pid)
+    return sum(times.user + times.system for times in (process.cpu_times() for process in [root, *root.children(recursive=True)]))
+
+
+def losses(trials: Iterable[Trial]) -> tuple[float, ...]:
+    return tuple(trial.loss or 0.0 for trial in sorted(trials, key=lambda trial: trial.digest))
+
+
+# ---------------------------------------------------------------------------------------------------------- the service
+
+
+def service(workers: int) -> Run:
+    with tempfile.TemporaryDirectory() as folder, started(Path(folder), workers) as (record, pid):
+        warmed: set[str | None] = set()
+        for seed in itertools.count(1):
+            job_id = finished(record, WARMING | {"seeds": seed})
+            warmed |= {trial.worker for trial in record.trials(job_id, 1000).items}
+            if len(warmed - {None}) == workers:
+                break
+        before = cpu_seconds(pid)
+        job_id = finished(record, DOCUMENT)
+        spent = cpu_seconds(pid) - before
+        job, rows = record.job(job_id), record.trials(job_id, 1000).items
+        assert job.ended_at is not None
+        ended = [Ended(row.worker or "", row.ended_at.timestamp(), row.seconds) for row in rows if row.ended_at]
+        return Run((job.ended_at - job.created_at).total_seconds(), spent, gaps(ended), losses(record.terminal_trials(job_id)))
+
+
+@contextmanager
+def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
+    """A coordinator with its Ray, on an empty database; they end with the block."""
+    url = f"sqlite:///{folder}/telescope.db"
+    migrations.upgrade(url)
+    chosen = {"DATABASE_URL": url, "CHECKPOINT_DIR": str(folder / "checkpoints"), "EXECUTOR": "ray", "WORKERS": str(workers)}
+    record = Record(url)
+    with open(folder / "coordinator.log", "wb") as log:
+        child = Child("coordinator", os.environ | {f"TELESCOPE_{name}": value for name, value in chosen.items()}, print, log)
+        try:
+            yield record, child.process.pid
+        finally:
+            end([child])
+            record.close()
+
+
+def finished(record: Record, document: dict[str, Any]) -> str:
+    """Submit a job and wait for its end."""
+    job, _ = record.create_job(registry.to_document(study_of(document)))
+    while not record.job(job.id).state.terminal:
+        time.sleep(POLL_SECONDS)
+    return job.id
+
+
+# --------------------------------------------------------------------------------------------------------- the bare loop
+
+
+def bare(workers: int) -> Run:
+    study, warming = study_of(DOCUMENT), study_of(WARMING).plan([]).start[0]
+    spawning = multiprocessing.get_context("spawn")
+    warm = spawning.Barrier(workers + 1)
+    trials: list[Trial] = []
+    ended: list[Ended] = []
+    with spawning.Pool(workers, warm_up, (warming, warm)) as pool:
+        warm.wait()
+        before, began = cpu_seconds(os.getpid()), time.perf_counter()
+        while not (plan := study.plan(trials)).done:
+            for trial, where in pool.imap_unordered(train, plan.start):
+                trials.append(trial)
+                ended.append(where)
+        study.report(trials)
+        seconds, spent = time.perf_counter() - began, cpu_seconds(os.getpid()) - before
+    return Run(seconds, spent, gaps(ended), losses(trials))
+
+
+def warm_up(spec: TrialSpec, warm: Barrier) -> None:
+    runner.warm_up()
+    list(train_one(spec))
+    warm.wait()
+
+
+def train(spec: TrialSpec) -> tuple[Trial, Ended]:
+    curve: list[Measurement] = list(train_one(spec))
+    return completed(spec, curve), Ended(str(os.getpid()), time.time(), curve[-1].seconds)
+
+
+# --------------------------------------------------------------------------------------------------------------- figures
+
+
+def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Iterator[str]:
+    """Medians over the rounds; ratios are of runs of the same round."""
+    yield f"{'':<12}{'workers':>8}{'seconds':>9}{'of them':>24}{'CPU':>9}{'gap, ms: median':>17}{'p95':>7}"
+    for (name, count), found in runs.items():
+        seconds = [run.seconds for run in found]
+        between = sorted(1000 * gap for run in found for gap in run.gaps)
+        cpu = statistics.median(run.cpu_seconds for run in found)
+        each = ", ".join(f"{value:.2f}" for value in seconds)
+        p95 = between[int(0.95 * len(between))]
+        yield f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}{statistics.median(between):>17.1f}{p95:>7.1f}"
+    for count in workers:
+        over = ratio(runs["service", count], runs["bare loop", count])
+        yield judged(f"service / bare loop, {count} worker(s)", over, over <= MOST_OVER_BARE, f"<= {MOST_OVER_BARE}")
+    if {1, 2} <= set(workers):
+        for name, judge in (("service", True), ("bare loop", False)):
+            gain = ratio(runs[name, 1], runs[name, 2])
+            line = f"{name}, two workers against one"
+            yield judged(line, gain, gain >= LEAST_OF_TWO, f">= {LEAST_OF_TWO}") if judge else f"{line:<40}{gain:>7.3f}"
+
+
+def ratio(above: Sequence[Run], below: Sequence[Run]) -> float:
+    return statistics.median(one.seconds / other.seconds for one, other in zip(above, below, strict=True))
+
+
+def judged(name: str, value: float, holds: bool, target: str) -> str:
+    return f"{name:<40}{value:>7.3f}  target {target}: {'pass' if holds else 'miss'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    arms = {
+        (name, count): partial(measure, count) for count in options.workers for name, measure in (("service", service), ("bare loop", bare))
+    }
+    runs: dict[tuple[str, int], list[Run]] = {arm: [] for arm in arms}
+    for turn in range(options.rounds):
+        for arm in list(arms)[:: 1 if turn % 2 == 0 else -1]:
+            runs[arm].append(arms[arm]())
+    every = [run.losses for found in runs.values() for run in found]
+    print(f"{len(every[0])} trials of 120 steps at widths 32 and 64, {options.rounds} round(s)")
+    print(*table(runs, options.workers), sep="\n")
+    print("final losses of all runs are " + ("equal" if len(set(every)) == 1 else "NOT equal"))
+
+
+if __name__ == "__main__":
+    main()

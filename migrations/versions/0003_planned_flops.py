@@ -1,0 +1,17 @@
+"""What a trial is forecast to cost, so that the longest is handed out first; of trials planned before, nothing is known."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("trials", sa.Column("flops_planned", sa.Double(), nullable=False, server_default=sa.text("0")))
+
+
+def downgrade() -> None:
+    op.drop_column("trials", "flops_planned")
