@@ -1,6 +1,6 @@
 """What does the service cost over a bare loop, in a whole job?
 
-    python -m benchmarks.service [--workers 1 2] [--rounds 3]
+    python -m benchmarks.service [--workers 1 2] [--rounds 1]
 
 One job: Algorithm 1 at widths 32 and 64, 32 and 8 trials of 120 steps of 512 tokens. The service is the real one: coordinator process,
 SQLite, Ray workers, warm before the job comes; its seconds are those of the job's row, from its creation to its end. The bare loop folds
@@ -19,6 +19,7 @@ import itertools
 import multiprocessing
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -209,7 +210,7 @@ def judged(name: str, value: float, holds: bool, target: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     arms = {
         (name, count): partial(measure, count) for count in options.workers for name, measure in (("service", service), ("bare loop", bare))
@@ -218,6 +219,7 @@ def main() -> None:
     for turn in range(options.rounds):
         for arm in list(arms)[:: 1 if turn % 2 == 0 else -1]:
             runs[arm].append(arms[arm]())
+            print(f"{arm[0]}, {arm[1]} worker(s): {runs[arm][-1].seconds:.2f} s", file=sys.stderr, flush=True)
     every = [run.losses for found in runs.values() for run in found]
     print(f"{len(every[0])} trials of 120 steps at widths 32 and 64, {options.rounds} round(s)")
     print(*table(runs, options.workers), sep="\n")
