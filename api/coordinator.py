@@ -196,7 +196,7 @@ class Coordinator:
         known = self._record.known_digests(job.id)
         new = tuple(spec for spec in plan.start if spec.digest not in known)
         if _out_of_time(job):
-            if new == plan.start:  # the stages begun are decided
+            if len(new) == len(plan.start):  # the stages begun are decided
                 report = registry.report_document(study.report(trials, OUT_OF_TIME))
                 self._end(job, JobState.SUCCEEDED, OUT_OF_TIME, report)
         else:
