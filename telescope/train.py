@@ -1,8 +1,10 @@
-"""How is one trial trained?
+"""How are trials trained?
 
-`train_one(spec)` is a generator of measurements, and the only training loop: a worker forwards what it yields, a test lists it, closing
-it stops the run. It is a function of the spec alone: initialisation from the seed, batches from (seed, step). A run resumed from its
-checkpoint therefore yields, on a CPU, bit for bit the points that an undisturbed one yields from there on.
+`train(specs)` is a generator of measurements, and the only training loop: a worker forwards what it yields, a test lists it, closing
+it stops the run. Its trials are of one shape and run as one program, a *pack* (telescope.pack); `train_one(spec)` is a pack of one. Each
+trial is a function of its spec alone: initialisation from the seed, batches from (seed, step); in company its curve is the one that it
+has alone, to rounding. A run resumed from its checkpoint in the same company yields, on a CPU, bit for bit the points that an undisturbed
+one yields from there on.
 
 A loss that is not finite, or above that of the first step for a quarter of the run, ends the trial as *diverged*: its last point carries
 an infinite held-out loss. That is a result, not an error. It is counted at every step, on the device, and looked at where points are
@@ -10,20 +12,21 @@ recorded, so that how often that is decides nothing.
 
 A trial that measures coordinates (telescope.coordinates) takes its few steps all on the first batch, and each point of its curve says how
 far every layer's output has moved by then. Any other trial says at its end where its hidden matrices ended (telescope.probes).
+
+Parts: `Run`, one trial in the middle of its training · `advance`, a step of several · `train` and `train_one`, the loop.
 """
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from telescope import data, probes
+from telescope import data, pack, probes
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import flops_by
 from telescope.model import Transformer, initialise
@@ -50,18 +53,16 @@ class Run:
         self.first_loss = torch.full((), math.nan, device=self.device)
         self.above = torch.zeros((), device=self.device)  # consecutive steps up to now with a loss above the first
         self.longest = torch.zeros((), device=self.device)  # the most of them so far
+        self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0  # since the last point
+        self.ending: probes.Ending | None = None
         self.curve: list[Measurement] = []
+        self.diverged = False
         self.seconds = 0.0
 
-    def loss(self, windows: Tensor) -> Tensor:
-        """Mean cross-entropy in nats per token of windows (B, T+1), in bf16 where the hardware has it."""
-        inputs, targets = windows[:, :-1], windows[:, 1:]
-        with self._precision():
-            logits = self.model(inputs)  # (B, T, V)
-        return functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-
-    def _precision(self) -> AbstractContextManager[object]:
-        return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
+    @property
+    def ended(self) -> bool:
+        """Trained to its end, or diverged."""
+        return self.diverged or self.step == self.spec.horizon.steps
 
     def batch(self, step: int) -> Tensor:  # (windows, context + 1)
         """What is read at a step: where coordinates are measured, always the first batch."""
@@ -70,41 +71,59 @@ class Run:
         batch = data.batch(self.tokens.train, self.spec.seed, at, self.spec.horizon.batch_tokens // context, context)
         return batch.to(self.device, non_blocking=True)
 
-    def advance(self) -> Tensor:
-        """One optimizer step over all micro-batches; returns the batch's mean loss, still on the device."""
-        horizon = self.spec.horizon
-        windows_at_once = (horizon.micro_batch_tokens or horizon.batch_tokens) // self.spec.data.context
-        micro_batches = torch.split(self.batch(self.step), windows_at_once)
-        total = torch.zeros((), device=self.device)
-        for windows in micro_batches:
-            loss = self.loss(windows) / len(micro_batches)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+    def micro_batches(self) -> tuple[Tensor, ...]:  # of (windows, context + 1)
+        """What the next step reads, as much at a time as fits into memory."""
+        windows_at_once = (self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens) // self.spec.data.context
+        return torch.split(self.batch(self.step), windows_at_once)
+
+    def update(self, loss: Tensor) -> None:
+        """One step of the optimizer, from gradients that are there; `loss` is that of the batch which they are of."""
         if self.step == 0:
-            self.first_loss = total.clone()
-        self.above = torch.where(total > self.first_loss, self.above + 1, 0.0)
+            self.first_loss = loss.clone()
+        self.above = torch.where(loss > self.first_loss, self.above + 1, 0.0)
         self.longest = torch.maximum(self.longest, self.above)
-        self.optimizer.step(lr_factor(horizon, self.step))
+        self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
+        self.optimizer.step(lr_factor(self.spec.horizon, self.step))
         self.step += 1
-        return total
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
         """Mean loss over the validation windows, the same ones for every trial; inf where it is not finite."""
         windows = self.held_out.to(self.device)
         chunks = torch.split(windows, max(1, 8192 // self.spec.data.context))
-        mean = float(sum(self.loss(chunk) * len(chunk) for chunk in chunks) / len(windows))
+        with precision(self.device):
+            mean = float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
         return mean if math.isfinite(mean) else math.inf
 
-    def diverged(self, train_loss: float) -> bool:
-        """Judge the run by the mean loss of its last steps and by what was counted at each."""
-        return not math.isfinite(train_loss) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
+    def look_ahead(self) -> None:
+        """Before the last step, remember what it will change."""
+        if self.step + 1 == self.spec.horizon.steps:
+            self.ending = probes.Ending(self.model, self.batch(self.step)[:1, :-1])
 
-    def point(self, metrics: dict[str, float], started: float, diverged: bool) -> Measurement:
-        """The point of the curve at this step of a run that would have begun at `started`, had it not been interrupted."""
+    def metrics(self) -> dict[str, float] | None:
+        """What the curve says at this step, and whether the run has diverged; None where nothing is recorded."""
+        horizon = self.spec.horizon
+        evaluated = self.ended or (horizon.evaluate_every is not None and self.step % horizon.evaluate_every == 0)
+        if not (evaluated or self.step % horizon.record_interval == 0):
+            return None
+        metrics = {"train_loss": self.mean_loss()}
+        if self.diverged or evaluated:
+            metrics["loss"] = math.inf if self.diverged else self.held_out_loss()
+        if self.ending and not self.diverged:
+            metrics |= self.ending.metrics()
+        return metrics
+
+    def mean_loss(self) -> float:
+        """Mean over the steps since it was last asked for; judges by it, and by what was counted at each step, whether the run diverged."""
+        mean = float(self.interval_loss) / self.interval_steps
+        self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
+        self.diverged = not math.isfinite(mean) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
+        return mean
+
+    def point(self, metrics: dict[str, float]) -> Measurement:
+        """The point of the curve at this step."""
         tokens = self.step * self.spec.horizon.batch_tokens
-        flops = flops_by(self.spec, self.step, diverged, len(self.held_out))
-        self.seconds = time.perf_counter() - started
+        flops = flops_by(self.spec, self.step, self.diverged, len(self.held_out))
         self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
         return self.curve[-1]
 
@@ -123,53 +142,96 @@ class Run:
             setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
 
 
+class Clock:
+    """Wall-clock time, shared equally between the runs that it was spent on."""
+
+    def __init__(self) -> None:
+        self.charged = time.perf_counter()
+
+    def charge(self, runs: Collection[Run]) -> None:
+        """Put the time since the last charge on these runs."""
+        now = time.perf_counter()
+        for run in runs:
+            run.seconds += (now - self.charged) / len(runs)
+        self.charged = now
+
+
 def curve_of(state: dict[str, Any]) -> list[Measurement]:
     """The points that a checkpoint holds."""
     return [Measurement(*point) for point in state["curve"]]
 
 
+def precision(device: torch.device) -> AbstractContextManager[object]:
+    """bf16 where the hardware has it."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def advance(runs: Sequence[Run]) -> Tensor:  # (runs)
+    """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
+    models = [run.model for run in runs]
+    micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
+    total = torch.zeros(len(runs), device=runs[0].device)
+    for windows in micro_batches:
+        with precision(runs[0].device):
+            loss = pack.losses(models, torch.stack(windows)) / len(micro_batches)
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    for run, loss in zip(runs, total, strict=True):
+        run.update(loss)
+    return total
+
+
+def train(
+    specs: Sequence[TrialSpec],
+    checkpoints: Sequence[CheckpointFile | None] | None = None,
+    stopping: Callable[[int], bool] = lambda index: False,
+) -> Iterator[tuple[int, Measurement]]:
+    """Train trials of one shape together, each from its checkpoint if it has one; yields (index of the trial, point of its curve).
+
+    The last point of each has its final held-out loss. After each point `stopping` is asked whether this trial should leave.
+    """
+    assert len({pack.shape(spec) for spec in specs}) == 1, "a pack is of trials of one shape"
+    files = checkpoints or [None] * len(specs)
+    runs = {index: Run(spec) for index, spec in enumerate(specs)}
+    if specs[0].measure == "coordinates":
+        for index, run in runs.items():
+            for point in first_steps(run):
+                yield index, point
+                if stopping(index):
+                    break
+        return
+    for run, file in zip(runs.values(), files, strict=True):
+        if file and (state := file.load()):
+            run.restore(state)
+    clock = Clock()
+    while runs:
+        for run in runs.values():
+            run.look_ahead()
+        advance(list(runs.values()))
+        for index, run in list(runs.items()):
+            if (metrics := run.metrics()) is None:
+                continue
+            clock.charge(runs.values())
+            yield index, run.point(metrics)
+            if run.ended or stopping(index):
+                del runs[index]
+            elif (file := files[index]) and file.due():
+                file.save(run.state())
+
+
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint if it has one; yields the points of its curve, the last with the final held-out loss."""
-    run = Run(spec)
-    if spec.measure == "coordinates":
-        yield from first_steps(run)
-        return
-    if checkpoint and (state := checkpoint.load()):
-        run.restore(state)
-    horizon, started = spec.horizon, time.perf_counter() - run.seconds
-    interval_loss, interval_start = torch.zeros((), device=run.device), run.step
-    while run.step < horizon.steps:
-        last = run.step + 1 == horizon.steps
-        ending = probes.Ending(run.model, run.batch(run.step)[:1, :-1]) if last else None
-        interval_loss += run.advance()
-        evaluated = last or (horizon.evaluate_every is not None and run.step % horizon.evaluate_every == 0)
-        if not (evaluated or run.step % horizon.record_interval == 0):
-            continue
-        steps = run.step - interval_start
-        metrics = {"train_loss": float(interval_loss) / steps}
-        diverged = run.diverged(metrics["train_loss"])
-        if diverged or evaluated:
-            metrics["loss"] = math.inf if diverged else run.held_out_loss()
-        if ending and not diverged:
-            metrics |= ending.metrics()
-        yield run.point(metrics, started, diverged)
-        if diverged:
-            return
-        interval_loss, interval_start = torch.zeros((), device=run.device), run.step
-        if checkpoint and not last and checkpoint.due():
-            checkpoint.save(run.state())
+    return (point for _, point in train((spec,), (checkpoint,)))
 
 
 def first_steps(run: Run) -> Iterator[Measurement]:
     """A point per step, each with how far the layers' outputs on the fixed batch have moved since step 0."""
-    started = time.perf_counter()
+    clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
-    while run.step < run.spec.horizon.steps:
-        metrics = {"train_loss": float(run.advance())}
-        diverged = run.diverged(metrics["train_loss"])
-        metrics |= beginning.metrics()
-        if diverged or run.step == run.spec.horizon.steps:
-            metrics["loss"] = math.inf if diverged else run.held_out_loss()
-        yield run.point(metrics, started, diverged)
-        if diverged:
-            return
+    while not run.ended:
+        advance([run])
+        metrics = {"train_loss": run.mean_loss()} | beginning.metrics()
+        if run.ended:
+            metrics["loss"] = math.inf if run.diverged else run.held_out_loss()
+        clock.charge([run])
+        yield run.point(metrics)

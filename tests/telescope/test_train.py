@@ -12,7 +12,7 @@ from telescope import data
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import trial_flops
 from telescope.spec import DataSpec, HorizonSpec, TrialSpec
-from telescope.train import Run, curve_of, train_one
+from telescope.train import Run, advance, curve_of, train_one
 from telescope.trial import Measurement, completed
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
@@ -96,7 +96,7 @@ def test_seeds_draw_other_batches_and_other_weights() -> None:
     first = Run(spec)
     other = Run(trial(seed=2))
     other.model.load_state_dict(first.model.state_dict())
-    losses = [[float(run.advance()) for _ in range(2)] for run in (first, other)]
+    losses = [[float(advance([run])) for _ in range(2)] for run in (first, other)]
     assert losses[0][0] == losses[1][0]  # the head is silent at first
     assert losses[0][1] != losses[1][1]
 

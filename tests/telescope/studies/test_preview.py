@@ -21,7 +21,7 @@ from telescope.studies.preview import Preview, preview
 from telescope.studies.rehearsal import Bowl, rehearse
 from telescope.studies.report import amount
 from telescope.studies.telescoping import Telescope, progress
-from telescope.train import Run, train_one
+from telescope.train import Run, advance, train_one
 from telescope.trial import Trial, completed
 from tests.surfaces import FOURFOLD, LOWS, Surface, random_surface, study, walled
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
@@ -229,7 +229,7 @@ def test_the_size_of_a_curve_is_that_of_a_real_one() -> None:
 def test_the_size_of_checkpoints_is_that_of_real_ones(tmp_path: Path, optimizer: OptimizerSpec) -> None:
     spec = trial(optimizer, replace(MODEL, width=128))
     trained, file = Run(spec), CheckpointFile(tmp_path / "trial.pt")
-    trained.advance()
+    advance([trained])
     for _ in range(2):
         file.save(trained.state())
     kept = sum(path.stat().st_size for path in tmp_path.iterdir())
