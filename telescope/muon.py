@@ -8,7 +8,7 @@ across width are muP's (`telescope.mup`).
 Pure functions, batched over leading dimensions: matrices of one shape are stacked and orthogonalised together. Nothing is written into
 the arguments, a gradient least of all.
 
-Parts: `COEFFICIENTS`, `orthogonalize`, `muon_update`.
+Parts: `COEFFICIENTS`, `orthogonalize`, `mixed_momentum`, and `muon_update`, which is both.
 """
 
 import torch
@@ -37,6 +37,14 @@ def orthogonalize(
     return result.mT if tall else result
 
 
+def mixed_momentum(
+    gradient: Float[Tensor, "*batch out in"], momentum_buffer: Float[Tensor, "*batch out in"], momentum: float = 0.95, nesterov: bool = True
+) -> tuple[Float[Tensor, "*batch out in"], Float[Tensor, "*batch out in"]]:
+    """B <- mu B + (1 - mu) G; returns (what is to be orthogonalised: (1 - mu) G + mu B, or B without Nesterov; new B)."""
+    buffer = momentum_buffer.lerp(gradient, 1 - momentum)
+    return (gradient.lerp(buffer, momentum) if nesterov else buffer), buffer
+
+
 def muon_update(
     gradient: Float[Tensor, "*batch out in"],
     momentum_buffer: Float[Tensor, "*batch out in"],
@@ -45,7 +53,6 @@ def muon_update(
     steps: int = 5,
     dtype: torch.dtype = torch.bfloat16,
 ) -> tuple[Float[Tensor, "*batch out in"], Float[Tensor, "*batch out in"]]:
-    """One step of B <- mu B + (1 - mu) G; returns (orthogonalised (1 - mu) G + mu B, or of B without Nesterov; new B)."""
-    buffer = momentum_buffer.lerp(gradient, 1 - momentum)
-    mixed = gradient.lerp(buffer, momentum) if nesterov else buffer
+    """One step: (orthogonalised momentum, new buffer)."""
+    mixed, buffer = mixed_momentum(gradient, momentum_buffer, momentum, nesterov)
     return orthogonalize(mixed, steps=steps, dtype=dtype), buffer

@@ -5,7 +5,8 @@ run AdamW trains all. The groups are total and disjoint, asserted. Effective val
 `telescope.mup`.
 
 Parts: `groups` (the partition) · `Muon` (a torch optimizer over `telescope.muon`) · `Optimizer` and `build` (both together, with the
-schedule's factor as an argument) · `lr_factor` (schedules) · `describe` (the groups as a report shows them).
+schedule's factor as an argument) · `step_together` (one model's step, or that of several of one shape) · `lr_factor` (schedules) ·
+`describe` (the groups as a report shows them).
 """
 
 import math
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from telescope import mup
 from telescope.model import Transformer, in_branch, init_std
-from telescope.muon import muon_update
+from telescope.muon import mixed_momentum, orthogonalize
 from telescope.roles import Role
 from telescope.spec import HorizonSpec, ModelSpec, OptimizerName, OptimizerSpec
 
@@ -91,25 +92,39 @@ class Muon(torch.optim.Optimizer):
             shapes[parameter.shape].append(parameter)
         self.stacks = tuple(shapes.values())
 
-    @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Decay with the scaled lr, then subtract lr x update scale x orthogonalised momentum."""
+        """One step from the gradients."""
+        muon_steps([self])
+
+    def mixed(self, stack: list[Tensor]) -> Tensor:  # (K, out, in)
+        """Take the gradients of a stack into its momentum; returns what is to be orthogonalised."""
+        gradients = torch.stack([parameter.grad for parameter in stack if parameter.grad is not None])
+        state = self.state[stack[0]]
+        buffer: Tensor = state.get("momentum_buffer", torch.zeros_like(gradients))
+        result, state["momentum_buffer"] = mixed_momentum(gradients, buffer, self.spec.momentum, self.spec.nesterov)
+        return result
+
+    def descend(self, stack: list[Tensor], update: Tensor) -> None:
+        """Decay with the scaled lr, then subtract lr x update scale x update."""
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
-        dtype = NEWTON_SCHULZ_DTYPES[self.spec.newton_schulz_dtype]
-        for stack in self.stacks:
-            gradients = torch.stack([parameter.grad for parameter in stack if parameter.grad is not None])  # (K, out, in)
-            state = self.state[stack[0]]
-            buffer: Tensor = state.get("momentum_buffer", torch.zeros_like(gradients))
-            update, state["momentum_buffer"] = muon_update(
-                gradients, buffer, self.spec.momentum, self.spec.nesterov, self.spec.newton_schulz_steps, dtype
-            )
-            scale = mup.update_scale(self.spec, *stack[0].shape)
-            torch._foreach_mul_(stack, 1 - lr * weight_decay)
-            torch._foreach_add_(stack, list(update.to(stack[0].dtype)), alpha=-lr * scale)
+        scale = mup.update_scale(self.spec, *stack[0].shape)
+        torch._foreach_mul_(stack, 1 - lr * weight_decay)
+        torch._foreach_add_(stack, list(update.to(stack[0].dtype)), alpha=-lr * scale)
+
+
+@torch.no_grad()
+def muon_steps(muons: Sequence[Muon]) -> None:
+    """One step of each, over models of one shape: their matrices of one shape are orthogonalised together, whosever they are."""
+    for stacks in zip(*(muon.stacks for muon in muons), strict=True):
+        spec = muons[0].spec
+        mixed = torch.stack([muon.mixed(stack) for muon, stack in zip(muons, stacks, strict=True)])  # (P, K, out, in)
+        updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
+        for muon, stack, update in zip(muons, stacks, updates, strict=True):
+            muon.descend(stack, update)
 
 
 class Optimizer:
-    """Muon and AdamW over one model; `step(factor)` applies the schedule's factor to every group's scaled lr."""
+    """Muon and AdamW over one model."""
 
     def __init__(self, model: Transformer, spec: OptimizerSpec) -> None:
         self.parts: list[torch.optim.Optimizer] = []
@@ -127,13 +142,15 @@ class Optimizer:
         self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
-    def step(self, factor: float) -> None:
-        """One update of all parameters from their gradients, then forget the gradients."""
+    def schedule(self, factor: float) -> None:
+        """Put every group at `factor` times its scaled lr."""
         for part, scaled_lrs in zip(self.parts, self.scaled_lrs, strict=True):
             for group, scaled_lr in zip(part.param_groups, scaled_lrs, strict=True):
                 group["lr"] = scaled_lr * factor
-            part.step()
-            part.zero_grad(set_to_none=True)
+
+    def step(self, factor: float) -> None:
+        """One update, by itself."""
+        step_together([self], [factor])
 
     def state_dict(self) -> list[dict[str, Any]]:
         """State of the parts, for a checkpoint."""
@@ -148,6 +165,20 @@ class Optimizer:
 def build(model: Transformer, spec: OptimizerSpec) -> Optimizer:
     """The optimizer of a model under a spec."""
     return Optimizer(model, spec)
+
+
+def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
+    """One update of all parameters of models of one shape from their gradients, each at its factor; then forget the gradients."""
+    for optimizer, factor in zip(optimizers, factors, strict=True):
+        optimizer.schedule(factor)
+    for parts in zip(*(optimizer.parts for optimizer in optimizers), strict=True):
+        if isinstance(parts[0], Muon):
+            muon_steps(parts)
+        else:
+            for part in parts:
+                part.step()
+        for part in parts:
+            part.zero_grad(set_to_none=True)
 
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:

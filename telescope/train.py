@@ -30,7 +30,7 @@ from telescope import data, pack, probes
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import flops_by
 from telescope.model import Transformer, initialise
-from telescope.optimizer import Optimizer, build, lr_factor
+from telescope.optimizer import Optimizer, build, lr_factor, step_together
 from telescope.spec import TrialSpec
 from telescope.trial import Measurement
 
@@ -76,15 +76,13 @@ class Run:
         windows_at_once = (self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens) // self.spec.data.context
         return torch.split(self.batch(self.step), windows_at_once)
 
-    def update(self, loss: Tensor) -> None:
-        """One step of the optimizer, from gradients that are there; `loss` is that of the batch which they are of."""
+    def count(self, loss: Tensor) -> None:
+        """Remember what the judgement on a step's loss will need."""
         if self.step == 0:
             self.first_loss = loss.clone()
         self.above = torch.where(loss > self.first_loss, self.above + 1, 0.0)
         self.longest = torch.maximum(self.longest, self.above)
         self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
-        self.optimizer.step(lr_factor(self.spec.horizon, self.step))
-        self.step += 1
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
@@ -177,7 +175,10 @@ def advance(runs: Sequence[Run]) -> Tensor:  # (runs)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     for run, loss in zip(runs, total, strict=True):
-        run.update(loss)
+        run.count(loss)
+    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
+    for run in runs:
+        run.step += 1
     return total
 
 
