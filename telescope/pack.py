@@ -8,11 +8,15 @@ included, has no weights and is the same for all. Gradients flow back through th
 Nothing lasts longer than a step: members are whole models with optimizers and checkpoints of their own, so any of them may leave, and a
 pack may be formed anew from whichever are left. What one member computes, infinite or not, never enters another's numbers.
 
-Parts: `shape`, which says who may share a pack · `losses` · `Together`.
+Parts: `shape`, which says who may share a pack · `losses` and `Together`, the program · `pack_size`, how many it pays to put together.
 """
 
+import os
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,28 +27,44 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from telescope.model import Transformer
+from telescope.optimizer import build, describe, step_together
 from telescope.spec import TrialSpec
+
+FLOAT_BYTES = 4
 
 
 def shape(spec: TrialSpec) -> str:
-    """Trials may share a pack where this is equal: it is the digest of the trial, its seed and all that is only a number to it left out."""
+    """Trials may share a pack where this is equal."""
+    return nameless(spec).digest
+
+
+def nameless(spec: TrialSpec) -> TrialSpec:
+    """What a trial has in common with those that may share its pack: its seed, and all that is only a number to it, left out."""
     optimizer = replace(
         spec.optimizer, lr=1.0, weight_decay=0.0, adamw_lr_ratio=1.0, momentum=0.0, beta1=0.0, beta2=0.0, eps=1.0, init_scale=1.0
     )
     horizon = replace(spec.horizon, warmup_fraction=0.0, decay="constant", decay_fraction=0.0, final_lr_fraction=0.0)
-    return replace(spec, optimizer=optimizer, horizon=horizon, seed=0).digest
+    return replace(spec, optimizer=optimizer, horizon=horizon, seed=0)
 
 
 def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T+1"]) -> Float[Tensor, "P"]:
-    """Mean cross-entropy, in nats per token, of each model on its own windows."""
-    inputs, targets = windows[:, :, :-1], windows[:, :, 1:]
+    """Mean cross-entropy, in nats per token, of each model on its own windows; in bf16 where the hardware has it."""
+    with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
+        logits = forward(models, windows[:, :, :-1]).float()
+    targets = windows[:, :, 1:].flatten()
     if len(models) == 1:
-        return functional.cross_entropy(models[0](inputs[0]).float().flatten(0, 1), targets.flatten())[None]
+        return functional.cross_entropy(logits.flatten(0, 1), targets)[None]
+    return functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none").view(len(models), -1).mean(dim=1)
+
+
+def forward(models: Sequence[Transformer], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
+    """Logits of each model for its own windows."""
+    if len(models) == 1:
+        logits: Tensor = models[0](tokens[0])
+        return logits
     stacked = {name: torch.stack([model.get_parameter(name) for model in models]) for name, _ in models[0].named_parameters()}
     with Together(len(models)):
-        logits = functional_call(models[0], stacked, inputs.flatten(0, 1))  # (P B, T, V)
-    per_token = functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-    return per_token.view(len(models), -1).mean(dim=1)
+        return functional_call(models[0], stacked, tokens.flatten(0, 1))  # type: ignore[no-any-return]
 
 
 class Together(TorchFunctionMode):
@@ -82,3 +102,60 @@ class Together(TorchFunctionMode):
         """x (P B, ..., D), weight (P, D): the same norm for all, then each member's gains."""
         normed = functional.rms_norm(x, normalized_shape, eps=eps)
         return (normed.reshape(self.members, -1, x.shape[-1]) * weight[:, None]).view(x.shape)
+
+
+# How many
+
+
+GROWTH = 4  # sizes that are tried: 1, 4, 16, ...
+WORTH_IT = 0.95  # a larger pack must need less than this share of the time
+TIMED_STEPS = 3
+
+
+def pack_size(specs: Sequence[TrialSpec]) -> int:
+    """How many of these trials of one shape to run as one program: what a short measurement finds fastest, 1 where packing does not pay.
+
+    Larger packs are tried until one does not pay, until there are no more trials, or until memory would not hold it.
+    """
+    spec, size = nameless(specs[0]), 1
+    most = min(len(specs), free_bytes() // trial_bytes(spec))
+    while size * GROWTH <= most and step_seconds(spec, size * GROWTH) < WORTH_IT * step_seconds(spec, size):
+        size *= GROWTH
+    return size
+
+
+@lru_cache(maxsize=256)
+def step_seconds(spec: TrialSpec, size: int) -> float:
+    """Seconds that a step takes each of so many trials, on random tokens: the least of a few, after one that is not counted."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
+    tokens = torch.randint(spec.data.vocab_size, (size, windows, spec.data.context + 1), device=device)
+    models = [
+        Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation).to(device) for _ in range(size)
+    ]
+    optimizers = [build(model, spec.optimizer) for model in models]
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        losses(models, tokens).sum().backward()  # type: ignore[no-untyped-call]
+        step_together(optimizers, [0.0] * size)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    seconds()
+    return min(seconds() for _ in range(TIMED_STEPS)) / size
+
+
+def trial_bytes(spec: TrialSpec) -> int:
+    """About what one more member needs: weights, gradients, both again in a stack, optimizer state, and what a backward pass keeps."""
+    model, tokens = spec.model, spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
+    parameters = sum(group.parameters for group in describe(model, spec.data.vocab_size, spec.optimizer))
+    per_layer = 12 * model.width + 4 * model.hidden + 2 * model.heads * spec.data.context
+    return FLOAT_BYTES * (6 * parameters + tokens * (model.depth * per_layer + 3 * spec.data.vocab_size))
+
+
+def free_bytes() -> int:
+    """Memory that packs may take: half of what the device has free."""
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(free) // 2

@@ -19,7 +19,6 @@ Parts: `Run`, one trial in the middle of its training · `advance`, a step of se
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import astuple
 from typing import Any
 
@@ -77,20 +76,20 @@ class Run:
         return torch.split(self.batch(self.step), windows_at_once)
 
     def count(self, loss: Tensor) -> None:
-        """Remember what the judgement on a step's loss will need."""
+        """One step more, which began with this loss: remember what `diverged` and the curve need of it."""
         if self.step == 0:
             self.first_loss = loss.clone()
         self.above = torch.where(loss > self.first_loss, self.above + 1, 0.0)
         self.longest = torch.maximum(self.longest, self.above)
         self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
+        self.step += 1
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
         """Mean loss over the validation windows, the same ones for every trial; inf where it is not finite."""
         windows = self.held_out.to(self.device)
         chunks = torch.split(windows, max(1, 8192 // self.spec.data.context))
-        with precision(self.device):
-            mean = float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
+        mean = float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
         return mean if math.isfinite(mean) else math.inf
 
     def look_ahead(self) -> None:
@@ -159,26 +158,18 @@ def curve_of(state: dict[str, Any]) -> list[Measurement]:
     return [Measurement(*point) for point in state["curve"]]
 
 
-def precision(device: torch.device) -> AbstractContextManager[object]:
-    """bf16 where the hardware has it."""
-    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
 def advance(runs: Sequence[Run]) -> Tensor:  # (runs)
     """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
     models = [run.model for run in runs]
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
     total = torch.zeros(len(runs), device=runs[0].device)
     for windows in micro_batches:
-        with precision(runs[0].device):
-            loss = pack.losses(models, torch.stack(windows)) / len(micro_batches)
+        loss = pack.losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
+    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
     for run, loss in zip(runs, total, strict=True):
         run.count(loss)
-    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
-    for run in runs:
-        run.step += 1
     return total
 
 

@@ -11,6 +11,7 @@ import torch
 
 from telescope import pack
 from telescope.checkpoint import CheckpointFile
+from telescope.model import Transformer, initialise
 from telescope.spec import ModelSpec, OptimizerSpec, TrialSpec
 from telescope.train import train, train_one
 from telescope.trial import Measurement
@@ -57,8 +58,7 @@ def assert_same(curve: Sequence[Measurement], alone: Sequence[Measurement]) -> N
         assert point.metrics == pytest.approx(other.metrics, rel=2e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("micro_batch_tokens", [None, 32])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "micro_batch_tokens"), [*((variant, None) for variant in VARIANTS), ("muon", 32), ("adamw_gqa", 64)])
 def test_each_member_has_the_curve_that_it_has_alone(variant: str, micro_batch_tokens: int | None) -> None:
     specs = members(*VARIANTS[variant], micro_batch_tokens)
     together = curves(specs)
@@ -147,8 +147,6 @@ def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
 
 
 def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
-    from telescope.model import Transformer, initialise
-
     models = [Transformer(replace(GQA, depth=2), 50, 16, "mup") for _ in range(3)]
     for seed, model in enumerate(models):
         initialise(model, ADAMW, seed)
@@ -163,3 +161,37 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
     alone = torch.cat([pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)])
     torch.testing.assert_close(together, alone)
     torch.testing.assert_close(gradients(together), gradients(alone), rtol=1e-4, atol=1e-7)
+
+
+# How many
+
+
+def test_as_many_are_put_together_as_is_measured_to_pay() -> None:
+    specs = [trial(ADAMW, seed=seed) for seed in range(9)]
+    size = pack.pack_size(specs)
+    one, four = (pack.step_seconds(pack.nameless(specs[0]), n) for n in (1, 4))
+    assert size == (4 if four < pack.WORTH_IT * one else 1)  # nine are too few for sixteen
+    assert pack.pack_size(specs[:3]) == 1  # too few to try
+
+
+def test_trials_that_memory_would_not_hold_are_not_put_together() -> None:
+    huge = trial(ADAMW, replace(MODEL, width=2**14, depth=100))
+    assert pack.trial_bytes(huge) > pack.free_bytes()
+    assert pack.pack_size([huge] * 100) == 1
+
+
+def test_the_bytes_of_a_trial_are_about_those_that_it_takes() -> None:
+    spec = trial(ADAMW, replace(MODEL, width=256, depth=3))
+    model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, "mup")
+    kept: dict[int, int] = {}
+
+    def keep(x: torch.Tensor) -> torch.Tensor:
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    windows = torch.randint(256, (1, HORIZON.batch_tokens // spec.data.context, spec.data.context + 1))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        pack.losses([model], windows)
+    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
+    activations = sum(kept.values()) - weights
+    assert 0.7 < pack.trial_bytes(spec) / (6 * weights + activations) < 1.5
