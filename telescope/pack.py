@@ -6,7 +6,8 @@ stacked. Where a weight meets the batch, each member's part of the batch meets t
 included, has no weights and is the same for all. Gradients flow back through the stacking into each member's own parameters.
 
 Nothing lasts longer than a step: members are whole models with optimizers and checkpoints of their own, so any of them may leave, and a
-pack may be formed anew from whichever are left. What one member computes, infinite or not, never enters another's numbers.
+pack may be formed anew from whichever are left. What one member computes, infinite or not, never enters another's numbers. On the CPUs
+where it was tried, a member's numbers are those that it has alone to the last bit: each product, sum and loss is taken in the same order.
 
 Parts: `shape`, which says who may share a pack · `losses` and `Together`, the program · `pack_size`, how many it pays to put together.
 """
@@ -50,11 +51,9 @@ def nameless(spec: TrialSpec) -> TrialSpec:
 def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T+1"]) -> Float[Tensor, "P"]:
     """Mean cross-entropy, in nats per token, of each model on its own windows; in bf16 where the hardware has it."""
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
-        logits = forward(models, windows[:, :, :-1]).float()
-    targets = windows[:, :, 1:].flatten()
-    if len(models) == 1:
-        return functional.cross_entropy(logits.flatten(0, 1), targets)[None]
-    return functional.cross_entropy(logits.flatten(0, 1), targets, reduction="none").view(len(models), -1).mean(dim=1)
+        logits = forward(models, windows[:, :, :-1]).float().chunk(len(models))
+    targets = windows[:, :, 1:]
+    return torch.stack([functional.cross_entropy(x.flatten(0, 1), y.flatten()) for x, y in zip(logits, targets, strict=True)])
 
 
 def forward(models: Sequence[Transformer], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
@@ -100,8 +99,9 @@ class Together(TorchFunctionMode):
 
     def rms_norm(self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, eps: float) -> Tensor:
         """x (P B, ..., D), weight (P, D): the same norm for all, then each member's gains."""
-        normed = functional.rms_norm(x, normalized_shape, eps=eps)
-        return (normed.reshape(self.members, -1, x.shape[-1]) * weight[:, None]).view(x.shape)
+        normed = functional.rms_norm(x, normalized_shape, eps=eps).unflatten(0, (self.members, -1))  # (P, B, ..., D)
+        gains = weight.view(self.members, *[1] * (x.ndim - 1), -1)
+        return (normed * gains).flatten(0, 1)
 
 
 # How many
