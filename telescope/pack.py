@@ -99,9 +99,9 @@ class Together(TorchFunctionMode):
 
     def rms_norm(self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, eps: float) -> Tensor:
         """x (P B, ..., D), weight (P, D): the same norm for all, then each member's gains."""
-        normed = functional.rms_norm(x, normalized_shape, eps=eps).unflatten(0, (self.members, -1))  # (P, B, ..., D)
+        normed = functional.rms_norm(x, normalized_shape, eps=eps).view(self.members, -1, *x.shape[1:])  # (P, B, ..., D)
         gains = weight.view(self.members, *[1] * (x.ndim - 1), -1)
-        return (normed * gains).flatten(0, 1)
+        return (normed * gains).view(x.shape)
 
 
 # How many
