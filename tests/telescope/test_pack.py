@@ -146,6 +146,11 @@ def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
     assert len({pack.shape(other) for other in (spec, *others)}) == 1 + len(others)
 
 
+def test_trials_of_different_shapes_are_no_pack() -> None:
+    with pytest.raises(AssertionError, match="one shape"):
+        next(train((trial(), trial(ADAMW))))
+
+
 def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
     models = [Transformer(replace(GQA, depth=2), 50, 16, "mup") for _ in range(3)]
     for seed, model in enumerate(models):
