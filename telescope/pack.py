@@ -156,6 +156,7 @@ def trial_bytes(spec: TrialSpec) -> int:
 
 
 def free_bytes() -> int:
-    """Memory that packs may take: half of what the device has free."""
-    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(free) // 2
+    """Memory that packs may take: half of what a GPU has free; an eighth of a machine's, which several workers share."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0]) // 2
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8
