@@ -48,8 +48,8 @@ def nameless(spec: TrialSpec) -> TrialSpec:
     return replace(spec, optimizer=optimizer, horizon=horizon, seed=0)
 
 
-def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T+1"]) -> Float[Tensor, "P"]:
-    """Mean cross-entropy, in nats per token, of each model on its own windows; in bf16 where the hardware has it."""
+def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
+    """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; in bf16 where the hardware has it."""
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
         logits = forward(models, windows[:, :, :-1]).float().chunk(len(models))
     targets = windows[:, :, 1:]
