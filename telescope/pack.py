@@ -107,26 +107,25 @@ class Together(TorchFunctionMode):
 # How many
 
 
-GROWTH = 4  # sizes that are tried: 1, 4, 16, ...
-WORTH_IT = 0.95  # a larger pack must need less than this share of the time
+WORTH_IT = 0.95  # a pack of twice as many must need less than this share of the time
 TIMED_STEPS = 3
 
 
 def pack_size(specs: Sequence[TrialSpec]) -> int:
     """How many of these trials of one shape to run as one program: what a short measurement finds fastest, 1 where packing does not pay.
 
-    Larger packs are tried until one does not pay, until there are no more trials, or until memory would not hold it.
+    Packs of twice as many are tried until one does not pay, until there are no more trials, or until memory would not hold it.
     """
     spec, size = nameless(specs[0]), 1
     most = min(len(specs), free_bytes() // trial_bytes(spec))
-    while size * GROWTH <= most and step_seconds(spec, size * GROWTH) < WORTH_IT * step_seconds(spec, size):
-        size *= GROWTH
+    while 2 * size <= most and step_seconds(spec, 2 * size) < WORTH_IT * step_seconds(spec, size):
+        size *= 2
     return size
 
 
 @lru_cache(maxsize=256)
 def step_seconds(spec: TrialSpec, size: int) -> float:
-    """Seconds that a step takes each of so many trials, on random tokens: the least of a few, after one that is not counted."""
+    """Seconds that a step takes, per trial of so many together, on random tokens: the least of a few, after one that is not counted."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
     tokens = torch.randint(spec.data.vocab_size, (size, windows, spec.data.context + 1), device=device)

@@ -174,9 +174,10 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
 def test_as_many_are_put_together_as_is_measured_to_pay() -> None:
     specs = [trial(ADAMW, seed=seed) for seed in range(9)]
     size = pack.pack_size(specs)
-    one, four = (pack.step_seconds(pack.nameless(specs[0]), n) for n in (1, 4))
-    assert size == (4 if four < pack.WORTH_IT * one else 1)  # nine are too few for sixteen
-    assert pack.pack_size(specs[:3]) == 1  # too few to try
+    seconds = {n: pack.step_seconds(pack.nameless(specs[0]), n) for n in (1, 2, 4, 8)}
+    paid = [seconds[2 * n] < pack.WORTH_IT * seconds[n] for n in (1, 2, 4)]
+    assert size == 2 ** [*paid, False].index(False)
+    assert pack.pack_size(specs[:1]) == 1
 
 
 def test_trials_that_memory_would_not_hold_are_not_put_together() -> None:
