@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,11 +52,17 @@ def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
     return found
 
 
-def assert_same(curve: Sequence[Measurement], alone: Sequence[Measurement]) -> None:
+@cache
+def alone(spec: TrialSpec) -> list[Measurement]:
+    """Its points when nobody else trains."""
+    return list(train_one(spec))
+
+
+def assert_same(curve: Sequence[Measurement], other: Sequence[Measurement]) -> None:
     """To rounding: all but the seconds."""
-    assert [(point.step, point.tokens, point.flops) for point in curve] == [(point.step, point.tokens, point.flops) for point in alone]
-    for point, other in zip(curve, alone, strict=True):
-        assert point.metrics == pytest.approx(other.metrics, rel=2e-5, abs=1e-6)
+    assert [(point.step, point.tokens, point.flops) for point in curve] == [(point.step, point.tokens, point.flops) for point in other]
+    for point, expected in zip(curve, other, strict=True):
+        assert point.metrics == pytest.approx(expected.metrics, rel=2e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize(("variant", "micro_batch_tokens"), [*((variant, None) for variant in VARIANTS), ("muon", 32), ("adamw_gqa", 64)])
@@ -63,7 +70,7 @@ def test_each_member_has_the_curve_that_it_has_alone(variant: str, micro_batch_t
     specs = members(*VARIANTS[variant], micro_batch_tokens)
     together = curves(specs)
     for spec, curve in zip(specs, together, strict=True):
-        assert_same(curve, list(train_one(spec)))
+        assert_same(curve, alone(spec))
     finals = [curve[-1].metrics["loss"] for curve in together]
     assert all(abs(a - b) > 1e-3 for a, b in itertools.combinations(finals, 2))  # they are different trials
 
@@ -71,7 +78,7 @@ def test_each_member_has_the_curve_that_it_has_alone(variant: str, micro_batch_t
 def test_bfloat16_newton_schulz_agrees_within_its_own_rounding() -> None:
     specs = members(MUON, MODEL)
     for spec, curve in zip(specs, curves(specs), strict=True):
-        assert curve[-1].metrics["loss"] == pytest.approx(list(train_one(spec))[-1].metrics["loss"], rel=2e-3)
+        assert curve[-1].metrics["loss"] == pytest.approx(alone(spec)[-1].metrics["loss"], rel=2e-3)
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
@@ -82,7 +89,7 @@ def test_a_member_that_diverges_leaves_and_the_others_do_not_notice(optimizer: O
     assert lost[-1].metrics["loss"] == math.inf
     assert lost[-1].step < HORIZON.steps
     for spec, curve in zip((calm, other), rest, strict=True):
-        assert_same(curve, list(train_one(spec)))
+        assert_same(curve, alone(spec))
 
 
 def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
@@ -90,7 +97,7 @@ def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
     points = list(train(specs, stopping=lambda index: index == 1))
     assert [point.step for index, point in points if index == 1] == [3]
     for i in (0, 2, 3):
-        assert_same([point for index, point in points if index == i], list(train_one(specs[i])))
+        assert_same([point for index, point in points if index == i], alone(specs[i]))
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
@@ -101,28 +108,27 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: Opti
     for _ in range(4):  # the first point of each, and one more
         next(first)
     first.close()
-    alone = [list(train_one(spec)) for spec in specs]
     resumed: dict[int, list[Measurement]] = {0: [], 3: []}
     for index, point in train((specs[3], specs[0]), (files[3], files[0])):  # a newcomer beside one that is ahead of it
         resumed[3 if index == 0 else 0].append(point)
     assert files[0].step == 3
-    assert_same(resumed[0], alone[0][1:])
-    assert_same(resumed[3], alone[3])
-    assert_same(list(train_one(specs[1], files[1])), alone[1][1:])  # by itself
-    assert_same([point for _, point in train((specs[2],), (files[2],))], alone[2][1:])
+    assert_same(resumed[0], alone(specs[0])[1:])
+    assert_same(resumed[3], alone(specs[3]))
+    assert_same(list(train_one(specs[1], files[1])), alone(specs[1])[1:])  # by itself
+    assert_same([point for _, point in train((specs[2],), (files[2],))], alone(specs[2])[1:])
 
 
 def test_every_member_may_be_evaluated_on_its_way() -> None:
     specs = [replace(spec, horizon=replace(spec.horizon, evaluate_every=4)) for spec in members(ADAMW, MODEL)]
     for spec, curve in zip(specs, curves(specs), strict=True):
         assert [point.step for point in curve if "loss" in point.metrics] == [4, 8, 12]
-        assert_same(curve, list(train_one(spec)))
+        assert_same(curve, alone(spec))
 
 
 def test_members_that_measure_coordinates_say_what_they_say_alone() -> None:
     specs = [replace(spec, measure="coordinates") for spec in members(ADAMW, MODEL)[:2]]
     for spec, curve in zip(specs, curves(specs), strict=True):
-        assert_same(curve, list(train_one(spec)))
+        assert_same(curve, alone(spec))
 
 
 def test_the_time_of_a_pack_is_shared_by_its_members() -> None:
@@ -163,9 +169,9 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
         return list(torch.autograd.grad(found.sum(), [parameter for model in models for parameter in model.parameters()]))
 
     together = pack.losses(models, windows)
-    alone = torch.cat([pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)])
-    torch.testing.assert_close(together, alone)
-    torch.testing.assert_close(gradients(together), gradients(alone), rtol=1e-4, atol=1e-7)
+    apart = torch.cat([pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)])
+    torch.testing.assert_close(together, apart)
+    torch.testing.assert_close(gradients(together), gradients(apart), rtol=1e-4, atol=1e-7)
 
 
 # How many
