@@ -5,10 +5,10 @@ iteration (K. Jordan et al., "Muon", 2024; arXiv 2505.02222, appendix G). Conven
 exponential average, Nesterov mix, Frobenius norm clamped at `eps`, decay with the unscaled lr; the factor on the update and the lr
 across width are muP's (`telescope.mup`).
 
-Pure functions, batched over leading dimensions: matrices of one shape are stacked and orthogonalised together. Nothing is written into
-the arguments, a gradient least of all.
+Batched over leading dimensions: matrices of one shape are stacked and orthogonalised together. The momentum is advanced in place; nothing
+else is written into the arguments, a gradient least of all.
 
-Parts: `COEFFICIENTS`, `orthogonalize`, `mixed_momentum`, and `muon_update`, which is both.
+Parts: `COEFFICIENTS`, `orthogonalize`, `mixed_momentum`.
 """
 
 import torch
@@ -39,20 +39,7 @@ def orthogonalize(
 
 def mixed_momentum(
     gradient: Float[Tensor, "*batch out in"], momentum_buffer: Float[Tensor, "*batch out in"], momentum: float = 0.95, nesterov: bool = True
-) -> tuple[Float[Tensor, "*batch out in"], Float[Tensor, "*batch out in"]]:
-    """B <- mu B + (1 - mu) G; returns (what is to be orthogonalised: (1 - mu) G + mu B, or B without Nesterov; new B)."""
-    buffer = momentum_buffer.lerp(gradient, 1 - momentum)
-    return (gradient.lerp(buffer, momentum) if nesterov else buffer), buffer
-
-
-def muon_update(
-    gradient: Float[Tensor, "*batch out in"],
-    momentum_buffer: Float[Tensor, "*batch out in"],
-    momentum: float = 0.95,
-    nesterov: bool = True,
-    steps: int = 5,
-    dtype: torch.dtype = torch.bfloat16,
-) -> tuple[Float[Tensor, "*batch out in"], Float[Tensor, "*batch out in"]]:
-    """One step: (orthogonalised momentum, new buffer)."""
-    mixed, buffer = mixed_momentum(gradient, momentum_buffer, momentum, nesterov)
-    return orthogonalize(mixed, steps=steps, dtype=dtype), buffer
+) -> Float[Tensor, "*batch out in"]:
+    """Advance the buffer in place, B <- mu B + (1 - mu) G; returns (1 - mu) G + mu B, or B without Nesterov: what is orthogonalised."""
+    momentum_buffer.lerp_(gradient, 1 - momentum)
+    return gradient.lerp(momentum_buffer, momentum) if nesterov else momentum_buffer

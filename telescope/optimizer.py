@@ -25,6 +25,8 @@ from telescope.roles import Role
 from telescope.spec import HorizonSpec, ModelSpec, OptimizerName, OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
+"""What is orthogonalised together: on a CPU what its cache holds, on a GPU all but the largest models."""
 
 
 @dataclass(frozen=True)
@@ -82,45 +84,58 @@ def _group(model: Transformer, spec: OptimizerSpec, role: Role, std: float, fact
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon over matrices; those of one shape are orthogonalised together. State: one momentum buffer per shape, stacked."""
+    """Muon over matrices; those of one shape, lying or standing, are orthogonalised together. State: stacked momenta, lying."""
 
     def __init__(self, params: Sequence[nn.Parameter], spec: OptimizerSpec, scaled_lr: float, weight_decay: float) -> None:
         super().__init__(params, {"lr": scaled_lr, "weight_decay": weight_decay})
         self.spec = spec
-        shapes: defaultdict[torch.Size, list[Tensor]] = defaultdict(list)
+        shapes: defaultdict[tuple[int, ...], list[Tensor]] = defaultdict(list)
         for parameter in params:
-            shapes[parameter.shape].append(parameter)
+            shapes[tuple(sorted(parameter.shape))].append(parameter)
         self.stacks = tuple(shapes.values())
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step from the gradients."""
         muon_steps([self])
 
-    def mixed(self, stack: list[Tensor]) -> Tensor:  # (K, out, in)
-        """Take the gradients of a stack into its momentum; returns what is to be orthogonalised."""
-        gradients = torch.stack([parameter.grad for parameter in stack if parameter.grad is not None])
+    def momentum(self, stack: list[Tensor]) -> Tensor:  # (K, small, large)
+        """The buffer of a stack."""
         state = self.state[stack[0]]
-        buffer: Tensor = state.get("momentum_buffer", torch.zeros_like(gradients))
-        result, state["momentum_buffer"] = mixed_momentum(gradients, buffer, self.spec.momentum, self.spec.nesterov)
-        return result
+        if not state:
+            state["momentum_buffer"] = torch.stack([torch.zeros_like(lying(parameter)) for parameter in stack])
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
 
-    def descend(self, stack: list[Tensor], update: Tensor) -> None:
+    def mixed(self, stack: list[Tensor], part: slice) -> Tensor:  # (k, small, large)
+        """Take the gradients of a part of a stack into its momentum; returns what is to be orthogonalised."""
+        gradients = torch.stack([lying(parameter.grad) for parameter in stack[part] if parameter.grad is not None])
+        return mixed_momentum(gradients, self.momentum(stack)[part], self.spec.momentum, self.spec.nesterov)
+
+    def descend(self, matrices: list[Tensor], update: Tensor) -> None:
         """Decay with the scaled lr, then subtract lr x update scale x update."""
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
-        scale = mup.update_scale(self.spec, *stack[0].shape)
-        torch._foreach_mul_(stack, 1 - lr * weight_decay)
-        torch._foreach_add_(stack, list(update.to(stack[0].dtype)), alpha=-lr * scale)
+        torch._foreach_mul_(matrices, 1 - lr * weight_decay)
+        for matrix, lain in zip(matrices, update.to(matrices[0].dtype), strict=True):
+            matrix.add_(lain if lying(matrix) is matrix else lain.mT, alpha=-lr * mup.update_scale(self.spec, *matrix.shape))
+
+
+def lying(matrix: Tensor) -> Tensor:
+    """The matrix, or its transpose, so that it has at least as many columns as rows."""
+    return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 @torch.no_grad()
 def muon_steps(muons: Sequence[Muon]) -> None:
     """One step of each, over models of one shape: their matrices of one shape are orthogonalised together, whosever they are."""
+    spec = muons[0].spec
     for stacks in zip(*(muon.stacks for muon in muons), strict=True):
-        spec = muons[0].spec
-        mixed = torch.stack([muon.mixed(stack) for muon, stack in zip(muons, stacks, strict=True)])  # (P, K, out, in)
-        updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
-        for muon, stack, update in zip(muons, stacks, updates, strict=True):
-            muon.descend(stack, update)
+        first = stacks[0]
+        at_once = max(1, ELEMENTS_AT_ONCE[first[0].device.type] // (len(muons) * first[0].numel()))
+        for part in (slice(start, start + at_once) for start in range(0, len(first), at_once)):
+            mixed = torch.cat([muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)])  # (P k, small, large)
+            updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
+            for muon, stack, update in zip(muons, stacks, updates.chunk(len(muons)), strict=True):
+                muon.descend(stack[part], update)
 
 
 class Optimizer:

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from telescope import mup
-from telescope.muon import COEFFICIENTS, muon_update, orthogonalize
-from telescope.optimizer import Muon
+from telescope.muon import COEFFICIENTS, mixed_momentum, orthogonalize
+from telescope.optimizer import ELEMENTS_AT_ONCE, Muon
 from telescope.spec import OptimizerSpec
 
 SHAPES = [(64, 32), (32, 64), (48, 48)]
@@ -44,12 +44,29 @@ def test_zero_and_tiny_gradients_stay_finite() -> None:
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_neither_gradient_nor_buffer_is_written_into(nesterov: bool) -> None:
+def test_the_momentum_is_the_average_of_gradients_and_gradients_are_only_read(nesterov: bool) -> None:
     gradient, buffer = gaussian(8, 4), gaussian(8, 4, seed=1)
     before = gradient.clone(), buffer.clone()
-    muon_update(gradient, buffer, nesterov=nesterov)
+    mixed = mixed_momentum(gradient, buffer, nesterov=nesterov)
     assert torch.equal(gradient, before[0])
-    assert torch.equal(buffer, before[1])
+    torch.testing.assert_close(buffer, 0.95 * before[1] + 0.05 * before[0])
+    torch.testing.assert_close(mixed, 0.05 * gradient + 0.95 * buffer if nesterov else buffer)
+
+
+@pytest.mark.parametrize("elements", [1, 2 * 32 * 64, 2**19])
+def test_how_many_are_orthogonalised_together_changes_no_bit(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stepped(at_once: int) -> list[torch.Tensor]:
+        monkeypatch.setitem(ELEMENTS_AT_ONCE, "cpu", at_once)
+        shapes = [(64, 32), (32, 64), (64, 32), (64, 32), (32, 64)]  # lying and standing
+        matrices = [nn.Parameter(gaussian(*shape, seed=seed)) for seed, shape in enumerate(shapes)]
+        optimizer = Muon(matrices, OptimizerSpec(name="muon", lr=0.02, weight_decay=0.1), 0.02, 0.1)
+        for step in range(3):
+            for index, matrix in enumerate(matrices):
+                matrix.grad = gaussian(*matrix.shape, seed=100 + 10 * step + index)
+            optimizer.step()
+        return [matrix.detach() for matrix in matrices]
+
+    assert all(torch.equal(a, b) for a, b in zip(stepped(elements), stepped(2**28), strict=True))
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("spectral_clamped", "original"), ("rms_match", "match_rms_adamw")])
