@@ -9,12 +9,12 @@ Parts: `Attention`, `FeedForward`, `Block`, `Transformer`, `initialise`.
 """
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
 from telescope import mup
 from telescope.roles import Role, roles
+from telescope.shapes import Float, Int
 from telescope.spec import ModelSpec, OptimizerName, OptimizerSpec, Parametrisation
 
 

@@ -1,0 +1,169 @@
+"""Who runs the same trials, and how?
+
+    python -m benchmarks.arms ARM LOAD --out FILE      (one arm in a process of its own; benchmarks.throughput calls it)
+
+(a) Ray Tune, function trainable; (b) Ray Tune, class trainable, reused actors; (c) plain loops, one process per core; (d) telescope's
+executor with warm Ray workers, as its service uses it. (a) to (c) train with `benchmarks.peers.plain`.
+
+Parts: `Load`, `LOADS` · `Outcome` of a trial, `ArmRun` of a load · one function per arm, `ARMS` · `main`.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from benchmarks.recipes import OPTIMIZERS, recipe, trial, trials
+from telescope.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Load:
+    """So many trials, half of them Muon's, at these widths; targets are least ratios of trials per hour, against (a) and against (b), (c)."""
+
+    widths: tuple[int, ...]
+    trials: int
+    steps: int
+    order: str  # in which the arms take turns
+    against_a: float | None = None
+    against_best: float | None = None
+
+    def specs(self) -> list[TrialSpec]:
+        return trials(self.widths, self.trials, self.steps)
+
+    @property
+    def title(self) -> str:
+        return f"{self.trials} trials of {self.steps:,} steps at widths {' and '.join(map(str, self.widths))}"
+
+
+LOADS = {
+    "short": Load((32, 64), 64, 120, "dcbabcd", 4.0, 1.3),
+    "long": Load((32, 64), 8, 1200, "cdba", 1.6, 1.25),
+    "wide": Load((128, 256), 8, 120, "dcab"),
+    "quick": Load((32, 64), 4, 30, "cdba"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to."""
+
+    loss: float
+    began: float  # on the clock, by its worker
+    seconds: float  # of training, held-out loss included
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """One arm's way through one load."""
+
+    arm: str
+    load: str
+    startup_s: float  # from the process's start until the first trial begins
+    wall_s: float  # from then until all results are there
+    training_s: float  # of all trials
+    losses: tuple[float, ...]
+    peak_bytes: int = 0  # resident memory of all its processes
+
+
+def tune_functions(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+    from benchmarks.peers import ray_tune
+
+    return [Outcome(r["loss"], r["began"], r["train_seconds"]) for r in ray_tune.run_functions([recipe(spec) for spec in specs], cores)]
+
+
+def tune_classes(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+    from benchmarks.peers import ray_tune
+
+    return [Outcome(r["loss"], r["began"], r["train_seconds"]) for r in ray_tune.run_classes([recipe(spec) for spec in specs], cores)]
+
+
+def plain_loops(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+    from benchmarks.peers.loops import run
+
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        return [Outcome(*found) for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)]
+
+
+def telescope(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+    from workers.interface import Assignment, Failed, Finished, Started
+    from workers.ray_actors import RayExecutor
+
+    executor, found = RayExecutor(cores), dict[int, Outcome]()  # it closes with the process, as Tune's Ray does
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(numbered: Sequence[tuple[int, TrialSpec]]) -> set[str]:
+            """Train them all; returns which workers did."""
+            began, workers, left = dict[int, float](), set[str](), {number for number, _ in numbered}
+            for number, spec in numbered:
+                executor.submit(Assignment(number, 1, spec, f"{folder}/{number}.pt"))
+            while left:
+                for event in executor.events(1.0):
+                    match event:
+                        case Started():
+                            began[event.trial_id] = time.time()
+                            workers.add(event.worker)
+                        case Finished():
+                            last = event.points[-1]
+                            found[event.trial_id] = Outcome(last.metrics["loss"], began[event.trial_id], last.seconds)
+                            left.remove(event.trial_id)
+                        case Failed():
+                            raise RuntimeError(event.failure.message)
+            return workers
+
+        warm, attempts = set[str](), 0
+        while len(warm) < cores:  # start-up: until every worker has run something
+            attempts += 1
+            warm |= run([(-attempts * cores - slot, trial(32, 10, OPTIMIZERS[0])) for slot in range(cores)])
+        run(list(enumerate(specs)))
+    return [found[number] for number in range(len(specs))]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to run trials."""
+
+    name: str
+    run: Callable[[Sequence[TrialSpec], int], list[Outcome]]
+
+
+ARMS = {
+    "a": Arm("Ray Tune, function", tune_functions),
+    "b": Arm("Ray Tune, class, reused actors", tune_classes),
+    "c": Arm("plain loops, a process per core", plain_loops),
+    "d": Arm("telescope", telescope),
+}
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("arm", choices=ARMS)
+    parser.add_argument("load", choices=LOADS)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    outcomes = ARMS[given.arm].run(LOADS[given.load].specs(), cores())
+    ended, began = time.time(), min(outcome.began for outcome in outcomes)
+    run = ArmRun(
+        arm=given.arm,
+        load=given.load,
+        startup_s=began - psutil.Process().create_time(),
+        wall_s=ended - began,
+        training_s=sum(outcome.seconds for outcome in outcomes),
+        losses=tuple(outcome.loss for outcome in outcomes),
+    )
+    given.out.write_text(json.dumps(asdict(run)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""How fast is the core on an accelerator?
+
+    python -m benchmarks.gpu [--widths 32 64 ...] [--batch-tokens 4096]
+
+The training step in bf16 against a plain loop, and the optimizer's step by itself (`benchmarks.steps`), on one GPU. Needs torch, numpy and
+pydantic and nothing else, so that a borrowed machine will do. Without a GPU it says so, and ends with status 0.
+"""
+
+import argparse
+
+import torch
+
+from benchmarks.machine import describe
+from benchmarks.steps import step_table, update_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 128, 256, 512, 1024])
+    parser.add_argument("--batch-tokens", type=int, default=4096)
+    parser.add_argument("--head-dim", type=int, default=16)
+    given = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("no accelerator: not measured")
+        return
+    print(describe(), "\n")
+    for line in step_table(given.widths, given.batch_tokens, given.head_dim):
+        print(line, flush=True)
+    print()
+    for line in update_table([width for width in given.widths if width >= 256], 24, given.head_dim):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What was measured, with which software, on which machine: one line for the head of a table."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+
+def describe() -> str:
+    """Processor or accelerator, versions, commit."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{len(os.sched_getaffinity(0))} cores of {processor()}"
+    found = [f"{name} {version(name)}" for name in ("torch", "numpy", "ray") if installed(name)]
+    return f"{device}; Python {platform.python_version()}, {', '.join(found)}; commit {commit()}."
+
+
+def processor() -> str:
+    """As the kernel names it."""
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    )
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def installed(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except ModuleNotFoundError:
+        return False
+
+
+def commit() -> str:
+    """Of this tree; with changes, where there are some."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if git("status", "--porcelain", "-uno") else "")

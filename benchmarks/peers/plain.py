@@ -1,0 +1,205 @@
+"""How would a user train one such trial today, without telescope?
+
+An nn.Module, torch.optim.Muon for the hidden matrices and fused AdamW for the rest, one loop. Nothing of telescope is imported. muP's
+numbers arrive ready-made in a `Recipe` (`benchmarks.recipes` reads them from telescope's table), initial values and batches are drawn in
+the same order, so that final losses can be compared with telescope's.
+
+Parts: `ParameterGroup`, `Recipe` · `Transformer` · `optimizers` · `Text` · `train`, a generator of (step, mean loss since the last point).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters by name, and their effective hyperparameters."""
+
+    names: tuple[str, ...]
+    muon: bool
+    lr: float
+    weight_decay: float
+    eps: float
+    init_std: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One trial in plain numbers."""
+
+    width: int
+    depth: int
+    head_dim: int
+    hidden: int
+    vocab_size: int
+    context: int
+    embedding_multiplier: float
+    head_multiplier: float
+    attention_scale: float
+    groups: tuple[ParameterGroup, ...]
+    momentum: float
+    betas: tuple[float, float]
+    steps: int
+    warmup_steps: int
+    windows: int  # per batch
+    evaluation_windows: int
+    points: int  # of the curve: how often the loss is looked at
+    seed: int
+    train_file: str
+    validation_file: str
+
+
+class Block(nn.Module):
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        width = recipe.width
+        self.recipe = recipe
+        self.attention_norm = nn.RMSNorm(width, eps=1e-6)
+        self.attention = nn.ModuleDict({name: nn.Linear(width, width, bias=False) for name in ("query", "key", "value", "output")})
+        self.feed_forward_norm = nn.RMSNorm(width, eps=1e-6)
+        sizes = {"up": (width, recipe.hidden), "gate": (width, recipe.hidden), "down": (recipe.hidden, width)}
+        self.feed_forward = nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        normed = self.attention_norm(x)
+        q, k, v = (self.heads(self.attention[name](normed)) for name in ("query", "key", "value"))
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.recipe.attention_scale)
+        x = x + self.attention["output"](mixed.transpose(1, 2).flatten(2))
+        normed = self.feed_forward_norm(x)
+        return x + self.feed_forward["down"](functional.silu(self.feed_forward["gate"](normed)) * self.feed_forward["up"](normed))
+
+    def heads(self, x: Tensor) -> Tensor:  # (B, T, D) -> (B, heads, T, head size)
+        return x.unflatten(2, (-1, self.recipe.head_dim)).transpose(1, 2)
+
+
+class Transformer(nn.Module):
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.embedding = nn.Embedding(recipe.vocab_size, recipe.width)
+        self.blocks = nn.ModuleList(Block(recipe) for _ in range(recipe.depth))
+        self.norm = nn.RMSNorm(recipe.width, eps=1e-6)
+        self.head = nn.Linear(recipe.width, recipe.vocab_size, bias=False)
+        frequency = 10_000.0 ** (-torch.arange(0, recipe.head_dim, 2, dtype=torch.float32) / recipe.head_dim)
+        angle = torch.outer(torch.arange(recipe.context, dtype=torch.float32), frequency).repeat(1, 2)
+        self.register_buffer("cos", angle.cos())
+        self.register_buffer("sin", angle.sin())
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        std = {name: group.init_std for group in self.recipe.groups for name in group.names}
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                parameter.fill_(1.0)
+            elif std[name] == 0.0:
+                parameter.zero_()
+            else:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std[name])
+
+    def forward(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
+        x = self.embedding(tokens) * self.recipe.embedding_multiplier
+        for block in self.blocks:
+            x = block(x, self.cos, self.sin)
+        return self.head(self.norm(x) * self.recipe.head_multiplier)
+
+    def loss(self, windows: Tensor) -> Tensor:  # (B, T + 1)
+        with torch.autocast(windows.device.type, torch.bfloat16, enabled=windows.is_cuda):
+            logits = self(windows[:, :-1])
+        return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-right, left), dim=-1) * sin
+
+
+def optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """torch's Muon, where there is a group for it, and torch's AdamW."""
+
+    def options(muon: bool) -> list[dict[str, object]]:
+        return [
+            {"params": [model.get_parameter(name) for name in group.names], "lr": group.lr, "weight_decay": group.weight_decay}
+            | ({} if muon else {"eps": group.eps})
+            for group in recipe.groups
+            if group.muon == muon
+        ]
+
+    adamw = torch.optim.AdamW(options(muon=False), betas=recipe.betas, fused=True)
+    return [torch.optim.Muon(options(muon=True), momentum=recipe.momentum), adamw] if options(muon=True) else [adamw]
+
+
+class Text:
+    """A file of tokens; which windows a step reads follows from (seed, step)."""
+
+    def __init__(self, file: str, context: int) -> None:
+        self.tokens, self.context = np.asarray(np.memmap(file, np.uint16, "r")), context
+
+    def batch(self, seed: int, step: int, windows: int) -> Tensor:
+        starts = np.random.Philox(key=np.array([seed, step], np.uint64)).random_raw(windows) % np.uint64(len(self.tokens) - self.context)
+        return self.windows(starts.astype(np.int64))
+
+    def evenly(self, windows: int) -> Tensor:
+        return self.windows(np.arange(windows) * (len(self.tokens) - 1) // windows)
+
+    def windows(self, starts: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.tokens[starts[:, None] + np.arange(self.context + 1)].astype(np.int64))
+
+
+@lru_cache(maxsize=8)
+def text(file: str, context: int) -> Text:
+    return Text(file, context)
+
+
+def lr_factor(recipe: Recipe, step: int) -> float:
+    if step < recipe.warmup_steps:
+        return (step + 1) / recipe.warmup_steps
+    return 1 - (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+
+
+def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
+    """(step, mean training loss since the last point), and at the last step (steps, held-out loss)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = Transformer(recipe).to(device)
+    parts = optimizers(model, recipe)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(part, lambda step: lr_factor(recipe, step)) for part in parts]
+    train_text = text(recipe.train_file, recipe.context)
+    total, last_point, every = torch.zeros((), device=device), 0, math.ceil(recipe.steps / recipe.points)
+    for step in range(recipe.steps):
+        loss = model.loss(train_text.batch(recipe.seed, step, recipe.windows).to(device, non_blocking=True))
+        loss.backward()
+        for part, schedule in zip(parts, schedules, strict=True):
+            part.step()
+            part.zero_grad(set_to_none=True)
+            schedule.step()
+        total += loss.detach()
+        if (step + 1) % every == 0 and step + 1 < recipe.steps:
+            yield step + 1, total.item() / (step + 1 - last_point)
+            total, last_point = torch.zeros((), device=device), step + 1
+    yield recipe.steps, held_out_loss(model, recipe, device)
+
+
+@torch.no_grad()
+def held_out_loss(model: Transformer, recipe: Recipe, device: torch.device) -> float:
+    windows = text(recipe.validation_file, recipe.context).evenly(recipe.evaluation_windows).to(device)
+    chunks = torch.split(windows, max(1, 8192 // recipe.context))
+    return float(sum(model.loss(chunk).item() * len(chunk) for chunk in chunks) / len(windows))
+
+
+@lru_cache(maxsize=1)
+def warm_up() -> None:
+    """Once in a process, what its first trial would otherwise pay for: one thread, first kernels, what the first optimizer imports."""
+    torch.set_num_threads(1)
+    weight = nn.Parameter(torch.zeros(8, 8))
+    (torch.ones(8, 8) @ weight).sum().backward()
+    for part in (torch.optim.Muon([weight]), torch.optim.AdamW([weight], fused=True)):
+        part.step()

@@ -1,0 +1,77 @@
+"""How would a user hand such trials to Ray Tune: as a function, or as a class whose actors are reused?
+
+The function is what Tune's guide begins with, with Tune's defaults: a fresh process per trial, its loggers on. The class is what its guide
+to scalability leads to: actors reused, loggers off, results rare. Both report ten times a trial, for each report costs Tune a millisecond
+or two; the losses come from the same plain loop (`benchmarks.peers.plain`).
+
+Parts: `train_trial` · `TrialClass` · `run_functions` · `run_classes`.
+"""
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from benchmarks.peers.plain import Recipe, train, warm_up
+
+REPORTS = 10
+
+
+def reports(recipe: Recipe) -> Iterator[dict[str, float]]:
+    """A trial as Tune hears of it."""
+    torch.set_num_threads(1)
+    began, clock = time.time(), time.perf_counter()
+    for step, loss in train(replace(recipe, points=REPORTS)):
+        yield {"step": step, "loss": loss, "began": began, "train_seconds": time.perf_counter() - clock}
+
+
+def train_trial(config: Mapping[str, int], recipes: Sequence[Recipe]) -> None:
+    for report in reports(recipes[config["trial"]]):
+        tune.report(report)
+
+
+class TrialClass(tune.Trainable):
+    def setup(self, config: dict[str, Any], recipes: Sequence[Recipe]) -> None:
+        warm_up()
+        self.recipes = recipes
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.recipe = self.recipes[new_config["trial"]]
+        self.reports = reports(self.recipe)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        report = next(self.reports)
+        return report | {"done": report["step"] == self.recipe.steps}
+
+
+def run_functions(recipes: Sequence[Recipe], cores: int) -> list[dict[str, Any]]:
+    return _run(train_trial, recipes, cores, tune.TuneConfig())
+
+
+def run_classes(recipes: Sequence[Recipe], cores: int) -> list[dict[str, Any]]:
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    return _run(TrialClass, recipes, cores, tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores))
+
+
+def _run(trainable: Any, recipes: Sequence[Recipe], cores: int, config: tune.TuneConfig) -> list[dict[str, Any]]:
+    """The last report of every trial, in the order of the recipes."""
+    ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        results = tune.Tuner(
+            tune.with_resources(tune.with_parameters(trainable, recipes=recipes), {"cpu": 1}),
+            param_space={"trial": tune.grid_search(list(range(len(recipes))))},
+            tune_config=config,
+            run_config=tune.RunConfig(storage_path=folder, verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)),
+        ).fit()
+    if results.errors:
+        raise RuntimeError(f"{results.num_errors} of {len(recipes)} trials failed: {results.errors[0]}")
+    return [result.metrics for result in sorted(results, key=lambda result: result.config["trial"])]

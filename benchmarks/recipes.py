@@ -1,0 +1,70 @@
+"""Which trials are measured, and what are they in plain numbers?
+
+`trials` are the specs of one load; `recipe` writes a spec down for those who know nothing of telescope (`benchmarks.peers`): effective
+hyperparameters of every parameter from telescope's own table, and the files of tokens.
+"""
+
+import math
+from itertools import islice, product
+
+from benchmarks.peers.plain import ParameterGroup, Recipe
+from telescope import mup
+from telescope.data import resolve
+from telescope.optimizer import describe
+from telescope.roles import Role
+from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+from telescope.tokens import prepare
+
+# sqrt(max(1, out / in)) is torch.optim.Muon's own update scale, so that it needs no group per shape.
+OPTIMIZERS = tuple(
+    OptimizerSpec(name=name, lr=2.0**octave, weight_decay=0.1, update_scale="spectral_clamped")
+    for octave in (0.0, 1.0, 2.0, 0.5, 1.5)
+    for name, octave in (("muon", octave - 6), ("adamw", octave - 8))
+)
+
+
+def trial(
+    width: int, steps: int, optimizer: OptimizerSpec, seed: int = 0, batch_tokens: int = 512, depth: int = 2, head_dim: int = 16
+) -> TrialSpec:
+    """One trial on python-stdlib, as bytes, in windows of 64."""
+    model = ModelSpec(width=width, base_width=32, depth=depth, head_dim=head_dim)
+    horizon = HorizonSpec(steps=steps, batch_tokens=batch_tokens)
+    return TrialSpec(
+        model=model, optimizer=optimizer, data=resolve(DataSpec(corpus="python-stdlib", context=64)), horizon=horizon, seed=seed
+    )
+
+
+def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
+    """As many trials at each width, widest first: Muon and AdamW in turn, at five learning rates each, then with another seed."""
+    variants = list(islice(product(range(count), OPTIMIZERS), count // len(widths)))
+    return [trial(width, steps, optimizer, seed) for width in sorted(widths, reverse=True) for seed, optimizer in variants]
+
+
+def recipe(spec: TrialSpec, points: int = 60) -> Recipe:
+    """The same trial without telescope."""
+    model, horizon, data = spec.model, spec.horizon, prepare(spec.data)
+    groups = describe(model, data.vocab_size, spec.optimizer)
+    multiplier = {group.role: group.multiplier for group in groups}
+    windows = min(horizon.evaluation_tokens // spec.data.context, (data.validation_tokens - 1) // spec.data.context)
+    return Recipe(
+        width=model.width,
+        depth=model.depth,
+        head_dim=model.head_dim,
+        hidden=model.hidden,
+        vocab_size=data.vocab_size,
+        context=spec.data.context,
+        embedding_multiplier=multiplier[Role.EMBEDDING],
+        head_multiplier=multiplier[Role.READOUT],
+        attention_scale=mup.attention_factor(model),
+        groups=tuple(ParameterGroup(g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std) for g in groups),
+        momentum=spec.optimizer.momentum,
+        betas=(spec.optimizer.beta1, spec.optimizer.beta2),
+        steps=horizon.steps,
+        warmup_steps=math.ceil(horizon.warmup_fraction * horizon.steps),
+        windows=horizon.batch_tokens // spec.data.context,
+        evaluation_windows=windows,
+        points=points,
+        seed=spec.seed,
+        train_file=str(data.folder / "train.bin"),
+        validation_file=str(data.folder / "validation.bin"),
+    )

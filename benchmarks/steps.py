@@ -1,0 +1,165 @@
+"""What does one training step take, telescope's beside a plain loop's, and what share of the device's matrix rate is that?
+
+`train_one` and `benchmarks.peers.plain.train` train the same trial in turns, a few steps each, every width and optimizer by itself. A step is
+everything between two: batch, forward, backward, clip-free update, schedule, and telescope's watch over divergence. FLOPs are those of
+`telescope.flops`; their share is of square products measured in the same run, in the precision that the step computes in: bf16 on an
+accelerator, fp32 on a CPU. The optimizer's step is measured by itself too, on the parameters of a deep model.
+
+Parts: `matmul_rate` · `Step`, `measure_step` · `Update`, `measure_update` · tables of both. Needs torch, numpy and pydantic alone.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from benchmarks.peers import plain
+from benchmarks.recipes import OPTIMIZERS, recipe, trial
+from telescope import data
+from telescope.flops import step_flops
+from telescope.model import Transformer, initialise
+from telescope.optimizer import build
+from telescope.spec import OptimizerSpec
+from telescope.train import train_one
+
+TURNS = 9  # of each side; the first is thrown away
+TURN_SECONDS = 0.25  # how long one turn is meant to take
+FOREVER = 10**7  # steps of a trial that is stopped
+
+
+def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.5) -> float:
+    """FLOP/s of square matrix products on this process's device, sustained."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    x, y = torch.randn(2, size, size, device=device).to(dtype)
+    products_per_look = max(1, int(2e11 / size**3)) if device == "cuda" else 1
+    torch.mm(x, y)
+    synchronise()
+    began, products = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        for _ in range(products_per_look):
+            torch.mm(x, y)
+        synchronise()
+        products += products_per_look
+    return products * 2 * size**3 / (time.perf_counter() - began)
+
+
+def synchronise() -> None:
+    """Wait for the accelerator, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def in_turns(sides: Sequence[Callable[[], object]], turns: int = TURNS) -> list[float]:
+    """Median seconds of a call of each, all called in turn."""
+    seconds: list[list[float]] = [[] for _ in sides]
+    for _ in range(turns):
+        for side, found in zip(sides, seconds, strict=True):
+            began = time.perf_counter()
+            side()
+            synchronise()
+            found.append(time.perf_counter() - began)
+    return [statistics.median(found[1:]) for found in seconds]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Seconds of one training step, and of the reading of its batch."""
+
+    width: int
+    optimizer: str
+    telescope_s: float
+    plain_s: float
+    batch_s: float
+    flops: float
+
+
+def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, head_dim: int) -> Step:
+    """telescope and the plain loop in turns of as many steps as take about `TURN_SECONDS`."""
+    spec = trial(width, FOREVER, optimizer, batch_tokens=batch_tokens, head_dim=head_dim)
+    first = plain.train(recipe(spec, points=FOREVER))
+    steps = max(1, min(50, round(TURN_SECONDS / in_turns([lambda: next(first)], 4)[0])))
+    spec = replace(spec, horizon=replace(spec.horizon, record_every=steps))
+    own: Iterator[object] = train_one(spec)
+    loop = plain.train(recipe(spec, points=FOREVER // steps))
+    telescope_s, plain_s = (seconds / steps for seconds in in_turns([lambda: next(own), lambda: next(loop)]))
+    tokens = data.open_tokens(spec.data).train
+    (batch_s,) = in_turns([lambda: data.batch(tokens, 0, 1, batch_tokens // 64, 64)], 50)
+    return Step(width, optimizer.name, telescope_s, plain_s, batch_s, step_flops(spec))
+
+
+@dataclass(frozen=True)
+class Update:
+    """Seconds of one optimizer step over a model's parameters."""
+
+    width: int
+    depth: int
+    optimizer: str
+    telescope_s: float
+    torch_s: float
+
+
+def measure_update(width: int, depth: int, optimizer: OptimizerSpec, head_dim: int) -> Update:
+    """telescope's optimizer against torch.optim's Muon and fused AdamW, on equal gradients."""
+    spec, device = trial(width, 1, optimizer, depth=depth, head_dim=head_dim), "cuda" if torch.cuda.is_available() else "cpu"
+    own = Transformer(spec.model, spec.data.vocab_size, spec.data.context, optimizer.parametrisation)
+    initialise(own, optimizer, 0)
+    other = plain.Transformer(recipe(spec))
+    models = (own.to(device), other.to(device))
+    gradients = [torch.randn_like(parameter) for parameter in own.parameters()]
+    own_optimizer, parts = build(own, optimizer), plain.optimizers(other, recipe(spec))
+
+    def give() -> None:
+        for model in models:
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+
+    def step_parts() -> None:
+        for part in parts:
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    # Gradients are given back before each pair of steps; it costs next to nothing beside them.
+    telescope_s, torch_s = in_turns([lambda: (give(), own_optimizer.step(1.0)), lambda: (give(), step_parts())])
+    return Update(width, depth, optimizer.name, telescope_s, torch_s)
+
+
+def step_table(widths: Sequence[int], batch_tokens: int, head_dim: int) -> Iterator[str]:
+    """Rows in Markdown, as they are measured."""
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    peak = matmul_rate(dtype, 8192 if torch.cuda.is_available() else 1024)
+    yield f"Training step of {batch_tokens} tokens; peak {peak / 1e9:,.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}, one process.\n"
+    yield "| width | optimizer | telescope | plain loop | ratio | share of peak | plain's | batch, of a step |"
+    yield "|---:|---|---:|---:|---:|---:|---:|---:|"
+    for width in widths:
+        for optimizer in OPTIMIZERS[:2]:
+            s = measure_step(width, optimizer, batch_tokens, head_dim)
+            yield (
+                f"| {width} | {s.optimizer} | {1000 * s.telescope_s:.2f} ms | {1000 * s.plain_s:.2f} ms | {s.plain_s / s.telescope_s:.2f} "
+                f"| {s.flops / s.telescope_s / peak:.1%} | {s.flops / s.plain_s / peak:.1%} | {s.batch_s / s.telescope_s:.2%} |"
+            )
+
+
+def update_table(widths: Sequence[int], depth: int, head_dim: int) -> Iterator[str]:
+    """Rows in Markdown, as they are measured."""
+    yield f"Optimizer step over the parameters of {depth} layers, Newton-Schulz in bf16 on both sides.\n"
+    yield "| width | optimizer | telescope | torch.optim | ratio |"
+    yield "|---:|---|---:|---:|---:|"
+    for width in widths:
+        for optimizer in OPTIMIZERS[:2]:
+            u = measure_update(width, depth, optimizer, head_dim)
+            yield f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | {1000 * u.torch_s:.2f} ms | {u.torch_s / u.telescope_s:.2f} |"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    for line in [*step_table((32, 64, 128, 256), 512, 16)]:
+        print(line, flush=True)
+    print()
+    for line in update_table((64, 128), 24, 16):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""How many trials an hour does this machine train, with telescope and without?
+
+    python -m benchmarks.throughput [--quick] [--loads short long wide] [--arms abcd] [--into docs/performance.md]
+
+Each arm of `benchmarks.arms` trains the same specs with the same seeds, batches and schedule, on the same cores with one thread per worker;
+arms take turns, each in a process of its own. Prints a table per load, and with --into replaces the tables of that page. Ends with status 1
+where a trial's final loss differs between arms by more than `TOLERANCE`: then the arms did not do the same work.
+
+Parts: `run_arm` (a child, its memory watched) · `matmul_peak` · `disagreement` · `Row`, `rows`, `table`.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import torch
+
+from benchmarks.arms import ARMS, LOADS, ArmRun, Load, cores
+from benchmarks.machine import describe
+from benchmarks.steps import matmul_rate
+from telescope.flops import evaluation_flops, step_flops
+
+TOLERANCE = 0.02  # nats, between one trial's final losses in any two arms; two seeds differ by more
+MEMORY_SECONDS = 0.25  # between looks at the memory
+
+
+def run_arm(arm: str, load: str) -> ArmRun:
+    """The arm in a process of its own; raises with its last words where it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, log = Path(folder, "run.json"), Path(folder, "log")
+        command = [sys.executable, "-m", "benchmarks.arms", arm, load, "--out", str(out)]
+        with log.open("w") as stream:
+            child, peak_bytes = subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | {"OMP_NUM_THREADS": "1"}), 0
+            while child.poll() is None:
+                peak_bytes = max(peak_bytes, tree_bytes(child.pid))
+                time.sleep(MEMORY_SECONDS)
+        if child.returncode:
+            raise RuntimeError(f"arm {arm} ended with status {child.returncode}:\n{log.read_text()[-3000:]}")
+        return replace(ArmRun(**json.loads(out.read_text())), peak_bytes=peak_bytes)
+
+
+def tree_bytes(pid: int) -> int:
+    """Resident memory of a process and of all that it started; pages that they share count once for each."""
+    total = 0
+    try:
+        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0
+    for process in processes:
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def matmul_peak(dtype: torch.dtype, processes: int) -> float:
+    """FLOP/s of all cores at once, a process and a thread on each."""
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return sum(pool.map(matmul_rate, [dtype] * processes, chunksize=1))
+
+
+def disagreement(runs: Sequence[ArmRun]) -> float:
+    """The largest difference between any two runs in a trial's final loss; runs that both diverged agree."""
+    spans = [max(losses) - min(losses) for losses in zip(*(run.losses for run in runs), strict=True) if not all(map(math.isinf, losses))]
+    return max(spans, default=0.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm's figures for one load, the mean of its runs."""
+
+    arm: str
+    trials_per_hour: float
+    flops_per_second: float
+    overhead_s: float  # per trial: core seconds that were not training
+    peak_bytes: int
+    startup_s: float
+
+
+def row(load: Load, runs: Sequence[ArmRun], processes: int) -> Row:
+    specs = load.specs()
+    flops = sum(spec.horizon.steps * step_flops(spec) + evaluation_flops(spec) for spec in specs)
+    wall_s, training_s = (statistics.mean(getattr(run, name) for run in runs) for name in ("wall_s", "training_s"))
+    return Row(
+        arm=runs[0].arm,
+        trials_per_hour=3600 * len(specs) / wall_s,
+        flops_per_second=flops / wall_s,
+        overhead_s=(processes * wall_s - training_s) / len(specs),
+        peak_bytes=max(run.peak_bytes for run in runs),
+        startup_s=statistics.mean(run.startup_s for run in runs),
+    )
+
+
+def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
+    """telescope's trials per hour over the best of the peers', beside the target."""
+    found = [rows[peer].trials_per_hour for peer in peers if peer in rows]
+    if "d" not in rows or not found:
+        return "not measured"
+    value = rows["d"].trials_per_hour / max(found)
+    return f"{value:.2f}" + (f" (target {target:g}: {'reached' if value >= target else 'missed'})" if target else "")
+
+
+def table(load: Load, runs: Sequence[ArmRun], processes: int, peak: float) -> str:
+    """One load's table, in Markdown."""
+    rows = {arm: row(load, [run for run in runs if run.arm == arm], processes) for arm in ARMS if arm in {run.arm for run in runs}}
+    lines = [
+        f"### {load.title}",
+        "",
+        "| | trials per hour | GFLOP/s | share of peak | overhead per trial | peak memory | start-up, apart |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| ({r.arm}) {ARMS[r.arm].name} | {r.trials_per_hour:,.0f} | {r.flops_per_second / 1e9:.2f} | {r.flops_per_second / peak:.1%} "
+        f"| {r.overhead_s:.2f} s | {r.peak_bytes / 2**30:.2f} GiB | {r.startup_s:.1f} s |"
+        for r in rows.values()
+    ]
+    lines += [
+        "",
+        f"telescope against (a): {ratio(rows, 'a', load.against_a)}; against the best of (b), (c): {ratio(rows, 'bc', load.against_best)}. "
+        f"Final losses differ by at most {disagreement(runs):.1g} nats; turns: {' '.join(run.arm for run in runs)}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def replace_tables(page: Path, text: str) -> None:
+    """Put the tables between the page's two markers."""
+    begin, end = "<!-- tables of benchmarks.throughput -->", "<!-- end of tables -->"
+    page.write_text(re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{text}\n{end}", page.read_text(), flags=re.DOTALL))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="4 trials of 30 steps")
+    parser.add_argument("--loads", nargs="+", choices=LOADS, default=["short", "long", "wide"])
+    parser.add_argument("--arms", default="abcd", help="letters of the arms to run")
+    parser.add_argument("--into", type=Path, help="page whose tables are replaced")
+    given = parser.parse_args()
+    texts, worst = [], 0.0
+
+    def say(text: str) -> None:
+        texts.append(text)
+        print(text, flush=True)
+
+    processes = cores()
+    peaks = {dtype: matmul_peak(dtype, processes) for dtype in (torch.float32, torch.bfloat16)}
+    spoken = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, peak in peaks.items())
+    say(f"{describe()}\nPeak of matrix products, {processes} processes of one thread: {spoken}; shares are of float32's.\n")
+    for name in ["quick"] if given.quick else given.loads:
+        load = LOADS[name]
+        load.specs()  # tokenizes the text, once
+        runs = [run_arm(arm, name) for arm in load.order if arm in given.arms]
+        worst = max(worst, disagreement(runs))
+        say(table(load, runs, processes, peaks[torch.float32]))
+    if given.into:
+        replace_tables(given.into, "\n".join(texts))
+    if worst > TOLERANCE:
+        print(f"Final losses differ by {worst:.3g} nats, more than {TOLERANCE:g}: the arms did not do the same work.")
+    return int(worst > TOLERANCE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
