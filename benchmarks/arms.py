@@ -26,7 +26,7 @@ from telescope.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Load:
-    """So many trials, half of them Muon's, at these widths; targets are least ratios of trials per hour, against (a) and against (b), (c)."""
+    """So many trials, half of them Muon's, at these widths; targets are ratios of trials per hour, against (a) and against (b), (c)."""
 
     widths: tuple[int, ...]
     trials: int
@@ -47,6 +47,7 @@ LOADS = {
     "short": Load((32, 64), 64, 120, "dcbabcd", 4.0, 1.3),
     "long": Load((32, 64), 8, 1200, "cdba", 1.6, 1.25),
     "wide": Load((128, 256), 8, 120, "dcab"),
+    "sample": Load((32, 64), 16, 120, "cdbadc", 4.0, 1.3),  # of "short", for a look in few minutes
     "quick": Load((32, 64), 4, 30, "cdba"),
 }
 

@@ -18,16 +18,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 128, 256, 512, 1024])
     parser.add_argument("--batch-tokens", type=int, default=4096)
-    parser.add_argument("--head-dim", type=int, default=16)
     given = parser.parse_args()
     if not torch.cuda.is_available():
         print("no accelerator: not measured")
         return
     print(describe(), "\n")
-    for line in step_table(given.widths, given.batch_tokens, given.head_dim):
+    for line in step_table(given.widths, given.batch_tokens):
         print(line, flush=True)
     print()
-    for line in update_table([width for width in given.widths if width >= 256], 24, given.head_dim):
+    for line in update_table([width for width in given.widths if width >= 256], 24):
         print(line, flush=True)
 
 

@@ -23,15 +23,11 @@ OPTIMIZERS = tuple(
 )
 
 
-def trial(
-    width: int, steps: int, optimizer: OptimizerSpec, seed: int = 0, batch_tokens: int = 512, depth: int = 2, head_dim: int = 16
-) -> TrialSpec:
-    """One trial on python-stdlib, as bytes, in windows of 64."""
-    model = ModelSpec(width=width, base_width=32, depth=depth, head_dim=head_dim)
-    horizon = HorizonSpec(steps=steps, batch_tokens=batch_tokens)
-    return TrialSpec(
-        model=model, optimizer=optimizer, data=resolve(DataSpec(corpus="python-stdlib", context=64)), horizon=horizon, seed=seed
-    )
+def trial(width: int, steps: int, optimizer: OptimizerSpec, seed: int = 0, batch_tokens: int = 512, depth: int = 2) -> TrialSpec:
+    """One trial on python-stdlib, as bytes, in windows of 64; heads of 16."""
+    model = ModelSpec(width=width, base_width=32, depth=depth, head_dim=16)
+    data, horizon = resolve(DataSpec(corpus="python-stdlib", context=64)), HorizonSpec(steps=steps, batch_tokens=batch_tokens)
+    return TrialSpec(model=model, optimizer=optimizer, data=data, horizon=horizon, seed=seed)
 
 
 def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
@@ -40,7 +36,7 @@ def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
     return [trial(width, steps, optimizer, seed) for width in sorted(widths, reverse=True) for seed, optimizer in variants]
 
 
-def recipe(spec: TrialSpec, points: int = 60) -> Recipe:
+def recipe(spec: TrialSpec) -> Recipe:
     """The same trial without telescope."""
     model, horizon, data = spec.model, spec.horizon, prepare(spec.data)
     groups = describe(model, data.vocab_size, spec.optimizer)
@@ -63,7 +59,7 @@ def recipe(spec: TrialSpec, points: int = 60) -> Recipe:
         warmup_steps=math.ceil(horizon.warmup_fraction * horizon.steps),
         windows=horizon.batch_tokens // spec.data.context,
         evaluation_windows=windows,
-        points=points,
+        record_every=horizon.record_interval,
         seed=spec.seed,
         train_file=str(data.folder / "train.bin"),
         validation_file=str(data.folder / "validation.bin"),

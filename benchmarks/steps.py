@@ -1,7 +1,7 @@
 """What does one training step take, telescope's beside a plain loop's, and what share of the device's matrix rate is that?
 
-`train_one` and `benchmarks.peers.plain.train` train the same trial in turns, a few steps each, every width and optimizer by itself. A step is
-everything between two: batch, forward, backward, clip-free update, schedule, and telescope's watch over divergence. FLOPs are those of
+`train_one` and `benchmarks.peers.plain.train` train the same trial in turns, a few steps each, every width and optimizer by
+itself. A step is everything: batch, forward, backward, update, schedule, and telescope's watch over divergence. FLOPs are those of
 `telescope.flops`; their share is of square products measured in the same run, in the precision that the step computes in: bf16 on an
 accelerator, fp32 on a CPU. The optimizer's step is measured by itself too, on the parameters of a deep model.
 
@@ -75,14 +75,14 @@ class Step:
     flops: float
 
 
-def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, head_dim: int) -> Step:
+def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int) -> Step:
     """telescope and the plain loop in turns of as many steps as take about `TURN_SECONDS`."""
-    spec = trial(width, FOREVER, optimizer, batch_tokens=batch_tokens, head_dim=head_dim)
-    first = plain.train(recipe(spec, points=FOREVER))
+    spec = trial(width, FOREVER, optimizer, batch_tokens=batch_tokens)
+    spec = replace(spec, horizon=replace(spec.horizon, warmup_fraction=0.0, record_every=1))
+    first = plain.train(recipe(spec))
     steps = max(1, min(50, round(TURN_SECONDS / in_turns([lambda: next(first)], 4)[0])))
     spec = replace(spec, horizon=replace(spec.horizon, record_every=steps))
-    own: Iterator[object] = train_one(spec)
-    loop = plain.train(recipe(spec, points=FOREVER // steps))
+    own, loop = train_one(spec), plain.train(recipe(spec))
     telescope_s, plain_s = (seconds / steps for seconds in in_turns([lambda: next(own), lambda: next(loop)]))
     tokens = data.open_tokens(spec.data).train
     (batch_s,) = in_turns([lambda: data.batch(tokens, 0, 1, batch_tokens // 64, 64)], 50)
@@ -100,32 +100,34 @@ class Update:
     torch_s: float
 
 
-def measure_update(width: int, depth: int, optimizer: OptimizerSpec, head_dim: int) -> Update:
+def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
     """telescope's optimizer against torch.optim's Muon and fused AdamW, on equal gradients."""
-    spec, device = trial(width, 1, optimizer, depth=depth, head_dim=head_dim), "cuda" if torch.cuda.is_available() else "cpu"
+    spec, device = trial(width, 1, optimizer, depth=depth), "cuda" if torch.cuda.is_available() else "cpu"
     own = Transformer(spec.model, spec.data.vocab_size, spec.data.context, optimizer.parametrisation)
     initialise(own, optimizer, 0)
-    other = plain.Transformer(recipe(spec))
-    models = (own.to(device), other.to(device))
+    own, other = own.to(device), plain.Transformer(recipe(spec)).to(device)
     gradients = [torch.randn_like(parameter) for parameter in own.parameters()]
     own_optimizer, parts = build(own, optimizer), plain.optimizers(other, recipe(spec))
 
-    def give() -> None:
-        for model in models:
-            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
-                parameter.grad = gradient
+    def give(model: nn.Module) -> None:  # what was forgotten after the last step; it costs next to nothing
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+
+    def step_own() -> None:
+        give(own)
+        own_optimizer.step(1.0)
 
     def step_parts() -> None:
+        give(other)
         for part in parts:
             part.step()
             part.zero_grad(set_to_none=True)
 
-    # Gradients are given back before each pair of steps; it costs next to nothing beside them.
-    telescope_s, torch_s = in_turns([lambda: (give(), own_optimizer.step(1.0)), lambda: (give(), step_parts())])
+    telescope_s, torch_s = in_turns([step_own, step_parts])
     return Update(width, depth, optimizer.name, telescope_s, torch_s)
 
 
-def step_table(widths: Sequence[int], batch_tokens: int, head_dim: int) -> Iterator[str]:
+def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
     """Rows in Markdown, as they are measured."""
     dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
     peak = matmul_rate(dtype, 8192 if torch.cuda.is_available() else 1024)
@@ -134,30 +136,31 @@ def step_table(widths: Sequence[int], batch_tokens: int, head_dim: int) -> Itera
     yield "|---:|---|---:|---:|---:|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
-            s = measure_step(width, optimizer, batch_tokens, head_dim)
+            s = measure_step(width, optimizer, batch_tokens)
             yield (
                 f"| {width} | {s.optimizer} | {1000 * s.telescope_s:.2f} ms | {1000 * s.plain_s:.2f} ms | {s.plain_s / s.telescope_s:.2f} "
                 f"| {s.flops / s.telescope_s / peak:.1%} | {s.flops / s.plain_s / peak:.1%} | {s.batch_s / s.telescope_s:.2%} |"
             )
 
 
-def update_table(widths: Sequence[int], depth: int, head_dim: int) -> Iterator[str]:
+def update_table(widths: Sequence[int], depth: int) -> Iterator[str]:
     """Rows in Markdown, as they are measured."""
     yield f"Optimizer step over the parameters of {depth} layers, Newton-Schulz in bf16 on both sides.\n"
     yield "| width | optimizer | telescope | torch.optim | ratio |"
     yield "|---:|---|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
-            u = measure_update(width, depth, optimizer, head_dim)
-            yield f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | {1000 * u.torch_s:.2f} ms | {u.torch_s / u.telescope_s:.2f} |"
+            u = measure_update(width, depth, optimizer)
+            ratio = u.torch_s / u.telescope_s
+            yield f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | {1000 * u.torch_s:.2f} ms | {ratio:.2f} |"
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    for line in [*step_table((32, 64, 128, 256), 512, 16)]:
+    for line in step_table((32, 64, 128, 256), 512):
         print(line, flush=True)
     print()
-    for line in update_table((64, 128), 24, 16):
+    for line in update_table((128,), 24):
         print(line, flush=True)
 
 

@@ -73,9 +73,13 @@ def matmul_peak(dtype: torch.dtype, processes: int) -> float:
 
 
 def disagreement(runs: Sequence[ArmRun]) -> float:
-    """The largest difference between any two runs in a trial's final loss; runs that both diverged agree."""
-    spans = [max(losses) - min(losses) for losses in zip(*(run.losses for run in runs), strict=True) if not all(map(math.isinf, losses))]
-    return max(spans, default=0.0)
+    """The largest difference between any two runs in a trial's final loss; all diverged is agreement, some diverged is none."""
+
+    def span(losses: Sequence[float]) -> float:
+        finite = [loss for loss in losses if math.isfinite(loss)]
+        return math.inf if 0 < len(finite) < len(losses) else max(finite, default=0.0) - min(finite, default=0.0)
+
+    return max(map(span, zip(*(run.losses for run in runs), strict=True)), default=0.0)
 
 
 @dataclass(frozen=True)

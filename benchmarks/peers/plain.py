@@ -7,7 +7,6 @@ the same order, so that final losses can be compared with telescope's.
 Parts: `ParameterGroup`, `Recipe` · `Transformer` · `optimizers` · `Text` · `train`, a generator of (step, mean loss since the last point).
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,7 +49,7 @@ class Recipe:
     warmup_steps: int
     windows: int  # per batch
     evaluation_windows: int
-    points: int  # of the curve: how often the loss is looked at
+    record_every: int  # steps between points of the curve: how often the loss is looked at
     seed: int
     train_file: str
     validation_file: str
@@ -173,7 +172,7 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
     parts = optimizers(model, recipe)
     schedules = [torch.optim.lr_scheduler.LambdaLR(part, lambda step: lr_factor(recipe, step)) for part in parts]
     train_text = text(recipe.train_file, recipe.context)
-    total, last_point, every = torch.zeros((), device=device), 0, math.ceil(recipe.steps / recipe.points)
+    total = torch.zeros((), device=device)
     for step in range(recipe.steps):
         loss = model.loss(train_text.batch(recipe.seed, step, recipe.windows).to(device, non_blocking=True))
         loss.backward()
@@ -182,9 +181,9 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
             part.zero_grad(set_to_none=True)
             schedule.step()
         total += loss.detach()
-        if (step + 1) % every == 0 and step + 1 < recipe.steps:
-            yield step + 1, total.item() / (step + 1 - last_point)
-            total, last_point = torch.zeros((), device=device), step + 1
+        if (step + 1) % recipe.record_every == 0 and step + 1 < recipe.steps:
+            yield step + 1, total.item() / recipe.record_every
+            total = torch.zeros((), device=device)
     yield recipe.steps, held_out_loss(model, recipe, device)
 
 

@@ -8,6 +8,7 @@ Parts: `train_trial` · `TrialClass` · `run_functions` · `run_classes`.
 """
 
 import logging
+import math
 import os
 import tempfile
 import time
@@ -28,7 +29,7 @@ def reports(recipe: Recipe) -> Iterator[dict[str, float]]:
     """A trial as Tune hears of it."""
     torch.set_num_threads(1)
     began, clock = time.time(), time.perf_counter()
-    for step, loss in train(replace(recipe, points=REPORTS)):
+    for step, loss in train(replace(recipe, record_every=math.ceil(recipe.steps / REPORTS))):
         yield {"step": step, "loss": loss, "began": began, "train_seconds": time.perf_counter() - clock}
 
 
