@@ -109,7 +109,7 @@ def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
     gradients = [torch.randn_like(parameter) for parameter in own.parameters()]
     own_optimizer, parts = build(own, optimizer), plain.optimizers(other, recipe(spec))
 
-    def give(model: nn.Module) -> None:  # what was forgotten after the last step; it costs next to nothing
+    def give(model: torch.nn.Module) -> None:  # what was forgotten after the last step; it costs next to nothing
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             parameter.grad = gradient
 
