@@ -29,7 +29,11 @@ check: .venv/installed ## lint, format, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed ## measure turn-around beside a bare loop, the coordinate check's arms, the search on closed-form surfaces
+bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loops, a step, turn-around; then the searches
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.steps
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.gpu
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.data
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.turnaround
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.coordinates
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces

@@ -41,11 +41,16 @@ def run_arm(arm: str, load: str) -> ArmRun:
     with tempfile.TemporaryDirectory() as folder:
         out, log = Path(folder, "run.json"), Path(folder, "log")
         command = [sys.executable, "-m", "benchmarks.arms", arm, load, "--out", str(out)]
+        began = time.monotonic()
         with log.open("w") as stream:
             child, peak_bytes = subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | {"OMP_NUM_THREADS": "1"}), 0
-            while child.poll() is None:
-                peak_bytes = max(peak_bytes, tree_bytes(child.pid))
-                time.sleep(MEMORY_SECONDS)
+            try:
+                while child.poll() is None:
+                    peak_bytes = max(peak_bytes, tree_bytes(child.pid))
+                    time.sleep(MEMORY_SECONDS)
+            finally:
+                child.terminate()  # nothing, where it has ended
+        print(f"{load}: arm {arm} took {time.monotonic() - began:.0f} s, start and end included", file=sys.stderr)
         if child.returncode:
             raise RuntimeError(f"arm {arm} ended with status {child.returncode}:\n{log.read_text()[-3000:]}")
         return replace(ArmRun(**json.loads(out.read_text())), peak_bytes=peak_bytes)
