@@ -47,7 +47,7 @@ LOADS = {
     "short": Load((32, 64), 64, 120, "dcbabcd", 4.0, 1.3),
     "long": Load((32, 64), 8, 1200, "cdba", 1.6, 1.25),
     "wide": Load((128, 256), 8, 120, "dcab"),
-    "sample": Load((32, 64), 16, 120, "cdbadc", 4.0, 1.3),  # of "short", for a look in few minutes
+    "sample": Load((32, 64), 16, 120, "cdba", 4.0, 1.3),  # a quarter of "short", for a look
     "quick": Load((32, 64), 4, 30, "cdba"),
 }
 

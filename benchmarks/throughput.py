@@ -33,7 +33,7 @@ from benchmarks.steps import matmul_rate
 from telescope.flops import evaluation_flops, step_flops
 
 TOLERANCE = 0.02  # nats, between one trial's final losses in any two arms; two seeds differ by more
-MEMORY_SECONDS = 0.25  # between looks at the memory
+MEMORY_SECONDS = 0.5  # between looks at the memory
 
 
 def run_arm(arm: str, load: str) -> ArmRun:
