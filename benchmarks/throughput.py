@@ -29,7 +29,7 @@ import torch
 
 from benchmarks.arms import ARMS, LOADS, ArmRun, Load, cores
 from benchmarks.machine import describe
-from benchmarks.steps import matmul_rate
+from benchmarks.steps import Peaks, matmul_rate
 from telescope.flops import evaluation_flops, step_flops
 
 TOLERANCE = 0.02  # nats, between one trial's final losses in any two arms; two seeds differ by more
@@ -94,19 +94,22 @@ class Row:
     arm: str
     trials_per_hour: float
     flops_per_second: float
+    share_of_peak: float
     overhead_s: float  # per trial: core seconds that were not training
     peak_bytes: int
     startup_s: float
 
 
-def row(load: Load, runs: Sequence[ArmRun], processes: int) -> Row:
+def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row:
     specs = load.specs()
     flops = sum(spec.horizon.steps * step_flops(spec) + evaluation_flops(spec) for spec in specs)
+    least_s = sum(spec.horizon.steps * peaks.least_step_s(spec) + evaluation_flops(spec) / peaks.training for spec in specs)
     wall_s, training_s = (statistics.mean(getattr(run, name) for run in runs) for name in ("wall_s", "training_s"))
     return Row(
         arm=runs[0].arm,
         trials_per_hour=3600 * len(specs) / wall_s,
         flops_per_second=flops / wall_s,
+        share_of_peak=least_s / wall_s,
         overhead_s=(processes * wall_s - training_s) / len(specs),
         peak_bytes=max(run.peak_bytes for run in runs),
         startup_s=statistics.mean(run.startup_s for run in runs),
@@ -122,9 +125,9 @@ def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
     return f"{value:.2f}" + (f" (target {target:g}: {'reached' if value >= target else 'missed'})" if target else "")
 
 
-def table(load: Load, runs: Sequence[ArmRun], processes: int, peak: float) -> str:
+def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> str:
     """One load's table, in Markdown."""
-    rows = {arm: row(load, [run for run in runs if run.arm == arm], processes) for arm in ARMS if arm in {run.arm for run in runs}}
+    rows = {arm: row(load, [run for run in runs if run.arm == arm], processes, peaks) for arm in ARMS if arm in {run.arm for run in runs}}
     lines = [
         f"### {load.title}",
         "",
@@ -132,7 +135,7 @@ def table(load: Load, runs: Sequence[ArmRun], processes: int, peak: float) -> st
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| ({r.arm}) {ARMS[r.arm].name} | {r.trials_per_hour:,.0f} | {r.flops_per_second / 1e9:.2f} | {r.flops_per_second / peak:.1%} "
+        f"| ({r.arm}) {ARMS[r.arm].name} | {r.trials_per_hour:,.0f} | {r.flops_per_second / 1e9:.2f} | {r.share_of_peak:.1%} "
         f"| {r.overhead_s:.2f} s | {r.peak_bytes / 2**30:.2f} GiB | {r.startup_s:.1f} s |"
         for r in rows.values()
     ]
@@ -165,15 +168,17 @@ def main() -> int:
         print(text, flush=True)
 
     processes = cores()
-    peaks = {dtype: matmul_peak(dtype, processes) for dtype in (torch.float32, torch.bfloat16)}
-    spoken = ", ".join(f"{peak / 1e9:,.0f} GFLOP/s in {str(dtype).removeprefix('torch.')}" for dtype, peak in peaks.items())
-    say(f"{describe()}\nPeak of matrix products, {processes} processes of one thread: {spoken}; shares are of float32's.\n")
+    peaks = Peaks(matmul_peak(torch.float32, processes), matmul_peak(torch.bfloat16, processes))
+    say(
+        f"{describe()}\nPeak of matrix products, {processes} processes of one thread: {peaks.training / 1e9:,.0f} GFLOP/s in float32, "
+        f"{peaks.newton_schulz / 1e9:,.0f} in bfloat16.\n"
+    )
     for name in ["quick"] if given.quick else given.loads:
         load = LOADS[name]
         load.specs()  # tokenizes the text, once
         runs = [run_arm(arm, name) for arm in load.order if arm in given.arms]
         worst = max(worst, disagreement(runs))
-        say(table(load, runs, processes, peaks[torch.float32]))
+        say(table(load, runs, processes, peaks))
     if given.into:
         replace_tables(given.into, "\n".join(texts))
     if worst > TOLERANCE:

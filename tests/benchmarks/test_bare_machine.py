@@ -15,7 +15,8 @@ MEASURE = """
 from benchmarks import gpu, steps
 gpu.main()
 steps.TURNS, steps.TURN_SECONDS = 2, 0.0
-print(steps.measure_step(32, steps.OPTIMIZERS[0], 128).telescope_s > 0, steps.measure_update(32, 1, steps.OPTIMIZERS[1]).torch_s > 0)
+step = steps.measure_step(32, steps.OPTIMIZERS[0], 128, steps.Peaks(1e11, 1e12))
+print(step.telescope_s > 0, steps.measure_update(32, 1, steps.OPTIMIZERS[1]).torch_s > 0)
 """
 
 

@@ -7,24 +7,37 @@ from pathlib import Path
 import pytest
 
 from benchmarks.arms import LOADS, ArmRun
+from benchmarks.recipes import OPTIMIZERS, trial
+from benchmarks.steps import Peaks
 from benchmarks.throughput import TOLERANCE, disagreement, replace_tables, row, table
+from telescope.flops import evaluation_flops, step_flops
 
 RUN = ArmRun(arm="d", load="quick", startup_s=3.0, wall_s=10.0, training_s=16.0, losses=(2.0, 3.0, 2.5, math.inf), peak_bytes=2**30)
+PEAKS = Peaks(training=1e11, newton_schulz=1e12)
 LOAD = replace(LOADS["quick"], against_a=4.0, against_best=1.3)
 
 
 def test_overhead_is_the_core_seconds_that_were_not_training() -> None:
-    found = row(LOAD, [RUN, replace(RUN, wall_s=12.0)], processes=2)
+    found = row(LOAD, [RUN, replace(RUN, wall_s=12.0)], processes=2, peaks=PEAKS)
     assert found.trials_per_hour == pytest.approx(3600 * 4 / 11)
     assert found.overhead_s == pytest.approx((2 * 11 - 16) / 4)
 
 
+def test_the_least_time_of_a_step_takes_each_part_at_the_peak_of_its_precision() -> None:
+    muon, adamw = (trial(64, 10, optimizer) for optimizer in OPTIMIZERS[:2])
+    assert PEAKS.least_step_s(adamw) == pytest.approx(step_flops(adamw) / 1e11)
+    assert PEAKS.least_step_s(muon) == pytest.approx(step_flops(adamw) / 1e11 + (step_flops(muon) - step_flops(adamw)) / 1e12)
+    found = row(LOAD, [RUN], processes=2, peaks=PEAKS)
+    least_s = sum(30 * PEAKS.least_step_s(spec) + evaluation_flops(spec) / 1e11 for spec in LOAD.specs())
+    assert found.share_of_peak == pytest.approx(least_s / 10)
+
+
 def test_the_table_says_which_targets_are_reached() -> None:
     peers = [replace(RUN, arm="a", wall_s=50.0), replace(RUN, arm="b", wall_s=15.0), replace(RUN, arm="c", wall_s=12.0)]
-    text = table(LOAD, [RUN, *peers], 2, 1e11)
+    text = table(LOAD, [RUN, *peers], 2, PEAKS)
     assert "against (a): 5.00 (target 4: reached)" in text
     assert "against the best of (b), (c): 1.20 (target 1.3: missed)" in text
-    assert "against (a): not measured" in table(LOAD, [RUN], 2, 1e11)
+    assert "against (a): not measured" in table(LOAD, [RUN], 2, PEAKS)
 
 
 def test_losses_disagree_where_any_trial_ends_elsewhere_in_any_arm() -> None:
