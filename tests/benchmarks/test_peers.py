@@ -19,7 +19,7 @@ def losses(specs: list[TrialSpec]) -> list[float]:
 
 
 def test_a_plain_loop_with_torchs_own_optimizers_ends_where_telescope_ends() -> None:
-    specs = [trial(width, 12, optimizer, seed=3) for width in (32, 64) for optimizer in OPTIMIZERS[:2]]
+    specs = [trial(64, 12, optimizer, seed=3) for optimizer in OPTIMIZERS[:2]]  # twice the base width
     found = [list(plain.train(recipe(spec)))[-1] for spec in specs]
     assert [step for step, _ in found] == [12] * len(specs)
     assert [loss for _, loss in found] == pytest.approx(losses(specs), abs=AGREED)
