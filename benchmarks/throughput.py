@@ -118,10 +118,9 @@ def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row
 
 def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
     """telescope's trials per hour over the best of the peers', beside the target."""
-    found = [rows[peer].trials_per_hour for peer in peers if peer in rows]
-    if "d" not in rows or not found:
+    if not {"d", *peers} <= rows.keys():
         return "not measured"
-    value = rows["d"].trials_per_hour / max(found)
+    value = rows["d"].trials_per_hour / max(rows[peer].trials_per_hour for peer in peers)
     return f"{value:.2f}" + (f" (target {target:g}: {'reached' if value >= target else 'missed'})" if target else "")
 
 
