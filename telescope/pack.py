@@ -21,7 +21,6 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
@@ -29,6 +28,7 @@ from torch.overrides import TorchFunctionMode
 
 from telescope.model import Transformer
 from telescope.optimizer import build, describe, step_together
+from telescope.shapes import Float, Int
 from telescope.spec import TrialSpec
 
 FLOAT_BYTES = 4
