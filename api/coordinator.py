@@ -363,6 +363,16 @@ def build_executor(settings: Settings) -> Executor:
         from workers.local import LocalExecutor
 
         return LocalExecutor()
+    if settings.executor == "ray_tune":
+        from workers.ray_tune import TuneExecutor
+
+        return TuneExecutor(
+            settings.workers,
+            address=settings.ray_address,
+            shared_storage=settings.shared_storage,
+            gpus_per_worker=settings.gpus_per_worker,
+            loggers=settings.tune_loggers,
+        )
     from workers.ray_actors import RayExecutor
 
     return RayExecutor(

@@ -22,7 +22,9 @@ processes = typer.Typer()
 
 Host = Annotated[str | None, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")]
 Port = Annotated[int | None, typer.Option(help="Where to listen.")]
-ExecutorName = Annotated[Literal["ray", "local"] | None, typer.Option("--executor", help="Who runs trials: Ray, or one thread.")]
+ExecutorName = Annotated[
+    Literal["ray", "ray_tune", "local"] | None, typer.Option("--executor", help="Who runs trials: Ray, Ray Tune, or one thread.")
+]
 Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; by default what the machine offers.")]
 Database = Annotated[str | None, typer.Option("--database-url", help="sqlite:///file or postgresql://user:password@host/name.")]
 Leash = Annotated[bool, typer.Option("--leash", hidden=True, help="End when standard input closes.")]

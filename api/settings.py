@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from telescope.home import home
@@ -22,8 +22,10 @@ class Settings(BaseSettings):
 
     database_url: str = Field(default_factory=lambda: f"sqlite:///{home() / 'telescope.db'}")
     """sqlite:///path, or postgresql://user:password@host/database."""
-    executor: Literal["ray", "local"] = "ray"
-    """Who runs trials: Ray workers, or one thread of the coordinator itself."""
+    executor: Literal["ray", "ray_tune", "local"] = "ray"
+    """Who runs trials: Ray workers, Ray Tune (slower to hand out, but it has loggers), or one thread of the coordinator itself."""
+    tune_loggers: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], NoDecode] = ()
+    """With ray_tune: which of its loggers see the trials, separated by commas; each needs its package, and has variables of its own."""
     ray_address: str | None = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS"))
     """A running Ray cluster, as RAY_ADDRESS; none: a local Ray is started."""
     workers: Annotated[int, Field(ge=1)] | None = None
@@ -44,6 +46,18 @@ class Settings(BaseSettings):
     """Operational failures after which a trial, and with it its job, has failed."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     """Time between the coordinator's looks for new jobs and verbs."""
+
+    @field_validator("tune_loggers", mode="before")
+    @classmethod
+    def _by_commas(cls, value: Any) -> Any:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @field_validator("tune_loggers")
+    @classmethod
+    def _heard(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if names and info.data.get("executor") != "ray_tune":
+            raise ValueError("only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune too, or leave TELESCOPE_TUNE_LOGGERS out")
+        return names
 
     @field_validator("data_roots", mode="before")
     @classmethod

@@ -144,7 +144,7 @@ class Slot:
         """
         self._retire()
         demand = self._demand()
-        self._actor = _ACTOR.options(**demand.options).remote(_handed_down())
+        self._actor = _ACTOR.options(**demand.options).remote(handed_down())
         ready = self._actor.ready.remote()
         begun = time.monotonic()
         while not self._desk.closed:
@@ -211,7 +211,7 @@ class Slot:
         return False
 
 
-def _handed_down() -> dict[str, str]:
+def handed_down() -> dict[str, str]:
     """What a worker on any node takes over from this process: where telescope's files are, and how often to write checkpoints."""
     environment = {"TELESCOPE_HOME": str(home().resolve())}
     if every := os.environ.get(CHECKPOINT_SECONDS):

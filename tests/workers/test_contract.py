@@ -1,7 +1,7 @@
 """Do all executors keep the law of `workers.interface`, with real training of tiny models on real text?"""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -17,13 +17,20 @@ from tests.workers.driving import LONG, Driver, numbers, plain
 from workers.interface import Executor, Failed, Finished, Measured, Started, Stopped
 from workers.local import LocalExecutor
 from workers.ray_actors import RayExecutor
+from workers.ray_tune import TuneExecutor
+
+EXECUTORS: dict[str, Callable[[], Executor]] = {
+    "local": LocalExecutor,
+    "ray": lambda: RayExecutor(2),
+    "ray_tune": lambda: TuneExecutor(2),
+}
 
 
-@pytest.fixture(scope="module", params=["local", "ray"])
+@pytest.fixture(scope="module", params=EXECUTORS)
 def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Executor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
-        made: Executor = LocalExecutor() if request.param == "local" else RayExecutor(2)
+        made = EXECUTORS[request.param]()
         yield made
         made.close()
 

@@ -1,0 +1,175 @@
+"""Does the Tune executor bear what happens to workers, say what it lacks, and let Tune's loggers hear? The contract is in test_contract."""
+
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+from pydantic import ValidationError
+from tensorboardX.proto.event_pb2 import Event
+
+from api.settings import Settings
+from telescope.errors import Unavailable
+from tests.telescope.small import HORIZON, trial
+from tests.workers.driving import LONG, Driver, numbers, plain
+from tests.workers.test_ray import family, until_dead
+from workers import ray_tune
+from workers.interface import CHECKPOINT_SECONDS, Failed, Finished, Stopped, Waiting
+from workers.ray_tune import TuneExecutor
+
+FEW = 4  # trials of the first experiment
+
+
+@pytest.fixture(scope="module")
+def executor(session_home: Path) -> Iterator[TuneExecutor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELESCOPE_HOME", str(session_home))
+        patch.setenv(CHECKPOINT_SECONDS, "0.05")
+        patch.setattr(ray_tune, "TRIALS_PER_WORKER", FEW)
+        made = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
+        while made.numerics is None:
+            made.events(0.1)
+        patch.setattr(ray_tune, "TRIALS_PER_WORKER", 500)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def driver(executor: TuneExecutor, tmp_path: Path) -> Driver:
+    return Driver(executor, tmp_path)
+
+
+def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_workers(driver: Driver) -> None:
+    trials = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]  # the warm-up is one of the few
+    driver.until_end(*trials)
+    assert [numbers(driver.curve(each)) for each in trials] == [plain(trial(seed=seed)) for seed in range(FEW + 2)]
+    early, late = ({driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :]))
+    assert not early & late
+
+
+def test_trials_share_warm_workers(driver: Driver) -> None:
+    trials = [driver.submit(trial(seed=seed)) for seed in range(8)]
+    driver.until_end(*trials)
+    assert len({driver.pid(each) for each in trials}) <= 2
+
+
+def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(driver: Driver) -> None:
+    spec = trial(horizon=replace(HORIZON, steps=400, record_every=10))
+    first = driver.submit(spec)
+    driver.until(lambda: Path(first.checkpoint).exists() and len(driver.curve(first)) > 10)
+    psutil.Process(driver.pid(first)).kill()
+    killed = time.monotonic()
+    event = driver.until_end(first, seconds=5)[-1]
+    assert time.monotonic() - killed < 2
+    assert isinstance(event, Failed)
+    assert event.failure.retryable
+    assert "worker process died: " in event.failure.message
+
+    second = replace(first, attempt=2)
+    driver.executor.submit(second)
+    assert isinstance(driver.until_end(second)[-1], Finished)
+    resumed = driver.started(second)
+    assert resumed is not None
+    assert 0 < resumed.resumed_step < 400
+    assert numbers(driver.curve(second)) == plain(spec)  # the points before its checkpoint included
+
+
+def test_a_worker_that_threw_is_replaced(driver: Driver) -> None:
+    file = driver.folder / "file"
+    file.touch()
+    unwritable = driver.submit(trial(horizon=LONG), checkpoint=str(file / "checkpoint.pt"))
+    driver.until(lambda: driver.started(unwritable) is not None)
+    worker = psutil.Process(driver.pid(unwritable))
+    event = driver.until_end(unwritable)[-1]
+    assert isinstance(event, Failed)
+    assert event.failure.retryable
+    until_dead([worker])
+    assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
+
+
+def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_tune, "STUCK_SECONDS", 1.0)
+    stuck = driver.submit(trial(horizon=LONG))
+    driver.until_points(stuck)
+    worker = psutil.Process(driver.pid(stuck))
+    worker.suspend()
+    driver.executor.stop(stuck.trial_id)
+    assert driver.until_end(stuck, seconds=10)[-1] == Stopped(stuck.trial_id, 1)
+    until_dead([worker], seconds=10)  # Ray asks for 5 s before it kills
+
+
+class Holder:
+    def ready(self) -> None:
+        """Answers once the actor holds its CPU."""
+
+
+def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
+    driver.until_end(driver.submit(trial()))  # one worker is warm, and holds its CPU
+    foreign = ray.remote(num_cpus=1)(Holder).remote()
+    ray.get(foreign.ready.remote(), timeout=20)
+    running, *waiting = [driver.submit(trial(horizon=LONG)) for _ in range(2)]
+    driver.until(lambda: any(isinstance(event, Waiting) and event.reason for event in driver.seen), seconds=10)
+    said = [event.reason or "" for event in driver.seen if isinstance(event, Waiting) and event.reason]
+    assert "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest" in said[-1]
+    driver.executor.stop(waiting[0].trial_id)
+    assert driver.until_end(*waiting, seconds=2) == [Stopped(waiting[0].trial_id, 1)]
+    driver.until(lambda: driver.seen[-1] == Waiting(None) or Waiting(None) in driver.seen, seconds=2)
+    following = driver.submit(trial())
+    ray.kill(foreign)
+    assert isinstance(driver.until_end(following)[-1], Finished)
+    driver.executor.stop(running.trial_id)
+    driver.until_end(running, seconds=10)
+
+
+def scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard would show: name -> step -> value."""
+    found: dict[str, dict[int, float]] = {}
+    for file in folder.glob("events.out.tfevents.*"):
+        rest = file.read_bytes()
+        while rest:  # length, its checksum, an event, its checksum
+            (length,) = struct.unpack("<Q", rest[:8])
+            event, rest = Event.FromString(rest[12 : 12 + length]), rest[16 + length :]
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
+def test_close_ends_every_process_and_loggers_have_heard_each_point(driver: Driver, session_home: Path) -> None:
+    heard = driver.submit(trial(seed=7))
+    driver.until_end(heard)
+    driver.until_points(driver.submit(trial(horizon=LONG)))
+    ours = family()
+    begun = time.monotonic()
+    driver.executor.close()
+    assert time.monotonic() - begun < 10
+    until_dead(ours, seconds=0.1)
+    (folder,) = (session_home / "tune").glob(f"*/trial-{heard.trial_id}-attempt-1")
+    shown = scalars(folder)["ray/tune/train_loss"]
+    assert shown == pytest.approx({point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6)
+    assert not list((session_home / "tune").glob("*/warm-up/events*"))
+
+
+def test_a_logger_without_its_package_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ray_tune.LOGGERS, "mlflow", ("a_package_that_is_not_there", "", {}))
+    with pytest.raises(Unavailable, match=r"TELESCOPE_TUNE_LOGGERS names mlflow.*pip install a_package_that_is_not_there"):
+        TuneExecutor(2, loggers=("mlflow",))
+
+
+def test_the_loggers_of_the_settings_are_names_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELESCOPE_EXECUTOR", "ray_tune")
+    monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", "tensorboard, wandb")
+    assert Settings().tune_loggers == ("tensorboard", "wandb")
+    assert set(Settings().tune_loggers) <= ray_tune.LOGGERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("executor", "loggers", "why"),
+    [("ray", "tensorboard", "TELESCOPE_EXECUTOR=ray_tune too"), ("ray_tune", "tensorbord", "'tensorboard', 'mlflow' or 'wandb'")],
+)
+def test_settings_whose_loggers_nobody_would_serve_are_refused(executor: str, loggers: str, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Settings(executor=executor, tune_loggers=loggers)
