@@ -176,9 +176,8 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.numerics = event.numerics
         if isinstance(event, Measured | Finished):
             for point in event.points:
-                shown = {"tokens": point.tokens, "flops": point.flops, "seconds": point.seconds, **point.metrics}
-                shown |= {"training_iteration": point.step, "trial_id": trial.trial_id, "config": trial.config}
-                self._loggers.on_trial_result(trial=trial, result=shown, **info)
+                counts = {"training_iteration": point.step, "tokens": point.tokens, "flops": point.flops, "seconds": point.seconds}
+                self._loggers.on_trial_result(trial=trial, result=counts | point.metrics, **info)
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
         """It finished, which was said, or was stopped."""
@@ -192,6 +191,8 @@ class Relay(Callback):  # type: ignore[misc]
         """It failed, which was said, or its worker died."""
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)
+        if flight.actor is not None:
+            ray.kill(flight.actor)  # Tune would end it in its next turn, which comes with the next trial
         if flight.assignment is None:
             self._flights.not_started(reason)
             return
