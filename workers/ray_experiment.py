@@ -177,7 +177,7 @@ class Relay(Callback):  # type: ignore[misc]
         if isinstance(event, Measured | Finished):
             for point in event.points:
                 counts = {"training_iteration": point.step, "tokens": point.tokens, "flops": point.flops, "seconds": point.seconds}
-                self._loggers.on_trial_result(trial=trial, result=counts | point.metrics, **info)
+                self._loggers.on_trial_result(trial=trial, result={**counts, **point.metrics}, **info)
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
         """It finished, which was said, or was stopped."""
