@@ -153,8 +153,8 @@ class TuneExecutor:
             return
         self._closed = True
         atexit.unregister(self.close)
+        self._flights.over = True  # before whoever waits at the desk wakes, and looks
         self._desk.close()
-        self._flights.over = True
         self._thread.join(CLOSE_SECONDS)
         self._cluster.close()
         shutil.rmtree(self._folder, ignore_errors=True)

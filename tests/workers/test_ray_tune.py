@@ -107,17 +107,21 @@ class Holder:
         """Answers once the actor holds its CPU."""
 
 
+def lacked(driver: Driver) -> list[str | None]:
+    """What was said of it, in order."""
+    return [event.reason for event in driver.seen if isinstance(event, Waiting)]
+
+
 def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
     driver.until_end(driver.submit(trial()))  # one worker is warm, and holds its CPU
     foreign = ray.remote(num_cpus=1)(Holder).remote()
     ray.get(foreign.ready.remote(), timeout=20)
-    running, *waiting = [driver.submit(trial(horizon=LONG)) for _ in range(2)]
-    driver.until(lambda: any(isinstance(event, Waiting) and event.reason for event in driver.seen), seconds=10)
-    said = [event.reason or "" for event in driver.seen if isinstance(event, Waiting) and event.reason]
-    assert "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest" in said[-1]
-    driver.executor.stop(waiting[0].trial_id)
-    assert driver.until_end(*waiting, seconds=2) == [Stopped(waiting[0].trial_id, 1)]
-    driver.until(lambda: driver.seen[-1] == Waiting(None) or Waiting(None) in driver.seen, seconds=2)
+    running, waiting = [driver.submit(trial(horizon=LONG)) for _ in range(2)]
+    full = "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
+    driver.until(lambda: any(full in (reason or "") for reason in lacked(driver)), seconds=10)
+    driver.executor.stop(waiting.trial_id)
+    assert driver.until_end(waiting, seconds=2) == [Stopped(waiting.trial_id, 1)]
+    driver.until(lambda: lacked(driver)[-1] is None, seconds=2)
     following = driver.submit(trial())
     ray.kill(foreign)
     assert isinstance(driver.until_end(following)[-1], Finished)
