@@ -51,10 +51,13 @@ def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_worke
     assert not early & late
 
 
-def test_trials_share_warm_workers(driver: Driver) -> None:
-    trials = [driver.submit(trial(seed=seed)) for seed in range(8)]
-    driver.until_end(*trials)
-    assert len({driver.pid(each) for each in trials}) <= 2
+def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: Driver) -> None:
+    trials = [driver.submit(trial()) for _ in range(300)]
+    driver.until(lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20)
+    for each in trials:
+        driver.executor.stop(each.trial_id)
+    driver.until_end(*trials, seconds=10)
+    assert len({driver.pid(each) for each in trials if driver.started(each)}) == 2
 
 
 def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(driver: Driver) -> None:
@@ -113,10 +116,10 @@ def lacked(driver: Driver) -> list[str | None]:
 
 
 def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
-    driver.until_end(driver.submit(trial()))  # one worker is warm, and holds its CPU
+    running = driver.submit(trial(horizon=LONG))  # one worker holds its CPU; another, from before, is ended while this one trains
     foreign = ray.remote(num_cpus=1)(Holder).remote()
     ray.get(foreign.ready.remote(), timeout=20)
-    running, waiting = [driver.submit(trial(horizon=LONG)) for _ in range(2)]
+    waiting = driver.submit(trial(horizon=LONG))
     full = "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
     driver.until(lambda: any(full in (reason or "") for reason in lacked(driver)), seconds=10)
     driver.executor.stop(waiting.trial_id)
