@@ -126,7 +126,7 @@ class Feed(Searcher):  # type: ignore[misc]
 
 
 class Ends(FIFOScheduler):  # type: ignore[misc]
-    """Which trials end early: waiting ones at once, running ones at their next event."""
+    """Which trials end early: waiting ones in the next turn, running ones at their next event; and who is next."""
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
@@ -137,11 +137,17 @@ class Ends(FIFOScheduler):  # type: ignore[misc]
         return str(self.STOP if self._flights.unwanted(trial.trial_id) else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Asked in each turn."""
-        for trial in list(tune_controller.get_live_trials()):
-            if trial.status == trial.PENDING and self._flights.unwanted(trial.trial_id):
+        """Asked in each turn: which waiting trial a free worker goes to. The newest: the others' own workers are starting.
+
+        Tune gives up the worker that was starting for a trial when the trial gets another one. By the oldest first, as Tune does by
+        itself, trials shorter than a process start would run on one worker for ever.
+        """
+        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING]
+        for trial in waiting:
+            if self._flights.unwanted(trial.trial_id):
                 tune_controller.stop_trial(trial)
-        return super().choose_trial_to_run(tune_controller)
+        wanted = [trial for trial in waiting if trial.status == trial.PENDING]
+        return max(wanted, key=lambda trial: self._flights[trial.trial_id].since, default=None)
 
 
 class Relay(Callback):  # type: ignore[misc]
