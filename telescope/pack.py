@@ -51,9 +51,10 @@ def nameless(spec: TrialSpec) -> TrialSpec:
 def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
     """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; in bf16 where the hardware has it."""
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
-        logits = forward(models, windows[:, :, :-1]).float().chunk(len(models))
-    targets = windows[:, :, 1:]
-    return torch.stack([functional.cross_entropy(x.flatten(0, 1), y.flatten()) for x, y in zip(logits, targets, strict=True)])
+        logits = forward(models, windows[:, :, :-1])  # (P B, T, V)
+    each = functional.cross_entropy(logits.float().flatten(0, 1), windows[:, :, 1:].flatten(), reduction="none")
+    result: Tensor = each.view(len(models), -1).mean(dim=1)
+    return result
 
 
 def forward(models: Sequence[Transformer], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
