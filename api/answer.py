@@ -28,7 +28,7 @@ from telescope.sweep import Row
 
 COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-TRAINED = {"swept": "compared, not fitted", "fixed": "as given", "flat": "flat: no effect seen beyond the noise"}
+TRAINED = {"swept": "compared, not fitted", "fixed": "as given", "flat": "flat: no value in the interval costs more than the noise"}
 
 
 def typed(document: dict[str, Any]) -> Report:
