@@ -30,7 +30,8 @@ check: .venv/installed ## lint, format, types, direction of imports
 	$(BIN)/lint-imports
 
 bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loops, a step, turn-around; then the searches
-	@$(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
+	@CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
+	@CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m benchmarks.service
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.steps
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.gpu
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.data

@@ -4,8 +4,8 @@ The coordinator: one process, the only writer of trials and curves. `step` is it
 
     poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> ask the studies what else is needed
 
-Hand-out comes before planning, and runs ahead of the workers: one that ends a trial finds its next in line, and waits neither for a
-transaction nor for a plan. Within a job the longest pending trial goes first, whichever stage or ladder it is of. What it keeps in
+Hand-out comes before planning, and runs one trial ahead of the workers: one that ends a trial finds its next in line, and waits neither
+for a transaction nor for a plan. Within a job the longest pending trial goes first, whichever stage or ladder it is of. What it keeps in
 memory (`_flights`: what the executor holds; `_stale`: jobs whose study must be asked) can be lost at any moment: a new coordinator
 reads the rows, sends the trials that were running round again, from their checkpoints, and asks every study anew. That is safe because
 a study's plan is a pure function of its trials, and because every write names the attempt that it is about.
@@ -40,6 +40,7 @@ log = logging.getLogger("telescope.coordinator")
 
 LOCK_POLL_SECONDS = 0.5
 OUT_OF_TIME = "limit:max_seconds"
+LOOKAHEAD = 1  # trials handed out beyond the slots, so that a worker that ends one finds the next without asking
 AWAY_SECONDS = 1.0  # between looks for a database that is away
 
 
@@ -236,7 +237,7 @@ class Coordinator:
     # ------------------------------------------------------------------------------------------------------- trials
 
     def _hand_out(self) -> None:
-        """Give free slots, and some places in line, to pending trials: to the job that holds fewest, the oldest first.
+        """Give free slots, and one place in line, to pending trials: to the job that holds fewest, the oldest first.
 
         Nothing before a worker has said what it computes with: until then nobody knows what need not be trained again.
         """
@@ -244,7 +245,7 @@ class Coordinator:
             return
         load = Counter(flight.job_id for flight in self._flights.values())
         candidates = set(self._jobs)
-        while candidates and len(self._flights) < self._room():
+        while candidates and len(self._flights) < self._executor.slots + LOOKAHEAD:
             job = self._jobs[min(candidates, key=lambda job_id: (load[job_id], job_id))]
             trial = self._next_trial(job, load[job.id])
             if trial is None:
@@ -256,17 +257,8 @@ class Coordinator:
             load[job.id] += 1
             self._executor.submit(assignment)
 
-    def _room(self) -> int:
-        """Trials that the executor may hold: those that run, and in line behind them as many again, for trials of one size end together.
-
-        With several jobs one in line: a job that may hold few would else stand behind the others each time.
-        """
-        slots = self._executor.slots
-        return slots + (slots if len(self._jobs) == 1 else 1)
-
     def _next_trial(self, job: JobRow, load: int) -> Pending | None:
-        limit = job.max_parallel
-        if limit is not None and load >= limit and limit < self._executor.slots:  # no more can run than there are slots
+        if job.max_parallel is not None and load >= job.max_parallel:
             return None
         pending = self._record.pending_trials(job.id, limit=load + 1)  # those in flight may not have started yet
         return next((trial for trial in pending if trial.trial_id not in self._flights), None)

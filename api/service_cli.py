@@ -7,7 +7,7 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import typer
@@ -107,7 +107,9 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        raise InvalidInput.because(tuple(map(_problem, error.errors(include_url=False)))) from None
+        raise InvalidInput.because(tuple(_problem(detail, options) for detail in error.errors(include_url=False))) from None
+    if "executor" in options and settings.tune_loggers and settings.executor != "ray_tune":  # others run no trials
+        raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune too, or leave this out")
     return settings, os.environ | {f"TELESCOPE_{name.upper()}": str(value) for name, value in given.items()}
 
 
@@ -117,11 +119,12 @@ def local_url(settings: Settings) -> str:
     return f"http://{host}:{settings.port}"
 
 
-def _problem(detail: Any) -> Problem:
-    """A setting at fault, by its option and its variable."""
-    name = ".".join(map(str, detail["loc"]))
-    message = detail["msg"].removeprefix("Value error, ")
-    return Problem(f"--{name.replace('_', '-')} (or TELESCOPE_{name.upper()})", message, detail["input"])
+def _problem(detail: Any, options: Collection[str]) -> Problem:
+    """A setting at fault, by its variable, and by its option where the command has one."""
+    name = str(detail["loc"][0])
+    variable = f"TELESCOPE_{name.upper()}"
+    field = f"--{name.replace('_', '-')} (or {variable})" if name in options else variable
+    return Problem(field, detail["msg"].removeprefix("Value error, "), detail["input"])
 
 
 def _begin(leash: bool) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from telescope.home import home
@@ -51,13 +51,6 @@ class Settings(BaseSettings):
     @classmethod
     def _by_commas(cls, value: Any) -> Any:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
-
-    @field_validator("tune_loggers")
-    @classmethod
-    def _heard(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if names and info.data.get("executor") != "ray_tune":
-            raise ValueError("only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune too, or leave TELESCOPE_TUNE_LOGGERS out")
-        return names
 
     @field_validator("data_roots", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
     python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125 0.25 0.5 1 --seeds 4
 
 Trains the study of `examples/quickstart.yaml` at one width, at every lr with every decay, with the same seeds, and prints the mean losses.
-Then every pair beside the first one (lowest lr, lowest decay as they were given): paired by seed, in % with its standard error.
+Then every pair beside the one that was given first: paired by seed, in % with its standard error.
 
 Parts: `loss` of one run · `table`.
 """

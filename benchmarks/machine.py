@@ -35,7 +35,10 @@ def commit() -> str:
     """Of this tree; with changes, where there are some."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        try:
+            done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+        except OSError:  # a bare machine has no git
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if git("status", "--porcelain", "-uno") else "")

@@ -207,7 +207,7 @@ def judged(name: str, value: float, holds: bool, target: str) -> str:
     return f"{name:<40}{value:>7.3f}  target {target}: {'pass' if holds else 'miss'}"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
@@ -224,7 +224,8 @@ def main() -> None:
     print(f"{len(every[0])} trials of 120 steps at widths 32 and 64, {options.rounds} round(s)")
     print(*table(runs, options.workers), sep="\n")
     print("final losses of all runs are " + ("equal" if len(set(every)) == 1 else "NOT equal"))
+    return 0 if len(set(every)) == 1 else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -73,7 +73,7 @@ def tree_bytes(pid: int) -> int:
 
 def matmul_peak(dtype: torch.dtype, processes: int) -> float:
     """FLOP/s of all cores at once, a process and a thread on each."""
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
         return sum(pool.map(matmul_rate, [dtype] * processes, chunksize=1))
 
 

@@ -1,7 +1,7 @@
 """How does a trial survive the death of its worker?
 
 By a file that is replaced as a whole: written beside its place, flushed to disk, then renamed over it. The one before is kept, and used
-where the newest cannot be read. A checkpoint that cannot be read at all is no checkpoint: the trial starts again.
+where the newest cannot be read. A checkpoint that cannot be read at all, or is of another format, is no checkpoint: the trial starts again.
 """
 
 import os
@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+FORMAT = 2
+"""Of what a state holds. Raise it with every change after which an older state does not fit: 2 has Muon's momenta lying."""
 
 
 class CheckpointFile:
@@ -32,6 +35,8 @@ class CheckpointFile:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             except Exception:  # a damaged file can raise anything from the unpickler
                 continue
+            if state.get("format") != FORMAT:
+                continue
             self.step = state["step"]
             return state
         return None
@@ -45,7 +50,7 @@ class CheckpointFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}.writing")
         with fresh.open("wb") as file:
-            torch.save(state, file)
+            torch.save({"format": FORMAT, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         if self.path.exists():

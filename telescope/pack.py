@@ -82,18 +82,29 @@ class Together(TorchFunctionMode):
         if function is functional.linear:
             return self.linear(*args, **kwargs)
         if function is functional.embedding:
-            return self.embedding(*args[:2])
+            return self.embedding(*args, **kwargs)
         if function is functional.rms_norm:
             return self.rms_norm(*args, **kwargs)
         return function(*args, **kwargs)
 
     def linear(self, x: Tensor, weight: Tensor, bias: None = None) -> Tensor:
         """x (P B, ..., in), weight (P, out, in): one batched product."""
+        assert bias is None, "a pack knows no biases"
         product = torch.bmm(x.reshape(self.members, -1, x.shape[-1]), weight.mT)  # (P, B ..., out)
         return product.view(*x.shape[:-1], -1)
 
-    def embedding(self, tokens: Tensor, weight: Tensor) -> Tensor:
+    def embedding(
+        self,
+        tokens: Tensor,
+        weight: Tensor,
+        padding_idx: int | None = None,
+        max_norm: float | None = None,
+        norm_type: float = 2.0,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+    ) -> Tensor:
         """tokens (P B, T), weight (P, V, D): one table, in which each member's tokens begin where its rows do."""
+        assert (padding_idx, max_norm, scale_grad_by_freq, sparse) == (None, None, False, False), "a pack knows no such embeddings"
         first_row = weight.shape[1] * torch.arange(self.members, device=tokens.device)  # (P)
         rows = tokens.reshape(self.members, -1) + first_row[:, None]
         return functional.embedding(rows.view(tokens.shape), weight.flatten(0, 1))

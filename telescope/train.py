@@ -103,14 +103,14 @@ class Run:
         evaluated = self.ended or (horizon.evaluate_every is not None and self.step % horizon.evaluate_every == 0)
         if not (evaluated or self.step % horizon.record_interval == 0):
             return None
-        metrics = {"train_loss": self.mean_loss()}
+        metrics = {"train_loss": self.close_interval()}
         if self.diverged or evaluated:
             metrics["loss"] = math.inf if self.diverged else self.held_out_loss()
         if self.ending and not self.diverged:
             metrics |= self.ending.metrics()
         return metrics
 
-    def mean_loss(self) -> float:
+    def close_interval(self) -> float:
         """Mean over the steps since it was last asked for; judges by it, and by what was counted at each step, whether the run diverged."""
         mean = float(self.interval_loss) / self.interval_steps
         self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
@@ -200,10 +200,10 @@ def train(
         for run in runs.values():
             run.look_ahead()
         advance(list(runs.values()))
-        for index, run in list(runs.items()):
-            if (metrics := run.metrics()) is None:
-                continue
-            clock.charge(runs.values())
+        points = {index: metrics for index, run in runs.items() if (metrics := run.metrics()) is not None}
+        clock.charge(runs.values())
+        for index, metrics in points.items():
+            run = runs[index]
             yield index, run.point(metrics)
             if run.ended or stopping(index):
                 del runs[index]
@@ -222,7 +222,7 @@ def first_steps(run: Run) -> Iterator[Measurement]:
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:
         advance([run])
-        metrics = {"train_loss": run.mean_loss()} | beginning.metrics()
+        metrics = {"train_loss": run.close_interval()} | beginning.metrics()
         if run.ended:
             metrics["loss"] = math.inf if run.diverged else run.held_out_loss()
         clock.charge([run])

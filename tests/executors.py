@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from api.coordinator import LOOKAHEAD
 from telescope.spec import TrialSpec
 from telescope.trial import Failure, Measurement
 from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped
@@ -68,7 +69,7 @@ class InstantExecutor:
     def submit(self, assignment: Assignment) -> None:
         """Begin an attempt."""
         assert assignment.trial_id not in self._running, "a trial runs twice at once"
-        assert len(self._running) < 2 * self.slots
+        assert len(self._running) < self.slots + LOOKAHEAD
         self.submitted.append(assignment)
         self._running[assignment.trial_id] = (assignment, self._attempt(assignment))
 

@@ -2,7 +2,8 @@
 
 A `Desk` stands between the coordinator and the threads that look after workers. On one side it takes assignments and stop requests
 and gives events (three of the executor's four methods); on the other, a worker's thread takes the next assignment, asks whether its
-trial should stop, and emits events. It keeps the law of `workers.interface` in one place: nothing follows a trial's terminal event.
+trial should stop, and emits events. It keeps the law of `workers.interface` in one place: an attempt
+has one terminal event, and nothing follows it, even when the trial's next attempt is running already.
 """
 
 import queue
@@ -21,7 +22,7 @@ class Desk:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._pending: deque[Assignment] = deque()
-        self._running: set[int] = set()
+        self._running: dict[int, int] = {}  # trial -> attempt
         self._stopping: set[int] = set()
         self._closed = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -57,7 +58,7 @@ class Desk:
         with self._changed:
             self._closed = True
             self._pending.clear()
-            self._stopping |= self._running
+            self._stopping.update(self._running)
             self._changed.notify_all()
 
     @property
@@ -77,7 +78,7 @@ class Desk:
             if not self._pending:
                 return None
             assignment = self._pending.popleft()
-            self._running.add(assignment.trial_id)
+            self._running[assignment.trial_id] = assignment.attempt
             return assignment
 
     def stopping(self, trial_id: int) -> bool:
@@ -85,14 +86,14 @@ class Desk:
         return trial_id in self._stopping
 
     def emit(self, event: Event) -> None:
-        """Pass an event on, unless its trial has ended already or the desk closed."""
+        """Pass an event on, unless its attempt has ended already or the desk closed."""
         with self._changed:
             if self._closed:
                 return
             if not isinstance(event, Waiting):
-                if event.trial_id not in self._running:
+                if self._running.get(event.trial_id) != event.attempt:
                     return
                 if isinstance(event, TERMINAL):
-                    self._running.remove(event.trial_id)
+                    del self._running[event.trial_id]
                     self._stopping.discard(event.trial_id)
             self._events.put(event)

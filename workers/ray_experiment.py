@@ -34,7 +34,7 @@ class Flight:
     assignment: Assignment | None
     since: float = field(default_factory=time.monotonic)
     begun: bool = False
-    actor: Any = None  # known from its first event on
+    actor: Any = None  # the worker that has it, once it has begun
 
     @property
     def trial_id(self) -> int:
@@ -59,25 +59,26 @@ class Flights:
         return self._held[tune_id]
 
     def of(self, trial_id: int) -> Flight | None:
-        """The flight of a trial, if Tune holds it."""
-        return next((flight for flight in list(self._held.values()) if flight.trial_id == trial_id), None)
+        """The flight of a trial, if Tune holds it; the latest, for a failed attempt is held until its worker's error arrives."""
+        return next((flight for flight in reversed(list(self._held.values())) if flight.trial_id == trial_id), None)
 
     def hold(self, tune_id: str, assignment: Assignment | None) -> dict[str, Any]:
         """Note what Tune gets, as the plain document that loggers show."""
         self._held[tune_id] = Flight(assignment)
         return ASSIGNMENT.dump_python(assignment, mode="json") if assignment else {}
 
-    def begin(self, tune_id: str) -> Flight:
+    def begin(self, tune_id: str, actor: Any) -> Flight:
         """A worker has it."""
         flight = self._held[tune_id]
-        flight.begun = True
+        flight.begun, flight.actor = True, actor
         self._placement.lacks(flight.trial_id, None)
         return flight
 
     def end(self, tune_id: str) -> Flight:
-        """Tune is done with it."""
+        """Tune is done with it; what a warm-up lacked, the next one lacks too until it begins."""
         flight = self._held.pop(tune_id)
-        self._placement.lacks(flight.trial_id, None)
+        if flight.assignment:
+            self._placement.lacks(flight.trial_id, None)
         return flight
 
     def unwanted(self, tune_id: str) -> bool:
@@ -167,14 +168,13 @@ class Relay(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, trial: Any, **info: Any) -> None:
         """A worker has the trial."""
-        if self._flights.begin(trial.trial_id).assignment:
+        if self._flights.begin(trial.trial_id, trial.temporary_state.ray_actor).assignment:
             self._loggers.on_trial_start(trial=trial, **info)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """A step has ended; the event goes no further, or Tune would keep it."""
-        flight = self._flights[trial.trial_id]
         self._flights.numerics = result.pop("numerics", self._flights.numerics)
-        flight.actor, event = result.pop("actor", None), result.pop("event", None)
+        event = result.pop("event", None)
         if event is None:
             return
         self._flights.desk.emit(event)
@@ -194,7 +194,7 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.desk.emit(Stopped(flight.trial_id, flight.assignment.attempt))
 
     def on_trial_error(self, trial: Any, **info: Any) -> None:
-        """It failed, which was said, or its worker died."""
+        """It failed, which was said (the desk drops a second word on the same attempt), or its worker died."""
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)
         if flight.actor is not None:

@@ -80,7 +80,7 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         finished = isinstance(event, Finished)
         if finished:
             self.cleanup()
-        return {"event": event, "actor": ray.get_runtime_context().current_actor, "done": finished}
+        return {"event": event, "done": finished}
 
     def cleanup(self) -> None:
         """Close what was being trained, which leaves the process as it was found."""
@@ -108,6 +108,7 @@ class TuneExecutor:
         self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage)
         self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
         self._desk = Desk()
+        self._placement = Placement(self._desk)  # of all experiments: what one lacked, the next one may find
         self._slots = 1
         self._begin()
         self._grow()
@@ -134,7 +135,10 @@ class TuneExecutor:
         self._desk.submit(assignment)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once when it is queued, at its next event when it runs, with its process if there is none for long."""
+        """End a trial: at once when it is queued, at its next event when it runs, with its process if there is none for long.
+
+        A worker that hangs while it takes a trial over is not ended: Tune has not said yet that the trial is there.
+        """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
             watch = threading.Timer(STUCK_SECONDS, self._kill_stuck, (flight,))
@@ -165,7 +169,7 @@ class TuneExecutor:
 
     def _begin(self) -> None:
         """Prepare the next experiment."""
-        self._flights = Flights(self._desk, Placement(self._desk), self._demand(), self._patience_seconds)
+        self._flights = Flights(self._desk, self._placement, self._demand(), self._patience_seconds)
         self._limiter = ConcurrencyLimiter(Feed(self._flights), self._slots)
 
     def _work(self) -> None:

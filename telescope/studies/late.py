@@ -21,13 +21,13 @@ from telescope.probes import LATE
 from telescope.statistics import QUANTILE, Array
 from telescope.studies.ladder import Point, argmin, outcomes
 from telescope.studies.report import LateReport, LateSlope
+from telescope.studies.robust import BLOCK_STAGES
 from telescope.studies.telescoping import Progress
 from telescope.trial import Trial
 
 NEAR = 1.0  # octaves
 MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
 FEWEST_WIDTHS = 2
-BLOCKS = ("shape", "climb", "recentre", "top-up")  # stages of `robust`
 JUDGED = "spectral/"
 CAUSE = "a weight-decay rule that does not fit its lr rule shows here and not in the first steps"
 
@@ -51,7 +51,7 @@ def late_report(found: Progress) -> LateReport | None:
 def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
     """The ladder's finite runs in blocks, or else within an octave of the best point of their level, on every axis."""
     ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
-    corners = {o.point for stage in found.done if stage.name in BLOCKS for o in stage.outcomes if o.finite}
+    corners = {o.point for stage in found.done if stage.name in BLOCK_STAGES for o in stage.outcomes if o.finite}
     if corners:
         return [(point, trials[point]) for point in sorted(corners)]
     for level in range(ladder.levels):
@@ -73,8 +73,9 @@ def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:  # (
 
 def inflation(x: Array) -> float:
     """By how much the variance of the slope in width (the first column) grows through the columns beside it."""
-    width = x[:, 0] - x[:, 0].mean()
-    return float(np.linalg.pinv(x.T @ x)[0, 0] * (width @ width))
+    width, others = x[:, 0] - x[:, 0].mean(), x[:, 1:]
+    left = width - others @ np.linalg.lstsq(others, width, rcond=None)[0]
+    return float(width @ width / max(left @ left, 1e-12))
 
 
 def lines(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:

@@ -24,6 +24,7 @@ from telescope.studies.edges import beyond_the_edge, walled
 from telescope.studies.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
 from telescope.studies.pooled import Fit
 
+BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
 RECENTRINGS = 4  # in a row
 SHAPE_BLOCKS = 4
 CLIMB_BLOCKS = (2, 1)  # at the first two doublings

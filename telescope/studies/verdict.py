@@ -129,12 +129,13 @@ def status_of(ladder: Ladder, i: int, fit: Fit | None, estimate: Estimate, toler
     """Of one swept hyperparameter, the axis `i`."""
     if not ladder.axes[i].fitted:
         return "swept"
-    if i > 0 and fit is not None and fit.surprise(ladder.fitted.index(i)) > SURPRISE:
-        return "unresolved"
-    if i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate):
+    doubted = i > 0 and fit is not None and fit.surprise(ladder.fitted.index(i)) > SURPRISE
+    if i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate) and not doubted:
         return "flat"
     if at_border:
         return "unbracketed"
+    if doubted:
+        return "unresolved"
     return "resolved" if fit is not None and tolerance is not None and estimate.half_width <= tolerance else "unresolved"
 
 

@@ -255,18 +255,15 @@ def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(record: Record, co
     assert record.result(wide.id) == expected(document(name="wide"))
 
 
-@pytest.mark.parametrize("limit", [None, 3], ids=["without a limit", "with a limit that the slots keep"])
-def test_each_worker_has_its_next_trial_in_line_before_anything_is_recorded(
-    record: Record, coordinate: Coordinate, limit: int | None
-) -> None:
-    job, _ = record.create_job(document(search=WIDER, limits={"max_parallel": limit}))
+def test_a_worker_that_ends_a_trial_finds_one_in_line_before_anything_is_recorded(record: Record, coordinate: Coordinate) -> None:
+    job, _ = record.create_job(document(search=WIDER))
     executor = InstantExecutor(slots=3)
     executor.held = True
     coordinator = coordinate(executor)
-    drive(coordinator, lambda: len(executor.submitted) == 6)
+    drive(coordinator, lambda: len(executor.submitted) == 4)
     for _ in range(3):
         coordinator.step()
-    assert len(executor.submitted) == 6
+    assert len(executor.submitted) == 4
     assert states(record, job.id) == {TrialState.PENDING}
 
 

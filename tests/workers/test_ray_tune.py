@@ -9,16 +9,21 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
-from pydantic import ValidationError
-from tensorboardX.proto.event_pb2 import Event
+from ray.tune.experiment import Trial
+from tensorboardX.proto import event_pb2
 
 from api.settings import Settings
 from telescope.errors import Unavailable
+from telescope.trial import Failure
 from tests.telescope.small import HORIZON, trial
 from tests.workers.driving import LONG, Driver, numbers, plain
 from tests.workers.test_ray import family, until_dead
-from workers import ray_tune
-from workers.interface import CHECKPOINT_SECONDS, Failed, Finished, Stopped, Waiting
+from workers import ray_experiment, ray_tune
+from workers.desk import Desk
+from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Finished, Started, Stopped, Waiting
+from workers.ray_cluster import Demand
+from workers.ray_experiment import Feed, Flights, Relay
+from workers.ray_slot import Placement
 from workers.ray_tune import TuneExecutor
 
 FEW = 4  # trials of the first experiment
@@ -139,7 +144,7 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
         rest = file.read_bytes()
         while rest:  # length, its checksum, an event, its checksum
             (length,) = struct.unpack("<Q", rest[:8])
-            event, rest = Event.FromString(rest[12 : 12 + length]), rest[16 + length :]
+            event, rest = event_pb2.Event.FromString(rest[12 : 12 + length]), rest[16 + length :]
             for value in event.summary.value:
                 found.setdefault(value.tag, {})[event.step] = value.simple_value
     return found
@@ -173,10 +178,60 @@ def test_the_loggers_of_the_settings_are_names_between_commas(monkeypatch: pytes
     assert set(Settings().tune_loggers) <= ray_tune.LOGGERS.keys()
 
 
-@pytest.mark.parametrize(
-    ("executor", "loggers", "why"),
-    [("ray", "tensorboard", "TELESCOPE_EXECUTOR=ray_tune too"), ("ray_tune", "tensorbord", "'tensorboard', 'mlflow' or 'wandb'")],
-)
-def test_settings_whose_loggers_nobody_would_serve_are_refused(executor: str, loggers: str, why: str) -> None:
-    with pytest.raises(ValidationError, match=why):
-        Settings(executor=executor, tune_loggers=loggers)
+class Held(Trial):
+    """One of Tune's, which has no folder, and so no file that says why it failed."""
+
+    error_file = None
+
+    def __init__(self, tune_id: str) -> None:
+        super().__init__("Attempt", stub=True, trial_id=tune_id)
+
+
+class Turns:
+    """What Tune asks and tells in its turns, told here by hand: an order of events that Tune itself leaves to chance."""
+
+    def __init__(self) -> None:
+        self.desk = Desk()
+        self.flights = Flights(self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0)
+        self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
+
+    def begin(self, tune_id: str) -> Held:
+        """A worker takes what the desk holds."""
+        assert isinstance(self.feed.suggest(tune_id), dict)
+        held = Held(tune_id)
+        self.relay.on_trial_start(held)
+        return held
+
+    def tell(self, held: Held, *events: Event) -> None:
+        for event in events:
+            self.relay.on_trial_result(held, {"event": event})
+
+
+def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
+    turns = Turns()
+    turns.flights.numerics = "warm"
+    said = Failed(7, 1, Failure("operational", "boom"))
+    turns.desk.submit(Assignment(7, 1, trial(), "7.pt"))
+    first = turns.begin("first")
+    turns.tell(first, Started(7, 1, 0, "worker", "warm"), said)
+    turns.desk.submit(Assignment(7, 2, trial(), "7.pt"))
+    second = turns.begin("second")  # on another worker
+    assert turns.flights.of(7) is turns.flights["second"]
+    turns.relay.on_trial_error(first)
+    following = (Started(7, 2, 0, "worker", "warm"), Finished(7, 2, ()))
+    turns.tell(second, *following)
+    turns.relay.on_trial_complete(second)
+    assert turns.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), said, *following]
+
+
+def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_experiment, "PAUSE_SECONDS", 0.0)
+    turns = Turns()
+    for tune_id in ("first", "second"):
+        assert turns.feed.suggest(tune_id) == {}
+        turns.relay.on_trial_error(Held(tune_id))
+    (said,) = turns.desk.events(0)
+    assert isinstance(said, Waiting)
+    assert "a worker's process could not start" in str(said.reason)
+    turns.begin("third")
+    assert turns.desk.events(0) == [Waiting(None)]

@@ -16,7 +16,8 @@ from telescope.studies.ladder import Done, Outcome, Point
 from telescope.studies.late import late_report
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.report import LateReport
-from telescope.studies.telescoping import Progress, exceeded
+from telescope.studies.robust import BLOCK_STAGES
+from telescope.studies.telescoping import Progress, exceeded, progress
 from telescope.train import train_one
 from telescope.trial import Measurement, Trial, completed
 from tests.surfaces import Surface, document, random_surface, study
@@ -240,6 +241,21 @@ def test_where_the_learning_rates_move_with_width_the_late_check_says_nothing() 
         for stage, x in zip(whole.done, (-5.0, -5.25, -6.0), strict=True)
     )
     assert late_report(replace(whole, done=kept)) is None
+    on_a_line = tuple(
+        replace(stage, outcomes=tuple(o for o in stage.outcomes if o.point.x[0] == x))
+        for stage, x in zip(whole.done[:2], (-5.0, -5.25), strict=True)
+    )
+    assert late_report(replace(whole, done=on_a_line)) is None, "lr and width cannot be told apart"
+
+
+def test_the_late_check_knows_the_stages_of_robust_that_are_blocks() -> None:
+    asked, trials = study(2), list[Trial]()
+    while not (plan := asked.plan(trials)).done:
+        trials += [completed(spec, FLAT(spec)) for spec in plan.start]
+    (ladder,) = asked.ladders()
+    names = {stage.name for stage in progress(asked, ladder, trials).done}
+    assert names >= {"grid", "shape", "climb"}
+    assert names - {"edge"} <= {"grid", *BLOCK_STAGES}
 
 
 def test_last_steps_are_told_and_not_judged() -> None:

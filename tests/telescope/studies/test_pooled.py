@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from telescope.statistics import Estimate
 from telescope.studies.bowl import Layout, bowl, skewed
 from telescope.studies.pooled import LAWS, Run, at_target, fit, lowest, minimise
-from telescope.studies.verdict import SURPRISE
+from telescope.studies.verdict import SURPRISE, status_of
+from tests.surfaces import study
 
 GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
 
@@ -161,6 +163,19 @@ def test_the_dip_beside_a_plateau_is_found_where_the_axis_saturates_and_a_bowl_t
     assert np.mean(flat) < -0.5
     assert np.abs(dip).max() < 0.4
     assert np.mean(doubted) > SURPRISE > max(believed)
+
+
+def test_what_is_doubted_is_not_called_flat() -> None:
+    (ladder,) = study(2).ladders()
+    runs = plateau_runs(0.15, 3)
+    doubted, believed = fit(runs, Layout(2, 1, 0.0)), fit(runs, Layout(2, 1, 0.0, saturating=(1,)))
+    assert doubted
+    assert believed
+    assert doubted.surprise(1) > SURPRISE > believed.surprise(1)
+    narrow = Estimate(-4.0, -4.1, -3.9)
+    assert status_of(ladder, 1, believed, narrow, 1.0, at_border=False) == "flat"
+    assert status_of(ladder, 1, doubted, narrow, 1.0, at_border=False) == "unresolved"
+    assert status_of(ladder, 1, doubted, narrow, 1.0, at_border=True) == "unbracketed"
 
 
 def test_what_an_axis_costs_off_its_optimum_is_the_height_of_the_bowl_there() -> None:

@@ -1,0 +1,40 @@
+"""Are settings at fault refused where they matter, by names that exist?"""
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import app
+from api.service_cli import configured
+from telescope.errors import InvalidInput
+
+SERVE = ("executor", "workers")  # options of a command that runs trials
+BOTH = "--executor (or TELESCOPE_EXECUTOR)"
+
+
+@pytest.mark.parametrize(
+    ("executor", "loggers", "options", "fields"),
+    [
+        ("ray", "tensorboard", SERVE, ["TELESCOPE_TUNE_LOGGERS"]),
+        ("ray_tune", "tensorbord", SERVE, ["TELESCOPE_TUNE_LOGGERS"]),
+        ("ray_tune", "a,mlflow,b", SERVE, ["TELESCOPE_TUNE_LOGGERS", "TELESCOPE_TUNE_LOGGERS"]),
+        ("tune", "tensorboard", SERVE, [BOTH]),
+        ("tune", "tensorboard", ("database_url",), ["TELESCOPE_EXECUTOR"]),
+    ],
+)
+def test_an_error_names_the_variable_and_the_option_only_where_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, executor: str, loggers: str, options: tuple[str, ...], fields: list[str]
+) -> None:
+    monkeypatch.setenv("TELESCOPE_EXECUTOR", executor)
+    monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", loggers)
+    with pytest.raises(InvalidInput) as refused:
+        configured(dict.fromkeys(options))
+    assert [problem.field for problem in refused.value.problems] == fields
+
+
+def test_loggers_that_nobody_would_serve_do_not_keep_the_database_from_migrating(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", "tensorboard")
+    migrated = CliRunner().invoke(app, ["migrate", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"])
+    assert migrated.exit_code == 0, migrated.output
+    refused = CliRunner().invoke(app, ["coordinator", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"])
+    assert refused.exit_code == 2
+    assert "set TELESCOPE_EXECUTOR=ray_tune too" in refused.output

@@ -1,0 +1,39 @@
+"""Does the desk keep the law of events for whoever emits them?"""
+
+import pytest
+
+from telescope.trial import Failure
+from tests.telescope.small import trial
+from workers.desk import Desk
+from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped
+
+LOST = Failure("operational", "lost")
+
+
+def taken(attempt: int, desk: Desk) -> None:
+    desk.submit(Assignment(7, attempt, trial(), "7.pt"))
+    assert desk.take(0) is not None
+
+
+@pytest.mark.parametrize("late", [Started(7, 1, 0, "w", "n"), Measured(7, 1, ()), Finished(7, 1, ()), Failed(7, 1, LOST), Stopped(7, 1)])
+def test_nothing_follows_an_attempts_terminal_event_even_while_the_next_one_runs(late: Event) -> None:
+    desk = Desk()
+    taken(1, desk)
+    desk.emit(Failed(7, 1, LOST))
+    desk.emit(late)
+    taken(2, desk)
+    desk.emit(late)
+    desk.emit(Finished(7, 2, ()))
+    assert desk.events(0) == [Failed(7, 1, LOST), Finished(7, 2, ())]
+
+
+def test_a_late_event_leaves_the_wish_to_stop_the_next_attempt_standing() -> None:
+    desk = Desk()
+    taken(1, desk)
+    desk.emit(Failed(7, 1, LOST))
+    taken(2, desk)
+    desk.stop(7)
+    desk.emit(Failed(7, 1, LOST))
+    assert desk.stopping(7)
+    desk.emit(Stopped(7, 2))
+    assert not desk.stopping(7)
