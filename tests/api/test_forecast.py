@@ -16,7 +16,7 @@ from api.store import Store
 from telescope.studies.preview import preview
 from telescope.studies.registry import report_document
 from tests.api.trials import DOCUMENT, outcome, spec
-from tests.surfaces import study
+from tests.surfaces import document, study
 
 
 def read(document: dict[str, Any]) -> str:
@@ -70,7 +70,8 @@ def test_people_read_the_lines_of_the_bill_the_choices_and_the_advice() -> None:
     for words in ("copy", "copy with seeds", "step law", "sweep target", "octave", "estimated", "expect unresolved", "of checkpoints"):
         assert words in said
     assert "(estimated: no run is known here yet, so 20 GFLOP/s and 2.5 ms per block and step are assumed, those of one CPU thread)" in said
-    two = read(report_document(preview(study(optimizer=["muon", "adamw"]))))
+    large = document()["model"] | {"target_width": 1024}  # beside whose final run tuning is cheap
+    two = read(report_document(preview(study(optimizer=["muon", "adamw"], model=large))))
     assert "Muon: rounds 1 to 4" in two
     assert "AdamW: rounds 1 to 4" in two
     assert "Advice" not in two
