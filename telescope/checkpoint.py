@@ -33,9 +33,9 @@ class CheckpointFile:
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                if state["format"] != FORMAT:
+                    continue
             except Exception:  # a damaged file can raise anything from the unpickler
-                continue
-            if state.get("format") != FORMAT:
                 continue
             self.step = state["step"]
             return state

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from telescope.checkpoint import CheckpointFile
+from telescope.checkpoint import FORMAT, CheckpointFile
 
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
@@ -25,6 +25,14 @@ def test_a_damaged_checkpoint_gives_way_to_the_previous_one(tmp_path: Path) -> N
         state = file.load()
         assert state is not None
         assert state["step"] == 1
+
+
+def test_a_checkpoint_of_another_format_or_none_is_no_checkpoint(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "c.pt")
+    for state in ({"format": FORMAT - 1, "step": 3}, {"step": 3}):
+        torch.save(state, file.path)
+        assert file.load() is None
+        assert file.step == 0
 
 
 def test_no_file_is_no_state_and_delete_leaves_nothing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from telescope import data
+from telescope.checkpoint import FORMAT
 from telescope.numerics import numerics
 from telescope.spec import DataSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
@@ -133,7 +134,7 @@ def test_an_exception_fails_its_trial_retryably_and_says_where(driver: Driver) -
     driver.until_end(foreign)
     Path(foreign.checkpoint).parent.mkdir(exist_ok=True)
     point = (3, 384, 1e6, 0.1, {"train_loss": 3.0})
-    torch.save({"step": 3, "curve": [point], "model": {}, "optimizer": {}}, driver.folder / "broken.pt")
+    torch.save({"format": FORMAT, "step": 3, "curve": [point], "model": {}, "optimizer": {}}, driver.folder / "broken.pt")
     broken = replace(foreign, attempt=2, checkpoint=str(driver.folder / "broken.pt"))
     driver.executor.submit(broken)
     started, *_, event = driver.until_end(broken)
