@@ -6,7 +6,6 @@ or in a cluster that is joined (`workers.ray_cluster`). `RayExecutor` puts them 
 
 import atexit
 import os
-import time
 from collections.abc import Sequence
 
 import ray
@@ -17,8 +16,6 @@ from workers.interface import Assignment, Event
 from workers.ray_cluster import Cluster, Demand
 from workers.ray_slot import Placement, Slot, first_line
 
-LOOK_SECONDS = 2.0  # between looks at Ray's head
-HEAD_LOST_SECONDS = 8.0  # after its last sign of life; Ray itself would end this process after 60
 JOIN_SECONDS = 1.0
 
 
@@ -45,7 +42,6 @@ class RayExecutor:
         self._placement = Placement(self._desk)
         self._slots: list[Slot] = []
         self._grow()
-        self._head_seen = self._next_look = time.monotonic()
         self._closed = False
         atexit.register(self.close)  # a process that ends by an error leaves nothing behind either
 
@@ -102,12 +98,5 @@ class RayExecutor:
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:
             raise WorkersLost(f"Ray failed: {first_line(broken)}") from broken
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + LOOK_SECONDS
-        if self._cluster.alive():
-            self._head_seen = now
+        if self._cluster.looked():
             self._grow()
-        elif now - self._head_seen > HEAD_LOST_SECONDS:
-            raise WorkersLost(f"Ray's head at {self._cluster.address} does not answer, or this machine's node of it has died")

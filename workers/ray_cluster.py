@@ -15,6 +15,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,13 +24,15 @@ from pathlib import Path
 import ray
 from ray._private import auto_init_hook
 
-from telescope.errors import Unavailable
+from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
 LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment of a local Ray's processes
 OBJECT_STORE_BYTES = 100_000_000  # events travel inline; Ray's default would claim 30 % of the memory
 SHUTDOWN_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 2.0  # between looks at Ray's head
+HEAD_LOST_SECONDS = 8.0  # after its last sign of life; Ray itself would end this process after 60
 LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters, and a socket's path ends at 107
 
 
@@ -77,6 +80,7 @@ class Cluster:
         context = ray.get_runtime_context()
         self.address: str = context.gcs_address
         self._node: str = context.get_node_id()
+        self._head_seen = self._next_look = time.monotonic()
 
     @classmethod
     def connect(cls, address: str | None, workers: int | None, shared_storage: bool) -> "Cluster":
@@ -134,6 +138,19 @@ class Cluster:
         if not _answers(self.address, seconds):
             return False
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
+
+    def looked(self) -> bool:
+        """True where it is time for a look and the cluster lives; WorkersLost where there has been no sign of life for long."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + LOOK_SECONDS
+        if self.alive():
+            self._head_seen = now
+            return True
+        if now - self._head_seen > HEAD_LOST_SECONDS:
+            raise WorkersLost(f"Ray's head at {self.address} does not answer, or this machine's node of it has died")
+        return False
 
     def close(self) -> None:
         """Disconnect, and end every process of a Ray that was started here."""

@@ -18,7 +18,6 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.util import find_spec
@@ -33,7 +32,6 @@ from telescope.errors import Unavailable, WorkersLost
 from telescope.home import home
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Finished
-from workers.ray_actors import HEAD_LOST_SECONDS, LOOK_SECONDS
 from workers.ray_cluster import Cluster, Demand
 from workers.ray_experiment import ASSIGNMENT, Ends, Feed, Flight, Flights, Relay
 from workers.ray_slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Worker, handed_down
@@ -112,7 +110,6 @@ class TuneExecutor:
         self._slots = 1
         self._begin()
         self._grow()
-        self._head_seen = self._next_look = time.monotonic()
         self._broken: Exception | None = None
         self._closed = False
         self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # what Tune writes, and nobody reads
@@ -216,15 +213,8 @@ class TuneExecutor:
         if self._broken:
             reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]  # Tune's errors end in what happened
             raise WorkersLost(f"Ray Tune failed: {reason[0]}") from self._broken
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + LOOK_SECONDS
-        if self._cluster.alive():
-            self._head_seen = now
+        if self._cluster.looked():
             self._grow()
-        elif now - self._head_seen > HEAD_LOST_SECONDS:
-            raise WorkersLost(f"Ray's head at {self._cluster.address} does not answer, or this machine's node of it has died")
 
 
 def logger(name: str) -> Any:

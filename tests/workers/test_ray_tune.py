@@ -121,7 +121,8 @@ def lacked(driver: Driver) -> list[str | None]:
 
 
 def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
-    running = driver.submit(trial(horizon=LONG))  # one worker holds its CPU; another, from before, is ended while this one trains
+    running = driver.submit(trial(horizon=LONG))
+    driver.until_points(running)  # one worker holds its CPU; another, from before, is ended meanwhile
     foreign = ray.remote(num_cpus=1)(Holder).remote()
     ray.get(foreign.ready.remote(), timeout=20)
     waiting = driver.submit(trial(horizon=LONG))
