@@ -4,7 +4,7 @@ The coordinator: one process, the only writer of trials and curves. `step` is it
 
     poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> ask the studies what else is needed
 
-Hand-out comes before planning, and runs one trial ahead of the workers: one that ends a trial finds its next in line, and waits neither
+Hand-out comes before planning, and runs ahead of the workers: one that ends a trial finds its next in line, and waits neither
 for a transaction nor for a plan. Within a job the longest pending trial goes first, whichever stage or ladder it is of. What it keeps in
 memory (`_flights`: what the executor holds; `_stale`: jobs whose study must be asked) can be lost at any moment: a new coordinator
 reads the rows, sends the trials that were running round again, from their checkpoints, and asks every study anew. That is safe because
@@ -40,7 +40,6 @@ log = logging.getLogger("telescope.coordinator")
 
 LOCK_POLL_SECONDS = 0.5
 OUT_OF_TIME = "limit:max_seconds"
-LOOKAHEAD = 1  # trials handed out beyond the slots, so that a worker that ends one finds the next without asking
 AWAY_SECONDS = 1.0  # between looks for a database that is away
 
 
@@ -237,15 +236,15 @@ class Coordinator:
     # ------------------------------------------------------------------------------------------------------- trials
 
     def _hand_out(self) -> None:
-        """Give free slots, and one place in line, to pending trials: to the job that holds fewest, the oldest first.
+        """Give what the executor has room for: to the job that holds fewest, the oldest first.
 
         Nothing before a worker has said what it computes with: until then nobody knows what need not be trained again.
         """
         if self._numerics is None:
             return
         load = Counter(flight.job_id for flight in self._flights.values())
-        candidates = set(self._jobs)
-        while candidates and len(self._flights) < self._executor.slots + LOOKAHEAD:
+        candidates, assignments = set(self._jobs), []
+        while candidates and len(self._flights) < self._executor.room:
             job = self._jobs[min(candidates, key=lambda job_id: (load[job_id], job_id))]
             trial = self._next_trial(job, load[job.id])
             if trial is None:
@@ -255,13 +254,14 @@ class Coordinator:
             assignment = Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint))
             self._flights[trial.trial_id] = Flight(job.id, assignment)
             load[job.id] += 1
-            self._executor.submit(assignment)
+            assignments.append(assignment)
+        self._executor.submit(*assignments)  # all at once: those of one shape may share a worker
 
     def _next_trial(self, job: JobRow, load: int) -> Pending | None:
         if job.max_parallel is not None and load >= job.max_parallel:
             return None
-        pending = self._record.pending_trials(job.id, limit=load + 1)  # those in flight may not have started yet
-        return next((trial for trial in pending if trial.trial_id not in self._flights), None)
+        held = [trial_id for trial_id, flight in self._flights.items() if flight.job_id == job.id]  # they may not have started yet
+        return next(iter(self._record.pending_trials(job.id, limit=1, held=held)), None)
 
     def _handle(self, event: Event) -> None:
         """Record one event in one transaction; anything about an attempt that is over changes nothing."""

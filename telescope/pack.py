@@ -14,10 +14,9 @@ Parts: `shape`, which says who may share a pack · `losses` and `Together`, the 
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -123,21 +122,27 @@ WORTH_IT = 0.95  # a pack of twice as many must need less than this share of the
 TIMED_STEPS = 3
 
 
-def pack_size(specs: Sequence[TrialSpec]) -> int:
-    """How many of these trials of one shape to run as one program: what a short measurement finds fastest, 1 where packing does not pay.
+def pack_size(spec: TrialSpec, most: int) -> int:
+    """How many trials of this shape to run as one program: what a short measurement finds fastest, 1 where packing does not pay.
 
-    Packs of twice as many are tried until one does not pay, until there are no more trials, or until memory would not hold it.
+    Packs of twice as many are tried until one does not pay, would be of more than `most`, or would not fit into memory.
     """
-    spec, size = nameless(specs[0]), 1
-    most = min(len(specs), free_bytes() // trial_bytes(spec))
-    while 2 * size <= most and step_seconds(spec, 2 * size) < WORTH_IT * step_seconds(spec, size):
+    most = min(most, free_bytes() // trial_bytes(spec))
+    size = 1
+    while 2 * size <= most and pays(step_of(spec, 2 * size), step_of(spec, size)):
         size *= 2
     return size
 
 
-@lru_cache(maxsize=256)
-def step_seconds(spec: TrialSpec, size: int) -> float:
-    """Seconds that a step takes, per trial of so many together, on random tokens: the least of a few, after one that is not counted."""
+def pays(double: Callable[[], float], single: Callable[[], float]) -> bool:
+    """Whether a pack of twice as many spends less per trial: the least of a few seconds of each, taken in turns, the first not counted."""
+    double(), single()
+    turns = [(double(), single()) for _ in range(TIMED_STEPS)]
+    return min(together for together, _ in turns) / 2 < WORTH_IT * min(apart for _, apart in turns)
+
+
+def step_of(spec: TrialSpec, size: int) -> Callable[[], float]:
+    """A function that makes a step of so many new models, on random tokens, and returns the seconds that it took."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
     tokens = torch.randint(spec.data.vocab_size, (size, windows, spec.data.context + 1), device=device)
@@ -154,8 +159,7 @@ def step_seconds(spec: TrialSpec, size: int) -> float:
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
-    seconds()
-    return min(seconds() for _ in range(TIMED_STEPS)) / size
+    return seconds
 
 
 def trial_bytes(spec: TrialSpec) -> int:

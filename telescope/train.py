@@ -177,8 +177,8 @@ def train(
     specs: Sequence[TrialSpec],
     checkpoints: Sequence[CheckpointFile | None] | None = None,
     stopping: Callable[[int], bool] = lambda index: False,
-) -> Iterator[tuple[int, Measurement]]:
-    """Train trials of one shape together, each from its checkpoint if it has one; yields (index of the trial, point of its curve).
+) -> Iterator[tuple[int, Measurement, bool]]:
+    """Train trials of one shape together, each from its checkpoint if it has one; yields (index of the trial, point, whether its last).
 
     The last point of each has its final held-out loss. After each point `stopping` is asked whether this trial should leave.
     """
@@ -188,7 +188,7 @@ def train(
     if specs[0].measure == "coordinates":
         for index, run in runs.items():
             for point in first_steps(run):
-                yield index, point
+                yield index, point, run.ended
                 if stopping(index):
                     break
         return
@@ -204,7 +204,7 @@ def train(
         clock.charge(runs.values())
         for index, metrics in points.items():
             run = runs[index]
-            yield index, run.point(metrics)
+            yield index, run.point(metrics), run.ended
             if run.ended or stopping(index):
                 del runs[index]
             elif (file := files[index]) and file.due():
@@ -213,7 +213,7 @@ def train(
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint if it has one; yields the points of its curve, the last with the final held-out loss."""
-    return (point for _, point in train((spec,), (checkpoint,)))
+    return (point for _, point, _ in train((spec,), (checkpoint,)))
 
 
 def first_steps(run: Run) -> Iterator[Measurement]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from api.coordinator import LOOKAHEAD
 from telescope.spec import TrialSpec
 from telescope.trial import Failure, Measurement
 from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped
@@ -52,7 +51,7 @@ class InstantExecutor:
     """Runs trials without time passing."""
 
     def __init__(self, slots: int = 2, seed: int = 0, disturbances: Disturbances | None = None) -> None:
-        self.slots = slots
+        self.slots, self.room = slots, slots + 1
         self.numerics: str | None = "instant"
         self.submitted: list[Assignment] = []
         self.extra: list[Event] = []  # said before anything else
@@ -66,12 +65,13 @@ class InstantExecutor:
         """What is in flight; beyond the slots, assignments wait in the order of their coming."""
         return [assignment for assignment, _ in self._running.values()][: self.slots]
 
-    def submit(self, assignment: Assignment) -> None:
-        """Begin an attempt."""
-        assert assignment.trial_id not in self._running, "a trial runs twice at once"
-        assert len(self._running) < self.slots + LOOKAHEAD
-        self.submitted.append(assignment)
-        self._running[assignment.trial_id] = (assignment, self._attempt(assignment))
+    def submit(self, *assignments: Assignment) -> None:
+        """Begin an attempt at each."""
+        for assignment in assignments:
+            assert assignment.trial_id not in self._running, "a trial runs twice at once"
+            assert len(self._running) < self.room
+            self.submitted.append(assignment)
+            self._running[assignment.trial_id] = (assignment, self._attempt(assignment))
 
     def stop(self, trial_id: int) -> None:
         """End an attempt."""

@@ -8,12 +8,25 @@ has one terminal event, and nothing follows it, even when the trial's next attem
 
 import queue
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from workers.interface import Assignment, Event, Failed, Finished, Stopped, Waiting
+from telescope.flops import trial_flops
+from workers.interface import TERMINAL, Assignment, Event, Measured, Started, Stopped, Waiting
 
-TERMINAL = (Finished, Failed, Stopped)
+
+class Running:
+    """An assignment that a worker has, and how far it is."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.step = 0
+        self.stopping = False
+
+    @property
+    def flops_left(self) -> float:
+        """Until its end."""
+        spec = self.assignment.spec
+        return trial_flops(spec) * (1 - self.step / spec.horizon.steps)
 
 
 class Desk:
@@ -21,17 +34,16 @@ class Desk:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._pending: deque[Assignment] = deque()
-        self._running: dict[int, int] = {}  # trial -> attempt
-        self._stopping: set[int] = set()
+        self._pending: list[Assignment] = []  # in the order of their coming
+        self._running: dict[int, Running] = {}  # by trial
         self._closed = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
-    def submit(self, assignment: Assignment) -> None:
-        """Queue one attempt."""
+    def submit(self, *assignments: Assignment) -> None:
+        """Queue one attempt at each."""
         with self._changed:
-            self._pending.append(assignment)
-            self._changed.notify()
+            self._pending += assignments
+            self._changed.notify_all()
 
     def stop(self, trial_id: int) -> None:
         """End a queued trial here and now; mark a running one; ignore all others."""
@@ -40,8 +52,8 @@ class Desk:
             if queued is not None:
                 self._pending.remove(queued)
                 self._events.put(Stopped(queued.trial_id, queued.attempt))
-            elif trial_id in self._running:
-                self._stopping.add(trial_id)
+            elif running := self._running.get(trial_id):
+                running.stopping = True
 
     def events(self, timeout: float) -> Sequence[Event]:
         """Wait for the first event, then take all there are."""
@@ -58,7 +70,8 @@ class Desk:
         with self._changed:
             self._closed = True
             self._pending.clear()
-            self._stopping.update(self._running)
+            for running in self._running.values():
+                running.stopping = True
             self._changed.notify_all()
 
     @property
@@ -75,15 +88,37 @@ class Desk:
         """The next assignment, now running; None when `timeout` seconds passed or the desk closed."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._pending) or self._closed, timeout)
-            if not self._pending:
-                return None
-            assignment = self._pending.popleft()
-            self._running[assignment.trial_id] = assignment.attempt
-            return assignment
+            return self._begin(self._pending[0]) if self._pending else None
+
+    def take_like(self, accepted: Callable[[Assignment], bool], most: int) -> tuple[Assignment, ...]:
+        """Up to so many more that wait and are accepted, now running."""
+        with self._changed:
+            return tuple(self._begin(assignment) for assignment in [a for a in self._pending if accepted(a)][: max(0, most)])
+
+    def _begin(self, assignment: Assignment) -> Assignment:
+        self._pending.remove(assignment)
+        self._running[assignment.trial_id] = Running(assignment)
+        return assignment
+
+    def waiting(self) -> tuple[Assignment, ...]:
+        """What no worker has yet."""
+        with self._changed:
+            return tuple(self._pending)
+
+    def flops_left(self) -> float:
+        """Of all that wait, and of what those that run have before them."""
+        with self._changed:
+            return sum(trial_flops(a.spec) for a in self._pending) + sum(running.flops_left for running in self._running.values())
 
     def stopping(self, trial_id: int) -> bool:
         """Whether somebody asked for the end of this running trial."""
-        return trial_id in self._stopping
+        running = self._running.get(trial_id)
+        return running is not None and running.stopping
+
+    def runs(self, assignment: Assignment) -> bool:
+        """Whether this attempt has begun and not ended."""
+        running = self._running.get(assignment.trial_id)
+        return running is not None and running.assignment.attempt == assignment.attempt
 
     def emit(self, event: Event) -> None:
         """Pass an event on, unless its attempt has ended already or the desk closed."""
@@ -91,9 +126,13 @@ class Desk:
             if self._closed:
                 return
             if not isinstance(event, Waiting):
-                if self._running.get(event.trial_id) != event.attempt:
+                running = self._running.get(event.trial_id)
+                if running is None or running.assignment.attempt != event.attempt:
                     return
                 if isinstance(event, TERMINAL):
                     del self._running[event.trial_id]
-                    self._stopping.discard(event.trial_id)
+                elif isinstance(event, Started):
+                    running.step = event.resumed_step
+                elif isinstance(event, Measured):
+                    running.step = event.points[-1].step
             self._events.put(event)

@@ -2,7 +2,7 @@
 
 Four methods, the `Executor` protocol, held to one contract suite (`tests/workers/test_contract.py`):
 
-- `submit` hands a trial over and returns at once; the executor may queue it.
+- `submit` hands trials over and returns at once; the executor may queue them.
 - `stop` asks for a trial's end; it is answered by a `Stopped` event, or by the terminal event that overtook it.
 - `events` waits up to `timeout` seconds and returns what happened since, in order within each trial.
 - `close` ends every process that the executor started; trials still running are lost, not failed.
@@ -87,6 +87,7 @@ class Waiting:
 
 
 Event = Started | Measured | Finished | Failed | Stopped | Waiting
+TERMINAL = (Finished, Failed, Stopped)
 
 
 class Executor(Protocol):
@@ -94,7 +95,12 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Trials that can run at once; may grow."""
+        """Workers, at most, that train at once; may grow."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """Assignments that it makes use of at once: those that run, several to a worker perhaps, and those next in line."""
         ...
 
     @property
@@ -102,8 +108,8 @@ class Executor(Protocol):
         """What the worker that became warm last computes with; None before the first is warm."""
         ...
 
-    def submit(self, assignment: Assignment) -> None:
-        """Hand over one attempt; returns at once."""
+    def submit(self, *assignments: Assignment) -> None:
+        """Hand over one attempt at each; returns at once. Those that come together may be trained together."""
         ...
 
     def stop(self, trial_id: int) -> None:

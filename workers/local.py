@@ -1,6 +1,6 @@
 """How do trials run without Ray, in this very process?
 
-One after the other, in one thread. It is what small machines, notebooks and tests use; the curves are those of any other executor.
+In one thread, pack after pack. It is what small machines, notebooks and tests use; the curves are those of any other executor.
 A process cannot kill its own thread: `stop` and `close` take effect at the trial's next recorded point.
 """
 
@@ -8,9 +8,11 @@ import threading
 from collections.abc import Sequence
 
 from telescope.numerics import numerics
+from telescope.pack import pack_size
 from workers import runner
 from workers.desk import Desk
 from workers.interface import Assignment, Event
+from workers.packs import MOST_TOGETHER, Packs
 
 CLOSE_SECONDS = 10.0  # how long close() waits for the trial's next point
 
@@ -19,16 +21,18 @@ class LocalExecutor:
     """One worker thread in this process."""
 
     slots = 1
+    room = 2 * MOST_TOGETHER
 
     def __init__(self) -> None:
         self.numerics: str | None = None
         self._desk = Desk()
+        self._packs = Packs(self._desk, lambda: self.slots)
         self._thread = threading.Thread(target=self._work, name="local-worker", daemon=True)
         self._thread.start()
 
-    def submit(self, assignment: Assignment) -> None:
-        """Queue one attempt."""
-        self._desk.submit(assignment)
+    def submit(self, *assignments: Assignment) -> None:
+        """Queue one attempt at each."""
+        self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
         """End a trial: at once when it is queued, at its next point when it runs."""
@@ -46,7 +50,6 @@ class LocalExecutor:
     def _work(self) -> None:
         runner.warm_up()
         self.numerics = numerics()
-        while (assignment := self._desk.take()) is not None:
-            trial_id = assignment.trial_id
-            for event in runner.run(assignment, lambda trial_id=trial_id: self._desk.stopping(trial_id)):  # type: ignore[misc]
+        while assignments := self._packs.take(None, pack_size):
+            for event in runner.run(assignments, lambda assignment: self._desk.stopping(assignment.trial_id)):
                 self._desk.emit(event)

@@ -13,6 +13,7 @@ import ray
 from telescope.errors import WorkersLost
 from workers.desk import Desk
 from workers.interface import Assignment, Event
+from workers.packs import MOST_TOGETHER, Packs
 from workers.ray_cluster import Cluster, Demand
 from workers.ray_slot import Placement, Slot, first_line
 
@@ -39,6 +40,7 @@ class RayExecutor:
         self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage)
         self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
         self._desk = Desk()
+        self._packs = Packs(self._desk, lambda: self.slots)
         self._placement = Placement(self._desk)
         self._slots: list[Slot] = []
         self._grow()
@@ -47,17 +49,22 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Trials that can run at once; more when nodes join."""
+        """Workers that train at once; more when nodes join."""
         return len(self._slots)
+
+    @property
+    def room(self) -> int:
+        """A pack for each worker, and one that waits."""
+        return (self.slots + 1) * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:
         """What the newest slot with a warm worker computes with; a cluster of several kinds of device may have others too."""
         return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
 
-    def submit(self, assignment: Assignment) -> None:
-        """Queue one attempt for the next free worker."""
-        self._desk.submit(assignment)
+    def submit(self, *assignments: Assignment) -> None:
+        """Queue one attempt at each for the next free workers."""
+        self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
         """End a trial: at once when it is queued, at its next point when it runs."""
@@ -92,7 +99,7 @@ class RayExecutor:
         """Open a slot for every worker that fits; one at least, which says by a `Waiting` that it lacks a place."""
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):
-            self._slots.append(Slot(index, self._desk, self._demand, self._placement, self._patience_seconds))
+            self._slots.append(Slot(index, self._desk, self._packs, self._demand, self._placement, self._patience_seconds))
 
     def _require_ray(self) -> None:
         broken = next((slot.broken for slot in self._slots if slot.broken), None)

@@ -1,11 +1,11 @@
-"""How does one slot keep a warm Ray actor, trial after trial?
+"""How does one slot keep a warm Ray actor, pack after pack?
 
-The actor imports torch and warms its kernels before a trial arrives; each trial is a streaming call on it. One thread per slot looks
-after the actor: it waits until it is placed (and says so when that takes long), hands it assignments, passes its events on, and
-replaces it when it died, failed, or is worn. Ray retries and restarts nothing: that is the coordinator's business.
+The actor imports torch and warms its kernels before a trial arrives; each trial, or pack of them, is a streaming call on it. One thread
+per slot looks after the actor: it waits until it is placed (and says so when that takes long), hands it assignments, passes its events
+on, and replaces it when it died, failed, or is worn. Ray retries and restarts nothing: that is the coordinator's business.
 
-What was measured of Ray 2.60 shapes the code: cancelling a stream ends it for the consumer at once, but for the actor only at its next
-yield, so `Stopped` is said when the actor answers again; dropping a stream does not stop it; a dead actor is seen within milliseconds.
+What was measured of Ray 2.60 shapes the code: cancelling a stream ends it as a whole, so a trial is asked to leave its pack by a call of
+its own, in a second thread of the actor, heard within 10 ms; dropping a stream does not stop it; a dead actor is seen within milliseconds.
 
 Parts: `Worker` (the actor) · `Placement` (what the slots lack) · `Slot` (one actor and its thread).
 """
@@ -13,24 +13,27 @@ Parts: `Worker` (the actor) · `Placement` (what the slots lack) · `Slot` (one 
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
 from telescope.home import home
+from telescope.spec import TrialSpec
 from telescope.trial import Failure
-from workers.desk import TERMINAL, Desk
+from workers.desk import Desk
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Stopped, Waiting
+from workers.packs import Packs
 from workers.ray_cluster import Demand
 
 TRIALS_PER_WORKER = 500
-STUCK_SECONDS = 10.0  # a worker that does not answer for so long after a trial is killed
+STUCK_SECONDS = 10.0  # a worker that does not answer for so long after a trial, or does not let one go, is killed
 IDLE_SECONDS = 2.0  # between looks at an idle worker
 FRESH_SECONDS = 0.25  # a worker heard of so lately is not asked whether it lives
 POLL_SECONDS = 0.2  # between looks at a worker that is not placed yet
 PAUSE_SECONDS = 5.0  # after a worker that could not start
+ASIDE = "aside"  # the actor's second thread, for calls that do not wait for the stream
 
 
 class Worker:
@@ -41,9 +44,11 @@ class Worker:
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a CPU worker on a machine with GPUs
         from telescope.numerics import numerics
+        from telescope.pack import pack_size
         from workers import runner
 
-        self._run = runner.run
+        self._run, self._pack_size = runner.run, pack_size
+        self._leaving: set[tuple[int, int]] = set()  # attempts at trials that are to end
         runner.warm_up()
         self._numerics = numerics()
 
@@ -51,9 +56,19 @@ class Worker:
         """Answers when the worker is warm and idle, with what it computes with."""
         return self._numerics
 
-    def run(self, assignment: Assignment) -> Iterator[Event]:
-        """One attempt at one trial, as a stream."""
-        yield from self._run(assignment, ray.get_runtime_context().is_canceled)
+    def pack_size(self, spec: TrialSpec, most: int) -> int:
+        """How many trials of this shape it trains best together."""
+        return self._pack_size(spec, most)
+
+    def run(self, assignments: Sequence[Assignment]) -> Iterator[Event]:
+        """One attempt at each of these trials, of one shape, as a stream."""
+        yield from self._run(assignments, lambda assignment: (assignment.trial_id, assignment.attempt) in self._leaving)
+        self._leaving -= {(assignment.trial_id, assignment.attempt) for assignment in assignments}
+
+    @ray.method(concurrency_group=ASIDE)  # type: ignore[untyped-decorator]
+    def leave(self, assignment: Assignment) -> None:
+        """End this attempt at its next point."""
+        self._leaving.add((assignment.trial_id, assignment.attempt))
 
 
 class Placement:
@@ -83,15 +98,17 @@ class Placement:
 class Slot:
     """One warm actor, and the thread that looks after it."""
 
-    def __init__(self, index: int, desk: Desk, demand: Callable[[], Demand], placement: Placement, patience_seconds: float) -> None:
+    def __init__(
+        self, index: int, desk: Desk, packs: Packs, demand: Callable[[], Demand], placement: Placement, patience_seconds: float
+    ) -> None:
         self._index = index
         self._desk = desk
+        self._packs = packs
         self._demand = demand
         self._placement = placement
         self._patience_seconds = patience_seconds
         self._actor: Any = None
-        self._stream: Any = None
-        self._trial_id: int | None = None
+        self._assignments: tuple[Assignment, ...] = ()  # of the stream that runs
         self._heard = 0.0  # when the actor last gave a sign of life
         self._lock = threading.Lock()
         self.numerics: str | None = None  # of its latest warm worker
@@ -100,18 +117,19 @@ class Slot:
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """End the stream if it is this trial's, with the actor if need be; the thread says `Stopped`."""
+        """Let a trial end at its next point, if it is here; with the actor if need be, for a process that hangs lets none go."""
         with self._lock:
-            stream = self._stream if self._trial_id == trial_id else None
-        if stream is not None:
-            ray.cancel(stream)
-            watch = threading.Timer(STUCK_SECONDS, self._kill_stuck, (stream,))  # a process that hangs as a whole ends no stream
-            watch.daemon = True
-            watch.start()
+            assignment = next((each for each in self._assignments if each.trial_id == trial_id), None)
+            if assignment is None:
+                return
+            self._actor.leave.remote(assignment)
+        watch = threading.Timer(STUCK_SECONDS, self._kill_stuck, (self._actor, assignment))
+        watch.daemon = True
+        watch.start()
 
-    def _kill_stuck(self, stream: Any) -> None:
+    def _kill_stuck(self, actor: Any, assignment: Assignment) -> None:
         with self._lock:
-            if self._stream is stream:
+            if self._actor is actor and assignment in self._assignments and self._desk.runs(assignment):
                 self.kill()
 
     def kill(self) -> None:
@@ -121,17 +139,17 @@ class Slot:
 
     def _serve(self) -> None:
         try:
-            assignment: Assignment | None = None
+            assignments: tuple[Assignment, ...] = ()
             trials = 0
             while not self._desk.closed:
-                if self._actor is None or not self._answers(FRESH_SECONDS):
+                if self._actor is None or not self._answers():
                     self._replace()
                     trials = 0
-                elif assignment is None:
-                    assignment = self._desk.take(IDLE_SECONDS)
+                elif not assignments:
+                    assignments = self._packs.take(IDLE_SECONDS, self._pack_size)
                 else:
-                    sound = self._follow(assignment)
-                    assignment, trials = None, trials + 1
+                    sound = self._follow(assignments)
+                    assignments, trials = (), trials + len(assignments)
                     if not sound or trials >= TRIALS_PER_WORKER:
                         self._retire()
         except Exception as error:  # Ray itself is gone, or this code is wrong: the coordinator is to know
@@ -170,9 +188,9 @@ class Slot:
             self._placement.lacks(self._index, f"a worker's process could not start: {first_line(error)}")
             self._desk.wait_closed(PAUSE_SECONDS)
 
-    def _answers(self, fresh_seconds: float = 0.0) -> bool:
-        """Whether the actor is alive and idle, or becomes so in time; not asked again within `fresh_seconds`."""
-        if time.monotonic() - self._heard < fresh_seconds:
+    def _answers(self) -> bool:
+        """Whether the actor is alive and idle, or becomes so in time; not asked again when it was heard of just now."""
+        if time.monotonic() - self._heard < FRESH_SECONDS:
             return True
         try:
             ray.get(self._actor.ready.remote(), timeout=STUCK_SECONDS)
@@ -181,33 +199,35 @@ class Slot:
         self._heard = time.monotonic()
         return True
 
-    def _follow(self, assignment: Assignment) -> bool:
-        """Pass on the events of one attempt; False when the actor is not to be used again."""
-        trial_id, attempt = assignment.trial_id, assignment.attempt
+    def _pack_size(self, spec: TrialSpec, most: int) -> int:
+        """By a measurement on the actor."""
+        return int(ray.get(self._actor.pack_size.remote(spec, most)))
+
+    def _follow(self, assignments: tuple[Assignment, ...]) -> bool:
+        """Pass on the events of one attempt at each; False when the actor is not to be used again."""
+        sound, error = True, "the worker's stream ended early"
         with self._lock:
-            self._trial_id, self._stream = trial_id, self._actor.run.remote(assignment)
-        if self._desk.stopping(trial_id):  # asked before there was a stream to cancel
-            self.cancel(trial_id)
+            stream, self._assignments = self._actor.run.remote(assignments), assignments
+        for assignment in assignments:
+            if self._desk.stopping(assignment.trial_id):  # asked before the trial was here
+                self.cancel(assignment.trial_id)
         try:
-            for reference in self._stream:
+            for reference in stream:
                 event: Event = ray.get(reference)
                 self._desk.emit(event)
                 self._heard = time.monotonic()
-                if isinstance(event, TERMINAL):
-                    return not (isinstance(event, Failed) and event.failure.retryable)
-            error: Exception = RuntimeError("the worker's stream ended early")
+                sound &= not (isinstance(event, Failed) and event.failure.retryable)
+                if not any(map(self._desk.runs, assignments)):
+                    return sound
         except RayError as failure:
-            error = failure
+            error = first_line(failure)
         finally:
             with self._lock:
-                self._trial_id = self._stream = None
-        if self._desk.stopping(trial_id):
-            answers = self._answers()
-            if not answers:
-                self._retire()  # before it is said, for it may write the trial's checkpoint still
-            self._desk.emit(Stopped(trial_id, attempt))
-            return answers
-        self._desk.emit(Failed(trial_id, attempt, Failure("operational", f"worker process died: {first_line(error)}")))
+                self._assignments = ()
+        self._retire()  # before it is said, for it may write checkpoints still
+        died = Failure("operational", f"worker process died: {error}")
+        for trial_id, attempt in ((each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)):
+            self._desk.emit(Stopped(trial_id, attempt) if self._desk.stopping(trial_id) else Failed(trial_id, attempt, died))
         return False
 
 
@@ -219,7 +239,7 @@ def handed_down() -> dict[str, str]:
     return environment
 
 
-_ACTOR = ray.remote(max_restarts=0, max_task_retries=0)(Worker)
+_ACTOR = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={ASIDE: 1})(Worker)
 
 
 def first_line(error: BaseException) -> str:

@@ -65,7 +65,7 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         """Take the next assignment; the one before may have been left half-way."""
         self.cleanup()
         if new_config:
-            self._events = self._worker.run(ASSIGNMENT.validate_python(new_config))
+            self._events = self._worker.run((ASSIGNMENT.validate_python(new_config),))
         return True
 
     def step(self) -> dict[str, Any]:
@@ -119,17 +119,22 @@ class TuneExecutor:
 
     @property
     def slots(self) -> int:
-        """Trials that can run at once; more when nodes join."""
+        """Workers that train at once; more when nodes join."""
         return self._slots
+
+    @property
+    def room(self) -> int:
+        """A trial for each worker, for packs are not Tune's, and one that waits."""
+        return self._slots + 1
 
     @property
     def numerics(self) -> str | None:
         """What the worker that became warm last computes with; None while an experiment begins."""
         return self._flights.numerics
 
-    def submit(self, assignment: Assignment) -> None:
-        """Queue one attempt for the next free worker."""
-        self._desk.submit(assignment)
+    def submit(self, *assignments: Assignment) -> None:
+        """Queue one attempt at each for the next free workers."""
+        self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
         """End a trial: at once when it is queued, at its next event when it runs, with its process if there is none for long.

@@ -1,11 +1,11 @@
-"""What happens inside a worker from the moment an assignment arrives?
+"""What happens inside a worker from the moment that assignments arrive?
 
-`run` restores the trial's checkpoint, iterates the one training loop, and yields the events of `workers.interface`: `Started`,
-points batched into `Measured`, and one terminal event. An exception becomes a `Failed` here, so that every executor reports
+`run` restores the checkpoint of each of their trials, iterates the one training loop, and yields the events of `workers.interface`:
+`Started`, points batched into `Measured`, and one terminal event. An exception becomes a `Failed` here, so that every executor reports
 failures alike; a diverged trial is `Finished`, for divergence is data. A worker is used for many trials: `tidy` leaves it as it was
 found, and `warm_up` pays once for what every trial would pay for (torch's import, its first kernels).
 
-Parts: `run` · `warm_up` · `settle` · `tidy`.
+Parts: `run`, `Report` · `warm_up` · `settle` · `tidy`.
 """
 
 import gc
@@ -14,54 +14,85 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from telescope.checkpoint import CheckpointFile
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.numerics import numerics
-from telescope.train import curve_of, train_one
+from telescope.train import curve_of, train
 from telescope.trial import Failure, Measurement
-from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Finished, Measured, Started, Stopped
+from workers.interface import CHECKPOINT_SECONDS, TERMINAL, Assignment, Event, Failed, Finished, Measured, Started, Stopped
 
 FLUSH_POINTS = 100
 FLUSH_SECONDS = 0.5
 TRACEBACK_LINES = 6
 
 
-def run(assignment: Assignment, stopping: Callable[[], bool]) -> Iterator[Event]:
-    """Run one attempt to its end, looking at `stopping` after each point; closing the generator stops it too."""
-    trial_id, attempt = assignment.trial_id, assignment.attempt
+def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool]) -> Iterator[Event]:
+    """Run one attempt at each of these trials, of one shape, to its end; `stopping` is asked after each point of a trial.
+
+    Closing the generator stops them all. What fails, fails for all that have not ended.
+    """
+    left = list(assignments)
+    failure: Failure | None = None
     try:
-        yield from _train(assignment, stopping)
+        for event in _train(assignments, stopping):
+            if isinstance(event, TERMINAL):
+                left = [assignment for assignment in left if assignment.trial_id != event.trial_id]
+            yield event
     except (CorpusLost, InvalidInput) as error:
-        yield Failed(trial_id, attempt, Failure("operational", error.message, retryable=False))
+        failure = Failure("operational", error.message, retryable=False)
     except Exception as error:
-        yield Failed(trial_id, attempt, Failure("operational", _explain(error)))
+        failure = Failure("operational", _explain(error))
     finally:
         tidy()
+    if failure:
+        yield from (Failed(assignment.trial_id, assignment.attempt, failure) for assignment in left)
 
 
-def _train(assignment: Assignment, stopping: Callable[[], bool]) -> Iterator[Event]:
-    trial_id, attempt = assignment.trial_id, assignment.attempt
-    checkpoint = CheckpointFile(assignment.checkpoint, float(os.environ.get(CHECKPOINT_SECONDS, "30")))
-    state = checkpoint.load()  # the training loop loads it again: once per attempt, and rarely there
-    yield Started(trial_id, attempt, checkpoint.step, f"{socket.gethostname()}:{os.getpid()}", numerics())
-    if state:  # a checkpoint may be ahead of what the coordinator wrote down before it died
-        yield Measured(trial_id, attempt, tuple(curve_of(state)))
-        del state
-    points: list[Measurement] = []
-    flushed = time.monotonic()
-    for point in train_one(assignment.spec, checkpoint):
-        points.append(point)
-        if len(points) >= FLUSH_POINTS or time.monotonic() - flushed >= FLUSH_SECONDS:
-            yield Measured(trial_id, attempt, tuple(points))
-            points, flushed = [], time.monotonic()
-        if stopping():
-            yield Stopped(trial_id, attempt)
+class Report:
+    """What is said of one attempt: its points, some at a time."""
+
+    def __init__(self, assignment: Assignment, checkpoint: CheckpointFile) -> None:
+        self.assignment, self.checkpoint = assignment, checkpoint
+        self._points: list[Measurement] = []
+        self._flushed = time.monotonic()
+
+    def begin(self) -> Iterator[Event]:
+        """It began; a checkpoint may be ahead of what the coordinator wrote down before it died, so its curve is said again."""
+        trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
+        state = self.checkpoint.load()  # the training loop loads it again: once per attempt, and rarely there
+        yield Started(trial_id, attempt, self.checkpoint.step, f"{socket.gethostname()}:{os.getpid()}", numerics())
+        if state:
+            yield Measured(trial_id, attempt, tuple(curve_of(state)))
+
+    def add(self, point: Measurement, last: bool, stopped: bool) -> Iterator[Event]:
+        """One more point; it may be the last, or the one at which somebody wants the attempt to end."""
+        trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
+        self._points.append(point)
+        if last:
+            yield Finished(trial_id, attempt, tuple(self._points))
             return
-    yield Finished(trial_id, attempt, tuple(points) or (point,))
+        if len(self._points) >= FLUSH_POINTS or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            yield Measured(trial_id, attempt, tuple(self._points))
+            self._points, self._flushed = [], time.monotonic()
+        if stopped:
+            yield Stopped(trial_id, attempt)
+
+
+def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool]) -> Iterator[Event]:
+    every_seconds = float(os.environ.get(CHECKPOINT_SECONDS, "30"))
+    reports = [Report(assignment, CheckpointFile(assignment.checkpoint, every_seconds)) for assignment in assignments]
+    for report in reports:
+        yield from report.begin()
+    specs, files = [assignment.spec for assignment in assignments], [report.checkpoint for report in reports]
+    left: set[int] = set()
+    for index, point, last in train(specs, files, left.__contains__):
+        if not last and stopping(assignments[index]):
+            left.add(index)
+        yield from reports[index].add(point, last, index in left)
 
 
 def _explain(error: Exception) -> str:

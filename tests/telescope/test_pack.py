@@ -48,7 +48,7 @@ def members(optimizer: OptimizerSpec, model: ModelSpec, micro_batch_tokens: int 
 def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
     """Each member's points, of a pack."""
     found: list[list[Measurement]] = [[] for _ in specs]
-    for index, point in train(specs):
+    for index, point, _ in train(specs):
         found[index].append(point)
     return found
 
@@ -96,9 +96,9 @@ def test_a_member_that_diverges_leaves_and_the_others_do_not_notice(optimizer: O
 def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
     specs = members(ADAMW, MODEL)
     points = list(train(specs, stopping=lambda index: index == 1))
-    assert [point.step for index, point in points if index == 1] == [3]
+    assert [point.step for index, point, _ in points if index == 1] == [3]
     for i in (0, 2, 3):
-        assert_same([point for index, point in points if index == i], alone(specs[i]))
+        assert_same([point for index, point, _ in points if index == i], alone(specs[i]))
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
@@ -110,13 +110,13 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: Opti
         next(first)
     first.close()
     resumed: dict[int, list[Measurement]] = {0: [], 3: []}
-    for index, point in train((specs[3], specs[0]), (files[3], files[0])):  # a newcomer beside one that is ahead of it
+    for index, point, _ in train((specs[3], specs[0]), (files[3], files[0])):  # a newcomer beside one that is ahead of it
         resumed[3 if index == 0 else 0].append(point)
     assert files[0].step == 3
     assert_same(resumed[0], alone(specs[0])[1:])
     assert_same(resumed[3], alone(specs[3]))
     assert_same(list(train_one(specs[1], files[1])), alone(specs[1])[1:])  # by itself
-    assert_same([point for _, point in train((specs[2],), (files[2],))], alone(specs[2])[1:])
+    assert_same([point for _, point, _ in train((specs[2],), (files[2],))], alone(specs[2])[1:])
 
 
 def test_every_member_may_be_evaluated_on_its_way() -> None:
@@ -183,19 +183,34 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
 # How many
 
 
-def test_as_many_are_put_together_as_is_measured_to_pay() -> None:
-    specs = [trial(ADAMW, seed=seed) for seed in range(9)]
-    size = pack.pack_size(specs)
-    seconds = {n: pack.step_seconds(pack.nameless(specs[0]), n) for n in (1, 2, 4, 8)}
-    paid = [seconds[2 * n] < pack.WORTH_IT * seconds[n] for n in (1, 2, 4)]
-    assert size == 2 ** [*paid, False].index(False)
-    assert pack.pack_size(specs[:1]) == 1
+@pytest.mark.parametrize(
+    ("per_trial", "size"),
+    [((1.0, 0.8, 0.6, 0.5), 8), ((1.0, 0.8, 0.79, 0.1), 2), ((1.0, 0.99, 0.5, 0.1), 1)],
+    ids=["always", "once", "not at first"],
+)
+def test_as_many_are_put_together_as_pays(per_trial: tuple[float, ...], size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack, "step_of", lambda spec, n: lambda: n * per_trial[n.bit_length() - 1])
+    assert pack.pack_size(trial(), 8) == size
+    assert pack.pack_size(trial(), 1) == 1
+
+
+def test_whether_it_pays_is_asked_of_the_least_seconds_the_first_call_aside() -> None:
+    double, single = iter([9.0, 1.0, 5.0, 5.0]), iter([9.0, 0.6, 0.5, 0.7])
+    assert not pack.pays(lambda: next(double), lambda: next(single))
+    double, single = iter([9.0, 1.0, 5.0, 0.9]), iter([0.1, 0.6, 0.5, 0.7])
+    assert pack.pays(lambda: next(double), lambda: next(single))
+
+
+@pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
+def test_a_measured_step_is_one_of_real_training(optimizer: OptimizerSpec) -> None:
+    assert pack.step_of(trial(optimizer), 2)() > 0
+    assert pack.pack_size(trial(optimizer), 2) in (1, 2)
 
 
 def test_trials_that_memory_would_not_hold_are_not_put_together() -> None:
     huge = trial(ADAMW, replace(MODEL, width=2**14, depth=100))
     assert pack.trial_bytes(huge) > pack.free_bytes()
-    assert pack.pack_size([huge] * 100) == 1
+    assert pack.pack_size(huge, 100) == 1
 
 
 def test_the_bytes_of_a_trial_are_about_those_that_it_takes() -> None:

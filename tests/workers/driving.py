@@ -15,9 +15,8 @@ from telescope.spec import TrialSpec
 from telescope.train import train_one
 from telescope.trial import Measurement
 from tests.telescope.small import HORIZON
-from workers.interface import Assignment, Event, Executor, Failed, Finished, Measured, Started, Stopped, Waiting
+from workers.interface import TERMINAL, Assignment, Event, Executor, Finished, Measured, Started, Waiting
 
-TERMINAL = (Finished, Failed, Stopped)
 LONG = replace(HORIZON, steps=1_000_000, record_every=5)
 
 
@@ -30,9 +29,12 @@ class Driver:
         self.seen: list[Event] = []
         self._trial_id = int(time.time() * 1000)  # never used before with this executor
 
-    def submit(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
+    def assignment(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         self._trial_id += 1
-        assignment = Assignment(self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt"))
+        return Assignment(self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt"))
+
+    def submit(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
+        assignment = self.assignment(spec, checkpoint)
         self.executor.submit(assignment)
         return assignment
 

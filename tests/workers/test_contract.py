@@ -15,9 +15,11 @@ from telescope.numerics import numerics
 from telescope.spec import DataSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
 from tests.workers.driving import LONG, Driver, numbers, plain
+from workers import local, packs
 from workers.interface import Executor, Failed, Finished, Measured, Started, Stopped
 from workers.local import LocalExecutor
 from workers.ray_actors import RayExecutor
+from workers.ray_slot import Slot
 from workers.ray_tune import TuneExecutor
 
 EXECUTORS: dict[str, Callable[[], Executor]] = {
@@ -162,6 +164,30 @@ def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
     driver.until_end(*again)
     for assignment in again:
         assert numbers(driver.curve(assignment)) == plain(trial())
+
+
+def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "REPAID_STEPS", 0)
+    monkeypatch.setattr(local, "pack_size", lambda spec, most: most)
+    monkeypatch.setattr(Slot, "_pack_size", lambda slot, spec, most: most)
+    horizon = replace(HORIZON, steps=120, record_every=2)
+    specs = [trial(ADAMW, horizon=horizon, seed=seed) for seed in range(5)]
+    wild = trial(replace(ADAMW, lr=1e30), horizon=horizon)
+    diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *specs)]
+    driver.executor.submit(*assignments)
+    driver.until_points(stopped)
+    driver.executor.stop(stopped.trial_id)
+    driver.until_end(*assignments)
+    assert math.isinf(driver.curve(diverging)[-1].metrics["loss"])
+    assert driver.of(stopped)[-1] == Stopped(stopped.trial_id, 1)
+    assert [numbers(driver.curve(each)) for each in others] == [plain(spec) for spec in specs[1:]]
+    for each in assignments:
+        kinds = [type(event) for event in driver.of(each)]
+        assert kinds == [Started, *[Measured] * (len(kinds) - 2), Stopped if each is stopped else Finished]
+    if not isinstance(driver.executor, TuneExecutor):  # the others had all begun before the first ended
+        end = driver.seen.index(driver.of(diverging)[-1])
+        assert {driver.started(each) in driver.seen[:end] for each in assignments if driver.pid(each) == driver.pid(diverging)} == {True}
+        assert len({driver.pid(each) for each in assignments}) == driver.executor.slots
 
 
 def test_closing_twice_is_closing_once_and_nothing_is_said_afterwards(driver: Driver) -> None:

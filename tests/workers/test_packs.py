@@ -1,0 +1,89 @@
+"""Which assignments does a worker get at once? What a pack is worth is measured elsewhere; here that is given."""
+
+from dataclasses import replace
+
+import pytest
+
+from telescope.spec import TrialSpec
+from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
+from workers.desk import Desk
+from workers.interface import Assignment, Finished
+from workers.packs import MOST_TOGETHER, REPAID_STEPS, Packs
+
+LONG = replace(HORIZON, steps=REPAID_STEPS)
+
+
+def assignment(trial_id: int, spec: TrialSpec | None = None, attempt: int = 1) -> Assignment:
+    return Assignment(trial_id, attempt, spec or trial(horizon=LONG, seed=trial_id), f"{trial_id}.pt")
+
+
+class Bench:
+    """A desk whose workers would measure that so many together are best."""
+
+    def __init__(self, *assignments: Assignment, workers: int = 1, best: int = MOST_TOGETHER) -> None:
+        self.desk = Desk()
+        self.desk.submit(*assignments)
+        self.measured: list[TrialSpec] = []
+        self._packs, self._best = Packs(self.desk, lambda: workers), best
+
+    def take(self) -> list[int]:
+        return [each.trial_id for each in self._packs.take(0, self._measure)]
+
+    def _measure(self, spec: TrialSpec, most: int) -> int:
+        self.measured.append(spec)
+        return min(self._best, most)
+
+
+def test_trials_of_one_shape_come_together_and_others_keep_their_place() -> None:
+    other = trial(ADAMW, horizon=LONG)
+    bench = Bench(assignment(1), assignment(2, other), assignment(3), assignment(4), best=4)
+    assert [bench.take() for _ in range(3)] == [[1, 3, 4], [2], []]
+
+
+def test_no_more_come_together_than_is_measured_to_be_best_and_a_shape_is_measured_once() -> None:
+    bench = Bench(*map(assignment, range(5)), best=2)
+    assert [bench.take() for _ in range(3)] == [[0, 1], [2, 3], [4]]
+    assert len(bench.measured) == 1
+
+
+@pytest.mark.parametrize(("trials", "takes"), [(8, [4, 4]), (9, [5, 4]), (3, [2, 1]), (2, [1, 1])])
+def test_workers_share_what_is_left(trials: int, takes: list[int]) -> None:
+    bench = Bench(*map(assignment, range(trials)), workers=2)
+    assert [len(bench.take()) for _ in takes] == takes
+
+
+def test_a_worker_takes_what_others_are_still_to_be_busy_without() -> None:
+    wide = trial(model=replace(MODEL, width=2 * MODEL.width), horizon=LONG)
+    bench = Bench(*map(assignment, range(4)), *(assignment(4 + i, replace(wide, seed=i)) for i in range(2)), workers=2)
+    assert bench.take() == [0, 1, 2, 3]  # less than half of the work, by FLOPs
+
+
+def test_what_has_run_already_is_left_no_more() -> None:
+    bench = Bench(*map(assignment, range(4)), workers=2)
+    assert bench.take() == [0, 1]
+    for trial_id in (0, 1):
+        bench.desk.emit(Finished(trial_id, 1, ()))
+    assert bench.take() == [2]
+
+
+def test_a_later_attempt_trains_alone() -> None:
+    bench = Bench(assignment(1, attempt=2), assignment(2), assignment(3, attempt=2), assignment(4))
+    assert [bench.take() for _ in range(3)] == [[1], [2, 4], [3]]
+
+
+def test_trials_that_measure_coordinates_train_alone() -> None:
+    bench = Bench(*(assignment(seed, replace(trial(horizon=LONG, seed=seed), measure="coordinates")) for seed in range(2)))
+    assert bench.take() == [0]
+
+
+def test_packs_of_little_work_are_not_measured() -> None:
+    short = replace(HORIZON, steps=REPAID_STEPS // 2 - 1)
+    bench = Bench(*(assignment(seed, trial(horizon=short, seed=seed)) for seed in range(2)))
+    assert bench.take() == [0]
+    assert bench.measured == []
+
+
+def test_a_measurement_that_fails_leaves_a_trial_alone_to_say_why() -> None:
+    bench = Bench(*map(assignment, range(2)))
+    bench._measure = lambda spec, most: 1 // 0  # type: ignore[method-assign]
+    assert bench.take() == [0]

@@ -1,0 +1,42 @@
+"""What a worker says of a pack that breaks. What it says of one that does not is in test_contract."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from telescope.checkpoint import FORMAT
+from tests.telescope.small import ADAMW, HORIZON, trial
+from workers import runner
+from workers.interface import TERMINAL, Assignment, Failed, Finished
+
+
+def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) -> None:
+    point = (3, 384, 1e6, 0.1, {"train_loss": 3.0})
+    torch.save({"format": FORMAT, "step": 3, "curve": [point], "model": {}, "optimizer": {}}, tmp_path / "2.pt")
+    assignments = [Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in (1, 2)]
+    ends = [event for event in runner.run(assignments, lambda assignment: False) if isinstance(event, TERMINAL)]
+    assert [(type(end), end.trial_id) for end in ends] == [(Failed, 1), (Failed, 2)]
+    assert all(isinstance(end, Failed) and end.failure.retryable and "Missing key(s)" in end.failure.message for end in ends)
+
+
+def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Path) -> None:
+    wild = replace(ADAMW, lr=1e30)  # diverges in the first quarter
+    horizon = replace(HORIZON, steps=100, record_every=1)
+    first, second = (
+        Assignment(i, 1, trial(optimizer, horizon=horizon), str(tmp_path / f"{i}.pt")) for i, optimizer in enumerate((wild, ADAMW))
+    )
+    ended: list[int] = []
+
+    def stopping(assignment: Assignment) -> bool:
+        if assignment is second and 0 in ended:
+            raise OSError("the disk is gone")
+        return False
+
+    ends = []
+    for event in runner.run((first, second), stopping):
+        if isinstance(event, TERMINAL):
+            ends.append(event)
+            ended.append(event.trial_id)
+    assert [type(end) for end in ends] == [Finished, Failed]
+    assert ended == [0, 1]
