@@ -11,9 +11,14 @@ import torch
 
 def describe() -> str:
     """Processor or accelerator, versions, commit."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{len(os.sched_getaffinity(0))} cores of {processor()}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores of {processor()}"
     found = [f"{name} {version(name)}" for name in ("torch", "numpy", "ray") if installed(name)]
     return f"{device}; Python {platform.python_version()}, {', '.join(found)}; commit {commit()}."
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def processor() -> str:

@@ -1,16 +1,19 @@
 """Are the answers right, are their intervals honest, and are they cheap?
 
-    python -m benchmarks.surfaces [--quick] [--only NAME ...] [--processes 2] [--offset 0]
+    python -m benchmarks.surfaces [--surfaces 200] [--only NAME ...] [--processes N] [--offset 0]
 
 Whole studies on closed-form surfaces (`tests.surfaces`): 200 random ones per scenario, each asked through `telescope.studies.run`, the
-published rule on the same ones beside it. Every row has floors; one that is missed makes the exit status 1. Costs are in runs at the base
-width, in a model whose cost grows fourfold per doubling; `share` is that of the published rule's (k = 2: 8x8, 4x4, 2x2, 1x1 = 256 runs).
+published rule on the same ones beside it, on all cores. Every row has floors; one that is missed makes the exit status 1. Costs are in
+runs at the base width, in a model whose cost grows fourfold per doubling; `share` is that of the published rule's (k = 2: 8x8, 4x4, 2x2,
+1x1 = 256 runs).
 
 Parts: `Scenario` (what is asked of which surfaces, and how well it must go) · `SCENARIOS` · `outcome` of one study · `Row`, of many.
 """
 
 import argparse
 import math
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import cores
 from telescope.studies import run
 from telescope.studies.telescoping import Telescope
 from tests.surfaces import FOURFOLD, LOWS, Surface, document, random_surface, study, walled
@@ -268,26 +272,32 @@ def peers(scenario: Scenario) -> Iterator[Scenario]:
         yield replace(scenario, name=f"schedule paper, {points}, {scenario.name}", asked=asked, floors=Floors(), peers=False)
 
 
-def rows(scenarios: Sequence[Scenario], processes: int, offset: int, studies: int) -> Iterator[Row]:
-    """Each scenario on its surfaces, then their peers."""
-    with ProcessPoolExecutor(processes) as pool:
-        for one in (*scenarios, *(peer for scenario in scenarios if scenario.peers for peer in peers(scenario))):
-            start, numbers = time.perf_counter(), range(offset, offset + min(studies, one.studies))
-            yield Row(one, tuple(pool.map(partial(outcome, one), numbers, chunksize=5)), time.perf_counter() - start)
+def rows(scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: int) -> Iterator[Row]:
+    """Each scenario on its surfaces, then their peers, with the seconds since the row before."""
+    every = (*scenarios, *(peer for scenario in scenarios if scenario.peers for peer in peers(scenario)))
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        # All are handed out at once, so that no process waits for the end of a row.
+        found = [pool.map(partial(outcome, one), range(offset, offset + min(surfaces, one.studies))) for one in every]
+        start = time.perf_counter()
+        for one, outcomes in zip(every, found, strict=True):
+            row = Row(one, tuple(outcomes), time.perf_counter() - start)
+            start += row.seconds
+            yield row
 
 
 def main() -> int:
     """Print the table; 1 where a floor is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="40 surfaces per scenario")
+    parser.add_argument("--surfaces", type=int, default=200, help="per scenario, at most; those of four and five axes have 40")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose name contains one of these")
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=cores())
     parser.add_argument("--offset", type=int, default=0, help="number of the first surface; those from 10,000 on are for development")
     asked = parser.parse_args()
     chosen = [one for one in SCENARIOS if not asked.only or any(name in one.name for name in asked.only)]
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come
     print(HEAD, flush=True)
     missed = 0
-    for row in rows(chosen, asked.processes, asked.offset, 40 if asked.quick else 200):
+    for row in rows(chosen, asked.processes, asked.offset, asked.surfaces):
         missed += bool(row.missed)
         print(row, flush=True)
     return 1 if missed else 0
