@@ -5,13 +5,12 @@
 (a) Ray Tune, function trainable; (b) Ray Tune, class trainable, reused actors; (c) plain loops, one process per core; (d) telescope's
 executor with warm Ray workers, as its service uses it. (a) to (c) train with `benchmarks.peers.plain`.
 
-Parts: `Load`, `LOADS` · `Outcome` of a trial, `ArmRun` of a load · one function per arm, `ARMS` · `main`.
+Parts: `Load`, `LOADS`, `warming` · `Outcome` of a trial, `ArmRun` of a load · one function per arm, `ARMS` · `main`.
 """
 
 import argparse
 import json
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.machine import cores
 from benchmarks.recipes import OPTIMIZERS, recipe, trial, trials
 from telescope.spec import TrialSpec
 
@@ -34,9 +34,14 @@ class Load:
     order: str  # in which the arms take turns
     against_a: float | None = None
     against_best: float | None = None
+    share_of_a: int = 1  # (a) trains one in so many: a process per trial costs the same however many there are, and minutes
 
     def specs(self) -> list[TrialSpec]:
         return trials(self.widths, self.trials, self.steps)
+
+    def numbers(self, arm: str) -> tuple[int, ...]:
+        """Which of them an arm trains; Muon and AdamW take turns, so that of pairs each has its half."""
+        return tuple(n for n in range(self.trials) if arm != "a" or n // 2 % self.share_of_a == 0)
 
     @property
     def title(self) -> str:
@@ -44,12 +49,18 @@ class Load:
 
 
 LOADS = {
-    "short": Load((32, 64), 64, 120, "dcbabcd", 4.0, 1.3),
-    "long": Load((32, 64), 8, 1200, "cdba", 1.6, 1.25),
-    "wide": Load((128, 256), 8, 120, "dcab"),
+    "short": Load((32, 64), 64, 120, "dcbacd", 4.0, 1.3, share_of_a=4),
+    "long": Load((32, 64), 4, 1200, "dca", 1.6, 1.25),  # a sixteenth of "long64"
+    "long64": Load((32, 64), 64, 1200, "dcba", 1.6, 1.25),  # an hour for all arms
+    "wide": Load((128, 256), 8, 120, "dc"),
     "sample": Load((32, 64), 16, 120, "cdba", 4.0, 1.3),  # a quarter of "short", for a look
     "quick": Load((32, 64), 4, 30, "cdba"),
 }
+
+
+def warming() -> TrialSpec:
+    """What each worker of (b), (c) and (d) runs before the clock starts."""
+    return trial(32, 10, OPTIMIZERS[0])
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,8 @@ class ArmRun:
     load: str
     startup_s: float  # from the process's start until the first trial begins
     wall_s: float  # from then until all results are there
-    training_s: float  # of all trials
+    training_s: float  # of all its trials
+    trials: tuple[int, ...]  # their numbers in the load
     losses: tuple[float, ...]
     peak_bytes: int = 0  # resident memory of all its processes
 
@@ -83,13 +95,15 @@ def tune_functions(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
 def tune_classes(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
     from benchmarks.peers import ray_tune
 
-    return [Outcome(r["loss"], r["began"], r["train_seconds"]) for r in ray_tune.run_classes([recipe(spec) for spec in specs], cores)]
+    found = ray_tune.run_classes([recipe(spec) for spec in specs], cores, recipe(warming()))
+    return [Outcome(r["loss"], r["began"], r["train_seconds"]) for r in found]
 
 
 def plain_loops(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
-    from benchmarks.peers.loops import run
+    from benchmarks.peers.loops import run, warm_up
 
-    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(cores, warm_up, (recipe(warming()), context.Barrier(cores))) as pool:
         return [Outcome(*found) for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)]
 
 
@@ -122,7 +136,7 @@ def telescope(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
         warm, attempts = set[str](), 0
         while len(warm) < cores:  # start-up: until every worker has run something
             attempts += 1
-            warm |= run([(-attempts * cores - slot, trial(32, 10, OPTIMIZERS[0])) for slot in range(cores)])
+            warm |= run([(-attempts * cores - slot, warming()) for slot in range(cores)])
         run(list(enumerate(specs)))
     return [found[number] for number in range(len(specs))]
 
@@ -143,17 +157,15 @@ ARMS = {
 }
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("arm", choices=ARMS)
     parser.add_argument("load", choices=LOADS)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    outcomes = ARMS[given.arm].run(LOADS[given.load].specs(), cores())
+    load = LOADS[given.load]
+    specs, numbers = load.specs(), load.numbers(given.arm)
+    outcomes = ARMS[given.arm].run([specs[number] for number in numbers], cores())
     ended, began = time.time(), min(outcome.began for outcome in outcomes)
     run = ArmRun(
         arm=given.arm,
@@ -161,6 +173,7 @@ def main() -> None:
         startup_s=began - psutil.Process().create_time(),
         wall_s=ended - began,
         training_s=sum(outcome.seconds for outcome in outcomes),
+        trials=numbers,
         losses=tuple(outcome.loss for outcome in outcomes),
     )
     given.out.write_text(json.dumps(asdict(run)))

@@ -1,6 +1,6 @@
 """How many trials an hour does this machine train, with telescope and without?
 
-    python -m benchmarks.throughput [--quick] [--loads short long wide] [--arms abcd] [--into docs/performance.md]
+    python -m benchmarks.throughput [--quick] [--loads short long wide] [--arms dcba] [--into docs/performance.md]
 
 Each arm of `benchmarks.arms` trains the same specs with the same seeds, batches and schedule, on the same cores with one thread per worker;
 arms take turns, each in a process of its own. Prints a table per load, and with --into replaces the tables of that page. Ends with status 1
@@ -20,15 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import psutil
 import torch
 
-from benchmarks.arms import ARMS, LOADS, ArmRun, Load, cores
-from benchmarks.machine import describe
+from benchmarks.arms import ARMS, LOADS, ArmRun, Load
+from benchmarks.machine import cores, describe
 from benchmarks.steps import Peaks, matmul_rate
 from telescope.flops import evaluation_flops, step_flops
 
@@ -73,8 +75,15 @@ def tree_bytes(pid: int) -> int:
 
 def matmul_peak(dtype: torch.dtype, processes: int) -> float:
     """FLOP/s of all cores at once, a process and a thread on each."""
-    with multiprocessing.get_context("spawn").Pool(processes, torch.set_num_threads, (1,)) as pool:
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, one_thread, (context.Barrier(processes),)) as pool:
         return sum(pool.map(matmul_rate, [dtype] * processes, chunksize=1))
+
+
+def one_thread(all_ready: Barrier) -> None:
+    """A process's beginning; none multiplies before all can."""
+    torch.set_num_threads(1)
+    all_ready.wait()
 
 
 def disagreement(runs: Sequence[ArmRun]) -> float:
@@ -84,14 +93,18 @@ def disagreement(runs: Sequence[ArmRun]) -> float:
         finite = [loss for loss in losses if math.isfinite(loss)]
         return math.inf if 0 < len(finite) < len(losses) else max(finite, default=0.0) - min(finite, default=0.0)
 
-    return max(map(span, zip(*(run.losses for run in runs), strict=True)), default=0.0)
+    found = defaultdict[int, list[float]](list)
+    for run in runs:
+        for number, loss in zip(run.trials, run.losses, strict=True):
+            found[number].append(loss)
+    return max(map(span, found.values()), default=0.0)
 
 
 @dataclass(frozen=True)
 class Row:
     """An arm's figures for one load, the mean of its runs."""
 
-    arm: str
+    name: str
     trials_per_hour: float
     flops_per_second: float
     share_of_peak: float
@@ -101,12 +114,13 @@ class Row:
 
 
 def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row:
-    specs = load.specs()
+    arm, numbers, every = runs[0].arm, runs[0].trials, load.specs()
+    specs = [every[number] for number in numbers]
     flops = sum(spec.horizon.steps * step_flops(spec) + evaluation_flops(spec) for spec in specs)
     least_s = sum(spec.horizon.steps * peaks.least_step_s(spec) + evaluation_flops(spec) / peaks.training for spec in specs)
     wall_s, training_s = (statistics.mean(getattr(run, name) for run in runs) for name in ("wall_s", "training_s"))
     return Row(
-        arm=runs[0].arm,
+        name=f"({arm}) {ARMS[arm].name}" + (f", {len(specs)} of them" if len(specs) < len(every) else ""),
         trials_per_hour=3600 * len(specs) / wall_s,
         flops_per_second=flops / wall_s,
         share_of_peak=least_s / wall_s,
@@ -117,10 +131,11 @@ def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row
 
 
 def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
-    """telescope's trials per hour over the best of the peers', beside the target."""
-    if not {"d", *peers} <= rows.keys():
+    """telescope's trials per hour over the best of the peers' that ran, beside the target."""
+    found = [rows[peer].trials_per_hour for peer in peers if peer in rows]
+    if not found or "d" not in rows:
         return "not measured"
-    value = rows["d"].trials_per_hour / max(rows[peer].trials_per_hour for peer in peers)
+    value = rows["d"].trials_per_hour / max(found)
     return f"{value:.2f}" + (f" (target {target:g}: {'reached' if value >= target else 'missed'})" if target else "")
 
 
@@ -134,13 +149,14 @@ def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> s
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| ({r.arm}) {ARMS[r.arm].name} | {r.trials_per_hour:,.0f} | {r.flops_per_second / 1e9:.2f} | {r.share_of_peak:.1%} "
+        f"| {r.name} | {r.trials_per_hour:,.0f} | {r.flops_per_second / 1e9:.2f} | {r.share_of_peak:.1%} "
         f"| {r.overhead_s:.2f} s | {r.peak_bytes / 2**30:.2f} GiB | {r.startup_s:.1f} s |"
         for r in rows.values()
     ]
+    best = "(c)" if "b" not in rows else "the best of (b), (c)"
     lines += [
         "",
-        f"telescope against (a): {ratio(rows, 'a', load.against_a)}; against the best of (b), (c): {ratio(rows, 'bc', load.against_best)}. "
+        f"telescope against (a): {ratio(rows, 'a', load.against_a)}; against {best}: {ratio(rows, 'bc', load.against_best)}. "
         f"Final losses differ by at most {disagreement(runs):.1g} nats; turns: {' '.join(run.arm for run in runs)}.",
         "",
     ]
@@ -157,7 +173,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="4 trials of 30 steps")
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=["short", "long", "wide"])
-    parser.add_argument("--arms", default="abcd", help="letters of the arms to run")
+    parser.add_argument("--arms", help="letters of the arms, in the order of their turns; without it, each load's own order")
     parser.add_argument("--into", type=Path, help="page whose tables are replaced")
     given = parser.parse_args()
     texts, worst = [], 0.0
@@ -175,7 +191,7 @@ def main() -> int:
     for name in ["quick"] if given.quick else given.loads:
         load = LOADS[name]
         load.specs()  # tokenizes the text, once
-        runs = [run_arm(arm, name) for arm in load.order if arm in given.arms]
+        runs = [run_arm(arm, name) for arm in given.arms or load.order]
         worst = max(worst, disagreement(runs))
         say(table(load, runs, processes, peaks))
     if given.into:

@@ -1,13 +1,20 @@
 """How would a user run such trials without any tool? One process per core, each trial a call."""
 
 import time
+from multiprocessing.synchronize import Barrier
 
-from benchmarks.peers.plain import Recipe, train, warm_up
+from benchmarks.peers import plain
+from benchmarks.peers.plain import Recipe, train
+
+
+def warm_up(recipe: Recipe, all_warm: Barrier) -> None:
+    """A process's beginning; none takes a trial before all are warm."""
+    plain.warm_up(recipe)
+    all_warm.wait()
 
 
 def run(recipe: Recipe) -> tuple[float, float, float]:
     """(held-out loss, when it began, seconds)."""
-    warm_up()
     began, clock = time.time(), time.perf_counter()
     *_, (_, loss) = train(recipe)
     return loss, began, time.perf_counter() - clock

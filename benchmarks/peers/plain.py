@@ -4,7 +4,8 @@ An nn.Module, torch.optim.Muon for the hidden matrices and fused AdamW for the r
 numbers arrive ready-made in a `Recipe` (`benchmarks.recipes` reads them from telescope's table), initial values and batches are drawn in
 the same order, so that final losses can be compared with telescope's.
 
-Parts: `ParameterGroup`, `Recipe` · `Transformer` · `optimizers` · `Text` · `train`, a generator of (step, mean loss since the last point).
+Parts: `ParameterGroup`, `Recipe` · `Transformer` · `optimizers` · `Text` · `train`, a generator of (step, mean loss since the last point) ·
+`warm_up`.
 """
 
 from collections.abc import Iterator
@@ -194,11 +195,8 @@ def held_out_loss(model: Transformer, recipe: Recipe, device: torch.device) -> f
     return float(sum(model.loss(chunk).item() * len(chunk) for chunk in chunks) / len(windows))
 
 
-@lru_cache(maxsize=1)
-def warm_up() -> None:
+def warm_up(recipe: Recipe) -> None:
     """Once in a process, what its first trial would otherwise pay for: one thread, first kernels, what the first optimizer imports."""
     torch.set_num_threads(1)
-    weight = nn.Parameter(torch.zeros(8, 8))
-    (torch.ones(8, 8) @ weight).sum().backward()
-    for part in (torch.optim.Muon([weight]), torch.optim.AdamW([weight], fused=True)):
-        part.step()
+    for _ in train(recipe):
+        pass

@@ -39,8 +39,8 @@ def train_trial(config: Mapping[str, int], recipes: Sequence[Recipe]) -> None:
 
 
 class TrialClass(tune.Trainable):
-    def setup(self, config: dict[str, Any], recipes: Sequence[Recipe]) -> None:
-        warm_up()
+    def setup(self, config: dict[str, Any], recipes: Sequence[Recipe], warming: Recipe) -> None:
+        warm_up(warming)  # once in a process, for actors are reused
         self.recipes = recipes
         self.reset_config(config)
 
@@ -55,24 +55,25 @@ class TrialClass(tune.Trainable):
 
 
 def run_functions(recipes: Sequence[Recipe], cores: int) -> list[dict[str, Any]]:
-    return _run(train_trial, recipes, cores, tune.TuneConfig())
+    return _run(tune.with_parameters(train_trial, recipes=recipes), len(recipes), cores, tune.TuneConfig())
 
 
-def run_classes(recipes: Sequence[Recipe], cores: int) -> list[dict[str, Any]]:
+def run_classes(recipes: Sequence[Recipe], cores: int, warming: Recipe) -> list[dict[str, Any]]:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    return _run(TrialClass, recipes, cores, tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores))
+    trainable = tune.with_parameters(TrialClass, recipes=recipes, warming=warming)
+    return _run(trainable, len(recipes), cores, tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores))
 
 
-def _run(trainable: Any, recipes: Sequence[Recipe], cores: int, config: tune.TuneConfig) -> list[dict[str, Any]]:
-    """The last report of every trial, in the order of the recipes."""
+def _run(trainable: Any, trials: int, cores: int, config: tune.TuneConfig) -> list[dict[str, Any]]:
+    """The last report of every trial, in order."""
     ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         results = tune.Tuner(
-            tune.with_resources(tune.with_parameters(trainable, recipes=recipes), {"cpu": 1}),
-            param_space={"trial": tune.grid_search(list(range(len(recipes))))},
+            tune.with_resources(trainable, {"cpu": 1}),
+            param_space={"trial": tune.grid_search(list(range(trials)))},
             tune_config=config,
             run_config=tune.RunConfig(storage_path=folder, verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)),
         ).fit()
     if results.errors:
-        raise RuntimeError(f"{results.num_errors} of {len(recipes)} trials failed: {results.errors[0]}")
+        raise RuntimeError(f"{results.num_errors} of {trials} trials failed: {results.errors[0]}")
     return [result.metrics for result in sorted(results, key=lambda result: result.config["trial"])]

@@ -47,9 +47,11 @@ def test_what_a_user_would_write_imports_nothing_of_telescope() -> None:
 
 
 @pytest.mark.parametrize("name", LOADS)
-def test_a_load_is_of_different_trials_half_of_them_muons_at_each_width(name: str) -> None:
+def test_a_load_is_of_different_trials_half_of_them_muons_at_each_width_in_every_arm(name: str) -> None:
     load, specs = LOADS[name], LOADS[name].specs()
     assert len({spec.digest for spec in specs}) == len(specs) == load.trials
-    for width in load.widths:
-        names = [spec.optimizer.name for spec in specs if spec.model.width == width]
-        assert names.count("muon") == names.count("adamw") == load.trials // len(load.widths) // 2
+    for arm, trials in {"a": load.trials // load.share_of_a, "d": load.trials}.items():
+        chosen = [specs[number] for number in load.numbers(arm)]
+        for width in load.widths:
+            names = [spec.optimizer.name for spec in chosen if spec.model.width == width]
+            assert names.count("muon") == names.count("adamw") == trials // len(load.widths) // 2

@@ -12,7 +12,9 @@ from benchmarks.steps import Peaks
 from benchmarks.throughput import TOLERANCE, disagreement, replace_tables, row, table
 from telescope.flops import evaluation_flops, step_flops
 
-RUN = ArmRun(arm="d", load="quick", startup_s=3.0, wall_s=10.0, training_s=16.0, losses=(2.0, 3.0, 2.5, math.inf), peak_bytes=2**30)
+RUN = ArmRun(
+    "d", "quick", startup_s=3.0, wall_s=10.0, training_s=16.0, trials=(0, 1, 2, 3), losses=(2.0, 3.0, 2.5, math.inf), peak_bytes=2**30
+)
 PEAKS = Peaks(training=1e11, newton_schulz=1e12)
 LOAD = replace(LOADS["quick"], against_a=4.0, against_best=1.3)
 
@@ -37,7 +39,8 @@ def test_the_table_says_which_targets_are_reached() -> None:
     text = table(LOAD, [RUN, *peers], 2, PEAKS)
     assert "against (a): 5.00 (target 4: reached)" in text
     assert "against the best of (b), (c): 1.20 (target 1.3: missed)" in text
-    assert "against (a): not measured" in table(LOAD, [RUN], 2, PEAKS)
+    alone = table(LOAD, [RUN, replace(RUN, arm="c", wall_s=12.0)], 2, PEAKS)
+    assert "against (a): not measured; against (c): 1.20 (target 1.3: missed)" in alone
 
 
 def test_losses_disagree_where_any_trial_ends_elsewhere_in_any_arm() -> None:
@@ -45,6 +48,14 @@ def test_losses_disagree_where_any_trial_ends_elsewhere_in_any_arm() -> None:
     assert disagreement([RUN, replace(RUN, losses=(2.0, 3.0, 2.5 + 2 * TOLERANCE, math.inf))]) == pytest.approx(2 * TOLERANCE)
     assert disagreement([RUN, replace(RUN, losses=(2.0, 3.0, 2.5, 9.0))]) == math.inf
     assert disagreement([RUN, replace(RUN, losses=(2.0, 3.0, math.nan, math.inf))]) == math.inf
+
+
+def test_an_arm_that_trains_a_share_is_judged_by_its_trials_and_says_so() -> None:
+    some = replace(RUN, arm="a", wall_s=20.0, trials=(2, 3), losses=(2.5, math.inf))
+    assert row(LOAD, [some], 2, PEAKS).trials_per_hour == pytest.approx(3600 * 2 / 20)
+    assert "Ray Tune, function, 2 of them |" in table(LOAD, [RUN, some], 2, PEAKS)
+    assert disagreement([RUN, some]) == 0.0
+    assert disagreement([RUN, replace(some, losses=(2.6, math.inf))]) == pytest.approx(0.1)
 
 
 def test_tables_replace_those_of_the_page_and_nothing_else(tmp_path: Path) -> None:
