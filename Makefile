@@ -37,7 +37,7 @@ bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loop
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.data
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.turnaround
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.coordinates
-	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces --surfaces 60
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces --surfaces 40
 
 clean: ## remove .venv, caches and the demo's output
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info demo-result
