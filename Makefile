@@ -29,7 +29,7 @@ check: .venv/installed ## lint, format, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loops; the service, a step, tokens, checks, searches: 25 min
+bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loops, the service, a step (25 min); then checks and searches
 	@CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
 	@CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m benchmarks.service
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.steps
@@ -37,7 +37,7 @@ bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loop
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.data
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.turnaround
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.coordinates
-	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces --surfaces 40
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces
 
 clean: ## remove .venv, caches and the demo's output
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info demo-result

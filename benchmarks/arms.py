@@ -49,10 +49,10 @@ class Load:
 
 
 LOADS = {
-    "short": Load((32, 64), 64, 120, "dcbacd", 4.0, 1.3, share_of_a=4),
-    "long": Load((32, 64), 4, 1200, "dca", 1.6, 1.25),  # a sixteenth of "long64"
+    "short": Load((32, 64), 64, 120, "dcba", 4.0, 1.3, share_of_a=2),
+    "long": Load((32, 64), 8, 1200, "dcba", 1.6, 1.25),  # an eighth of "long64"
     "long64": Load((32, 64), 64, 1200, "dcba", 1.6, 1.25),  # an hour for all arms
-    "wide": Load((128, 256), 8, 120, "dc"),
+    "wide": Load((128, 256), 8, 120, "dcba"),
     "sample": Load((32, 64), 16, 120, "cdba", 4.0, 1.3),  # a quarter of "short", for a look
     "quick": Load((32, 64), 4, 30, "cdba"),
 }
