@@ -5,16 +5,19 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import psutil
+
 from telescope.spec import TrialSpec
 from telescope.train import train_one
 from telescope.trial import Measurement
 from tests.telescope.small import HORIZON
+from workers import processes
 from workers.interface import TERMINAL, Assignment, Event, Executor, Finished, Measured, Started, Waiting
 
 LONG = replace(HORIZON, steps=1_000_000, record_every=5)
@@ -81,6 +84,17 @@ def numbers(curve: Sequence[Measurement]) -> list[Measurement]:
 def plain(spec: TrialSpec) -> list[Measurement]:
     """The curve by a plain loop, here."""
     return numbers(list(train_one(spec)))
+
+
+def until_dead(family: Iterable[psutil.Process], seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while living := [process for process in family if processes.alive(process)]:
+        assert time.monotonic() < deadline, f"they live on: {living}"
+
+
+def family(pid: int | None = None) -> list[psutil.Process]:
+    """What a process started, and what that started."""
+    return list(psutil.Process(pid).children(recursive=True))
 
 
 class Child:

@@ -1,11 +1,13 @@
 """Do all executors keep the law of `workers.interface`, with real training of tiny models on real text?"""
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -14,9 +16,9 @@ from telescope.checkpoint import FORMAT
 from telescope.numerics import numerics
 from telescope.spec import DataSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
-from tests.workers.driving import LONG, Driver, numbers, plain
+from tests.workers.driving import LONG, Driver, numbers, plain, until_dead
 from workers import local, packs
-from workers.interface import Executor, Failed, Finished, Measured, Started, Stopped
+from workers.interface import CHECKPOINT_SECONDS, Executor, Failed, Finished, Measured, Started, Stopped
 from workers.local import LocalExecutor
 from workers.ray_actors import RayExecutor
 from workers.ray_slot import Slot
@@ -27,12 +29,14 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
     "ray": lambda: RayExecutor(2),
     "ray_tune": lambda: TuneExecutor(2),
 }
+RAY = ("ray", "ray_tune")  # whose workers are processes of their own
 
 
 @pytest.fixture(scope="module", params=EXECUTORS)
 def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Executor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
+        patch.setenv(CHECKPOINT_SECONDS, "0.05")
         made = EXECUTORS[request.param]()
         yield made
         made.close()
@@ -188,6 +192,42 @@ def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, m
         end = driver.seen.index(driver.of(diverging)[-1])
         assert {driver.started(each) in driver.seen[:end] for each in assignments if driver.pid(each) == driver.pid(diverging)} == {True}
         assert len({driver.pid(each) for each in assignments}) == driver.executor.slots
+
+
+@pytest.mark.parametrize("executor", RAY, indirect=True)
+def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(driver: Driver) -> None:
+    spec = trial(horizon=replace(HORIZON, steps=400, record_every=10))
+    first = driver.submit(spec)
+    driver.until(lambda: Path(first.checkpoint).exists() and len(driver.curve(first)) > 10)
+    psutil.Process(driver.pid(first)).kill()
+    killed = time.monotonic()
+    event = driver.until_end(first, seconds=5)[-1]
+    assert time.monotonic() - killed < 2
+    assert isinstance(event, Failed)
+    assert event.failure.retryable
+    assert "worker process died: " in event.failure.message
+
+    second = replace(first, attempt=2)
+    driver.executor.submit(second)
+    assert isinstance(driver.until_end(second)[-1], Finished)
+    resumed = driver.started(second)
+    assert resumed is not None
+    assert 0 < resumed.resumed_step < 400
+    assert numbers(driver.curve(second)) == plain(spec)  # the points before its checkpoint included
+
+
+@pytest.mark.parametrize("executor", RAY, indirect=True)
+def test_a_worker_that_threw_is_replaced(driver: Driver) -> None:
+    file = driver.folder / "file"
+    file.touch()
+    unwritable = driver.submit(trial(horizon=LONG), checkpoint=str(file / "checkpoint.pt"))
+    driver.until(lambda: driver.started(unwritable) is not None)
+    worker = psutil.Process(driver.pid(unwritable))
+    event = driver.until_end(unwritable)[-1]
+    assert isinstance(event, Failed)
+    assert event.failure.retryable
+    until_dead([worker])
+    assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
 
 
 def test_closing_twice_is_closing_once_and_nothing_is_said_afterwards(driver: Driver) -> None:

@@ -1,17 +1,16 @@
 """Does the Ray executor survive what happens to Ray: dead and stuck workers, a killed driver, the end?"""
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.telescope.small import HORIZON, trial
-from tests.workers.driving import LONG, Driver, numbers, plain, python
+from tests.telescope.small import trial
+from tests.workers.driving import LONG, Driver, family, python, until_dead
 from workers import processes, ray_slot
-from workers.interface import CHECKPOINT_SECONDS, Failed, Finished, Stopped
+from workers.interface import Finished, Stopped
 from workers.ray_actors import RayExecutor
 from workers.ray_cluster import Demand
 
@@ -20,7 +19,6 @@ from workers.ray_cluster import Demand
 def executor(session_home: Path) -> Iterator[RayExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
-        patch.setenv(CHECKPOINT_SECONDS, "0.05")
         made = RayExecutor(2)
         yield made
         made.close()
@@ -29,38 +27,6 @@ def executor(session_home: Path) -> Iterator[RayExecutor]:
 @pytest.fixture
 def driver(executor: RayExecutor, tmp_path: Path) -> Driver:
     return Driver(executor, tmp_path)
-
-
-def until_dead(family: Iterable[psutil.Process], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while living := [process for process in family if processes.alive(process)]:
-        assert time.monotonic() < deadline, f"they live on: {living}"
-
-
-def family(pid: int | None = None) -> list[psutil.Process]:
-    """What a process started, and what that started."""
-    return list(psutil.Process(pid).children(recursive=True))
-
-
-def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(driver: Driver) -> None:
-    spec = trial(horizon=replace(HORIZON, steps=400, record_every=10))
-    first = driver.submit(spec)
-    driver.until(lambda: Path(first.checkpoint).exists() and len(driver.curve(first)) > 10)
-    psutil.Process(driver.pid(first)).kill()
-    killed = time.monotonic()
-    event = driver.until_end(first, seconds=5)[-1]
-    assert time.monotonic() - killed < 2
-    assert isinstance(event, Failed)
-    assert event.failure.retryable
-    assert "worker process died" in event.failure.message
-
-    second = replace(first, attempt=2)
-    driver.executor.submit(second)
-    assert isinstance(driver.until_end(second)[-1], Finished)
-    resumed = driver.started(second)
-    assert resumed is not None
-    assert 0 < resumed.resumed_step < 400
-    assert numbers(driver.curve(second)) == plain(spec)  # the points before its checkpoint included
 
 
 def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,19 +39,6 @@ def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(driver: Driv
     again = [driver.submit(trial()) for _ in done]
     driver.until_end(*again)
     assert all(isinstance(driver.terminal(each), Finished) for each in again)
-
-
-def test_a_worker_that_threw_is_replaced(driver: Driver) -> None:
-    file = driver.folder / "file"
-    file.touch()
-    unwritable = driver.submit(trial(horizon=LONG), checkpoint=str(file / "checkpoint.pt"))
-    driver.until(lambda: driver.started(unwritable) is not None)
-    worker = psutil.Process(driver.pid(unwritable))
-    event = driver.until_end(unwritable)[-1]
-    assert isinstance(event, Failed)
-    assert event.failure.retryable
-    until_dead([worker])
-    assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:

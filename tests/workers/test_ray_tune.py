@@ -3,7 +3,6 @@
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,12 +14,11 @@ from tensorboardX.proto import event_pb2
 from api.settings import Settings
 from telescope.errors import Unavailable
 from telescope.trial import Failure
-from tests.telescope.small import HORIZON, trial
-from tests.workers.driving import LONG, Driver, numbers, plain
-from tests.workers.test_ray import family, until_dead
+from tests.telescope.small import trial
+from tests.workers.driving import LONG, Driver, family, numbers, plain, until_dead
 from workers import ray_experiment, ray_tune
 from workers.desk import Desk
-from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Finished, Started, Stopped, Waiting
+from workers.interface import Assignment, Event, Failed, Finished, Started, Stopped, Waiting
 from workers.ray_cluster import Demand
 from workers.ray_experiment import Feed, Flights, Relay
 from workers.ray_slot import Placement
@@ -33,7 +31,6 @@ FEW = 4  # trials of the first experiment
 def executor(session_home: Path) -> Iterator[TuneExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
-        patch.setenv(CHECKPOINT_SECONDS, "0.05")
         patch.setattr(ray_tune, "TRIALS_PER_WORKER", FEW)
         made = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
         while made.numerics is None:
@@ -63,40 +60,6 @@ def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: D
         driver.executor.stop(each.trial_id)
     driver.until_end(*trials, seconds=10)
     assert len({driver.pid(each) for each in trials if driver.started(each)}) == 2
-
-
-def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(driver: Driver) -> None:
-    spec = trial(horizon=replace(HORIZON, steps=400, record_every=10))
-    first = driver.submit(spec)
-    driver.until(lambda: Path(first.checkpoint).exists() and len(driver.curve(first)) > 10)
-    psutil.Process(driver.pid(first)).kill()
-    killed = time.monotonic()
-    event = driver.until_end(first, seconds=5)[-1]
-    assert time.monotonic() - killed < 2
-    assert isinstance(event, Failed)
-    assert event.failure.retryable
-    assert "worker process died: " in event.failure.message
-
-    second = replace(first, attempt=2)
-    driver.executor.submit(second)
-    assert isinstance(driver.until_end(second)[-1], Finished)
-    resumed = driver.started(second)
-    assert resumed is not None
-    assert 0 < resumed.resumed_step < 400
-    assert numbers(driver.curve(second)) == plain(spec)  # the points before its checkpoint included
-
-
-def test_a_worker_that_threw_is_replaced(driver: Driver) -> None:
-    file = driver.folder / "file"
-    file.touch()
-    unwritable = driver.submit(trial(horizon=LONG), checkpoint=str(file / "checkpoint.pt"))
-    driver.until(lambda: driver.started(unwritable) is not None)
-    worker = psutil.Process(driver.pid(unwritable))
-    event = driver.until_end(unwritable)[-1]
-    assert isinstance(event, Failed)
-    assert event.failure.retryable
-    until_dead([worker])
-    assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
