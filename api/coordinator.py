@@ -20,7 +20,6 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from typing import Any
 from api.engines import CoordinatorLock, Superseded
 from api.job import JobState, Verb
 from api.record import Record
-from api.rows import JobRow, Pending
+from api.rows import JobRow
 from api.settings import Settings
 from telescope.checkpoint import CheckpointFile
 from telescope.errors import NotFound, TelescopeError, Unavailable
@@ -41,14 +40,6 @@ log = logging.getLogger("telescope.coordinator")
 LOCK_POLL_SECONDS = 0.5
 OUT_OF_TIME = "limit:max_seconds"
 AWAY_SECONDS = 1.0  # between looks for a database that is away
-
-
-@dataclass(frozen=True)
-class Flight:
-    """One attempt that the executor holds."""
-
-    job_id: str
-    assignment: Assignment
 
 
 class Coordinator:
@@ -64,7 +55,7 @@ class Coordinator:
         self._jobs: dict[str, JobRow] = {}  # running ones, oldest first
         self._studies: dict[str, Study] = {}
         self._stale: set[str] = set()
-        self._flights: dict[int, Flight] = {}  # by trial
+        self._flights: dict[int, Assignment] = {}  # by trial
         self._inbox: deque[Event] = deque()
         self._waiting: str | None = None
         self._numerics: str | None = None  # of the workers, as last heard
@@ -143,7 +134,7 @@ class Coordinator:
         self._jobs.pop(job_id, None)
         self._studies.pop(job_id, None)
         for trial_id, flight in self._flights.items():
-            if flight.job_id == job_id:
+            if flight.job == job_id:
                 self._executor.stop(trial_id)
         self._clear(job_id)
 
@@ -242,26 +233,25 @@ class Coordinator:
         """
         if self._numerics is None:
             return
-        load = Counter(flight.job_id for flight in self._flights.values())
-        candidates, assignments = set(self._jobs), []
-        while candidates and len(self._flights) < self._executor.room:
-            job = self._jobs[min(candidates, key=lambda job_id: (load[job_id], job_id))]
-            trial = self._next_trial(job, load[job.id])
-            if trial is None:
-                candidates.discard(job.id)
-                continue
-            checkpoint = self._checkpoints / job.id / f"{trial.spec.digest}.pt"
-            assignment = Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint))
-            self._flights[trial.trial_id] = Flight(job.id, assignment)
-            load[job.id] += 1
-            assignments.append(assignment)
+        free = self._executor.room - len(self._flights)
+        if free <= 0:
+            return
+        waiting = {job_id: deque(self._record.pending_trials(job_id, free, held=self._flights)) for job_id in self._jobs}
+        load = Counter(flight.job for flight in self._flights.values())
+        assignments: list[Assignment] = []
+        while len(assignments) < free and (open_jobs := [id for id in waiting if waiting[id] and self._may_have(id, load[id] + 1)]):
+            job_id = min(open_jobs, key=lambda job_id: (load[job_id], job_id))
+            trial = waiting[job_id].popleft()
+            checkpoint = self._checkpoints / job_id / f"{trial.spec.digest}.pt"
+            assignments.append(Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint), job_id))
+            load[job_id] += 1
+        self._flights |= {assignment.trial_id: assignment for assignment in assignments}
         self._executor.submit(*assignments)  # all at once: those of one shape may share a worker
 
-    def _next_trial(self, job: JobRow, load: int) -> Pending | None:
-        if job.max_parallel is not None and load >= job.max_parallel:
-            return None
-        held = [trial_id for trial_id, flight in self._flights.items() if flight.job_id == job.id]  # they may not have started yet
-        return next(iter(self._record.pending_trials(job.id, limit=1, held=held)), None)
+    def _may_have(self, job_id: str, load: int) -> bool:
+        """Whether so many of a job's trials may be in flight."""
+        most = self._jobs[job_id].max_parallel
+        return most is None or load <= most
 
     def _handle(self, event: Event) -> None:
         """Record one event in one transaction; anything about an attempt that is over changes nothing."""
@@ -281,11 +271,11 @@ class Coordinator:
     def _land(self, event: Finished | Failed | Stopped) -> None:
         """The last event of an attempt: record it, free its slot, and hand out the next trial at once."""
         flight = self._flights.get(event.trial_id)
-        if flight is None or flight.assignment.attempt != event.attempt:
+        if flight is None or flight.attempt != event.attempt:
             return
         match event:
             case Finished(trial_id, attempt, points):
-                outcome = completed(flight.assignment.spec, points, attempt)
+                outcome = completed(flight.spec, points, attempt)
                 if self._record.trial_finished(trial_id, outcome, points):
                     log.debug("trial %d completed, loss %s", trial_id, outcome.loss)
             case Failed(trial_id, attempt, failure):
@@ -294,19 +284,19 @@ class Coordinator:
             case Stopped(trial_id, attempt):
                 self._record.trial_released(trial_id, attempt)
         del self._flights[event.trial_id]
-        self._stale.add(flight.job_id)
+        self._stale.add(flight.job)
         self._hand_out()
         if isinstance(event, Finished):
-            CheckpointFile(flight.assignment.checkpoint).delete()
-        if flight.job_id not in self._jobs:
-            self._clear(flight.job_id)
+            CheckpointFile(flight.checkpoint).delete()
+        if flight.job not in self._jobs:
+            self._clear(flight.job)
 
     # -------------------------------------------------------------------------------------------------------- parts
 
     def _clear(self, job_id: str) -> None:
         """Delete the checkpoints of a job that has ended, once nothing of it runs any more."""
         folder = self._checkpoints / job_id
-        if not folder.exists() or any(flight.job_id == job_id for flight in self._flights.values()):
+        if not folder.exists() or any(flight.job == job_id for flight in self._flights.values()):
             return
         try:
             ended = self._record.job(job_id).state.terminal

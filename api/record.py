@@ -116,7 +116,7 @@ class Record(Store):
         """The next trials of a job that wait and are not held, the longest first: a short one at the end keeps fewer workers waiting."""
         waiting = select(trials.c.id, trials.c.attempt, specs.c.digest, specs.c.document, studies.c.document.label("study"))
         waiting = waiting.join_from(trials, specs).join(studies, studies.c.job_id == trials.c.job_id)
-        waiting = waiting.where(trials.c.job_id == job_id, trials.c.state == TrialState.PENDING, trials.c.id.not_in(held))
+        waiting = waiting.where(trials.c.job_id == job_id, trials.c.state == TrialState.PENDING, trials.c.id.not_in(list(held)))
         waiting = waiting.order_by(trials.c.flops_planned.desc(), trials.c.id).limit(limit)
         with self._read() as connection:
             rows = connection.execute(waiting).all()

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -33,6 +34,7 @@ from telescope.spec import TrialSpec
 FLOAT_BYTES = 4
 
 
+@lru_cache(maxsize=65_536)
 def shape(spec: TrialSpec) -> str:
     """Trials may share a pack where this is equal."""
     return nameless(spec).digest
@@ -118,48 +120,53 @@ class Together(TorchFunctionMode):
 # How many
 
 
-WORTH_IT = 0.95  # a pack of twice as many must need less than this share of the time
-TIMED_STEPS = 3
+WORTH_IT = 0.95  # a pack must need less than this share of the time that its trials need one by one
+LEVEL = 1.02  # and is not worth trying twice as large where the smaller one needs more than this share of what half of it needs
+TIMED_ROUNDS = 3
 
 
 def pack_size(spec: TrialSpec, most: int) -> int:
     """How many trials of this shape to run as one program: what a short measurement finds fastest, 1 where packing does not pay.
 
-    Packs of twice as many are tried until one does not pay, would be of more than `most`, or would not fit into memory.
+    Of packs of 1, 2, 4, ... trials up to `most`, as far as memory holds them and until one needs more time per trial than the one before.
     """
     most = min(most, free_bytes() // trial_bytes(spec))
-    size = 1
-    while 2 * size <= most and pays(step_of(spec, 2 * size), step_of(spec, size)):
-        size *= 2
-    return size
+    if most < 2:
+        return 1
+    step, sizes = stepper(spec, most), [1]
+    least = {1: timed(step, 1)}  # seconds of a step, per trial
+    while 2 * sizes[-1] <= most and least[sizes[-1]] <= LEVEL * least[max(1, sizes[-1] // 2)]:
+        sizes.append(2 * sizes[-1])
+        least[sizes[-1]] = timed(step, sizes[-1])
+    best = min(sizes, key=least.__getitem__)
+    return best if least[best] < WORTH_IT * min(least[1], timed(step, 1)) else 1
 
 
-def pays(double: Callable[[], float], single: Callable[[], float]) -> bool:
-    """Whether a pack of twice as many spends less per trial: the least of a few seconds of each, taken in turns, the first not counted."""
-    double(), single()
-    turns = [(double(), single()) for _ in range(TIMED_STEPS)]
-    return min(together for together, _ in turns) / 2 < WORTH_IT * min(apart for _, apart in turns)
+def timed(step: Callable[[int], float], size: int) -> float:
+    """Seconds of a step of so many, per trial: the least of a few, the first not counted."""
+    step(size)
+    return min(step(size) for _ in range(TIMED_ROUNDS)) / size
 
 
-def step_of(spec: TrialSpec, size: int) -> Callable[[], float]:
-    """A function that makes a step of so many new models, on random tokens, and returns the seconds that it took."""
+def stepper(spec: TrialSpec, most: int) -> Callable[[int], float]:
+    """A function that makes a step of so many of `most` new models, on random tokens, and returns the seconds that it took."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
-    tokens = torch.randint(spec.data.vocab_size, (size, windows, spec.data.context + 1), device=device)
+    tokens = torch.randint(spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device)
     models = [
-        Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation).to(device) for _ in range(size)
+        Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation).to(device) for _ in range(most)
     ]
     optimizers = [build(model, spec.optimizer) for model in models]
 
-    def seconds() -> float:
+    def step(size: int) -> float:
         started = time.perf_counter()
-        losses(models, tokens).sum().backward()  # type: ignore[no-untyped-call]
-        step_together(optimizers, [0.0] * size)
+        losses(models[:size], tokens[:size]).sum().backward()  # type: ignore[no-untyped-call]
+        step_together(optimizers[:size], [0.0] * size)
         if device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
-    return seconds
+    return step
 
 
 def trial_bytes(spec: TrialSpec) -> int:

@@ -177,10 +177,11 @@ def train(
     specs: Sequence[TrialSpec],
     checkpoints: Sequence[CheckpointFile | None] | None = None,
     stopping: Callable[[int], bool] = lambda index: False,
-) -> Iterator[tuple[int, Measurement, bool]]:
+) -> Iterator[tuple[int, Measurement | None, bool]]:
     """Train trials of one shape together, each from its checkpoint if it has one; yields (index of the trial, point, whether its last).
 
-    The last point of each has its final held-out loss. After each point `stopping` is asked whether this trial should leave.
+    The last point of each has its final held-out loss. At each step `stopping` is asked which trials should leave; one that does is named
+    once more, without a point.
     """
     assert len({pack.shape(spec) for spec in specs}) == 1, "a pack is of trials of one shape"
     files = checkpoints or [None] * len(specs)
@@ -189,7 +190,8 @@ def train(
         for index, run in runs.items():
             for point in first_steps(run):
                 yield index, point, run.ended
-                if stopping(index):
+                if not run.ended and stopping(index):
+                    yield index, None, True
                     break
         return
     for run, file in zip(runs.values(), files, strict=True):
@@ -197,6 +199,11 @@ def train(
             run.restore(state)
     clock = Clock()
     while runs:
+        for index in [index for index in runs if stopping(index)]:
+            del runs[index]
+            yield index, None, True
+        if not runs:
+            return
         for run in runs.values():
             run.look_ahead()
         advance(list(runs.values()))
@@ -205,7 +212,7 @@ def train(
         for index, metrics in points.items():
             run = runs[index]
             yield index, run.point(metrics), run.ended
-            if run.ended or stopping(index):
+            if run.ended:
                 del runs[index]
             elif (file := files[index]) and file.due():
                 file.save(run.state())
@@ -213,7 +220,7 @@ def train(
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint if it has one; yields the points of its curve, the last with the final held-out loss."""
-    return (point for _, point, _ in train((spec,), (checkpoint,)))
+    return (point for _, point, _ in train((spec,), (checkpoint,)) if point is not None)
 
 
 def first_steps(run: Run) -> Iterator[Measurement]:

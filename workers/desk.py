@@ -8,6 +8,7 @@ has one terminal event, and nothing follows it, even when the trial's next attem
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from telescope.flops import trial_flops
@@ -85,15 +86,30 @@ class Desk:
             self._changed.wait_for(lambda: self._closed, seconds)
 
     def take(self, timeout: float | None = None) -> Assignment | None:
-        """The next assignment, now running; None when `timeout` seconds passed or the desk closed."""
+        """The next assignment, of the job of which fewest run; None when `timeout` seconds passed or the desk closed."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._pending) or self._closed, timeout)
-            return self._begin(self._pending[0]) if self._pending else None
+            if not self._pending:
+                return None
+            load = Counter(running.assignment.job for running in self._running.values())
+            return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))  # the first of equals
 
     def take_like(self, accepted: Callable[[Assignment], bool], most: int) -> tuple[Assignment, ...]:
         """Up to so many more that wait and are accepted, now running."""
         with self._changed:
             return tuple(self._begin(assignment) for assignment in [a for a in self._pending if accepted(a)][: max(0, most)])
+
+    def give_back(self, assignments: Sequence[Assignment]) -> None:
+        """These have not begun after all: they are next in line, or have ended where somebody asked for that."""
+        with self._changed:
+            for assignment in reversed(assignments):
+                if not self.runs(assignment):
+                    continue
+                if self._running.pop(assignment.trial_id).stopping:
+                    self._events.put(Stopped(assignment.trial_id, assignment.attempt))
+                elif not self._closed:
+                    self._pending.insert(0, assignment)
+            self._changed.notify_all()
 
     def _begin(self, assignment: Assignment) -> Assignment:
         self._pending.remove(assignment)

@@ -31,6 +31,7 @@ class Assignment:
     attempt: int
     spec: TrialSpec
     checkpoint: str  # file where this trial's checkpoint lives, shared by all attempts
+    job: str = ""  # whose it is: workers take from whoever holds fewest, and train only what is of one job together
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ class RayExecutor:
 
     @property
     def room(self) -> int:
-        """A pack for each worker, and one that waits."""
-        return (self.slots + 1) * MOST_TOGETHER
+        """Two packs for each worker: they may all end at once."""
+        return 2 * self.slots * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, RayError
 
 from telescope.home import home
 from telescope.spec import TrialSpec
@@ -29,6 +29,7 @@ from workers.ray_cluster import Demand
 
 TRIALS_PER_WORKER = 500
 STUCK_SECONDS = 10.0  # a worker that does not answer for so long after a trial, or does not let one go, is killed
+MEASURING_SECONDS = 60.0  # for how many trials pay together; it takes a second where they are worth it
 IDLE_SECONDS = 2.0  # between looks at an idle worker
 FRESH_SECONDS = 0.25  # a worker heard of so lately is not asked whether it lives
 POLL_SECONDS = 0.2  # between looks at a worker that is not placed yet
@@ -143,8 +144,9 @@ class Slot:
             trials = 0
             while not self._desk.closed:
                 if self._actor is None or not self._answers():
+                    self._desk.give_back(assignments)
+                    assignments, trials = (), 0
                     self._replace()
-                    trials = 0
                 elif not assignments:
                     assignments = self._packs.take(IDLE_SECONDS, self._pack_size)
                 else:
@@ -200,8 +202,12 @@ class Slot:
         return True
 
     def _pack_size(self, spec: TrialSpec, most: int) -> int:
-        """By a measurement on the actor."""
-        return int(ray.get(self._actor.pack_size.remote(spec, most)))
+        """By a measurement on the actor, which is not used again where that hangs."""
+        try:
+            return int(ray.get(self._actor.pack_size.remote(spec, most), timeout=MEASURING_SECONDS))
+        except GetTimeoutError:
+            self._retire()
+            raise
 
     def _follow(self, assignments: tuple[Assignment, ...]) -> bool:
         """Pass on the events of one attempt at each; False when the actor is not to be used again."""
@@ -216,7 +222,9 @@ class Slot:
                 event: Event = ray.get(reference)
                 self._desk.emit(event)
                 self._heard = time.monotonic()
-                sound &= not (isinstance(event, Failed) and event.failure.retryable)
+                if isinstance(event, Failed) and event.failure.retryable and sound:
+                    sound = False
+                    self._packs.broke(assignments)
                 if not any(map(self._desk.runs, assignments)):
                     return sound
         except RayError as failure:
@@ -225,6 +233,7 @@ class Slot:
             with self._lock:
                 self._assignments = ()
         self._retire()  # before it is said, for it may write checkpoints still
+        self._packs.broke(assignments)
         died = Failure("operational", f"worker process died: {error}")
         for trial_id, attempt in ((each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)):
             self._desk.emit(Stopped(trial_id, attempt) if self._desk.stopping(trial_id) else Failed(trial_id, attempt, died))

@@ -26,12 +26,12 @@ from telescope.trial import Failure, Measurement
 from workers.interface import CHECKPOINT_SECONDS, TERMINAL, Assignment, Event, Failed, Finished, Measured, Started, Stopped
 
 FLUSH_POINTS = 100
-FLUSH_SECONDS = 0.5
+FLUSH_SECONDS = 0.5  # times the trials that train together: each event is a transaction
 TRACEBACK_LINES = 6
 
 
 def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool]) -> Iterator[Event]:
-    """Run one attempt at each of these trials, of one shape, to its end; `stopping` is asked after each point of a trial.
+    """Run one attempt at each of these trials, of one shape, to its end; `stopping` is asked at each step.
 
     Closing the generator stops them all. What fails, fails for all that have not ended.
     """
@@ -55,8 +55,8 @@ def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool
 class Report:
     """What is said of one attempt: its points, some at a time."""
 
-    def __init__(self, assignment: Assignment, checkpoint: CheckpointFile) -> None:
-        self.assignment, self.checkpoint = assignment, checkpoint
+    def __init__(self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float) -> None:
+        self.assignment, self.checkpoint, self._flush_seconds = assignment, checkpoint, flush_seconds
         self._points: list[Measurement] = []
         self._flushed = time.monotonic()
 
@@ -68,31 +68,29 @@ class Report:
         if state:
             yield Measured(trial_id, attempt, tuple(curve_of(state)))
 
-    def add(self, point: Measurement, last: bool, stopped: bool) -> Iterator[Event]:
-        """One more point; it may be the last, or the one at which somebody wants the attempt to end."""
+    def add(self, point: Measurement | None, last: bool) -> Iterator[Event]:
+        """One more point, perhaps the last; none where the attempt was asked to end."""
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
-        self._points.append(point)
-        if last:
-            yield Finished(trial_id, attempt, tuple(self._points))
-            return
-        if len(self._points) >= FLUSH_POINTS or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+        if point is not None:
+            self._points.append(point)
+            if last:
+                yield Finished(trial_id, attempt, tuple(self._points))
+                return
+        if self._points and (last or len(self._points) >= FLUSH_POINTS or time.monotonic() - self._flushed >= self._flush_seconds):
             yield Measured(trial_id, attempt, tuple(self._points))
             self._points, self._flushed = [], time.monotonic()
-        if stopped:
+        if last:
             yield Stopped(trial_id, attempt)
 
 
 def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool]) -> Iterator[Event]:
-    every_seconds = float(os.environ.get(CHECKPOINT_SECONDS, "30"))
-    reports = [Report(assignment, CheckpointFile(assignment.checkpoint, every_seconds)) for assignment in assignments]
+    every_seconds, flush_seconds = float(os.environ.get(CHECKPOINT_SECONDS, "30")), FLUSH_SECONDS * len(assignments)
+    reports = [Report(each, CheckpointFile(each.checkpoint, every_seconds), flush_seconds) for each in assignments]
     for report in reports:
         yield from report.begin()
     specs, files = [assignment.spec for assignment in assignments], [report.checkpoint for report in reports]
-    left: set[int] = set()
-    for index, point, last in train(specs, files, left.__contains__):
-        if not last and stopping(assignments[index]):
-            left.add(index)
-        yield from reports[index].add(point, last, index in left)
+    for index, point, last in train(specs, files, lambda index: stopping(assignments[index])):
+        yield from reports[index].add(point, last)
 
 
 def _explain(error: Exception) -> str:

@@ -122,7 +122,7 @@ class Killed(BaseException):
 
 
 class Mortal(Record):
-    """Kills its coordinator, or loses the database, right before or right after a commit."""
+    """Kills its coordinator, or loses the database, at a read, or right before or right after a commit."""
 
     def __init__(self, url: str, chance: float, rng: random.Random, death: type[BaseException]) -> None:
         super().__init__(url)
@@ -134,6 +134,12 @@ class Mortal(Record):
         with super()._write() as connection:
             yield connection
         self._perhaps()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        self._perhaps()
+        with super()._read() as connection:
+            yield connection
 
     def _perhaps(self) -> None:
         if self._rng.random() < self._chance:

@@ -14,6 +14,7 @@ import torch
 from telescope import pack
 from telescope.checkpoint import CheckpointFile
 from telescope.model import Transformer, initialise
+from telescope.optimizer import Optimizer, build
 from telescope.spec import ModelSpec, OptimizerSpec, TrialSpec
 from telescope.train import train, train_one
 from telescope.trial import Measurement
@@ -49,6 +50,7 @@ def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
     """Each member's points, of a pack."""
     found: list[list[Measurement]] = [[] for _ in specs]
     for index, point, _ in train(specs):
+        assert point is not None
         found[index].append(point)
     return found
 
@@ -96,9 +98,15 @@ def test_a_member_that_diverges_leaves_and_the_others_do_not_notice(optimizer: O
 def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
     specs = members(ADAMW, MODEL)
     points = list(train(specs, stopping=lambda index: index == 1))
-    assert [point.step for index, point, _ in points if index == 1] == [3]
+    assert [point for index, point, _ in points if index == 1] == [None]
     for i in (0, 2, 3):
-        assert_same([point for index, point, _ in points if index == i], alone(specs[i]))
+        assert_same([point for index, point, _ in points if index == i and point], alone(specs[i]))
+
+
+def test_a_member_may_leave_between_two_points(tmp_path: Path) -> None:
+    steps = itertools.count()
+    told = list(train([trial(ADAMW, horizon=replace(HORIZON, record_every=5))], stopping=lambda index: next(steps) == 7))
+    assert [(point and point.step, last) for _, point, last in told] == [(5, False), (None, True)]
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
@@ -111,12 +119,13 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: Opti
     first.close()
     resumed: dict[int, list[Measurement]] = {0: [], 3: []}
     for index, point, _ in train((specs[3], specs[0]), (files[3], files[0])):  # a newcomer beside one that is ahead of it
+        assert point is not None
         resumed[3 if index == 0 else 0].append(point)
     assert files[0].step == 3
     assert_same(resumed[0], alone(specs[0])[1:])
     assert_same(resumed[3], alone(specs[3]))
     assert_same(list(train_one(specs[1], files[1])), alone(specs[1])[1:])  # by itself
-    assert_same([point for _, point, _ in train((specs[2],), (files[2],))], alone(specs[2])[1:])
+    assert_same([point for _, point, _ in train((specs[2],), (files[2],)) if point], alone(specs[2])[1:])
 
 
 def test_every_member_may_be_evaluated_on_its_way() -> None:
@@ -184,27 +193,47 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
 
 
 @pytest.mark.parametrize(
-    ("per_trial", "size"),
-    [((1.0, 0.8, 0.6, 0.5), 8), ((1.0, 0.8, 0.79, 0.1), 2), ((1.0, 0.99, 0.5, 0.1), 1)],
-    ids=["always", "once", "not at first"],
+    ("per_trial", "size", "tried"),
+    [
+        ((1.0, 0.8, 0.6, 0.5), 8, 8),
+        ((1.0, 1.0, 0.8, 0.9), 4, 8),
+        ((1.0, 0.97, 0.96, 0.96), 1, 8),
+        ((1.0, 1.1, 0.1, 0.1), 1, 2),
+    ],
+    ids=["always", "in the end", "hardly", "never"],
 )
-def test_as_many_are_put_together_as_pays(per_trial: tuple[float, ...], size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack, "step_of", lambda spec, n: lambda: n * per_trial[n.bit_length() - 1])
+def test_as_many_are_put_together_as_pays(per_trial: tuple[float, ...], size: int, tried: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def step(n: int) -> float:
+        asked.append(n)
+        return n * per_trial[n.bit_length() - 1]
+
+    monkeypatch.setattr(pack, "stepper", lambda spec, most: step)
     assert pack.pack_size(trial(), 8) == size
+    assert max(asked) == tried
     assert pack.pack_size(trial(), 1) == 1
 
 
-def test_whether_it_pays_is_asked_of_the_least_seconds_the_first_call_aside() -> None:
-    double, single = iter([9.0, 1.0, 5.0, 5.0]), iter([9.0, 0.6, 0.5, 0.7])
-    assert not pack.pays(lambda: next(double), lambda: next(single))
-    double, single = iter([9.0, 1.0, 5.0, 0.9]), iter([0.1, 0.6, 0.5, 0.7])
-    assert pack.pays(lambda: next(double), lambda: next(single))
+def test_a_step_is_timed_by_the_least_seconds_the_first_aside() -> None:
+    seconds = iter([1.0, 9.0, 6.0, 8.0])
+    assert pack.timed(lambda size: next(seconds), 2) == 3.0
 
 
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
-def test_a_measured_step_is_one_of_real_training(optimizer: OptimizerSpec) -> None:
-    assert pack.step_of(trial(optimizer), 2)() > 0
-    assert pack.pack_size(trial(optimizer), 2) in (1, 2)
+def test_the_step_that_is_timed_is_one_of_training(optimizer: OptimizerSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Transformer] = []
+    stepped: list[list[bool]] = []
+
+    def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
+        stepped.append([all(parameter.grad is not None for parameter in model.parameters()) for model in built])
+        optimizer_steps(optimizers, factors)
+
+    optimizer_steps = pack.step_together
+    monkeypatch.setattr(pack, "build", lambda model, spec: built.append(model) or build(model, spec))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(pack, "step_together", step_together)
+    assert pack.stepper(trial(optimizer), 3)(2) > 0
+    assert stepped == [[True, True, False]]
 
 
 def test_trials_that_memory_would_not_hold_are_not_put_together() -> None:

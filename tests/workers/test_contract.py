@@ -177,7 +177,11 @@ def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, m
     monkeypatch.setattr(Slot, "_pack_size", lambda slot, spec, most: most)
     wild, *calm = (trial(replace(ADAMW, lr=lr), horizon=LONG, seed=seed) for seed, lr in enumerate((1e30, *[1e-3] * 5)))
     diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *calm)]
+    busy = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
+    driver.until(lambda: all(driver.started(each) for each in busy))  # all workers are warm
     driver.executor.submit(*assignments)
+    for each in busy:
+        driver.executor.stop(each.trial_id)
     for leaving in (stopped, *others):
         driver.until_points(leaving)
         driver.executor.stop(leaving.trial_id)
@@ -187,8 +191,9 @@ def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, m
     for assignment in assignments:
         kinds = [type(event) for event in driver.of(assignment)]
         assert kinds == [Started, *[Measured] * (len(kinds) - 2), kinds[-1]]
-        curve = numbers(driver.curve(assignment))
-        assert curve == numbers(list(islice(train_one(assignment.spec), len(curve))))
+    for leaver in (stopped, *others):
+        curve = numbers(driver.curve(leaver))
+        assert curve == numbers(list(islice(train_one(leaver.spec), len(curve))))
     if not isinstance(driver.executor, TuneExecutor):  # whose trials never share a worker
         assert len({driver.pid(each) for each in assignments}) == driver.executor.slots
         assert all(driver.seen.index(driver.of(each)[0]) < driver.seen.index(driver.of(stopped)[-1]) for each in assignments)

@@ -7,14 +7,14 @@ import pytest
 from telescope.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
 from workers.desk import Desk
-from workers.interface import Assignment, Finished
+from workers.interface import Assignment, Finished, Stopped
 from workers.packs import MOST_TOGETHER, REPAID_STEPS, Packs
 
 LONG = replace(HORIZON, steps=REPAID_STEPS)
 
 
-def assignment(trial_id: int, spec: TrialSpec | None = None, attempt: int = 1) -> Assignment:
-    return Assignment(trial_id, attempt, spec or trial(horizon=LONG, seed=trial_id), f"{trial_id}.pt")
+def assignment(trial_id: int, spec: TrialSpec | None = None, attempt: int = 1, job: str = "") -> Assignment:
+    return Assignment(trial_id, attempt, spec or trial(horizon=LONG, seed=trial_id), f"{trial_id}.pt", job)
 
 
 class Bench:
@@ -24,12 +24,12 @@ class Bench:
         self.desk = Desk()
         self.desk.submit(*assignments)
         self.measured: list[TrialSpec] = []
-        self._packs, self._best = Packs(self.desk, lambda: workers), best
+        self.packs, self._best = Packs(self.desk, lambda: workers), best
 
     def take(self) -> list[int]:
-        return [each.trial_id for each in self._packs.take(0, self._measure)]
+        return [each.trial_id for each in self.packs.take(0, self.measure)]
 
-    def _measure(self, spec: TrialSpec, most: int) -> int:
+    def measure(self, spec: TrialSpec, most: int) -> int:
         self.measured.append(spec)
         return min(self._best, most)
 
@@ -76,6 +76,43 @@ def test_trials_that_measure_coordinates_train_alone() -> None:
     assert bench.take() == [0]
 
 
+def test_a_pack_is_of_one_job_and_jobs_take_turns() -> None:
+    bench = Bench(*(assignment(i, job="a") for i in range(4)), *(assignment(4 + i, job="b") for i in range(2)), best=2)
+    assert [bench.take() for _ in range(3)] == [[0, 1], [4, 5], [2, 3]]
+
+
+def test_a_share_of_one_is_not_worth_a_measurement() -> None:
+    bench = Bench(*map(assignment, range(4)), workers=4)
+    assert bench.take() == [0]
+    assert bench.measured == []
+
+
+def test_a_pack_that_broke_makes_the_next_ones_smaller() -> None:
+    bench = Bench(*map(assignment, range(12)))
+    assert len(bench.take()) == 8
+    bench.packs.broke(tuple(map(assignment, range(8))))
+    assert len(bench.take()) == 4
+    bench.packs.broke((assignment(20),))
+    assert len(bench.measured) == 1
+
+
+def test_while_one_worker_measures_another_goes_on_alone() -> None:
+    bench = Bench(*map(assignment, range(9)))
+    others: list[list[int]] = []
+    bench.measure = lambda spec, most: others.append(bench.take()) or 2  # type: ignore[func-returns-value]
+    assert bench.take() == [0, 2]
+    assert others == [[1]]
+
+
+def test_what_a_dead_worker_had_taken_is_next_in_line_or_ends_where_that_was_asked_for() -> None:
+    bench = Bench(*map(assignment, range(4)), best=2)
+    taken = bench.packs.take(0, bench.measure)
+    bench.desk.stop(0)
+    bench.desk.give_back(taken)
+    assert bench.desk.events(0) == [Stopped(0, 1)]
+    assert [each.trial_id for each in bench.desk.waiting()] == [1, 2, 3]
+
+
 def test_packs_of_little_work_are_not_measured() -> None:
     short = replace(HORIZON, steps=REPAID_STEPS // 2 - 1)
     bench = Bench(*(assignment(seed, trial(horizon=short, seed=seed)) for seed in range(2)))
@@ -83,7 +120,11 @@ def test_packs_of_little_work_are_not_measured() -> None:
     assert bench.measured == []
 
 
-def test_a_measurement_that_fails_leaves_a_trial_alone_to_say_why() -> None:
-    bench = Bench(*map(assignment, range(2)))
-    bench._measure = lambda spec, most: 1 // 0  # type: ignore[method-assign]
+def test_a_measurement_that_fails_is_logged_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(*map(assignment, range(3)))
+    bench.measure = lambda spec, most: 1 // 0  # type: ignore[method-assign]
     assert bench.take() == [0]
+    assert "no packs, for they could not be measured" in caplog.text
+    caplog.clear()
+    assert bench.take() == [1]
+    assert caplog.text == ""
