@@ -5,17 +5,16 @@
 One job: Algorithm 1 at widths 32 and 64, 32 and 8 trials of 120 steps of 512 tokens. The service is the real one: coordinator process,
 SQLite, Ray workers, warm before the job comes; its seconds are those of the job's row, from its creation to its end. The bare loop folds
 the same study over a pool of as many processes, warm as well, and does nothing else: no database, no events, no checkpoints, no Ray.
-Both train the same specs, stage by stage, with one thread per process, and end in the same report. They take turns within a round, each
-with its processes started anew, so that neither runs in the presence of the other.
-
-A gap is the time of one worker between a trial's last step (its held-out loss included) and the next one's first: hand-out and the
-building of the model. A trial's training seconds are counted from its first step, so it began them `seconds` before it ended.
+Both train the same specs, stage by stage, with one thread per process, in packs of trials of one shape whose sizes they measure meanwhile
+(`telescope.pack`), and end in the same report. They take turns within a round, each with its processes started anew, so that neither runs
+in the presence of the other.
 
 Parts: `service` and `bare`, each giving a `Run` · `table`.
 """
 
 import argparse
 import itertools
+import math
 import multiprocessing
 import os
 import statistics
@@ -35,11 +34,14 @@ import psutil
 import migrations
 from api.record import Record
 from api.supervisor import Child, end
+from benchmarks.machine import describe
+from telescope.pack import pack_size, shape
 from telescope.spec import TrialSpec
 from telescope.studies import Study, registry
-from telescope.train import train_one
+from telescope.train import train, train_one
 from telescope.trial import Measurement, Trial, completed
 from workers import runner
+from workers.packs import MOST_TOGETHER
 
 DOCUMENT = {
     "kind": "telescope",
@@ -57,6 +59,7 @@ WARMING = DOCUMENT | {
     "search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}},
 }
 POLL_SECONDS = 0.1
+WARM_SECONDS = 120.0  # that a pool may take to be warm
 MOST_OVER_BARE, LEAST_OF_TWO = 1.05, 1.8  # the targets
 
 
@@ -66,28 +69,11 @@ class Run:
 
     seconds: float
     cpu_seconds: float  # of all its processes
-    gaps: tuple[float, ...]  # seconds, of all workers
     losses: tuple[float, ...]  # by digest
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A trial, where it ran and when it ended there."""
-
-    worker: str
-    at: float  # seconds since 1970
-    seconds: float  # of training
 
 
 def study_of(document: dict[str, Any]) -> Study:
     return registry.resolved(registry.parse(document))
-
-
-def gaps(trials: Iterable[Ended]) -> tuple[float, ...]:
-    """Between the trials of each worker."""
-    by_worker = itertools.groupby(sorted(trials, key=lambda trial: (trial.worker, trial.at)), key=lambda trial: trial.worker)
-    pairs = itertools.chain.from_iterable(itertools.pairwise(own) for _, own in by_worker)
-    return tuple(later.at - later.seconds - earlier.at for earlier, later in pairs)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -114,10 +100,9 @@ def service(workers: int) -> Run:
         before = cpu_seconds(pid)
         job_id = finished(record, DOCUMENT)
         spent = cpu_seconds(pid) - before
-        job, rows = record.job(job_id), record.trials(job_id, 1000).items
+        job = record.job(job_id)
         assert job.ended_at is not None
-        ended = [Ended(row.worker or "", row.ended_at.timestamp(), row.seconds) for row in rows if row.ended_at]
-        return Run((job.ended_at - job.created_at).total_seconds(), spent, gaps(ended), losses(record.terminal_trials(job_id)))
+        return Run((job.ended_at - job.created_at).total_seconds(), spent, losses(record.terminal_trials(job_id)))
 
 
 @contextmanager
@@ -151,29 +136,49 @@ def bare(workers: int) -> Run:
     study, warming = study_of(DOCUMENT), study_of(WARMING).plan([]).start[0]
     spawning = multiprocessing.get_context("spawn")
     warm = spawning.Barrier(workers + 1)
-    trials: list[Trial] = []
-    ended: list[Ended] = []
+    trials, sizes = list[Trial](), dict[str, int]()  # sizes of packs by shape
     with spawning.Pool(workers, warm_up, (warming, warm)) as pool:
-        warm.wait()
+        warm.wait(WARM_SECONDS)
         before, began = cpu_seconds(os.getpid()), time.perf_counter()
         while not (plan := study.plan(trials)).done:
-            for trial, where in pool.imap_unordered(train, plan.start):
-                trials.append(trial)
-                ended.append(where)
+            packs: list[list[TrialSpec]] = []
+            for alike, group in by_shape(plan.start):
+                if alike not in sizes:
+                    sizes[alike] = pool.apply(pack_size, (group[0], MOST_TOGETHER))
+                packs += in_packs(group, sizes[alike], workers)
+            for ended in pool.imap_unordered(trained, packs):
+                trials += ended
         study.report(trials)
         seconds, spent = time.perf_counter() - began, cpu_seconds(os.getpid()) - before
-    return Run(seconds, spent, gaps(ended), losses(trials))
+    return Run(seconds, spent, losses(trials))
 
 
 def warm_up(spec: TrialSpec, warm: Barrier) -> None:
     runner.warm_up()
     list(train_one(spec))
-    warm.wait()
+    warm.wait(WARM_SECONDS)
 
 
-def train(spec: TrialSpec) -> tuple[Trial, Ended]:
-    curve: list[Measurement] = list(train_one(spec))
-    return completed(spec, curve), Ended(str(os.getpid()), time.time(), curve[-1].seconds)
+def by_shape(specs: Iterable[TrialSpec]) -> Iterator[tuple[str, list[TrialSpec]]]:
+    """Those that may share packs."""
+    for alike, group in itertools.groupby(sorted(specs, key=shape), key=shape):
+        yield alike, list(group)
+
+
+def in_packs(group: Sequence[TrialSpec], size: int, workers: int) -> Iterator[list[TrialSpec]]:
+    """Of the size that pays, but of no more than each worker's share."""
+    at_once = min(size, math.ceil(len(group) / workers))
+    for begin in range(0, len(group), at_once):
+        yield list(group[begin : begin + at_once])
+
+
+def trained(specs: Sequence[TrialSpec]) -> list[Trial]:
+    """These trials, trained as one program."""
+    curves: list[list[Measurement]] = [[] for _ in specs]
+    for index, point, _ in train(specs):
+        if point is not None:
+            curves[index].append(point)
+    return [completed(spec, curve) for spec, curve in zip(specs, curves, strict=True)]
 
 
 # --------------------------------------------------------------------------------------------------------------- figures
@@ -181,14 +186,12 @@ def train(spec: TrialSpec) -> tuple[Trial, Ended]:
 
 def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Iterator[str]:
     """Medians over the rounds; ratios are of runs of the same round."""
-    yield f"{'':<12}{'workers':>8}{'seconds':>9}{'of them':>24}{'CPU':>9}{'gap, ms: median':>17}{'p95':>7}"
+    yield f"{'':<12}{'workers':>8}{'seconds':>9}{'of them':>24}{'CPU':>9}"
     for (name, count), found in runs.items():
         seconds = [run.seconds for run in found]
-        between = sorted(1000 * gap for run in found for gap in run.gaps)
         cpu = statistics.median(run.cpu_seconds for run in found)
         each = ", ".join(f"{value:.2f}" for value in seconds)
-        p95 = between[int(0.95 * len(between))]
-        yield f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}{statistics.median(between):>17.1f}{p95:>7.1f}"
+        yield f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}"
     for count in workers:
         over = ratio(runs["service", count], runs["bare loop", count])
         yield judged(f"service / bare loop, {count} worker(s)", over, over <= MOST_OVER_BARE, f"<= {MOST_OVER_BARE}")
@@ -212,6 +215,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
+    print(describe())
     arms = {
         (name, count): partial(measure, count) for count in options.workers for name, measure in (("service", service), ("bare loop", bare))
     }

@@ -1,11 +1,12 @@
-"""Does the benchmark of the service read gaps and ratios as it says, and is its bare loop the reference loop?"""
+"""Does the benchmark of the service read ratios as it says, and is its bare loop, in packs, the reference loop?"""
 
 from typing import Any
 
 import pytest
 
 from benchmarks import service
-from benchmarks.service import Ended, Run
+from benchmarks.recipes import OPTIMIZERS, trial
+from benchmarks.service import Run
 from telescope.studies import run
 from telescope.train import train_one
 from telescope.trial import Measurement, completed
@@ -16,13 +17,18 @@ TINY = {
 }
 
 
-def test_a_gap_lies_between_two_trials_of_one_worker() -> None:
-    trials = [Ended("a", 20.0, 9.5), Ended("b", 11.0, 10.0), Ended("a", 10.0, 10.0), Ended("b", 14.0, 2.0), Ended("a", 25.0, 4.75)]
-    assert sorted(service.gaps(trials)) == [0.25, 0.5, 1.0]
+def test_packs_are_of_one_shape_and_of_no_more_than_a_workers_share() -> None:
+    specs = [trial(width, 4, OPTIMIZERS[0], seed=seed) for seed in range(5) for width in (32, 64)]
+    groups = [group for _, group in service.by_shape(specs)]
+    assert sorted([spec.model.width for spec in group] for group in groups) == [[32] * 5, [64] * 5]
+    for size, workers, lengths in ((8, 1, [5]), (8, 2, [3, 2]), (2, 2, [2, 2, 1]), (1, 1, [1] * 5)):
+        packs = list(service.in_packs(groups[0], size, workers))
+        assert [len(pack) for pack in packs] == lengths
+        assert [spec for pack in packs for spec in pack] == groups[0]
 
 
 def job(seconds: float) -> list[Run]:
-    return [Run(seconds, seconds, (0.01, 0.02, 0.03), (2.5,))]
+    return [Run(seconds, seconds, (2.5,))]
 
 
 @pytest.mark.parametrize(
@@ -50,5 +56,4 @@ def test_the_bare_loop_trains_what_the_reference_loop_trains(monkeypatch: pytest
     run(service.study_of(service.DOCUMENT), remembered)
     found = service.bare(1)
     assert found.losses == service.losses(ended.values())
-    assert len(found.gaps) == len(ended) - 1
-    assert min(found.seconds, found.cpu_seconds, *found.gaps) > 0
+    assert min(found.seconds, found.cpu_seconds) > 0
