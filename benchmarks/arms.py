@@ -69,6 +69,7 @@ class Outcome:
 
     loss: float
     began: float  # on the clock, by its worker
+    ended: float  # on the clock: by its worker, or where the driver heard of it
     seconds: float  # of training, held-out loss included
 
 
@@ -79,39 +80,45 @@ class ArmRun:
     arm: str
     load: str
     startup_s: float  # from the process's start until the first trial begins
-    wall_s: float  # from then until all results are there
+    wall_s: float  # from then until the last result is there
     training_s: float  # of all its trials
     trials: tuple[int, ...]  # their numbers in the load
     losses: tuple[float, ...]
     peak_bytes: int = 0  # resident memory of all its processes
 
 
-def tune_functions(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+def by_worker(loss: float, began: float, seconds: float) -> Outcome:
+    """Of a trial that its worker timed, from its beginning to its end."""
+    return Outcome(loss, began, began + seconds, seconds)
+
+
+def tune_functions(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from benchmarks.peers import ray_tune
 
-    return [Outcome(r["loss"], r["began"], r["train_seconds"]) for r in ray_tune.run_functions([recipe(spec) for spec in specs], cores)]
+    found = ray_tune.run_functions([recipe(spec) for spec in specs], processes)
+    return [by_worker(r["loss"], r["began"], r["train_seconds"]) for r in found]
 
 
-def tune_classes(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+def tune_classes(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from benchmarks.peers import ray_tune
 
-    found = ray_tune.run_classes([recipe(spec) for spec in specs], cores, recipe(warming()))
-    return [Outcome(r["loss"], r["began"], r["train_seconds"]) for r in found]
+    found = ray_tune.run_classes([recipe(spec) for spec in specs], processes, recipe(warming()))
+    return [by_worker(r["loss"], r["began"], r["train_seconds"]) for r in found]
 
 
-def plain_loops(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+def plain_loops(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from benchmarks.peers.loops import run, warm_up
 
     context = multiprocessing.get_context("spawn")
-    with context.Pool(cores, warm_up, (recipe(warming()), context.Barrier(cores))) as pool:
-        return [Outcome(*found) for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)]
+    with context.Pool(processes, warm_up, (recipe(warming()), context.Barrier(processes))) as pool:
+        return [by_worker(*found) for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)]
 
 
-def telescope(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
+def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from workers.interface import Assignment, Failed, Finished, Started
     from workers.ray_actors import RayExecutor
 
-    executor, found = RayExecutor(cores), dict[int, Outcome]()  # it closes with the process, as Tune's Ray does
+    executor, found = RayExecutor(processes), dict[int, Outcome]()  # it closes with the process, as Tune's Ray does
     with tempfile.TemporaryDirectory() as folder:
 
         def run(numbered: Sequence[tuple[int, TrialSpec]]) -> set[str]:
@@ -127,16 +134,16 @@ def telescope(specs: Sequence[TrialSpec], cores: int) -> list[Outcome]:
                             workers.add(event.worker)
                         case Finished():
                             last = event.points[-1]
-                            found[event.trial_id] = Outcome(last.metrics["loss"], began[event.trial_id], last.seconds)
+                            found[event.trial_id] = Outcome(last.metrics["loss"], began[event.trial_id], time.time(), last.seconds)
                             left.remove(event.trial_id)
                         case Failed():
                             raise RuntimeError(event.failure.message)
             return workers
 
         warm, attempts = set[str](), 0
-        while len(warm) < cores:  # start-up: until every worker has run something
+        while len(warm) < processes:  # start-up: until every worker has run something
             attempts += 1
-            warm |= run([(-attempts * cores - slot, warming()) for slot in range(cores)])
+            warm |= run([(-attempts * processes - slot, warming()) for slot in range(processes)])
         run(list(enumerate(specs)))
     return [found[number] for number in range(len(specs))]
 
@@ -166,7 +173,7 @@ def main() -> None:
     load = LOADS[given.load]
     specs, numbers = load.specs(), load.numbers(given.arm)
     outcomes = ARMS[given.arm].run([specs[number] for number in numbers], cores())
-    ended, began = time.time(), min(outcome.began for outcome in outcomes)
+    began, ended = min(outcome.began for outcome in outcomes), max(outcome.ended for outcome in outcomes)
     run = ArmRun(
         arm=given.arm,
         load=given.load,
