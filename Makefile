@@ -30,8 +30,8 @@ check: .venv/installed ## lint, format, types, direction of imports
 	$(BIN)/lint-imports
 
 bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loops, the service, a step (25 min); then checks and searches
-	@CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
-	@CUDA_VISIBLE_DEVICES= $(ONE_THREAD) $(BIN)/python -m benchmarks.service
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.service
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.steps
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.gpu
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.data

@@ -60,9 +60,6 @@ class Peaks:
         return training / self.training + (step_flops(spec) - training) / self.newton_schulz
 
 
-TRAINING_DTYPE = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-
-
 def synchronise() -> None:
     """Wait for the accelerator, where there is one."""
     if torch.cuda.is_available():
@@ -148,11 +145,9 @@ def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
 
 def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
     """Rows in Markdown, as they are measured."""
-    size = 8192 if torch.cuda.is_available() else 1024
-    peaks = Peaks(matmul_rate(TRAINING_DTYPE, size), matmul_rate(torch.bfloat16, size))
-    spoken = (
-        f"{peaks.training / 1e9:,.0f} GFLOP/s in {str(TRAINING_DTYPE).removeprefix('torch.')}, {peaks.newton_schulz / 1e9:,.0f} in bfloat16"
-    )
+    training, size = (torch.bfloat16, 8192) if torch.cuda.is_available() else (torch.float32, 1024)
+    peaks = Peaks(matmul_rate(training, size), matmul_rate(torch.bfloat16, size))
+    spoken = f"{peaks.training / 1e9:,.0f} GFLOP/s in {str(training).removeprefix('torch.')}, {peaks.newton_schulz / 1e9:,.0f} in bfloat16"
     yield f"Training step of {batch_tokens} tokens; peak {spoken}, one process.\n"
     yield "| width | optimizer | telescope | plain loop | ratio | share of peak | plain's | batch, of a step |"
     yield "|---:|---|---:|---:|---:|---:|---:|---:|"

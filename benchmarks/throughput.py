@@ -3,8 +3,8 @@
     python -m benchmarks.throughput [--quick] [--loads short long wide] [--arms dcba] [--into docs/performance.md]
 
 Each arm of `benchmarks.arms` trains the same specs with the same seeds, batches and schedule, on the same cores with one thread per worker;
-arms take turns, each in a process of its own. Prints a table per load, and with --into replaces the tables of that page. Ends with status 1
-where a trial's final loss differs between arms by more than `TOLERANCE`: then the arms did not do the same work.
+arms take turns, each in a process of its own. Prints a table per load, and with --into replaces the tables of that page. Where a trial's
+final loss differs between arms by more than `TOLERANCE`, the arms did not do the same work: it ends with status 1 and writes nothing.
 
 Parts: `run_arm` (a child, its memory watched) · `matmul_peak` · `disagreement` · `Row`, `rows`, `table`.
 """
@@ -34,8 +34,11 @@ from benchmarks.machine import cores, describe
 from benchmarks.steps import Peaks, matmul_rate
 from telescope.flops import evaluation_flops, step_flops
 
-TOLERANCE = 0.02  # nats, between one trial's final losses in any two arms; two seeds differ by more
+TOLERANCE = 1e-3  # nats, between one trial's final losses in any two arms; rounding gives 5e-7, a forgotten weight decay more than this
 MEMORY_SECONDS = 0.5  # between looks at the memory
+READY_SECONDS = 120.0  # that processes may take to begin
+USUAL = ["short", "long", "wide"]  # loads
+TABLES = re.compile("(?<=<!-- tables of benchmarks.throughput -->\n).*(?=\n<!-- end of tables -->)", re.DOTALL)  # in a page
 
 
 def run_arm(arm: str, load: str) -> ArmRun:
@@ -76,14 +79,14 @@ def tree_bytes(pid: int) -> int:
 def matmul_peak(dtype: torch.dtype, processes: int) -> float:
     """FLOP/s of all cores at once, a process and a thread on each."""
     context = multiprocessing.get_context("spawn")
-    with context.Pool(processes, one_thread, (context.Barrier(processes),)) as pool:
+    with context.Pool(processes, begin_together, (context.Barrier(processes),)) as pool:
         return sum(pool.map(matmul_rate, [dtype] * processes, chunksize=1))
 
 
-def one_thread(all_ready: Barrier) -> None:
-    """A process's beginning; none multiplies before all can."""
+def begin_together(all_ready: Barrier) -> None:
+    """A process's beginning, with one thread; none multiplies before all can."""
     torch.set_num_threads(1)
-    all_ready.wait()
+    all_ready.wait(READY_SECONDS)
 
 
 def disagreement(runs: Sequence[ArmRun]) -> float:
@@ -131,11 +134,10 @@ def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row
 
 
 def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
-    """telescope's trials per hour over the best of the peers' that ran, beside the target."""
-    found = [rows[peer].trials_per_hour for peer in peers if peer in rows]
-    if not found or "d" not in rows:
+    """telescope's trials per hour over the best of these peers', beside the target."""
+    if not {*peers, "d"} <= set(rows):
         return "not measured"
-    value = rows["d"].trials_per_hour / max(found)
+    value = rows["d"].trials_per_hour / max(rows[peer].trials_per_hour for peer in peers)
     return f"{value:.2f}" + (f" (target {target:g}: {'reached' if value >= target else 'missed'})" if target else "")
 
 
@@ -153,11 +155,12 @@ def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> s
         f"| {r.overhead_s:.2f} s | {r.peak_bytes / 2**30:.2f} GiB | {r.startup_s:.1f} s |"
         for r in rows.values()
     ]
-    best = "(c)" if "b" not in rows else "the best of (b), (c)"
     lines += [
         "",
-        f"telescope against (a): {ratio(rows, 'a', load.against_a)}; against {best}: {ratio(rows, 'bc', load.against_best)}. "
-        f"Final losses differ by at most {disagreement(runs):.1g} nats; turns: {' '.join(run.arm for run in runs)}.",
+        f"telescope against (a): {ratio(rows, 'a', load.against_a)}; "
+        f"against the best of (b), (c): {ratio(rows, 'bc', load.against_best)}. "
+        f"Final losses: {f'differ by at most {disagreement(runs):.1g} nats' if len(runs) > 1 else 'not compared'}. "
+        f"Turns: {', '.join(f'{run.arm} {run.wall_s:.0f} s' for run in runs)}.",
         "",
     ]
     return "\n".join(lines)
@@ -165,17 +168,21 @@ def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> s
 
 def replace_tables(page: Path, text: str) -> None:
     """Put the tables between the page's two markers."""
-    begin, end = "<!-- tables of benchmarks.throughput -->", "<!-- end of tables -->"
-    page.write_text(re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{text}\n{end}", page.read_text(), flags=re.DOTALL))
+    page.write_text(TABLES.sub(lambda _: text, page.read_text()))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="4 trials of 30 steps")
-    parser.add_argument("--loads", nargs="+", choices=LOADS, default=["short", "long", "wide"])
+    parser.add_argument("--loads", nargs="+", choices=LOADS, default=USUAL)
     parser.add_argument("--arms", help="letters of the arms, in the order of their turns; without it, each load's own order")
     parser.add_argument("--into", type=Path, help="page whose tables are replaced")
     given = parser.parse_args()
+    if given.into and (given.quick or given.arms or given.loads != USUAL):
+        parser.error("--into is for the usual loads in their own turns")
+    if given.into and not TABLES.search(given.into.read_text()):
+        parser.error(f"{given.into} has no place for tables")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
     texts, worst = [], 0.0
 
     def say(text: str) -> None:
@@ -194,11 +201,12 @@ def main() -> int:
         runs = [run_arm(arm, name) for arm in given.arms or load.order]
         worst = max(worst, disagreement(runs))
         say(table(load, runs, processes, peaks))
-    if given.into:
-        replace_tables(given.into, "\n".join(texts))
     if worst > TOLERANCE:
         print(f"Final losses differ by {worst:.3g} nats, more than {TOLERANCE:g}: the arms did not do the same work.")
-    return int(worst > TOLERANCE)
+        return 1
+    if given.into:
+        replace_tables(given.into, "\n".join(texts))
+    return 0
 
 
 if __name__ == "__main__":

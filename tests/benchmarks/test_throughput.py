@@ -9,7 +9,7 @@ import pytest
 from benchmarks.arms import LOADS, ArmRun
 from benchmarks.recipes import OPTIMIZERS, trial
 from benchmarks.steps import Peaks
-from benchmarks.throughput import TOLERANCE, disagreement, replace_tables, row, table
+from benchmarks.throughput import TOLERANCE, disagreement, main, replace_tables, row, table
 from telescope.flops import evaluation_flops, step_flops
 
 RUN = ArmRun(
@@ -40,7 +40,9 @@ def test_the_table_says_which_targets_are_reached() -> None:
     assert "against (a): 5.00 (target 4: reached)" in text
     assert "against the best of (b), (c): 1.20 (target 1.3: missed)" in text
     alone = table(LOAD, [RUN, replace(RUN, arm="c", wall_s=12.0)], 2, PEAKS)
-    assert "against (a): not measured; against (c): 1.20 (target 1.3: missed)" in alone
+    assert "against (a): not measured; against the best of (b), (c): not measured" in alone
+    assert "Final losses: differ by at most 0 nats. Turns: d 10 s, c 12 s." in alone
+    assert "Final losses: not compared. Turns: d 10 s." in table(LOAD, [RUN], 2, PEAKS)
 
 
 def test_losses_disagree_where_any_trial_ends_elsewhere_in_any_arm() -> None:
@@ -64,3 +66,34 @@ def test_tables_replace_those_of_the_page_and_nothing_else(tmp_path: Path) -> No
     for _ in range(2):
         replace_tables(page, "| \\1 |")
     assert page.read_text() == "before\n<!-- tables of benchmarks.throughput -->\n| \\1 |\n<!-- end of tables -->\nafter\n"
+
+
+@pytest.mark.parametrize("argument", [["--quick"], ["--arms", "dc"], ["--loads", "short"], []])
+def test_tables_of_another_run_or_into_a_page_without_a_place_are_refused(
+    argument: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n" if argument else "no place\n")
+    before = page.read_text()
+    monkeypatch.setattr("sys.argv", ["throughput", "--into", str(page), *argument])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert page.read_text() == before
+
+
+def test_tables_of_arms_that_did_not_do_the_same_work_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # main sets it; restored after
+    monkeypatch.setattr("benchmarks.throughput.matmul_peak", lambda dtype, processes: 1e11)
+    monkeypatch.setattr("sys.argv", ["throughput", "--into", str(page)])
+    for error, status in ((2 * TOLERANCE, 1), (0.0, 0)):
+
+        def run(arm: str, load: str, error: float = error) -> ArmRun:
+            numbers = LOADS[load].numbers(arm)
+            return replace(RUN, arm=arm, load=load, trials=numbers, losses=tuple(2.0 + error * (arm == "c") for _ in numbers))
+
+        monkeypatch.setattr("benchmarks.throughput.run_arm", run)
+        assert main() == status
+        assert ("old" in page.read_text()) == bool(status)
