@@ -34,14 +34,14 @@ class Load:
     order: str  # in which the arms take turns
     against_a: float | None = None
     against_best: float | None = None
-    share_of_a: int = 1  # (a) trains one in so many: a process per trial costs the same however many there are, and minutes
+    a_trains_one_in: int = 1  # trials: a process per trial costs the same however many there are, and minutes
 
     def specs(self) -> list[TrialSpec]:
         return trials(self.widths, self.trials, self.steps)
 
     def numbers(self, arm: str) -> tuple[int, ...]:
         """Which of them an arm trains; Muon and AdamW take turns, so that of pairs each has its half."""
-        return tuple(n for n in range(self.trials) if arm != "a" or n // 2 % self.share_of_a == 0)
+        return tuple(n for n in range(self.trials) if arm != "a" or n // 2 % self.a_trains_one_in == 0)
 
     @property
     def title(self) -> str:
@@ -49,10 +49,10 @@ class Load:
 
 
 LOADS = {
-    "short": Load((32, 64), 64, 120, "dcba", 4.0, 1.3, share_of_a=2),
+    "short": Load((32, 64), 64, 120, "dcbacd", 4.0, 1.3, a_trains_one_in=2),  # (c) and (d) twice: a close race
     "long": Load((32, 64), 8, 1200, "dcba", 1.6, 1.25),  # an eighth of "long64"
     "long64": Load((32, 64), 64, 1200, "dcba", 1.6, 1.25),  # an hour for all arms
-    "wide": Load((128, 256), 8, 120, "dcba"),
+    "wide": Load((128, 256), 8, 120, "dcb"),
     "sample": Load((32, 64), 16, 120, "cdba", 4.0, 1.3),  # a quarter of "short", for a look
     "quick": Load((32, 64), 4, 30, "cdba"),
 }

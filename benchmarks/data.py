@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import describe
 from telescope import data
 from telescope.spec import DataSpec
 
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--million-tokens", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
     given = parser.parse_args()
+    print(describe())
     tokens = given.million_tokens * 10**6
     with corpus(tokens) as spec:
         print(f"{given.processes} processes, one file of {tokens * 2 / 2**20:.0f} MiB of tokens, batches of 512 tokens")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from benchmarks.machine import describe
 from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
 from telescope import data
@@ -174,6 +175,7 @@ def update_table(widths: Sequence[int], depth: int) -> Iterator[str]:
 
 def main() -> None:
     torch.set_num_threads(1)
+    print(describe(), "\n")
     for line in step_table((32, 64, 128, 256), 512):
         print(line, flush=True)
     print()

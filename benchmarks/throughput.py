@@ -34,7 +34,7 @@ from benchmarks.machine import cores, describe
 from benchmarks.steps import Peaks, matmul_rate
 from telescope.flops import evaluation_flops, step_flops
 
-TOLERANCE = 1e-3  # nats, between one trial's final losses in any two arms; rounding gives 5e-7, a forgotten weight decay more than this
+TOLERANCE = 1e-3  # nats, between a trial's final losses in any two arms: rounding gives 5e-7, a forgotten weight decay 3e-4 to 2e-2
 MEMORY_SECONDS = 0.5  # between looks at the memory
 READY_SECONDS = 120.0  # that processes may take to begin
 USUAL = ["short", "long", "wide"]  # loads

@@ -24,6 +24,7 @@ import migrations
 from api.coordinator import Coordinator
 from api.engines import CoordinatorLock
 from api.record import Record
+from benchmarks.machine import describe
 from telescope.studies import registry
 from telescope.train import train_one
 from workers.ray_actors import RayExecutor
@@ -81,6 +82,7 @@ def main() -> None:
     count = parser.parse_args().trials
     torch.set_num_threads(1)
     document = {**DOCUMENT, "search": {"lr": {"low": 0.01, "high": 0.1, "points": count}}}
+    print(describe())
     print(f"{count} trials of 10 steps at width 32; milliseconds from a trial's last step to the next one's first")
     print(f"{'':<32}{'median':>8}{'p95':>8}{'max':>8}")
     for name, measure in (("bare loop", bare), ("coordinator, SQLite, Ray worker", service)):

@@ -6,11 +6,13 @@ from multiprocessing.synchronize import Barrier
 from benchmarks.peers import plain
 from benchmarks.peers.plain import Recipe, train
 
+WARM_SECONDS = 120.0  # that processes may take to be warm
+
 
 def warm_up(recipe: Recipe, all_warm: Barrier) -> None:
     """A process's beginning; none takes a trial before all are warm."""
     plain.warm_up(recipe)
-    all_warm.wait()
+    all_warm.wait(WARM_SECONDS)
 
 
 def run(recipe: Recipe) -> tuple[float, float, float]:

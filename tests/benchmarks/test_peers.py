@@ -50,7 +50,7 @@ def test_what_a_user_would_write_imports_nothing_of_telescope() -> None:
 def test_a_load_is_of_different_trials_half_of_them_muons_at_each_width_in_every_arm(name: str) -> None:
     load, specs = LOADS[name], LOADS[name].specs()
     assert len({spec.digest for spec in specs}) == len(specs) == load.trials
-    for arm, trials in {"a": load.trials // load.share_of_a, "d": load.trials}.items():
+    for arm, trials in {"a": load.trials // load.a_trains_one_in, "d": load.trials}.items():
         chosen = [specs[number] for number in load.numbers(arm)]
         for width in load.widths:
             names = [spec.optimizer.name for spec in chosen if spec.model.width == width]
