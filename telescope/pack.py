@@ -139,7 +139,7 @@ def pack_size(spec: TrialSpec, most: int) -> int:
         sizes.append(2 * sizes[-1])
         least[sizes[-1]] = timed(step, sizes[-1])
     best = min(sizes, key=least.__getitem__)
-    return best if least[best] < WORTH_IT * min(least[1], timed(step, 1)) else 1
+    return best if best > 1 and least[best] < WORTH_IT * min(least[1], timed(step, 1)) else 1
 
 
 def timed(step: Callable[[int], float], size: int) -> float:
