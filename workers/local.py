@@ -1,7 +1,7 @@
 """How do trials run without Ray, in this very process?
 
 In one thread, pack after pack. It is what small machines, notebooks and tests use; the curves are those of any other executor.
-A process cannot kill its own thread: `stop` and `close` take effect at the trial's next recorded point.
+A process cannot kill its own thread: `stop` and `close` take effect at the trial's next step.
 """
 
 import threading
@@ -35,7 +35,7 @@ class LocalExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once when it is queued, at its next point when it runs."""
+        """End a trial: at once when it is queued, at its next step when it runs."""
         self._desk.stop(trial_id)
 
     def events(self, timeout: float) -> Sequence[Event]:

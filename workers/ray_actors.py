@@ -67,7 +67,7 @@ class RayExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once when it is queued, at its next point when it runs."""
+        """End a trial: at once when it is queued, at its next step when it runs."""
         self._desk.stop(trial_id)
         for slot in self._slots:
             slot.cancel(trial_id)

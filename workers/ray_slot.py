@@ -68,7 +68,7 @@ class Worker:
 
     @ray.method(concurrency_group=ASIDE)  # type: ignore[untyped-decorator]
     def leave(self, assignment: Assignment) -> None:
-        """End this attempt at its next point."""
+        """End this attempt at its next step."""
         self._leaving.add((assignment.trial_id, assignment.attempt))
 
 
@@ -118,7 +118,7 @@ class Slot:
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """Let a trial end at its next point, if it is here; with the actor if need be, for a process that hangs lets none go."""
+        """Let a trial end at its next step, if it is here; with the actor if need be, for a process that hangs lets none go."""
         with self._lock:
             assignment = next((each for each in self._assignments if each.trial_id == trial_id), None)
             if assignment is None:
