@@ -14,7 +14,7 @@ from workers.desk import Desk
 from workers.interface import Assignment, Event
 from workers.packs import MOST_TOGETHER, Packs
 
-CLOSE_SECONDS = 10.0  # how long close() waits for the trial's next point
+CLOSE_SECONDS = 10.0  # how long close() waits for the trial's next step
 
 
 class LocalExecutor:
