@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Where the HTTP server listens."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     """Where the HTTP server listens; 0 takes a free one."""
+    compile: Literal["auto", "never"] = "auto"
+    """Whether workers compile training steps, where a compiler exists and the steps left repay it."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
     """Operational failures after which a trial, and with it its job, has failed."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25

@@ -35,7 +35,9 @@ import migrations
 from api.record import Record
 from api.supervisor import Child, end
 from benchmarks.machine import describe
-from telescope.pack import pack_size, shape
+from telescope.compiled import COMPILE
+from telescope.pack import shape
+from telescope.program import choose
 from telescope.spec import TrialSpec
 from telescope.studies import Study, registry
 from telescope.train import train, train_one
@@ -144,7 +146,7 @@ def bare(workers: int) -> Run:
             packs: list[list[TrialSpec]] = []
             for alike, group in by_shape(plan.start):
                 if alike not in sizes:
-                    sizes[alike] = pool.apply(pack_size, (group[0], MOST_TOGETHER))
+                    sizes[alike] = pool.apply(choose, (group[0], MOST_TOGETHER, 0)).members
                 packs += in_packs(group, sizes[alike], workers)
             for ended in pool.imap_unordered(trained, packs):
                 trials += ended
@@ -216,6 +218,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
+    os.environ[COMPILE] = "never"  # so short a job would not repay it, but where it ran before it might
     print(describe())
     arms = {
         (name, count): partial(measure, count) for count in options.workers for name, measure in (("service", service), ("bare loop", bare))

@@ -9,11 +9,11 @@ Nothing lasts longer than a step: members are whole models with optimizers and c
 pack may be formed anew from whichever are left. What one member computes, infinite or not, never enters another's numbers. On the CPUs
 where it was tried, a member's numbers are those that it has alone to the last bit: each product, sum and loss is taken in the same order.
 
-Parts: `shape`, which says who may share a pack · `losses` and `Together`, the program · `pack_size`, how many it pays to put together.
+How many it pays to put together is measured in telescope.program.
+
+Parts: `shape`, which says who may share a pack · `losses` and `Together`, the program.
 """
 
-import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -27,11 +27,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from telescope.model import Transformer
-from telescope.optimizer import build, describe, step_together
 from telescope.shapes import Float, Int
 from telescope.spec import TrialSpec
 
-FLOAT_BYTES = 4
+Losses = Callable[[Sequence[Transformer], Tensor], Tensor]
+"""A program: what `losses` is, or something that computes the same."""
 
 
 @lru_cache(maxsize=65_536)
@@ -115,70 +115,3 @@ class Together(TorchFunctionMode):
         normed = functional.rms_norm(x, normalized_shape, eps=eps).view(self.members, -1, *x.shape[1:])  # (P, B, ..., D)
         gains = weight.view(self.members, *[1] * (x.ndim - 1), -1)
         return (normed * gains).view(x.shape)
-
-
-# How many
-
-
-WORTH_IT = 0.95  # a pack must need less than this share of the time that its trials need one by one
-LEVEL = 1.02  # and is not worth trying twice as large where the smaller one needs more than this share of what half of it needs
-TIMED_ROUNDS = 3
-
-
-def pack_size(spec: TrialSpec, most: int) -> int:
-    """How many trials of this shape to run as one program: what a short measurement finds fastest, 1 where packing does not pay.
-
-    Of packs of 1, 2, 4, ... trials up to `most`, as far as memory holds them and until one needs more time per trial than the one before.
-    """
-    most = min(most, free_bytes() // trial_bytes(spec))
-    if most < 2:
-        return 1
-    step, sizes = stepper(spec, most), [1]
-    least = {1: timed(step, 1)}  # seconds of a step, per trial
-    while 2 * sizes[-1] <= most and least[sizes[-1]] <= LEVEL * least[max(1, sizes[-1] // 2)]:
-        sizes.append(2 * sizes[-1])
-        least[sizes[-1]] = timed(step, sizes[-1])
-    best = min(sizes, key=least.__getitem__)
-    return best if best > 1 and least[best] < WORTH_IT * min(least[1], timed(step, 1)) else 1
-
-
-def timed(step: Callable[[int], float], size: int) -> float:
-    """Seconds of a step of so many, per trial: the least of a few, the first not counted."""
-    step(size)
-    return min(step(size) for _ in range(TIMED_ROUNDS)) / size
-
-
-def stepper(spec: TrialSpec, most: int) -> Callable[[int], float]:
-    """A function that makes a step of so many of `most` new models, on random tokens, and returns the seconds that it took."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
-    tokens = torch.randint(spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device)
-    models = [
-        Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation).to(device) for _ in range(most)
-    ]
-    optimizers = [build(model, spec.optimizer) for model in models]
-
-    def step(size: int) -> float:
-        started = time.perf_counter()
-        losses(models[:size], tokens[:size]).sum().backward()  # type: ignore[no-untyped-call]
-        step_together(optimizers[:size], [0.0] * size)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
-
-    return step
-
-
-def trial_bytes(spec: TrialSpec) -> int:
-    """About what one more member needs: weights, gradients, both again in a stack, optimizer state, and what a backward pass keeps."""
-    model, tokens = spec.model, spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
-    parameters = sum(group.parameters for group in describe(model, spec.data.vocab_size, spec.optimizer))
-    per_layer = 12 * model.width + 4 * model.hidden + 2 * model.heads * spec.data.context
-    return FLOAT_BYTES * (6 * parameters + tokens * (model.depth * per_layer + 3 * spec.data.vocab_size))
-
-
-def free_bytes() -> int:
-    """Memory that packs may take: half of what a GPU has free; an eighth of a machine's, which several workers share."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0]) // 2
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8

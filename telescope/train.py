@@ -159,13 +159,13 @@ def curve_of(state: dict[str, Any]) -> list[Measurement]:
     return [Measurement(*point) for point in state["curve"]]
 
 
-def advance(runs: Sequence[Run]) -> Tensor:  # (runs)
+def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
     """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
     models = [run.model for run in runs]
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
     total = torch.zeros(len(runs), device=runs[0].device)
     for windows in micro_batches:
-        loss = pack.losses(models, torch.stack(windows)) / len(micro_batches)
+        loss = losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
@@ -178,11 +178,12 @@ def train(
     specs: Sequence[TrialSpec],
     checkpoints: Sequence[CheckpointFile | None] | None = None,
     stopping: Callable[[int], bool] = lambda index: False,
+    losses: pack.Losses = pack.losses,
 ) -> Iterator[tuple[int, Measurement | None, bool]]:
     """Train trials of one shape together, each from its checkpoint if it has one; yields (index of the trial, point, whether its last).
 
     The last point of each has its final held-out loss. At each step `stopping` is asked which trials should leave; one that does is named
-    once more, without a point.
+    once more, without a point. `losses` is the program: of telescope.pack, or of telescope.compiled.
     """
     assert len({pack.shape(spec) for spec in specs}) == 1, "a pack is of trials of one shape"
     files = checkpoints or [None] * len(specs)
@@ -207,7 +208,7 @@ def train(
             return
         for run in runs.values():
             run.look_ahead()
-        advance(list(runs.values()))
+        advance(list(runs.values()), losses)
         points = {index: metrics for index, run in runs.items() if (metrics := run.metrics()) is not None}
         clock.charge(runs.values())
         for index, metrics in points.items():

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from telescope.numerics import numerics
-from telescope.pack import pack_size
+from telescope.program import choose
 from workers import runner
 from workers.desk import Desk
 from workers.interface import Assignment, Event
@@ -50,6 +50,6 @@ class LocalExecutor:
     def _work(self) -> None:
         runner.warm_up()
         self.numerics = numerics()
-        while assignments := self._packs.take(None, pack_size):
-            for event in runner.run(assignments, lambda assignment: self._desk.stopping(assignment.trial_id)):
+        while (pack := self._packs.take(None, choose)).assignments:
+            for event in runner.run(pack.assignments, lambda assignment: self._desk.stopping(assignment.trial_id), pack.compiled):
                 self._desk.emit(event)

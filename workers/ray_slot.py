@@ -13,23 +13,25 @@ Parts: `Worker` (the actor) · `Placement` (what the slots lack) · `Slot` (one 
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
+from telescope.compiled import COMPILE
 from telescope.home import home
+from telescope.program import Program
 from telescope.spec import TrialSpec
 from telescope.trial import Failure
 from workers.desk import Desk
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Stopped, Waiting
-from workers.packs import Packs
+from workers.packs import Pack, Packs
 from workers.ray_cluster import Demand
 
 TRIALS_PER_WORKER = 500
 STUCK_SECONDS = 10.0  # a worker that does not answer for so long after a trial, or does not let one go, is killed
-MEASURING_SECONDS = 60.0  # for how many trials pay together; it takes a second where they are worth it
+MEASURING_SECONDS = 600.0  # for the best program of a shape: a second where packs are worth it, but compiling a deep model takes minutes
 IDLE_SECONDS = 2.0  # between looks at an idle worker
 FRESH_SECONDS = 0.25  # a worker heard of so lately is not asked whether it lives
 POLL_SECONDS = 0.2  # between looks at a worker that is not placed yet
@@ -45,10 +47,10 @@ class Worker:
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a CPU worker on a machine with GPUs
         from telescope.numerics import numerics
-        from telescope.pack import pack_size
+        from telescope.program import choose
         from workers import runner
 
-        self._run, self._pack_size = runner.run, pack_size
+        self._run, self._choose = runner.run, choose
         self._leaving: set[tuple[int, int]] = set()  # attempts at trials that are to end
         runner.warm_up()
         self._numerics = numerics()
@@ -57,14 +59,14 @@ class Worker:
         """Answers when the worker is warm and idle, with what it computes with."""
         return self._numerics
 
-    def pack_size(self, spec: TrialSpec, most: int) -> int:
-        """How many trials of this shape it trains best together."""
-        return self._pack_size(spec, most)
+    def choose(self, spec: TrialSpec, most: int, steps: float) -> Program:
+        """How it trains trials of this shape best."""
+        return self._choose(spec, most, steps)
 
-    def run(self, assignments: Sequence[Assignment]) -> Iterator[Event]:
-        """One attempt at each of these trials, of one shape, as a stream."""
-        yield from self._run(assignments, lambda assignment: (assignment.trial_id, assignment.attempt) in self._leaving)
-        self._leaving -= {(assignment.trial_id, assignment.attempt) for assignment in assignments}
+    def run(self, pack: Pack) -> Iterator[Event]:
+        """One attempt at each of these trials as a stream."""
+        yield from self._run(pack.assignments, lambda each: (each.trial_id, each.attempt) in self._leaving, pack.compiled)
+        self._leaving -= {(each.trial_id, each.attempt) for each in pack.assignments}
 
     @ray.method(concurrency_group=ASIDE)  # type: ignore[untyped-decorator]
     def leave(self, assignment: Assignment) -> None:
@@ -140,18 +142,17 @@ class Slot:
 
     def _serve(self) -> None:
         try:
-            assignments: tuple[Assignment, ...] = ()
-            trials = 0
+            pack, trials = Pack(), 0
             while not self._desk.closed:
                 if self._actor is None or not self._answers():
-                    self._desk.give_back(assignments)
-                    assignments, trials = (), 0
+                    self._desk.give_back(pack.assignments)
+                    pack, trials = Pack(), 0
                     self._replace()
-                elif not assignments:
-                    assignments = self._packs.take(IDLE_SECONDS, self._pack_size)
+                elif not pack.assignments:
+                    pack = self._packs.take(IDLE_SECONDS, self._choose)
                 else:
-                    sound = self._follow(assignments)
-                    assignments, trials = (), trials + len(assignments)
+                    sound = self._follow(pack)
+                    pack, trials = Pack(), trials + len(pack.assignments)
                     if not sound or trials >= TRIALS_PER_WORKER:
                         self._retire()
         except Exception as error:  # Ray itself is gone, or this code is wrong: the coordinator is to know
@@ -201,19 +202,20 @@ class Slot:
         self._heard = time.monotonic()
         return True
 
-    def _pack_size(self, spec: TrialSpec, most: int) -> int:
+    def _choose(self, spec: TrialSpec, most: int, steps: float) -> Program:
         """By a measurement on the actor, which is not used again where that hangs."""
         try:
-            return int(ray.get(self._actor.pack_size.remote(spec, most), timeout=MEASURING_SECONDS))
+            found: Program = ray.get(self._actor.choose.remote(spec, most, steps), timeout=MEASURING_SECONDS)
+            return found
         except GetTimeoutError:
             self._retire()
             raise
 
-    def _follow(self, assignments: tuple[Assignment, ...]) -> bool:
+    def _follow(self, pack: Pack) -> bool:
         """Pass on the events of one attempt at each; False when the actor is not to be used again."""
-        sound, error = True, "the worker's stream ended early"
+        sound, error, assignments = True, "the worker's stream ended early", pack.assignments
         with self._lock:
-            stream, self._assignments = self._actor.run.remote(assignments), assignments
+            stream, self._assignments = self._actor.run.remote(pack), assignments
         for assignment in assignments:
             if self._desk.stopping(assignment.trial_id):  # asked before the trial was here
                 self.cancel(assignment.trial_id)
@@ -224,7 +226,7 @@ class Slot:
                 self._heard = time.monotonic()
                 if isinstance(event, Failed) and event.failure.retryable and sound:
                     sound = False
-                    self._packs.broke(assignments)
+                    self._packs.broke(pack)
                 if not any(map(self._desk.runs, assignments)):
                     return sound
         except RayError as failure:
@@ -233,7 +235,7 @@ class Slot:
             with self._lock:
                 self._assignments = ()
         self._retire()  # before it is said, for it may write checkpoints still
-        self._packs.broke(assignments)
+        self._packs.broke(pack)
         died = Failure("operational", f"worker process died: {error}")
         for trial_id, attempt in ((each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)):
             self._desk.emit(Stopped(trial_id, attempt) if self._desk.stopping(trial_id) else Failed(trial_id, attempt, died))
@@ -241,10 +243,11 @@ class Slot:
 
 
 def handed_down() -> dict[str, str]:
-    """What a worker on any node takes over from this process: where telescope's files are, and how often to write checkpoints."""
+    """What a worker on any node takes over from this process: where files are, how often to write checkpoints, whether to compile."""
     environment = {"TELESCOPE_HOME": str(home().resolve())}
-    if every := os.environ.get(CHECKPOINT_SECONDS):
-        environment[CHECKPOINT_SECONDS] = every
+    for name in (CHECKPOINT_SECONDS, COMPILE):
+        if given := os.environ.get(name):
+            environment[name] = given
     return environment
 
 

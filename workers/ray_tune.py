@@ -32,6 +32,7 @@ from telescope.errors import Unavailable, WorkersLost
 from telescope.home import home
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Finished
+from workers.packs import Pack
 from workers.ray_cluster import Cluster, Demand
 from workers.ray_experiment import ASSIGNMENT, Ends, Feed, Flight, Flights, Relay
 from workers.ray_slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Worker, handed_down
@@ -65,7 +66,7 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         """Take the next assignment; the one before may have been left half-way."""
         self.cleanup()
         if new_config:
-            self._events = self._worker.run((ASSIGNMENT.validate_python(new_config),))
+            self._events = self._worker.run(Pack((ASSIGNMENT.validate_python(new_config),)))
         return True
 
     def step(self) -> dict[str, Any]:

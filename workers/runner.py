@@ -11,13 +11,13 @@ Parts: `run`, `Report` · `warm_up` · `settle` · `tidy`.
 import gc
 import os
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from telescope import compiled, pack
 from telescope.checkpoint import CheckpointFile
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.numerics import numerics
@@ -30,15 +30,15 @@ FLUSH_SECONDS = 0.5  # times the trials that train together: each event is a tra
 TRACEBACK_LINES = 6
 
 
-def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool]) -> Iterator[Event]:
-    """Run one attempt at each of these trials, of one shape, to its end; `stopping` is asked at each step.
+def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool = False) -> Iterator[Event]:
+    """Run one attempt at each of these trials, of one shape, to its end; `stopping` is asked at each step. `compile`: where possible.
 
     Closing the generator stops them all. What fails, fails for all that have not ended.
     """
     left = list(assignments)
     failure: Failure | None = None
     try:
-        for event in _train(assignments, stopping):
+        for event in _train(assignments, stopping, compile):
             if isinstance(event, TERMINAL):
                 left = [assignment for assignment in left if assignment.trial_id != event.trial_id]
             yield event
@@ -83,13 +83,14 @@ class Report:
             yield Stopped(trial_id, attempt)
 
 
-def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool]) -> Iterator[Event]:
+def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool) -> Iterator[Event]:
     every_seconds, flush_seconds = float(os.environ.get(CHECKPOINT_SECONDS, "30")), FLUSH_SECONDS * len(assignments)
     reports = [Report(each, CheckpointFile(each.checkpoint, every_seconds), flush_seconds) for each in assignments]
     for report in reports:
         yield from report.begin()
     specs, files = [assignment.spec for assignment in assignments], [report.checkpoint for report in reports]
-    for index, point, last in train(specs, files, lambda index: stopping(assignments[index])):
+    losses = compiled.losses if compile and compiled.ready(compiled.Graph.of(specs[0])) else pack.losses
+    for index, point, last in train(specs, files, lambda index: stopping(assignments[index]), losses):
         yield from reports[index].add(point, last)
 
 
@@ -120,12 +121,10 @@ def settle() -> None:
 
 
 def tidy() -> None:
-    """After a trial: free its memory, forget compiled code, restore the settings."""
+    """After a trial: free its memory, restore the settings; compiled code stays, for the next one."""
     gc.collect()
     gc.freeze()  # what outlives a trial outlives them all: looking at torch's modules each time would take fifty milliseconds
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    if dynamo := sys.modules.get("torch._dynamo"):
-        dynamo.reset()
     settle()

@@ -14,7 +14,6 @@ import torch
 from telescope import pack
 from telescope.checkpoint import CheckpointFile
 from telescope.model import Transformer, initialise
-from telescope.optimizer import Optimizer, build
 from telescope.spec import ModelSpec, OptimizerSpec, TrialSpec
 from telescope.train import train, train_one
 from telescope.trial import Measurement
@@ -187,73 +186,3 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
     apart = torch.cat([pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)])
     torch.testing.assert_close(together, apart)
     torch.testing.assert_close(gradients(together), gradients(apart), rtol=1e-4, atol=1e-7)
-
-
-# How many
-
-
-@pytest.mark.parametrize(
-    ("per_trial", "size", "tried"),
-    [
-        ((1.0, 0.8, 0.6, 0.5), 8, 8),
-        ((1.0, 1.0, 0.8, 0.9), 4, 8),
-        ((1.0, 0.97, 0.96, 0.96), 1, 8),
-        ((1.0, 1.1, 0.1, 0.1), 1, 2),
-    ],
-    ids=["always", "in the end", "hardly", "never"],
-)
-def test_as_many_are_put_together_as_pays(per_trial: tuple[float, ...], size: int, tried: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-
-    def step(n: int) -> float:
-        asked.append(n)
-        return n * per_trial[n.bit_length() - 1]
-
-    monkeypatch.setattr(pack, "stepper", lambda spec, most: step)
-    assert pack.pack_size(trial(), 8) == size
-    assert max(asked) == tried
-    assert pack.pack_size(trial(), 1) == 1
-
-
-def test_a_step_is_timed_by_the_least_seconds_the_first_aside() -> None:
-    seconds = iter([1.0, 9.0, 6.0, 8.0])
-    assert pack.timed(lambda size: next(seconds), 2) == 3.0
-
-
-@pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
-def test_the_step_that_is_timed_is_one_of_training(optimizer: OptimizerSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[Transformer] = []
-    stepped: list[list[bool]] = []
-
-    def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
-        stepped.append([all(parameter.grad is not None for parameter in model.parameters()) for model in built])
-        optimizer_steps(optimizers, factors)
-
-    optimizer_steps = pack.step_together
-    monkeypatch.setattr(pack, "build", lambda model, spec: built.append(model) or build(model, spec))  # type: ignore[func-returns-value]
-    monkeypatch.setattr(pack, "step_together", step_together)
-    assert pack.stepper(trial(optimizer), 3)(2) > 0
-    assert stepped == [[True, True, False]]
-
-
-def test_trials_that_memory_would_not_hold_are_not_put_together() -> None:
-    huge = trial(ADAMW, replace(MODEL, width=2**14, depth=100))
-    assert pack.trial_bytes(huge) > pack.free_bytes()
-    assert pack.pack_size(huge, 100) == 1
-
-
-def test_the_bytes_of_a_trial_are_about_those_that_it_takes() -> None:
-    spec = trial(ADAMW, replace(MODEL, width=256, depth=3))
-    model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, "mup")
-    kept: dict[int, int] = {}
-
-    def keep(x: torch.Tensor) -> torch.Tensor:
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
-        return x
-
-    windows = torch.randint(256, (1, HORIZON.batch_tokens // spec.data.context, spec.data.context + 1))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        pack.losses([model], windows)
-    weights = 4 * sum(parameter.numel() for parameter in model.parameters())
-    activations = sum(kept.values()) - weights
-    assert 0.7 < pack.trial_bytes(spec) / (6 * weights + activations) < 1.5

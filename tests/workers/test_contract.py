@@ -14,6 +14,7 @@ import torch
 from telescope import data
 from telescope.checkpoint import FORMAT
 from telescope.numerics import numerics
+from telescope.program import Program
 from telescope.spec import DataSpec
 from telescope.train import train_one
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
@@ -173,8 +174,8 @@ def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
 
 def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
-    monkeypatch.setattr(local, "pack_size", lambda spec, most: most)
-    monkeypatch.setattr(Slot, "_pack_size", lambda slot, spec, most: most)
+    monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(most))
+    monkeypatch.setattr(Slot, "_choose", lambda slot, spec, most, steps: Program(most))
     wild, *calm = (trial(replace(ADAMW, lr=lr), horizon=LONG, seed=seed) for seed, lr in enumerate((1e30, *[1e-3] * 5)))
     diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *calm)]
     busy = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]

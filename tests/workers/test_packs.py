@@ -1,14 +1,15 @@
-"""Which assignments does a worker get at once? What a pack is worth is measured elsewhere; here that is given."""
+"""Which assignments does a worker get at once, and compiled? What is fastest is measured elsewhere; here that is given."""
 
 from dataclasses import replace
 
 import pytest
 
+from telescope.program import Program
 from telescope.spec import TrialSpec
-from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
+from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Finished, Stopped
-from workers.packs import MOST_TOGETHER, REPAID_STEPS, Packs
+from workers.packs import MOST_TOGETHER, REPAID_STEPS, Pack, Packs
 
 LONG = replace(HORIZON, steps=REPAID_STEPS)
 
@@ -27,11 +28,11 @@ class Bench:
         self.packs, self._best = Packs(self.desk, lambda: workers), best
 
     def take(self) -> list[int]:
-        return [each.trial_id for each in self.packs.take(0, self.measure)]
+        return [each.trial_id for each in self.packs.take(0, self.measure).assignments]
 
-    def measure(self, spec: TrialSpec, most: int) -> int:
+    def measure(self, spec: TrialSpec, most: int, steps: float) -> Program:
         self.measured.append(spec)
-        return min(self._best, most)
+        return Program(min(self._best, most))
 
 
 def test_trials_of_one_shape_come_together_and_others_keep_their_place() -> None:
@@ -82,31 +83,76 @@ def test_a_pack_is_of_one_job_and_jobs_take_turns() -> None:
 
 
 def test_a_share_of_one_is_not_worth_a_measurement() -> None:
-    bench = Bench(*map(assignment, range(4)), workers=4)
+    short = trial(horizon=replace(HORIZON, steps=REPAID_STEPS - 1))
+    bench = Bench(*(assignment(i, replace(short, seed=i)) for i in range(4)), workers=4)
     assert bench.take() == [0]
+    assert bench.measured == []
+
+
+def test_compiling_is_considered_for_one_long_trial_too() -> None:
+    bench = Bench(assignment(1))
+    bench.take()
+    assert len(bench.measured) == 1
+
+
+def test_it_is_considered_again_where_so_many_steps_of_the_graph_have_come_that_it_may_pay_and_only_then() -> None:
+    asked: list[float] = []
+
+    def measure(spec: TrialSpec, most: int, steps: float) -> Program:
+        asked.append(steps)
+        return Program(1, repaid_steps=4 * REPAID_STEPS) if steps < 4 * REPAID_STEPS else Program(1, compiled=True)
+
+    bench = Bench(*map(assignment, range(3)))
+    assert [bench.packs.take(0, measure).compiled for _ in range(3)] == [False] * 3
+    others = [replace(trial(optimizer, horizon=LONG), seed=i) for i, optimizer in enumerate((MUON, ADAMW, MUON, ADAMW))]
+    bench.desk.submit(*(assignment(3 + i, spec) for i, spec in enumerate(others)))
+    taken = [bench.packs.take(0, measure) for _ in range(4)]
+    assert [pack.assignments[0].trial_id for pack in taken] == [3, 4, 5, 6]
+    assert [pack.compiled for pack in taken] == [True, False, True, False]  # by shape; too little was left when the other one came
+    assert asked == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
+
+
+def test_workers_each_compile_for_their_share_of_the_steps() -> None:
+    asked: list[float] = []
+    bench = Bench(*map(assignment, range(6)), workers=3)
+    bench.packs.take(0, lambda spec, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert asked == [2 * REPAID_STEPS]
+
+
+def test_a_later_attempt_is_not_compiled() -> None:
+    bench = Bench(assignment(1), assignment(2, attempt=2))
+    taken = [bench.packs.take(0, lambda spec, most, steps: Program(compiled=True)) for _ in range(2)]
+    assert [pack.compiled for pack in taken] == [True, False]
+
+
+def test_where_one_trial_failed_that_was_compiled_the_next_are_not() -> None:
+    bench = Bench(assignment(1), assignment(2))
+    pack = bench.packs.take(0, lambda spec, most, steps: Program(compiled=True))
+    bench.packs.broke(pack)
+    assert not bench.packs.take(0, bench.measure).compiled
     assert bench.measured == []
 
 
 def test_a_pack_that_broke_makes_the_next_ones_smaller() -> None:
     bench = Bench(*map(assignment, range(12)))
     assert len(bench.take()) == 8
-    bench.packs.broke(tuple(map(assignment, range(8))))
+    bench.packs.broke(Pack(tuple(map(assignment, range(8)))))
     assert len(bench.take()) == 4
-    bench.packs.broke((assignment(20),))
+    bench.packs.broke(Pack((assignment(20),)))
     assert len(bench.measured) == 1
 
 
 def test_while_one_worker_measures_another_goes_on_alone() -> None:
     bench = Bench(*map(assignment, range(9)))
     others: list[list[int]] = []
-    bench.measure = lambda spec, most: others.append(bench.take()) or 2  # type: ignore[func-returns-value]
+    bench.measure = lambda spec, most, steps: others.append(bench.take()) or Program(2)  # type: ignore[func-returns-value]
     assert bench.take() == [0, 2]
     assert others == [[1]]
 
 
 def test_what_a_dead_worker_had_taken_is_next_in_line_or_ends_where_that_was_asked_for() -> None:
     bench = Bench(*map(assignment, range(4)), best=2)
-    taken = bench.packs.take(0, bench.measure)
+    taken = bench.packs.take(0, bench.measure).assignments
     bench.desk.stop(0)
     bench.desk.give_back(taken)
     assert bench.desk.events(0) == [Stopped(0, 1)]
@@ -122,7 +168,7 @@ def test_packs_of_little_work_are_not_measured() -> None:
 
 def test_a_measurement_that_fails_is_logged_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(*map(assignment, range(3)))
-    bench.measure = lambda spec, most: 1 // 0  # type: ignore[method-assign]
+    bench.measure = lambda spec, most, steps: 1 // 0  # type: ignore[method-assign]
     assert bench.take() == [0]
     assert "no packs, for they could not be measured" in caplog.text
     caplog.clear()

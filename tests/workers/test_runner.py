@@ -1,11 +1,15 @@
-"""What a worker says of a pack that breaks. What it says of one that does not is in test_contract."""
+"""What a worker says of a pack that breaks, and which program it runs. What it says of one that does not break is in test_contract."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 
+from telescope import compiled, pack
 from telescope.checkpoint import FORMAT
+from telescope.model import Transformer
 from tests.telescope.small import ADAMW, HORIZON, trial
 from workers import runner
 from workers.interface import TERMINAL, Assignment, Failed, Finished
@@ -40,3 +44,21 @@ def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Pa
             ended.append(event.trial_id)
     assert [type(end) for end in ends] == [Finished, Failed]
     assert ended == [0, 1]
+
+
+@pytest.mark.parametrize(("asked", "ready", "used"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
+    asked: bool, ready: bool, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def counting(models: Sequence[Transformer], windows: torch.Tensor) -> torch.Tensor:
+        calls.append(len(models))
+        return pack.losses(models, windows)
+
+    monkeypatch.setattr(compiled, "ready", lambda graph: ready)
+    monkeypatch.setattr(compiled, "losses", counting)
+    assignments = [Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in range(2)]
+    *_, last = runner.run(assignments, lambda assignment: False, asked)
+    assert isinstance(last, Finished)
+    assert calls == ([2] * HORIZON.steps if used else [])

@@ -1,0 +1,143 @@
+"""How is a training step compiled?
+
+torch.compile fuses what forward and backward do to single numbers; the products stay what they were. One graph serves every trial whose
+model and batches are of one shape: weights and tokens are its inputs, and the optimizer's step, with learning rate and decay, stays
+outside. The members of a pack go through it one after the other, so that any may leave.
+
+The first compilation on a machine takes half a minute, one more shape half of that, and one that torch finds in its cache on disk a
+second or a few. So what compiling took is remembered in that cache, by shape, and telescope.program asks here before it decides.
+
+Compiled numbers are those of eager code to rounding. AdamW keeps it at that (1e-6 of the loss after 1,200 steps); Newton-Schulz in bf16
+makes of it, as of any other rounding, up to 0.15 % of the final loss, about a third of what another seed makes (docs/performance.md).
+
+Parts: `Graph`, what may share one · `obstacle` · `expected_seconds`, `prepare`, `ready` · `losses`.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from telescope import pack
+from telescope.home import home
+from telescope.model import Transformer
+from telescope.shapes import Float, Int
+from telescope.spec import ModelSpec, Parametrisation, TrialSpec
+
+log = logging.getLogger("telescope.compiled")
+
+COMPILE = "TELESCOPE_COMPILE"  # environment: auto (default), where it repays, or never
+FIRST_SECONDS = 35.0  # taken before anything was compiled on a machine; seen: 26 to 34 on a CPU
+AGAIN_SECONDS = 5.0  # the most that a worker needs for what the cache on disk holds; seen: 0.4 to 5
+MOST_GRAPHS = 64  # of one worker
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Trials may share a compiled graph where this is equal."""
+
+    model: ModelSpec
+    parametrisation: Parametrisation
+    vocab_size: int
+    windows: int  # at once
+    context: int
+
+    @classmethod
+    def of(cls, spec: TrialSpec) -> "Graph":
+        """What a trial needs."""
+        windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
+        return cls(spec.model, spec.optimizer.parametrisation, spec.data.vocab_size, windows, spec.data.context)
+
+    @property
+    def record(self) -> Path:
+        """Where it stands what compiling this graph took on such a machine."""
+        return cache_folder() / f"{hashlib.sha256(repr(self).encode()).hexdigest()[:16]}.json"
+
+
+@cache
+def cache_folder() -> Path:
+    """What was compiled with this torch for a processor and device like these; TORCHINDUCTOR_CACHE_DIR where that is set."""
+    if given := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        return Path(given)
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else [platform.processor()]
+    processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[:1]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    machine = "\n".join((torch.__version__, platform.python_version(), platform.machine(), device, *processor))
+    return home() / "compiled" / hashlib.sha256(machine.encode()).hexdigest()[:16]
+
+
+def obstacle() -> str | None:
+    """Why nothing can be compiled here; None where it can."""
+    if os.environ.get(COMPILE) == "never":
+        return f"{COMPILE} is never"
+    if torch.cuda.is_available():
+        from torch.utils._triton import has_triton
+
+        return None if has_triton() else "Triton is not installed"
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
+    return None if shutil.which(compiler) else f"there is no C++ compiler ({compiler})"
+
+
+def expected_seconds(graph: Graph) -> float:
+    """What compiling will take: little where this machine has compiled the graph, else what the last other one took."""
+    if graph.record.exists():
+        return AGAIN_SECONDS
+    records = sorted(cache_folder().glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return float(json.loads(records[-1].read_text())["seconds"]) if records else FIRST_SECONDS
+
+
+def prepare(graph: Graph) -> float:
+    """Compile it, with a model and tokens of no meaning; the seconds that it took. Raises whatever torch and the compiler do."""
+    began = time.perf_counter()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = Transformer(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(device)
+    windows = torch.zeros(1, graph.windows, graph.context + 1, dtype=torch.int64, device=device)
+    losses((model,), windows).sum().backward()  # type: ignore[no-untyped-call]
+    seconds = time.perf_counter() - began
+    if not graph.record.exists():
+        graph.record.parent.mkdir(parents=True, exist_ok=True)
+        draft = graph.record.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps({"graph": repr(graph), "seconds": seconds}))
+        draft.replace(graph.record)  # others may be reading
+    return seconds
+
+
+@cache
+def ready(graph: Graph) -> bool:
+    """Whether this process has it compiled, now if not before. It was found to pay, but on another node perhaps, and here it may fail."""
+    try:
+        prepare(graph)
+    except Exception as error:
+        log.warning("width %d is not compiled here: %s: %s", graph.model.width, type(error).__name__, error)
+        return False
+    return True
+
+
+def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
+    """What `telescope.pack.losses` computes, to rounding."""
+    return torch.cat([_compiled()((model,), of_model[None]) for model, of_model in zip(models, windows, strict=True)])
+
+
+@cache
+def _compiled() -> Callable[..., Any]:
+    """The one compiled function; torch keeps a graph for each shape that it was called with."""
+    import torch._dynamo.config
+    import torch._inductor.config
+
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder())
+    torch._dynamo.config.recompile_limit = MOST_GRAPHS
+    torch._inductor.config.compile_threads = 1  # no pool of processes beside each worker
+    return torch.compile(pack.losses, fullgraph=True, dynamic=False)
