@@ -3,14 +3,17 @@
     python -m benchmarks.arms ARM LOAD --out FILE      (one arm in a process of its own; benchmarks.throughput calls it)
 
 (a) Ray Tune, function trainable; (b) Ray Tune, class trainable, reused actors; (c) plain loops, one process per core; (d) telescope's
-executor with warm Ray workers, as its service uses it. (a) to (c) train with `benchmarks.peers.plain`.
+executor with warm Ray workers, as its service uses it, where nothing was ever compiled; (e) the same where the load's shapes were, by an
+earlier job. (a) to (c) train with `benchmarks.peers.plain`.
 
 Parts: `Load`, `LOADS`, `warming` · `Outcome` of a trial, `ArmRun` of a load · one function per arm, `ARMS` · `main`.
 """
 
 import argparse
 import json
+import logging
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -114,10 +117,21 @@ def plain_loops(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
         return [by_worker(*found) for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)]
 
 
+def telescope_again(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
+    from telescope.compiled import Graph, prepare
+    from workers.runner import settle
+
+    spawning = multiprocessing.get_context("spawn")
+    with spawning.Pool(1, settle) as pool:  # an earlier job's worker
+        pool.map(prepare, dict.fromkeys(map(Graph.of, specs)))
+    return telescope(specs, processes)
+
+
 def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from workers.interface import Assignment, Failed, Finished, Started
     from workers.ray_actors import RayExecutor
 
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # which programs the workers choose
     executor, found = RayExecutor(processes), dict[int, Outcome]()  # it closes with the process, as Tune's Ray does
     with tempfile.TemporaryDirectory() as folder:
 
@@ -161,6 +175,7 @@ ARMS = {
     "b": Arm("Ray Tune, class, reused actors", tune_classes),
     "c": Arm("plain loops, a process per core", plain_loops),
     "d": Arm("telescope", telescope),
+    "e": Arm("telescope, shapes compiled before", telescope_again),
 }
 
 
@@ -172,7 +187,9 @@ def main() -> None:
     given = parser.parse_args()
     load = LOADS[given.load]
     specs, numbers = load.specs(), load.numbers(given.arm)
-    outcomes = ARMS[given.arm].run([specs[number] for number in numbers], cores())
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # nothing was compiled on this machine
+        outcomes = ARMS[given.arm].run([specs[number] for number in numbers], cores())
     began, ended = min(outcome.began for outcome in outcomes), max(outcome.ended for outcome in outcomes)
     run = ArmRun(
         arm=given.arm,

@@ -5,7 +5,7 @@ model and batches are of one shape: weights and tokens are its inputs, and the o
 outside. The members of a pack go through it one after the other, so that any may leave.
 
 The first compilation on a machine takes half a minute, one more shape half of that, and one that torch finds in its cache on disk a
-second or a few. So what compiling took is remembered in that cache, by shape, and telescope.program asks here before it decides.
+second or five. So what compiling took is remembered in that cache, by shape, and telescope.program asks here before it decides.
 
 Compiled numbers are those of eager code to rounding. AdamW keeps it at that (1e-6 of the loss after 1,200 steps); Newton-Schulz in bf16
 makes of it, as of any other rounding, up to 0.15 % of the final loss, about a third of what another seed makes (docs/performance.md).
@@ -40,7 +40,8 @@ log = logging.getLogger("telescope.compiled")
 
 COMPILE = "TELESCOPE_COMPILE"  # environment: auto (default), where it repays, or never
 FIRST_SECONDS = 35.0  # taken before anything was compiled on a machine; seen: 26 to 34 on a CPU
-AGAIN_SECONDS = 5.0  # the most that a worker needs for what the cache on disk holds; seen: 0.4 to 5
+AGAIN_SECONDS = 5.0  # what a worker needs for the first graph that it finds in the cache on disk, torch's imports included; seen: 4 to 6
+FOUND_SECONDS = 1.0  # and for each further one; seen: 0.4 to 1.3
 MOST_GRAPHS = 64  # of one worker
 
 
@@ -92,9 +93,9 @@ def obstacle() -> str | None:
 
 
 def expected_seconds(graph: Graph) -> float:
-    """What compiling will take: little where this machine has compiled the graph, else what the last other one took."""
+    """What compiling will take each worker: little where this machine has compiled the graph, else what the last other one took."""
     if graph.record.exists():
-        return AGAIN_SECONDS
+        return FOUND_SECONDS if _compiled.cache_info().currsize else AGAIN_SECONDS
     records = sorted(cache_folder().glob("*.json"), key=lambda path: path.stat().st_mtime)
     return float(json.loads(records[-1].read_text())["seconds"]) if records else FIRST_SECONDS
 

@@ -65,7 +65,7 @@ def test_one_graph_serves_all_trials_of_a_shape_and_their_curves_are_eager_ones_
         assert one[2:] == pytest.approx(other[2:], abs=2e-5)
     assert found["graphs"] == 1
     first, again, another = found["expected"]
-    assert (first, again) == (compiled.FIRST_SECONDS, compiled.AGAIN_SECONDS)
+    assert (first, again) == (compiled.FIRST_SECONDS, compiled.FOUND_SECONDS)
     assert another not in (first, again)  # what this one took
 
 
@@ -90,6 +90,13 @@ def test_what_another_graph_took_last_is_expected_of_the_next(tmp_path: Path, mo
         (tmp_path / f"{name}.json").write_text(json.dumps({"seconds": seconds}))
         os.utime(tmp_path / f"{name}.json", (at, at))
     assert compiled.expected_seconds(graph) == 17.0
+
+
+def test_what_this_machine_has_compiled_takes_a_new_process_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    graph = Graph.of(trial())
+    graph.record.write_text(json.dumps({"seconds": 50.0}))
+    assert compiled.expected_seconds(graph) == compiled.AGAIN_SECONDS
 
 
 def test_where_compiling_fails_that_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
