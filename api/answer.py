@@ -2,7 +2,7 @@
 
 First the answer in a sentence, then why it may be believed, then what to set where, what was seen at each width, and the bill.
 `show` prints a report, `picture` writes it as PNG. Both read the documents that services send and
-`telescope.studies.registry` writes, as the types of `telescope.studies`.
+`telescope.studies.registry` writes, as the types of `telescope.studies.telescoping.report`.
 """
 
 from collections.abc import Iterable
@@ -21,9 +21,19 @@ from api.words import table as _table
 from api.words import words as _words
 from telescope import plots
 from telescope.judge import Judgement
-from telescope.studies.axes import AxisName
-from telescope.studies.report import Cost, Hyperparameter, Interval, LadderReport, LevelReport, Method, Pairing, Report, Validation
-from telescope.studies.validation import SEEDS as VALIDATION_SEEDS
+from telescope.studies.telescoping.axes import AxisName
+from telescope.studies.telescoping.report import (
+    Cost,
+    Hyperparameter,
+    Interval,
+    LadderReport,
+    LevelReport,
+    Method,
+    Pairing,
+    Report,
+    Validation,
+)
+from telescope.studies.telescoping.validation import SEEDS as VALIDATION_SEEDS
 from telescope.sweep import Row
 
 COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}

@@ -100,7 +100,7 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
     """
     from api import forecast, machine
     from telescope.studies import registry
-    from telescope.studies.preview import preview
+    from telescope.studies.telescoping.preview import preview
 
     document = job_file.read(file)
     if url:

@@ -56,7 +56,7 @@ def coordinates(
 def checked(study: Any, optimizer: str, shown_on: Console) -> Any:
     """The check of one ladder; a terminal shows how far it has come."""
     from telescope.coordinates import carry_out
-    from telescope.studies.telescoping import coordinate_design
+    from telescope.studies.telescoping.study import coordinate_design
     from telescope.train import train_one
 
     (ladder,) = (ladder for ladder in study.ladders() if ladder.optimizer == optimizer)

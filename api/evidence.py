@@ -11,7 +11,7 @@ from rich.table import Table
 from api.view import duration
 from api.words import amount, table, words
 from telescope.statistics import ScalingFit
-from telescope.studies.report import LadderReport, Remedy, Transfer
+from telescope.studies.telescoping.report import LadderReport, Remedy, Transfer
 
 PARTS = {"seed_noise": "seeds", "bowl_form": "bowl's form", "finite_width": "drift", "law": "drift law", "mesh": "mesh"}
 SEEN = 0.9  # R^2, below which no law is seen

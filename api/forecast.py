@@ -12,8 +12,8 @@ from rich.table import Table
 
 from api.view import duration
 from api.words import amount, table, words
-from telescope.studies.bill import Span
-from telescope.studies.preview import LadderPreview, Preview
+from telescope.studies.telescoping.bill import Span
+from telescope.studies.telescoping.preview import LadderPreview, Preview
 
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 SPAN = ("least", "expected", "most")

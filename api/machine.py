@@ -10,7 +10,7 @@ from api.curves import encode
 from api.settings import Settings
 from api.store import Store
 from telescope.errors import TelescopeError
-from telescope.studies.pace import Machine
+from telescope.studies.telescoping.pace import Machine
 
 
 def slots(settings: Settings) -> int:

@@ -30,9 +30,9 @@ from telescope.errors import InvalidInput, Problem, TelescopeError, Unavailable
 from telescope.judge import Judgement, judge
 from telescope.spec import OptimizerName
 from telescope.studies import registry
-from telescope.studies.preview import Preview
-from telescope.studies.preview import preview as forecast
 from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.preview import Preview
+from telescope.studies.telescoping.preview import preview as forecast
 from telescope.sweep import read_csv, read_document
 from telescope.trial import TrialState
 

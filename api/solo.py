@@ -25,8 +25,8 @@ from api.store import Store
 from api.supervisor import Child, end, on_signals
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
-from telescope.studies.preview import preview
 from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.preview import preview
 
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0  # for the coordinator to carry a pause out

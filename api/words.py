@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from telescope.studies.report import amount
+from telescope.studies.telescoping.report import amount
 
 __all__ = ["amount", "table", "words"]
 

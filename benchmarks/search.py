@@ -34,12 +34,13 @@ import torch
 
 from api import job_file
 from telescope.spec import TrialSpec, from_octaves, snap
-from telescope.studies import registry, windows
-from telescope.studies.ladder import Ladder, Outcome, argmin, grid
-from telescope.studies.levels import final_run_flops
-from telescope.studies.question import PaperOptions, Range
-from telescope.studies.report import Report
-from telescope.studies.telescoping import Telescope, loss_of, spec_of
+from telescope.studies import registry
+from telescope.studies.telescoping import windows
+from telescope.studies.telescoping.ladder import Ladder, Outcome, argmin, grid
+from telescope.studies.telescoping.levels import final_run_flops
+from telescope.studies.telescoping.question import PaperOptions, Range
+from telescope.studies.telescoping.report import Report
+from telescope.studies.telescoping.study import Telescope, loss_of, spec_of
 from telescope.train import train_one
 from telescope.trial import Measurement, Trial, completed
 from tests.surfaces import FOURFOLD, Surface, random_surface, study

@@ -6,7 +6,7 @@ beginning, and the part of it that its own update makes. Growth laws and their i
 
 **pass**: no slope beyond the gate. **fail**: the whole 90 % interval of one lies beyond it, and so does the widest doubling by itself: what
 comes of narrow models alone dies out, a wrong exponent does not. **unresolved** otherwise, and where there are fewer than four widths.
-What the check cannot see: weight decay, long horizons, slow drift; see telescope.studies.late.
+What the check cannot see: weight decay, long horizons, slow drift; see telescope.studies.telescoping.late.
 
 Parts: `Design` (which runs) and `design` · `judge` (what they say) · `step`, the fold · `carry_out`, `check`: all of it in this process.
 """

@@ -1,7 +1,8 @@
 """Does a sweep that somebody already has transfer to the width they want to train?
 
 By the same functions as a job's report: the runs become the stages of a ladder (`ladder_of`), the pooled model is fitted to all widths
-at once, and the learning rate decides the verdict (`telescope.studies.verdict.judged`). Besides, each width gets a verdict of its own:
+at once, and the learning rate decides the verdict (`telescope.studies.telescoping.verdict.judged`). Besides, each width gets a verdict
+of its own:
 
     unbracketed   its lowest loss, or its fitted optimum, lies at a border of what was run, or everything diverged
     unresolved    fewer than three learning rates, or an interval wider than half an octave to each side
@@ -21,17 +22,17 @@ from dataclasses import dataclass
 
 from telescope.errors import InvalidInput
 from telescope.statistics import Array, Estimate, ScalingFit, scaling_fit
-from telescope.studies import blocks
-from telescope.studies.answer import lowest_of, pooled_estimates
-from telescope.studies.axes import Axis, AxisName
-from telescope.studies.budget import laws_of
-from telescope.studies.edges import side_of
-from telescope.studies.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
-from telescope.studies.levels import described, drift, level_estimates
-from telescope.studies.pooled import Fit
-from telescope.studies.report import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
-from telescope.studies.transfer import copying
-from telescope.studies.verdict import LR_HALF_WIDTH, all_diverged, judged, judged_values
+from telescope.studies.telescoping import blocks
+from telescope.studies.telescoping.answer import lowest_of, pooled_estimates
+from telescope.studies.telescoping.axes import Axis, AxisName
+from telescope.studies.telescoping.budget import laws_of
+from telescope.studies.telescoping.edges import side_of
+from telescope.studies.telescoping.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
+from telescope.studies.telescoping.levels import described, drift, level_estimates
+from telescope.studies.telescoping.pooled import Fit
+from telescope.studies.telescoping.report import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
+from telescope.studies.telescoping.transfer import copying
+from telescope.studies.telescoping.verdict import LR_HALF_WIDTH, all_diverged, judged, judged_values
 from telescope.sweep import WIDEST, Row, Sweep
 
 FEWEST_LRS = 3

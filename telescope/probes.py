@@ -1,6 +1,6 @@
 """What do the layers of a model in training tell about its parametrisation?
 
-Numbers for the metrics of a curve, which telescope.coordinates and telescope.studies.late compare across width.
+Numbers for the metrics of a curve, which telescope.coordinates and telescope.studies.telescoping.late compare across width.
 
 In the first steps, on one fixed batch (`Beginning`), log2 of the RMS of
 

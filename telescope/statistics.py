@@ -2,7 +2,7 @@
 
 Parts: `Estimate`, a number with its 90 % interval · `mixture`, of Student t distributions · `scaling_fit`, loss against size, and
 `loss_at`, what loss a size nobody trained is expected to reach.
-The model of a whole ladder is in `telescope.studies.pooled`.
+The model of a whole ladder is in `telescope.studies.telescoping.pooled`.
 """
 
 from collections.abc import Sequence

@@ -19,9 +19,9 @@ import numpy as np
 
 from telescope.flops import flops_by, trial_flops
 from telescope.spec import TrialSpec
-from telescope.studies.axes import AxisName
 from telescope.studies.registry import parse
 from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.axes import AxisName
 from telescope.trial import Measurement
 
 Law = Literal["inverse", "root", "constant"]

@@ -13,7 +13,7 @@ and holds no state besides itself: after a crash one reads the trials and calls 
 3. Measured seconds may enter the report, never the plan.
 
 `run` below is the whole loop. The service does the same with a database and many workers in between, and a test holds its report
-equal to this loop's. New kinds of study are entered in `telescope.studies.registry`.
+equal to this loop's. Each kind of study is a package here, entered in `telescope.studies.registry`.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -16,8 +16,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.errors import InvalidInput, Problem
-from telescope.studies.checks import checked
 from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.checks import checked
 
 STUDIES: dict[str, type[Telescope]] = {"telescope": Telescope}
 

@@ -8,7 +8,7 @@ import pytest
 
 from telescope.errors import InvalidInput
 from telescope.judge import Judgement, judge
-from telescope.studies.telescoping import loss_of
+from telescope.studies.telescoping.study import loss_of
 from telescope.sweep import Row, Sweep, read_csv, read_document, read_rows
 from telescope.trial import Trial, completed
 from tests.surfaces import Surface, random_surface, study

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from telescope.errors import InvalidInput
-from telescope.studies.preview import preview
 from telescope.studies.registry import parse, report_document, to_document
+from telescope.studies.telescoping.preview import preview
 from tests.surfaces import Surface, document, random_surface, study
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"

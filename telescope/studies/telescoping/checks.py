@@ -1,0 +1,151 @@
+"""What is wrong with a well-typed telescoping document? Each problem names its field, its value and a remedy."""
+
+import math
+from dataclasses import fields, replace
+
+from telescope.errors import InvalidInput, Problem
+from telescope.spec import OCTAVE_PARTS, batch_problem, width_problem
+from telescope.studies.telescoping import pairing, robust, windows
+from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
+from telescope.studies.telescoping.question import LadderModel, Range
+from telescope.studies.telescoping.study import Telescope, ranges
+
+SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
+LIMITS: dict[AxisName, tuple[float, float]] = {"momentum": (0.001, SCALES["momentum"].value(-16)), "warmup_fraction": (SMALLEST, 1.0)}
+
+
+def checked(study: Telescope) -> Telescope:
+    """The study, or InvalidInput with everything that is wrong with it."""
+    found = problems(study)
+    if found:
+        raise InvalidInput.because(found)
+    return study
+
+
+def problems(study: Telescope) -> tuple[Problem, ...]:
+    """What is wrong with a well-typed document: each with its field, value and remedy."""
+    found = [*_model_problems(study.model), *_search_problems(study)]
+    batch = batch_problem(study.data, study.horizon)
+    if batch:
+        name = batch.split()[0]
+        found.append(Problem(f"horizon.{name}", batch, getattr(study.horizon, name)))
+    names = study.optimizers
+    if not names:
+        found.append(Problem("optimizer", "an empty list; name muon, adamw, or both", []))
+    if len(set(names)) < len(names):
+        found.append(Problem("optimizer", "names an optimizer twice; name each once", list(names)))
+    if study.search.adamw_lr_ratio is not None and "muon" not in names:
+        found.append(Problem("search.adamw_lr_ratio", "has no meaning without muon; leave it out or add muon to optimizer"))
+    if study.schedule == "robust" and study.seeds > 1:
+        found.append(Problem("seeds", "robust buys seeds itself; leave it at 1, or use schedule: paper", study.seeds))
+    cap, convention = study.limits.max_base_runs, study.optimizer_options.lr_convention
+    if study.schedule == "paper" and cap is not None:
+        message = "is robust's budget, and paper's grids have a known size; leave it out, or set limits.max_trials or limits.max_flops"
+        found.append(Problem("limits.max_base_runs", message, cap))
+    if convention == "absolute" and study.parametrisation != "mup-paper":
+        message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"
+        found.append(Problem("optimizer_options.lr_convention", message, convention))
+    found += pairing.problems(study)
+    return tuple(found) or tuple(_paper_problems(study)) or tuple(_budget_problems(study))
+
+
+def _model_problems(model: LadderModel) -> list[Problem]:
+    found = []
+    for name in ("base_width", "calibration_width", "target_width"):
+        problem = width_problem(model, getattr(model, name))
+        if problem:
+            found.append(Problem(f"model.{name}", problem, getattr(model, name)))
+    base, calibration, target = model.base_width, model.calibration_width, model.target_width
+    near = base * 2 ** max(0, round(math.log2(calibration / base)))
+    if calibration != near:
+        message = f"must be base_width {base} doubled some whole number of times; use {near}"
+        found.append(Problem("model.calibration_width", message, calibration))
+    if target < calibration:
+        message = f"is below calibration_width {calibration}; use at least that, or calibrate on narrower models"
+        found.append(Problem("model.target_width", message, target))
+    return found
+
+
+def _search_problems(study: Telescope) -> list[Problem]:
+    found = []
+    swept = {name: value for name in SCALES if isinstance(value := getattr(study.search, name), Range)}
+    for name, one in swept.items():
+        if problem := _range_problem(study, name, one):
+            found.append(replace(problem, field=f"search.{name}.{problem.field}"))
+    for optimizer in study.optimizers:
+        fitted = [name for name, one in ranges(study, optimizer).items() if one.points > 2]
+        if len(fitted) > MOST_FITTED:
+            message = f"{len(fitted)} hyperparameters with 3 or more points are swept for {optimizer}, and at most {MOST_FITTED} can be"
+            less = "" if study.schedule == "paper" else ", or give it 2 points"
+            remedy = f"fix the one that matters least, such as {fitted[-1]}, by leaving it out{less}"
+            found.append(Problem("search", f"{message}; {remedy}", fitted))
+            break
+    if study.schedule == "robust" and study.search.lr.points < 4:
+        found.append(Problem("search.lr.points", "robust needs at least 4 to fit a bowl; use 8", study.search.lr.points))
+    return found
+
+
+def _range_problem(study: Telescope, name: AxisName, swept: Range) -> Problem | None:
+    """What is wrong with one range, its field the end at fault."""
+    lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
+    if swept.low >= swept.high:
+        remedy = "give a plain number to hold it fixed" if name in ("lr", "weight_decay") else "leave it out to hold it fixed"
+        return Problem("low", f"low {swept.low:g} is not below high {swept.high:g}; swap them, or {remedy}", swept.low)
+    if swept.low < lowest or swept.high > highest:
+        end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
+        what = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name
+        return Problem(end, f"no {what} lies beyond {lowest:.6g} to {highest:.6g}; choose a narrower range", value)
+    halved = study.schedule == "paper" and study.paper.sampler in ("auto", "grid")
+    span = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
+    if span < max(swept.points - 1, 1) * 2 ** (len(study.model.widths) if halved else 1) / OCTAVE_PARTS:
+        message = f"{swept.points} points between {swept.low:g} and {swept.high:g} lie too close; widen the range or take fewer"
+        return Problem("points", message, swept.points)
+    return None
+
+
+def _paper_problems(study: Telescope) -> list[Problem]:
+    """Options of the published rule that contradict each other, or the schedule."""
+    options, found = study.paper, []
+    if study.schedule != "paper":
+        named = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
+        return [Problem(f"paper.{name}", "has no meaning under robust; leave it out, or use schedule: paper") for name in named]
+    if options.rounding is not None and options.points != "strict":
+        message = f"points: {options.points} rounds up to odd numbers; leave it out, or use points: strict"
+        found.append(Problem("paper.rounding", message, options.rounding))
+    if options.floor != 3 and options.points != "odd_floor":
+        found.append(Problem("paper.floor", "is of points: odd_floor; leave it out, or use that", options.floor))
+    sampled = [not windows.is_grid(ladder, options) for ladder in study.ladders()]
+    found += _too_few_to_sample(study)
+    if options.trials is not None and not all(sampled):
+        message = "is for a sampler, and grids have a known size; leave it out, or use sampler: qmc, gp or tpe"
+        found.append(Problem("paper.trials", message, options.trials))
+    if options.edge != "ignore" and any(sampled):
+        message = "looks at the borders of a grid, and a sampler has none; use ignore, or sampler: grid"
+        found.append(Problem("paper.edge", message, options.edge))
+    return found
+
+
+def _too_few_to_sample(study: Telescope) -> list[Problem]:
+    """Axes that a sampler would scatter values over and no fit would follow, so that hardly two runs could be compared."""
+    few = {axis.name for ladder in study.ladders() if not windows.is_grid(ladder, study.paper) for axis in ladder.axes if axis.points == 2}
+    message = "2 points are compared on a grid, and a sampler scatters values; give 3 or more, or use paper.sampler: grid"
+    return [Problem(f"search.{name}.points", message, 2) for name in sorted(few)]
+
+
+def _budget_problems(study: Telescope) -> list[Problem]:
+    share = len(study.optimizers)
+    for ladder in study.ladders():
+        if study.schedule == "paper" and (crowded := windows.crowded(ladder, study.paper)):
+            message = (
+                f"{crowded} points do not fit into the last windows; try fewer, widen the ranges, or stop at a narrower calibration_width"
+            )
+            return [Problem("paper.trials", message, study.paper.trials)]
+        runs = robust.base_runs(ladder) if study.schedule == "robust" else windows.runs(ladder, 0, study.paper)
+        if runs > study.limits.max_trials // share:
+            each = f" for each of {share} ladders" if share > 1 else ""
+            message = f"the base grid alone has {runs} runs{each}; raise it to {runs * share} or more, or sweep fewer points"
+            return [Problem("limits.max_trials", message, study.limits.max_trials)]
+        if runs > ladder.max_base_runs:
+            message = f"the base grid alone has {runs} runs; raise it above that, or sweep fewer points"
+            return [Problem("limits.max_base_runs", message, study.limits.max_base_runs)]
+    return []

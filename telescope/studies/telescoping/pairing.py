@@ -1,0 +1,198 @@
+"""Which scaling rules go together, and what does an answer take for granted?
+
+A *pairing* is what a ladder's rules amount to: Muon's update scale with its lr rule, the weight-decay rule, the scale of attention, the
+form of the head. Theory has objections to some of them: it expects the optimum to move with width. A pair that nobody should want by
+accident is refused, unless the study says `force_pairing`; one that is a control, or is what a paper states, is run and marked unsound.
+The coordinate check then says what it finds, and refuses neither.
+
+*Assumptions* carry the answer to a final run that differs from the trials in more than width. None is applied silently: they are printed.
+
+Parts: `Objection`, `objections` · `problems`, what is refused · `pairing`, `as_checked` · `assumptions`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from telescope import mup
+from telescope.coordinates import CoordinateReport
+from telescope.errors import Problem
+from telescope.roles import Role
+from telescope.spec import OptimizerName, OptimizerOptions, OptimizerSpec, head_problem
+from telescope.studies.telescoping.question import Range
+from telescope.studies.telescoping.report import Pairing
+from telescope.studies.telescoping.study import Telescope
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why theory expects the optimum to move; with a remedy it is refused, unless forced."""
+
+    field: str
+    value: str | int
+    reason: str
+    remedy: str = ""
+
+
+def rules(study: Telescope, optimizer: OptimizerName) -> OptimizerSpec:
+    """The optimizer of a study as far as rules go: its base values say nothing."""
+    options = {name: getattr(study.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+    return OptimizerSpec(name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=study.parametrisation, **options)
+
+
+def objections(study: Telescope, optimizer: OptimizerName) -> tuple[Objection, ...]:
+    """All that theory has against a ladder's pairing."""
+    spec = rules(study, optimizer)
+    found = list(_depth(study))
+    if study.parametrisation == "standard":
+        reason = "standard is a control: it does not scale learning rates with width, so their best values are expected to fall"
+        return (Objection("parametrisation", "standard", reason), *found)
+    if optimizer == "muon":
+        found += _update(spec)
+    if study.search.weight_decay != 0:
+        found += _decay(spec)
+    return tuple(found)
+
+
+def _update(spec: OptimizerSpec) -> Iterator[Objection]:
+    """Muon's lr rule must cancel the growth of its update scale."""
+    scale, rule, exponent = mup.chosen_update_scale(spec), mup.chosen_muon_lr_rule(spec), mup.spectral_exponent(spec)
+    if exponent == 0:
+        return
+    reason = (
+        f"with update scale {scale} and muon_lr_rule {rule} the spectral norm of an update goes as m^{exponent:g}, so the best lr is "
+        f"expected to move by {-exponent:+g} octave per doubling of the width (arXiv 2512.05620, app. G)"
+    )
+    as_published = spec.parametrisation == "mup-paper" and rule == mup.OWN_MUON_LR_RULE["mup-paper"][scale]
+    if as_published:
+        yield Objection("parametrisation", "mup-paper", f"the paper's own pair, with which later work disagrees: {reason}")
+    else:
+        yield Objection("optimizer_options.muon_lr_rule", rule, reason, f"use {mup.SPECTRAL[scale]}")
+
+
+def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
+    """At equal tokens, lr x weight decay of the hidden matrices should not depend on width; `sqrt_width` has a source of its own."""
+    rule = mup.chosen_weight_decay_rule(spec)
+    exponent = mup.decay_product_exponent(spec)
+    if exponent == 0 or rule == "sqrt_width":
+        return
+    reason = (
+        f"with weight_decay_rule {rule}, lr x weight decay of hidden matrices goes as m^{exponent:g} while every width trains on the same "
+        f"tokens, so the best weight decay is expected to move by {-exponent:+g} octave per doubling of the width (arXiv 2405.13698)"
+    )
+    yield Objection("optimizer_options.weight_decay_rule", rule, reason)
+
+
+def _depth(study: Telescope) -> Iterator[Objection]:
+    """The depth rule has been derived beside mup's width rules."""
+    model = study.model
+    if model.target_depth in (None, model.depth) or study.parametrisation == "mup":
+        return
+    reason = f"{study.parametrisation} has no depth rule; CompleteP's is applied"
+    yield Objection("model.target_depth", model.target_depth or 0, reason, "leave it out, or use parametrisation: mup")
+
+
+def problems(study: Telescope) -> tuple[Problem, ...]:
+    """What is refused: rules that cannot apply, and pairs with an objection unless they are forced."""
+    found = list(_meaningless(study))
+    if not study.force_pairing:
+        refused = [one for optimizer in study.optimizers for one in objections(study, optimizer) if one.remedy]
+        found += [Problem(one.field, f"{one.reason}; {one.remedy}, or set force_pairing: true", one.value) for one in refused]
+    return tuple(dict.fromkeys(found))
+
+
+def _meaningless(study: Telescope) -> Iterator[Problem]:
+    for name in ("update_scale", "muon_lr_rule"):
+        value = getattr(study.optimizer_options, name)
+        if value is not None and "muon" not in study.optimizers:
+            yield Problem(f"optimizer_options.{name}", "has no meaning without muon; leave it out or add muon to optimizer", value)
+    problem = head_problem(study.model)
+    if problem is None and study.model.head_form == "rescaled" and study.parametrisation != "mup":
+        problem = f"rescaled has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup"
+    if problem:
+        yield Problem("model.head_form", problem, study.model.head_form)
+
+
+def pairing(study: Telescope, optimizer: OptimizerName) -> Pairing:
+    """What a ladder's rules are, named, and what there is to say about them."""
+    spec, against = rules(study, optimizer), objections(study, optimizer)
+    is_muon = optimizer == "muon"
+    eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
+    return Pairing(
+        parametrisation=spec.parametrisation,
+        update_scale=mup.chosen_update_scale(spec) if is_muon else None,
+        muon_lr_rule=mup.chosen_muon_lr_rule(spec) if is_muon else None,
+        weight_decay_rule=mup.chosen_weight_decay_rule(spec),
+        eps_rule="inverse" if eps == -1.0 and not is_muon else "constant",
+        attention_scale=study.model.attention_scale,
+        head_form=None if spec.parametrisation == "standard" else study.model.head_form,
+        sound=not against,
+        forced=any(one.remedy for one in against),
+        remarks=(*(one.reason for one in against), *_notes(study, spec)),
+    )
+
+
+def as_checked(found: Pairing, check: CoordinateReport | None) -> Pairing:
+    """With a remark where the coordinate check fails an unsound pairing; a sound one is refused, and the verdict says why."""
+    if found.sound or check is None or check.verdict != "fail":
+        return found
+    said = f"the coordinate check fails, and the ladder is run all the same, since its pairing is known to be unsound: {check.reason}"
+    return replace(found, remarks=(*found.remarks, said))
+
+
+def _notes(study: Telescope, spec: OptimizerSpec) -> Iterator[str]:
+    """What is worth knowing about a pairing and no objection to it."""
+    if spec.name == "muon" and mup.chosen_update_scale(spec) == "none":
+        yield "update scale none needs matrices that keep their aspect ratios from width to width, as those of this ladder do"
+    if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
+        yield "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); lr x weight decay constant would ask for m"
+    if spec.parametrisation == "mup-paper":
+        yield from (f"departs from the paper, {how}" for how in _departures(study, spec))
+
+
+def _departures(study: Telescope, spec: OptimizerSpec) -> Iterator[str]:
+    """What a ladder of `mup-paper` does otherwise than the paper, whether by choice or by our defaults."""
+    as_printed = OptimizerSpec(name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper")
+    chosen = (mup.chosen_update_scale, mup.chosen_muon_lr_rule) if spec.name == "muon" else ()
+    if any(rule(spec) != rule(as_printed) for rule in (*chosen, mup.chosen_weight_decay_rule)):
+        yield "which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
+    if spec.name == "muon" and (study.search.adamw_lr_ratio or study.adamw_lr_ratio != 1):
+        ratio = "swept" if study.search.adamw_lr_ratio else f"{study.adamw_lr_ratio:g}"
+        yield f"which has one lr for Muon's and AdamW's groups: adamw_lr_ratio is {ratio} here"
+    beta1 = "swept" if spec.name == "adamw" and study.search.momentum else f"{spec.beta1:g}"
+    if (beta1, spec.beta2) != ("0.95", 0.95):
+        yield f"which states betas of 0.95 and 0.95, for AdamW beside Muon: beta1 is {beta1} and beta2 {spec.beta2:g} here"
+    if not study.model.tied_embeddings:
+        yield "whose head is tied to the embedding: it is a matrix of its own here"
+        yield "whose table starts the head at a variance of 1/fan_in: an untied head starts at zero here"
+
+
+def assumptions(study: Telescope, optimizer: OptimizerName) -> tuple[str, ...]:
+    """What carries the answer beyond width, in words; nothing of it is applied but the depth rule, where the study asks for it."""
+    return tuple(_assumptions(study, optimizer))
+
+
+def _assumptions(study: Telescope, optimizer: OptimizerName) -> Iterator[str]:
+    model, horizon = study.model, study.horizon
+    guess = ", a guess for Muon" if optimizer == "muon" else ""
+    yield (
+        f"tokens: every width trains on the same {horizon.tokens:,}; for kappa times as many, lr x kappa^-0.5 (arXiv 2512.22382; "
+        f"fits range from kappa^-0.3 to kappa^-0.7, and Step Law's has the opposite sign) and weight decay x 1/kappa{guess}"
+    )
+    yield (
+        f"batch: {horizon.batch_tokens:,} tokens; for kappa times as many, in AdamW's groups: lr x sqrt(kappa), "
+        f"weight decay x sqrt(kappa), 1 - beta x kappa, eps / sqrt(kappa)"
+        + ("; for Muon no rule is agreed on" if optimizer == "muon" else "")
+    )
+    if optimizer == "muon":
+        swept = isinstance(study.search.adamw_lr_ratio, Range)
+        held = "" if swept else f", {study.adamw_lr_ratio:g}, and was not tuned"
+        yield f"ratio: AdamW's lr over Muon's is the same at every width{held}"
+    scores = "1/sqrt(head size)" if model.attention_scale == "inverse_sqrt" else "8/head size"
+    larger = ": a larger head needs attention_scale: inverse" if model.attention_scale == "inverse_sqrt" and not model.qk_norm else ""
+    yield f"attention: head size stays {model.head_dim}, scores x {scores}{larger}"
+    if model.target_depth in (None, model.depth):
+        yield f"depth: {model.depth} blocks at every width and at the target"
+    else:
+        rule = f"CompleteP's rule with alpha {model.depth_exponent:g} (arXiv 2505.01618)"
+        tested = "only the runs at the target test" if study.validate_at_target else "no trial has tested"
+        yield f"depth: trained at {model.depth} blocks, carried over to {model.target_depth} by {rule}, which {tested}"

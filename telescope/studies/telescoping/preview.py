@@ -1,0 +1,153 @@
+"""What will a telescoping study cost, before it runs, and what else could one do instead?
+
+Trials, tokens, FLOPs (`bill`), seconds (`pace`), disk (`telescope.studies.disk`) and cheaper choices (`alternatives`), per ladder and
+of all ladders together.
+
+Parts: `preview` -> `Preview` · `ladder_preview` -> `LadderPreview`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from telescope.spec import OptimizerName
+from telescope.studies.disk import Disk, checkpoint_bytes, curve_bytes
+from telescope.studies.telescoping.alternatives import Choice, advice, choices
+from telescope.studies.telescoping.bill import Bill, Line, Span, bill_of, cost_of, rehearsed, target_lines, total
+from telescope.studies.telescoping.ladder import Ladder
+from telescope.studies.telescoping.levels import final_run_flops
+from telescope.studies.telescoping.pace import Clock, Machine, Pace, assumed, pace
+from telescope.studies.telescoping.rehearsal import ASSUMES, Rehearsal
+from telescope.studies.telescoping.report import digits
+from telescope.studies.telescoping.study import Telescope
+
+REUSED = "; finished trials of other jobs are reused at no cost, which is not counted here"
+
+
+@dataclass(frozen=True)
+class LevelPreview:
+    """The runs at one width that are known beforehand."""
+
+    width: int
+    trials: int
+    tokens: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class LadderPreview:
+    """One optimizer's bill."""
+
+    optimizer: OptimizerName
+    levels: tuple[LevelPreview, ...]
+    validation: LevelPreview | None  # the least number of runs at the target, where the study asks for any
+    lines: tuple[Line, ...]
+    trials: Span
+    tokens: Span
+    flops: Span
+    seconds: Span
+    pace: Pace  # at the widest level
+    final_run_flops: float
+    final_run_seconds: float
+    share: float  # the final run's part of it and the expected tuning
+    choices: tuple[Choice, ...]
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The bill beforehand, of all ladders together and of each."""
+
+    trials: Span
+    tokens: Span
+    flops: Span
+    seconds: Span  # of training, with `parallel` trials at once
+    parallel: int
+    estimated: bool  # whether the seconds rest on an assumed speed
+    disk: Disk
+    final_run_flops: float
+    share: float
+    assumes: str  # by what is expected
+    advice: tuple[str, ...]
+    ladders: tuple[LadderPreview, ...]
+
+
+def preview(study: Telescope, machine: Machine | None = None) -> Preview:
+    """The forecast; the study's data should be resolved, since the vocabulary costs too."""
+    machine = machine or Machine()
+    parallel = min([limit for limit in (study.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    ladders = tuple(ladder_preview(study, ladder, machine, parallel) for ladder in study.ladders())
+    flops, final = total(one.flops for one in ladders), max(one.final_run_flops for one in ladders)
+    trials = total(one.trials for one in ladders)
+    widest = study.spec(study.optimizers[0], study.model.widths[-1], {axis.name: axis.value(axis.low) for axis in study.ladders()[0].axes})
+    return Preview(
+        trials=trials,
+        tokens=total(one.tokens for one in ladders),
+        flops=flops,
+        seconds=total(one.seconds for one in ladders),
+        parallel=parallel,
+        estimated=any(one.pace.estimated for one in ladders),
+        disk=Disk(round(curve_bytes(widest, machine.encode) * trials.expected), parallel * checkpoint_bytes(widest)),
+        final_run_flops=final,
+        share=digits(final / (final + flops.expected)),
+        assumes=ASSUMES + (REUSED if study.reuse else ""),
+        advice=tuple(dict.fromkeys(said for one in ladders for said in one.advice)),
+        ladders=ladders,
+    )
+
+
+def ladder_preview(study: Telescope, ladder: Ladder, machine: Machine, parallel: int) -> LadderPreview:
+    """The forecast of one ladder."""
+    rehearsals = rehearsed(study, ladder)
+    bill, final, tokens = bill_of(study, ladder, rehearsals), final_run_flops(study, ladder), study.horizon.tokens
+    paces = paces_of(study, ladder, machine)
+    found = choices(study, ladder, bill, rehearsals)
+    clock = Clock(ladder, parallel, tuple(one.flops_per_second for one in paces))
+    return LadderPreview(
+        optimizer=ladder.optimizer,
+        levels=tuple(
+            LevelPreview(width, count, count * tokens, cost_of(ladder, {level: count}))
+            for level, (width, count) in enumerate(zip(ladder.widths, bill.known, strict=True))
+        ),
+        validation=at_target(study, ladder),
+        lines=bill.lines,
+        trials=bill.trials,
+        tokens=bill.tokens,
+        flops=bill.flops,
+        seconds=seconds_of(clock, bill, rehearsals),
+        pace=paces[-2],
+        final_run_flops=final,
+        final_run_seconds=digits(final / paces[-1].flops_per_second),
+        share=digits(final / (final + bill.flops.expected)),
+        choices=found,
+        advice=advice(study, ladder, bill, found),
+    )
+
+
+def paces_of(study: Telescope, ladder: Ladder, machine: Machine) -> list[Pace]:
+    """The speed at every level, and at the target."""
+    if machine.rates:
+        widths = (*ladder.widths, ladder.target_width)
+        return [pace(machine.rates, ladder.optimizer, width, study.horizon.batch_tokens) for width in widths]
+    runs = [ladder.base_flops * cost for cost in ladder.costs] + [final_run_flops(study, ladder)]
+    depths = [study.model.depth] * ladder.levels + [study.model.target.depth]
+    return [assumed(flops / study.horizon.steps, depth) for flops, depth in zip(runs, depths, strict=True)]
+
+
+def at_target(study: Telescope, ladder: Ladder) -> LevelPreview | None:
+    """The runs that validation begins with."""
+    for line in target_lines(study, ladder):
+        runs = round(line.trials.least)
+        return LevelPreview(ladder.target_width, runs, runs * study.horizon.tokens, line.flops.least)
+    return None
+
+
+def seconds_of(clock: Clock, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
+    """Time until the last run has ended: of the known stages, of the rehearsed ones, and at most of all that the limits allow."""
+    known = math.fsum(clock.stage_seconds({level: count}) for level, count in enumerate(bill.known))
+    certain = cost_of(clock.ladder, dict(enumerate(bill.known)))
+    least, most = (known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most))
+    rehearsed = [math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages) for one in rehearsals]
+    checks = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
+    expected = math.fsum(rehearsed) / len(rehearsed) + checks if rehearsed else least
+    return Span(digits(least), digits(max(least, expected)), digits(max(least, expected, most)))
