@@ -1,0 +1,121 @@
+"""How long does one step take on so many devices?
+
+Where a run was timed, that is the answer. Elsewhere this model answers, data parallelism over n equal devices:
+
+    seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 (n - 1)/n G / w
+
+F are FLOPs per step, p a device's FLOP/s at its peak, u the share of it that is reached, G the bytes of all gradients, w the bandwidth in
+bytes/s out of each device. The last term is a ring all-reduce (Patarasu and Yuan 2009), not overlapped with anything; every device does the
+whole optimizer step, as in the naive Muon of arXiv 2505.02222. Both make large n look worse than good code does; latency and stragglers,
+left out, make it look better. A modelled time never looks like a measured one: each carries its `Origin`.
+
+Parts: `Cluster` and `Step`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`, `device_counts`: which batch runs on how many.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+from telescope.errors import InvalidInput, Problem
+
+SECONDS_PER_HOUR = 3600.0
+
+
+class Origin(StrEnum):
+    """Where a time comes from."""
+
+    MEASURED = "measured"
+    MODELLED = "modelled"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Equal devices, and what connects them."""
+
+    device_flops_per_second: float  # of one device at its peak, in the precision that is trained in
+    share_of_peak: float  # model FLOP utilisation, above 0 and at most 1
+    bandwidth_bytes_per_second: float  # out of each device; only asked for where there are two or more
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        problems = not_positive(self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second")
+        if self.share_of_peak > 1:
+            wanted = "must be at most 1; give a share of the peak, 0.5 for 50 %"
+            problems = (*problems, Problem("share_of_peak", wanted, self.share_of_peak))
+        if problems:
+            raise InvalidInput.because(problems)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step of one batch."""
+
+    batch_tokens: int
+    sequence_tokens: int  # the least that one device can work on
+    model_flops: float  # forward and backward of the whole batch
+    optimizer_flops: float  # of the update, whatever the batch
+    gradient_bytes: float  # exchanged once per step: parameters x bytes of each
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        problems = not_positive(self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes")
+        if not (math.isfinite(self.optimizer_flops) and self.optimizer_flops >= 0):
+            problems = (*problems, Problem("optimizer_flops", "must be 0 or more; 0 where the update costs nothing", self.optimizer_flops))
+        if not problems and self.batch_tokens % self.sequence_tokens:
+            wanted = f"must be a multiple of sequence_tokens ({self.sequence_tokens}); round it to one"
+            problems = (Problem("batch_tokens", wanted, self.batch_tokens),)
+        if problems:
+            raise InvalidInput.because(problems)
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one step, and where they come from."""
+
+    seconds: float
+    devices: int
+    origin: Origin
+
+    def hours(self, steps: float) -> float:
+        """Of so many steps."""
+        return steps * self.seconds / SECONDS_PER_HOUR
+
+    def share_of_peak(self, step: Step, device_flops_per_second: float) -> float:
+        """What share of the devices' peak went into the model's FLOPs: its MFU."""
+        return step.model_flops / (self.seconds * self.devices * device_flops_per_second)
+
+
+def measured(seconds: float, devices: int) -> StepTime:
+    """A time that a clock read."""
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InvalidInput.of("seconds", "must be above 0; leave out steps that were not timed", seconds)
+    return StepTime(seconds, devices, Origin.MEASURED)
+
+
+def modelled(step: Step, cluster: Cluster, devices: int) -> StepTime:
+    """What the model says of a step on so many devices."""
+    if not takes(step, devices):
+        sequences = step.batch_tokens // step.sequence_tokens
+        raise InvalidInput.of("devices", f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}", devices)
+    reached = cluster.device_flops_per_second * cluster.share_of_peak
+    exchanged_bytes = 2 * (devices - 1) / devices * step.gradient_bytes
+    seconds = (step.model_flops / devices + step.optimizer_flops) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
+    return StepTime(seconds, devices, Origin.MODELLED)
+
+
+def takes(step: Step, devices: int) -> bool:
+    """Whether every device gets the same number of whole sequences, one at least."""
+    return devices >= 1 and (step.batch_tokens // step.sequence_tokens) % devices == 0
+
+
+def device_counts(step: Step) -> list[int]:
+    """All device counts that a batch can be split over, in ascending order."""
+    sequences = step.batch_tokens // step.sequence_tokens
+    small = [n for n in range(1, math.isqrt(sequences) + 1) if sequences % n == 0]
+    return sorted({*small, *(sequences // n for n in small)})
+
+
+def not_positive(given: Cluster | Step, *fields: str) -> tuple[Problem, ...]:
+    """A problem for each of these fields that is not a finite number above 0."""
+    values = [(name, getattr(given, name)) for name in fields]
+    return tuple(Problem(name, "must be a finite number above 0", value) for name, value in values if not 0 < value < math.inf)
