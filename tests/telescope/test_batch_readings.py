@@ -34,15 +34,15 @@ def test_all_batches_share_one_variance() -> None:
 
 def test_a_censored_run_makes_its_batch_a_bound_and_leaves_the_variance_alone() -> None:
     readings = table(
-        (256, 0, 100, R), (256, 1, 121, R), (512, 0, 300, C), (512, 1, 220, R), (1024, 0, 300, C), (1024, 1, 300, C)
+        (256, 0, 100, R), (256, 1, 121, R), (512, 0, 300, C), (512, 1, 220, R), (512, 2, 290, R), (1024, 0, 300, C), (1024, 1, 300, C)
     )  # fmt: skip
     settled, half, never = tokens_at(readings)
     assert settled.settled
     assert not half.settled
-    assert (half.reached, half.censored, never.reached) == (1, 1, 0)
-    assert half.tokens.value == pytest.approx(math.sqrt(300 * 220))
+    assert (half.reached, half.censored, never.reached) == (2, 1, 0)
+    assert half.tokens.value == pytest.approx((300 * 220 * 290) ** (1 / 3))
     assert half.tokens.high == never.tokens.high == math.inf
-    assert half.log_tokens.value - half.log_tokens.low == pytest.approx(settled.log_tokens.half_width)
+    assert half.log_tokens.value - half.log_tokens.low == pytest.approx(settled.log_tokens.half_width * math.sqrt(2 / 3))
     assert Pooled.of(readings.settled).dof == 1
 
 

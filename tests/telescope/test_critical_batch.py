@@ -88,6 +88,33 @@ def test_tokens_that_rise_from_the_first_batch_on_bound_it_from_above_only() -> 
     assert steep.critical_batch.high < 256
 
 
+def test_a_token_optimal_batch_beyond_all_that_were_run_is_not_claimed() -> None:
+    inside, beyond = (piecewise(readings(hinge(critical, slope=-0.975))) for critical in (7000, 8000))  # times 1.02^40 = 2.21
+    assert inside is not None
+    assert beyond is not None
+    assert inside.token_optimal_batch.value == pytest.approx(7000 * 1.02**40, rel=0.01)
+    assert (beyond.token_optimal_batch.low, beyond.token_optimal_batch.value) == (pytest.approx(16_384), math.inf)
+    assert beyond.token_optimal_batch.high == math.inf
+
+
+def test_steps_never_rise_with_the_batch_and_tokens_never_fall() -> None:
+    steep, falling = (piecewise(readings(slope * np.log(np.array(BATCHES)))) for slope in (1.5, -0.5))
+    assert steep is not None
+    assert falling is not None
+    assert (steep.slope.value, falling.slope.value) == (0, -1)
+
+
+def test_many_seeds_do_not_make_a_law_certain_that_does_not_hold() -> None:
+    few, many = (piecewise(readings(hinge() + 0.05 * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=n, sd=0.01)) for n in (3, 300))
+    assert few is not None
+    assert many is not None
+    assert few.p_of_misfit is not None
+    assert few.p_of_misfit < 0.001
+    assert math.log(many.critical_batch.high / many.critical_batch.low) == pytest.approx(
+        math.log(few.critical_batch.high / few.critical_batch.low), rel=0.25
+    )
+
+
 def test_a_batch_that_was_tuned_worse_widens_the_interval() -> None:
     quiet, wobbly = (
         piecewise(readings(hinge() + bump * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=5, sd=0.01, number=1)) for bump in (0.0, 0.05)

@@ -42,7 +42,9 @@ def test_the_gap_is_the_difference_of_tokens() -> None:
     (one,) = ratios(readings(1.5 * first), readings(second))
     expected = stats.gmean(1.5 * first[0]) - stats.gmean(second[0])
     assert one.gap_tokens.value == pytest.approx(expected)
-    assert one.gap_tokens.half_width / one.gap_tokens.value < 0.3
+    residuals = np.log(1.5 * first[0] / stats.gmean(1.5 * first[0])), np.log(second[0] / stats.gmean(second[0]))
+    errors = stats.gmean(1.5 * first[0]) * residuals[0] - stats.gmean(second[0]) * residuals[1]
+    assert one.gap_tokens.half_width == pytest.approx(stats.t(2).ppf(0.95) * errors.std(ddof=1) / math.sqrt(3))
     assert one.standing is Standing.AHEAD
     (turned,) = ratios(readings(second), readings(1.5 * first))
     assert turned.standing is Standing.BEHIND
@@ -78,7 +80,7 @@ def test_a_batch_at_which_one_of_them_only_diverged_has_no_ratio() -> None:
 @pytest.mark.parametrize(("exponent", "direction"), [(0.2, Direction.RISING), (-0.2, Direction.FALLING)])
 def test_a_trend_of_the_ratio_is_found_with_its_sign(exponent: float, direction: Direction) -> None:
     first, second = scattered(np.full(4, 1e6), 6, own=0.01)
-    found = trend(readings(first * BATCHES[:, None] ** exponent), readings(second), from_batch_tokens=500)
+    found = trend(readings(3 * first * BATCHES[:, None] ** exponent), readings(second), from_batch_tokens=500)
     assert found is not None
     assert found.batches == 3
     assert found.exponent.low < exponent < found.exponent.high

@@ -30,6 +30,13 @@ def test_half_a_percent_of_noise_leaves_tokens_unbiased_and_known_to_two_percent
     assert abs(errors.mean()) < 3 * errors.std() / np.sqrt(errors.size)
 
 
+def test_a_mean_of_means_weighs_points_as_a_triangle() -> None:
+    tokens, impulse = np.arange(1.0, 42.0)[None], np.zeros((1, 41))
+    impulse[0, 20] = 1
+    (weights,) = smoothed(Curves.recorded(tokens, impulse, np.array([41]), np.zeros(1, dtype=bool)), window=5).loss
+    assert weights[15:26] * 25 == pytest.approx([0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0])
+
+
 def test_a_straight_line_in_log_tokens_is_smoothed_into_itself_up_to_its_ends() -> None:
     tokens = np.geomspace(1e3, 1e6, 40)
     for points in (3, 25, 40):
