@@ -1,10 +1,10 @@
 """What does one training step take, telescope's beside a plain loop's, and what share of the device's matrix rate is that?
 
-`train_one` and `benchmarks.peers.plain.train` train the same trial in turns, a few steps each, every width and optimizer by
-itself. A step is everything: batch, forward, backward, update, schedule, and telescope's watch over divergence. FLOPs are those of
-`telescope.flops`; the share of the peak is the time that they would take at the rate of square products, measured in the same run in their
-precision (Newton-Schulz bf16; the rest bf16 on an accelerator, fp32 on a CPU), over the time taken. The optimizer's step is measured by
-itself too, on the parameters of a deep model.
+`telescope.train`, eager and compiled, and `benchmarks.peers.plain.train` train the same trial in turns, a few steps each, every width and
+optimizer by itself. A step is everything: batch, forward, backward, update, schedule, and telescope's watch over divergence. FLOPs are
+those of `telescope.flops`; the share of the peak is the time that they would take at the rate of square products, measured in the same run
+in their precision (Newton-Schulz bf16; the rest bf16 on an accelerator, fp32 on a CPU), over the time taken. The optimizer's step is
+measured by itself too, on the parameters of a deep model.
 
 Parts: `matmul_rate`, `Peaks` · `Step`, `measure_step` · `Update`, `measure_update` · tables of both. Needs torch, numpy and pydantic alone.
 """
@@ -20,12 +20,13 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
-from telescope import data
+from telescope import compiled, data, pack
 from telescope.flops import step_flops, training_flops_per_token
 from telescope.model import Transformer, initialise
 from telescope.optimizer import build
+from telescope.pack import Losses
 from telescope.spec import OptimizerSpec, TrialSpec
-from telescope.train import train_one
+from telescope.train import train, train_one
 
 TURNS = 9  # of each side; the first is thrown away
 TURN_SECONDS = 0.25  # how long one turn is meant to take
@@ -86,6 +87,7 @@ class Step:
     width: int
     optimizer: str
     telescope_s: float
+    compiled_s: float
     plain_s: float
     batch_s: float
     least_s: float  # at the peak
@@ -98,12 +100,19 @@ def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks:
     first = plain.train(recipe(spec))
     steps = max(1, min(50, round(TURN_SECONDS / in_turns([lambda: next(first)], 4)[0])))
     spec = replace(spec, horizon=replace(spec.horizon, record_every=steps))
-    own, loop = train_one(spec), plain.train(recipe(spec))
-    telescope_s, plain_s = (seconds / steps for seconds in in_turns([lambda: next(own), lambda: next(loop)]))
+    own, fused, loop = train_one(spec), train((spec,), losses=program(spec)), plain.train(recipe(spec))
+    turns = in_turns([lambda: next(own), lambda: next(fused), lambda: next(loop)])
+    telescope_s, compiled_s, plain_s = (seconds / steps for seconds in turns)
     tokens = data.open_tokens(spec.data).train
     at = itertools.count()
     (batch_s,) = in_turns([lambda: data.batch(tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context)], 50)
-    return Step(width, optimizer.name, telescope_s, plain_s, batch_s, peaks.least_step_s(spec))
+    return Step(width, optimizer.name, telescope_s, compiled_s, plain_s, batch_s, peaks.least_step_s(spec))
+
+
+def program(spec: TrialSpec) -> Losses:
+    """Compiled where that is possible here, said where not."""
+    possible = compiled.obstacle() is None and compiled.ready(compiled.Graph.of(spec))
+    return compiled.losses if possible else pack.losses
 
 
 @dataclass(frozen=True)
@@ -150,14 +159,20 @@ def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
     peaks = Peaks(matmul_rate(training, size), matmul_rate(torch.bfloat16, size))
     spoken = f"{peaks.training / 1e9:,.0f} GFLOP/s in {str(training).removeprefix('torch.')}, {peaks.newton_schulz / 1e9:,.0f} in bfloat16"
     yield f"Training step of {batch_tokens} tokens; peak {spoken}, one process.\n"
-    yield "| width | optimizer | telescope | plain loop | ratio | share of peak | plain's | batch, of a step |"
-    yield "|---:|---|---:|---:|---:|---:|---:|---:|"
+    if obstacle := compiled.obstacle():
+        yield f"Nothing is compiled: {obstacle}.\n"
+    yield "Shares of the peak are the plain loop's, telescope's, and telescope's compiled.\n"
+    yield "| width | optimizer | plain loop | telescope | ratio | compiled | ratio | shares of peak | batch, of a step |"
+    yield "|---:|---|---:|---:|---:|---:|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
             s = measure_step(width, optimizer, batch_tokens, peaks)
+            sides = (s.plain_s, s.telescope_s, s.compiled_s)
+            plain, own, fused = (f"{1000 * seconds:.2f} ms" for seconds in sides)
+            shares = ", ".join(f"{s.least_s / seconds:.1%}" for seconds in sides)
             yield (
-                f"| {width} | {s.optimizer} | {1000 * s.telescope_s:.2f} ms | {1000 * s.plain_s:.2f} ms | {s.plain_s / s.telescope_s:.2f} "
-                f"| {s.least_s / s.telescope_s:.1%} | {s.least_s / s.plain_s:.1%} | {s.batch_s / s.telescope_s:.2%} |"
+                f"| {width} | {s.optimizer} | {plain} | {own} | {s.plain_s / s.telescope_s:.2f} | {fused} | {s.plain_s / s.compiled_s:.2f} "
+                f"| {shares} | {s.batch_s / s.telescope_s:.2%} |"
             )
 
 
