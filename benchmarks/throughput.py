@@ -34,8 +34,10 @@ from benchmarks.machine import cores, describe
 from benchmarks.steps import Peaks, matmul_rate
 from telescope.flops import evaluation_flops, step_flops
 
-TOLERANCE = 1e-3  # nats, between a trial's final losses in any two arms: rounding gives 1e-6, a forgotten weight decay 3e-4 to 2e-2
-MUON_TOLERANCE = 2e-2  # where code is compiled: Newton-Schulz in bf16 makes up to 3e-3 of rounding, and another seed 1e-2
+TOLERANCE = 1e-3  # nats, between a trial's final losses in any two arms: equal kernels give 1e-6, a forgotten weight decay 3e-4 to 2e-2
+ROUNDED_TOLERANCE = (
+    5e-2  # in arms that may compile: initial weights off by 1e-7 make 2e-2 of 1,200 steps at the highest rates (docs/log.md)
+)
 COMPILED = "de"  # arms
 MEMORY_SECONDS = 0.5  # between looks at the memory
 READY_SECONDS = 120.0  # that processes may take to begin
@@ -95,25 +97,23 @@ def begin_together(all_ready: Barrier) -> None:
 class Disagreement:
     """The largest difference between any two runs in a trial's final loss, in nats."""
 
-    exact: float = 0.0  # of AdamW's trials, and of Muon's in arms that compile nothing
-    muon: float = 0.0  # of Muon's in all arms
+    exact: float = 0.0  # in arms that compile nothing
+    rounded: float = 0.0  # in all arms
 
     @property
     def tolerable(self) -> bool:
-        return self.exact <= TOLERANCE and self.muon <= MUON_TOLERANCE
+        return self.exact <= TOLERANCE and self.rounded <= ROUNDED_TOLERANCE
 
 
-def disagreement(load: Load, runs: Sequence[ArmRun]) -> Disagreement:
+def disagreement(runs: Sequence[ArmRun]) -> Disagreement:
     """All diverged is agreement, some diverged is none."""
-    specs = load.specs()
-    exact, muon = defaultdict[int, list[float]](list), defaultdict[int, list[float]](list)
+    exact, rounded = defaultdict[int, list[float]](list), defaultdict[int, list[float]](list)
     for run in runs:
         for number, loss in zip(run.trials, run.losses, strict=True):
-            if specs[number].optimizer.name == "muon":
-                muon[number].append(loss)
-            if specs[number].optimizer.name == "adamw" or run.arm not in COMPILED:
+            rounded[number].append(loss)
+            if run.arm not in COMPILED:
                 exact[number].append(loss)
-    return Disagreement(*(max(map(span, found.values()), default=0.0) for found in (exact, muon)))
+    return Disagreement(*(max(map(span, found.values()), default=0.0) for found in (exact, rounded)))
 
 
 def span(losses: Sequence[float]) -> float:
@@ -165,7 +165,7 @@ def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
 
 def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> str:
     """One load's table, in Markdown."""
-    apart = disagreement(load, runs)
+    apart = disagreement(runs)
     rows = {arm: row(load, [run for run in runs if run.arm == arm], processes, peaks) for arm in ARMS if arm in {run.arm for run in runs}}
     lines = [
         f"### {load.title}",
@@ -182,7 +182,7 @@ def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> s
         "",
         f"telescope against (a): {ratio(rows, 'a', load.against_a)}; "
         f"against the best of (b), (c): {ratio(rows, 'bc', load.against_best)}. "
-        f"Final losses differ by at most {apart.exact:.1g} nats, Muon's in compiled arms by {apart.muon:.1g}. "
+        f"Final losses of the peers differ by at most {apart.exact:.1g} nats, telescope's by {apart.rounded:.1g}. "
         f"Turns: {', '.join(f'{run.arm} {run.wall_s:.0f} s' for run in runs)}.",
         "",
     ]
@@ -222,10 +222,10 @@ def main() -> int:
         load = LOADS[name]
         load.specs()  # tokenizes the text, once
         runs = [run_arm(arm, name) for arm in given.arms or load.order]
-        agreed &= disagreement(load, runs).tolerable
+        agreed &= disagreement(runs).tolerable
         say(table(load, runs, processes, peaks))
     if not agreed:
-        tolerated = f"{TOLERANCE:g} nats, or Muon's by more than {MUON_TOLERANCE:g}"
+        tolerated = f"{TOLERANCE:g} nats, telescope's {ROUNDED_TOLERANCE:g}"
         print(f"Final losses differ by more than {tolerated}: the arms did not do the same work.")
         return 1
     if given.into:

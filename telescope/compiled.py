@@ -7,8 +7,9 @@ outside. The members of a pack go through it one after the other, so that any ma
 The first compilation on a machine takes half a minute, one more shape half of that, and one that torch finds in its cache on disk a
 second or five. So what compiling took is remembered in that cache, by shape, and telescope.program asks here before it decides.
 
-Compiled numbers are those of eager code to rounding. AdamW keeps it at that (1e-6 of the loss after 1,200 steps); Newton-Schulz in bf16
-makes of it, as of any other rounding, up to 0.15 % of the final loss, about a third of what another seed makes (docs/performance.md).
+Compiled numbers are those of eager code to rounding. What training makes of rounding is another matter: at moderate rates AdamW keeps it
+below 1e-6 of the loss; Newton-Schulz in bf16, and any high rate, make up to a percent of it over 1,200 steps, as they do of initial weights
+that are off by 1e-7 (docs/performance.md). Another seed changes more, and estimates take both for noise.
 
 Parts: `Graph`, what may share one · `obstacle` · `expected_seconds`, `prepare`, `ready` · `losses`.
 """
