@@ -11,16 +11,18 @@ Compiled numbers are those of eager code to rounding. What training makes of rou
 below 1e-6 of the loss; Newton-Schulz in bf16, and any high rate, make up to a percent of it over 1,200 steps, as they do of initial weights
 that are off by 1e-7 (docs/performance.md). Another seed changes more, and estimates take both for noise.
 
-Parts: `Graph`, what may share one · `obstacle` · `expected_seconds`, `prepare`, `ready` · `losses`.
+Parts: `Graph`, what may share one · `obstacle` · `expected_seconds`, `prepare`, `remember`, `ready` · `losses`.
 """
 
 import hashlib
+import inspect
 import json
 import logging
 import os
 import platform
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from telescope import pack
+from telescope import model, pack
 from telescope.home import home
 from telescope.model import Transformer
 from telescope.shapes import Float, Int
@@ -44,6 +46,7 @@ FIRST_SECONDS = 35.0  # taken before anything was compiled on a machine; seen: 2
 AGAIN_SECONDS = 5.0  # what a worker needs for the first graph that it finds in the cache on disk, torch's imports included; seen: 4 to 6
 FOUND_SECONDS = 1.0  # and for each further one; seen: 0.4 to 1.3
 MOST_GRAPHS = 64  # of one worker
+_failures: list[str] = []  # of this process
 
 
 @dataclass(frozen=True)
@@ -70,21 +73,24 @@ class Graph:
 
 @cache
 def cache_folder() -> Path:
-    """What was compiled with this torch for a processor and device like these; TORCHINDUCTOR_CACHE_DIR where that is set."""
+    """What was compiled of this code with this torch for such a processor and device; TORCHINDUCTOR_CACHE_DIR where that is set."""
     if given := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
         return Path(given)
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else [platform.processor()]
     processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[:1]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    machine = "\n".join((torch.__version__, platform.python_version(), platform.machine(), device, *processor))
-    return home() / "compiled" / hashlib.sha256(machine.encode()).hexdigest()[:16]
+    machine = "\n".join((torch.__version__, platform.python_version(), platform.machine(), device, *processor)).encode()
+    code = [inspect.getsource(module).encode() for module in (model, pack)]  # of which graphs are made
+    return home() / "compiled" / hashlib.sha256(b"\n".join((machine, *code))).hexdigest()[:16]
 
 
 def obstacle() -> str | None:
     """Why nothing can be compiled here; None where it can."""
     if os.environ.get(COMPILE) == "never":
         return f"{COMPILE} is never"
+    if _failures:
+        return _failures[0]
     if torch.cuda.is_available():
         from torch.utils._triton import has_triton
 
@@ -97,35 +103,56 @@ def expected_seconds(graph: Graph) -> float:
     """What compiling will take each worker: little where this machine has compiled the graph, else what the last other one took."""
     if graph.record.exists():
         return FOUND_SECONDS if _compiled.cache_info().currsize else AGAIN_SECONDS
-    records = sorted(cache_folder().glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return float(json.loads(records[-1].read_text())["seconds"]) if records else FIRST_SECONDS
+    try:
+        last = max(cache_folder().glob("*.json"), key=lambda path: path.stat().st_mtime)
+        return float(json.loads(last.read_text())["seconds"])
+    except (OSError, ValueError, KeyError):  # there is none, or it is not whole
+        return FIRST_SECONDS
 
 
 def prepare(graph: Graph) -> float:
-    """Compile it, with a model and tokens of no meaning; the seconds that it took. Raises whatever torch and the compiler do."""
+    """Compile it, with a model and tokens of no meaning; the seconds that it took.
+
+    Raises whatever torch and the compiler do; that is an obstacle from then on, in this process.
+    """
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = Transformer(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(device)
+    dummy = Transformer(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(device)
     windows = torch.zeros(1, graph.windows, graph.context + 1, dtype=torch.int64, device=device)
-    losses((model,), windows).sum().backward()  # type: ignore[no-untyped-call]
+    try:
+        losses((dummy,), windows).sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # of torch, of the compiler, of what that includes
+        said = str(error).strip().splitlines() or [""]
+        _failures.append(f"{type(error).__name__}: {said[0]} (compiled code is kept in {cache_folder()})")
+        raise
     seconds = time.perf_counter() - began
     if not graph.record.exists():
-        graph.record.parent.mkdir(parents=True, exist_ok=True)
-        draft = graph.record.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({"graph": repr(graph), "seconds": seconds}))
-        draft.replace(graph.record)  # others may be reading
+        remember(graph, seconds)
     return seconds
+
+
+def remember(graph: Graph, seconds: float) -> None:
+    """Write down what compiling took; where that cannot be done, the next estimate is worse, and that is all."""
+    try:
+        graph.record.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=graph.record.parent, delete=False) as draft:
+            draft.write(json.dumps({"graph": repr(graph), "seconds": seconds}))
+        Path(draft.name).replace(graph.record)  # whole, for others may be reading
+    except OSError as error:
+        log.warning("what compiling took is not remembered: %s", error)
 
 
 @cache
 def ready(graph: Graph) -> bool:
     """Whether this process has it compiled, now if not before. It was found to pay, but on another node perhaps, and here it may fail."""
     try:
-        prepare(graph)
-    except Exception as error:
-        log.warning("width %d is not compiled here: %s: %s", graph.model.width, type(error).__name__, error)
-        return False
-    return True
+        if (reason := obstacle()) is None:
+            prepare(graph)
+    except Exception:
+        reason = obstacle()
+    if reason:
+        log.warning("width %d is not compiled here: %s", graph.model.width, reason)
+    return reason is None
 
 
 def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
@@ -136,10 +163,9 @@ def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Fl
 @cache
 def _compiled() -> Callable[..., Any]:
     """The one compiled function; torch keeps a graph for each shape that it was called with."""
-    import torch._dynamo.config
-    import torch._inductor.config
-
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder())
-    torch._dynamo.config.recompile_limit = MOST_GRAPHS
-    torch._inductor.config.compile_threads = 1  # no pool of processes beside each worker
-    return torch.compile(pack.losses, fullgraph=True, dynamic=False)
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of processes beside each worker
+    function: Callable[..., Any] = torch.compile(  # type: ignore[call-overload]
+        pack.losses, fullgraph=True, dynamic=False, recompile_limit=MOST_GRAPHS
+    )
+    return function

@@ -40,7 +40,7 @@ class Program:
 def choose(spec: TrialSpec, most: int, steps: float) -> Program:
     """The fastest program for trials of this shape, up to `most` together; `steps` of the same graph are left to run for each worker."""
     if trial_bytes(spec) > free_bytes():
-        return Program(reason="not measured: two such trials would not fit into memory")
+        return Program(reason="not measured: a trial needs more memory than packs may take")
     eager = fastest(spec, most, pack.losses)
     if obstacle := compiled.obstacle():
         return Program(eager.members, reason=f"not compiled: {obstacle}")
@@ -52,9 +52,9 @@ def choose(spec: TrialSpec, most: int, steps: float) -> Program:
         return Program(eager.members, repaid_steps=repaid_steps, reason=reason)
     try:
         seconds = compiled.prepare(graph)
+        found = fastest(spec, most, compiled.losses)
     except Exception as error:  # of torch, of the compiler, of what that includes
-        return Program(eager.members, reason=f"not compiled: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
-    found = fastest(spec, most, compiled.losses)
+        return Program(eager.members, reason=f"not compiled: {compiled.obstacle() or repr(error)}")
     took = f"compiled in {seconds:.1f} s, {eager.seconds / found.seconds:.2f} times as fast"
     if found.seconds > WORTH_IT * eager.seconds:
         return Program(eager.members, reason=f"{took}: not used")

@@ -3,8 +3,8 @@
 `train(specs)` is a generator of measurements, and the only training loop: a worker forwards what it yields, a test lists it, closing
 it stops the run. Its trials are of one shape and run as one program, a *pack* (telescope.pack); `train_one(spec)` is a pack of one. Each
 trial is a function of its spec alone: initialisation from the seed, batches from (seed, step); in company its curve is the one that it
-has alone, to rounding. A run resumed from its checkpoint in the same company yields, on a CPU, bit for bit the points that an undisturbed
-one yields from there on.
+has alone, to rounding. A run resumed from its checkpoint in the same company, by the same program, yields, on a CPU, bit for bit the points
+that an undisturbed one yields from there on.
 
 A loss that is not finite, or above that of the first step for a quarter of the run, ends the trial as *diverged*: its last point carries
 an infinite held-out loss. That is a result, not an error. It is counted at every step, on the device, and looked at where points are

@@ -19,7 +19,6 @@ from telescope.compiled import Graph
 from telescope.flops import trial_flops
 from telescope.pack import shape
 from telescope.program import Program
-from telescope.spec import TrialSpec
 from workers.desk import Desk
 from workers.interface import Assignment
 
@@ -37,59 +36,93 @@ class Pack:
     compiled: bool = False
 
 
+class Interrupted(Exception):
+    """A measurement was given up, for its trial is to end."""
+
+
+Measure = Callable[[Assignment, int, float], Program]
+
+
+def plain(assignment: Assignment) -> bool:
+    """Whether it may be packed and compiled."""
+    return assignment.attempt == 1 and assignment.spec.measure != "coordinates"
+
+
 class Packs:
     """What the desk holds, in packs; safe to use from any thread."""
 
     def __init__(self, desk: Desk, workers: Callable[[], int]) -> None:
         self._desk, self._workers = desk, workers  # that share what the desk holds
         self._programs: dict[str, Program] = {}  # by shape
+        self._graphs: dict[str, Graph] = {}  # likewise
         self._measuring = threading.Lock()
 
-    def take(self, timeout: float | None, measure: Callable[[TrialSpec, int, float], Program]) -> Pack:
+    def take(self, timeout: float | None, measure: Measure) -> Pack:
         """The next assignment and its company; nothing when `timeout` seconds passed or the desk closed.
 
-        `measure` is `telescope.program.choose`, where this worker computes.
+        `measure` is `telescope.program.choose`, where this worker computes; it raises `Interrupted` where the assignment is asked to end.
         """
         first = self._desk.take(timeout)
         if first is None:
             return Pack()
-        if first.attempt > 1 or first.spec.measure == "coordinates":
+        if not plain(first):
             return Pack((first,))
-        alike, graph = shape(first.spec), Graph.of(first.spec)
+        alike = shape(first.spec)
 
         def fits(other: Assignment) -> bool:
-            return other.job == first.job and other.attempt == 1 and shape(other.spec) == alike
+            return other.job == first.job and plain(other) and shape(other.spec) == alike
 
-        waiting = self._desk.waiting()
-        share = math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
-        company = min(share - 1, sum(map(fits, waiting)))
-        same_graph = first.spec.horizon.steps + sum(other.spec.horizon.steps for other in waiting if Graph.of(other.spec) == graph)
-        steps = max(first.spec.horizon.steps, same_graph / self._workers())  # that this worker has before it
+        company = min(self._share(first) - 1, sum(map(fits, self._desk.waiting())))
+        steps = self._steps(first)
         if max((1 + company) * first.spec.horizon.steps, steps) >= REPAID_STEPS:
-            program = self._programs.get(alike)
-            if program is None or steps >= program.repaid_steps:
-                self._measure(first.spec, steps, measure)
+            known = self._programs.get(alike)
+            if known is None or steps >= known.repaid_steps:
+                self._measure(first, steps, measure)
         program = self._programs.get(alike, Program())
-        return Pack((first, *self._desk.take_like(fits, min(program.members, share) - 1)), program.compiled)
+        together = min(program.members, self._share(first))  # others have gone on meanwhile
+        return Pack((first, *self._desk.take_like(fits, together - 1)), program.compiled)
 
-    def _measure(self, spec: TrialSpec, steps: float, measure: Callable[[TrialSpec, int, float], Program]) -> None:
+    def _share(self, first: Assignment) -> int:
+        """How many such trials are a worker's part of all work that is left."""
+        return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
+
+    def _steps(self, first: Assignment) -> float:
+        """How many steps of the same graph a worker has before it."""
+        graph, own = Graph.of(first.spec), first.spec.horizon.steps
+        others = sum(other.spec.horizon.steps for other in self._desk.waiting() if plain(other) and Graph.of(other.spec) == graph)
+        return max(own, (own + others) / self._workers())
+
+    def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
         """Remember what `measure` finds; while another worker measures, nothing."""
         if not self._measuring.acquire(blocking=False):
             return
+        spec = first.spec
         try:
-            program = measure(spec, MOST_TOGETHER, steps)
+            program = measure(first, MOST_TOGETHER, steps)
             log.info("width %d, %s: packs of %d, %s", spec.model.width, spec.optimizer.name, program.members, program.reason)
+        except Interrupted:
+            return
         except Exception as error:
             program = Program()
             log.warning("width %d, %s: no packs, for they could not be measured: %s", spec.model.width, spec.optimizer.name, error)
         finally:
             self._measuring.release()
         self._programs[shape(spec)] = program
+        self._graphs[shape(spec)] = Graph.of(spec)
+        if program.compiled:
+            self._cheaper(Graph.of(spec))
+
+    def _cheaper(self, graph: Graph) -> None:
+        """What was not worth compiling may be, now that this graph is compiled already."""
+        for alike, program in list(self._programs.items()):
+            if self._graphs.get(alike) == graph and math.isfinite(program.repaid_steps):
+                self._programs[alike] = replace(program, repaid_steps=0)
 
     def broke(self, pack: Pack) -> None:
         """A pack failed, perhaps for want of memory: the next ones of its shape are half as large, and a single one is not compiled."""
         alike, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:
-            self._programs[alike] = replace(self._programs[alike], members=members // 2)
+            self._programs[alike] = replace(self._programs[alike], members=members // 2, repaid_steps=math.inf)
         elif pack.compiled:
             self._programs[alike] = Program(reason="not compiled: a trial failed that was")
+            log.warning("width %d: compiled no more, for a trial failed that was", pack.assignments[0].spec.model.width)

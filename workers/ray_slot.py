@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
 
 from telescope.compiled import COMPILE
 from telescope.home import home
@@ -26,7 +26,7 @@ from telescope.spec import TrialSpec
 from telescope.trial import Failure
 from workers.desk import Desk
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Stopped, Waiting
-from workers.packs import Pack, Packs
+from workers.packs import Interrupted, Pack, Packs
 from workers.ray_cluster import Demand
 
 TRIALS_PER_WORKER = 500
@@ -202,14 +202,18 @@ class Slot:
         self._heard = time.monotonic()
         return True
 
-    def _choose(self, spec: TrialSpec, most: int, steps: float) -> Program:
-        """By a measurement on the actor, which is not used again where that hangs."""
-        try:
-            found: Program = ray.get(self._actor.choose.remote(spec, most, steps), timeout=MEASURING_SECONDS)
-            return found
-        except GetTimeoutError:
-            self._retire()
-            raise
+    def _choose(self, first: Assignment, most: int, steps: float) -> Program:
+        """By a measurement on the actor, which is not used again where that hangs or is no longer wanted."""
+        found, begun = self._actor.choose.remote(first.spec, most, steps), time.monotonic()
+        while not ray.wait([found], timeout=POLL_SECONDS)[0]:
+            if self._desk.closed or self._desk.stopping(first.trial_id):
+                self._retire()
+                raise Interrupted
+            if time.monotonic() - begun > MEASURING_SECONDS:
+                self._retire()
+                raise TimeoutError(f"no answer within {MEASURING_SECONDS:.0f} s")
+        program: Program = ray.get(found)
+        return program
 
     def _follow(self, pack: Pack) -> bool:
         """Pass on the events of one attempt at each; False when the actor is not to be used again."""

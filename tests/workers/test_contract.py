@@ -175,7 +175,7 @@ def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
 def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
     monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(most))
-    monkeypatch.setattr(Slot, "_choose", lambda slot, spec, most, steps: Program(most))
+    monkeypatch.setattr(Slot, "_choose", lambda slot, first, most, steps: Program(most))
     wild, *calm = (trial(replace(ADAMW, lr=lr), horizon=LONG, seed=seed) for seed, lr in enumerate((1e30, *[1e-3] * 5)))
     diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *calm)]
     busy = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]

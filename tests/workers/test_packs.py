@@ -9,7 +9,7 @@ from telescope.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Finished, Stopped
-from workers.packs import MOST_TOGETHER, REPAID_STEPS, Pack, Packs
+from workers.packs import MOST_TOGETHER, REPAID_STEPS, Interrupted, Pack, Packs
 
 LONG = replace(HORIZON, steps=REPAID_STEPS)
 
@@ -30,8 +30,8 @@ class Bench:
     def take(self) -> list[int]:
         return [each.trial_id for each in self.packs.take(0, self.measure).assignments]
 
-    def measure(self, spec: TrialSpec, most: int, steps: float) -> Program:
-        self.measured.append(spec)
+    def measure(self, first: Assignment, most: int, steps: float) -> Program:
+        self.measured.append(first.spec)
         return Program(min(self._best, most))
 
 
@@ -98,7 +98,7 @@ def test_compiling_is_considered_for_one_long_trial_too() -> None:
 def test_it_is_considered_again_where_so_many_steps_of_the_graph_have_come_that_it_may_pay_and_only_then() -> None:
     asked: list[float] = []
 
-    def measure(spec: TrialSpec, most: int, steps: float) -> Program:
+    def measure(first: Assignment, most: int, steps: float) -> Program:
         asked.append(steps)
         return Program(1, repaid_steps=4 * REPAID_STEPS) if steps < 4 * REPAID_STEPS else Program(1, compiled=True)
 
@@ -112,22 +112,71 @@ def test_it_is_considered_again_where_so_many_steps_of_the_graph_have_come_that_
     assert asked == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
 
 
+def test_what_one_optimizer_has_compiled_is_considered_for_the_other_though_it_did_not_pay_before() -> None:
+    def measure(first: Assignment, most: int, steps: float) -> Program:
+        asked.append(first.spec.optimizer.name)
+        return Program(compiled=True) if len(asked) > 1 else Program(repaid_steps=1e9)
+
+    asked: list[str] = []
+    specs = [replace(trial(optimizer, horizon=LONG), seed=i) for i, optimizer in enumerate((MUON, ADAMW, MUON, MUON))]
+    bench = Bench(*(assignment(i, spec) for i, spec in enumerate(specs)))
+    assert [bench.packs.take(0, measure).compiled for _ in specs] == [False, True, True, True]
+    assert asked == ["muon", "adamw", "muon"]
+
+
+def test_what_others_take_during_a_measurement_is_no_part_of_a_share_any_more() -> None:
+    bench = Bench(*map(assignment, range(8)), workers=2)
+
+    def measure(first: Assignment, most: int, steps: float) -> Program:
+        for trial_id in (1, 2, 3):
+            bench.desk.take(0)
+            bench.desk.emit(Finished(trial_id, 1, ()))
+        return Program(8)
+
+    assert len(bench.packs.take(0, measure).assignments) == 3  # of the five that are left
+
+
+def test_a_measurement_that_was_given_up_for_its_trial_is_not_remembered() -> None:
+    def measure(first: Assignment, most: int, steps: float) -> Program:
+        raise Interrupted
+
+    bench = Bench(*map(assignment, range(3)))
+    assert len(bench.packs.take(0, measure).assignments) == 1
+    assert len(bench.take()) == 2
+
+
+def test_steps_of_what_is_not_compiled_are_not_counted() -> None:
+    asked: list[float] = []
+    checks = replace(trial(horizon=LONG), measure="coordinates")
+    bench = Bench(assignment(1), assignment(2, attempt=2), assignment(3, checks))
+    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert asked == [REPAID_STEPS]
+
+
+def test_a_pack_that_broke_is_not_measured_anew() -> None:
+    bench = Bench(*map(assignment, range(9)))
+    pack = bench.packs.take(0, lambda first, most, steps: Program(8, repaid_steps=9 * REPAID_STEPS))
+    bench.packs.broke(pack)
+    bench.desk.submit(*(assignment(10 + i) for i in range(12)))
+    assert [len(bench.take()) for _ in range(2)] == [4, 4]
+
+
 def test_workers_each_compile_for_their_share_of_the_steps() -> None:
     asked: list[float] = []
     bench = Bench(*map(assignment, range(6)), workers=3)
-    bench.packs.take(0, lambda spec, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
+    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
     assert asked == [2 * REPAID_STEPS]
 
 
 def test_a_later_attempt_is_not_compiled() -> None:
     bench = Bench(assignment(1), assignment(2, attempt=2))
-    taken = [bench.packs.take(0, lambda spec, most, steps: Program(compiled=True)) for _ in range(2)]
+    taken = [bench.packs.take(0, lambda first, most, steps: Program(compiled=True)) for _ in range(2)]
     assert [pack.compiled for pack in taken] == [True, False]
 
 
 def test_where_one_trial_failed_that_was_compiled_the_next_are_not() -> None:
     bench = Bench(assignment(1), assignment(2))
-    pack = bench.packs.take(0, lambda spec, most, steps: Program(compiled=True))
+    pack = bench.packs.take(0, lambda first, most, steps: Program(compiled=True))
     bench.packs.broke(pack)
     assert not bench.packs.take(0, bench.measure).compiled
     assert bench.measured == []
@@ -145,7 +194,7 @@ def test_a_pack_that_broke_makes_the_next_ones_smaller() -> None:
 def test_while_one_worker_measures_another_goes_on_alone() -> None:
     bench = Bench(*map(assignment, range(9)))
     others: list[list[int]] = []
-    bench.measure = lambda spec, most, steps: others.append(bench.take()) or Program(2)  # type: ignore[func-returns-value]
+    bench.measure = lambda first, most, steps: others.append(bench.take()) or Program(2)  # type: ignore[func-returns-value]
     assert bench.take() == [0, 2]
     assert others == [[1]]
 
@@ -168,7 +217,7 @@ def test_packs_of_little_work_are_not_measured() -> None:
 
 def test_a_measurement_that_fails_is_logged_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench(*map(assignment, range(3)))
-    bench.measure = lambda spec, most, steps: 1 // 0  # type: ignore[method-assign]
+    bench.measure = lambda first, most, steps: 1 // 0  # type: ignore[method-assign]
     assert bench.take() == [0]
     assert "no packs, for they could not be measured" in caplog.text
     caplog.clear()

@@ -9,10 +9,13 @@ import torch
 
 from telescope import compiled, pack
 from telescope.checkpoint import FORMAT
+from telescope.compiled import Graph
 from telescope.model import Transformer
+from telescope.program import Program
 from tests.telescope.small import ADAMW, HORIZON, trial
-from workers import runner
+from workers import local, packs, runner
 from workers.interface import TERMINAL, Assignment, Failed, Finished
+from workers.ray_slot import handed_down
 
 
 def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) -> None:
@@ -62,3 +65,25 @@ def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
     *_, last = runner.run(assignments, lambda assignment: False, asked)
     assert isinstance(last, Finished)
     assert calls == ([2] * HORIZON.steps if used else [])
+
+
+def test_an_executor_passes_on_what_its_worker_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Graph] = []
+    monkeypatch.setattr(compiled, "ready", lambda graph: asked.append(graph) or False)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(compiled=True))
+    monkeypatch.setattr(packs, "REPAID_STEPS", 0)
+    executor = local.LocalExecutor()
+    try:
+        executor.submit(Assignment(1, 1, trial(), str(tmp_path / "1.pt")))
+        while not any(isinstance(event, TERMINAL) for event in executor.events(10.0)):
+            pass
+    finally:
+        executor.close()
+    assert asked == [Graph.of(trial())]
+
+
+def test_workers_on_other_nodes_are_told_whether_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELESCOPE_COMPILE", "never")
+    assert handed_down()["TELESCOPE_COMPILE"] == "never"
+    monkeypatch.delenv("TELESCOPE_COMPILE")
+    assert "TELESCOPE_COMPILE" not in handed_down()
