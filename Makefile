@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # Tests that start Ray, and wait for it by the clock: two of them at once on two cores would miss their deadlines.
 ALONE := tests/workers tests/test_cluster.py tests/test_service.py tests/api/test_cli.py tests/api/test_supervisor.py tests/api/test_solo.py
 
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench science clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
@@ -29,14 +29,17 @@ check: .venv/installed ## lint, format, types, direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/installed ## measure trials per hour beside Ray Tune and plain loops, the service, a step (25 min); then checks and searches
+bench: .venv/installed ## measure speed: trials per hour beside Ray Tune and plain loops, the service, a step, a GPU, data (25 min)
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.service
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.steps
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.gpu
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.data
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.turnaround
+
+science: .venv/installed ## measure answers: coordinate checks, searches on surfaces, batch quantities (hours)
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.coordinates
+	@$(ONE_THREAD) $(BIN)/python -m benchmarks.frontier
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces
 
 clean: ## remove .venv, caches and the demo's output

@@ -5,7 +5,7 @@ JSON. Two trials with one digest are one trial, whoever planned them and wheneve
 
 Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) · `OptimizerSpec` (base, width-independent values)
 · `DataSpec` (with the corpus's content hash, so that the digest covers the text itself) · `HorizonSpec` (how long, how batched,
-which schedule) · `TrialSpec` · `canonical_json`, `digest`, `snap`.
+which schedule) · `Branch` · `TrialSpec` · `canonical_json`, `digest`, `snap`.
 """
 
 import hashlib
@@ -159,6 +159,8 @@ class OptimizerSpec(OptimizerOptions):
 
 
 ORIGIN = ("corpus", "tokenizer")  # of data: where their tokens come from, by names or paths
+LATER: tuple[tuple[str, str, Any], ...] = (("horizon", "stop_below_loss", None), ("", "branch", None), ("", "kept_steps", []))
+"""Fields that were added when digests were in databases: part of the spec, name, default."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -200,12 +202,16 @@ class HorizonSpec:
     """Steps between held-out losses; by default only at the end."""
     record_every: Count | None = None
     """Steps between points of the curve; by default at most 60 points."""
+    stop_below_loss: Positive | None = None
+    """End the run at the first held-out loss at or below this; needs evaluate_every."""
 
     @model_validator(mode="after")
     def _batches(self) -> "HorizonSpec":
         micro = self.micro_batch_tokens
         if micro is not None and self.batch_tokens % micro:
             raise ValueError(f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it")
+        if self.stop_below_loss is not None and self.evaluate_every is None:
+            raise ValueError("stop_below_loss is looked at where the held-out loss is; give evaluate_every, too")
         return self
 
     @property
@@ -220,6 +226,16 @@ class HorizonSpec:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Branch:
+    """Where a run may begin, since another trial has made its first steps: same model, optimizer, data, seed and schedule."""
+
+    trunk: Annotated[str, Field(min_length=32, max_length=32)]
+    """Digest of the trial that makes them, and has this step among its `kept_steps`."""
+    step: Count
+    """How many they are."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrialSpec:
     """One training run, fully determined; its identity is `digest`."""
 
@@ -229,23 +245,35 @@ class TrialSpec:
     horizon: HorizonSpec
     seed: int = field(default=0)
     """Seeds initialisation and data order alike."""
-    measure: Literal["loss", "coordinates"] = "loss"
-    """What the run is for: its final held-out loss, or how far each layer's output moves in its first steps (telescope.coordinates)."""
+    measure: Literal["loss", "coordinates", "time"] = "loss"
+    """What the run is for: its final held-out loss, how far each layer's output moves in its first steps (telescope.coordinates), or how
+    long a step takes, alone on a worker."""
+    branch: Branch | None = None
+    """The run is as its horizon says, but may begin at a state that another trial left; without that it makes all its steps."""
+    kept_steps: tuple[Count, ...] = ()
+    """Steps at which the run's state is kept for others to branch from, until the job ends."""
 
     @model_validator(mode="after")
     def _windows(self) -> "TrialSpec":
         problem = batch_problem(self.data, self.horizon)
         if problem:
             raise ValueError(problem)
+        if self.branch and self.branch.step >= self.horizon.steps:
+            raise ValueError(f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier")
         return self
 
     @cached_property
     def digest(self) -> str:
         """Identity of the run: 128 bits of the SHA-256 of its canonical JSON.
 
-        Of data whose content is known, it leaves out where they come from: the content is the hash of the tokens themselves.
+        Of data whose content is known, it leaves out where they come from: the content is the hash of the tokens themselves. What specs
+        could say only later (`LATER`) is left out where it says nothing, so that runs keep their identity.
         """
         plain = _plain(self)
+        for part, name, default in LATER:
+            values = plain[part] if part else plain
+            if values[name] == default:
+                del values[name]
         if self.data.content:
             plain["data"] = {name: value for name, value in plain["data"].items() if name not in ORIGIN}
         return _hashed(plain)

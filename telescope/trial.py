@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from telescope.errors import Conflict
+from telescope.outline import Outline
 from telescope.spec import TrialSpec
 
 
@@ -98,6 +99,8 @@ class Trial:
     """All metrics of its last point, by name; empty until it ended."""
     reused: bool = False
     """An earlier job trained it: it cost this one nothing."""
+    outline: Outline | None = None
+    """Its loss against tokens, for studies that read curves."""
 
     @property
     def digest(self) -> str:
