@@ -76,9 +76,9 @@ def _describe(document: dict[str, Any]) -> None:
     document["paths"]["/v1/judgements"]["post"]["requestBody"] = {"required": True, "content": sweep}
     reference("Problem", errors.Problem, "serialization")
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]
-    reports = tuple(study.Report for study in registry.STUDIES.values())
+    reports = tuple(kind.study.Report for kind in registry.STUDIES.values())
     result["application/json"]["schema"] = reference("Report", Union[reports], "serialization")  # noqa: UP007 (made at run time)
-    study = reference("Study", Union[tuple(registry.STUDIES.values())], "validation")  # noqa: UP007 (made at run time)
+    study = reference("Study", Union[tuple(kind.study for kind in registry.STUDIES.values())], "validation")  # noqa: UP007 (made at run time)
     media = {"schema": study, "examples": {"quickstart": {"value": EXAMPLE}}}
     body = {"required": True, "content": dict.fromkeys(("application/json", "application/yaml"), media)}
     changes = {"schema": {"type": "object"}, "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}}}

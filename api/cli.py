@@ -43,6 +43,7 @@ Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address o
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Plot = Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")]
 JOBS = "Jobs"
+COMPUTE_TIME = "compute_time"
 
 
 @app.command(rich_help_panel=JOBS)
@@ -74,7 +75,7 @@ def run(
         except KeyboardInterrupt:
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
         report = store.result(job.id) or registry.report_document(study.report(()))
-        _answer(ended, report, solo.trials(store, job.id), study.model.target_width, plot, as_json)
+        _answer(ended, report, registry.to_document(study), lambda: solo.trials(store, job.id), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -98,9 +99,8 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
 
     Example: telescope preview job.yaml
     """
-    from api import forecast, machine
+    from api import comparison, forecast, machine
     from telescope.studies import registry
-    from telescope.studies.telescoping.preview import preview
 
     document = job_file.read(file)
     if url:
@@ -108,9 +108,11 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
             found = client.preview(document)
     else:
         study = registry.resolved(registry.parse(document))
-        found = registry.report_document(preview(study, machine.found(configured({})[0])))
+        found = registry.report_document(registry.preview(study, machine.found(configured({})[0])))
     if as_json:
         show_json(found)
+    elif document["kind"] == COMPUTE_TIME:
+        comparison.show_bill(found, console())
     else:
         forecast.show(found, console())
 
@@ -140,13 +142,10 @@ def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = 
 
     Example: telescope result JOB --plot picture.png
     """
-    from api import answer
-
     with _client(url) as client:
         job = client.job(job_id)
         now = view.progress(job, (), datetime.now(UTC), None)
-        runs = client.trials(job_id) if plot else ()
-        _answer(now, client.result(job_id), runs, answer.target_width(job.study), plot, as_json)
+        _answer(now, client.result(job_id), job.study or {}, lambda: client.trials(job_id), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -246,17 +245,22 @@ def _forecast_flops(client: Client, job: Job) -> float | None:
         return None
 
 
-def _answer(job: view.Progress, report: dict[str, Any], runs: Iterable[Any], target_width: int, plot: Path | None, as_json: bool) -> None:
+def _answer(
+    job: view.Progress, report: dict[str, Any], study: dict[str, Any], runs: Callable[[], Iterable[Any]], plot: Path | None, as_json: bool
+) -> None:
     """Print the answer, draw it if asked to, and exit with what it amounts to."""
-    from api import answer
+    from api import answer, comparison
 
-    typed = answer.typed(report)
     if as_json:
         show_json(report)
+    elif study["kind"] == COMPUTE_TIME:
+        comparison.show(comparison.typed(report), console())
     else:
-        answer.show(typed, target_width, console())
+        answer.show(answer.typed(report), answer.target_width(study), console())
+    if plot and study["kind"] == COMPUTE_TIME:
+        raise InvalidInput.of("--plot", f"is drawn at a target loss here; use: telescope frontier {job.id} --target-loss X --plot {plot}")
     if plot:
-        answer.picture(typed, runs, target_width, plot, job.name)
+        answer.picture(answer.typed(report), runs(), answer.target_width(study), plot, job.name)
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         print(f"The job is {job.state}: {job.reason or 'somebody asked for it'}", file=sys.stderr)
     if job.state is JobState.FAILED:

@@ -30,9 +30,9 @@ from telescope.errors import InvalidInput, Problem, TelescopeError, Unavailable
 from telescope.judge import Judgement, judge
 from telescope.spec import OptimizerName
 from telescope.studies import registry
-from telescope.studies.telescoping import Telescope
+from telescope.studies.compute_time.bill import Bill
+from telescope.studies.registry import AnyStudy
 from telescope.studies.telescoping.preview import Preview
-from telescope.studies.telescoping.preview import preview as forecast
 from telescope.sweep import read_csv, read_document
 from telescope.trial import TrialState
 
@@ -69,13 +69,13 @@ def _changes(request: Request, body: Annotated[bytes, Depends(_body)]) -> Any:
     return _document(request, body) if body else {}
 
 
-def _study(document: Annotated[Any, Depends(_document)], settings: Annotated[Settings, Depends(_settings)]) -> Telescope:
+def _study(document: Annotated[Any, Depends(_document)], settings: Annotated[Settings, Depends(_settings)]) -> AnyStudy:
     """The study that the body asks for, its corpus opened and tokenised."""
     return _open(document, settings)
 
 
 Rows = Annotated[Store, Depends(_store)]
-Study = Annotated[Telescope, Depends(_study)]
+Study = Annotated[AnyStudy, Depends(_study)]
 JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
 PageSize = Annotated[int, Query(ge=0, description="Items per page; at most 1000 are sent, and 0 leaves it to the server.")]
@@ -107,9 +107,10 @@ def submit(
 
 
 @router.post("/jobs:preview", tags=["jobs"], responses=described(413, 422))
-def preview(study: Study, settings: Annotated[Settings, Depends(_settings)], store: Rows) -> Preview:
+def preview(study: Study, settings: Annotated[Settings, Depends(_settings)], store: Rows) -> Preview | Bill:
     """What a study would run and cost, width by width, and what else could be done instead; spends nothing."""
-    return forecast(study, machine.known(settings, store))
+    found: Preview | Bill = registry.preview(study, machine.known(settings, store))
+    return found
 
 
 @router.get("/jobs", tags=["jobs"], responses=described(422))
@@ -292,7 +293,7 @@ def _require_coordinator(url: str) -> None:
         lock.release()
 
 
-def _open(document: Any, settings: Settings, new_data: bool = True) -> Telescope:
+def _open(document: Any, settings: Settings, new_data: bool = True) -> AnyStudy:
     """The study of a document, its corpus opened and tokenised; new data must lie where the operator allows."""
     study = registry.parse(document)
     if new_data:

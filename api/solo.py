@@ -25,8 +25,8 @@ from api.store import Store
 from api.supervisor import Child, end, on_signals
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
-from telescope.studies.telescoping import Telescope
-from telescope.studies.telescoping.preview import preview
+from telescope.studies import registry
+from telescope.studies.registry import AnyStudy
 
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0  # for the coordinator to carry a pause out
@@ -64,9 +64,9 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             end([child])
 
 
-def follow(store: Store, job_id: str, child: Child, study: Telescope, shown_on: Console) -> view.Progress:
+def follow(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> view.Progress:
     """Show a job until it ended; an interruption pauses it, and then raises KeyboardInterrupt."""
-    forecast_flops = preview(study).flops.expected
+    forecast_flops = registry.preview(study).flops.expected
     with interruptible_once():
         try:
             return view.follow(progress(store, job_id, child, forecast_flops), shown_on)

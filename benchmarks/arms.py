@@ -52,8 +52,8 @@ class Load:
 
 
 LOADS = {
-    "short": Load((32, 64), 64, 120, "edcba", 4.0, 1.3, a_trains_one_in=4),
-    "long": Load((32, 64), 8, 1200, "edcba", 1.6, 1.25),  # an eighth of "long64"
+    "short": Load((32, 64), 64, 120, "dcba", 4.0, 1.3, a_trains_one_in=4),
+    "long": Load((32, 64), 8, 1200, "edca", 1.6, 1.25),  # an eighth of "long64"
     "long64": Load((32, 64), 64, 1200, "dcba", 1.6, 1.25),  # an hour for all arms
     "wide": Load((128, 256), 8, 120, "dc"),
     "sample": Load((32, 64), 16, 120, "cdba", 4.0, 1.3),  # a quarter of "short", for a look

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from telescope import corpora, tokenizer
 from telescope.errors import CorpusLost, InvalidInput
-from telescope.spec import DataSpec, HorizonSpec
+from telescope.spec import DataSpec
 from telescope.tokens import Prepared, prepare
 
 
@@ -52,12 +52,12 @@ def resolve(spec: DataSpec) -> DataSpec:
     )
 
 
-def check_length(spec: DataSpec, horizon: HorizonSpec) -> None:
+def check_length(spec: DataSpec, batch_tokens: int) -> None:
     """Refuse a corpus whose training split is shorter than one batch, or whose validation split is shorter than one window."""
     prepared = prepare(spec)
     _check_windows(spec, prepared)
-    if prepared.train_tokens < horizon.batch_tokens + 1:
-        wanted = f"one batch of {horizon.batch_tokens} + 1; give more text or lower batch_tokens"
+    if prepared.train_tokens < batch_tokens + 1:
+        wanted = f"one batch of {batch_tokens} + 1; give more text or lower batch_tokens"
         raise _too_short(spec, f"{prepared.train_tokens} training tokens", wanted)
 
 

@@ -5,8 +5,8 @@ run AdamW trains all. The groups are total and disjoint, asserted. Effective val
 `telescope.mup`.
 
 Parts: `groups` (the partition) · `Muon` (a torch optimizer over `telescope.muon`) · `Optimizer` and `build` (both together, with the
-schedule's factor as an argument) · `step_together` (one model's step, or that of several of one shape) · `lr_factor` (schedules) ·
-`describe` (the groups as a report shows them).
+schedule's factor as an argument) · `step_together` (one model's step, or that of several of one shape) · `lr_factor` and `warmup_steps`
+(schedules) · `describe` (the groups as a report shows them).
 """
 
 import math
@@ -198,7 +198,7 @@ def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> 
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:
     """The schedule: share of the peak lr at `step` (from 0). Warm-up is a line to 1; the last step of a decay is not yet zero."""
-    warmup = math.ceil(horizon.warmup_fraction * horizon.steps)
+    warmup = warmup_steps(horizon)
     if step < warmup:
         return (step + 1) / warmup
     progress = (step - warmup) / (horizon.steps - warmup)
@@ -212,6 +212,11 @@ def lr_factor(horizon: HorizonSpec, step: int) -> float:
         "cosine": (1 - math.cos(math.pi * progress)) / 2,
     }[horizon.decay]
     return 1 - (1 - horizon.final_lr_fraction) * decayed
+
+
+def warmup_steps(horizon: HorizonSpec) -> int:
+    """Steps of warm-up."""
+    return math.ceil(horizon.warmup_fraction * horizon.steps)
 
 
 def describe(model: ModelSpec, vocab_size: int, spec: OptimizerSpec) -> tuple[Group, ...]:

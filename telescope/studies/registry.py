@@ -1,7 +1,8 @@
 """Which studies are there, and how do they travel as documents?
 
-One dict from `kind` to study. `parse` turns a user's document (JSON or YAML, already loaded) into a validated study or refuses it with
-every problem, each naming its field and a remedy; `to_document` is its inverse. `resolved` fills in what only the data can tell.
+One dict from `kind` to what a kind of study consists of. `parse` turns a user's document (JSON or YAML, already loaded) into a validated
+study or refuses it with every problem, each naming its field and a remedy; `to_document` is its inverse. `resolved` fills in what only
+the data can tell.
 """
 
 import dataclasses
@@ -9,20 +10,41 @@ import difflib
 import json
 import math
 import types
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.errors import InvalidInput, Problem
-from telescope.studies.telescoping import Telescope
-from telescope.studies.telescoping.checks import checked
+from telescope.studies import compute_time, telescoping
+from telescope.studies.compute_time import bill
+from telescope.studies.compute_time import checks as compute_time_checks
+from telescope.studies.telescoping import checks as telescoping_checks
+from telescope.studies.telescoping import preview as telescoping_preview
+from telescope.studies.telescoping.pace import Machine
 
-STUDIES: dict[str, type[Telescope]] = {"telescope": Telescope}
+AnyStudy = telescoping.Telescope | compute_time.ComputeTime
 
 
-def parse(document: object) -> Telescope:
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of study consists of."""
+
+    study: type[Any]
+    checked: Callable[[Any], Any]
+    """The study, or InvalidInput with everything that is wrong with it."""
+    preview: Callable[[Any, Machine | None], Any]
+    """What it would run and cost."""
+
+
+STUDIES: dict[str, Kind] = {
+    "telescope": Kind(telescoping.Telescope, telescoping_checks.checked, telescoping_preview.preview),
+    "compute_time": Kind(compute_time.ComputeTime, compute_time_checks.checked, bill.preview),
+}
+
+
+def parse(document: object) -> AnyStudy:
     """The study that a document describes; InvalidInput with all its problems otherwise."""
     if not isinstance(document, dict):
         raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {', '.join(STUDIES)}", document)
@@ -35,24 +57,30 @@ def parse(document: object) -> Telescope:
         raise InvalidInput.of("", "nests its fields too deeply for a job") from None
     if unfit:
         raise InvalidInput.because(unfit)
-    study_type = STUDIES[kind]
+    study_type = STUDIES[kind].study
     try:
         study = TypeAdapter(study_type).validate_json(json.dumps(document), strict=True)
     except ValidationError as error:
         raise InvalidInput.because(tuple(_problems(study_type, error))) from error
-    return checked(study)
+    checked: AnyStudy = STUDIES[kind].checked(study)
+    return checked
 
 
-def resolved(study: Telescope) -> Telescope:
+def resolved(study: AnyStudy) -> AnyStudy:
     """The study with its corpus found, hashed and counted; InvalidInput where it is missing or too short."""
     from telescope.data import check_length, resolve
 
     data = resolve(study.data)
-    check_length(data, study.horizon)
+    check_length(data, max(study.batches))
     return replace(study, data=data)
 
 
-def to_document(study: Telescope) -> dict[str, Any]:
+def preview(study: AnyStudy, machine: Machine | None = None) -> Any:
+    """What a study would run and cost."""
+    return STUDIES[study.kind].preview(study, machine)
+
+
+def to_document(study: AnyStudy) -> dict[str, Any]:
     """The document that parses to this study."""
     document = json.loads(TypeAdapter(type(study)).dump_json(study))
     assert isinstance(document, dict)

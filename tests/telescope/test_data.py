@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from telescope import corpora, tokens
 from telescope.data import batch, check_length, open_tokens, resolve, validation_windows
 from telescope.errors import CorpusLost, InvalidInput
-from telescope.spec import DataSpec, HorizonSpec
+from telescope.spec import DataSpec
 
 
 @pytest.fixture(autouse=True)
@@ -211,12 +211,12 @@ def test_a_corpus_must_fill_a_window_on_both_sides(tmp_path: Path) -> None:
 def test_a_corpus_must_fill_a_batch(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 100)
     spec = resolve(DataSpec(corpus=str(tmp_path / "a.txt"), context=10))
-    check_length(spec, HorizonSpec(steps=1, batch_tokens=90))
+    check_length(spec, 90)
     with pytest.raises(InvalidInput, match=r"91 training tokens, fewer than one batch of 100 \+ 1.*lower batch_tokens") as caught:
-        check_length(spec, HorizonSpec(steps=1, batch_tokens=100))
+        check_length(spec, 100)
     assert caught.value.problems[0].field == "data.corpus"
     with pytest.raises(InvalidInput, match="validation tokens"):
-        check_length(replace(spec, context=50), HorizonSpec(steps=1, batch_tokens=50))
+        check_length(replace(spec, context=50), 50)
 
 
 # The cache

@@ -14,7 +14,7 @@ from telescope.spec import OptimizerName
 from telescope.step_time import Origin
 from telescope.token_ratio import Direction, Standing
 
-Source = Literal["tuned", "interpolated", "given", "job"]
+Source = Literal["tuned", "interpolated", "extrapolated", "given", "job"]
 
 
 @dataclass(frozen=True)

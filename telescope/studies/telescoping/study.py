@@ -6,6 +6,7 @@ Parts: `Telescope`, the question (its parts are in `question`, its checks in `ch
 The answer is drawn in `answer`, the bill beforehand in `preview`.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
@@ -77,6 +78,11 @@ class Telescope:
     def optimizers(self) -> tuple[OptimizerName, ...]:
         """One ladder each."""
         return (self.optimizer,) if isinstance(self.optimizer, str) else self.optimizer
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Batch sizes in tokens: one."""
+        return (self.horizon.batch_tokens,)
 
     def spec(self, optimizer: OptimizerName, width: int, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
         """One run at a width: swept values where given, the study's fixed ones elsewhere."""
@@ -187,7 +193,7 @@ def ends_the_ladder(study: Telescope, ladder: Ladder, check: Step) -> bool:
     return check.failed and pairing(study, ladder.optimizer).sound
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Progress:
     """How far a ladder has come."""
 
@@ -198,7 +204,7 @@ class Progress:
     ended: bool
     limit: str = ""  # the limit that ended it
     validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
-    check: Step = field(default_factory=lambda: Step((), (), None))  # of the coordinates, before the rounds
+    check: Step = dataclasses.field(default_factory=lambda: Step((), (), None))  # of the coordinates, before the rounds
     refused: bool = False  # by that check
 
 

@@ -1,0 +1,151 @@
+"""What do the runs say about a target loss: tokens, steps, hours, and how the optimizers compare?
+
+`Analysis.of` reads the courses of all runs once; its methods then answer to any target loss, from `telescope.tokens_to_loss` (where each
+course crosses it), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio` and `frontier`; `tables` makes the rows.
+
+Parts: `Arm`, one optimizer's runs · `Analysis`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telescope.batch_readings import Readings
+from telescope.errors import InvalidInput
+from telescope.frontier import Frontier, compare
+from telescope.spec import OptimizerName
+from telescope.studies.compute_time.question import READ
+from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, FrontierRow, RatioAnswer
+from telescope.studies.compute_time.runs import Course
+from telescope.studies.compute_time.study import AtBatch, ComputeTime, Progress, progress
+from telescope.studies.compute_time.tables import batch_rows, finite, frontier_rows, ratio_row, since, summary
+from telescope.studies.compute_time.times import in_words
+from telescope.token_ratio import ratios, trend
+from telescope.tokens_to_loss import SMOOTHED, Crossings, Curves, Outcome, Smoothed, smoothed
+from telescope.trial import Trial
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One optimizer's runs: a row of the smoothed courses for each batch and seed."""
+
+    batches: tuple[AtBatch, ...]  # those with a course
+    rows: slice  # of all courses, its own
+    batch_tokens: NDArray[np.int64]  # [run]
+    seeds: NDArray[np.int64]  # [run]
+
+    @property
+    def optimizer(self) -> OptimizerName:
+        """Whose runs."""
+        return self.batches[0].optimizer
+
+    def at(self, batch_tokens: float) -> AtBatch:
+        """One of its batches."""
+        return next(one for one in self.batches if one.batch_tokens == batch_tokens)
+
+    def readings(self, crossings: Crossings) -> Readings:
+        """Its part of what all courses say."""
+        return Readings.of(self.batch_tokens, self.seeds, Crossings(crossings.tokens[self.rows], crossings.outcome[self.rows]))
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """All courses of a study, read once."""
+
+    study: ComputeTime
+    courses: Smoothed
+    arms: tuple[Arm, ...]
+
+    @classmethod
+    def of(cls, study: ComputeTime, trials: Sequence[Trial]) -> "Analysis":
+        """Of the terminal trials, which have their outlines."""
+        return cls.after(study, progress(study, trials))
+
+    @classmethod
+    def after(cls, study: ComputeTime, now: Progress) -> "Analysis":
+        """Of the runs so far."""
+        courses, arms = list[Course](), list[Arm]()
+        for optimizer in study.optimizers:
+            found = [
+                (one, seed, course)
+                for one in now.batches
+                if one.optimizer == optimizer
+                for seed, course in enumerate(one.courses)
+                if len(course.tokens) or course.diverged
+            ]
+            if found:
+                batches = tuple({one.batch_tokens: one for one, _, _ in found}.values())
+                batch_tokens, seeds = np.array([one.batch_tokens for one, _, _ in found]), np.array([seed for _, seed, _ in found])
+                arms.append(Arm(batches, slice(len(courses), len(courses) + len(found)), batch_tokens, seeds))
+                courses += [course for _, _, course in found]
+        curves = Curves.of([(c.tokens.tolist(), c.loss.tolist()) for c in courses] or [((), ())], [c.diverged for c in courses] or [False])
+        return cls(study, smoothed(curves, SMOOTHED if study.runs.reading == "constant" else 1), tuple(arms))
+
+    def frontier(self, target_loss: float, optimizer: OptimizerName | None = None) -> FrontierAnswer:
+        """Hours against devices. InvalidInput where no run reached the loss."""
+        devices = self.study.devices
+        rows = {arm.optimizer: frontier_rows(devices, arm.batches, readings) for arm, readings in self.readings(target_loss)}
+        first, second = (curve(rows.get(name, [])) for name in ("adamw", "muon"))
+        shown = tuple(row for name in rows if optimizer in (None, name) for row in rows[name])
+        return FrontierAnswer(target_loss, self.read, shown, compare(first, second), in_words(devices))
+
+    def batch_sizes(self, target_loss: float, optimizer: OptimizerName | None = None) -> BatchAnswer:
+        """Tokens and steps against batch size. InvalidInput where no run reached the loss."""
+        found = [(arm.batches, readings) for arm, readings in self.readings(target_loss) if optimizer in (None, arm.optimizer)]
+        rows = tuple(row for batches, readings in found for row in batch_rows(batches, readings))
+        return BatchAnswer(target_loss, self.read, rows, tuple(summary(batches, readings) for batches, readings in found))
+
+    def token_ratio(self, target_loss: float) -> RatioAnswer:
+        """AdamW's tokens over Muon's at each batch, and whether that falls. InvalidInput where no run reached the loss."""
+        found = {arm.optimizer: (arm, readings) for arm, readings in self.readings(target_loss)}
+        answer = RatioAnswer(target_loss, self.read, (), None, None, None, None, None, None, "")
+        if not {"adamw", "muon"} <= found.keys():
+            return replace(answer, note=f"a ratio needs runs of both optimizers, and there are some of {', '.join(found)} alone")
+        (one, first), (other, second) = found["adamw"], found["muon"]
+        rows = tuple(ratio_row(one.at(row.batch_tokens), other.at(row.batch_tokens), row) for row in ratios(first, second))
+        if not rows:
+            return replace(answer, note="there is no batch at which both optimizers have a run that did not diverge")
+        answer = replace(answer, rows=rows, trend_from_batch_tokens=since(first, second))
+        if (rises := trend(first, second, since(first, second))) is None:
+            return answer
+        exponent = rises.exponent
+        return replace(
+            answer,
+            trend=rises.direction,
+            exponent=finite(exponent.value),
+            exponent_low=finite(exponent.low),
+            exponent_high=finite(exponent.high),
+            p_falling=rises.p_falling,
+        )
+
+    @property
+    def read(self) -> str:
+        """How a loss is read, in words."""
+        smoothing = f"smoothed by a moving mean of {self.courses.window} points, twice" if self.courses.window > 1 else "not smoothed"
+        return f"held-out loss {READ[self.study.runs.reading]}; {smoothing}; the first crossing that lasts, on a line in log tokens"
+
+    @cached_property
+    def reached(self) -> tuple[float, float] | None:
+        """Highest and lowest loss on any course; None without any."""
+        known = np.arange(self.courses.loss.shape[1]) < self.courses.curves.points[:, None]
+        losses = self.courses.loss[known]
+        return (float(losses.max()), float(losses.min())) if len(losses) else None
+
+    def readings(self, target_loss: float) -> list[tuple[Arm, Readings]]:
+        """Each optimizer's tokens to a loss."""
+        if self.reached is None:
+            raise InvalidInput.of("target_loss", "no run can be read yet; ask again when some have ended", target_loss)
+        high, low = self.reached
+        crossings = self.courses.crossings(target_loss)
+        if not np.isin(crossings.outcome, (Outcome.REACHED, Outcome.EARLY)).any():
+            raise InvalidInput.of("target_loss", f"no run reached it; their losses reach from {high:.4g} down to {low:.4g}", target_loss)
+        return [(arm, arm.readings(crossings)) for arm in self.arms]
+
+
+def curve(rows: Sequence[FrontierRow]) -> Frontier:
+    """The iso-loss curve of one optimizer."""
+    best = [row for row in rows if row.on_frontier]
+    return Frontier.of([row.devices for row in best], [row.hours or 0.0 for row in best])

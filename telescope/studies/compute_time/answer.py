@@ -1,0 +1,196 @@
+"""How do the trials of a compute-time study become its report?
+
+Each target loss is answered by `Analysis`; the verdict is `resolved` where every batch of every optimizer has come to the lowest target,
+with hyperparameters that nothing speaks against. A study that is not over says so far as it knows.
+
+Parts: `answer` · `at_target` · `verdict` · `batch_report` · `granted`.
+"""
+
+import math
+from collections.abc import Sequence
+
+from telescope.errors import InvalidInput
+from telescope.flops import steps_by
+from telescope.mup import UNDECAYED
+from telescope.spec import OptimizerName
+from telescope.studies.compute_time.analysis import Analysis
+from telescope.studies.compute_time.question import Tuning
+from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted, Verdict
+from telescope.studies.compute_time.rows import BatchAnswer, RatioAnswer
+from telescope.studies.compute_time.study import AtBatch, ComputeTime, Progress, Search, progress
+from telescope.studies.compute_time.times import step_seconds
+from telescope.studies.compute_time.tuning import decays
+from telescope.token_ratio import Direction, Standing
+from telescope.trial import Trial
+
+NAMES = {"muon": "Muon", "adamw": "AdamW"}
+
+
+def answer(study: ComputeTime, trials: Sequence[Trial], ended: str = "") -> Comparison:
+    """The report of the completed trials; final where nothing is missing, or where `ended` says why nothing follows."""
+    now = progress(study, trials)
+    analysis = Analysis.after(study, now)
+    targets = tuple(at_target(analysis, loss) for loss in sorted(study.target_losses, reverse=True))
+    found, reason = verdict(study, now, targets, ended)
+    every = {trial.digest: trial for one in (*map(trials_of_search, now.searches), *map(trials_of_batch, now.batches)) for trial in one}
+    paid = [trial for trial in every.values() if not trial.reused]
+    high, low = analysis.reached or (None, None)
+    return Comparison(
+        final=not now.missing or bool(ended),
+        verdict=found,
+        reason=reason,
+        read=analysis.read,
+        highest_loss=high,
+        lowest_loss=low,
+        targets=targets,
+        batches=tuple(batch_report(one) for one in now.batches if one.setting),
+        ledger=tuple(granted(study, optimizer, now) for optimizer in study.optimizers),
+        trials=len(every),
+        reused=len(every) - len(paid),
+        tokens=sum(map(trained_tokens, paid)),
+        flops=math.fsum(trial.flops for trial in paid),
+        seconds=math.fsum(trial.seconds for trial in paid),
+    )
+
+
+def at_target(analysis: Analysis, target_loss: float) -> AtTarget:
+    """What there is to say of one loss."""
+    try:
+        batches, ratio = analysis.batch_sizes(target_loss), analysis.token_ratio(target_loss)
+        dominance = analysis.frontier(target_loss).dominance
+    except InvalidInput as error:
+        return AtTarget(target_loss, False, None, error.problems[0].message, None, None, None)
+    return AtTarget(target_loss, True, standing(ratio), sentence(batches, ratio), batches, ratio, dominance)
+
+
+def standing(ratio: RatioAnswer) -> Standing | None:
+    """Of Muon over all batches: where those of a clear standing agree."""
+    clear = {row.muon for row in ratio.rows} - {Standing.UNRESOLVED}
+    if not ratio.rows:
+        return None
+    return clear.pop() if len(clear) == 1 else Standing.UNRESOLVED
+
+
+def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
+    """One target's answer in words."""
+    if not ratio.rows:
+        return ratio.note
+    known = [row.ratio for row in ratio.rows if row.ratio is not None and row.pairs]
+    if not known:
+        return "no batch at which all runs of both optimizers reached the loss: the ratios are bounds"
+    span = f"{min(known):.2f} to {max(known):.2f}" if len(known) > 1 else f"{known[0]:.2f}"
+    clear = [row for row in ratio.rows if row.muon is not Standing.UNRESOLVED]
+    said = f"AdamW needs {span} times Muon's tokens, at {len(clear)} of {len(ratio.rows)} batches clearly more or less than as many"
+    match ratio.trend:
+        case Direction.RISING:
+            return f"{said}; the ratio rises with the batch"
+        case Direction.FALLING:
+            return f"{said}; the ratio falls as batches grow"
+        case Direction.UNRESOLVED:
+            return f"{said}; whether the ratio falls as batches grow is not resolved"
+    return said
+
+
+def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ended: str) -> tuple[Verdict, str]:
+    """Whether the answer may be relied on, and why not."""
+    if ended:
+        return "unresolved", ended
+    if now.missing:
+        return "unresolved", "runs are still to come"
+    doubts = list(dict.fromkeys(one.setting.doubt for one in now.batches if one.setting and one.setting.doubt))
+    if not targets:
+        doubts.append("the study names no target_losses; ask for some with `telescope frontier`")
+    for target in targets:
+        if target.batches is None:
+            doubts.append(f"loss {target.target_loss:g}: {target.sentence}")
+            continue
+        short = [row for row in target.batches.rows if row.censored or row.early or row.tokens is None]
+        if short:
+            which = ", ".join(f"{NAMES[row.optimizer]} at {row.batch_tokens}" for row in short)
+            doubts.append(f"not all runs reached loss {target.target_loss:g} within what they were trained for: {which}")
+    if study.seeds < 2:
+        doubts.append("with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more")
+    if doubts:
+        return "unresolved", "; ".join(doubts)
+    return "resolved", "every run reached every target loss, at hyperparameters found inside their ranges"
+
+
+def trials_of_search(one: Search) -> tuple[Trial, ...]:
+    """Those that have ended."""
+    return one.tuned.trials
+
+
+def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
+    """Those that have ended."""
+    timed = (one.timed,) if one.timed else ()
+    return tuple(trial for course in one.courses for trial in course.trials) + timed
+
+
+def trained_tokens(trial: Trial) -> int:
+    """Of one trial, the steps that another made for it left out."""
+    spec = trial.spec
+    steps = steps_by(spec, trial.flops, trial.diverged) - (spec.branch.step if spec.branch else 0)
+    return steps * spec.horizon.batch_tokens
+
+
+def batch_report(one: AtBatch) -> BatchReport:
+    """One optimizer at one batch."""
+    assert one.setting is not None, "only batches with a setting are reported"
+    runs = trials_of_batch(one)
+    return BatchReport(
+        optimizer=one.optimizer,
+        batch_tokens=one.batch_tokens,
+        lr=one.setting.optimizer.lr,
+        weight_decay=one.setting.optimizer.weight_decay,
+        source=one.setting.source,
+        doubt=one.setting.doubt,
+        runs=sum(len(course.trials) for course in one.courses),
+        diverged=sum(trial.diverged for course in one.courses for trial in course.trials),
+        trained_tokens=max((float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0),
+        lowest_loss=min((float(course.loss.min()) for course in one.courses if len(course.loss)), default=None),
+        step_seconds=step_seconds(one.timed),
+        run_seconds=math.fsum(trial.seconds for trial in runs),
+    )
+
+
+def granted(study: ComputeTime, optimizer: OptimizerName, now: Progress) -> Granted:
+    """One optimizer's line of the ledger."""
+    searches = [one for one in now.searches if one.optimizer == optimizer]
+    batches = [one for one in now.batches if one.optimizer == optimizer]
+    searched = {trial.digest: trial for one in searches for trial in one.tuned.trials}
+    every = searched | {trial.digest: trial for one in batches for trial in trials_of_batch(one)}
+    rates = [trial.spec.optimizer.lr for trial in searched.values()]
+    tuning, options = study.tuning, study.optimizer_options
+    muon = f"momentum {options.momentum:g}, AdamW's lr {study.adamw_lr_ratio:g} of Muon's, " if optimizer == "muon" else ""
+    undecayed = ", ".join(sorted(map(str, UNDECAYED)))
+    return Granted(
+        optimizer=optimizer,
+        hyperparameters=origin(study, tuning),
+        tuning_trials=len(searched),
+        tuned_batches=study.tuned_batches,
+        lr_low=min(rates, default=None),
+        lr_high=max(rates, default=None),
+        lr_octaves=math.log2(max(rates) / min(rates)) if rates else 0.0,
+        weight_decays=decays(tuning) if tuning else (),
+        edges=tuple(one.tuned.doubt for one in searches if one.tuned.doubt),
+        tuning_tokens=sum(map(trained_tokens, searched.values())),
+        tuning_flops=math.fsum(trial.flops for trial in searched.values()),
+        tuning_seconds=math.fsum(trial.seconds for trial in searched.values()),
+        seeds=study.seeds,
+        schedule=f"{study.runs.reading}, warm-up of {study.runs.warmup_tokens or round(study.runs.tokens / 20)} tokens",
+        fixed=f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}",
+        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype if optimizer == "muon" else "float32",
+        trials=len(every),
+        diverged=sum(trial.diverged for trial in every.values()),
+        tokens=sum(map(trained_tokens, every.values())),
+        flops=math.fsum(trial.flops for trial in every.values()),
+        seconds=math.fsum(trial.seconds for trial in every.values()),
+    )
+
+
+def origin(study: ComputeTime, tuning: Tuning | None) -> str:
+    """Where hyperparameters come from."""
+    if tuning is not None:
+        return "tuned here"
+    jobs = dict.fromkeys(one.job for one in study.given if one.job)
+    return f"of jobs {', '.join(jobs)}" if jobs else "given"

@@ -1,0 +1,158 @@
+"""What will a compute-time study cost, before it runs?
+
+At least: searches that find their optimum inside the first grid, and courses that come to the lowest target in their first stage. At
+most: every extension of a grid and every doubling of a course. Which it will be depends on losses that nobody knows yet, so nothing is
+called expected.
+
+Parts: `most_trials` · `preview` -> `Bill`.
+"""
+
+import math
+from dataclasses import dataclass
+
+from telescope.flops import trial_flops
+from telescope.spec import OptimizerName, TrialSpec
+from telescope.studies.compute_time.runs import parts
+from telescope.studies.compute_time.study import ComputeTime, candidates, setting_of, timed_spec
+from telescope.studies.compute_time.tuning import BEYOND, Known, decays, grid, spec_of
+from telescope.studies.telescoping.bill import Span
+from telescope.studies.telescoping.pace import Machine, Pace, assumed, pace
+
+
+@dataclass(frozen=True)
+class RunsCost:
+    """Of some runs."""
+
+    trials: int
+    tokens: int
+    flops: float
+    seconds: float  # of one worker
+
+    def __add__(self, other: "RunsCost") -> "RunsCost":
+        """Both together."""
+        return RunsCost(self.trials + other.trials, self.tokens + other.tokens, self.flops + other.flops, self.seconds + other.seconds)
+
+
+NOTHING = RunsCost(0, 0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class BatchPreview:
+    """One optimizer at one batch."""
+
+    optimizer: OptimizerName
+    batch_tokens: int
+    tuning: RunsCost  # nothing where it is not tuned there
+    least: RunsCost  # with the tuning
+    most: RunsCost
+    pace: Pace
+
+
+@dataclass(frozen=True)
+class Bill:
+    """The bill beforehand; `expected` is what it takes if nothing has to be carried on, which is the least."""
+
+    trials: Span
+    tokens: Span
+    flops: Span
+    seconds: Span  # with `parallel` trials at once
+    parallel: int
+    estimated: bool  # whether the seconds rest on an assumed speed
+    assumes: str
+    batches: tuple[BatchPreview, ...]
+
+
+def most_trials(study: ComputeTime) -> int:
+    """As many as there can be."""
+    return sum(len(specs) for specs in (*all_searches(study, most=True), *all_runs(study, most=True)))
+
+
+def all_searches(study: ComputeTime, most: bool) -> list[tuple[TrialSpec, ...]]:
+    """Runs of the searches, per optimizer and batch; beyond the grid as if its upper end were carried on."""
+    if study.tuning is None:
+        return []
+    tuning, octaves = study.tuning, list(grid(study.tuning))
+    if most and tuning.lr.extend:
+        gap = octaves[-1] - octaves[-2]
+        octaves += [octaves[-1] + gap * i for i in range(1, BEYOND * tuning.extensions + 1)]
+    return [
+        tuple(
+            spec_of(tuning, study.runs, base.at(x, decay), base.model, base.data, batch, seed)
+            for x in octaves
+            for decay in decays(tuning)
+            for seed in range(tuning.seeds)
+        )
+        for base in (candidates(study, optimizer) for optimizer in study.optimizers)
+        for batch in study.tuned_batches
+    ]
+
+
+def all_runs(study: ComputeTime, most: bool) -> list[tuple[TrialSpec, ...]]:
+    """Runs of the courses, and the timed one, per optimizer and batch."""
+    stages = range(1 + (study.runs.doublings if most and study.lowest is not None else 0))
+    found = []
+    for optimizer in study.optimizers:
+        for batch in study.batches:
+            setting = setting_of(study, optimizer, Known(batch, 1.0, 0.0, "tuned"))
+            courses = [
+                spec
+                for seed in range(study.seeds)
+                for stage in stages
+                for part in parts(study.runs, setting, seed, study.lowest, stage)
+                for spec in part
+            ]
+            found.append((*courses, timed_spec(study, setting)))
+    return found
+
+
+def preview(study: ComputeTime, machine: Machine | None = None) -> Bill:
+    """The forecast; the study's data should be resolved, since the vocabulary costs too."""
+    machine = machine or Machine()
+    parallel = min([limit for limit in (study.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    rows = []
+    least, most = all_runs(study, most=False), all_runs(study, most=True)
+    tuned = {key_of(specs): specs for specs in all_searches(study, most=False)}
+    widened = {key_of(specs): specs for specs in all_searches(study, most=True)}
+    for few, many in zip(least, most, strict=True):
+        speed = pace_of(study, few[0], machine)
+        tuning = cost_of(tuned.get(key_of(few), ()), speed)
+        rows.append(
+            BatchPreview(
+                optimizer=few[0].optimizer.name,
+                batch_tokens=few[0].horizon.batch_tokens,
+                tuning=tuning,
+                least=tuning + cost_of(few, speed),
+                most=cost_of(widened.get(key_of(few), ()), speed) + cost_of(many, speed),
+                pace=speed,
+            )
+        )
+    least_of, most_of = sum((row.least for row in rows), NOTHING), sum((row.most for row in rows), NOTHING)
+    return Bill(
+        trials=Span(least_of.trials, least_of.trials, most_of.trials),
+        tokens=Span(least_of.tokens, least_of.tokens, most_of.tokens),
+        flops=Span(least_of.flops, least_of.flops, most_of.flops),
+        seconds=Span(least_of.seconds, least_of.seconds, most_of.seconds).times(1 / parallel),
+        parallel=parallel,
+        estimated=any(row.pace.estimated for row in rows),
+        assumes="least: every optimum inside its grid, every run short; most: all extensions and doublings",
+        batches=tuple(rows),
+    )
+
+
+def key_of(specs: tuple[TrialSpec, ...]) -> tuple[str, int]:
+    """Whose runs they are."""
+    return specs[0].optimizer.name, specs[0].horizon.batch_tokens
+
+
+def pace_of(study: ComputeTime, spec: TrialSpec, machine: Machine) -> Pace:
+    """The speed of runs at one batch."""
+    if machine.rates:
+        return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
+    return assumed(trial_flops(spec) / (spec.horizon.steps - (spec.branch.step if spec.branch else 0)), study.model.depth)
+
+
+def cost_of(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
+    """All of them, one after the other."""
+    flops = math.fsum(map(trial_flops, specs))
+    steps = [(spec.horizon.steps - (spec.branch.step if spec.branch else 0)) * spec.horizon.batch_tokens for spec in specs]
+    return RunsCost(len(specs), sum(steps), flops, flops / speed.flops_per_second)

@@ -1,0 +1,200 @@
+"""At which learning rate does an optimizer train at one batch size, and how is it found with equal effort for all?
+
+A grid, the same for every optimizer, on runs of one length under the schedule that losses are read by. Where the lowest mean loss over
+seeds lies at an end of the grid, two points more are run beyond it, as often as the study allows; else the learning rate is the vertex of
+the parabola through the lowest point and its neighbours. Each weight decay has its own grid, and the lowest vertex decides.
+
+Between batches that were tuned log lr is a straight line in log batch, and likewise log weight decay; beyond them the nearest one's are
+taken. Both are marked.
+
+Parts: `Candidates` · `Line`, the learning rates of one weight decay · `tuned` -> `Tuned`, at one batch · `neighbours`, `setting_at`, any
+batch -> `Known`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from telescope.spec import OCTAVE_PARTS, DataSpec, ModelSpec, OptimizerSpec, TrialSpec, from_octaves, snap
+from telescope.studies.compute_time.question import Reading, Runs, Tuning
+from telescope.studies.compute_time.rows import Source
+from telescope.studies.compute_time.runs import Decay, final, horizon_of, steps_of
+from telescope.trial import Trial
+
+DECAY: Mapping[Reading, Decay] = {"constant": "constant", "cooldown": "wsd", "full": "linear"}
+BEYOND = 2  # points that a grid is carried on by
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """One optimizer, whose learning rate and weight decay are to be found."""
+
+    optimizer: OptimizerSpec
+    model: ModelSpec
+    data: DataSpec
+
+    def at(self, octaves: float, weight_decay: float) -> OptimizerSpec:
+        """With these."""
+        return with_values(self.optimizer, from_octaves(octaves), weight_decay)
+
+
+@lru_cache(maxsize=65_536)
+def with_values(optimizer: OptimizerSpec, lr: float, weight_decay: float) -> OptimizerSpec:
+    """The optimizer with another learning rate and weight decay."""
+    return replace(optimizer, lr=lr, weight_decay=weight_decay)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One optimizer at one batch, as far as its search has come."""
+
+    batch_tokens: int
+    lr: float
+    weight_decay: float
+    edge: str  # "low" or "high" where the best lies at an end of all that was tried, else empty
+    trials: tuple[Trial, ...]
+    missing: tuple[TrialSpec, ...]  # of its current stage; then the numbers above mean nothing yet
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The learning rates tried with one weight decay: octaves, mean losses over seeds."""
+
+    weight_decay: float
+    octaves: tuple[float, ...]
+    losses: tuple[float, ...]
+
+    @property
+    def best(self) -> int:
+        """Index of the lowest."""
+        return int(np.argmin(self.losses))
+
+    @property
+    def edge(self) -> str:
+        """The end that the lowest lies at."""
+        return "low" if self.best == 0 else "high" if self.best == len(self.octaves) - 1 else ""
+
+    @property
+    def vertex(self) -> tuple[float, float]:
+        """Octaves and loss of the parabola's vertex; of the lowest point where it has none."""
+        i = self.best
+        if self.edge or not all(map(math.isfinite, self.losses[i - 1 : i + 2])):
+            return self.octaves[i], self.losses[i]
+        x, y = np.array(self.octaves[i - 1 : i + 2]) - self.octaves[i], np.array(self.losses[i - 1 : i + 2])
+        a, b, c = np.polyfit(x, y, 2)
+        at = -b / (2 * a) if a > 0 else 0.0
+        return self.octaves[i] + float(at), float(a * at * at + b * at + c)
+
+
+def grid(tuning: Tuning) -> tuple[float, ...]:
+    """The learning rates to begin with, in octaves on the planning lattice."""
+    low, high = math.log2(tuning.lr.low), math.log2(tuning.lr.high)
+    return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
+
+
+def carried_on(octaves: Sequence[float], edge: str) -> tuple[float, ...]:
+    """A grid and some points more beyond one end, as far apart as its points are there."""
+    gap = octaves[1] - octaves[0] if edge == "low" else octaves[-1] - octaves[-2]
+    if edge == "low":
+        return (*(snap(octaves[0] - gap * i) for i in range(BEYOND, 0, -1)), *octaves)
+    return (*octaves, *(snap(octaves[-1] + gap * i) for i in range(1, BEYOND + 1)))
+
+
+def decays(tuning: Tuning) -> tuple[float, ...]:
+    """The weight decays to compare."""
+    return tuning.weight_decay if isinstance(tuning.weight_decay, tuple) else (tuning.weight_decay,)
+
+
+@lru_cache(maxsize=65_536)
+def spec_of(
+    tuning: Tuning, runs: Runs, optimizer: OptimizerSpec, model: ModelSpec, data: DataSpec, batch_tokens: int, seed: int
+) -> TrialSpec:
+    """One run of a search; the optimizer has its learning rate and its weight decay."""
+    steps = steps_of(tuning.tokens or runs.tokens, batch_tokens)
+    horizon = horizon_of(runs, batch_tokens, steps, DECAY[runs.reading])
+    return TrialSpec(model=model, optimizer=optimizer, data=data, horizon=horizon, seed=seed)
+
+
+def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int, completed: Mapping[str, Trial]) -> Tuned:
+    """How far the search at one batch has come."""
+    octaves, trials = grid(tuning), dict[str, Trial]()
+    for extension in range(tuning.extensions + 1):
+        specs = {
+            (decay, x, seed): spec_of(tuning, runs, candidates.at(x, decay), candidates.model, candidates.data, batch_tokens, seed)
+            for decay in decays(tuning)
+            for x in octaves
+            for seed in range(tuning.seeds)
+        }
+        found = {key: completed[spec.digest] for key, spec in specs.items() if spec.digest in completed}
+        trials |= {trial.digest: trial for trial in found.values()}
+        if missing := tuple(spec for key, spec in specs.items() if key not in found):
+            return Tuned(batch_tokens, 0.0, 0.0, "", tuple(trials.values()), missing)
+        losses = {key: final(trial) for key, trial in found.items()}
+        lines = [
+            Line(decay, octaves, tuple(float(np.mean([losses[decay, x, seed] for seed in range(tuning.seeds)])) for x in octaves))
+            for decay in decays(tuning)
+        ]
+        best = min(lines, key=lambda line: line.vertex[1])
+        if not best.edge or not tuning.lr.extend or extension == tuning.extensions or not math.isfinite(min(best.losses)):
+            break
+        octaves = carried_on(octaves, best.edge)
+    doubt = ""
+    if not math.isfinite(min(best.losses)):
+        doubt = f"every learning rate from {2 ** octaves[0]:.3g} to {2 ** octaves[-1]:.3g} diverged at batch {batch_tokens}"
+    elif best.edge:
+        doubt = f"the best learning rate at batch {batch_tokens} is the {best.edge}est tried, {2 ** best.octaves[best.best]:.3g}"
+    return Tuned(batch_tokens, from_octaves(best.vertex[0]), best.weight_decay, best.edge, tuple(trials.values()), (), doubt)
+
+
+@dataclass(frozen=True)
+class Known:
+    """Hyperparameters at a batch, found or given."""
+
+    batch_tokens: int
+    lr: float
+    weight_decay: float
+    source: Source
+    doubt: str = ""
+
+
+def neighbours(batch_tokens: int, known: Sequence[Known]) -> tuple[Known, ...]:
+    """Those that the hyperparameters of a batch are drawn from, given what is known at some batches in ascending order."""
+    exact = tuple(one for one in known if one.batch_tokens == batch_tokens)
+    below = [one for one in known if one.batch_tokens < batch_tokens]
+    above = [one for one in known if one.batch_tokens > batch_tokens]
+    return exact or (*below[-1:], *above[:1])
+
+
+def setting_at(batch_tokens: int, near: Sequence[Known]) -> Known:
+    """The hyperparameters at any batch, given its neighbours."""
+    if near[0].batch_tokens == batch_tokens:
+        return near[0]
+    doubt = "; ".join(dict.fromkeys(one.doubt for one in near if one.doubt))
+    if len(near) == 1:
+        return Known(batch_tokens, near[0].lr, near[0].weight_decay, "extrapolated", doubt)
+    left, right = near
+    share = math.log2(batch_tokens / left.batch_tokens) / math.log2(right.batch_tokens / left.batch_tokens)
+    lr, weight_decay = between(left.lr, right.lr, share), between(left.weight_decay, right.weight_decay, share)
+    return Known(batch_tokens, lr, weight_decay, "interpolated", doubt)
+
+
+def between(left: float, right: float, share: float) -> float:
+    """On a straight line in octaves; where one is 0, the nearer one."""
+    if left == right or min(left, right) <= 0:
+        return left if share <= 0.5 else right
+    return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))
+
+
+def most_points(tuning: Tuning) -> int:
+    """Of one search, all seeds, weight decays and extensions counted."""
+    extensions = tuning.extensions if tuning.lr.extend else 0
+    return (tuning.lr.points + BEYOND * extensions) * len(decays(tuning)) * tuning.seeds
+
+
+def gap_octaves(tuning: Tuning) -> float:
+    """Between two learning rates of the grid; at least 1 / OCTAVE_PARTS, so that no two are the same."""
+    return max(1 / OCTAVE_PARTS, math.log2(tuning.lr.high / tuning.lr.low) / max(1, tuning.lr.points - 1))
