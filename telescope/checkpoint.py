@@ -2,6 +2,9 @@
 
 By a file that is replaced as a whole: written beside its place, flushed to disk, then renamed over it. The one before is kept, and used
 where the newest cannot be read. A checkpoint that cannot be read at all, or is of another format, is no checkpoint: the trial starts again.
+
+Beside the checkpoints of a job's trials lie the states that trunks kept for their branches (`kept_path`). They outlive their trial, and go
+with the job. A branch that has no checkpoint begins there; where nothing usable lies, it makes its trunk's steps itself.
 """
 
 import os
@@ -11,8 +14,15 @@ from typing import Any
 
 import torch
 
+from telescope.spec import Branch
+
 FORMAT = 2
 """Of what a state holds. Raise it with every change after which an older state does not fit: 2 has Muon's momenta lying."""
+
+
+def kept_path(folder: Path, digest: str, step: int) -> Path:
+    """Where the state that a trial kept at a step lies, in the folder of its checkpoint."""
+    return folder / f"{digest}@{step}.pt"
 
 
 class CheckpointFile:
@@ -28,8 +38,8 @@ class CheckpointFile:
     def _previous(self) -> Path:
         return self.path.with_name(self.path.name + ".previous")
 
-    def load(self) -> dict[str, Any] | None:
-        """The newest readable state, or None; sets `step`."""
+    def load(self, branch: Branch | None = None) -> dict[str, Any] | None:
+        """The newest readable state, or else the one that a branch begins at, or None; sets `step`."""
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -39,7 +49,19 @@ class CheckpointFile:
                 continue
             self.step = state["step"]
             return state
-        return None
+        return self._trunk(branch) if branch else None
+
+    def _trunk(self, branch: Branch) -> dict[str, Any] | None:
+        """What the trunk kept for its branches: they have curves and seconds of their own."""
+        state = CheckpointFile(kept_path(self.path.parent, branch.trunk, branch.step)).load()
+        if state is None or state["step"] != branch.step:
+            return None
+        self.step = branch.step
+        return state | {"curve": [], "seconds": 0.0}
+
+    def keep(self, digest: str, state: dict[str, Any]) -> None:
+        """Leave a state beside the checkpoint, for branches of this digest at its step."""
+        CheckpointFile(kept_path(self.path.parent, digest, state["step"])).save(state)
 
     def due(self) -> bool:
         """Has the interval passed since the last save (or since the file was opened)?"""

@@ -9,7 +9,8 @@ counts nothing at all; compare with its plain one.)
 
 Everything that a run does is counted, its training and what is measured besides: held-out losses (a forward pass), and what
 telescope.probes reads in the first steps or at the end. Of the held-out text a forecast takes there to be as much as is asked for; points
-of a curve count what was read. A run that diverges saves its last held-out loss and what is measured at the end.
+of a curve count what was read. A run that diverges saves its last held-out loss and what is measured at the end; one that stops below its
+loss saves the latter. Of a branch, what its trunk has in common with it is not counted: neither steps nor held-out losses.
 
 Parts: one token, one matrix, one step · `evaluation_flops`, `beginning_flops`, `ending_flops` · `flops_by` a step and `trial_flops` ·
 `steps_by`, the other way round.
@@ -96,21 +97,22 @@ def ending_flops(spec: TrialSpec) -> float:
 
 
 def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
-    """Held-out losses measured up to a step; the one due where a run diverges is spared."""
+    """Held-out losses measured up to a step, after those of a trunk; the one due where a run diverges is spared."""
     every, steps = spec.horizon.evaluate_every or spec.horizon.steps, spec.horizon.steps
-    if spec.measure == "coordinates":
+    if spec.measure != "loss":
         every = steps
     due = step // every + (step == steps and steps % every > 0)
     spared = diverged and (step % every == 0 or step == steps)
-    return due - spared
+    return due - spec.branch_step // every - spared
 
 
 def flops_by(spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None) -> float:
     """All that a run has spent when it records its point at a step."""
-    spent = step * step_flops(spec) + evaluations_by(spec, step, diverged) * evaluation_flops(spec, windows)
+    spent = (step - spec.branch_step) * step_flops(spec) + evaluations_by(spec, step, diverged) * evaluation_flops(spec, windows)
     if spec.measure == "coordinates":
         return spent + (step + 1) * beginning_flops(spec)
-    return spent + (ending_flops(spec) if step == spec.horizon.steps and not diverged else 0.0)
+    ends = spec.measure == "loss" and step == spec.horizon.steps and not diverged
+    return spent + (ending_flops(spec) if ends else 0.0)
 
 
 @lru_cache(maxsize=65_536)
@@ -120,6 +122,6 @@ def trial_flops(spec: TrialSpec) -> float:
 
 
 def steps_by(spec: TrialSpec, flops: float, diverged: bool = False) -> int:
-    """How many steps a run had made that ended after so many FLOPs."""
+    """The step at which a run ended after so many FLOPs, counted from its trunk's first where it has one."""
     half = step_flops(spec) / 2  # against rounding
     return bisect_right(range(spec.horizon.steps + 1), flops + half, key=lambda step: flops_by(spec, step, diverged)) - 1

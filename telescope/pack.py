@@ -45,8 +45,8 @@ def nameless(spec: TrialSpec) -> TrialSpec:
     optimizer = replace(
         spec.optimizer, lr=1.0, weight_decay=0.0, adamw_lr_ratio=1.0, momentum=0.0, beta1=0.0, beta2=0.0, eps=1.0, init_scale=1.0
     )
-    horizon = replace(spec.horizon, warmup_fraction=0.0, decay="constant", decay_fraction=0.0, final_lr_fraction=0.0)
-    return replace(spec, optimizer=optimizer, horizon=horizon, seed=0)
+    horizon = replace(spec.horizon, warmup_fraction=0.0, decay="constant", decay_fraction=0.0, final_lr_fraction=0.0, stop_below_loss=None)
+    return replace(spec, optimizer=optimizer, horizon=horizon, seed=0, branch=None, kept_steps=())
 
 
 def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:

@@ -161,6 +161,7 @@ class OptimizerSpec(OptimizerOptions):
 ORIGIN = ("corpus", "tokenizer")  # of data: where their tokens come from, by names or paths
 LATER: tuple[tuple[str, str, Any], ...] = (("horizon", "stop_below_loss", None), ("", "branch", None), ("", "kept_steps", []))
 """Fields that were added when digests were in databases: part of the spec, name, default."""
+UNTIMED_STEPS = 5  # at the beginning of a run that measures time; its last step, which ends in an evaluation, is not timed either
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -260,7 +261,19 @@ class TrialSpec:
             raise ValueError(problem)
         if self.branch and self.branch.step >= self.horizon.steps:
             raise ValueError(f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier")
+        if self.measure == "time" and self.horizon.steps < UNTIMED_STEPS + 2:
+            raise ValueError(f"{self.horizon.steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more")
         return self
+
+    @property
+    def branch_step(self) -> int:
+        """Steps that the run has in common with its trunk: its curve and its costs begin after them."""
+        return self.branch.step if self.branch else 0
+
+    @property
+    def own_steps(self) -> int:
+        """Steps after those."""
+        return self.horizon.steps - self.branch_step
 
     @cached_property
     def digest(self) -> str:

@@ -10,8 +10,14 @@ A loss that is not finite, or above that of the first step for a quarter of the 
 an infinite held-out loss. That is a result, not an error. It is counted at every step, on the device, and looked at where points are
 recorded, so that how often that is decides nothing.
 
+A run whose held-out loss, where it is measured on the way, is at or below `stop_below_loss` ends there, with that loss.
+
+A *trunk* leaves its state at each of its `kept_steps`. A *branch* begins at such a state, or makes the trunk's steps itself, in silence,
+where there is none: its curve, its seconds and its FLOPs begin after `branch.step`, and are the same bit for bit, on a CPU, either way.
+
 A trial that measures coordinates (telescope.coordinates) takes its few steps all on the first batch, and each point of its curve says how
-far every layer's output has moved by then. Any other trial says at its end where its hidden matrices ended (telescope.probes).
+far every layer's output has moved by then. One that measures time records each step, and says at its end how long one takes. Any other
+trial that makes its last step says there where its hidden matrices ended (telescope.probes).
 
 Parts: `Run`, one trial in the middle of its training · `advance`, a step of several · `train` and `train_one`, the loop.
 """
@@ -20,6 +26,8 @@ import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import astuple
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import torch
@@ -30,7 +38,7 @@ from telescope.checkpoint import CheckpointFile
 from telescope.flops import flops_by
 from telescope.model import Transformer, initialise
 from telescope.optimizer import Optimizer, build, lr_factor, step_together
-from telescope.spec import TrialSpec
+from telescope.spec import UNTIMED_STEPS, TrialSpec
 from telescope.trial import Measurement
 
 EVALUATED_TOKENS = 4096  # at once: twice as many take a sixth to two fifths longer on a CPU, whose cache holds no more
@@ -57,12 +65,18 @@ class Run:
         self.ending: probes.Ending | None = None
         self.curve: list[Measurement] = []
         self.diverged = False
+        self.stopped = False  # below its loss
         self.seconds = 0.0
 
     @property
     def ended(self) -> bool:
-        """Trained to its end, or diverged."""
-        return self.diverged or self.step == self.spec.horizon.steps
+        """Trained to its end, stopped below its loss, or diverged."""
+        return self.diverged or self.stopped or self.step == self.spec.horizon.steps
+
+    @property
+    def silent(self) -> bool:
+        """Not past the steps of its trunk: they are none of its curve."""
+        return self.step <= self.spec.branch_step
 
     def batch(self, step: int) -> Tensor:  # (windows, context + 1)
         """What is read at a step: where coordinates are measured, always the first batch."""
@@ -82,8 +96,9 @@ class Run:
             self.first_loss = loss.clone()
         self.above = torch.where(loss > self.first_loss, self.above + 1, 0.0)
         self.longest = torch.maximum(self.longest, self.above)
-        self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
         self.step += 1
+        if not self.silent:
+            self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
@@ -95,21 +110,32 @@ class Run:
 
     def look_ahead(self) -> None:
         """Before the last step, remember what it will change."""
-        if self.step + 1 == self.spec.horizon.steps:
+        if self.spec.measure == "loss" and self.step + 1 == self.spec.horizon.steps:
             self.ending = probes.Ending(self.model, self.batch(self.step)[:1, :-1])
 
     def metrics(self) -> dict[str, float] | None:
-        """What the curve says at this step, and whether the run has diverged; None where nothing is recorded."""
-        horizon = self.spec.horizon
-        evaluated = self.ended or (horizon.evaluate_every is not None and self.step % horizon.evaluate_every == 0)
-        if not (evaluated or self.step % horizon.record_interval == 0):
+        """What the curve says at this step, and whether the run ends with it; None where nothing is recorded."""
+        evaluated, stop = self.evaluated, self.spec.horizon.stop_below_loss
+        if self.silent or not (evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0):
             return None
         metrics = {"train_loss": self.close_interval()}
-        if self.diverged or evaluated:
-            metrics["loss"] = math.inf if self.diverged else self.held_out_loss()
-        if self.ending and not self.diverged:
+        if self.diverged:
+            return metrics | {"loss": math.inf}
+        if evaluated:
+            metrics["loss"] = self.held_out_loss()
+            self.stopped = stop is not None and metrics["loss"] <= stop
+        if self.ending:
             metrics |= self.ending.metrics()
+        if self.spec.measure == "time" and self.ended:
+            metrics["step_seconds"] = step_seconds(self.curve)
         return metrics
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the held-out loss is due at this step."""
+        every = self.spec.horizon.evaluate_every
+        on_the_way = self.spec.measure == "loss" and every is not None and self.step % every == 0
+        return on_the_way or self.step == self.spec.horizon.steps
 
     def close_interval(self) -> float:
         """Mean over the steps since it was last asked for; judges by it, and by what was counted at each step, whether the run diverged."""
@@ -126,7 +152,7 @@ class Run:
         return self.curve[-1]
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs, at a recorded step, and the curve up to there."""
+        """All that a branch needs, and at a step where no interval is open all that a resumed run needs, and the curve up to there."""
         kept = {name: getattr(self, name) for name in KEPT} | {"curve": [astuple(point) for point in self.curve]}
         return kept | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
@@ -147,16 +173,23 @@ class Clock:
         self.charged = time.perf_counter()
 
     def charge(self, runs: Collection[Run]) -> None:
-        """Put the time since the last charge on these runs."""
+        """Put the time since the last charge on these runs; nobody is charged for the steps of a trunk."""
         now = time.perf_counter()
         for run in runs:
-            run.seconds += (now - self.charged) / len(runs)
+            if not run.silent:
+                run.seconds += (now - self.charged) / len(runs)
         self.charged = now
 
 
 def curve_of(state: dict[str, Any]) -> list[Measurement]:
     """The points that a checkpoint holds."""
     return [Measurement(*point) for point in state["curve"]]
+
+
+def step_seconds(curve: Sequence[Measurement]) -> float:
+    """Median time of a step, of points at every step; those at the beginning left out."""
+    timed = curve[UNTIMED_STEPS - 1 :]
+    return median(point.seconds - before.seconds for before, point in pairwise(timed))
 
 
 def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
@@ -180,7 +213,7 @@ def train(
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
 ) -> Iterator[tuple[int, Measurement | None, bool]]:
-    """Train trials of one shape together, each from its checkpoint if it has one; yields (index of the trial, point, whether its last).
+    """Train trials of one shape together, each from its checkpoint or its trunk; yields (index of the trial, point, whether its last).
 
     The last point of each has its final held-out loss. At each step `stopping` is asked which trials should leave; one that does is named
     once more, without a point. `losses` is the program: of telescope.pack, or of telescope.compiled.
@@ -197,7 +230,7 @@ def train(
                     break
         return
     for run, file in zip(runs.values(), files, strict=True):
-        if file and (state := file.load()):
+        if file and (state := file.load(run.spec.branch)):
             run.restore(state)
     clock = Clock()
     while runs:
@@ -211,17 +244,20 @@ def train(
         advance(list(runs.values()), losses)
         points = {index: metrics for index, run in runs.items() if (metrics := run.metrics()) is not None}
         clock.charge(runs.values())
-        for index, metrics in points.items():
-            run = runs[index]
-            yield index, run.point(metrics), run.ended
+        for index, run in list(runs.items()):
+            file = files[index]
+            if file and run.step in run.spec.kept_steps and not run.diverged:
+                file.keep(run.spec.digest, run.state())  # before anybody hears that the run has ended
+            if index in points:
+                yield index, run.point(points[index]), run.ended
             if run.ended:
                 del runs[index]
-            elif (file := files[index]) and file.due():
+            elif file and run.interval_steps == 0 and file.due():
                 file.save(run.state())
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial, from its checkpoint if it has one; yields the points of its curve, the last with the final held-out loss."""
+    """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last with the final held-out loss."""
     return (point for _, point, _ in train((spec,), (checkpoint,)) if point is not None)
 
 

@@ -9,9 +9,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from telescope import data, flops
+from telescope.checkpoint import CheckpointFile
 from telescope.coordinates import design
 from telescope.model import Transformer, initialise
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+from telescope.spec import Branch, DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
 from telescope.train import train_one
 from telescope.trial import Measurement
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, stdlib, trial
@@ -60,6 +61,7 @@ RUNS = {
     "micro-batches": trial(horizon=replace(HORIZON, micro_batch_tokens=32)),
     "evaluated on the way": trial(horizon=replace(HORIZON, steps=10, evaluate_every=4)),
     "evaluated on the way to an even end": trial(horizon=replace(HORIZON, evaluate_every=4)),
+    "timed": replace(trial(horizon=replace(HORIZON, evaluate_every=4)), measure="time"),
     "coordinates of muon": design(WHOLE, 256).runs[0],
     "coordinates of adamw": design(replace(WHOLE, optimizer=ADAMW), 256).runs[2],
     "coordinates of few tokens": design(trial(ADAMW), 128).runs[1],
@@ -83,6 +85,41 @@ def test_a_run_that_diverges_costs_what_torch_counts(evaluate_every: int | None)
     assert points[-1].step < 200
     assert total == pytest.approx(points[-1].flops, rel=1e-9)
     assert flops.steps_by(spec, points[-1].flops, diverged=True) == points[-1].step
+
+
+@pytest.mark.parametrize(("evaluate_every", "end"), [(4, 8), (6, 12)])
+def test_a_run_that_stops_below_its_loss_costs_what_torch_counts(evaluate_every: int, end: int) -> None:
+    horizon = replace(HORIZON, evaluate_every=evaluate_every)
+    target = next(point for point in train_one(trial(horizon=horizon)) if point.step == end).metrics["loss"]
+    spec = trial(horizon=replace(horizon, stop_below_loss=target))
+    points, total = counted(spec)
+    assert points[-1].step == end
+    assert total == pytest.approx(points[-1].flops, rel=1e-9)
+    assert flops.steps_by(spec, points[-1].flops) == end
+    assert (points[-1].flops == flops.trial_flops(spec)) == (end == 12)
+
+
+BRANCHES = {
+    "muon": trial(horizon=replace(HORIZON, steps=20, record_every=4)),
+    "adamw, evaluated at the branch": trial(ADAMW, horizon=replace(HORIZON, steps=20, evaluate_every=8)),
+    "adamw, evaluated beside the branch": trial(ADAMW, horizon=replace(HORIZON, steps=20, evaluate_every=3)),
+}
+
+
+@pytest.mark.parametrize("whole", BRANCHES.values(), ids=BRANCHES)
+def test_a_branch_costs_what_torch_counts_after_it(whole: TrialSpec, tmp_path: Path) -> None:
+    trunk = replace(whole, kept_steps=(8,))
+    list(train_one(trunk, CheckpointFile(tmp_path / "trunk.pt")))
+    branch = replace(whole, branch=Branch(trunk=trunk.digest, step=8))
+    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        points = list(train_one(branch, CheckpointFile(tmp_path / "branch.pt")))
+    assert counter.get_total_flops() == pytest.approx(points[-1].flops, rel=1e-9)
+    assert points[-1].flops == flops.trial_flops(branch)
+    upto = flops.flops_by(whole, 8)
+    assert [point.flops for point in points] == pytest.approx([flops.flops_by(whole, point.step) - upto for point in points], rel=1e-12)
+    for step in range(9, 21):
+        for diverged in (False, True):
+            assert flops.steps_by(branch, flops.flops_by(branch, step, diverged), diverged) == step
 
 
 def test_a_text_too_short_to_be_evaluated_on_as_much_as_asked_for_is_billed_for_what_was_read() -> None:

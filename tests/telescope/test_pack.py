@@ -14,7 +14,7 @@ import torch
 from telescope import pack
 from telescope.checkpoint import CheckpointFile
 from telescope.model import Transformer, initialise
-from telescope.spec import ModelSpec, OptimizerSpec, TrialSpec
+from telescope.spec import Branch, ModelSpec, OptimizerSpec, TrialSpec
 from telescope.train import train, train_one
 from telescope.trial import Measurement
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
@@ -153,8 +153,12 @@ def test_the_time_of_a_pack_is_shared_by_its_members() -> None:
 
 def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
     specs = members(MUON, MODEL)
-    assert len({pack.shape(spec) for spec in specs}) == 1
     spec = specs[0]
+    stopping = replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
+    assert pack.shape(replace(stopping, horizon=replace(stopping.horizon, stop_below_loss=3.0))) == pack.shape(stopping)
+    trunk = replace(spec, kept_steps=(6,))
+    branch = replace(spec, branch=Branch(trunk=trunk.digest, step=6))
+    assert len({pack.shape(spec) for spec in (*specs, trunk, branch)}) == 1
     others = [
         replace(spec, model=replace(spec.model, width=64)),
         replace(spec, optimizer=ADAMW),
@@ -162,6 +166,7 @@ def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
         replace(spec, horizon=replace(spec.horizon, batch_tokens=256)),
         replace(spec, horizon=replace(spec.horizon, steps=13)),
         replace(spec, measure="coordinates"),
+        stopping,
     ]
     assert len({pack.shape(other) for other in (spec, *others)}) == 1 + len(others)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec, canonical_json, from_octaves, snap
+from telescope.spec import Branch, DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec, canonical_json, from_octaves, snap
 
 SPEC = TrialSpec(
     model=ModelSpec(width=64, base_width=32),
@@ -45,6 +45,20 @@ def test_tokens_are_the_same_wherever_they_come_from() -> None:
     assert replace(SPEC, data=replace(SPEC.data, validation_fraction=0.2)).digest != SPEC.digest
 
 
+def test_what_specs_could_say_only_later_changes_a_digest_where_it_is_said() -> None:
+    horizon = replace(SPEC.horizon, evaluate_every=5)
+    said = [
+        replace(SPEC, branch=Branch(trunk=SPEC.digest, step=5)),
+        replace(SPEC, branch=Branch(trunk=SPEC.digest, step=6)),
+        replace(SPEC, kept_steps=(5,)),
+        replace(SPEC, horizon=horizon),
+        replace(SPEC, horizon=replace(horizon, stop_below_loss=3.0)),
+    ]
+    assert len({spec.digest for spec in (SPEC, *said)}) == 6
+    for spec in said:
+        assert TypeAdapter(TrialSpec).validate_json(canonical_json(spec)).digest == spec.digest
+
+
 @given(st.floats(-20, 20))
 def test_planned_values_lie_on_the_lattice_whatever_the_last_bits(octaves: float) -> None:
     lattice = snap(octaves)
@@ -64,6 +78,9 @@ def test_planned_values_lie_on_the_lattice_whatever_the_last_bits(octaves: float
         (lambda: replace(SPEC, horizon=HorizonSpec(steps=1, batch_tokens=100)), "use 64 or 128"),
         (lambda: OptimizerSpec(name="muon", lr=float("nan"), weight_decay=0.1), "finite"),
         (lambda: OptimizerSpec(name="sgd", lr=0.1, weight_decay=0.1), "'muon' or 'adamw'"),
+        (lambda: replace(SPEC, branch=Branch(trunk="0" * 32, step=10)), "branch off earlier"),
+        (lambda: HorizonSpec(steps=10, batch_tokens=256, stop_below_loss=3.0), "give evaluate_every, too"),
+        (lambda: replace(SPEC, measure="time", horizon=HorizonSpec(steps=6, batch_tokens=256)), "give 7 or more"),
         (lambda: DataSpec(corpus="x", tokeniser="bytes"), "tokeniser"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from telescope import data
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import trial_flops
 from telescope.spec import DataSpec, HorizonSpec, TrialSpec
-from telescope.train import Run, advance, curve_of, train_one
+from telescope.train import Run, advance, curve_of, step_seconds, train_one
 from telescope.trial import Measurement, completed
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
@@ -126,6 +127,46 @@ def test_three_parametrisations_give_bit_identical_curves_at_the_base_width() ->
 def test_evaluation_happens_where_it_is_asked_for() -> None:
     horizon = HorizonSpec(steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8)
     assert [(p.step, "loss" in p.metrics) for p in train_one(trial(horizon=horizon))] == [(4, True), (8, True)]
+
+
+def test_a_run_stops_at_the_first_held_out_loss_at_or_below_its_target() -> None:
+    horizon = replace(HORIZON, steps=40, batch_tokens=256, evaluate_every=8)
+    whole = [point for point in train_one(trial(horizon=horizon)) if "loss" in point.metrics]
+    for target, end in ((whole[2].metrics["loss"], 24), (whole[2].metrics["loss"] * 0.999, 32), (whole[-1].metrics["loss"] * 0.9, 40)):
+        spec = trial(horizon=replace(horizon, stop_below_loss=target))
+        points = list(train_one(spec))
+        assert points[-1].step == end
+        assert values(points) == [one for one in values(train_one(trial(horizon=horizon))) if one[0] <= end]
+        assert completed(spec, points).loss == points[-1].metrics["loss"]
+        assert any(name.startswith("late/") for name in points[-1].metrics) == (end == 40), "what its last step did, it alone can say"
+
+
+def test_a_training_loss_below_the_target_ends_nothing() -> None:
+    horizon = replace(HORIZON, steps=40, batch_tokens=256, record_every=1, evaluate_every=40, stop_below_loss=4.0)
+    points = list(train_one(trial(horizon=horizon)))
+    assert points[-1].step == 40
+    assert min(point.metrics["train_loss"] for point in points[:-1]) < 4.0
+
+
+def test_a_run_that_diverges_is_no_run_below_its_loss() -> None:
+    horizon = replace(HORIZON, steps=200, evaluate_every=5, stop_below_loss=1.0)
+    assert completed(trial(), list(train_one(trial(replace(ADAMW, lr=1e4), horizon=horizon)))).diverged
+
+
+def test_a_run_that_measures_time_records_each_step_and_is_evaluated_once() -> None:
+    spec = replace(trial(horizon=replace(HORIZON, evaluate_every=4)), measure="time")
+    points = list(train_one(spec))
+    assert [point.step for point in points] == list(range(1, 13))
+    assert [point.step for point in points if "loss" in point.metrics] == [12]
+    assert set(points[-1].metrics) == {"train_loss", "loss", "step_seconds"}
+    assert not completed(spec, points).diverged
+    timed = [b.seconds - a.seconds for a, b in itertools.pairwise(points)][4:-1]  # of steps 6 to 11
+    assert points[-1].metrics["step_seconds"] == statistics.median(timed)
+
+
+def test_the_time_of_a_step_is_the_median_of_those_after_the_fifth() -> None:
+    seconds = [100.0, 200.0, 300.0, 400.0, 500.0, 501.0, 503.0, 523.0]  # steps 6 to 8 took 1, 2 and 20
+    assert step_seconds([Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]) == 2.0
 
 
 GOLDEN = {"muon": 3.1846, "adamw": 3.3028}
