@@ -7,10 +7,10 @@ OpenAPI document. Bodies are read as documents by `api.admission`, so their sche
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, Union
+from typing import Annotated, Any, Union
 
 from fastapi import FastAPI
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from api import errors, routes
@@ -78,7 +78,8 @@ def _describe(document: dict[str, Any]) -> None:
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]
     reports = tuple(kind.study.Report for kind in registry.STUDIES.values())
     result["application/json"]["schema"] = reference("Report", Union[reports], "serialization")  # noqa: UP007 (made at run time)
-    study = reference("Study", Union[tuple(kind.study for kind in registry.STUDIES.values())], "validation")  # noqa: UP007 (made at run time)
+    kinds: Any = Union[tuple(kind.study for kind in registry.STUDIES.values())]  # noqa: UP007 (made at run time)
+    study = reference("Study", Annotated[kinds, Field(discriminator="kind")], "validation")
     media = {"schema": study, "examples": {"quickstart": {"value": EXAMPLE}}}
     body = {"required": True, "content": dict.fromkeys(("application/json", "application/yaml"), media)}
     changes = {"schema": {"type": "object"}, "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}}}

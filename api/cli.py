@@ -62,11 +62,13 @@ def run(
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
     from api import solo
+    from api.from_jobs import filled
     from telescope.studies import registry
 
     settings, environment = configured({"executor": executor, "workers": workers})
     study = registry.resolved(registry.parse(job_file.read(file))) if file else None
     with solo.installation(settings) as store:
+        study = filled(study, store) if study else None
         job = store.create_job(registry.to_document(study))[0] if study else solo.resume(store, resume or "")
         study = study or registry.parse(store.study_document(job.id))
         try:

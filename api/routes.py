@@ -21,6 +21,7 @@ from api.changes import patched
 from api.curves import thin
 from api.engines import CoordinatorLock
 from api.errors import described
+from api.from_jobs import filled
 from api.job import JobState, Verb
 from api.rows import JobRow
 from api.settings import Settings
@@ -306,7 +307,7 @@ def _accepted(document: Any, asked: Any, idempotency_key: str | None, store: Sto
     body_hash = hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
     row = store.job_of_key(idempotency_key, body_hash) if idempotency_key else None
     if row is None:
-        study = _open(document, settings, new_data)
+        study = filled(_open(document, settings, new_data), store)
         row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=body_hash)
     return row
 

@@ -72,7 +72,8 @@ def test_the_body_of_a_job_has_the_studys_schema_which_its_example_fits(document
     schema = body["application/json"]["schema"] | {"components": document["components"]}
     Draft202012Validator(schema).validate(EXAMPLE)
     wrong = json.loads(json.dumps(EXAMPLE)) | {"horizon": {"steps": 0, "batch_tokens": 512}}
-    assert [list(error.path) for error in Draft202012Validator(schema).iter_errors(wrong)] == [["horizon", "steps"]]
+    [refused] = Draft202012Validator(schema).iter_errors(wrong)  # by both kinds of study, by its own for one reason
+    assert ["horizon", "steps"] in [list(error.path) for error in refused.context]
 
 
 def test_no_request_that_the_document_allows_is_a_defect(app: Any) -> None:
