@@ -20,6 +20,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from api.settings import Settings
 from telescope.checkpoint import CheckpointFile
 from telescope.errors import NotFound, TelescopeError, Unavailable
 from telescope.studies import Study, registry
-from telescope.trial import TrialState, completed
+from telescope.trial import Trial, TrialState, completed
 from workers.interface import Assignment, Event, Executor, Failed, Finished, Measured, Started, Stopped, Waiting
 
 log = logging.getLogger("telescope.coordinator")
@@ -148,9 +149,10 @@ class Coordinator:
     def _summary(self, job_id: str, ended: str = "") -> dict[str, Any] | None:
         """What a job's completed trials amount to; None where its study cannot say."""
         try:
-            trials = [trial for trial in self._record.terminal_trials(job_id) if trial.state is TrialState.COMPLETED]
             study = registry.parse(self._record.study_document(job_id))
-            return registry.report_document(study.report(trials, ended))
+            trials = self._record.terminal_trials(job_id, outlines=study.reads_curves)
+            done = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+            return registry.report_document(study.report(done, ended))
         except Unavailable:
             raise
         except Exception:
@@ -181,14 +183,14 @@ class Coordinator:
             return False
         plan = study.plan(trials)
         if plan.done:
-            report = registry.report_document(study.report(trials))
+            report = self._report(job.id, study, trials)
             self._end(job, JobState.SUCCEEDED, report.get("reason"), report)
             return False
         known = self._record.known_digests(job.id)
         new = tuple(spec for spec in plan.start if spec.digest not in known)
         if _out_of_time(job):
             if len(new) == len(plan.start):  # the stages begun are decided
-                report = registry.report_document(study.report(trials, OUT_OF_TIME))
+                report = self._report(job.id, study, trials, OUT_OF_TIME)
                 self._end(job, JobState.SUCCEEDED, OUT_OF_TIME, report)
         else:
             if not plan.start:
@@ -199,9 +201,15 @@ class Coordinator:
             reused = self._reuse(job.id) if study.reuse else 0
             if new and trials:  # a stage was decided
                 self._hand_out()  # before the report, for which no worker is to wait
-                self._record.put_result(job.id, registry.report_document(study.report(trials)), final=False)
+                self._record.put_result(job.id, self._report(job.id, study, trials), final=False)
             return reused > 0
         return False
+
+    def _report(self, job_id: str, study: Study, trials: Sequence[Trial], ended: str = "") -> dict[str, Any]:
+        """What the trials that a plan was made of amount to; outlines are read now, where the study reads them: plans are more frequent."""
+        if study.reads_curves:
+            trials = self._record.terminal_trials(job_id, outlines=True)
+        return registry.report_document(study.report(trials, ended))
 
     def _reuse(self, job_id: str) -> int:
         """Take over what other jobs have trained; how many trials."""

@@ -10,9 +10,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, exists, func, insert, literal, or_, select, update
 
-from api.curves import encode
+from api.curves import Chunk, encode, merge, outline_of, packed
 from api.job import TARGET, JobState, Verb
 from api.rows import JobRow, Pending, TrialRow
 from api.statements import (
@@ -30,7 +30,7 @@ from api.statements import (
     upsert,
 )
 from api.store import Store
-from api.tables import chunks, jobs, results, specs, studies, trials
+from api.tables import chunks, jobs, outlines, results, specs, studies, trials
 from telescope.flops import trial_flops
 from telescope.spec import TrialSpec, canonical_json
 from telescope.trial import Failure, Measurement, Trial, TrialState, advance
@@ -158,6 +158,7 @@ class Record(Store):
             _measured(connection, trial_id, outcome.attempt, points)
             if not _change_trial(connection, trial_id, outcome.attempt, (TrialState.RUNNING,), values):
                 return False
+            _keep_outline(connection, trial_id)
             job_id = select(trials.c.job_id).where(trials.c.id == trial_id).scalar_subquery()
             counters: dict[str, Any] = {"trials_done": jobs.c.trials_done + 1}
             if not outcome.diverged and outcome.spec.measure == LOSS:
@@ -230,6 +231,13 @@ def _measured(connection: Connection, trial_id: int, attempt: int, points: Seque
     chunk = {"trial_id": trial_id, "attempt": attempt, "first_step": points[0].step, "blob": encode(points)}
     insert_new(connection, chunks, chunk, "trial_id", "attempt", "first_step")
     return True
+
+
+def _keep_outline(connection: Connection, trial_id: int) -> None:
+    """Outline a finished trial's curve, as all its attempts made it."""
+    found = connection.execute(select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == trial_id)).all()
+    outline = outline_of(merge(trial_id, (Chunk(row.attempt, row.blob) for row in found)))
+    connection.execute(insert(outlines).values(trial_id=trial_id, held_out=outline.held_out, blob=packed(outline)))
 
 
 def _recount(connection: Connection, job_id: str) -> None:

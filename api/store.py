@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Connection, Select, func, insert, select, update
 
 import migrations
-from api.curves import Chunk, Curve, merge, thin
+from api.curves import Chunk, Curve, merge, thin, unpacked
 from api.engines import open_engines, translated
 from api.job import TARGET, JobState, Verb, follow, prospect
 from api.pages import continued_after, page, row_limit
@@ -38,14 +38,17 @@ from api.statements import (
     the_trial,
     upsert,
 )
-from api.tables import chunks, jobs, results, specs, studies, trials
+from api.tables import chunks, jobs, outlines, results, specs, studies, trials
 from telescope.errors import Conflict, NotFound, Unavailable
+from telescope.outline import Outline
 from telescope.spec import ORIGIN, TrialSpec
 from telescope.trial import Failure, Trial, TrialState
 
 SPEC = TypeAdapter(TrialSpec)
 FATE = ("digest", "state", "attempt", "loss", "diverged", "flops", "seconds", "failure_kind", "failure_message", "metrics", "reused_from")
 FATE_COLUMNS = [trials.c[name] for name in FATE]
+OUTLINE_COLUMNS = [outlines.c.held_out, outlines.c.blob]
+TRAINED_AS = func.coalesce(trials.c.reused_from, trials.c.id)  # the trial that has the curve
 
 
 class IdempotencyMismatch(Conflict):
@@ -215,7 +218,7 @@ class Store:
     def curves(self, job_id: str, points: int = 100, *, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
         """The curves of a job's trials, thinned for display."""
         said = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
-        said = said.join_from(trials, chunks, chunks.c.trial_id == func.coalesce(trials.c.reused_from, trials.c.id))
+        said = said.join_from(trials, chunks, chunks.c.trial_id == TRAINED_AS)
         query = _filtered(said, job_id, None, width, optimizer).order_by(trials.c.id)
         with self._read() as connection:
             the_job(connection, job_id)
@@ -225,16 +228,16 @@ class Store:
             for trial_id, rows in groupby(found, key=lambda row: row.trial_id)
         )
 
-    def terminal_trials(self, job_id: str) -> list[Trial]:
-        """A job's ended trials as its study sees them."""
+    def terminal_trials(self, job_id: str, outlines: bool = False) -> list[Trial]:
+        """A job's ended trials as its study sees them; with outlines of those that completed, for studies that read curves."""
         ended = (trials.c.job_id == job_id) & trials.c.state.not_in(OPEN)
-        query = select(*FATE_COLUMNS).where(ended).order_by(trials.c.id)
+        query = (_with_outlines() if outlines else select(*FATE_COLUMNS)).where(ended).order_by(trials.c.id)
         with self._read() as connection:
             rows = connection.execute(query).all()
             if any(row.digest not in self._specs for row in rows):
                 for found in connection.execute(select(specs).join_from(trials, specs).where(ended)):
                     self._spec(found.digest, found.document)
-        return [_fate(self._specs[row.digest], row) for row in rows]
+        return [_fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows]
 
     def rates(self) -> list[Rate]:
         """How fast trials of each shape were trained, the latest kind of worker first."""
@@ -289,7 +292,12 @@ def _reopen(connection: Connection, job_id: str) -> None:
         connection.execute(update(results).where(of_job).values(document=reopened, final=False))
 
 
-def _fate(spec: TrialSpec, row: Any) -> Trial:
+def _outline(row: Any) -> Outline | None:
+    """That of a trial that completed since there are any."""
+    return None if row.blob is None else unpacked(row.blob, row.held_out)
+
+
+def _fate(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
     state = TrialState(row.state)
     ended_badly = row.diverged or state is TrialState.FAILED  # an attempt that failed before the last one is history
     failure = Failure(row.failure_kind, row.failure_message, retryable=False) if ended_badly else None
@@ -303,7 +311,13 @@ def _fate(spec: TrialSpec, row: Any) -> Trial:
         failure,
         metrics=json.loads(row.metrics) if row.metrics else {},
         reused=row.reused_from is not None,
+        outline=outline,
     )
+
+
+def _with_outlines() -> Select[Any]:
+    """The fates of trials beside their outlines, those of reused trials from where they were trained."""
+    return select(*FATE_COLUMNS, *OUTLINE_COLUMNS).outerjoin_from(trials, outlines, outlines.c.trial_id == TRAINED_AS)
 
 
 def _filtered(query: Select[Any], job_id: str, state: TrialState | None, width: int | None, optimizer: str | None) -> Select[Any]:

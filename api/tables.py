@@ -1,8 +1,8 @@
 """Which tables hold the service's memory?
 
 `jobs` and `trials` carry scalars alone, so that lists stay cheap; documents have tables of their own (`studies`, `results`, `specs`).
-A trial's identity within its job is its digest; `attempt` fences late reports; a curve is its `chunks`. The schema is built by
-`migrations`, and a test holds these models equal to it.
+A trial's identity within its job is its digest; `attempt` fences late reports; a curve is its `chunks`, and of a trial that completed its
+`outlines` too. The schema is built by `migrations`, and a test holds these models equal to it.
 """
 
 from datetime import UTC, datetime
@@ -156,4 +156,12 @@ chunks = Table(
     Column("attempt", Integer, primary_key=True),
     Column("first_step", Integer, primary_key=True),  # numbers the chunks of an attempt, so that a repeated one changes nothing
     Column("blob", LargeBinary, nullable=False),
+)
+
+outlines = Table(
+    "outlines",
+    metadata,
+    Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
+    Column("held_out", Boolean, nullable=False),
+    Column("blob", LargeBinary, nullable=False),  # not compressed: a study reads those of all its trials at once
 )

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from telescope.errors import Conflict
-from telescope.outline import Outline
+from telescope.outline import Outline, outlined
 from telescope.spec import TrialSpec
 
 
@@ -117,8 +117,14 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
     """The completed trial that a curve amounts to; a curve that does not end in a finite held-out loss diverged."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
-    trial = Trial(spec, TrialState.COMPLETED, attempt, loss, last.flops, last.seconds, metrics=dict(last.metrics))
+    trial = Trial(spec, TrialState.COMPLETED, attempt, loss, last.flops, last.seconds, metrics=dict(last.metrics), outline=outline(curve))
     if math.isfinite(loss):
         return trial
     message = f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"
     return replace(trial, loss=math.inf, failure=Failure("scientific", message, retryable=False))
+
+
+def outline(curve: Sequence[Measurement]) -> Outline:
+    """What is kept of a curve for studies that read thousands of them."""
+    trained, held_out = ([point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss"))
+    return outlined([point.tokens for point in curve], trained, held_out)

@@ -36,6 +36,8 @@ class Study(Protocol):
     """A question whose answer is a pure function of its finished trials."""
 
     Report: ClassVar[type]
+    reads_curves: ClassVar[bool]
+    """Whether its report needs the outlines of its trials; its plan is made without them."""
 
     @property
     def kind(self) -> str:

@@ -1,7 +1,8 @@
 """How much disk will a study take?
 
-Curves stay: their size is that of an imitated curve of as many points in the encoding that is in use. Checkpoints go when their trial
-has ended: at any time each running trial has at most its newest and the one before, of parameters and optimizer state in float32.
+Curves stay: their size is that of an imitated curve of as many points in the encoding that is in use, and of its outline. Checkpoints go
+when their trial has ended: at any time each running trial has at most its newest and the one before, of parameters and optimizer state in
+float32.
 """
 
 import math
@@ -9,11 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from telescope.optimizer import describe
+from telescope.outline import POINTS
 from telescope.probes import LATE
 from telescope.spec import TrialSpec
 from telescope.trial import Measurement
 
 FLOAT_BYTES = 4
+COLUMNS = 2  # of an outline: tokens, loss
 STATES = {"muon": 1, "adamw": 2}  # of the size of a parameter: momentum; both moments
 KEPT = 2  # checkpoints of a running trial
 LATE_METRICS = 15  # that the last point has alone
@@ -29,12 +32,13 @@ class Disk:
 
 
 def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes]) -> int:
-    """One trial's curve, as encoded."""
+    """One trial's curve, as encoded, and its outline."""
     horizon = spec.horizon
     points = math.ceil(horizon.steps / horizon.record_interval)
     imitated = min(points, MOST_POINTS)
     curve = [imitation(spec, (i + 1) * horizon.record_interval, i + 1 == imitated) for i in range(imitated)]
-    return math.ceil(len(encode(curve)) * points / imitated)
+    outline = COLUMNS * FLOAT_BYTES * min(points, POINTS)
+    return math.ceil(len(encode(curve)) * points / imitated) + outline
 
 
 def imitation(spec: TrialSpec, step: int, last: bool) -> Measurement:

@@ -41,6 +41,7 @@ class Telescope:
     """The telescoping study; see the module's text."""
 
     Report: ClassVar[type] = report.Report
+    reads_curves: ClassVar[bool] = False
 
     kind: Literal["telescope"] = "telescope"
     name: str = "telescope"
