@@ -60,10 +60,11 @@ class Curves:
     def of(cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()) -> "Curves":
         """Of (tokens, losses) of each run; one with a loss that is not finite diverged there, whatever else is said of it."""
         lengths = [len(tokens) for tokens, _ in runs]
-        tokens, loss = np.ones((len(runs), max(lengths))), np.zeros((len(runs), max(lengths)), dtype=np.float32)
+        width = max([1, *lengths])
+        tokens, loss = np.ones((len(runs), width)), np.zeros((len(runs), width), dtype=np.float32)
         for row, (at, values) in enumerate(runs):
             tokens[row, : len(at)], loss[row, : len(at)] = at, values
-        return cls.recorded(tokens, loss, np.array(lengths), np.array(diverged or [False] * len(runs)))
+        return cls.recorded(tokens, loss, np.array(lengths, dtype=np.int64), np.array(diverged or [False] * len(runs), dtype=bool))
 
     @classmethod
     def recorded(

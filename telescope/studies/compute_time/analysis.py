@@ -81,7 +81,7 @@ class Analysis:
                 batch_tokens, seeds = np.array([one.batch_tokens for one, _, _ in found]), np.array([seed for _, seed, _ in found])
                 arms.append(Arm(batches, slice(len(courses), len(courses) + len(found)), batch_tokens, seeds))
                 courses += [course for _, _, course in found]
-        curves = Curves.of([(c.tokens.tolist(), c.loss.tolist()) for c in courses] or [((), ())], [c.diverged for c in courses] or [False])
+        curves = Curves.of([(c.tokens.tolist(), c.loss.tolist()) for c in courses], [c.diverged for c in courses])
         return cls(study, smoothed(curves, SMOOTHED if study.runs.reading == "constant" else 1), tuple(arms))
 
     def frontier(self, target_loss: float, optimizer: OptimizerName | None = None) -> FrontierAnswer:
