@@ -29,6 +29,8 @@ def problems(study: Telescope) -> tuple[Problem, ...]:
     if batch:
         name = batch.split()[0]
         found.append(Problem(f"horizon.{name}", batch, getattr(study.horizon, name)))
+    if (stop := study.horizon.stop_below_loss) is not None:
+        found.append(Problem("horizon.stop_below_loss", "would give all runs the same final loss; leave it out", stop))
     names = study.optimizers
     if not names:
         found.append(Problem("optimizer", "an empty list; name muon, adamw, or both", []))

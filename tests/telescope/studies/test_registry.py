@@ -145,6 +145,15 @@ def test_the_ratio_of_adamw_cannot_be_swept_without_muon() -> None:
         parse(doc)
 
 
+def test_runs_that_would_all_end_at_one_loss_are_refused() -> None:
+    doc = changed("horizon.evaluate_every", 10)
+    parse(doc)
+    doc["horizon"]["stop_below_loss"] = 3.0
+    with pytest.raises(InvalidInput, match="the same final loss; leave it out") as refusal:
+        parse(doc)
+    assert [(problem.field, problem.value) for problem in refusal.value.problems] == [("horizon.stop_below_loss", 3.0)]
+
+
 def test_the_budget_of_robust_is_refused_under_the_paper() -> None:
     doc = changed("limits.max_base_runs", 100)
     parse(doc)
