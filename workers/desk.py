@@ -20,14 +20,14 @@ class Running:
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
-        self.step = 0
+        self.step = assignment.spec.branch_step
         self.stopping = False
 
     @property
     def flops_left(self) -> float:
         """Until its end."""
         spec = self.assignment.spec
-        return trial_flops(spec) * (1 - self.step / spec.horizon.steps)
+        return trial_flops(spec) * (spec.horizon.steps - self.step) / spec.own_steps
 
 
 class Desk:

@@ -36,7 +36,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Started:
-    """A worker began; `resumed_step` is 0 for a fresh start."""
+    """A worker began; `resumed_step` is 0 for a fresh start, and of a branch that begins at its trunk's state `branch.step`."""
 
     trial_id: int
     attempt: int

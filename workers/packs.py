@@ -45,7 +45,7 @@ Measure = Callable[[Assignment, int, float], Program]
 
 def plain(assignment: Assignment) -> bool:
     """Whether it may be packed and compiled."""
-    return assignment.attempt == 1 and assignment.spec.measure != "coordinates"
+    return assignment.attempt == 1 and assignment.spec.measure == "loss"
 
 
 class Packs:
@@ -74,7 +74,7 @@ class Packs:
 
         company = min(self._share(first) - 1, sum(map(fits, self._desk.waiting())))
         steps = self._steps(first)
-        if max((1 + company) * first.spec.horizon.steps, steps) >= REPAID_STEPS:
+        if max((1 + company) * first.spec.own_steps, steps) >= REPAID_STEPS:
             known = self._programs.get(alike)
             if known is None or steps >= known.repaid_steps:
                 self._measure(first, steps, measure)
@@ -88,8 +88,8 @@ class Packs:
 
     def _steps(self, first: Assignment) -> float:
         """How many steps of the same graph a worker has before it."""
-        graph, own = Graph.of(first.spec), first.spec.horizon.steps
-        others = sum(other.spec.horizon.steps for other in self._desk.waiting() if plain(other) and Graph.of(other.spec) == graph)
+        graph, own = Graph.of(first.spec), first.spec.own_steps
+        others = sum(other.spec.own_steps for other in self._desk.waiting() if plain(other) and Graph.of(other.spec) == graph)
         return max(own, (own + others) / self._workers())
 
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:

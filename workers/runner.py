@@ -1,9 +1,9 @@
 """What happens inside a worker from the moment that assignments arrive?
 
-`run` restores the checkpoint of each of their trials, iterates the one training loop, and yields the events of `workers.interface`:
-`Started`, points batched into `Measured`, and one terminal event. An exception becomes a `Failed` here, so that every executor reports
-failures alike; a diverged trial is `Finished`, for divergence is data. A worker is used for many trials: `tidy` leaves it as it was
-found, and `warm_up` pays once for what every trial would pay for (torch's import, its first kernels).
+`run` restores the checkpoint of each of their trials, or the state that it branches from, iterates the one training loop, and yields the
+events of `workers.interface`: `Started`, points batched into `Measured`, and one terminal event. An exception becomes a `Failed` here, so
+that every executor reports failures alike; a diverged trial is `Finished`, for divergence is data. A worker is used for many trials:
+`tidy` leaves it as it was found, and `warm_up` pays once for what every trial would pay for (torch's import, its first kernels).
 
 Parts: `run`, `Report` · `warm_up` · `settle` · `tidy`.
 """
@@ -63,10 +63,10 @@ class Report:
     def begin(self) -> Iterator[Event]:
         """It began; a checkpoint may be ahead of what the coordinator wrote down before it died, so its curve is said again."""
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
-        state = self.checkpoint.load()  # the training loop loads it again: once per attempt, and rarely there
+        state = self.checkpoint.load(self.assignment.spec.branch)  # the training loop loads it again: once per attempt, and rarely there
         yield Started(trial_id, attempt, self.checkpoint.step, f"{socket.gethostname()}:{os.getpid()}", numerics())
-        if state:
-            yield Measured(trial_id, attempt, tuple(curve_of(state)))
+        if state and (curve := curve_of(state)):
+            yield Measured(trial_id, attempt, tuple(curve))
 
     def add(self, point: Measurement | None, last: bool) -> Iterator[Event]:
         """One more point, perhaps the last; none where the attempt was asked to end."""

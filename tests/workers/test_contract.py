@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from telescope import data
-from telescope.checkpoint import FORMAT
+from telescope.branch import cooldown
+from telescope.checkpoint import FORMAT, kept_path
 from telescope.numerics import numerics
 from telescope.program import Program
-from telescope.spec import DataSpec
+from telescope.spec import DataSpec, TrialSpec
 from telescope.train import train_one
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
 from tests.workers.driving import LONG, Driver, numbers, plain, until_dead
@@ -32,6 +33,12 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
     "ray_tune": lambda: TuneExecutor(2),
 }
 RAY = ("ray", "ray_tune")  # whose workers are processes of their own
+
+
+def trunk_and_branch(seed: int) -> tuple[TrialSpec, TrialSpec]:
+    """A branch off at a step at which nothing is recorded."""
+    trunk = replace(trial(horizon=replace(HORIZON, decay="constant", record_every=4), seed=seed), kept_steps=(9,))
+    return trunk, cooldown(trunk, 9, 5)
 
 
 @pytest.fixture(scope="module", params=EXECUTORS)
@@ -71,6 +78,46 @@ def test_its_curve_is_that_of_a_plain_loop_bit_for_bit(driver: Driver) -> None:
     assignment = driver.submit(spec)
     driver.until_end(assignment)
     assert numbers(driver.curve(assignment)) == plain(spec)
+
+
+def test_a_branch_goes_on_from_what_its_trunk_kept(driver: Driver) -> None:
+    trunk, branch = trunk_and_branch(seed=2)
+    driver.until_end(driver.submit(trunk))
+    assert kept_path(driver.folder, trunk.digest, 9).exists()
+    assignment = driver.submit(branch)
+    events = driver.until_end(assignment)
+    assert [type(event) for event in events] == [Started, *[Measured] * (len(events) - 2), Finished]
+    assert events[0].resumed_step == 9
+    assert numbers(driver.curve(assignment)) == plain(branch)
+    assert driver.curve(assignment)[0].step > 9
+
+
+def test_a_branch_whose_trunks_state_is_gone_has_the_same_curve(driver: Driver) -> None:
+    trunk, branch = trunk_and_branch(seed=3)
+    driver.until_end(driver.submit(trunk))
+    kept_path(driver.folder, trunk.digest, 9).unlink()
+    assignment = driver.submit(branch)
+    events = driver.until_end(assignment)
+    assert [type(event) for event in events] == [Started, *[Measured] * (len(events) - 2), Finished]
+    assert events[0].resumed_step == 0
+    assert numbers(driver.curve(assignment)) == plain(branch)
+
+
+def test_a_trial_that_stops_below_its_loss_is_finished(driver: Driver) -> None:
+    spec = trial(horizon=replace(HORIZON, evaluate_every=6, stop_below_loss=100.0))
+    assignment = driver.submit(spec)
+    event = driver.until_end(assignment)[-1]
+    assert isinstance(event, Finished)
+    assert driver.curve(assignment)[-1].step == 6
+    assert numbers(driver.curve(assignment)) == plain(spec)
+
+
+def test_a_trial_that_measures_time_says_at_its_end_how_long_a_step_takes(driver: Driver) -> None:
+    assignment = driver.submit(replace(trial(), measure="time"))
+    driver.until_end(assignment)
+    curve = driver.curve(assignment)
+    assert [point.step for point in curve] == list(range(1, HORIZON.steps + 1))
+    assert 0 < curve[-1].metrics["step_seconds"] < curve[-1].seconds
 
 
 def test_many_trials_are_queued_and_each_obeys_the_law(driver: Driver) -> None:

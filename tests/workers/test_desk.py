@@ -1,9 +1,13 @@
 """Does the desk keep the law of events for whoever emits them?"""
 
+from dataclasses import replace
+
 import pytest
 
-from telescope.trial import Failure
-from tests.telescope.small import trial
+from telescope.flops import trial_flops
+from telescope.spec import Branch
+from telescope.trial import Failure, Measurement
+from tests.telescope.small import HORIZON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped
 
@@ -25,6 +29,19 @@ def test_nothing_follows_an_attempts_terminal_event_even_while_the_next_one_runs
     desk.emit(late)
     desk.emit(Finished(7, 2, ()))
     assert desk.events(0) == [Failed(7, 1, LOST), Finished(7, 2, ())]
+
+
+def test_what_a_branch_has_before_it_is_counted_from_its_trunk_on() -> None:
+    spec = replace(trial(), branch=Branch(trunk="0" * 32, step=HORIZON.steps - 4))
+    desk = Desk()
+    desk.submit(Assignment(7, 1, spec, "7.pt"))
+    assert desk.flops_left() == trial_flops(spec)
+    desk.take(0)
+    assert desk.flops_left() == trial_flops(spec)
+    desk.emit(Started(7, 1, HORIZON.steps - 4, "w", "n"))
+    assert desk.flops_left() == trial_flops(spec)
+    desk.emit(Measured(7, 1, (Measurement(HORIZON.steps - 1, 0, 0.0, 0.0, {}),)))
+    assert desk.flops_left() == pytest.approx(trial_flops(spec) / 4)
 
 
 def test_a_late_event_leaves_the_wish_to_stop_the_next_attempt_standing() -> None:

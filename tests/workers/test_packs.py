@@ -1,11 +1,12 @@
 """Which assignments does a worker get at once, and compiled? What is fastest is measured elsewhere; here that is given."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
 from telescope.program import Program
-from telescope.spec import TrialSpec
+from telescope.spec import Branch, TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Finished, Stopped
@@ -72,9 +73,11 @@ def test_a_later_attempt_trains_alone() -> None:
     assert [bench.take() for _ in range(3)] == [[1], [2, 4], [3]]
 
 
-def test_trials_that_measure_coordinates_train_alone() -> None:
-    bench = Bench(*(assignment(seed, replace(trial(horizon=LONG, seed=seed), measure="coordinates")) for seed in range(2)))
+@pytest.mark.parametrize("measure", ["coordinates", "time"])
+def test_trials_that_measure_coordinates_or_time_train_alone(measure: Literal["coordinates", "time"]) -> None:
+    bench = Bench(*(assignment(seed, replace(trial(horizon=LONG, seed=seed), measure=measure)) for seed in range(2)))
     assert bench.take() == [0]
+    assert bench.measured == []
 
 
 def test_a_pack_is_of_one_job_and_jobs_take_turns() -> None:
@@ -159,6 +162,17 @@ def test_a_pack_that_broke_is_not_measured_anew() -> None:
     bench.packs.broke(pack)
     bench.desk.submit(*(assignment(10 + i) for i in range(12)))
     assert [len(bench.take()) for _ in range(2)] == [4, 4]
+
+
+def test_of_a_branch_its_own_steps_count() -> None:
+    asked: list[float] = []
+    branches = [replace(trial(horizon=LONG, seed=i), branch=Branch(trunk="0" * 32, step=REPAID_STEPS - 100)) for i in range(12)]
+    bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches)))
+    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert asked == [12 * 100]
+    bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches[:9])))
+    bench.take()
+    assert bench.measured == []
 
 
 def test_workers_each_compile_for_their_share_of_the_steps() -> None:
