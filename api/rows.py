@@ -60,7 +60,7 @@ class TrialRow:
     lr: float
     weight_decay: float
     seed: int
-    measure: str  # loss, or coordinates: a run of the check before the search
+    measure: str  # loss; coordinates, of the check before the search; or time, of a step
     state: TrialState
     attempt: int
     failures: int  # operational failures so far
@@ -68,7 +68,7 @@ class TrialRow:
     loss: float | None  # final held-out loss; None until completed, and where it diverged
     diverged: bool
     step: int  # of its last point
-    steps: int  # of the whole run
+    steps: int  # of the whole run; one that stops below its loss makes fewer
     flops: float  # useful: of the steps that its curve holds
     flops_spent: float  # over all attempts, repeated steps included
     seconds: float

@@ -80,8 +80,8 @@ class Trial(Resource):
     """Base learning rate, independent of width."""
     weight_decay: float
     seed: int
-    measure: Literal["loss", "coordinates"]
-    """What it is for: its loss, or the coordinate check before the search."""
+    measure: Literal["loss", "coordinates", "time"]
+    """What it is for: its loss, the coordinate check before the search, or how long a step takes."""
     state: TrialState
     attempt: int
     failures: int
@@ -92,9 +92,9 @@ class Trial(Resource):
     diverged: bool
     """The loss was not finite, or stayed above its start: a result, the worst one."""
     step: int
-    """Steps trained."""
+    """Of the last point of its curve."""
     steps: int
-    """Steps of the whole run."""
+    """Steps of the whole run; one that stops below its loss makes fewer."""
     flops: float
     """Useful ones."""
     flops_spent: float

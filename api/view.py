@@ -23,6 +23,7 @@ from api.job import JobState
 from telescope.trial import TrialState
 
 PACE_SECONDS = 60.0  # the pace is that of the last minute
+MEASURES = {"coordinates": "coordinate check", "loss": "width", "time": "step times"}  # in this order, with their names
 COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
 
 
@@ -72,10 +73,11 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True)
 class Level:
-    """One width of one ladder, or its coordinate check over all widths, so far."""
+    """One width of one ladder, or its coordinate check or step times over all widths, so far."""
 
     optimizer: str
-    width: int | None  # None: the coordinate check
+    measure: str
+    width: int | None  # None where it is of all
     done: int
     running: int
     total: int  # planned so far
@@ -85,7 +87,7 @@ class Level:
     @property
     def name(self) -> str:
         """What it is."""
-        return "coordinate check" if self.width is None else f"width {self.width}"
+        return MEASURES[self.measure] if self.width is None else f"width {self.width}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Progress:
 def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
     """Condense a job and its trials; `forecast_flops` is what the preview expects of the whole job."""
     trials = sorted(trials, key=_level_of)
-    levels = tuple(_level(optimizer, width or None, list(members)) for (optimizer, width), members in groupby(trials, _level_of))
+    levels = tuple(_level(list(members)) for _, members in groupby(trials, _level_of))
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -118,17 +120,19 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
     return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
 
 
-def _level_of(trial: TrialLike) -> tuple[str, int]:
-    """Optimizer and width; the coordinate check comes first, at no width of its own."""
-    return trial.optimizer, trial.width if trial.measure == "loss" else 0
+def _level_of(trial: TrialLike) -> tuple[str, int, int]:
+    """Optimizer, what is measured, and the width, where it is the loss."""
+    return trial.optimizer, list(MEASURES).index(trial.measure), trial.width if trial.measure == "loss" else 0
 
 
-def _level(optimizer: str, width: int | None, trials: Sequence[TrialLike]) -> Level:
+def _level(trials: Sequence[TrialLike]) -> Level:
+    optimizer, measure = trials[0].optimizer, trials[0].measure
+    width = trials[0].width if measure == "loss" else None
     states = [TrialState(trial.state) for trial in trials]
     finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None and width]
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
-    return Level(optimizer, width, done, states.count(TrialState.RUNNING), len(trials), best_loss, best_lr)
+    return Level(optimizer, measure, width, done, states.count(TrialState.RUNNING), len(trials), best_loss, best_lr)
 
 
 def duration(seconds: float) -> str:
@@ -167,7 +171,7 @@ def picture(now: Progress) -> RenderableType:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
         table.add_row(
             level.optimizer,
-            "check" if level.width is None else str(level.width),
+            {"coordinates": "check", "time": "times"}.get(level.measure, str(level.width)),
             ProgressBar(total=level.total, completed=level.done, width=24),
             f"{level.done}/{level.total}",
             Text(loss, style="bold" if level.best_loss == best else ""),
@@ -191,7 +195,7 @@ def line(now: Progress) -> str:
 
 def _news(now: Progress) -> tuple[object, ...]:
     """What has to change for another line to be worth printing."""
-    return now.state, now.waiting_for, tuple((level.width, level.done, level.total) for level in now.levels)
+    return now.state, now.waiting_for, tuple((level.name, level.done, level.total) for level in now.levels)
 
 
 def follow(stream: Iterable[Progress], console: Console) -> Progress:

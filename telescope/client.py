@@ -75,7 +75,7 @@ class Trial:
     lr: float
     weight_decay: float
     seed: int
-    measure: str  # loss, or coordinates: a run of the check before the search
+    measure: str  # loss; coordinates, of the check before the search; or time, of a step
     state: str
     attempt: int
     failures: int

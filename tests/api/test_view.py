@@ -61,6 +61,16 @@ def test_the_coordinate_check_is_one_line_of_its_own_and_its_losses_are_nobodys_
     assert "coordinate check: 3/3 trials" in line(progress(Job(), [*TRIALS, *checks], NOW, None))
 
 
+def test_the_times_of_steps_come_last_in_a_line_of_their_own():
+    times = [Trial(width, 0.02, loss=1.0, measure="time") for width in (32, 64)]
+    now = progress(Job(), [*times, *TRIALS], NOW, None)
+    assert [(level.name, level.total, level.best_loss) for level in now.levels] == [
+        ("width 32", 3, 2.5), ("width 64", 1, 2.0), ("step times", 2, None),
+    ]  # fmt: skip
+    assert line(now).partition(" | width 64")[2].startswith(": 1/1 trials, best loss 2.0000 at lr 0.03 | step times: 2/2 trials |")
+    assert "times" in shown(now)
+
+
 def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():
     now = progress(Job(), TRIALS, NOW, forecast_flops=900.0)
     assert now.trials_per_minute == pytest.approx(3 / 0.5)
