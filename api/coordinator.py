@@ -265,7 +265,9 @@ class Coordinator:
         """Record one event in one transaction; anything about an attempt that is over changes nothing."""
         match event:
             case Started(trial_id, attempt, resumed_step, worker, numerics):
-                if self._record.trial_started(trial_id, attempt, resumed_step, worker, numerics):
+                flight = self._flights.get(trial_id)
+                branch = flight.spec.branch if flight else None
+                if self._record.trial_started(trial_id, attempt, resumed_step, worker, numerics, branch):
                     log.debug("trial %d attempt %d began on %s at step %d", trial_id, attempt, worker, resumed_step)
             case Measured(trial_id, attempt, points):
                 self._record.trial_measured(trial_id, attempt, points)

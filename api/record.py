@@ -32,10 +32,11 @@ from api.statements import (
 from api.store import Store
 from api.tables import chunks, jobs, outlines, results, specs, studies, trials
 from telescope.flops import trial_flops
-from telescope.spec import TrialSpec, canonical_json
+from telescope.spec import Branch, TrialSpec, canonical_json
 from telescope.trial import Failure, Measurement, Trial, TrialState, advance
 
 EARLIER = trials.alias("earlier")
+TRUNK = trials.alias("trunk")
 LOSS = "loss"  # what a trial of the search measures
 FATE_REUSED = ("state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "metrics", "numerics")
 
@@ -122,16 +123,22 @@ class Record(Store):
             rows = connection.execute(waiting).all()
         return [Pending(row.id, row.attempt, self._own_spec(row)) for row in rows]
 
-    def trial_started(self, trial_id: int, attempt: int, resumed_step: int, worker: str, numerics: str) -> bool:
-        """A worker began; steps that were recorded after its checkpoint have to be made again."""
-        lost = trials.c.step > resumed_step
-        kept_flops = case((lost, trials.c.flops * resumed_step / func.nullif(trials.c.step, 0)), else_=trials.c.flops)
+    def trial_started(
+        self, trial_id: int, attempt: int, resumed_step: int, worker: str, numerics: str, branch: Branch | None = None
+    ) -> bool:
+        """A worker began; steps that were recorded after its checkpoint have to be made again. Those of a trunk are its own affair."""
+        trunk_steps = branch.step if branch else 0
+        own_steps, lost = resumed_step - trunk_steps, trials.c.step > resumed_step
+        kept_flops: ColumnElement[Any] = literal(0.0)
+        if own_steps > 0:
+            kept_flops = trials.c.flops * own_steps / func.nullif(trials.c.step - trunk_steps, 0)
+        begun_with = _numerics_of_trunk(branch) if branch and resumed_step == branch.step else trials.c.numerics
         values = {
             "state": TrialState.RUNNING,
             "worker": worker,
-            "numerics": case((trials.c.numerics == numerics, numerics), else_=MIXED) if resumed_step else numerics,
+            "numerics": case((begun_with == numerics, numerics), else_=MIXED) if resumed_step else numerics,
             "started_at": func.coalesce(trials.c.started_at, literal(now(), trials.c.started_at.type)),
-            "flops": kept_flops,
+            "flops": case((lost, kept_flops), else_=trials.c.flops),
             "step": case((lost, resumed_step), else_=trials.c.step),
         }
         with self._write() as connection:
@@ -210,6 +217,12 @@ class Record(Store):
         changed = update(jobs).where(concerned, jobs.c.waiting_for.is_distinct_from(reason))
         with self._write() as connection:
             connection.execute(changed.values(waiting_for=reason, version=jobs.c.version + 1))
+
+
+def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
+    """What the trial that a branch goes on from was computed with."""
+    trunk = (TRUNK.c.job_id == trials.c.job_id) & (TRUNK.c.digest == branch.trunk)
+    return select(TRUNK.c.numerics).where(trunk).correlate(trials).scalar_subquery()
 
 
 def _put_result(connection: Connection, job_id: str, document: dict[str, Any], final: bool) -> None:

@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,19 @@ from api.coordinator import Coordinator
 from api.engines import CoordinatorLock, Superseded
 from api.job import JobState, Verb
 from api.record import Record
+from api.view import progress
+from telescope.branch import cooldown, extension
+from telescope.checkpoint import kept_path
 from telescope.errors import Unavailable, WorkersLost
 from telescope.flops import trial_flops
-from telescope.studies import registry, run
-from telescope.trial import Failure, TrialState, completed
+from telescope.studies import Plan, registry, run
+from telescope.train import train_one as train_plainly
+from telescope.trial import Failure, Trial, TrialState, completed
+from tests.api.trials import DOCUMENT
 from tests.executors import Disturbances, InstantExecutor, train_one
+from tests.telescope import small
 from workers.interface import Assignment, Event, Finished, Measured, Started, Stopped, Waiting
+from workers.local import LocalExecutor
 
 DEADLINE_SECONDS = 60
 
@@ -618,6 +627,97 @@ def test_checkpoints_go_with_their_trials(record: Record, coordinate: Coordinate
     drive(coordinator, lambda: any(tmp_path.glob("checkpoints/*/*")))
     drive(coordinator, ended(record, job.id))
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+class Local(LocalExecutor):
+    """Trains for real; after the first trial that ends it has no room, until somebody makes some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Event] = []
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        happened = super().events(timeout)
+        self.heard += happened
+        if any(isinstance(event, Finished) for event in happened):
+            self.room = 0
+        return happened
+
+
+class Branching:
+    """A study of a trunk and its branches."""
+
+    kind, name, reuse, reads_curves, Report = "telescope", "branching", False, False, dict
+
+    def __init__(self) -> None:
+        horizon = replace(small.HORIZON, decay="constant")
+        self.trunk = replace(small.trial(small.ADAMW, horizon=horizon), kept_steps=(8, 12))
+        self.branches = (cooldown(self.trunk, 8, 5), extension(self.trunk, 16))
+
+    def plan(self, trials: Sequence[Trial]) -> Plan:
+        ended = {trial.digest for trial in trials}
+        start = self.branches if self.trunk.digest in ended else (self.trunk,)
+        return Plan(start, ended >= {spec.digest for spec in self.branches})
+
+    def report(self, trials: Sequence[Trial], ended: str = "") -> dict[str, Any]:
+        return {"losses": {trial.digest: trial.loss for trial in trials}}
+
+
+def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
+    record: Record, coordinate: Coordinate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Branching()
+    job, _ = record.create_job(DOCUMENT)
+    monkeypatch.setattr(registry, "parse", lambda document: study)
+    folder = tmp_path / "checkpoints" / job.id
+    kept = [kept_path(folder, study.trunk.digest, step) for step in (8, 12)]
+    first = Local()
+    drive(coordinate(first), lambda: record.job(job.id).trials_total == 3)
+    first.close()
+    assert sorted(folder.iterdir()) == sorted(kept), "and no checkpoint of the trunk, which has ended"
+
+    second = Local()
+    second.room = 0
+    coordinator = coordinate(second)
+    record.request(job.id, Verb.PAUSE)
+    drive(coordinator, lambda: record.job(job.id).state is JobState.PAUSED)
+    record.request(job.id, Verb.RESUME)
+    drive(coordinator, lambda: record.job(job.id).state is JobState.RUNNING)
+    assert sorted(folder.iterdir()) == sorted(kept)
+    drive(coordinator, lambda: setattr(second, "room", 16) or ended(record, job.id)())  # type: ignore[func-returns-value]
+    second.close()
+
+    assert [event.resumed_step for event in second.heard if isinstance(event, Started)] in ([8, 12], [12, 8])
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    report = record.result(job.id)
+    assert report is not None
+    rows = record.trials(job.id).items
+    for spec, row in zip((study.trunk, *study.branches), rows, strict=True):
+        points = list(train_plainly(spec))
+        assert report["losses"][spec.digest] == row.loss == points[-1].metrics["loss"]
+        assert record.curve(row.id).step == tuple(point.step for point in points)
+        assert row.flops == row.flops_spent == trial_flops(spec)
+        assert (row.step, row.steps) == (spec.horizon.steps, spec.horizon.steps)
+
+
+def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
+    record: Record, coordinate: Coordinate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Branching()
+    easy = replace(small.HORIZON, evaluate_every=4, stop_below_loss=100.0)
+    study.trunk, study.branches = small.trial(small.ADAMW, horizon=easy), (small.trial(small.ADAMW, horizon=easy, seed=1),)
+    job, _ = record.create_job(DOCUMENT)
+    monkeypatch.setattr(registry, "parse", lambda document: study)
+    executor = LocalExecutor()
+    drive(coordinate(executor), ended(record, job.id))
+    executor.close()
+    row, now = record.trials(job.id).items[0], record.job(job.id)
+    points = list(train_plainly(study.trunk))
+    assert (row.state, row.step, row.steps, row.loss) == (TrialState.COMPLETED, 4, 12, points[-1].metrics["loss"])
+    assert row.flops == row.flops_spent == points[-1].flops < trial_flops(study.trunk)
+    view = progress(now, record.trials(job.id).items, datetime.now(UTC), 2 * trial_flops(study.trunk))
+    assert [(level.done, level.total) for level in view.levels] == [(2, 2)]
+    assert [trial.failure for trial in record.terminal_trials(job.id)] == [None, None]
 
 
 class Headless(InstantExecutor):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Engine, event, select, text
@@ -18,7 +18,8 @@ from api.store import IdempotencyMismatch, Store, new_job_id
 from api.tables import results
 from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
 from telescope.flops import trial_flops
-from telescope.trial import Failure, TrialState, completed
+from telescope.spec import Branch
+from telescope.trial import Failure, Measurement, TrialState, completed
 from tests.api.trials import DOCUMENT, outcome, point, points, spec
 
 MAX_QUERIES = 5
@@ -243,8 +244,11 @@ def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record:
     assert record.terminal_trials(job_id)[2].diverged
 
 
-def test_runs_of_the_coordinate_check_are_nobodys_best_and_no_measure_of_pace(record: Record) -> None:
-    checks = [replace(spec(0), measure="coordinates"), spec(1)]
+@pytest.mark.parametrize("measure", ["coordinates", "time"])
+def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pace(
+    record: Record, measure: Literal["coordinates", "time"]
+) -> None:
+    checks = [replace(spec(0), measure=measure), spec(1)]
     job_id = running_job(record, trials=0)
     record.plan_trials(job_id, checks)
     for trial, planned, loss in zip(record.trials(job_id).items, checks, (1.0, 2.0), strict=True):
@@ -296,6 +300,71 @@ def test_repeated_steps_are_spent_and_not_useful(record: Record) -> None:
     done = record.trial(trial.id)
     assert (done.step, done.flops, done.flops_spent, done.attempt) == (10, 10e6, 12e6, 2)
     assert record.curve(trial.id).step == tuple(range(1, 11))
+
+
+TRUNK, BRANCH_STEP = spec(0), 4
+BRANCHED = replace(spec(0, steps=12), branch=Branch(trunk=TRUNK.digest, step=BRANCH_STEP))
+
+
+def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
+    """A branch that waits, and whose trunk has been trained."""
+    job_id = running_job(record)
+    trunk = first_trial(record, job_id)
+    record.trial_started(trunk.id, 1, 0, "worker", trunks)
+    record.trial_finished(trunk.id, *outcome(TRUNK))
+    record.plan_trials(job_id, [BRANCHED])
+    return record.trials(job_id).items[1]
+
+
+def own_points(first: int, last: int) -> tuple[Measurement, ...]:
+    """Of a branch, whose FLOPs are those after its trunk."""
+    return tuple(replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1))
+
+
+@pytest.mark.parametrize(
+    ("resumed_step", "kept", "spent"),
+    [(8, 4e6, 10e6), (BRANCH_STEP, 0.0, 14e6), (2, 0.0, 14e6), (0, 0.0, 14e6)],
+    ids=["its own checkpoint", "its trunk's state", "a checkpoint within the trunk's steps", "nothing"],
+)
+def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, resumed_step: int, kept: float, spent: float) -> None:
+    trial = branch_trial(record)
+    assert record.trial_started(trial.id, 1, BRANCH_STEP, "worker", "cpu", BRANCHED.branch)
+    begun = record.trial(trial.id)
+    assert (begun.step, begun.flops, begun.flops_spent, begun.numerics) == (0, 0, 0, "cpu")
+    record.trial_measured(trial.id, 1, own_points(5, 10))
+    record.trial_released(trial.id, 1)
+    assert record.trial_started(trial.id, 2, resumed_step, "worker", "cpu", BRANCHED.branch)
+    resumed = record.trial(trial.id)
+    assert (resumed.step, resumed.flops, resumed.flops_spent) == (resumed_step, kept, 6e6)
+    record.trial_measured(trial.id, 2, own_points(max(5, resumed_step + 1), 12))
+    done = record.trial(trial.id)
+    assert (done.step, done.flops, done.flops_spent) == (12, 8e6, spent)
+
+
+def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_spent_nothing(record: Record) -> None:
+    trial = branch_trial(record)
+    record.trial_started(trial.id, 1, BRANCH_STEP, "worker", "cpu", BRANCHED.branch)
+    record.trial_measured(trial.id, 1, own_points(5, 5))
+    for attempt, resumed_step in ((2, BRANCH_STEP), (3, 0)):
+        record.trial_released(trial.id, attempt - 1)
+        assert record.trial_started(trial.id, attempt, resumed_step, "worker", "cpu", BRANCHED.branch)
+        assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
+
+
+def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Record) -> None:
+    for trunks, resumed_step, said in (
+        ("cpu", BRANCH_STEP, "cpu"),
+        ("gpu", BRANCH_STEP, "mixed"),
+        ("gpu", 0, "cpu"),
+        ("mixed", 4, "mixed"),
+    ):
+        trial = branch_trial(record, trunks)
+        record.trial_started(trial.id, 1, resumed_step, "worker", "cpu", BRANCHED.branch)
+        assert record.trial(trial.id).numerics == said
+        record.trial_measured(trial.id, 1, own_points(5, 6))
+        record.trial_released(trial.id, 1)
+        record.trial_started(trial.id, 2, 6, "worker", "cpu", BRANCHED.branch)  # from its own checkpoint
+        assert record.trial(trial.id).numerics == said
 
 
 def test_the_last_point_is_kept_even_where_no_report_brought_it(record: Record) -> None:
