@@ -251,7 +251,7 @@ class Coordinator:
             job_id = min(open_jobs, key=lambda job_id: (load[job_id], job_id))
             trial = waiting[job_id].popleft()
             checkpoint = self._checkpoints / job_id / f"{trial.spec.digest}.pt"
-            assignments.append(Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint), job_id))
+            assignments.append(Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint), job_id, trial.failures))
             load[job_id] += 1
         self._flights |= {assignment.trial_id: assignment for assignment in assignments}
         self._executor.submit(*assignments)  # all at once: those of one shape may share a worker

@@ -115,13 +115,14 @@ class Record(Store):
 
     def pending_trials(self, job_id: str, limit: int, held: Collection[int] = ()) -> list[Pending]:
         """The next trials of a job that wait and are not held, the longest first: a short one at the end keeps fewer workers waiting."""
-        waiting = select(trials.c.id, trials.c.attempt, specs.c.digest, specs.c.document, studies.c.document.label("study"))
+        described = (specs.c.digest, specs.c.document, studies.c.document.label("study"))
+        waiting = select(trials.c.id, trials.c.attempt, trials.c.failures, *described)
         waiting = waiting.join_from(trials, specs).join(studies, studies.c.job_id == trials.c.job_id)
         waiting = waiting.where(trials.c.job_id == job_id, trials.c.state == TrialState.PENDING, trials.c.id.not_in(list(held)))
         waiting = waiting.order_by(trials.c.flops_planned.desc(), trials.c.id).limit(limit)
         with self._read() as connection:
             rows = connection.execute(waiting).all()
-        return [Pending(row.id, row.attempt, self._own_spec(row)) for row in rows]
+        return [Pending(row.id, row.attempt, row.failures, self._own_spec(row)) for row in rows]
 
     def trial_started(
         self, trial_id: int, attempt: int, resumed_step: int, worker: str, numerics: str, branch: Branch | None = None

@@ -90,10 +90,11 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class Pending:
-    """A trial that waits for a worker, and which attempt at it comes next."""
+    """A trial that waits for a worker, which attempt at it comes next, and how many have failed."""
 
     trial_id: int
     attempt: int
+    failures: int
     spec: TrialSpec
 
 

@@ -32,6 +32,7 @@ class Assignment:
     spec: TrialSpec
     checkpoint: str  # file where this trial's checkpoint lives, shared by all attempts
     job: str = ""  # whose it is: workers take from whoever holds fewest, and train only what is of one job together
+    failures: int = 0  # operational ones so far; a pause, or a coordinator's end, is none
 
 
 @dataclass(frozen=True)

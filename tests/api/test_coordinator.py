@@ -204,7 +204,9 @@ def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(record: Record, c
         return Failure("operational", "its worker died") if assignment.attempt < 3 and assignment.spec.seed == 0 else None
 
     job, _ = record.create_job(document())
-    drive(coordinate(InstantExecutor(disturbances=Disturbances(fail=twice))), ended(record, job.id))
+    executor = InstantExecutor(disturbances=Disturbances(fail=twice))
+    drive(coordinate(executor), ended(record, job.id))
+    assert {(each.attempt, each.failures) for each in executor.submitted} == {(1, 0), (2, 1), (3, 2)}
     assert record.job(job.id).state is JobState.SUCCEEDED
     trial = record.trials(job.id).items[0]
     assert (trial.state, trial.attempt, trial.failures) == (TrialState.COMPLETED, 3, 2)
@@ -381,6 +383,9 @@ def test_a_paused_job_goes_on_where_it_was(record: Record, coordinate: Coordinat
     drive(coordinator, ended(record, job.id))
     assert record.result(job.id) == expected(document())
     assert all(trial.failures == 0 for trial in record.trials(job.id).items), "a pause is no failure"
+    again = [assignment for assignment in executor.submitted if assignment.attempt > 1]
+    assert again
+    assert not any(assignment.failures for assignment in again), "and workers are told so"
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -15,8 +15,9 @@ from workers.packs import MOST_TOGETHER, REPAID_STEPS, Interrupted, Pack, Packs
 LONG = replace(HORIZON, steps=REPAID_STEPS)
 
 
-def assignment(trial_id: int, spec: TrialSpec | None = None, attempt: int = 1, job: str = "") -> Assignment:
-    return Assignment(trial_id, attempt, spec or trial(horizon=LONG, seed=trial_id), f"{trial_id}.pt", job)
+def assignment(trial_id: int, spec: TrialSpec | None = None, failures: int = 0, job: str = "", attempt: int | None = None) -> Assignment:
+    number = attempt or 1 + failures
+    return Assignment(trial_id, number, spec or trial(horizon=LONG, seed=trial_id), f"{trial_id}.pt", job, failures)
 
 
 class Bench:
@@ -68,8 +69,8 @@ def test_what_has_run_already_is_left_no_more() -> None:
     assert bench.take() == [2]
 
 
-def test_a_later_attempt_trains_alone() -> None:
-    bench = Bench(assignment(1, attempt=2), assignment(2), assignment(3, attempt=2), assignment(4))
+def test_what_failed_before_trains_alone() -> None:
+    bench = Bench(assignment(1, failures=1), assignment(2), assignment(3, failures=1), assignment(4))
     assert [bench.take() for _ in range(3)] == [[1], [2, 4], [3]]
 
 
@@ -151,7 +152,7 @@ def test_a_measurement_that_was_given_up_for_its_trial_is_not_remembered() -> No
 def test_steps_of_what_is_not_compiled_are_not_counted() -> None:
     asked: list[float] = []
     checks = replace(trial(horizon=LONG), measure="coordinates")
-    bench = Bench(assignment(1), assignment(2, attempt=2), assignment(3, checks))
+    bench = Bench(assignment(1), assignment(2, failures=1), assignment(3, checks))
     bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
     assert asked == [REPAID_STEPS]
 
@@ -182,8 +183,15 @@ def test_workers_each_compile_for_their_share_of_the_steps() -> None:
     assert asked == [2 * REPAID_STEPS]
 
 
-def test_a_later_attempt_is_not_compiled() -> None:
-    bench = Bench(assignment(1), assignment(2, attempt=2))
+def test_what_was_paused_trains_in_company_and_compiled_as_before() -> None:
+    bench = Bench(assignment(1, attempt=2), assignment(2), assignment(3, attempt=3), best=4)
+    assert bench.take() == [1, 2, 3]
+    bench = Bench(assignment(1, attempt=2))
+    assert bench.packs.take(0, lambda first, most, steps: Program(compiled=True)).compiled
+
+
+def test_what_failed_before_is_not_compiled() -> None:
+    bench = Bench(assignment(1), assignment(2, failures=1))
     taken = [bench.packs.take(0, lambda first, most, steps: Program(compiled=True)) for _ in range(2)]
     assert [pack.compiled for pack in taken] == [True, False]
 
