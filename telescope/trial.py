@@ -39,7 +39,7 @@ class TrialState(StrEnum):
 MEANING = {
     TrialState.PENDING: "Planned, waiting for a worker.",
     TrialState.RUNNING: "A worker is training it.",
-    TrialState.COMPLETED: "It trained to its end, or diverged: either is a result.",
+    TrialState.COMPLETED: "It trained to its end, stopped below its loss, or diverged: each is a result.",
     TrialState.FAILED: "It could not be run, after its retries; `failure` says why.",
     TrialState.STOPPED: "Its job was cancelled, or no longer needed it, before it ended.",
 }

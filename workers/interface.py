@@ -57,7 +57,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial trained to its end, or diverged; the last point says which."""
+    """The trial trained to its end, stopped below its loss, or diverged; the last point says which."""
 
     trial_id: int
     attempt: int
