@@ -13,8 +13,9 @@ from fastapi import FastAPI
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from api import errors, routes
+from api import errors, frontier_routes, routes
 from api.admission import BodyLimit
+from api.analyses import Analyses
 from api.schemas import NewJudgement
 from api.settings import Settings
 from api.store import Store
@@ -54,9 +55,11 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(title="telescope", summary=SUMMARY, version=version("telescope"), lifespan=lifespan)
     app.state.store = store
     app.state.settings = settings
+    app.state.analyses = Analyses()
     app.add_middleware(BodyLimit)
     errors.install(app)
     app.include_router(routes.router)
+    app.include_router(frontier_routes.router)
     app.include_router(routes.health)
     _describe(app.openapi())
     return app

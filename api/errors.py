@@ -25,7 +25,7 @@ from telescope import errors
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 LONGEST_VALUE = 300  # characters of an offending value that are echoed
-CODES = {400: "bad_request", 404: "no_such_path", 405: "method_not_allowed", 413: "content_too_large"}
+CODES = {400: "bad_request", 404: "no_such_path", 405: "method_not_allowed", 406: "not_acceptable", 413: "content_too_large"}
 
 log = logging.getLogger(__name__)
 

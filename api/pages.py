@@ -1,13 +1,15 @@
 """How does a list continue where its last page ended?
 
-By keyset: a page token names the list it belongs to, filters included, and the sort key of the last row. It is opaque to callers.
+By keyset: a page token names the list it belongs to, filters included, and the sort key of the last row. It is opaque to callers. Of rows
+that are computed, and so all at hand (`cut`), the key is how many came before.
 """
 
 import base64
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from api.rows import Page
+from api.rows import Page, Row
 from telescope.errors import InvalidInput
 
 MAX_PAGE_SIZE = 1000
@@ -23,8 +25,18 @@ def row_limit(page_size: int) -> int:
 def page(rows: list[Any], page_size: int, asked: str) -> Page[Any]:
     """A page of the rows that `row_limit` let in; `asked` names the list."""
     shown = row_limit(page_size) - 1
-    token = json.dumps([asked, rows[shown - 1].id]) if len(rows) > shown else None
-    return Page(tuple(rows[:shown]), base64.urlsafe_b64encode(token.encode()).decode().rstrip("=") if token else None)
+    return Page(tuple(rows[:shown]), _token(asked, rows[shown - 1].id) if len(rows) > shown else None)
+
+
+def cut(rows: Sequence[Row], page_size: int, page_token: str | None, asked: str) -> Page[Row]:
+    """A page of rows that are all at hand and stay what they are; `asked` names all that they depend on."""
+    start = continued_after(page_token, asked, int) if page_token else 0
+    end = start + row_limit(page_size) - 1
+    return Page(tuple(rows[start:end]), _token(asked, end) if len(rows) > end else None)
+
+
+def _token(asked: str, key: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps([asked, key]).encode()).decode().rstrip("=")
 
 
 def continued_after(page_token: str, asked: str, kind: type) -> Any:

@@ -23,6 +23,7 @@ from api.engines import CoordinatorLock
 from api.errors import described
 from api.from_jobs import filled
 from api.job import JobState, Verb
+from api.representations import seen
 from api.rows import JobRow
 from api.settings import Settings
 from api.store import Store
@@ -344,5 +345,4 @@ def _tagged(row: JobRow, document: Any) -> Response:
 
 def _unless_seen(row: JobRow, if_none_match: str | None) -> Response | None:
     """304 if the client has this version already."""
-    seen = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    return Response(status_code=304, headers={"ETag": _tag(row)}) if _tag(row) in seen or "*" in seen else None
+    return Response(status_code=304, headers={"ETag": _tag(row)}) if seen(_tag(row), if_none_match) else None

@@ -1,10 +1,10 @@
 """What do HTTP clients see?
 
 One model per resource, read from the rows of `api.rows` and `api.curves`; field descriptions become those of OpenAPI. Reports and
-previews are documents of their study (`telescope.studies`) and pass as they are.
+previews are documents of their study (`telescope.studies`) and pass as they are; so do the rows of answers to a target loss.
 
-Parts: `Page` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Level`, `Levels` · `Curve`, `Curves` · `Corpus`, `Corpora`,
-`NewCorpus` · `SweepRow`, `NewJudgement` · `Health`.
+Parts: `Page` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Level`, `Levels` · `Curve`, `Curves` · `FrontierPage`, `BatchPage`,
+`RatioPage` · `Corpus`, `Corpora`, `NewCorpus` · `SweepRow`, `NewJudgement` · `Health`.
 """
 
 from datetime import datetime
@@ -13,7 +13,10 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.job import JobState, Verb
+from telescope.frontier import Dominance
 from telescope.spec import TrialSpec
+from telescope.studies.compute_time.rows import BatchRow, BatchSummary, FrontierRow, RatioRow
+from telescope.token_ratio import Direction
 from telescope.trial import TrialState
 
 Item = TypeVar("Item")
@@ -149,6 +152,48 @@ class Levels(Resource):
 
     final: bool
     items: list[Level]
+
+
+class FrontierPage(Page[FrontierRow]):
+    """Hours to a loss against devices; items by optimizer, devices, batch."""
+
+    target_loss: float
+    read: str
+    """How the loss was read."""
+    dominance: Dominance | None
+    """AdamW's curve (first) beside Muon's (second) over the device counts that both have; null where there are none."""
+    model: str
+    """What step times that were not measured assume."""
+
+
+class BatchPage(Page[BatchRow]):
+    """Tokens and steps to a loss against batch size; items by optimizer, batch."""
+
+    target_loss: float
+    read: str
+    """How the loss was read."""
+    optimizers: list[BatchSummary]
+    """Token-optimal and critical batches."""
+
+
+class RatioPage(Page[RatioRow]):
+    """AdamW's tokens to a loss over Muon's; items by batch."""
+
+    target_loss: float
+    read: str
+    """How the loss was read."""
+    trend_from_batch_tokens: float | None
+    """The larger critical batch of both, or the middle of the batches where there is none."""
+    trend: Direction | None
+    """Of the ratio from there on."""
+    exponent: float | None
+    """The ratio grows as this power of the batch."""
+    exponent_low: float | None
+    exponent_high: float | None
+    p_falling: float | None
+    """Chance of such an exponent if the ratio did not fall."""
+    note: str
+    """Why there are no items, where there are none."""
 
 
 class Corpus(Resource):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -187,7 +187,7 @@ class Reader(Telescope):
 def reading(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The document of a study that reads curves."""
     study = document()
-    monkeypatch.setitem(registry.STUDIES, "telescope", Reader)
+    monkeypatch.setitem(registry.STUDIES, "telescope", replace(registry.STUDIES["telescope"], study=Reader))
     return study
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from api.pages import continued_after
+from api.pages import continued_after, cut
 from telescope.errors import InvalidInput
 
 
@@ -21,3 +21,23 @@ def test_a_token_of_this_list_gives_its_key() -> None:
 def test_a_forged_token_is_refused(forged: object) -> None:
     with pytest.raises(InvalidInput, match="page_token"):
         continued_after(token(forged), "trials", int)
+
+
+def test_pages_of_rows_at_hand_join_to_all_of_them() -> None:
+    rows, seen, page_token = list(range(7)), list[int](), None
+    while True:
+        page = cut(rows, 3, page_token, "numbers")
+        seen += page.items
+        page_token = page.next_page_token
+        if page_token is None:
+            break
+    assert seen == rows
+    assert cut(rows, 7, None, "numbers").next_page_token is None
+    assert cut([], 3, None, "numbers").items == ()
+
+
+def test_a_page_of_rows_that_have_changed_since_is_refused() -> None:
+    page_token = cut(range(7), 3, None, "version 1").next_page_token
+    assert cut(range(7), 3, page_token, "version 1").items == (3, 4, 5)
+    with pytest.raises(InvalidInput, match="page_token"):
+        cut(range(7), 3, page_token, "version 2")
