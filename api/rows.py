@@ -69,6 +69,7 @@ class TrialRow:
     diverged: bool
     step: int  # of its last point
     steps: int  # of the whole run; one that stops below its loss makes fewer
+    batch_tokens: int | None  # per step; None in rows from before it was recorded
     flops: float  # useful: of the steps that its curve holds
     flops_spent: float  # over all attempts, repeated steps included
     seconds: float

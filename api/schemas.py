@@ -98,6 +98,8 @@ class Trial(Resource):
     """Of the last point of its curve."""
     steps: int
     """Steps of the whole run; one that stops below its loss makes fewer."""
+    batch_tokens: int | None
+    """Tokens per step; null in trials of old databases."""
     flops: float
     """Useful ones."""
     flops_spent: float

@@ -52,6 +52,8 @@ class TrialLike(Protocol):
     @property
     def width(self) -> int: ...  # noqa: D102
     @property
+    def batch_tokens(self) -> int | None: ...  # noqa: D102
+    @property
     def lr(self) -> float: ...  # noqa: D102
     @property
     def weight_decay(self) -> float: ...  # noqa: D102
@@ -73,11 +75,12 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True)
 class Level:
-    """One width of one ladder, or its coordinate check or step times over all widths, so far."""
+    """One optimizer at one width, and at one batch where a job has several; or its coordinate check or step times, over all of them."""
 
     optimizer: str
     measure: str
     width: int | None  # None where it is of all
+    batch_tokens: int | None  # None where it is of all, or the only one
     done: int
     running: int
     total: int  # planned so far
@@ -87,7 +90,8 @@ class Level:
     @property
     def name(self) -> str:
         """What it is."""
-        return MEASURES[self.measure] if self.width is None else f"width {self.width}"
+        batch = f", batch {self.batch_tokens}" if self.batch_tokens else ""
+        return MEASURES[self.measure] if self.width is None else f"width {self.width}{batch}"
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,15 @@ class Progress:
 
 def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
     """Condense a job and its trials; `forecast_flops` is what the preview expects of the whole job."""
-    trials = sorted(trials, key=_level_of)
-    levels = tuple(_level(list(members)) for _, members in groupby(trials, _level_of))
+    trials = list(trials)
+    several = len({trial.batch_tokens for trial in trials}) > 1
+
+    def level_of(trial: TrialLike) -> tuple[str, int, int, int]:
+        """Optimizer, what is measured, and where it is the loss, the width and the batch."""
+        place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
+        return trial.optimizer, list(MEASURES).index(trial.measure), *place
+
+    levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -120,19 +131,15 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
     return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
 
 
-def _level_of(trial: TrialLike) -> tuple[str, int, int]:
-    """Optimizer, what is measured, and the width, where it is the loss."""
-    return trial.optimizer, list(MEASURES).index(trial.measure), trial.width if trial.measure == "loss" else 0
-
-
-def _level(trials: Sequence[TrialLike]) -> Level:
+def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
     optimizer, measure = trials[0].optimizer, trials[0].measure
     width = trials[0].width if measure == "loss" else None
+    batch_tokens = trials[0].batch_tokens if width and several_batches else None
     states = [TrialState(trial.state) for trial in trials]
     finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None and width]
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
-    return Level(optimizer, measure, width, done, states.count(TrialState.RUNNING), len(trials), best_loss, best_lr)
+    return Level(optimizer, measure, width, batch_tokens, done, states.count(TrialState.RUNNING), len(trials), best_loss, best_lr)
 
 
 def duration(seconds: float) -> str:
@@ -164,7 +171,8 @@ def picture(now: Progress) -> RenderableType:
     """The live view: a bar per level, the best of each, and how long it will take."""
     head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("optimizer", "width", "", "trials", "best loss", "at lr"):
+    batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
+    for title in ("optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
         table.add_column(title, justify="left" if title in ("optimizer", "") else "right")
     best = min((level.best_loss for level in now.levels if level.best_loss is not None), default=None)
     for level in now.levels:
@@ -172,6 +180,7 @@ def picture(now: Progress) -> RenderableType:
         table.add_row(
             level.optimizer,
             {"coordinates": "check", "time": "times"}.get(level.measure, str(level.width)),
+            *(str(level.batch_tokens or "") for _ in batches),
             ProgressBar(total=level.total, completed=level.done, width=24),
             f"{level.done}/{level.total}",
             Text(loss, style="bold" if level.best_loss == best else ""),

@@ -84,6 +84,7 @@ class Trial:
     diverged: bool
     step: int
     steps: int
+    batch_tokens: int | None
     flops: float
     flops_spent: float
     seconds: float

@@ -30,11 +30,24 @@ DOCUMENT: dict[str, Any] = {
     "limits": {"max_base_runs": 60},
 }
 
+BATCHES: dict[str, Any] = {
+    "kind": "compute_time",
+    "name": "batches",
+    "model": {"width": 16, "depth": 1, "head_dim": 8, "mlp_ratio": 2},
+    "data": {"corpus": "python-stdlib", "context": 32},
+    "batch_tokens": [128, 256],
+    "target_losses": [2.9, 2.7],
+    "runs": {"tokens": 8_000, "doublings": 1, "reading": "cooldown", "lengths": 3, "evaluation_tokens": 1024},
+    "tuning": {"lr": {"low": 0.02, "high": 0.08, "points": 3}, "batch_tokens": [256], "extensions": 1},
+    "seeds": 2,
+}
+CLOCKS = ("seconds", "hours", "dominance")
+
 
 def without_clocks(document: Any) -> Any:
     """A report without its wall-clock fields."""
     if isinstance(document, dict):
-        return {key: without_clocks(value) for key, value in document.items() if "seconds" not in key}
+        return {key: without_clocks(value) for key, value in document.items() if not any(clock in key for clock in CLOCKS)}
     return [without_clocks(value) for value in document] if isinstance(document, list) else document
 
 
@@ -203,3 +216,27 @@ def test_two_dead_coordinators_and_a_dead_worker_change_nothing(service: Service
     for trial in now.values():
         assert service.client.curve(trial.id).step == tuple(range(1, trial.steps + 1))  # no hole, no point twice
     wait_for(lambda: not alive(victims), 15, "the dead coordinators' processes are gone")
+
+
+@pytest.fixture(scope="module")
+def plain_comparison(session_home: Path) -> Any:
+    """What `telescope.studies.run` answers to `BATCHES` in this process, where branches find no trunk's state."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELESCOPE_HOME", str(session_home))
+        study = registry.resolved(registry.parse(BATCHES))
+        return without_clocks(registry.report_document(run(study, train_one)))
+
+
+def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_batches(service: Service, plain_comparison: Any) -> None:
+    job_id = service.client.submit(BATCHES).id
+    wait_for(lambda: len(completed_trials(service, job_id)) >= 12, 120, "12 trials are done")
+    finished, coordinator = completed_trials(service, job_id), service.coordinator()
+    assert coordinator is not None
+    service.note()
+    coordinator.kill()
+    final(service, job_id, 180)
+    assert without_clocks(service.client.result(job_id)) == plain_comparison
+    now = completed_trials(service, job_id)
+    assert {trial_id: now[trial_id] for trial_id in finished} == finished  # no finished trial ran again
+    assert plain_comparison["final"]
+    assert any(target["reached"] for target in plain_comparison["targets"])

@@ -35,6 +35,7 @@ class Trial:
     seed: int = 0
     measure: str = "loss"
     diverged: bool = False
+    batch_tokens: int | None = 512
 
 
 PENDING = {"state": "PENDING", "flops": 0.0, "ended_at": None}
@@ -69,6 +70,14 @@ def test_the_times_of_steps_come_last_in_a_line_of_their_own():
     ]  # fmt: skip
     assert line(now).partition(" | width 64")[2].startswith(": 1/1 trials, best loss 2.0000 at lr 0.03 | step times: 2/2 trials |")
     assert "times" in shown(now)
+
+
+def test_batches_are_told_apart_where_a_job_has_several():
+    trials = [Trial(32, 0.01, loss=2.5), Trial(32, 0.01, loss=2.4, batch_tokens=1024), Trial(32, 0.02, loss=2.3, batch_tokens=1024)]
+    now = progress(Job(), trials, NOW, None)
+    assert [(level.name, level.total) for level in now.levels] == [("width 32, batch 512", 1), ("width 32, batch 1024", 2)]
+    assert "batch" in shown(now)
+    assert "batch" not in shown(progress(Job(), TRIALS, NOW, None))
 
 
 def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():
