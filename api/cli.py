@@ -21,6 +21,7 @@ from rich.table import Table
 from api import job_file, view
 from api.coordinates_cli import coordinates
 from api.corpus_cli import corpora
+from api.frontier_cli import frontier
 from api.job import JobState
 from api.judge_cli import judge
 from api.output import Commands, Interrupted, console, plain, show_json
@@ -222,6 +223,7 @@ def clone(
 
 
 app.command(rich_help_panel=JOBS)(coordinates)
+app.command(rich_help_panel=JOBS)(frontier)
 app.command(rich_help_panel=JOBS)(judge)
 app.add_typer(corpora, name="corpus", rich_help_panel=JOBS)
 app.add_typer(processes)

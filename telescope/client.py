@@ -1,7 +1,7 @@
 """How does a program talk to a telescope service?
 
 Through `Client`, a synchronous HTTP client: one method per endpoint of `/v1`, pages followed by themselves, waiting by polling
-with ETags. `Job`, `Trial`, `Curve` and `Corpus` are frozen values; reports and previews stay the documents that their study wrote.
+with ETags. `Job`, `Trial`, `Curve` and `Corpus` are frozen values; reports, previews and answers stay the documents that their study wrote.
 
 Errors come back as the members of `telescope.errors` that the server raised, problems and all; a server that is not there is
 `Unavailable`. What is safe to repeat is repeated for `patience_seconds`: every GET, every verb, and, because each carries an
@@ -230,6 +230,25 @@ class Client:
         """A trial's curve, all of it or thinned out."""
         return _typed(Curve, self._json("GET", f"/v1/trials/{trial_id}/curve", params=_given({"points": points})))
 
+    # What a compute-time job answers to a target loss
+
+    def frontier(self, job_id: str, target_loss: float, *, optimizer: str | None = None) -> dict[str, Any]:
+        """Hours against devices: `rows`, `dominance`, and what step times assume."""
+        return self._answer(job_id, "frontier", target_loss, optimizer)
+
+    def batch_sizes(self, job_id: str, target_loss: float, *, optimizer: str | None = None) -> dict[str, Any]:
+        """Tokens and steps against batch size: `rows`, and the critical batches of the `optimizers`."""
+        return self._answer(job_id, "batch-sizes", target_loss, optimizer)
+
+    def token_ratio(self, job_id: str, target_loss: float) -> dict[str, Any]:
+        """AdamW's tokens over Muon's against batch size: `rows`, and their trend."""
+        return self._answer(job_id, "token-ratio", target_loss, None)
+
+    def csv(self, job_id: str, table: str, target_loss: float, *, optimizer: str | None = None) -> str:
+        """The rows of frontier, batch-sizes or token-ratio as CSV."""
+        parameters = _given({"target_loss": target_loss, "optimizer": optimizer})
+        return self._send("GET", f"{_job_path(job_id)}/{table}", params=parameters, headers={"Accept": "text/csv"}).text
+
     # The service
 
     def corpora(self) -> tuple[Corpus, ...]:
@@ -253,6 +272,17 @@ class Client:
             yield from (_typed(kind, each) for each in page["items"])
             if not (token := page["next_page_token"]):
                 return
+            parameters["page_token"] = token
+
+    def _answer(self, job_id: str, table: str, target_loss: float, optimizer: str | None) -> dict[str, Any]:
+        """An answer with the rows of all its pages."""
+        rows: list[Any] = []
+        parameters = _given({"target_loss": target_loss, "optimizer": optimizer}) | {"page_size": PAGE_SIZE}
+        while True:
+            page = self._json("GET", f"{_job_path(job_id)}/{table}", params=parameters)
+            rows += page.pop("items")
+            if not (token := page.pop("next_page_token")):
+                return page | {"rows": rows}
             parameters["page_token"] = token
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -323,6 +353,6 @@ def _job_path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='') or '-'}"
 
 
-def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str | int]:
+def _given(parameters: Mapping[str, str | float | None]) -> dict[str, str | float]:
     """Those parameters that were given."""
     return {name: value for name, value in parameters.items() if value is not None}
