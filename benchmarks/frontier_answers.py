@@ -1,0 +1,81 @@
+"""How long does an answer to a new target loss take, of a finished job of ten thousand runs?
+
+    python -m benchmarks.frontier_answers [--targets 60]
+
+The service's app over SQLite and over PostgreSQL, asked in this process without a socket. The job has 2 optimizers, 20 batches and 250
+seeds, curves of 200 points by known laws (`tests.api.batch_jobs`). Per database and table: the first answer, which reads every run, then
+median and p95 of answers to targets that nobody asked for before, all rows at once, and of those that If-None-Match saves.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from fastapi.testclient import TestClient
+
+import migrations
+from api.app import create_app
+from api.record import Record
+from api.settings import Settings
+from tests.api.batch_jobs import document, finished_job
+from tests.databases import Postgres
+
+BATCHES = tuple(256 * n for n in range(1, 21))
+SEEDS = 250
+TABLES = ("frontier", "batch-sizes", "token-ratio")
+
+
+@contextmanager
+def databases() -> Iterator[dict[str, str]]:
+    """URLs of one empty database of each kind."""
+    with tempfile.TemporaryDirectory(prefix="telescope-answers-", ignore_cleanup_errors=True) as folder:
+        server = Postgres(Path(folder) / "postgres")
+        try:
+            yield {"SQLite": f"sqlite:///{folder}/telescope.db", "PostgreSQL": server.database()}
+        finally:
+            server.close()
+
+
+def timed(service: TestClient, path: str, target: float, tag: str = "") -> tuple[float, str]:
+    """Milliseconds of one answer, and its tag."""
+    begun = time.perf_counter()
+    response = service.get(path, params={"target_loss": target, "page_size": 1000}, headers={"If-None-Match": tag})
+    spent = 1e3 * (time.perf_counter() - begun)
+    assert response.status_code == (304 if tag else 200), response.text
+    return spent, response.headers["etag"]
+
+
+def rows(url: str, targets: int) -> Iterator[str]:
+    """A line per table."""
+    migrations.upgrade(url)
+    record = Record(url)
+    job_id = finished_job(record, document(SEEDS, BATCHES))
+    total = record.job(job_id).trials_total
+    record.close()
+    with TestClient(create_app(Settings(database_url=url))) as service:
+        for table in TABLES:
+            path = f"/v1/jobs/{job_id}/{table}"
+            answers = [timed(service, path, 2.0 + i / 1000) for i in range(targets + 1)]
+            known = [timed(service, path, 2.0 + i / 1000, tag)[0] for i, (_, tag) in enumerate(answers)]
+            (first, *others), quick = [spent for spent, _ in answers], np.percentile(known, 95)
+            median, p95 = np.percentile(others, [50, 95])
+            yield f"{total:7d} {table:12} {first:9.0f} {median:8.1f} {p95:8.1f} {quick:9.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", type=int, default=60)
+    targets = parser.parse_args().targets
+    print(f"{'':10} {'trials':>7} {'table':12} {'first ms':>9} {'median':>8} {'p95':>8} {'304, p95':>9}")
+    with databases() as urls:
+        for name, url in urls.items():
+            for row in rows(url, targets):
+                print(f"{name:10} {row}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
