@@ -1,0 +1,118 @@
+"""A trainer that answers specs from known laws, and a small compute-time job to ask of it: what this folder's tests share.
+
+Every curve follows its optimizer's `tests.batch_laws` law, some octaves of the learning rate away from an optimum that moves as a power of
+the batch; runs above a cliff diverge. A run ends below its `stop_below_loss`, and a branch has points after its branch step alone.
+
+Parts: `Trainer`, callable as `train_one` · `document`, `study` · `rounds`, the fold one plan at a time.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from telescope.flops import flops_by
+from telescope.spec import TrialSpec
+from telescope.studies.compute_time import ComputeTime
+from telescope.studies.registry import parse
+from telescope.trial import Measurement, Trial, completed
+from tests.batch_laws import Law
+
+LAWS = {"muon": Law(500, slope=-0.4, tokens=1.5e5), "adamw": Law(300, slope=-0.45, tokens=2e5)}
+BATCHES = (128, 256, 512, 1024, 2048, 4096)
+OPTIMA = {"muon": -5.0, "adamw": -6.5}  # octaves of the learning rate, at a batch of 512 tokens
+DIVERGES_AFTER = 3  # points
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Runs as the laws have it."""
+
+    laws: Mapping[str, Law] = field(default_factory=lambda: LAWS)
+    power: float = 0.5  # of the batch, that the optimum goes as
+    curvature: float = 0.0  # share of the loss, per octave^2
+    cliff: float = math.inf  # octaves above the optimum from which runs diverge
+    point: float = 0.0  # noise, as shares of the loss: of each point
+    run: float = 0.0  # and of a whole run
+    hot: float = 0.0  # share of the loss by which a run that never cools down is worse
+    number: int = 0  # of the random streams
+
+    def octaves(self, spec: TrialSpec) -> float:
+        """Of the learning rate, above its optimum."""
+        return math.log2(spec.optimizer.lr) - OPTIMA[spec.optimizer.name] - self.power * math.log2(spec.horizon.batch_tokens / 512)
+
+    def normal(self, *key: object) -> np.random.Generator:
+        """A stream of its own, on every machine the same."""
+        text = repr((self.number, *key)).encode()
+        return np.random.default_rng(int(hashlib.sha256(text).hexdigest()[:12], 16))
+
+    def __call__(self, spec: TrialSpec) -> Iterator[Measurement]:
+        """The points of one run."""
+        horizon, batch, off = spec.horizon, spec.horizon.batch_tokens, self.octaves(spec)
+        if spec.measure == "time":
+            seconds = 1e-3 * (1 + batch / 512 + (spec.optimizer.name == "muon"))
+            yield self.at(spec, horizon.steps, {"train_loss": 3.0, "loss": 3.0, "step_seconds": seconds})
+            return
+        every = horizon.evaluate_every or horizon.steps
+        steps = [step for step in range(every, horizon.steps, every) if step > spec.branch_step] + [horizon.steps]
+        truth = self.laws[spec.optimizer.name].loss_after(np.array(steps, dtype=np.float64) * batch, batch)
+        error = self.run * self.normal(spec.optimizer.name, batch, spec.seed).standard_normal()
+        errors = error + self.point * self.normal(spec.digest).standard_normal(len(steps))
+        losses = truth * (1 + self.curvature * off**2) * (1 + errors) * (1 + self.hot * (horizon.decay == "constant"))
+        for i, (step, loss) in enumerate(zip(steps, losses.tolist(), strict=True)):
+            if off > self.cliff and (i == DIVERGES_AFTER or step == horizon.steps):
+                yield self.at(spec, step, {"train_loss": math.inf, "loss": math.inf}, diverged=True)
+                return
+            yield self.at(spec, step, {"train_loss": loss, "loss": loss})
+            if horizon.stop_below_loss is not None and loss <= horizon.stop_below_loss:
+                return
+
+    @staticmethod
+    def at(spec: TrialSpec, step: int, metrics: dict[str, float], diverged: bool = False) -> Measurement:
+        """A point; a step takes a thousandth of a second."""
+        made = step - spec.branch_step
+        return Measurement(step, step * spec.horizon.batch_tokens, flops_by(spec, step, diverged), 0.001 * made, metrics)
+
+
+GIVEN: dict[str, Any] = {
+    "given": [{"optimizer": name, "batch_tokens": 512, "lr": 2.0**octaves, "weight_decay": 0.1} for name, octaves in OPTIMA.items()]
+}
+TUNED: dict[str, Any] = {"tuning": {"lr": {"low": 2.0**-9, "high": 2.0**-3, "points": 5}}}
+
+
+def document(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """A job over BATCHES with given hyperparameters to loss 2, read at a constant rate."""
+    base: dict[str, Any] = {
+        "kind": "compute_time",
+        "model": {"width": 32},
+        "data": {"corpus": "laws", "content": "laws", "vocab_size": 64, "context": 16},
+        "batch_tokens": list(BATCHES),
+        "target_losses": [2.0],
+        "runs": {"tokens": 400_000} | (runs or {}),
+        "seeds": 1,
+    }
+    sources = {} if {"given", "tuning", "from_jobs"} & changes.keys() else GIVEN
+    return base | sources | changes
+
+
+def study(runs: dict[str, Any] | None = None, **changes: Any) -> ComputeTime:
+    """The job as a study."""
+    asked = parse(document(runs, **changes))
+    assert isinstance(asked, ComputeTime)
+    return asked
+
+
+def rounds(asked: ComputeTime, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[list[Trial]]:
+    """The trials of each plan until it is done."""
+    found: list[list[Trial]] = []
+    while not (plan := asked.plan([trial for one in found for trial in one])).done:
+        found.append([completed(spec, list(train(spec))) for spec in plan.start])
+    return found
+
+
+def trained(asked: ComputeTime, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Trial]:
+    """All trials of a study."""
+    return [trial for one in rounds(asked, train) for trial in one]
