@@ -2,7 +2,7 @@
 
 At least: searches that find their optimum inside the first grid, and courses that come to the lowest target in their first stage. At
 most: every extension of a grid and every doubling of a course. Which it will be depends on losses that nobody knows yet, so nothing is
-called expected.
+called expected. A course's run that a search has made already is run once, and counted twice.
 
 Parts: `most_trials` · `preview` -> `Bill`.
 """
