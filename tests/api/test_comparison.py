@@ -1,0 +1,44 @@
+"""How a compute-time report and its bill look on a terminal."""
+
+import io
+
+from rich.console import Console
+
+from api import comparison
+from telescope.studies.registry import preview, report_document
+from tests.telescope.studies.compute_time.laws import Trainer, study, trained
+
+SMALL = {"batch_tokens": [128, 512, 2048], "seeds": 2}
+
+
+def printed(trials: int | None = None) -> str:
+    asked, console = study(**SMALL), Console(width=170, file=io.StringIO())
+    report = asked.report(trained(asked, Trainer(point=0.002))[:trials])
+    comparison.show(comparison.typed(report_document(report)), console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_report_says_each_loss_the_verdict_the_batches_and_what_was_granted() -> None:
+    said = printed()
+    assert "Loss 2: AdamW needs" in said
+    assert "resolved: every run reached every target loss" in said
+    assert "Muon ahead" in said
+    assert "Granted to each optimizer:" in said
+    assert "Bill: 26 trials" in said
+
+
+def test_a_report_before_any_trial_can_be_printed() -> None:
+    said = printed(0)
+    assert "unresolved so far: runs are still to come" in said
+    assert "0 trials" in said
+
+
+def test_a_bill_says_least_and_most_and_what_it_assumes() -> None:
+    console = Console(width=170, file=io.StringIO())
+    comparison.show_bill(report_document(preview(study(**SMALL))), console)
+    assert isinstance(console.file, io.StringIO)
+    said = console.file.getvalue()
+    assert "least trials" in said
+    assert "estimated" in said
+    assert "all extensions and doublings" in said

@@ -1,0 +1,102 @@
+"""The report: its verdict with every reason, its ledger, and its journey as a document."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from telescope.studies.compute_time.report import Comparison
+from telescope.studies.registry import report_document
+from tests.telescope.studies.compute_time.laws import TUNED, Trainer, rounds, study, trained
+
+NOISY = Trainer(curvature=0.01, point=0.002)
+RANGE = {"low": 2.0**-10, "high": 2.0**-2, "points": 5}
+SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "tuning": {"lr": RANGE}, "seeds": 2}
+
+
+def reported(train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: Any) -> Comparison:
+    asked = study(runs, **SMALL | changes)
+    return asked.report(trained(asked, train))
+
+
+def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
+    report = reported()
+    assert (report.final, report.verdict) == (True, "resolved")
+    assert report.reason == "every run reached every target loss, at hyperparameters found inside their ranges"
+    (target,) = report.targets
+    assert (target.reached, target.muon) == (True, "ahead")
+    assert "AdamW needs" in target.sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": 1}, "give seeds: 2 or more"),
+        ({"target_losses": []}, "names no target_losses"),
+        ({"target_losses": [1.51]}, "loss 1.51: no run reached it"),
+        ({"target_losses": [2.0], "runs": {"tokens": 200_000, "doublings": 0}}, "not all runs reached loss 2"),
+        (
+            {"tuning": {"lr": {"low": 2.0**-12, "high": 2.0**-9, "points": 3, "extend": False}}},
+            "the best learning rate at batch 512 is the highest",
+        ),
+    ],
+)
+def test_an_unresolved_study_says_why(changes: dict[str, Any], words: str) -> None:
+    report = reported(**changes)
+    assert (report.final, report.verdict) == (True, "unresolved")
+    assert words in report.reason
+
+
+def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
+    asked = study(**SMALL)
+    first, *_ = rounds(asked, NOISY)
+    running = asked.report(first)
+    assert (running.final, running.verdict, running.reason) == (False, "unresolved", "runs are still to come")
+    ended = asked.report(first, "limit:max_seconds")
+    assert (ended.final, ended.verdict, ended.reason) == (True, "unresolved", "limit:max_seconds")
+    empty = asked.report([])
+    assert (empty.trials, empty.batches, empty.lowest_loss) == (0, (), None)
+
+
+def test_the_ledger_grants_both_optimizers_the_same() -> None:
+    muon, adamw = reported(Trainer(curvature=0.01), batch_tokens=[512, 1024, 2048]).ledger
+    for name in (
+        "tuning_trials",
+        "tuned_batches",
+        "lr_low",
+        "lr_high",
+        "lr_octaves",
+        "weight_decays",
+        "tuning_tokens",
+        "seeds",
+        "schedule",
+    ):
+        assert getattr(muon, name) == getattr(adamw, name), name
+    assert (muon.tuning_trials, muon.lr_octaves, muon.hyperparameters) == (15, 8.0, "tuned here")
+    assert muon.tuning_flops > adamw.tuning_flops
+    assert "Newton-Schulz" in muon.precision
+    assert adamw.precision == "float32"
+
+
+def test_reused_trials_cost_nothing() -> None:
+    asked = study(**SMALL)
+    trials = trained(asked, NOISY)
+    whole, half = asked.report(trials), asked.report([replace(t, reused=i % 2 == 0) for i, t in enumerate(trials)])
+    assert (half.trials, half.reused) == (len(trials), (len(trials) + 1) // 2)
+    assert 0 < half.tokens < whole.tokens
+    assert half.targets == whole.targets
+
+
+def test_tokens_are_those_that_were_trained_whatever_was_stopped_or_branched_off() -> None:
+    asked = study({"tokens": 100_000}, batch_tokens=[128, 512])
+    trials = trained(asked, Trainer())
+    trained_tokens = sum(round(t.seconds * 1000) * t.spec.horizon.batch_tokens for t in trials)
+    report = asked.report(trials)
+    assert any(t.spec.branch for t in trials)
+    assert report.tokens == trained_tokens == sum(one.tokens for one in report.ledger)
+
+
+def test_a_report_survives_the_journey_through_its_document() -> None:
+    for report in (reported(), study(**TUNED).report([])):
+        assert TypeAdapter(Comparison).validate_python(report_document(report)) == report
