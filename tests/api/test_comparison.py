@@ -1,6 +1,7 @@
 """How a compute-time report and its bill look on a terminal."""
 
 import io
+from typing import Any
 
 from rich.console import Console
 
@@ -8,7 +9,7 @@ from api import comparison
 from telescope.studies.registry import preview, report_document
 from tests.telescope.studies.compute_time.laws import Trainer, study, trained
 
-SMALL = {"batch_tokens": [128, 512, 2048], "seeds": 2}
+SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "seeds": 2}
 
 
 def printed(trials: int | None = None) -> str:
