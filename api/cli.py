@@ -10,8 +10,9 @@ Heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) are imported by the comma
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from rich.table import Table
 from api import job_file, view
 from api.coordinates_cli import coordinates
 from api.corpus_cli import corpora
-from api.frontier_cli import frontier
+from api.frontier_cli import asked, frontier
 from api.job import JobState
 from api.judge_cli import judge
 from api.output import Commands, Interrupted, console, plain, show_json
@@ -78,7 +79,8 @@ def run(
         except KeyboardInterrupt:
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
         report = store.result(job.id) or registry.report_document(study.report(()))
-        _answer(ended, report, registry.to_document(study), lambda: solo.trials(store, job.id), plot, as_json)
+        drawn = partial(solo.picture, store, job.id, study, report)
+        _answer(ended, report, registry.to_document(study), drawn, plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -148,7 +150,8 @@ def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = 
     with _client(url) as client:
         job = client.job(job_id)
         now = view.progress(job, (), datetime.now(UTC), None)
-        _answer(now, client.result(job_id), job.study or {}, lambda: client.trials(job_id), plot, as_json)
+        report = client.result(job_id)
+        _answer(now, report, job.study or {}, lambda path: _picture(client, job, report, path), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -250,7 +253,7 @@ def _forecast_flops(client: Client, job: Job) -> float | None:
 
 
 def _answer(
-    job: view.Progress, report: dict[str, Any], study: dict[str, Any], runs: Callable[[], Iterable[Any]], plot: Path | None, as_json: bool
+    job: view.Progress, report: dict[str, Any], study: dict[str, Any], draw: Callable[[Path], None], plot: Path | None, as_json: bool
 ) -> None:
     """Print the answer, draw it if asked to, and exit with what it amounts to."""
     from api import answer, comparison
@@ -261,15 +264,25 @@ def _answer(
         comparison.show(comparison.typed(report), console())
     else:
         answer.show(answer.typed(report), answer.target_width(study), console())
-    if plot and study["kind"] == COMPUTE_TIME:
-        raise InvalidInput.of("--plot", f"is drawn at a target loss here; use: telescope frontier {job.id} --target-loss X --plot {plot}")
     if plot:
-        answer.picture(answer.typed(report), runs(), answer.target_width(study), plot, job.name)
+        draw(plot)
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         print(f"The job is {job.state}: {job.reason or 'somebody asked for it'}", file=sys.stderr)
     if job.state is JobState.FAILED:
         raise typer.Exit(3)
     raise typer.Exit(0 if report["final"] and report["verdict"] == "resolved" else 1)
+
+
+def _picture(client: Client, job: Job, report: dict[str, Any], path: Path) -> None:
+    """Draw what a job at the service found; of optimizers over batches, at the lowest of its target losses."""
+    from api import answer, frontier_answer
+
+    study = job.study or {}
+    if study["kind"] != COMPUTE_TIME:
+        answer.picture(answer.typed(report), client.trials(job.id), answer.target_width(study), path, job.name)
+        return
+    documents = asked(client, job.id, frontier_answer.lowest(study["target_losses"]))
+    frontier_answer.picture(frontier_answer.typed(documents), path, job.name)
 
 
 def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:

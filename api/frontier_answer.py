@@ -3,11 +3,12 @@
 As three tables, each with the sentences that sum it up: hours against devices, tokens against batch size, AdamW's tokens over Muon's.
 Measured and modelled step times are told apart by name. Of the first, which can have hundreds of rows, those on the frontier are shown.
 
-Parts: `Answers`, all three · `typed`, from documents · `show`.
+Parts: `Answers`, all three · `typed`, from documents · `answers`, from runs · `show` · `picture`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -16,7 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.words import amount, table
+from telescope.errors import InvalidInput
 from telescope.frontier import Dominance
+from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.rows import (
     BatchAnswer,
     BatchRow,
@@ -55,6 +58,25 @@ class Answers:
 def typed(documents: Mapping[str, Any]) -> Answers:
     """The answers that three documents spell."""
     return TypeAdapter(Answers).validate_python(documents)
+
+
+def answers(analysis: Analysis, target_loss: float) -> Answers:
+    """The answers of runs that are at hand."""
+    return Answers(analysis.frontier(target_loss), analysis.batch_sizes(target_loss), analysis.token_ratio(target_loss))
+
+
+def lowest(target_losses: Sequence[float]) -> float:
+    """The loss that a study's picture is drawn at; InvalidInput where it names none."""
+    if not target_losses:
+        raise InvalidInput.of("--plot", "is drawn at a target loss, and the study names none; use: telescope frontier JOB --target-loss X")
+    return min(target_losses)
+
+
+def picture(found: Answers, path: Path, title: str) -> None:
+    """Write the picture of three panels."""
+    from telescope.frontier_plot import draw  # and with it matplotlib
+
+    draw(found.frontier, found.batch_sizes, found.token_ratio, path, title)
 
 
 def show(found: Answers, console: Console) -> None:

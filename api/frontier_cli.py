@@ -7,7 +7,7 @@ one on as CSV. The loss may be any that its runs came by.
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -53,11 +53,7 @@ def frontier(
             sys.stdout.write(client.csv(job_id, csv.value, target_loss, optimizer=chosen))
         if csv and not plot:
             return
-        documents = {
-            "frontier": client.frontier(job_id, target_loss, optimizer=optimizer),
-            "batch_sizes": client.batch_sizes(job_id, target_loss, optimizer=optimizer),
-            "token_ratio": client.token_ratio(job_id, target_loss),
-        }
+        documents = asked(client, job_id, target_loss, optimizer)
         name = client.job(job_id).name if plot else ""
     from api import frontier_answer
 
@@ -67,6 +63,13 @@ def frontier(
     elif not csv:
         frontier_answer.show(found, console())
     if plot:
-        from telescope.frontier_plot import draw
+        frontier_answer.picture(found, plot, name)
 
-        draw(found.frontier, found.batch_sizes, found.token_ratio, plot, name)
+
+def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
+    """The three tables of a job at a service, as documents."""
+    return {
+        "frontier": client.frontier(job_id, target_loss, optimizer=optimizer),
+        "batch_sizes": client.batch_sizes(job_id, target_loss, optimizer=optimizer),
+        "token_ratio": client.token_ratio(job_id, target_loss),
+    }

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -26,6 +28,7 @@ from api.supervisor import Child, end, on_signals
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
 from telescope.studies import registry
+from telescope.studies.compute_time import ComputeTime
 from telescope.studies.registry import AnyStudy
 
 POLL_SECONDS = 0.5
@@ -124,6 +127,19 @@ def trials(store: Store, job_id: str) -> list[TrialRow]:
         page = store.trials(job_id, 1000, page.next_page_token)
         found += page.items
     return found
+
+
+def picture(store: Store, job_id: str, study: AnyStudy, report: dict[str, Any], path: Path) -> None:
+    """Draw what a job found; of optimizers over batches, at the lowest of its target losses."""
+    from api import answer, frontier_answer
+    from telescope.studies.compute_time.analysis import Analysis
+
+    name = store.job(job_id).name
+    if isinstance(study, ComputeTime):
+        analysis = Analysis.of(study, store.terminal_trials(job_id, outlines=True))
+        frontier_answer.picture(frontier_answer.answers(analysis, frontier_answer.lowest(study.target_losses)), path, name)
+    else:
+        answer.picture(answer.typed(report), trials(store, job_id), study.model.target_width, path, name)
 
 
 def resume(store: Store, job_id: str) -> JobRow:

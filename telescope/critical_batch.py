@@ -17,7 +17,8 @@ quantity of these. The variance is that of seeds and misfit together; where the 
 or the hyperparameters of some batches are tuned worse), that of the misfit alone, each batch then being one observation. An interval that
 has no end within the batches that were run has none: it runs to 0 or inf.
 
-Parts: `Observations` · `piecewise` -> `Piecewise` · `smooth` -> `Smooth`; both None with fewer than three settled batches.
+Parts: `Observations` · `piecewise` -> `Piecewise`, `critical_batch` · `smooth` -> `Smooth`; all None with fewer than three settled
+batches.
 """
 
 import math
@@ -188,6 +189,12 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
         token_optimal_batch=exponential(token_optimal(hinges, limit, tolerance)),
         left_out=tuple(float(np.exp(other.critical)) for other in others),
     )
+
+
+def critical_batch(readings: Readings) -> float | None:
+    """That of the piecewise law alone, without its interval: inf beyond all batches, None with too few of them."""
+    seen = Observations.of(readings)
+    return float(np.exp(Hinges.of(seen).critical)) if len(seen.x) >= FEWEST_BATCHES else None
 
 
 def smooth(readings: Readings) -> Smooth | None:

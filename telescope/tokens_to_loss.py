@@ -2,7 +2,9 @@
 
 Rule of smoothing, `moving mean, twice`: a point of the smoothed curve is the mean loss of SMOOTHED recorded points and, so that a window
 cut short by an end does not shift it, stands at the mean of their log tokens; and the same once more. Where loss is a straight line in log
-tokens, that is exact. Noise of single points is divided by about sqrt(1.5 SMOOTHED), and two smoothed neighbours hardly ever change order.
+tokens, that is exact. It is less so the further a mean reaches in log tokens, and points lie evenly in tokens: so near a run's beginning
+means are of fewer points, those within an eighth of the tokens so far on either side. Noise of single points is divided by about
+sqrt(1.5 SMOOTHED), and two smoothed neighbours hardly ever change order.
 
 Rule of reading, `first sustained crossing`: the first smoothed point at or below the target that is followed by none above it within the
 next SMOOTHED points. The tokens lie on the line, in log tokens, between that point and the one before it, which is above the target;
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from telescope.statistics import Array
 
 SMOOTHED = 11  # points, of the 200 or so that a curve has
+REACH = 8  # points from the beginning for each that a mean takes in on either side
 ROWS = 256  # curves smoothed at a time: what a processor's cache holds
 
 
@@ -126,7 +129,7 @@ class Smoothed:
 
 
 def smoothed(curves: Curves, window: int = SMOOTHED) -> Smoothed:
-    """Curves under the rule of smoothing, over an odd number of points; 1 leaves them as they are."""
+    """Curves under the rule of smoothing, over an odd number of points at most; 1 leaves them as they are."""
     runs, width = curves.loss.shape
     log_tokens, loss = np.empty((runs, width)), np.empty((runs, width))
     for first in range(0, runs, ROWS):
@@ -141,9 +144,11 @@ def smoothed(curves: Curves, window: int = SMOOTHED) -> Smoothed:
 
 
 def moving_sums(values: Array, window: int) -> Array:
-    """Sums over `window` points around each, fewer at the ends: [run, point] -> [run, point]."""
-    half, width = window // 2, values.shape[1]
-    before = np.zeros((len(values), width + 2 * half + 1))  # sums of all points before each, from `half` before the first
-    np.cumsum(values, axis=1, out=before[:, half + 1 : half + 1 + width])
-    before[:, half + 1 + width :] = before[:, half + width, None]
-    return before[:, window:] - before[:, :width]
+    """Sums over `window` points around each, fewer near the beginning and at the end: [run, point] -> [run, point]."""
+    width = values.shape[1]
+    at = np.arange(width)
+    half = np.minimum(window // 2, (at + 1) // REACH)
+    before = np.zeros((len(values), width + 1))  # sums of all points before each
+    np.cumsum(values, axis=1, out=before[:, 1:])
+    result: Array = before[:, np.minimum(at + half + 1, width)] - before[:, at - half]
+    return result

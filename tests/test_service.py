@@ -1,5 +1,7 @@
 """The whole house: `telescope serve` with real Ray, a job over HTTP, killed at random and undisturbed, against the plain loop."""
 
+import csv
+import json
 import os
 import random
 import signal
@@ -240,3 +242,28 @@ def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_b
     assert {trial_id: now[trial_id] for trial_id in finished} == finished  # no finished trial ran again
     assert plain_comparison["final"]
     assert any(target["reached"] for target in plain_comparison["targets"])
+
+
+def test_the_answer_to_a_loss_comes_back_the_same_from_api_csv_and_command_line(service: Service) -> None:
+    (job,) = [job for job in service.client.jobs() if job.kind == "compute_time"]
+    asked = ["frontier", job.id, "--target-loss", "2.75", "--url", service.client.url]
+    said = json.loads(spoken(*asked, "--json"))
+    answers = {"frontier": service.client.frontier, "batch-sizes": service.client.batch_sizes, "token-ratio": service.client.token_ratio}
+    for table, answer in answers.items():
+        document = answer(job.id, 2.75)
+        assert said[table.replace("-", "_")] == document
+        assert document["rows"]
+        text = service.client.csv(job.id, table, 2.75)
+        assert spoken(*asked, "--csv", table) == text
+        assert list(csv.DictReader(text.splitlines())) == [{name: cell(value) for name, value in row.items()} for row in document["rows"]]
+
+
+def spoken(*words: str) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "api.cli", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def cell(value: Any) -> str:
+    """A value as CSV has it."""
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)

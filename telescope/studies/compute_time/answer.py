@@ -16,8 +16,8 @@ from telescope.spec import OptimizerName
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.question import Tuning
 from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted, Verdict
-from telescope.studies.compute_time.rows import BatchAnswer, RatioAnswer
-from telescope.studies.compute_time.study import AtBatch, ComputeTime, Progress, Search, progress
+from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
+from telescope.studies.compute_time.study import AtBatch, ComputeTime, Progress, progress
 from telescope.studies.compute_time.times import step_seconds
 from telescope.studies.compute_time.tuning import decays
 from telescope.token_ratio import Direction, Standing
@@ -32,7 +32,9 @@ def answer(study: ComputeTime, trials: Sequence[Trial], ended: str = "") -> Comp
     analysis = Analysis.after(study, now)
     targets = tuple(at_target(analysis, loss) for loss in sorted(study.target_losses, reverse=True))
     found, reason = verdict(study, now, targets, ended)
-    every = {trial.digest: trial for one in (*map(trials_of_search, now.searches), *map(trials_of_batch, now.batches)) for trial in one}
+    every = {
+        trial.digest: trial for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches)) for trial in one
+    }
     paid = [trial for trial in every.values() if not trial.reused]
     high, low = analysis.reached or (None, None)
     return Comparison(
@@ -104,10 +106,11 @@ def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ende
         if target.batches is None:
             doubts.append(f"loss {target.target_loss:g}: {target.sentence}")
             continue
-        short = [row for row in target.batches.rows if row.censored or row.early or row.tokens is None]
-        if short:
-            which = ", ".join(f"{NAMES[row.optimizer]} at {row.batch_tokens}" for row in short)
-            doubts.append(f"not all runs reached loss {target.target_loss:g} within what they were trained for: {which}")
+        rows = target.batches.rows
+        if short := [row for row in rows if row.censored or row.tokens is None]:
+            doubts.append(f"not all runs reached loss {target.target_loss:g} within what they were trained for: {named(short)}")
+        if early := [row for row in rows if row.early]:
+            doubts.append(f"some runs were below loss {target.target_loss:g} at their first point, so that is a bound: {named(early)}")
     if study.seeds < 2:
         doubts.append("with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more")
     if doubts:
@@ -115,9 +118,9 @@ def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ende
     return "resolved", "every run reached every target loss, at hyperparameters found inside their ranges"
 
 
-def trials_of_search(one: Search) -> tuple[Trial, ...]:
-    """Those that have ended."""
-    return one.tuned.trials
+def named(rows: Sequence[BatchRow]) -> str:
+    """Which optimizer at which batch."""
+    return ", ".join(f"{NAMES[row.optimizer]} at {row.batch_tokens}" for row in rows)
 
 
 def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
@@ -129,7 +132,7 @@ def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
 def trained_tokens(trial: Trial) -> int:
     """Of one trial, the steps that another made for it left out."""
     spec = trial.spec
-    steps = steps_by(spec, trial.flops, trial.diverged) - (spec.branch.step if spec.branch else 0)
+    steps = steps_by(spec, trial.flops, trial.diverged) - spec.branch_step
     return steps * spec.horizon.batch_tokens
 
 

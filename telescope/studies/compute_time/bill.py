@@ -148,11 +148,11 @@ def pace_of(study: ComputeTime, spec: TrialSpec, machine: Machine) -> Pace:
     """The speed of runs at one batch."""
     if machine.rates:
         return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
-    return assumed(trial_flops(spec) / (spec.horizon.steps - (spec.branch.step if spec.branch else 0)), study.model.depth)
+    return assumed(trial_flops(spec) / spec.own_steps, study.model.depth)
 
 
 def cost_of(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
     """All of them, one after the other."""
     flops = math.fsum(map(trial_flops, specs))
-    steps = [(spec.horizon.steps - (spec.branch.step if spec.branch else 0)) * spec.horizon.batch_tokens for spec in specs]
+    steps = [spec.own_steps * spec.horizon.batch_tokens for spec in specs]
     return RunsCost(len(specs), sum(steps), flops, flops / speed.flops_per_second)

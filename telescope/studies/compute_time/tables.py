@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from telescope.batch_readings import Readings, tokens_at
-from telescope.critical_batch import Form, Piecewise, piecewise, smooth
+from telescope.critical_batch import Form, Piecewise, critical_batch, piecewise, smooth
 from telescope.frontier import non_dominated
 from telescope.statistics import Estimate
 from telescope.studies.compute_time.question import Devices
@@ -136,8 +136,7 @@ def ratio_row(first: AtBatch, second: AtBatch, row: RatioAt) -> RatioRow:
 
 def since(first: Readings, second: Readings) -> float:
     """The batch from which on a trend is looked for: the larger critical batch of both, or the middle one of the batches without any."""
-    found = [form.critical_batch.value for form in (piecewise(first), piecewise(second)) if form is not None]
-    known = [batch for batch in found if math.isfinite(batch)]
+    known = [batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None and math.isfinite(batch)]
     return max(known) if known else float(np.median(first.batch_tokens))
 
 

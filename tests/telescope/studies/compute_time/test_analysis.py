@@ -172,7 +172,6 @@ def test_of_100_noisy_draws_the_intervals_of_tokens_and_ratio_hold_the_truth_in_
     assert all(0.84 <= share <= 0.96 for share in shares.values()), shares
 
 
-@pytest.mark.xfail(strict=True, reason="a trunk that stops after fewer points than are smoothed over is never smoothed down to its target")
 def test_a_run_much_longer_than_it_takes_to_the_target_is_read_all_the_same() -> None:
     found = analysis({"tokens": 3_200_000}, optimizer="muon", batch_tokens=[512])
     (row,) = found.batch_sizes(TARGET).rows
