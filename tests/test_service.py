@@ -259,9 +259,9 @@ def test_the_answer_to_a_loss_comes_back_the_same_from_api_csv_and_command_line(
 
 
 def spoken(*words: str) -> str:
-    """What a command prints."""
+    """What a command prints, to the last carriage return."""
     command = [sys.executable, "-m", "api.cli", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, capture_output=True).stdout.decode()
 
 
 def cell(value: Any) -> str:
