@@ -34,8 +34,11 @@ def coordinates(
     import torch
 
     from telescope.studies import registry
+    from telescope.studies.telescoping import Telescope
 
     study = registry.resolved(registry.parse(job_file.read(file)))
+    if not isinstance(study, Telescope):
+        raise InvalidInput.of("kind", "trains at one width, and the check compares several; give a job of kind telescope", study.kind)
     if optimizer and optimizer not in study.optimizers:
         raise InvalidInput.of("optimizer", f"the job has no such ladder; it has {', '.join(study.optimizers)}", optimizer)
     torch.set_num_threads(1)

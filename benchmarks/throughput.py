@@ -178,10 +178,11 @@ def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> s
         f"| {r.overhead_s:.2f} s | {r.peak_bytes / 2**30:.2f} GiB | {r.startup_s:.1f} s |"
         for r in rows.values()
     ]
+    others = "".join(peer for peer in "bc" if peer in rows) or "bc"
     lines += [
         "",
         f"telescope against (a): {ratio(rows, 'a', load.against_a)}; "
-        f"against the best of (b), (c): {ratio(rows, 'bc', load.against_best)}. "
+        f"against {'the best of (b), (c)' if others == 'bc' else f'({others})'}: {ratio(rows, others, load.against_best)}. "
         f"Final losses of the peers differ by at most {apart.exact:.1g} nats, telescope's by {apart.rounded:.1g}. "
         f"Turns: {', '.join(f'{run.arm} {run.wall_s:.0f} s' for run in runs)}.",
         "",

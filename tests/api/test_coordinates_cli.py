@@ -71,3 +71,10 @@ def test_an_optimizer_that_the_job_has_not_is_bad_input(job):
     result = telescope("coordinates", job(), "--optimizer", "sgd")
     assert result.exit_code == 2
     assert "it has muon, adamw" in result.stderr
+
+
+def test_a_job_of_one_width_has_no_coordinates_to_check():
+    result = telescope("coordinates", "examples/compute_time.yaml", "--json")
+    assert result.exit_code == 2
+    (problem,) = json.loads(result.stdout)["error"]["problems"]
+    assert (problem["field"], problem["value"]) == ("kind", "compute_time")

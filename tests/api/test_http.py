@@ -197,6 +197,28 @@ def test_a_preview_counts_the_trials_and_leaves_no_job(service: TestClient, job:
     assert service.get("/v1/jobs").json() == {"items": [], "next_page_token": None}
 
 
+BATCHES = {
+    "kind": "compute_time",
+    "model": {"width": 32},
+    "batch_tokens": [256, 512],
+    "runs": {"tokens": 20_480},
+    "tuning": {"lr": {"low": 0.01, "high": 0.04, "points": 3}},
+}
+
+
+def test_a_comparison_over_batches_is_previewed_and_accepted_like_any_job(service: TestClient, job: Json) -> None:
+    document = BATCHES | {"data": job["data"]}
+    bill = service.post("/v1/jobs:preview", json=document).json()
+    assert [(row["optimizer"], row["batch_tokens"]) for row in bill["batches"]] == [
+        ("muon", 256), ("muon", 512), ("adamw", 256), ("adamw", 512),
+    ]  # fmt: skip
+    assert bill["trials"]["least"] == 4 * (3 + 2 + 1)  # searches, seeds, and the one that is timed
+    accepted = service.post("/v1/jobs", json=document)
+    assert (accepted.status_code, accepted.json()["kind"]) == (202, "compute_time")
+    report = service.get(f"/v1/jobs/{accepted.json()['id']}/result").json()
+    assert (report["final"], report["reason"]) == (False, "runs are still to come")
+
+
 def test_the_example_of_the_documentation_is_a_job_that_is_accepted(service: TestClient) -> None:
     assert service.post("/v1/jobs", json=EXAMPLE).status_code == 202
 
