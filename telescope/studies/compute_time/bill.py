@@ -14,7 +14,7 @@ from telescope.flops import trial_flops
 from telescope.spec import OptimizerName, TrialSpec
 from telescope.studies.compute_time.runs import parts
 from telescope.studies.compute_time.study import ComputeTime, candidates, setting_of, timed_spec
-from telescope.studies.compute_time.tuning import BEYOND, Known, decays, grid, spec_of
+from telescope.studies.compute_time.tuning import BEYOND, Known, decays, grid, most_points, spec_of
 from telescope.studies.telescoping.bill import Span
 from telescope.studies.telescoping.pace import Machine, Pace, assumed, pace
 
@@ -65,6 +65,15 @@ class Bill:
 def most_trials(study: ComputeTime) -> int:
     """As many as there can be."""
     return sum(len(specs) for specs in (*all_searches(study, most=True), *all_runs(study, most=True)))
+
+
+def bound(study: ComputeTime) -> int:
+    """No fewer than that, without counting them one by one."""
+    runs, tuning = study.runs, study.tuning
+    stages = 1 + (runs.doublings if study.lowest is not None else 0)
+    each = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
+    searches = len(study.tuned_batches) * most_points(tuning) if tuning else 0
+    return len(study.optimizers) * (len(study.batches) * (study.seeds * each + 1) + searches)
 
 
 def all_searches(study: ComputeTime, most: bool) -> list[tuple[TrialSpec, ...]]:

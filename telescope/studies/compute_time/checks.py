@@ -1,15 +1,19 @@
 """What is wrong with a well-typed compute-time document? Each problem names its field, its value and a remedy."""
 
+import math
 from collections.abc import Iterator
 
 from telescope.errors import InvalidInput, Problem
-from telescope.spec import HorizonSpec, batch_problem, width_problem
-from telescope.studies.compute_time.bill import most_trials
+from telescope.spec import OCTAVE_PARTS, HorizonSpec, batch_problem, head_problem, width_problem
+from telescope.studies.compute_time.bill import bound, most_trials
+from telescope.studies.compute_time.question import MOST_TRIALS
+from telescope.studies.compute_time.runs import steps_of
 from telescope.studies.compute_time.study import ComputeTime
 from telescope.studies.compute_time.tuning import decays, grid
 
 FEWEST_STEPS = 20  # of a run: in fewer there is no curve to be read
 MOST_BATCHES = 64
+MOST_STEPS = 2**31 - 1
 SMALLEST, LARGEST = 1e-9, 1e9  # of a learning rate
 
 
@@ -41,6 +45,8 @@ def problems(study: ComputeTime) -> Iterator[Problem]:
     if runs.warmup_tokens is not None and runs.warmup_tokens > runs.tokens / 2:
         message = f"is more than half of runs.tokens, {runs.tokens}; take a twentieth of it"
         yield Problem("runs.warmup_tokens", message, runs.warmup_tokens)
+    if problem := head_problem(study.model):
+        yield Problem("model.head_form", problem, study.model.head_form)
     convention = study.optimizer_options.lr_convention
     if convention == "absolute" and study.parametrisation != "mup-paper":
         message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"
@@ -60,16 +66,23 @@ def batch_problems(study: ComputeTime) -> Iterator[Problem]:
         micro = study.runs.micro_batch_tokens
         if problem := batch_problem(study.data, HorizonSpec(steps=1, batch_tokens=batch)):
             yield Problem("batch_tokens", problem, batch)
-        elif micro is not None and micro < batch and batch % micro:
-            yield Problem(
-                "runs.micro_batch_tokens", f"does not divide the batch of {batch} tokens; use a divisor of every batch above it", micro
-            )
+        elif micro is not None and micro < batch:
+            yield from micro_problems(study, micro, batch)
     shortest = min(study.runs.tokens, study.tuning.tokens if study.tuning and study.tuning.tokens else study.runs.tokens)
     if shortest < FEWEST_STEPS * study.batches[-1]:
         field = "runs.tokens" if shortest == study.runs.tokens else "tuning.tokens"
         least = FEWEST_STEPS * study.batches[-1]
         message = f"gives the largest batch fewer than {FEWEST_STEPS} steps; take {least} or more, or smaller batches"
         yield Problem(field, message, shortest)
+
+
+def micro_problems(study: ComputeTime, micro: int, batch: int) -> Iterator[Problem]:
+    """Pieces that a batch cannot be cut into, or that cannot be cut into windows."""
+    context = study.data.context
+    if batch % micro:
+        yield Problem("runs.micro_batch_tokens", f"does not divide batch {batch}; use a divisor of every larger batch", micro)
+    elif micro % context:
+        yield Problem("runs.micro_batch_tokens", f"is not a multiple of the context, {context} tokens; use one", micro)
 
 
 def source_problems(study: ComputeTime) -> Iterator[Problem]:
@@ -94,7 +107,7 @@ def source_problems(study: ComputeTime) -> Iterator[Problem]:
         yield Problem("tuning.lr", f"no learning rate lies beyond {SMALLEST:g} to {LARGEST:g}; choose a narrower range", lr.low)
     elif lr.points < 3:
         yield Problem("tuning.lr.points", "an optimum has a neighbour on either side; take 3 points or more, 5 at best", lr.points)
-    elif len(set(grid(study.tuning))) < lr.points:
+    elif math.log2(lr.high / lr.low) * OCTAVE_PARTS < lr.points - 1 or len(set(grid(study.tuning))) < lr.points:
         yield Problem("tuning.lr.points", f"{lr.points} points between {lr.low:g} and {lr.high:g} lie too close; take fewer", lr.points)
     if not decays(study.tuning) or len(set(decays(study.tuning))) < len(decays(study.tuning)):
         yield Problem("tuning.weight_decay", "must be one value, or several that differ", list(decays(study.tuning)))
@@ -113,7 +126,13 @@ def given_problems(study: ComputeTime) -> Iterator[Problem]:
 
 def budget_problems(study: ComputeTime) -> Iterator[Problem]:
     """What the runs may amount to."""
-    most = most_trials(study)
+    longest = steps_of(study.runs.tokens, study.batches[0]) << study.runs.doublings
+    if longest > MOST_STEPS:
+        message = f"doubled {study.runs.doublings} times they are {longest} steps of the smallest batch, more than {MOST_STEPS}; take fewer"
+        yield Problem("runs.tokens", message, study.runs.tokens)
+        return
+    most = bound(study)
+    most = most_trials(study) if most <= MOST_TRIALS else most  # counted one by one where there are not too many
     if most > study.limits.max_trials:
         message = f"the study may need {most} trials; raise it to that, or take fewer batches, seeds, points or doublings"
         yield Problem("limits.max_trials", message, study.limits.max_trials)

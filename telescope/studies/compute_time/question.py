@@ -8,6 +8,7 @@ from pydantic.dataclasses import dataclass
 from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, OptimizerName, Positive
 from telescope.studies.telescoping.question import Range, Width
 
+MOST_TRIALS = 100_000  # of a study
 Reading = Literal["constant", "cooldown", "full"]
 READ = {
     "constant": "off the curve of one run at a constant learning rate, which never cools down",
@@ -138,7 +139,7 @@ class BatchLimits:
 
     max_parallel: Count | None = None
     """Trials that run at once."""
-    max_trials: Count = 2000
+    max_trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 2000
     """A study that might need more is refused."""
     max_seconds: Positive | None = None
     """Of the whole job; when they have passed, no new stage begins."""

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
+from telescope.errors import InvalidInput
 from telescope.spec import STRICT, Count, DataSpec, OptimizerName, OptimizerOptions, OptimizerSpec, Parametrisation, Positive, TrialSpec
 from telescope.studies import Plan
 from telescope.studies.compute_time import report
@@ -156,6 +157,9 @@ def at_batch(
     study: ComputeTime, optimizer: OptimizerName, batch_tokens: int, known: tuple[Known, ...], completed: Mapping[str, Trial]
 ) -> AtBatch:
     """One optimizer at one batch, where the hyperparameters that it needs are known."""
+    if not known:
+        message = "has hyperparameters for no batch; hand the study to a service, which draws them from its jobs, or give some"
+        raise InvalidInput.of("given", message)
     near = neighbours(batch_tokens, known)
     if any(one.lr == 0.0 for one in near):
         return AtBatch(optimizer, batch_tokens, None, (), None, ())

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from telescope.spec import OCTAVE_PARTS, DataSpec, ModelSpec, OptimizerSpec, TrialSpec, from_octaves, snap
+from telescope.spec import DataSpec, ModelSpec, OptimizerSpec, TrialSpec, from_octaves, snap
 from telescope.studies.compute_time.question import Reading, Runs, Tuning
 from telescope.studies.compute_time.rows import Source
 from telescope.studies.compute_time.runs import Decay, final, horizon_of, steps_of
@@ -193,8 +193,3 @@ def most_points(tuning: Tuning) -> int:
     """Of one search, all seeds, weight decays and extensions counted."""
     extensions = tuning.extensions if tuning.lr.extend else 0
     return (tuning.lr.points + BEYOND * extensions) * len(decays(tuning)) * tuning.seeds
-
-
-def gap_octaves(tuning: Tuning) -> float:
-    """Between two learning rates of the grid; at least 1 / OCTAVE_PARTS, so that no two are the same."""
-    return max(1 / OCTAVE_PARTS, math.log2(tuning.lr.high / tuning.lr.low) / max(1, tuning.lr.points - 1))

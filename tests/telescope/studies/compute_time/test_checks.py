@@ -20,7 +20,16 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"batch_tokens": [16 * i for i in range(1, 66)]}, "batch_tokens", "more than 64; take fewer"),
     ({"batch_tokens": [128, 128]}, "batch_tokens", "name each once"),
     ({"batch_tokens": [100]}, "batch_tokens", "use 96 or 112"),
-    ({"batch_tokens": [256], "runs": FEW | {"micro_batch_tokens": 48}}, "runs.micro_batch_tokens", "use a divisor of every batch above it"),
+    ({"batch_tokens": [256], "runs": FEW | {"micro_batch_tokens": 48}}, "runs.micro_batch_tokens", "use a divisor of every larger batch"),
+    (
+        {"batch_tokens": [160], "runs": FEW | {"micro_batch_tokens": 40}},
+        "runs.micro_batch_tokens",
+        "not a multiple of the context, 16 tokens",
+    ),
+    ({"model": {"width": 32, "tied_embeddings": True, "head_form": "rescaled"}}, "model.head_form", "use head_form: multiplier"),
+    ({"runs": {"tokens": 2**31 - 1, "doublings": 8}}, "runs.tokens", "take fewer"),
+    ({"seeds": 10**9}, "limits.max_trials", "or take fewer batches, seeds"),
+    (TUNED | {"tuning": {"lr": LR | {"points": 10**9}}}, "tuning.lr.points", "take fewer"),
     ({"runs": {"tokens": 50_000}}, "runs.tokens", "take 81920 or more, or smaller batches"),
     (TUNED | {"tuning": {"lr": LR, "tokens": 50_000}}, "tuning.tokens", "take 81920 or more"),
     ({"target_losses": [2.0, 2.0]}, "target_losses.1", "name each loss once"),
@@ -64,3 +73,9 @@ def test_what_cannot_be_run_is_refused_naming_field_and_remedy(change: dict[str,
 )
 def test_what_can_be_run_is_accepted(change: dict[str, Any]) -> None:
     parse(document(**change))
+
+
+def test_hyperparameters_that_were_not_drawn_yet_are_asked_for_when_the_study_is_planned() -> None:
+    waiting = parse(document(from_jobs={"jobs": ["job-1"]}))
+    with pytest.raises(InvalidInput, match="draws them from its jobs, or give some"):
+        waiting.plan(())
