@@ -30,7 +30,7 @@ class Driver:
         self.executor = executor
         self.folder = folder
         self.seen: list[Event] = []
-        self._trial_id = int(time.time() * 1000)  # never used before with this executor
+        self._trial_id = self._first_id = int(time.time() * 1000)  # never used before with this executor
 
     def assignment(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         self._trial_id += 1
@@ -40,6 +40,11 @@ class Driver:
         assignment = self.assignment(spec, checkpoint)
         self.executor.submit(assignment)
         return assignment
+
+    def stop_all(self) -> None:
+        """End whatever a test left running."""
+        for trial_id in range(self._first_id, self._trial_id + 1):
+            self.executor.stop(trial_id)
 
     def until(self, reached: Callable[[], bool], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds

@@ -52,8 +52,10 @@ def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Exe
 
 
 @pytest.fixture
-def driver(executor: Executor, tmp_path: Path) -> Driver:
-    return Driver(executor, tmp_path)
+def driver(executor: Executor, tmp_path: Path) -> Iterator[Driver]:
+    made = Driver(executor, tmp_path)
+    yield made
+    made.stop_all()  # or one test that fails takes the workers from all that follow
 
 
 def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> None:
@@ -143,8 +145,8 @@ def test_a_running_trial_is_stopped_and_the_next_one_runs(driver: Driver) -> Non
 
 def test_a_queued_trial_is_stopped_without_having_started(driver: Driver) -> None:
     endless = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
+    driver.until(lambda: all(driver.started(each) for each in endless))  # each on its worker: a late worker could take two together
     queued = driver.submit(trial())
-    driver.until(lambda: all(driver.started(each) for each in endless))
     driver.executor.stop(queued.trial_id)
     assert driver.until_end(queued, seconds=1) == [Stopped(queued.trial_id, 1)]
     for each in endless:
