@@ -4,13 +4,13 @@ By a short measurement on random tokens. Packs of 1, 2, 4, ... trials are timed 
 Then, if what compiling is expected to save over the steps that are left repays what it is expected to take, the same is done compiled. The
 fastest wins, the plainer one where it is nearly as fast.
 
-Parts: `Program`, the answer · `choose` · `fastest`, `timed` and `stepper`, the measurement · `trial_bytes`, `free_bytes`, its limits.
+Parts: `Program`, the answer · `choose` · `fastest`, `race` and `stepper`, the measurement · `trial_bytes`, `free_bytes`, its limits.
 """
 
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from telescope.optimizer import build, describe, step_together
 from telescope.spec import TrialSpec
 
 WORTH_IT = 0.95  # what replaces the plainer way must need less than this share of its time
-LEVEL = 1.02  # a pack is not worth trying twice as large where the smaller one needs more than this share of what half of it needs
+LEVEL = 1.05  # a pack is not worth trying twice as large where the smaller one needs more than this share of what half of it needs
 TIMED_ROUNDS = 3
 SAVED = 0.25  # of a step, by compiling, before it was measured; seen: 0.25 to 0.4 at widths up to 128, 0.1 to 0.2 at 256
 FLOAT_BYTES = 4
@@ -72,20 +72,27 @@ class Timing:
 def fastest(spec: TrialSpec, most: int, losses: pack.Losses) -> Timing:
     """The best number of trials to run together, as far as memory holds them; 1 where packing does not pay."""
     most = min(most, free_bytes() // trial_bytes(spec))
-    step, sizes = stepper(spec, most, losses), [1]
-    least = {1: timed(step, 1)}  # seconds of a step, per trial
-    while 2 * sizes[-1] <= most and least[sizes[-1]] <= LEVEL * least[max(1, sizes[-1] // 2)]:
-        sizes.append(2 * sizes[-1])
-        least[sizes[-1]] = timed(step, sizes[-1])
-    best = min(sizes, key=least.__getitem__)
-    alone = least[1] if best == 1 else min(least[1], timed(step, 1))
-    return Timing(best, least[best]) if best > 1 and least[best] < WORTH_IT * alone else Timing(1, alone)
+    step, least, size = stepper(spec, most, losses), dict[int, float](), 1
+    race(step, (1,), least)
+    while 2 * size <= most and least[size] <= LEVEL * least[max(1, size // 2)]:
+        size *= 2
+        race(step, (size // 2, size), least)
+    best = min(least, key=least.__getitem__)
+    race(step, (1, best), least)
+    return Timing(best, least[best]) if least[best] < WORTH_IT * least[1] else Timing(1, least[1])
 
 
-def timed(step: Callable[[int], float], size: int) -> float:
-    """Seconds of a step of so many, per trial: the least of a few, the first not counted."""
-    step(size)
-    return min(step(size) for _ in range(TIMED_ROUNDS)) / size
+def race(step: Callable[[int], float], sizes: Sequence[int], least: dict[int, float]) -> None:
+    """Lower `least`, seconds of a step of so many, per trial, by a few steps of each size in turns; a size's first is not counted.
+
+    In turns, for a machine that is busy for a moment, as with the planning of the very job, must not decide between them.
+    """
+    for size in sizes:
+        if size not in least:
+            step(size)
+    for _ in range(TIMED_ROUNDS):
+        for size in sizes:
+            least[size] = min(least.get(size, math.inf), step(size) / size)
 
 
 def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], float]:

@@ -25,7 +25,7 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8
-REPAID_STEPS = 1000  # that wait, at least, before a shape is measured: which takes as long as 16 to 60 of them
+REPAID_STEPS = 1000  # that wait, at least, before a shape is measured: which takes as long as 20 to 110 of them
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_as_many_are_put_together_as_pays(per_trial: tuple[float, ...], size: in
     assert fastest(trial(), 8, pack.losses) == Timing(size, per_trial[size.bit_length() - 1])
     assert max(asked) == tried
     assert fastest(trial(), 1, pack.losses) == Timing(1, 1.0)
+
+
+def test_a_moment_in_which_the_machine_is_busy_does_not_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count()
+
+    def step(size: int) -> float:
+        busy = 5 <= next(calls) < 8
+        return size**0.5 * (3.0 if busy else 1.0)
+
+    monkeypatch.setattr(program, "stepper", lambda spec, most, losses: step)
+    assert fastest(trial(), 8, pack.losses).members == 8
 
 
 class Machine:
@@ -92,8 +104,9 @@ def test_where_nothing_can_be_compiled_the_reason_is_said(monkeypatch: pytest.Mo
 
 
 def test_a_step_is_timed_by_the_least_seconds_the_first_aside() -> None:
-    seconds = iter([1.0, 9.0, 6.0, 8.0])
-    assert program.timed(lambda size: next(seconds), 2) == 3.0
+    seconds, least = iter([1.0, 9.0, 6.0, 8.0]), dict[int, float]()
+    program.race(lambda size: next(seconds), (2,), least)
+    assert least == {2: 3.0}
 
 
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
