@@ -60,6 +60,7 @@ class Coordinator:
         self._inbox: deque[Event] = deque()
         self._waiting: str | None = None
         self._numerics: str | None = None  # of the workers, as last heard
+        self._nothing_waits = False  # as of the last hand-out, until a poll, a plan or the end of a trial may have changed that
 
     def recover(self) -> None:
         """Take over from a coordinator that died: what it had running waits again; what ended jobs left behind goes."""
@@ -89,6 +90,7 @@ class Coordinator:
         if time.monotonic() >= self._next_poll:
             self._poll()
             self._next_poll = time.monotonic() + self._poll_seconds
+            self._nothing_waits = False
         if not self._inbox:
             patience = 0.0 if self._stale else self._next_poll - time.monotonic()
             self._inbox += self._executor.events(max(0.0, patience))
@@ -197,6 +199,7 @@ class Coordinator:
                 raise RuntimeError("its plan is not done and starts nothing")
             if new:
                 self._record.plan_trials(job.id, new)
+                self._nothing_waits = False
                 log.info("job %s: %d trials planned", job.id, len(new))
             reused = self._reuse(job.id) if study.reuse else 0
             if new and trials:  # a stage was decided
@@ -239,12 +242,11 @@ class Coordinator:
 
         Nothing before a worker has said what it computes with: until then nobody knows what need not be trained again.
         """
-        if self._numerics is None:
-            return
         free = self._executor.room - len(self._flights)
-        if free <= 0:
+        if self._numerics is None or self._nothing_waits or free <= 0:
             return
         waiting = {job_id: deque(self._record.pending_trials(job_id, free, held=self._flights)) for job_id in self._jobs}
+        all_told = all(len(pending) < free for pending in waiting.values())
         load = Counter(flight.job for flight in self._flights.values())
         assignments: list[Assignment] = []
         while len(assignments) < free and (open_jobs := [id for id in waiting if waiting[id] and self._may_have(id, load[id] + 1)]):
@@ -253,6 +255,7 @@ class Coordinator:
             checkpoint = self._checkpoints / job_id / f"{trial.spec.digest}.pt"
             assignments.append(Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint), job_id, trial.failures))
             load[job_id] += 1
+        self._nothing_waits = all_told and not any(waiting.values())
         self._flights |= {assignment.trial_id: assignment for assignment in assignments}
         self._executor.submit(*assignments)  # all at once: those of one shape may share a worker
 
@@ -295,6 +298,7 @@ class Coordinator:
                 self._record.trial_released(trial_id, attempt)
         del self._flights[event.trial_id]
         self._stale.add(flight.job)
+        self._nothing_waits &= isinstance(event, Finished)  # another end may have made it wait again
         self._hand_out()
         if isinstance(event, Finished):
             CheckpointFile(flight.checkpoint).delete()

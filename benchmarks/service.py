@@ -17,6 +17,7 @@ import itertools
 import math
 import multiprocessing
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -61,6 +62,7 @@ WARMING = DOCUMENT | {
     "search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}},
 }
 POLL_SECONDS = 0.1
+CHOSEN = re.compile(r"width \d+, \w+: packs of \d+")  # in the coordinator's log
 WARM_SECONDS = 120.0  # that a pool may take to be warm
 MOST_OVER_BARE, LEAST_OF_TWO = 1.05, 1.8  # the targets
 
@@ -72,6 +74,7 @@ class Run:
     seconds: float
     cpu_seconds: float  # of all its processes
     losses: tuple[float, ...]  # by digest
+    programs: tuple[str, ...]  # what its workers chose for each shape: packs of how many
 
 
 def study_of(document: dict[str, Any]) -> Study:
@@ -104,7 +107,8 @@ def service(workers: int) -> Run:
         spent = cpu_seconds(pid) - before
         job = record.job(job_id)
         assert job.ended_at is not None
-        return Run((job.ended_at - job.created_at).total_seconds(), spent, losses(record.terminal_trials(job_id)))
+        programs = tuple(CHOSEN.findall(Path(folder, "coordinator.log").read_text()))
+        return Run((job.ended_at - job.created_at).total_seconds(), spent, losses(record.terminal_trials(job_id)), programs)
 
 
 @contextmanager
@@ -138,7 +142,7 @@ def bare(workers: int) -> Run:
     study, warming = study_of(DOCUMENT), study_of(WARMING).plan([]).start[0]
     spawning = multiprocessing.get_context("spawn")
     warm = spawning.Barrier(workers + 1)
-    trials, sizes = list[Trial](), dict[str, int]()  # sizes of packs by shape
+    trials, sizes, programs = list[Trial](), dict[str, int](), list[str]()  # sizes of packs by shape
     with spawning.Pool(workers, warm_up, (warming, warm)) as pool:
         warm.wait(WARM_SECONDS)
         before, began = cpu_seconds(os.getpid()), time.perf_counter()
@@ -147,12 +151,13 @@ def bare(workers: int) -> Run:
             for alike, group in by_shape(plan.start):
                 if alike not in sizes:
                     sizes[alike] = pool.apply(choose, (group[0], MOST_TOGETHER, 0)).members
+                    programs.append(f"width {group[0].model.width}, {group[0].optimizer.name}: packs of {sizes[alike]}")
                 packs += in_packs(group, sizes[alike], workers)
             for ended in pool.imap_unordered(trained, packs):
                 trials += ended
         study.report(trials)
         seconds, spent = time.perf_counter() - began, cpu_seconds(os.getpid()) - before
-    return Run(seconds, spent, losses(trials))
+    return Run(seconds, spent, losses(trials), tuple(programs))
 
 
 def warm_up(spec: TrialSpec, warm: Barrier) -> None:
@@ -227,7 +232,8 @@ def main() -> int:
     for turn in range(options.rounds):
         for arm in list(arms)[:: 1 if turn % 2 == 0 else -1]:
             runs[arm].append(arms[arm]())
-            print(f"{arm[0]}, {arm[1]} worker(s): {runs[arm][-1].seconds:.2f} s", file=sys.stderr, flush=True)
+            found = runs[arm][-1]
+            print(f"{arm[0]}, {arm[1]} worker(s): {found.seconds:.2f} s; {'; '.join(found.programs)}", file=sys.stderr, flush=True)
     every = [run.losses for found in runs.values() for run in found]
     print(f"{len(every[0])} trials of 120 steps at widths 32 and 64, {options.rounds} round(s)")
     print(*table(runs, options.workers), sep="\n")
