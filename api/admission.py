@@ -2,11 +2,13 @@
 
 A request's body becomes a document (`document`), a plain JSON value that every database can store; what it says is then judged by
 `telescope.studies.registry`. Whoever can reach the port may name files of the machine that telescope runs on, so a path is let in
-only under the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are.
+only under the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are. A factory of models
+is code, run only where the operator lists it in TELESCOPE_FACTORIES (`require_factories`).
 
-Parts: `BodyLimit` (middleware) · `document` · `require_known` · `require_open`, `is_open`, `remedy`.
+Parts: `BodyLimit` (middleware) · `document` · `require_known` · `require_open`, `is_open`, `remedy` · `require_factories`.
 """
 
+import fnmatch
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -126,6 +128,18 @@ def require_open(data: DataSpec, roots: Sequence[Path]) -> None:
         problems.append(Problem("data.tokenizer", f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096", data.tokenizer))
     if problems:
         raise InvalidInput.because(tuple(problems))
+
+
+def require_factories(document: Any, patterns: Sequence[str], path: str = "") -> None:
+    """Raise InvalidInput for a factory that the operator did not list, wherever a document names one: before its code is imported."""
+    children = document.items() if isinstance(document, Mapping) else enumerate(document) if isinstance(document, list) else ()
+    for key, value in children:
+        field = f"{path}.{key}".lstrip(".")
+        if key == "factory" and isinstance(value, str) and not any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns):
+            listed = f"it runs {', '.join(patterns)}" if patterns else "it runs none"
+            message = f"this server does not run this factory ({listed}); have its operator list it in TELESCOPE_FACTORIES"
+            raise InvalidInput.of(field, message, value)
+        require_factories(value, patterns, field)
 
 
 def is_open(path: str, roots: Sequence[Path]) -> bool:

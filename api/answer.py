@@ -152,7 +152,7 @@ def rules(pairing: Pairing) -> str:
     named = [f"update scale {pairing.update_scale}", f"lr {pairing.muon_lr_rule}", decay] if pairing.update_scale else [decay]
     named += [
         "hidden eps / m" if pairing.eps_rule == "inverse" else "eps constant",
-        f"attention {pairing.attention_scale}",
+        f"attention {pairing.attention_scale or 'as the model has it'}",
         f"head {pairing.head_form or 'unscaled'}",
     ]
     forced = ", forced" if pairing.forced else ""

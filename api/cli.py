@@ -74,7 +74,7 @@ def run(
         job = store.create_job(registry.to_document(study))[0] if study else solo.resume(store, resume or "")
         study = study or registry.parse(store.study_document(job.id))
         try:
-            with solo.coordinator(environment) as child:
+            with solo.coordinator(environment | solo.factories(study, settings)) as child:
                 ended = solo.follow(store, job.id, child, study, console(as_json))
         except KeyboardInterrupt:
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None

@@ -30,6 +30,7 @@ from api.job import JobState, Verb
 from api.record import Record
 from api.rows import JobRow
 from api.settings import Settings
+from telescope import factory
 from telescope.checkpoint import CheckpointFile
 from telescope.errors import NotFound, TelescopeError, Unavailable
 from telescope.studies import Study, registry
@@ -367,6 +368,7 @@ def build_executor(settings: Settings) -> Executor:
             address=settings.ray_address,
             shared_storage=settings.shared_storage,
             gpus_per_worker=settings.gpus_per_worker,
+            code=factory.code(settings.factories),
             loggers=settings.tune_loggers,
         )
     from workers.ray_actors import RayExecutor

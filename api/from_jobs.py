@@ -82,7 +82,7 @@ def given_by(ladder: dict[str, Any], theirs: Telescope, job_id: str, differing: 
 def differences(study: ComputeTime, theirs: Telescope) -> Iterator[str]:
     """What a job's study has otherwise, of what its hyperparameters depend on."""
     for name in Architecture.__dataclass_fields__:
-        if getattr(study.model, name) != getattr(theirs.model, name):
+        if getattr(study.model, name) != getattr(theirs.model, name, None):
             yield f"model.{name}"
     if (study.model.base_width or study.model.width) != theirs.model.base_width:
         yield "model.base_width"

@@ -296,7 +296,8 @@ def _require_coordinator(url: str) -> None:
 
 
 def _open(document: Any, settings: Settings, new_data: bool = True) -> AnyStudy:
-    """The study of a document, its corpus opened and tokenised; new data must lie where the operator allows."""
+    """The study of a document, its corpus opened and tokenised; new data must lie, and models be made, where the operator allows."""
+    admission.require_factories(document, settings.factories)
     study = registry.parse(document)
     if new_data:
         admission.require_open(study.data, settings.data_roots)

@@ -5,6 +5,7 @@ local Ray. `TELESCOPE_HOME` itself is read by `telescope.home`.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -38,6 +39,9 @@ class Settings(BaseSettings):
     """Whether checkpoint_dir and the corpora are the same for all nodes of the cluster; without it, several nodes are refused."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders, separated as in PATH, under which jobs sent by HTTP may name corpora by path."""
+    factories: Annotated[tuple[str, ...], NoDecode] = ()
+    """Factories of models that jobs sent by HTTP may name, separated by commas: package.module:function, or a pattern such as
+    package.models:*. Naming one runs its code; it is sent to the workers. They are looked for in TELESCOPE_FACTORY_PATH as well."""
     host: str = "127.0.0.1"
     """Where the HTTP server listens."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
@@ -49,7 +53,15 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     """Time between the coordinator's looks for new jobs and verbs."""
 
-    @field_validator("tune_loggers", mode="before")
+    @field_validator("factories")
+    @classmethod
+    def _of_a_package(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            if not re.match(r"[A-Za-z_]\w*[.:]", pattern):
+                raise ValueError(f"{pattern} must begin with the name of a package, as package.module:function does")
+        return patterns
+
+    @field_validator("tune_loggers", "factories", mode="before")
     @classmethod
     def _by_commas(cls, value: Any) -> Any:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value

@@ -27,6 +27,7 @@ from api.store import Store
 from api.supervisor import Child, end, on_signals
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
+from telescope.spec import ModuleArchitecture
 from telescope.studies import registry
 from telescope.studies.compute_time import ComputeTime
 from telescope.studies.registry import AnyStudy
@@ -48,6 +49,12 @@ def installation(settings: Settings) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
+    """The setting that lets a coordinator send its workers the code of this study's model, where it is a user's, beside that of others."""
+    own = [study.model.factory] if isinstance(study.model, ModuleArchitecture) else []
+    return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}
 
 
 @contextmanager

@@ -16,8 +16,8 @@ import torch
 
 from telescope.spec import Branch
 
-FORMAT = 2
-"""Of what a state holds. Raise it with every change after which an older state does not fit: 2 has Muon's momenta lying."""
+FORMAT = 3
+"""Of what a state holds. Raise it with every change after which an older state does not fit: 3 names Muon's momenta by their shape."""
 
 
 def kept_path(folder: Path, digest: str, step: int) -> Path:

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from telescope import model, pack
+from telescope.build import Model
 from telescope.home import home
 from telescope.model import Transformer
 from telescope.shapes import Float, Int
@@ -63,7 +64,7 @@ class Graph:
     def of(cls, spec: TrialSpec) -> "Graph":
         """What a trial needs."""
         windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
-        return cls(spec.model, spec.optimizer.parametrisation, spec.data.vocab_size, windows, spec.data.context)
+        return cls(pack.own_model(spec), spec.optimizer.parametrisation, spec.data.vocab_size, windows, spec.data.context)
 
     @property
     def record(self) -> Path:
@@ -155,7 +156,7 @@ def ready(graph: Graph) -> bool:
     return reason is None
 
 
-def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
+def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
     """What `telescope.pack.losses` computes, to rounding."""
     return torch.cat([_compiled()((model,), of_model[None]) for model, of_model in zip(models, windows, strict=True)])
 

@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from telescope import module
 from telescope.coordinate_slopes import GATE, CoordinateVerdict, LayerSlope, in_words, slopes
 from telescope.flops import trial_flops
 from telescope.misfits import likely_cause
 from telescope.probes import LOGITS
-from telescope.spec import Architecture, HorizonSpec, TrialSpec, width_problem
+from telescope.spec import HorizonSpec, ModelSpec, ModuleSpec, Parametrisation, TrialSpec, width_problem
 from telescope.trial import Measurement, Trial, completed
 
 FEWEST_WIDTHS = 4
@@ -106,11 +107,20 @@ def at(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
     )
 
 
-def widths_of(model: Architecture, base_width: int, target_width: int) -> tuple[int, ...]:
+def widths_of(
+    model: ModelSpec | ModuleSpec, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
+) -> tuple[int, ...]:
     """The base width doubled up to three times, not beyond the target; where those are too few, halved as well."""
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
-    halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and not width_problem(model, base_width // 2**i)]
+    halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and builds(model, base_width // 2**i, parametrisation)]
     return tuple(sorted(doubled + halved[: max(0, FEWEST_WIDTHS - len(doubled))]))
+
+
+def builds(model: ModelSpec | ModuleSpec, width: int, parametrisation: Parametrisation) -> bool:
+    """Whether there is such a model at a width."""
+    if isinstance(model, ModuleSpec):
+        return module.width_problem(replace(model, width=width), parametrisation) is None
+    return width_problem(model, width) is None
 
 
 def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf) -> Design:
@@ -118,7 +128,7 @@ def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_
 
     `max_flops` is a limit on all that the job may spend; the check leaves the most of it to the search.
     """
-    widths = widths_of(base.model, base.model.base_width, target_width)
+    widths = widths_of(base.model, base.model.base_width, target_width, base.optimizer.parametrisation)
     allowed = min(max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND), SHARE_OF_LIMIT * max_flops)
     for steps in (STEPS, FEWEST_STEPS):
         seed_flops = math.fsum(trial_flops(at(base, width, 0, steps)) for width in widths)

@@ -81,3 +81,9 @@ class CorpusLost(TelescopeError):
     """A corpus that a trial needs has disappeared or changed since its job was accepted; retrying cannot help."""
 
     code, status, exit_status = "corpus_lost", 500, 3
+
+
+class FactoryLost(TelescopeError):
+    """The code of a user's model has changed since its job was accepted; retrying cannot help."""
+
+    code, status, exit_status = "factory_lost", 500, 3

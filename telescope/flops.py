@@ -12,17 +12,28 @@ telescope.probes reads in the first steps or at the end. Of the held-out text a 
 of a curve count what was read. A run that diverges saves its last held-out loss and what is measured at the end; one that stops below its
 loss saves the latter. Of a branch, what its trunk has in common with it is not counted: neither steps nor held-out losses.
 
-Parts: one token, one matrix, one step · `evaluation_flops`, `beginning_flops`, `ending_flops` · `flops_by` a step and `trial_flops` ·
-`steps_by`, the other way round.
+Of a user's model torch's counter is asked, at two narrow widths over one window; its attention is counted there, too.
+
+Parts: `counted`, `module_flops_per_token`, a user's model · one token, one matrix, one step · `evaluation_flops`, `beginning_flops`,
+`ending_flops` · `flops_by` a step and `trial_flops` · `steps_by`, the other way round.
 """
 
 from bisect import bisect_right
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from telescope.build import build
+from telescope.errors import InvalidInput
+from telescope.module import UserModel
 from telescope.optimizer import describe
 from telescope.probes import KEPT_TOKENS, POWER_STEPS, VECTORS
-from telescope.spec import ModelSpec, OptimizerSpec, TrialSpec
+from telescope.roles import FACTORY_FIELD, Role
+from telescope.spec import AnyModel, ModelSpec, ModuleSpec, MuonSplit, OptimizerSpec, TrialSpec
 
 
 def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
@@ -33,33 +44,95 @@ def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
     return square + key_value + [(model.hidden, model.width)] * ups + [(model.width, model.hidden)]
 
 
+@dataclass(frozen=True)
+class Counted:
+    """What the hidden matrices of a user's model are at a width."""
+
+    hidden: int  # entries
+    blocks: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each that Muon orthogonalises
+
+
+@lru_cache(maxsize=256)
+def counted(model: ModuleSpec) -> Counted:
+    """Their number and shapes, without memory for their values."""
+    with torch.device("meta"), torch.random.fork_rng(devices=()):
+        built = UserModel(model, "standard")
+    hidden = {name: layout for name, reading in built.readings.items() if reading.role is Role.HIDDEN and (layout := reading.layout)}
+    blocks = [block for name, layout in hidden.items() for block in layout.blocks(built.get_parameter(name).detach())]
+    return Counted(sum(built.get_parameter(name).numel() for name in hidden), tuple((block.shape[0], block.shape[1]) for block in blocks))
+
+
+def module_flops_per_token(model: ModuleSpec, context: int) -> float:
+    """Forward alone of a user's model: a w^2 + b w, through what is counted at the base width and at twice that.
+
+    Matrices whose sides both grow make the first term, heads and attention the second.
+    """
+    w = model.base_width
+    narrow, wide = (_counted_forward(replace(model, width=width), context) for width in (w, 2 * w))
+    a, b = (wide - 2 * narrow) / (2 * w**2), (4 * narrow - wide) / (2 * w)
+    return a * model.width**2 + b * model.width
+
+
+@lru_cache(maxsize=256)
+def _counted_forward(model: ModuleSpec, context: int) -> float:
+    built, tokens = UserModel(model, "standard"), torch.zeros(1, context, dtype=torch.int64)
+    try:
+        with built.evaluating(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            built(tokens)
+    except Exception as error:  # a user's code can raise anything
+        message = (
+            f"its model cannot be run on a window of {context} tokens: {type(error).__name__}: {error}; let it take data.context of them"
+        )
+        raise InvalidInput.of(FACTORY_FIELD, message, model.factory) from error
+    return float(counter.get_total_flops()) / context
+
+
 @lru_cache(maxsize=1024)
-def parameters(model: ModelSpec, vocab_size: int) -> int:
+def parameters(model: AnyModel, vocab_size: int) -> int:
     """Trainable parameters, embeddings included."""
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
     return sum(group.parameters for group in describe(model, vocab_size, any_optimizer))
 
 
-def hidden_parameters(model: ModelSpec) -> int:
+def hidden_parameters(model: AnyModel) -> int:
     """Entries of all hidden matrices."""
+    if isinstance(model, ModuleSpec):
+        return counted(model).hidden
     return model.depth * sum(rows * columns for rows, columns in hidden_shapes(model))
 
 
-def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
+def forward_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> float:
     """Forward alone."""
+    if isinstance(model, ModuleSpec):
+        return module_flops_per_token(model, context)
     attention = 4 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
 
 
-def training_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
+def training_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> float:
     """Forward and backward of one token."""
     return 3 * forward_flops_per_token(model, vocab_size, context)
 
 
-def newton_schulz_flops(model: ModelSpec, steps: int) -> float:
+def newton_schulz_flops(model: AnyModel, steps: int, split: MuonSplit = "whole") -> float:
     """Muon's orthogonalisation in one optimizer step."""
-    small_large = [(min(shape), max(shape)) for shape in hidden_shapes(model)]
-    return float(model.depth * steps * sum(4 * m * m * n + 2 * m**3 for m, n in small_large))
+    small_large = [(min(shape), max(shape)) for shape in orthogonalised(model, split)]
+    return float(steps * sum(4 * m * m * n + 2 * m**3 for m, n in small_large))
+
+
+@lru_cache(maxsize=1024)
+def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], ...]:
+    """(fan_out, fan_in) of all matrices that Muon orthogonalises."""
+    if isinstance(model, ModuleSpec):
+        return counted(model).blocks
+    if split == "whole":
+        return tuple(hidden_shapes(model) * model.depth)
+    optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)
+    with torch.device("meta"):
+        whole = build(model, 1, 2, optimizer.parametrisation)
+        hidden = [name for name, role in whole.parameter_roles().items() if role is Role.HIDDEN]
+        blocks = [block for name in hidden for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())]
+        return tuple((block.shape[0], block.shape[1]) for block in blocks)
 
 
 @lru_cache(maxsize=65_536)
@@ -68,7 +141,7 @@ def step_flops(spec: TrialSpec) -> float:
     model, horizon = spec.model, spec.horizon
     flops = horizon.batch_tokens * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
     if spec.optimizer.name == "muon":
-        flops += newton_schulz_flops(model, spec.optimizer.newton_schulz_steps)
+        flops += newton_schulz_flops(model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split)
     return flops
 
 

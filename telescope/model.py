@@ -8,14 +8,20 @@ Letters: B batch, T context, D width, H query heads, K key/value heads, E head s
 Parts: `Attention`, `FeedForward`, `Block`, `Transformer`, `initialise`.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from telescope import mup
+from telescope.matrices import MATRIX, Layout
 from telescope.roles import Role, roles
 from telescope.shapes import Float, Int
 from telescope.spec import ModelSpec, OptimizerName, OptimizerSpec, Parametrisation
+
+HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
+"""Matrices whose rows are those of heads, one after the other."""
 
 
 def rotary(context: int, head_dim: int, base: float) -> tuple[Float[Tensor, "T E"], Float[Tensor, "T E"]]:
@@ -132,10 +138,27 @@ class Transformer(nn.Module):
         """Role of every parameter, by name."""
         return roles(self, self.head)
 
+    def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
+        """Which matrices a hidden parameter holds."""
+        by_head = optimizer.muon_split == "heads" and name.endswith(HEADED)
+        return Layout(block_rows=self.spec.head_dim) if by_head else MATRIX
 
-def in_branch(name: str) -> bool:
-    """Whether a parameter lies in a residual branch, which the depth rule scales."""
-    return name.startswith("blocks.")
+    def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
+        """Initial standard deviation of a parameter."""
+        return init_std(self, name, role, optimizer)
+
+    def in_branch(self, name: str) -> bool:
+        """Whether a parameter lies in a residual branch, which the depth rule scales."""
+        return name.startswith("blocks.")
+
+    @property
+    def last(self) -> nn.Module:
+        """The module that takes the last features."""
+        return self.norm
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Without dropout, of which it has none."""
+        return nullcontext()
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:

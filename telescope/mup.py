@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from telescope.roles import Role
-from telescope.spec import ModelSpec, MuonLrRule, OptimizerName, OptimizerSpec, Parametrisation, UpdateScale, WeightDecayRule
+from telescope.spec import AnyModel, ModelSpec, MuonLrRule, OptimizerName, OptimizerSpec, Parametrisation, UpdateScale, WeightDecayRule
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ TABLE: Mapping[tuple[Parametrisation, Role, OptimizerName], Rule] = {
     ("standard", VECTOR, "adamw"): Rule(),
 }
 
-RESCALED_HEAD = Rule(lr=-1.0)
-"""Form B of mup's head: its lr shrinks, instead of a forward multiplier."""
+RESCALED_HEAD = Rule(init_std=-1.0, lr=-1.0)
+"""Form B of mup's head: its lr and its initial values (ours are zero) shrink, instead of a forward multiplier."""
 
 UNDECAYED = frozenset({VECTOR})
 """Roles that weight decay leaves alone."""
@@ -174,13 +174,13 @@ class Factors:
     multiplier: float
 
 
-def rule_of(model: ModelSpec, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName) -> Rule:
+def rule_of(model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName) -> Rule:
     """The row of the table, or form B of mup's head."""
     rescaled = parametrisation == "mup" and role is READOUT and model.head_form == "rescaled"
     return RESCALED_HEAD if rescaled else TABLE[parametrisation, role, trained_by]
 
 
-def factors(model: ModelSpec, optimizer: OptimizerSpec, role: Role, trained_by: OptimizerName, in_branch: bool = False) -> Factors:
+def factors(model: AnyModel, optimizer: OptimizerSpec, role: Role, trained_by: OptimizerName, in_branch: bool = False) -> Factors:
     """Factors of one role; `in_branch` says that it lies in a residual branch, where the depth rule (CompleteP's) holds.
 
     The absolute convention takes powers of the width itself, for the lr only (the paper's c).
@@ -202,7 +202,7 @@ def factors(model: ModelSpec, optimizer: OptimizerSpec, role: Role, trained_by: 
 # What the model asks
 
 
-def forward_multiplier(model: ModelSpec, parametrisation: Parametrisation, role: Role) -> float:
+def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
     """Width factor on the output of the embedding or of the head, in training and generation alike."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 

@@ -4,8 +4,8 @@ Roles decide: in a Muon run Muon trains the HIDDEN matrices and AdamW the rest, 
 run AdamW trains all. The groups are total and disjoint, asserted. Effective values are the base values times the factors of
 `telescope.mup`.
 
-Parts: `groups` (the partition) · `Muon` (a torch optimizer over `telescope.muon`) · `Optimizer` and `build` (both together, with the
-schedule's factor as an argument) · `step_together` (one model's step, or that of several of one shape) · `lr_factor` and `warmup_steps`
+Parts: `groups` (the partition) · `Block`, `Muon` (a torch optimizer over `telescope.muon`) · `Optimizer` and `build` (both together, with
+the schedule's factor as an argument) · `step_together` (one model's step, or that of several of one shape) · `lr_factor` and `warmup_steps`
 (schedules) · `describe` (the groups as a report shows them).
 """
 
@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from telescope import mup
-from telescope.model import Transformer, in_branch, init_std
+from telescope.build import Model
+from telescope.build import build as build_model
+from telescope.matrices import MATRIX, Layout
 from telescope.muon import mixed_momentum, orthogonalize
 from telescope.roles import Role
-from telescope.spec import HorizonSpec, ModelSpec, OptimizerName, OptimizerSpec
+from telescope.spec import AnyModel, HorizonSpec, OptimizerName, OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
@@ -49,12 +51,12 @@ class Group:
         return self.optimizer == "muon"
 
 
-def groups(model: Transformer, spec: OptimizerSpec) -> tuple[Group, ...]:
+def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[tuple[Role, float, mup.Factors], list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), in_branch(name))
-        members[role, init_std(model, name, role, spec), factors].append(name)
+        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.in_branch(name))
+        members[role, model.init_std(name, role, spec), factors].append(name)
     result = tuple(_group(model, spec, role, std, factors, tuple(names)) for (role, std, factors), names in members.items())
     named = [name for group in result for name in group.names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
@@ -66,7 +68,7 @@ def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
     return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
 
 
-def _group(model: Transformer, spec: OptimizerSpec, role: Role, std: float, factors: mup.Factors, names: tuple[str, ...]) -> Group:
+def _group(model: Model, spec: OptimizerSpec, role: Role, std: float, factors: mup.Factors, names: tuple[str, ...]) -> Group:
     optimizer = trained_by(spec, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
     multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
@@ -83,33 +85,65 @@ def _group(model: Transformer, spec: OptimizerSpec, role: Role, std: float, fact
     )
 
 
+class Block:
+    """A matrix that is orthogonalised by itself: a parameter, or a part of one."""
+
+    def __init__(self, parameter: nn.Parameter, layout: Layout, index: int) -> None:
+        self.parameter, self._layout, self._index = parameter, layout, index
+        self.matrix = self._part(parameter.detach())
+
+    def _part(self, x: Tensor) -> Tensor:
+        return x if self._layout is MATRIX else self._layout.blocks(x)[self._index]
+
+    @property
+    def gradient(self) -> Tensor:
+        """Its part of the gradient."""
+        assert self.parameter.grad is not None, "a step needs gradients"
+        return self._part(self.parameter.grad)
+
+
+def blocks_of(parameter: nn.Parameter, layout: Layout) -> list[Block]:
+    """All blocks of a parameter."""
+    count = 1 if layout is MATRIX else len(layout.blocks(parameter.detach()))
+    return [Block(parameter, layout, index) for index in range(count)]
+
+
 class Muon(torch.optim.Optimizer):
     """Muon over matrices; those of one shape, lying or standing, are orthogonalised together. State: stacked momenta, lying."""
 
-    def __init__(self, params: Sequence[nn.Parameter], spec: OptimizerSpec, scaled_lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, params: Sequence[nn.Parameter], spec: OptimizerSpec, scaled_lr: float, weight_decay: float, layouts: Sequence[Layout] = ()
+    ) -> None:
         super().__init__(params, {"lr": scaled_lr, "weight_decay": weight_decay})
         self.spec = spec
-        shapes: defaultdict[tuple[int, ...], list[Tensor]] = defaultdict(list)
-        for parameter in params:
-            shapes[tuple(sorted(parameter.shape))].append(parameter)
+        shapes: defaultdict[tuple[int, ...], list[Block]] = defaultdict(list)
+        for parameter, layout in zip(params, layouts or [MATRIX] * len(params), strict=True):
+            for block in blocks_of(parameter, layout):
+                shapes[tuple(sorted(block.matrix.shape))].append(block)
         self.stacks = tuple(shapes.values())
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """One step from the gradients."""
         muon_steps([self])
 
-    def momentum(self, stack: list[Tensor]) -> Tensor:  # (K, small, large)
+    def momentum(self, stack: list[Block]) -> Tensor:  # (K, small, large)
         """The buffer of a stack."""
-        state = self.state[stack[0]]
-        if not state:
-            state["momentum_buffer"] = torch.stack([torch.zeros_like(lying(parameter)) for parameter in stack])
-        buffer: Tensor = state["momentum_buffer"]
+        state, name = self.state[stack[0].parameter], "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape))
+        if name not in state:
+            state[name] = torch.stack([torch.zeros_like(lying(block.matrix)) for block in stack])
+        buffer: Tensor = state[name]
         return buffer
 
-    def mixed(self, stack: list[Tensor], part: slice) -> Tensor:  # (k, small, large)
+    def mixed(self, stack: list[Block], part: Sequence[int]) -> Tensor:  # (k, small, large)
         """Take the gradients of a part of a stack into its momentum; returns what is to be orthogonalised."""
-        gradients = torch.stack([lying(parameter.grad) for parameter in stack[part] if parameter.grad is not None])
-        return mixed_momentum(gradients, self.momentum(stack)[part], self.spec.momentum, self.spec.nesterov)
+        gradients = torch.stack([lying(stack[i].gradient) for i in part])
+        momenta = self.momentum(stack)
+        if part[-1] - part[0] + 1 == len(part):
+            return mixed_momentum(gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov)
+        buffer = momenta[list(part)]  # a copy
+        mixed = mixed_momentum(gradients, buffer, self.spec.momentum, self.spec.nesterov)
+        momenta[list(part)] = buffer
+        return mixed
 
     def descend(self, matrices: list[Tensor], update: Tensor) -> None:
         """Decay with the scaled lr, then subtract lr x update scale x update."""
@@ -130,18 +164,20 @@ def muon_steps(muons: Sequence[Muon]) -> None:
     spec = muons[0].spec
     for stacks in zip(*(muon.stacks for muon in muons), strict=True):
         first = stacks[0]
-        at_once = max(1, ELEMENTS_AT_ONCE[first[0].device.type] // (len(muons) * first[0].numel()))
-        for part in (slice(start, start + at_once) for start in range(0, len(first), at_once)):
+        matrix = first[0].matrix
+        at_once = max(1, ELEMENTS_AT_ONCE[matrix.device.type] // (len(muons) * matrix.numel()))
+        moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]  # an expert that saw no token rests
+        for part in (moving[start : start + at_once] for start in range(0, len(moving), at_once)):
             mixed = torch.cat([muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)])  # (P k, small, large)
             updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
             for muon, stack, update in zip(muons, stacks, updates.chunk(len(muons)), strict=True):
-                muon.descend(stack[part], update)
+                muon.descend([stack[i].matrix for i in part], update)
 
 
 class Optimizer:
     """Muon and AdamW over one model."""
 
-    def __init__(self, model: Transformer, spec: OptimizerSpec) -> None:
+    def __init__(self, model: Model, spec: OptimizerSpec) -> None:
         self.parts: list[torch.optim.Optimizer] = []
         adamw: list[dict[str, Any]] = []
         muon: list[Group] = []
@@ -152,8 +188,9 @@ class Optimizer:
                 members = [model.get_parameter(name) for name in group.names]
                 adamw.append({"params": members, "lr": group.scaled_lr, "weight_decay": group.weight_decay, "eps": group.eps})
         if muon:
-            matrices = [model.get_parameter(name) for group in muon for name in group.names]
-            self.parts.append(Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay))
+            names = [name for group in muon for name in group.names]
+            matrices, layouts = [model.get_parameter(name) for name in names], [model.layout(name, spec) for name in names]
+            self.parts.append(Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts))
         self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
@@ -177,7 +214,7 @@ class Optimizer:
             part.load_state_dict(state)
 
 
-def build(model: Transformer, spec: OptimizerSpec) -> Optimizer:
+def build(model: Model, spec: OptimizerSpec) -> Optimizer:
     """The optimizer of a model under a spec."""
     return Optimizer(model, spec)
 
@@ -219,7 +256,7 @@ def warmup_steps(horizon: HorizonSpec) -> int:
     return math.ceil(horizon.warmup_fraction * horizon.steps)
 
 
-def describe(model: ModelSpec, vocab_size: int, spec: OptimizerSpec) -> tuple[Group, ...]:
+def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The groups that this optimizer would use at a width, without building the model in memory."""
     with torch.device("meta"):
-        return groups(Transformer(model, vocab_size, 2, spec.parametrisation), spec)
+        return groups(build_model(model, vocab_size, 2, spec.parametrisation), spec)

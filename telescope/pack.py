@@ -26,11 +26,13 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from telescope.build import Model
 from telescope.model import Transformer
+from telescope.module import UserModel
 from telescope.shapes import Float, Int
-from telescope.spec import TrialSpec
+from telescope.spec import ModelSpec, TrialSpec
 
-Losses = Callable[[Sequence[Transformer], Tensor], Tensor]
+Losses = Callable[[Sequence[Model], Tensor], Tensor]
 """A program: what `losses` is, or something that computes the same."""
 
 
@@ -49,20 +51,29 @@ def nameless(spec: TrialSpec) -> TrialSpec:
     return replace(spec, optimizer=optimizer, horizon=horizon, seed=0, branch=None, kept_steps=())
 
 
-def losses(models: Sequence[Transformer], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
+def own_model(spec: TrialSpec) -> ModelSpec:
+    """The model of a trial that may share a pack or a compiled graph: telescope's own."""
+    assert isinstance(spec.model, ModelSpec), "of a user's model nobody knows how weights and activations meet"
+    return spec.model
+
+
+def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
     """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; in bf16 where the hardware has it."""
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
+        if isinstance(models[0], UserModel) and models[0].spec.output == "loss":
+            return models[0].loss(windows[0])[None]
         logits = forward(models, windows[:, :, :-1])  # (P B, T, V)
     each = functional.cross_entropy(logits.float().flatten(0, 1), windows[:, :, 1:].flatten(), reduction="none")
     result: Tensor = each.view(len(models), -1).mean(dim=1)
     return result
 
 
-def forward(models: Sequence[Transformer], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
+def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
     """Logits of each model for its own windows."""
     if len(models) == 1:
         logits: Tensor = models[0](tokens[0])
         return logits
+    assert isinstance(models[0], Transformer), "of a user's model nobody knows how weights and activations meet"
     stacked = {name: torch.stack([model.get_parameter(name) for model in models]) for name, _ in models[0].named_parameters()}
     with Together(len(models)):
         return functional_call(models[0], stacked, tokens.flatten(0, 1))  # type: ignore[no-any-return]

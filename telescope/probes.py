@@ -14,9 +14,11 @@ a parametrisation should keep constant across width; and the RMS by which the la
 """
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -24,7 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from telescope.model import Transformer
+from telescope.build import Model
+from telescope.module import UserModel
+from telescope.roles import Role
 
 MOVED, OWN, LATE = "moved/", "own/", "late/"
 LOGITS = "logits"
@@ -33,17 +37,40 @@ POWER_STEPS = 12
 VECTORS = 4  # iterated together: the largest of several converges faster
 
 
-def hidden_layers(model: Transformer) -> dict[str, nn.Linear]:
-    """The layers of HIDDEN matrices, by path."""
-    return {path: layer for path, layer in model.named_modules() if isinstance(layer, nn.Linear) and layer is not model.head}
+@dataclass(frozen=True)
+class Layer:
+    """A module that multiplies by a hidden matrix of its own."""
+
+    module: nn.Module
+    weight: str = "weight"
+    turned: bool = False  # kept as (fan_in, fan_out)
+
+    @property
+    def matrix(self) -> Tensor:  # (out, in)
+        """Its matrix as it is now."""
+        weight: Tensor = getattr(self.module, self.weight).detach()
+        return weight.mT if self.turned else weight
+
+
+def hidden_layers(model: Model) -> dict[str, Layer]:
+    """The layers of HIDDEN matrices, by path; of a user's model those whose module does nothing else."""
+    if not isinstance(model, UserModel):
+        return {path: Layer(module) for path, module in model.named_modules() if isinstance(module, nn.Linear) and module is not model.head}
+    found: dict[str, Layer] = {}
+    for name, reading in model.readings.items():
+        owner, _, own_name = name.rpartition(".")
+        plain = reading.layout is not None and not reading.layout.stack and model.get_parameter(name).ndim == 2
+        if reading.role is Role.HIDDEN and plain and reading.product_at == owner:
+            found[name if owner in found else owner] = Layer(model.module.get_submodule(owner), own_name, reading.layout.columns == (0,))  # type: ignore[union-attr]
+    return found
 
 
 class Beginning:
     """Remembers a model as it begins; `metrics` says how far each of its layers has moved by now."""
 
-    def __init__(self, model: Transformer, tokens: Tensor) -> None:
+    def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
-        self.weights = {path: layer.weight.detach().clone() for path, layer in hidden_layers(model).items()}
+        self.weights = {path: layer.matrix.clone() for path, layer in hidden_layers(model).items()}
         self.outputs: dict[str, Tensor] = {}
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
@@ -52,7 +79,10 @@ class Beginning:
         rms: dict[str, float] = {}
 
         def compare(name: str, now: Tensor) -> None:
-            change = now - self.outputs[name]
+            before = self.outputs.get(name)
+            if before is None or before.shape != now.shape:  # an expert that sees other tokens now
+                return
+            change = now - before
             rms[name] = float(change.square().mean().sqrt())
 
         self._forward(compare)
@@ -63,39 +93,45 @@ class Beginning:
         """Show the outputs of all layers, and what their own updates add to them, at evenly spaced tokens."""
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
-        def look(path: str, layer: nn.Linear, x: Tensor, y: Tensor) -> None:
+        def look(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
             see(MOVED + path, rows(y, every))
-            see(OWN + path, functional.linear(rows(x, every), layer.weight - self.weights[path]))
+            see(OWN + path, functional.linear(rows(x, every), layer.matrix - self.weights[path]))
 
-        with watched(self.model, look):
-            see(MOVED + LOGITS, rows(self.model(self.tokens), every))
+        with self.model.evaluating(), watched(self.model, look):
+            logits = self.model(self.tokens)
+            if logits.ndim == 3:  # and not a loss
+                see(MOVED + LOGITS, rows(logits, every))
 
 
 class Ending:
     """Remembers a model before its last step; `metrics` says what the step did, and where the hidden matrices ended."""
 
-    def __init__(self, model: Transformer, tokens: Tensor) -> None:
+    def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
         self.features = self._features()
-        self.weights = {path: layer.weight.detach().clone() for path, layer in hidden_layers(model).items()}
+        self.weights = {path: layer.matrix.clone() for path, layer in hidden_layers(model).items()}
 
     def metrics(self) -> dict[str, float]:
         """Of each kind of hidden matrix the median over the blocks, and the RMS change of the last features."""
-        now = {path: layer.weight.detach() for path, layer in hidden_layers(self.model).items()}
+        now = {path: layer.matrix for path, layer in hidden_layers(self.model).items()}
         found: defaultdict[str, list[float]] = defaultdict(list)
         for name, matrices in (("spectral", now), ("update", {path: now[path] - old for path, old in self.weights.items()})):
             for path, norm in zip(matrices, spectral_norms(list(matrices.values())), strict=True):
                 found[f"{LATE}{name}/{kind(path)}"].append(norm)
-        found[f"{LATE}update/features"].append(float((self._features() - self.features).square().mean().sqrt()))
+        if self.features is not None and (features := self._features()) is not None:
+            found[f"{LATE}update/features"].append(float((features - self.features).square().mean().sqrt()))
         return {name: median(values) for name, values in found.items()}
 
     @torch.no_grad()
-    def _features(self) -> Tensor:  # (tokens, D)
-        """What enters the last norm."""
+    def _features(self) -> Tensor | None:  # (tokens, D)
+        """What enters the last module: our norm, a user's head."""
         found: list[Tensor] = []
-        hook = self.model.norm.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+        if self.model.last is None:
+            return None
+        hook = self.model.last.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]), prepend=True)
         try:
-            self.model(self.tokens)
+            with self.model.evaluating():
+                self.model(self.tokens)
         finally:
             hook.remove()
         return rows(found[0], 1)
@@ -103,7 +139,7 @@ class Ending:
 
 def kind(path: str) -> str:
     """What a layer is in every block: blocks.3.attention.query -> attention.query."""
-    return path.split(".", 2)[-1]
+    return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
 
 def rows(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
@@ -112,13 +148,13 @@ def rows(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, 
 
 
 @contextmanager
-def watched(model: Transformer, look: Callable[[str, nn.Linear, Tensor, Tensor], None]) -> Iterator[None]:
+def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) -> Iterator[None]:
     """Inputs and outputs of the hidden layers, as forward passes within the block make them."""
 
-    def hook(path: str) -> Any:
-        return lambda layer, inputs, output: look(path, layer, inputs[0], output)
+    def hook(path: str, layer: Layer) -> Any:
+        return lambda module, inputs, output: look(path, layer, inputs[0], output)
 
-    hooks = [layer.register_forward_hook(hook(path)) for path, layer in hidden_layers(model).items()]
+    hooks = [layer.module.register_forward_hook(hook(path, layer)) for path, layer in hidden_layers(model).items()]
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
 A `TrialSpec`: model, optimizer, data, horizon and seed, all frozen and validated, and identified by the digest of its canonical
 JSON. Two trials with one digest are one trial, whoever planned them and whenever.
 
-Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) · `OptimizerSpec` (base, width-independent values)
+Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) of our own Transformer, `ModuleArchitecture` and `ModuleSpec` of a
+user's model, `AnyModel` · `OptimizerSpec` (base, width-independent values)
 · `DataSpec` (with the corpus's content hash, so that the digest covers the text itself) · `HorizonSpec` (how long, how batched,
 which schedule) · `Branch` · `TrialSpec` · `canonical_json`, `digest`, `snap`.
 """
@@ -11,11 +12,12 @@ which schedule) · `Branch` · `TrialSpec` · `canonical_json`, `digest`, `snap`
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, PlainSerializer, Tag, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -30,6 +32,8 @@ UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]
 MuonLrRule = Literal["constant", "inverse_sqrt", "inverse"]
 AttentionScale = Literal["inverse_sqrt", "inverse"]
 HeadForm = Literal["multiplier", "rescaled"]
+MuonSplit = Literal["whole", "heads"]
+RoleName = Literal["embedding", "hidden", "readout", "vector"]
 WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "constant"]
 
 
@@ -103,8 +107,10 @@ class ModelSpec(Architecture):
         return round(self.mlp_ratio * self.width)
 
 
-def width_problem(model: Architecture, width: int) -> str | None:
-    """Why `width` cannot be built with this architecture, or None."""
+def width_problem(model: "Architecture | ModuleArchitecture", width: int) -> str | None:
+    """Why `width` cannot be built with this architecture, or None; of a user's model only its factory knows."""
+    if isinstance(model, ModuleArchitecture):
+        return None
     if width % (model.head_dim * model.query_heads_per_kv):
         unit = model.head_dim * model.query_heads_per_kv
         near = max(unit, round(width / unit) * unit)
@@ -114,11 +120,69 @@ def width_problem(model: Architecture, width: int) -> str | None:
     return None
 
 
-def head_problem(model: Architecture) -> str | None:
+def head_problem(model: "Architecture | ModuleArchitecture") -> str | None:
     """Why a head of this form cannot be built, or None."""
-    if model.tied_embeddings and model.head_form == "rescaled":
+    if isinstance(model, Architecture) and model.tied_embeddings and model.head_form == "rescaled":
         return "rescaled would shrink tied embeddings on their way in, too; use head_form: multiplier, or untie them"
     return None
+
+
+def _pairs(given: Any) -> Any:
+    """A mapping as pairs, which can be hashed."""
+    return (
+        tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in given.items())
+        if isinstance(given, Mapping)
+        else given
+    )
+
+
+PAIRS = (BeforeValidator(_pairs), PlainSerializer(dict, return_type=dict))
+Parts = Annotated[tuple[Count, ...], Field(min_length=2)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModuleArchitecture:
+    """A user's own model: the factory that builds it at a width, and what shapes and a forward pass do not tell (telescope.roles)."""
+
+    family: Literal["module"]
+    factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """package.module:function, from a width to a torch.nn.Module."""
+    output: Literal["logits", "loss"] = "logits"
+    """What forward gives: logits of tokens (B, T), as a tensor or in a field `logits`; or, of tokens and targets, the mean loss in nats."""
+    roles: Annotated[tuple[tuple[str, RoleName], ...], *PAIRS] = ()
+    """Roles of parameters by patterns of their names, such as "*.router.weight": readout; the others are read off the model."""
+    splits: Annotated[tuple[tuple[str, Count | Parts], ...], *PAIRS] = ()
+    """Hidden matrices that Muon takes in pieces, by patterns: relative sizes of what is fused, or the rows of a head."""
+    head_form: HeadForm = "multiplier"
+    """Under mup, what shrinks the head as width grows: a forward multiplier, or its own lr and initial values."""
+    content: str = ""
+    """Hash of the factory's code, filled in by telescope; if given, it must match."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModuleSpec(ModuleArchitecture):
+    """A user's model at one width, and the base width that its muP factors are relative to."""
+
+    width: Count
+    base_width: Count
+
+    depth_ratio = 1.0  # the depth rule knows no other models than ours
+    depth_exponent = 1.0
+    depth = 1
+    """Blocks, unknown."""
+
+    @property
+    def multiplier(self) -> float:
+        """m = width / base width, the variable of every muP rule."""
+        return self.width / self.base_width
+
+
+def family(model: Any) -> str:
+    """Which kind of model a document or a value describes; ours where it does not say."""
+    return str(model.get("family", "transformer") if isinstance(model, Mapping) else getattr(model, "family", "transformer"))
+
+
+AnyModel = Annotated[Annotated[ModelSpec, Tag("transformer")] | Annotated[ModuleSpec, Tag("module")], Discriminator(family)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -142,6 +206,8 @@ class OptimizerOptions:
     eps: Positive = 1e-8
     init_scale: Positive = 1.0
     """Factor on the initial values of hidden matrices."""
+    muon_split: MuonSplit = "whole"
+    """Whether Muon takes query, key and value as whole matrices or head by head; of a user's model, model.splits says it."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -159,7 +225,12 @@ class OptimizerSpec(OptimizerOptions):
 
 
 ORIGIN = ("corpus", "tokenizer")  # of data: where their tokens come from, by names or paths
-LATER: tuple[tuple[str, str, Any], ...] = (("horizon", "stop_below_loss", None), ("", "branch", None), ("", "kept_steps", []))
+LATER: tuple[tuple[str, str, Any], ...] = (
+    ("horizon", "stop_below_loss", None),
+    ("", "branch", None),
+    ("", "kept_steps", []),
+    ("optimizer", "muon_split", "whole"),
+)
 """Fields that were added when digests were in databases: part of the spec, name, default."""
 UNTIMED_STEPS = 5  # at the beginning of a run that measures time; its last step, which ends in an evaluation, is not timed either
 
@@ -240,7 +311,7 @@ class Branch:
 class TrialSpec:
     """One training run, fully determined; its identity is `digest`."""
 
-    model: ModelSpec
+    model: AnyModel
     optimizer: OptimizerSpec
     data: DataSpec
     horizon: HorizonSpec

@@ -34,9 +34,10 @@ import torch
 from torch import Tensor
 
 from telescope import data, pack, probes
+from telescope.build import Model, begin
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import flops_by
-from telescope.model import Transformer, initialise
+from telescope.module import UserModel
 from telescope.optimizer import Optimizer, build, lr_factor, step_together
 from telescope.spec import UNTIMED_STEPS, TrialSpec
 from telescope.trial import Measurement
@@ -53,9 +54,7 @@ class Run:
         self.tokens = data.open_tokens(spec.data)
         self.held_out = data.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
-        initialise(model, spec.optimizer, spec.seed)
-        self.model = model.to(self.device)
+        self.model: Model = begin(spec).to(self.device)
         self.optimizer: Optimizer = build(self.model, spec.optimizer)
         self.step = 0
         self.first_loss = torch.full((), math.nan, device=self.device)
@@ -90,6 +89,11 @@ class Run:
         windows_at_once = (self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens) // self.spec.data.context
         return torch.split(self.batch(self.step), windows_at_once)
 
+    def reseed(self) -> None:
+        """What a user's model draws in a step, as dropout does, follows from the seed and the step alone."""
+        if isinstance(self.model, UserModel):
+            torch.manual_seed(self.spec.seed * 1_000_003 + self.step)
+
     def count(self, loss: Tensor) -> None:
         """One step more, which began with this loss: remember what `diverged` and the curve need of it."""
         if self.step == 0:
@@ -105,7 +109,8 @@ class Run:
         """Mean loss over the validation windows, the same ones for every trial; inf where it is not finite."""
         windows = self.held_out.to(self.device)
         chunks = torch.split(windows, max(1, EVALUATED_TOKENS // self.spec.data.context))
-        mean = float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
+        with self.model.evaluating():
+            mean = float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
         return mean if math.isfinite(mean) else math.inf
 
     def look_ahead(self) -> None:
@@ -195,6 +200,8 @@ def step_seconds(curve: Sequence[Measurement]) -> float:
 def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
     """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
     models = [run.model for run in runs]
+    for run in runs:
+        run.reseed()
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
     total = torch.zeros(len(runs), device=runs[0].device)
     for windows in micro_batches:

@@ -4,12 +4,13 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from telescope.client import Client, Job
-from telescope.errors import Unavailable
+from telescope.errors import InvalidInput, Unavailable
 from telescope.studies import registry, run
 from telescope.train import train_one
 
@@ -42,6 +43,16 @@ BATCHES: dict[str, Any] = {
     "runs": {"tokens": 8_000, "doublings": 1, "reading": "cooldown", "lengths": 3, "evaluation_tokens": 1024},
     "tuning": {"lr": {"low": 0.02, "high": 0.08, "points": 3}, "batch_tokens": [256], "extensions": 1},
     "seeds": 2,
+}
+MODULE: dict[str, Any] = {
+    "kind": "telescope",
+    "name": "somebody's model",
+    "optimizer": ["muon", "adamw"],
+    "model": {"family": "module", "base_width": 32, "calibration_width": 64, "target_width": 256},
+    "data": {"corpus": "python-stdlib", "context": 32},
+    "horizon": {"steps": 30, "batch_tokens": 128, "evaluation_tokens": 1024},
+    "search": {"lr": {"low": 0.003, "high": 0.2, "points": 4}, "weight_decay": 0.1},
+    "limits": {"max_base_runs": 24},
 }
 CLOCKS = ("seconds", "hours", "dominance")
 
@@ -93,11 +104,11 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 class Service:
     """A running `telescope serve` and the processes it was seen to own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Mapping[str, str]) -> None:
         self.port = free_port()
         self.log = home / "serve.log"
         command = [sys.executable, "-m", "api.cli", "serve", "--port", str(self.port), "--workers", "2"]
-        environment = {**os.environ, "TELESCOPE_HOME": str(home), "TELESCOPE_CHECKPOINT_SECONDS": "0.1"}
+        environment = {**os.environ, "TELESCOPE_HOME": str(home), "TELESCOPE_CHECKPOINT_SECONDS": "0.1", **settings}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.client = Client(f"http://127.0.0.1:{self.port}")
@@ -124,8 +135,8 @@ class Service:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[Service]:
-    service = Service(home)
+def serving(home: Path, **settings: str) -> Iterator[Service]:
+    service = Service(home, settings)
     try:
         yield service
     finally:
@@ -144,7 +155,11 @@ def serving(home: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("service")) as running:
+    """It may run the factories of one module, copied to a folder that only its own processes look into."""
+    models = tmp_path_factory.mktemp("models")
+    shutil.copy(Path(__file__).parents[1] / "examples" / "huggingface.py", models / "hub_models.py")
+    listed = {"TELESCOPE_FACTORIES": "hub_models:*", "TELESCOPE_FACTORY_PATH": str(models)}
+    with serving(tmp_path_factory.mktemp("service"), **listed) as running:
         yield running
 
 
@@ -267,3 +282,23 @@ def spoken(*words: str) -> str:
 def cell(value: Any) -> str:
     """A value as CSV has it."""
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_model_of_the_transformers_library_runs_a_ladder_on_workers_that_are_sent_its_code(service: Service, name: str) -> None:
+    job = final(service, service.client.submit(MODULE | {"model": MODULE["model"] | {"factory": f"hub_models:{name}"}}).id, 240)
+    report = service.client.result(job.id)
+    assert [ladder["optimizer"] for ladder in report["ladders"]] == ["muon", "adamw"]
+    for ladder in report["ladders"]:
+        assert ladder["coordinates"]["verdict"] in ("pass", "unresolved"), ladder["coordinates"]["reason"]
+        assert [level["width"] for level in ladder["levels"]] == [32, 64]
+        fused = "transformer.h.0.attn.c_attn.weight" if name == "gpt2" else "model.layers.0.self_attn.q_proj.weight"
+        (group,) = [group for group in ladder["parameter_groups"] if fused in group["names"]]
+        assert (group["role"], group["optimizer"]) == ("hidden", ladder["optimizer"])
+
+
+def test_a_factory_that_the_operator_did_not_list_is_refused(service: Service) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        service.client.submit(MODULE | {"model": MODULE["model"] | {"factory": "tests.telescope.models:mixture"}})
+    assert refused.value.problems[0].field == "model.factory"
+    assert "it runs hub_models:*); have its operator list it in TELESCOPE_FACTORIES" in str(refused.value)

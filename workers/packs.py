@@ -44,8 +44,9 @@ Measure = Callable[[Assignment, int, float], Program]
 
 
 def plain(assignment: Assignment) -> bool:
-    """Whether it may be packed and compiled."""
-    return assignment.failures == 0 and assignment.spec.measure == "loss"
+    """Whether it may be packed and compiled; of a user's model nobody knows that."""
+    spec = assignment.spec
+    return assignment.failures == 0 and spec.measure == "loss" and spec.model.family == "transformer"
 
 
 class Packs:

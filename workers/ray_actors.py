@@ -7,6 +7,7 @@ or in a cluster that is joined (`workers.ray_cluster`). `RayExecutor` puts them 
 import atexit
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import ray
 
@@ -30,14 +31,16 @@ class RayExecutor:
         address: str | None = None,
         shared_storage: bool = False,
         gpus_per_worker: float | None = None,
+        code: Sequence[Path] = (),
         patience_seconds: float = 30.0,
     ) -> None:
         """Start a local Ray, or join the one at `address` (default: RAY_ADDRESS), and start the actors; does not wait for them.
 
         `workers`: at most so many, by default what fits. `shared_storage`: checkpoints and corpora lie where every node sees them.
-        `gpus_per_worker`: a number or share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere.
+        `gpus_per_worker`: a number or share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere. `code`: packages and
+        modules that workers must be able to import.
         """
-        self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage)
+        self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage, code)
         self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
         self._desk = Desk()
         self._packs = Packs(self._desk, lambda: self.slots)

@@ -16,10 +16,11 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import auto_init_hook
@@ -83,10 +84,11 @@ class Cluster:
         self._head_seen = self._next_look = time.monotonic()
 
     @classmethod
-    def connect(cls, address: str | None, workers: int | None, shared_storage: bool) -> "Cluster":
-        """Join the cluster at `address`, or start a local Ray for `workers` CPU workers (default: one per core)."""
+    def connect(cls, address: str | None, workers: int | None, shared_storage: bool, code: Sequence[Path] = ()) -> "Cluster":
+        """Join the cluster at `address`, or start a local Ray for `workers` CPU workers (default: one per core); they are sent `code`."""
         auto_init_hook.enable_auto_connect = False  # else a thread's late call after shutdown would start another Ray
-        cluster = cls._start(workers) if address is None else cls._join(address)
+        shared = {"runtime_env": {"py_modules": [str(place) for place in code]}} if code else {}
+        cluster = cls._start(workers, shared) if address is None else cls._join(address, shared)
         away = {node["NodeID"] for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()}
         away -= {ray.get_runtime_context().get_node_id()}
         if away and not shared_storage:
@@ -98,18 +100,18 @@ class Cluster:
         return cluster
 
     @classmethod
-    def _join(cls, address: str) -> "Cluster":
+    def _join(cls, address: str, shared: Mapping[str, Any]) -> "Cluster":
         try:
             if ":" in address and not _answers(address, CONNECT_SECONDS):  # Ray would try for minutes, then end this process
                 raise ConnectionError("nothing answers there")
             with _own_signals():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **shared)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise Unavailable(f"cannot join the Ray cluster at {address}: {error}") from error
         return cls("", None)
 
     @classmethod
-    def _start(cls, workers: int | None) -> "Cluster":
+    def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "Cluster":
         root = tempfile.gettempdir()
         folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"))
         marker = secrets.token_hex(16)
@@ -124,6 +126,7 @@ class Cluster:
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     _temp_dir=str(folder),
+                    **shared,
                 )
             except Exception as error:
                 end_all(marker, SHUTDOWN_SECONDS, LOCAL_MARKER)

@@ -98,13 +98,14 @@ class TuneExecutor:
         address: str | None = None,
         shared_storage: bool = False,
         gpus_per_worker: float | None = None,
+        code: Sequence[Path] = (),
         patience_seconds: float = 30.0,
         loggers: Sequence[str] = (),
     ) -> None:
         """As of `workers.ray_actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go to TELESCOPE_HOME/tune."""
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
-        self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage)
+        self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage, code)
         self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
         self._desk = Desk()
         self._placement = Placement(self._desk)  # of all experiments: what one lacked, the next one may find

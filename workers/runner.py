@@ -19,7 +19,7 @@ import torch
 
 from telescope import compiled, pack
 from telescope.checkpoint import CheckpointFile
-from telescope.errors import CorpusLost, InvalidInput
+from telescope.errors import CorpusLost, FactoryLost, InvalidInput
 from telescope.numerics import numerics
 from telescope.train import curve_of, train
 from telescope.trial import Failure, Measurement
@@ -42,7 +42,7 @@ def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool
             if isinstance(event, TERMINAL):
                 left = [assignment for assignment in left if assignment.trial_id != event.trial_id]
             yield event
-    except (CorpusLost, InvalidInput) as error:
+    except (CorpusLost, FactoryLost, InvalidInput) as error:
         failure = Failure("operational", error.message, retryable=False)
     except Exception as error:
         failure = Failure("operational", _explain(error))

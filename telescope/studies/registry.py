@@ -23,6 +23,7 @@ from telescope.studies.compute_time import checks as compute_time_checks
 from telescope.studies.telescoping import checks as telescoping_checks
 from telescope.studies.telescoping import preview as telescoping_preview
 from telescope.studies.telescoping.pace import Machine
+from telescope.studies.telescoping.question import LadderModule
 
 AnyStudy = telescoping.Telescope | compute_time.ComputeTime
 
@@ -67,12 +68,27 @@ def parse(document: object) -> AnyStudy:
 
 
 def resolved(study: AnyStudy) -> AnyStudy:
-    """The study with its corpus found, hashed and counted; InvalidInput where it is missing or too short."""
+    """The study with its corpus found, hashed and counted, and the code of a user's model hashed; InvalidInput where either will not do."""
     from telescope.data import check_length, resolve
 
     data = resolve(study.data)
     check_length(data, max(study.batches))
-    return replace(study, data=data)
+    return replace(study, data=data, model=resolved_model(study.model, data.vocab_size))
+
+
+def resolved_model(model: Any, vocab_size: int) -> Any:
+    """A user's model with the hash of its code, once it is seen to take tokens of this vocabulary; any other as it is."""
+    from telescope import factory, module
+
+    if not isinstance(model, LadderModule):
+        return model
+    found = factory.content(model.factory)
+    if model.content and model.content != found:
+        message = f"the code of {model.factory} has hash {found} now; leave content out to take it as it is, or restore the code"
+        raise InvalidInput.of("model.content", message, model.content)
+    resolved = replace(model, content=found)
+    module.check_vocabulary(resolved.at(resolved.base_width), vocab_size)
+    return resolved
 
 
 def preview(study: AnyStudy, machine: Machine | None = None) -> Any:

@@ -95,7 +95,7 @@ def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
     tokens = run.batch(0)[:, :-1]
     beginning = probes.Beginning(run.model, tokens)
     name = "blocks.0.attention.query"
-    layer = probes.hidden_layers(run.model)[name]
+    layer = probes.hidden_layers(run.model)[name].module
     with torch.no_grad():
         x = run.model.blocks[0].attention_norm(run.model.embedding(tokens) * run.model.embedding_multiplier)
         change = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(1)) / 10

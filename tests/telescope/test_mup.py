@@ -64,8 +64,8 @@ def test_at_the_base_width_and_depth_every_pairing_is_exactly_the_base_values_bu
 def test_no_rule_scales_an_initial_value_that_is_zero() -> None:
     zero = {role for role in Role if mup.base_init_std(WIDE, role, 128, False) == 0}
     assert zero == {Role.READOUT, Role.VECTOR}
-    rules = [mup.RESCALED_HEAD, *(rule for (_, role, _), rule in mup.TABLE.items() if role in zero)]
-    assert {rule.init_std for rule in rules} == {0.0}
+    assert {rule.init_std for (_, role, _), rule in mup.TABLE.items() if role in zero} == {0.0}
+    assert mup.RESCALED_HEAD.init_std == mup.RESCALED_HEAD.lr == -1.0  # of a user's head, which need not start at zero
 
 
 def test_the_table_covers_every_group_that_can_arise() -> None:

@@ -23,7 +23,9 @@ def step_of(setting: Setting) -> Step:
         batch_tokens=setting.batch_tokens,
         sequence_tokens=data.context,
         model_flops=setting.batch_tokens * training_flops_per_token(model, data.vocab_size, data.context),
-        optimizer_flops=newton_schulz_flops(model, setting.optimizer.newton_schulz_steps) if setting.optimizer.name == "muon" else 0.0,
+        optimizer_flops=newton_schulz_flops(model, setting.optimizer.newton_schulz_steps, setting.optimizer.muon_split)
+        if setting.optimizer.name == "muon"
+        else 0.0,
         gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size)),
     )
 

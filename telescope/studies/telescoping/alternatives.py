@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telescope.flops import parameters
+from telescope.optimizer import describe
+from telescope.roles import Role
+from telescope.spec import OptimizerSpec
 from telescope.statistics import Array
 from telescope.studies.telescoping import robust
 from telescope.studies.telescoping.bill import REHEARSALS, Bill
@@ -95,7 +97,9 @@ def figures(errors: Sequence[float], regrets: Sequence[float]) -> tuple[float, f
 def step_law(study: Telescope, ladder: Ladder) -> Choice:
     """lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, N without the vocabulary's parameters, D in tokens: AdamW's, unparametrised."""
     model, tokens, letters = study.model.target, study.horizon.tokens, max(1, study.data.vocab_size)
-    size = parameters(model, letters) - letters * model.width * (1 if model.tied_embeddings else 2)
+    vocabulary = (Role.EMBEDDING, Role.READOUT)
+    any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
+    size = sum(group.parameters for group in describe(model, letters, any_optimizer) if group.role not in vocabulary)
     lr, batch = 1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571
     if ladder.optimizer == "muon":
         return Choice("step_law", 0, 0.0, None, None, None, "arXiv 2503.04715 is about AdamW: it says nothing about Muon")

@@ -3,11 +3,12 @@
 import math
 from dataclasses import fields, replace
 
+from telescope import module
 from telescope.errors import InvalidInput, Problem
-from telescope.spec import OCTAVE_PARTS, batch_problem, width_problem
+from telescope.spec import OCTAVE_PARTS, Parametrisation, batch_problem, width_problem
 from telescope.studies.telescoping import pairing, robust, windows
 from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
-from telescope.studies.telescoping.question import LadderModel, Range
+from telescope.studies.telescoping.question import LadderModel, LadderModule, Range
 from telescope.studies.telescoping.study import Telescope, ranges
 
 SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
@@ -24,7 +25,7 @@ def checked(study: Telescope) -> Telescope:
 
 def problems(study: Telescope) -> tuple[Problem, ...]:
     """What is wrong with a well-typed document: each with its field, value and remedy."""
-    found = [*_model_problems(study.model), *_search_problems(study)]
+    found = [*_model_problems(study.model, study.parametrisation), *_search_problems(study)]
     batch = batch_problem(study.data, study.horizon)
     if batch:
         name = batch.split()[0]
@@ -51,10 +52,11 @@ def problems(study: Telescope) -> tuple[Problem, ...]:
     return tuple(found) or tuple(_paper_problems(study)) or tuple(_budget_problems(study))
 
 
-def _model_problems(model: LadderModel) -> list[Problem]:
+def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametrisation) -> list[Problem]:
     found = []
     for name in ("base_width", "calibration_width", "target_width"):
-        problem = width_problem(model, getattr(model, name))
+        width = getattr(model, name)
+        problem = module.width_problem(model.at(width), parametrisation) if isinstance(model, LadderModule) else width_problem(model, width)
         if problem:
             found.append(Problem(f"model.{name}", problem, getattr(model, name)))
     base, calibration, target = model.base_width, model.calibration_width, model.target_width

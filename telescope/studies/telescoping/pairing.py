@@ -18,7 +18,7 @@ from telescope.coordinates import CoordinateReport
 from telescope.errors import Problem
 from telescope.roles import Role
 from telescope.spec import OptimizerName, OptimizerOptions, OptimizerSpec, head_problem
-from telescope.studies.telescoping.question import Range
+from telescope.studies.telescoping.question import LadderModule, Range
 from telescope.studies.telescoping.report import Pairing
 from telescope.studies.telescoping.study import Telescope
 
@@ -85,7 +85,7 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 def _depth(study: Telescope) -> Iterator[Objection]:
     """The depth rule has been derived beside mup's width rules."""
     model = study.model
-    if model.target_depth in (None, model.depth) or study.parametrisation == "mup":
+    if isinstance(model, LadderModule) or model.target_depth in (None, model.depth) or study.parametrisation == "mup":
         return
     reason = f"{study.parametrisation} has no depth rule; CompleteP's is applied"
     yield Objection("model.target_depth", model.target_depth or 0, reason, "leave it out, or use parametrisation: mup")
@@ -105,6 +105,9 @@ def _meaningless(study: Telescope) -> Iterator[Problem]:
         value = getattr(study.optimizer_options, name)
         if value is not None and "muon" not in study.optimizers:
             yield Problem(f"optimizer_options.{name}", "has no meaning without muon; leave it out or add muon to optimizer", value)
+    if isinstance(study.model, LadderModule) and study.optimizer_options.muon_split == "heads":
+        message = "telescope does not know the heads of a user's model; leave it out, and say in model.splits how many rows a head has"
+        yield Problem("optimizer_options.muon_split", message, "heads")
     problem = head_problem(study.model)
     if problem is None and study.model.head_form == "rescaled" and study.parametrisation != "mup":
         problem = f"rescaled has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup"
@@ -123,7 +126,7 @@ def pairing(study: Telescope, optimizer: OptimizerName) -> Pairing:
         muon_lr_rule=mup.chosen_muon_lr_rule(spec) if is_muon else None,
         weight_decay_rule=mup.chosen_weight_decay_rule(spec),
         eps_rule="inverse" if eps == -1.0 and not is_muon else "constant",
-        attention_scale=study.model.attention_scale,
+        attention_scale=None if isinstance(study.model, LadderModule) else study.model.attention_scale,
         head_form=None if spec.parametrisation == "standard" else study.model.head_form,
         sound=not against,
         forced=any(one.remedy for one in against),
@@ -161,7 +164,9 @@ def _departures(study: Telescope, spec: OptimizerSpec) -> Iterator[str]:
     beta1 = "swept" if spec.name == "adamw" and study.search.momentum else f"{spec.beta1:g}"
     if (beta1, spec.beta2) != ("0.95", 0.95):
         yield f"which states betas of 0.95 and 0.95, for AdamW beside Muon: beta1 is {beta1} and beta2 {spec.beta2:g} here"
-    if not study.model.tied_embeddings:
+    if isinstance(study.model, LadderModule):
+        yield "whose own model is another: initial values are the factory's at the base width"
+    elif not study.model.tied_embeddings:
         yield "whose head is tied to the embedding: it is a matrix of its own here"
         yield "whose table starts the head at a variance of 1/fan_in: an untied head starts at zero here"
 
@@ -187,6 +192,10 @@ def _assumptions(study: Telescope, optimizer: OptimizerName) -> Iterator[str]:
         swept = isinstance(study.search.adamw_lr_ratio, Range)
         held = "" if swept else f", {study.adamw_lr_ratio:g}, and was not tuned"
         yield f"ratio: AdamW's lr over Muon's is the same at every width{held}"
+    if isinstance(model, LadderModule):
+        yield f"model: {model.factory} changes nothing but its width; initial values are its own at width {model.base_width}, scaled"
+        yield "attention: head size and the scale of scores are the same at every width, or scores fall as 1/head size"
+        return
     scores = "1/sqrt(head size)" if model.attention_scale == "inverse_sqrt" else "8/head size"
     larger = ": a larger head needs attention_scale: inverse" if model.attention_scale == "inverse_sqrt" and not model.qk_norm else ""
     yield f"attention: head size stays {model.head_dim}, scores x {scores}{larger}"

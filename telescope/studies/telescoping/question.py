@@ -4,21 +4,33 @@ import math
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
-from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, Positive
+from telescope.spec import STRICT, Architecture, Count, ModelSpec, ModuleArchitecture, ModuleSpec, NonNegative, Positive, family
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LadderModel(Architecture):
-    """The model at all its widths: swept from base to calibration width, doubling, and wanted at the target."""
+class LadderWidths:
+    """The widths of a ladder: swept from base to calibration width, doubling, and wanted at the target."""
 
     base_width: Width
     calibration_width: Width
     target_width: Width
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths that are trained: base, doubled up to calibration."""
+        doublings = round(math.log2(self.calibration_width / self.base_width))
+        return tuple(self.base_width * 2**i for i in range(doublings + 1))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LadderModel(Architecture, LadderWidths):
+    """The model at all its widths."""
+
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
     """Blocks of the final run, where they are not `depth`, at which all trials run."""
 
@@ -35,11 +47,25 @@ class LadderModel(Architecture):
             return model
         return replace(model, depth=self.target_depth, base_depth=self.depth)
 
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LadderModule(ModuleArchitecture, LadderWidths):
+    """A user's model at all its widths."""
+
+    depth, target_depth = 1, None  # unknown
+
+    def at(self, width: int) -> ModuleSpec:
+        """The model of one width."""
+        shared = {name: getattr(self, name) for name in ModuleArchitecture.__dataclass_fields__}
+        return ModuleSpec(width=width, base_width=self.base_width, **shared)
+
     @property
-    def widths(self) -> tuple[int, ...]:
-        """The widths that are trained: base, doubled up to calibration."""
-        doublings = round(math.log2(self.calibration_width / self.base_width))
-        return tuple(self.base_width * 2**i for i in range(doublings + 1))
+    def target(self) -> ModuleSpec:
+        """The model of the final run."""
+        return self.at(self.target_width)
+
+
+AnyLadder = Annotated[Annotated[LadderModel, Tag("transformer")] | Annotated[LadderModule, Tag("module")], Discriminator(family)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -194,7 +194,7 @@ class Pairing:
     muon_lr_rule: MuonLrRule | None
     weight_decay_rule: WeightDecayRule
     eps_rule: Literal["constant", "inverse"]  # of AdamW's hidden matrices, in m
-    attention_scale: AttentionScale
+    attention_scale: AttentionScale | None  # None of a user's model
     head_form: HeadForm | None  # None where nothing scales the head
     sound: bool
     forced: bool  # it would have been refused

@@ -32,7 +32,7 @@ from telescope.studies import Plan
 from telescope.studies.telescoping import paper, report, robust, validation, windows
 from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, field_of
 from telescope.studies.telescoping.ladder import Done, Ladder, Outcome, Point, Stage
-from telescope.studies.telescoping.question import Estimator, LadderModel, Limits, PaperOptions, Range, Search
+from telescope.studies.telescoping.question import AnyLadder, Estimator, Limits, PaperOptions, Range, Search
 from telescope.trial import Trial, TrialState
 
 
@@ -49,7 +49,7 @@ class Telescope:
     adamw_lr_ratio: Positive = 0.5
     parametrisation: Parametrisation = "mup"
     optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
-    model: LadderModel
+    model: AnyLadder
     data: DataSpec
     horizon: HorizonSpec = field(default_factory=lambda: HorizonSpec(steps=120, batch_tokens=512))
     search: Search
