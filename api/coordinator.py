@@ -378,6 +378,7 @@ def build_executor(settings: Settings) -> Executor:
         address=settings.ray_address,
         shared_storage=settings.shared_storage,
         gpus_per_worker=settings.gpus_per_worker,
+        code=factory.code(settings.factories),
     )
 
 

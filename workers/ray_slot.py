@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from telescope import factory
 from telescope.compiled import COMPILE
 from telescope.home import home
 from telescope.program import Program
@@ -247,8 +248,11 @@ class Slot:
 
 
 def handed_down() -> dict[str, str]:
-    """What a worker on any node takes over from this process: where files are, how often to write checkpoints, whether to compile."""
-    environment = {"TELESCOPE_HOME": str(home().resolve())}
+    """What a worker on any node takes over from this process: where files are, how often to write checkpoints, whether to compile.
+
+    Of factories it runs what it was sent or has installed, and looks into no folders: those of another machine may hold other code.
+    """
+    environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):
         if given := os.environ.get(name):
             environment[name] = given
