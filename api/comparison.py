@@ -15,6 +15,7 @@ from api.view import duration
 from api.words import amount, table
 from telescope.studies.compute_time.bill import Bill
 from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted
+from telescope.studies.compute_time.rows import BatchRow
 
 COLOURS = {"resolved": "green", "unresolved": "yellow"}
 NAMES = {"muon": "Muon", "adamw": "AdamW"}
@@ -57,14 +58,7 @@ def tokens_to_loss(target: AtTarget) -> Table:
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
         both = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
-        tokens = [
-            ""
-            if row is None
-            else "diverged"
-            if row.tokens is None
-            else f"{'over ' if row.censored else 'under ' if row.early else ''}{amount(row.tokens)}".strip()
-            for row in both
-        ]
+        tokens = ["" if row is None else tokens_of(row) for row in both]
         steps = ", ".join("–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both)
         ratio = ratios.get(batch)
         said = "" if ratio is None or ratio.ratio is None else f"{ratio.ratio:.2f}" if ratio.pairs else "a bound"
@@ -73,6 +67,14 @@ def tokens_to_loss(target: AtTarget) -> Table:
         verdict = f"Muon {ratio.muon}" if ratio else ""
         shown.add_row(str(batch), *tokens, steps, said, interval, verdict)
     return shown
+
+
+def tokens_of(row: BatchRow) -> str:
+    """Tokens of one optimizer at one batch, and which runs took no part."""
+    if row.tokens is None:
+        return "diverged"
+    lost = f" ({row.diverged} diverged)" if row.diverged else ""
+    return f"{'over ' if row.censored else 'under ' if row.early else ''}{amount(row.tokens).strip()}{lost}"
 
 
 def batches(found: tuple[BatchReport, ...]) -> Table:

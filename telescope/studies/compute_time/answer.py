@@ -90,7 +90,8 @@ def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
             return f"{said}; the ratio falls as batches grow"
         case Direction.UNRESOLVED:
             return f"{said}; whether the ratio falls as batches grow is not resolved"
-    return said
+        case None:
+            return f"{said}; whether that lasts is not known: fewer than two batches lie beyond the critical batches of both"
 
 
 def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ended: str) -> tuple[Verdict, str]:
@@ -100,6 +101,8 @@ def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ende
     if now.missing:
         return "unresolved", "runs are still to come"
     doubts = list(dict.fromkeys(one.setting.doubt for one in now.batches if one.setting and one.setting.doubt))
+    if borrowed := [one for one in now.batches if one.setting and one.setting.source == "extrapolated"]:
+        doubts.append(f"hyperparameters change with the batch, and these are those of the nearest one that has some: {named(borrowed)}")
     if not targets:
         doubts.append("the study names no target_losses; ask for some with `telescope frontier`")
     for target in targets:
@@ -107,18 +110,21 @@ def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ende
             doubts.append(f"loss {target.target_loss:g}: {target.sentence}")
             continue
         rows = target.batches.rows
-        if short := [row for row in rows if row.censored or row.tokens is None]:
+        if short := [row for row in rows if row.censored]:
             doubts.append(f"not all runs reached loss {target.target_loss:g} within what they were trained for: {named(short)}")
+        if lost := [row for row in rows if row.diverged]:
+            doubts.append(f"some runs diverged before loss {target.target_loss:g}, which the others alone answer for: {named(lost)}")
         if early := [row for row in rows if row.early]:
             doubts.append(f"some runs were below loss {target.target_loss:g} at their first point, so that is a bound: {named(early)}")
     if study.seeds < 2:
         doubts.append("with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more")
     if doubts:
         return "unresolved", "; ".join(doubts)
-    return "resolved", "every run reached every target loss, at hyperparameters found inside their ranges"
+    whence = "found inside their ranges" if study.tuning else origin(study, None)
+    return "resolved", f"every run reached every target loss, at hyperparameters {whence}"
 
 
-def named(rows: Sequence[BatchRow]) -> str:
+def named(rows: Sequence[BatchRow] | Sequence[AtBatch]) -> str:
     """Which optimizer at which batch."""
     return ", ".join(f"{NAMES[row.optimizer]} at {row.batch_tokens}" for row in rows)
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from telescope.spec import TrialSpec
 from telescope.studies.compute_time.report import Comparison
 from telescope.studies.registry import report_document
-from tests.telescope.studies.compute_time.laws import TUNED, Trainer, rounds, study, trained
+from tests.telescope.studies.compute_time.laws import GIVEN, TUNED, Trainer, rounds, study, trained
 
 NOISY = Trainer(curvature=0.01, point=0.002)
 RANGE = {"low": 2.0**-10, "high": 2.0**-2, "points": 5}
@@ -40,12 +41,25 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
             {"tuning": {"lr": {"low": 2.0**-12, "high": 2.0**-9, "points": 3, "extend": False}}},
             "the best learning rate at batch 512 is the highest",
         ),
+        ({"tuning": {"lr": RANGE, "batch_tokens": [128, 512]}}, "the nearest one that has some: Muon at 2048, AdamW at 2048"),
     ],
 )
 def test_an_unresolved_study_says_why(changes: dict[str, Any], words: str) -> None:
     report = reported(**changes)
     assert (report.final, report.verdict) == (True, "unresolved")
     assert words in report.reason
+
+
+def test_a_seed_that_diverged_is_a_doubt_though_the_others_reached_the_loss() -> None:
+    def train(spec: TrialSpec) -> Any:
+        lost = (spec.optimizer.name, spec.horizon.batch_tokens, spec.seed) == ("muon", 512, 1)
+        return replace(NOISY, curvature=0.0, cliff=-99.0 if lost else 99.0)(spec)
+
+    report = reported(train, seeds=3, **GIVEN, tuning=None)
+    (row,) = (row for row in report.targets[0].batches.rows if row.diverged) if report.targets[0].batches else ()
+    assert (row.optimizer, row.batch_tokens, row.reached, row.diverged) == ("muon", 512, 2, 1)
+    assert report.verdict == "unresolved"
+    assert "some runs diverged before loss 2, which the others alone answer for: Muon at 512" in report.reason
 
 
 def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
