@@ -189,11 +189,21 @@ def read(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Cou
     """The course that some trials amount to, in the order of their tokens."""
     diverged = any(trial.diverged for trial in trials)
     if runs.reading == "constant":
-        outlines = [trial.outline for trial in trials if trial.outline is not None]
-        tokens = np.concatenate([np.zeros(0), *(one.tokens.astype(np.float64) for one in outlines)])
-        loss = np.concatenate([np.zeros(0), *(one.loss.astype(np.float64) for one in outlines)])
+        curves = [held_out(trial) for trial in trials]
+        tokens, loss = (np.concatenate([np.zeros(0), *(curve[column] for curve in curves)]) for column in (0, 1))
         return Course(tuple(trials), missing, tokens, loss, diverged)
     ended = sorted((trial for trial in trials if not is_trunk(trial.spec)), key=lambda trial: trial.spec.horizon.tokens)
     finite = [trial for trial in ended if not trial.diverged]
     tokens = np.array([float(trial.spec.horizon.tokens) for trial in finite])
     return Course(tuple(trials), missing, tokens, np.array([final(trial) for trial in finite]), diverged)
+
+
+def held_out(trial: Trial) -> tuple[Array, Array]:
+    """Tokens and held-out losses along a run; of one that measured only its last, that: the rest of its outline is training loss."""
+    outline = trial.outline
+    if outline is None:
+        return np.zeros(0), np.zeros(0)
+    if outline.held_out:
+        return outline.tokens.astype(np.float64), outline.loss.astype(np.float64)
+    last = outline.tokens[-1:] if math.isfinite(final(trial)) else outline.tokens[:0]
+    return last.astype(np.float64), np.full(len(last), final(trial))

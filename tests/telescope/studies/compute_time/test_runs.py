@@ -1,5 +1,7 @@
 """Courses: which runs they are made of, and what is read off them."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from telescope.branch import agree
 from telescope.spec import TrialSpec
 from telescope.studies.compute_time.runs import STOP_MARGIN, Course
 from telescope.studies.compute_time.study import ComputeTime, progress
-from telescope.trial import Trial
+from telescope.trial import Measurement, Trial
 from tests.telescope.studies.compute_time.laws import Trainer, rounds, study, trained
 
 READINGS = ("constant", "cooldown", "full")
@@ -104,6 +106,31 @@ def test_a_trunk_that_diverges_ends_its_course(reading: str) -> None:
     course = course_of(asked, stages[0])
     assert course.ended
     assert course.diverged
+
+
+def test_a_branch_that_stops_at_its_first_held_out_loss_gives_the_course_that_and_no_training_loss() -> None:
+    asked = one({"tokens": 40_960, "doublings": 1}, target_losses=[1.9])
+
+    def train(spec: TrialSpec) -> Iterator[Measurement]:
+        for point in Trainer()(spec):
+            yield replace(point, metrics={"train_loss": 1.0, "loss": 1.8 if spec.branch else point.metrics["loss"]})
+            if spec.branch:
+                return
+
+    course = course_of(asked, trained(asked, train))
+    assert course.loss.tolist()[-1] == 1.8
+    assert (course.loss > 1.0).all()
+    assert course.tokens[-1] == course.tokens[-2] + 512, "held-out losses are a step apart here"
+
+
+def test_a_run_that_diverged_before_any_held_out_loss_gives_a_course_without_points() -> None:
+    asked = one({"tokens": 40_960})
+
+    def train(spec: TrialSpec) -> Iterator[Measurement]:
+        return (replace(point, metrics={"train_loss": 1.0}) for point in Trainer()(spec))
+
+    course = course_of(asked, trained(asked, train))
+    assert (course.loss.tolist(), course.diverged) == ([], True)
 
 
 def test_full_runs_that_diverge_leave_those_that_did_not() -> None:
