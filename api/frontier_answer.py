@@ -118,8 +118,8 @@ def frontier_words(found: FrontierAnswer) -> list[str]:
     """Who is ahead, what is not shown, and what step times assume."""
     said = [dominance_words(found.dominance)]
     if others := [row for row in found.rows if not row.on_frontier]:
-        bounds = sum(row.censored for row in others)
-        of_them = f"; {bounds} of them are bounds, since a run did not reach the loss" if bounds else ""
+        bounds = sum(row.bound for row in others)
+        of_them = f"; {bounds} of them are bounds, since a run did not reach the loss, or was below it at its first point" if bounds else ""
         said.append(f"Not on the frontier: {_rows(others)}{of_them}. `--csv frontier` prints all.")
     if found.model:
         said.append(f"Step times: {escape(found.model)}.")
@@ -129,7 +129,7 @@ def frontier_words(found: FrontierAnswer) -> list[str]:
 def dominance_words(found: Dominance | None) -> str:
     """How the two curves compare where both are known."""
     if found is None:
-        return "No comparison: there is no device count that both optimizers' frontiers reach."
+        return "No comparison: that takes a device count which the frontiers of both optimizers reach."
     first, last = (row.devices for row in (found.rows[0], found.rows[-1]))
     where = f"on {first:g} devices" if first == last else f"over {first:g} to {last:g} devices"
     ratio = f"AdamW needs {found.ratio:.3g} times Muon's hours {where}"
@@ -232,7 +232,7 @@ def ratio_words(found: RatioAnswer) -> list[str]:
     if found.note:
         return [f"{found.note[:1].upper()}{found.note[1:]}."]
     if found.trend is None or found.trend_from_batch_tokens is None:
-        return ["No trend: it takes two batches or more at which every run of both reached the loss."]
+        return ["No trend: it takes two batches beyond the critical batches of both, or more, at which every run of both reached the loss."]
     since = f"From a batch of {_amount(found.trend_from_batch_tokens)} tokens on the ratio {TRENDS[found.trend]}"
     exponent = f"it goes as batch^{found.exponent:+.2f}" if found.exponent is not None else "its exponent has no value"
     ends = f" ({found.exponent_low:+.2f} to {found.exponent_high:+.2f})" if None not in (found.exponent_low, found.exponent_high) else ""

@@ -54,14 +54,16 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
         if line:
             axes.plot(*zip(*line, strict=True), "-", color=COLOURS[name], lw=1.8, zorder=3, label=NAMES[name])
         _points(axes, name, best, size=7)
-        _points(axes, name, [row for row in rows if not (row.on_frontier or row.censored)], size=4, alpha=0.3)
+        _points(axes, name, [row for row in rows if not (row.on_frontier or row.bound)], size=4, alpha=0.3)
         for row in rows:
-            if row.censored:
-                _arrow(axes, row.devices, row.hours or 0.0, ARROW, COLOURS[name], alpha=0.5)
+            if row.bound:
+                _arrow(axes, row.devices, row.hours or 0.0, ARROW if row.censored else 1 / ARROW, COLOURS[name], alpha=0.5)
     axes.plot([], [], "o", color=INK, ms=6, label="step time measured")
     axes.plot([], [], "o", color="white", mec=INK, ms=6, label="step time modelled")
     if any(row.censored for row in known):
         axes.plot([], [], "^", color=MUTED, ms=6, label="at least: a run did not get there")
+    if any(row.early for row in known):
+        axes.plot([], [], "v", color=MUTED, ms=6, label="at most: a run was there at its first point")
     axes.legend(**LEGEND)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

@@ -164,6 +164,8 @@ def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(served: t
     said = shown(replace(of, frontier=replace(of.frontier, rows=censored, dominance=None)))
     assert f"{len(censored)} of them are bounds, since a run did not reach the loss" in said
     assert "No comparison" in said
+    early = tuple(replace(row, early=True, on_frontier=False) for row in of.frontier.rows)
+    assert f"{len(early)} of them are bounds" in shown(replace(of, frontier=replace(of.frontier, rows=early)))
 
 
 def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) -> None:

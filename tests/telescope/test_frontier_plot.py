@@ -31,7 +31,7 @@ BATCHES = (256, 512, 1024, 2048)
 
 def frontier_row(optimizer: Any, devices: int, hours: float | None, censored: bool = False, best: bool = True) -> FrontierRow:
     origin = Origin.MEASURED if devices == 1 else Origin.MODELLED
-    return FrontierRow(optimizer, 256, devices, hours, hours, hours, 0.1, origin, None, censored, best)
+    return FrontierRow(optimizer, 256, devices, hours, hours, hours, 0.1, origin, None, censored, early=False, diverged=0, on_frontier=best)
 
 
 FRONTIER = FrontierAnswer(
@@ -124,6 +124,15 @@ def test_bounds_on_hours_are_arrows_and_join_no_line() -> None:
     assert lines(axes, COLOURS["muon"], "o", filled=True) + lines(axes, COLOURS["muon"], "o", filled=False) == 0
     assert "Muon" not in labels(axes)
     assert any("did not get there" in label for label in labels(axes))
+
+
+def test_arrows_on_hours_point_to_where_the_truth_lies() -> None:
+    censored, early, *rest = FRONTIER.rows
+    bounds = replace(censored, censored=True, on_frontier=False), replace(early, early=True, on_frontier=False)
+    axes = panel(frontier_plot._frontier, replace(FRONTIER, rows=(*bounds, *rest)))
+    arrows = [text for text in axes.texts if text.arrow_patch is not None]
+    assert [text.xy[1] > row.hours for text, row in zip(arrows, bounds, strict=True)] == [True, False]
+    assert any("at its first point" in label for label in labels(axes))
 
 
 def test_ratios_have_whiskers_and_the_line_at_one() -> None:

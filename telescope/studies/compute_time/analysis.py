@@ -108,8 +108,9 @@ class Analysis:
         rows = tuple(ratio_row(one.at(row.batch_tokens), other.at(row.batch_tokens), row) for row in ratios(first, second))
         if not rows:
             return replace(answer, note="there is no batch at which both optimizers have a run that did not diverge")
-        answer = replace(answer, rows=rows, trend_from_batch_tokens=since(first, second))
-        if (rises := trend(first, second, since(first, second))) is None:
+        beyond = since(first, second)
+        answer = replace(answer, rows=rows, trend_from_batch_tokens=finite(beyond))
+        if (rises := trend(first, second, beyond)) is None:
             return answer
         exponent = rises.exponent
         return replace(

@@ -24,14 +24,21 @@ class FrontierRow:
     optimizer: OptimizerName
     batch_tokens: int
     devices: int
-    hours: float | None  # None where no run reached the loss
+    hours: float | None  # None where every run diverged
     hours_low: float | None
     hours_high: float | None  # None where the interval has no end
     step_seconds: float
     origin: Origin  # of the step's time
     share_of_peak: float | None  # MFU; None where the device's peak is not known
-    censored: bool  # a run did not reach the loss: hours are a bound, and not on the frontier
+    censored: bool  # a run did not reach the loss: hours are a lower bound, and not on the frontier
+    early: bool  # a run was below the loss at its first point: hours are an upper bound, and not on the frontier
+    diverged: int  # runs that take no part
     on_frontier: bool  # no other row of this optimizer needs at most its devices and its hours
+
+    @property
+    def bound(self) -> bool:
+        """Whether hours are no estimate."""
+        return self.censored or self.early
 
 
 @dataclass(frozen=True)
@@ -128,8 +135,8 @@ class RatioAnswer:
     target_loss: float
     read: str
     rows: tuple[RatioRow, ...]  # by batch
-    trend_from_batch_tokens: float | None  # the larger critical batch of both, or the middle of the batches where there is none
-    trend: Direction | None  # of R from there on; None with fewer than two batches
+    trend_from_batch_tokens: float | None  # the larger critical batch of both, None beyond all; the middle batch where there is none
+    trend: Direction | None  # of R from there on; None with fewer than two settled batches
     exponent: float | None  # R ~ B^exponent
     exponent_low: float | None
     exponent_high: float | None

@@ -40,10 +40,12 @@ def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readin
                     origin=time.origin,
                     share_of_peak=share,
                     censored=at.censored > 0,
+                    early=at.early > 0,
+                    diverged=at.diverged,
                     on_frontier=False,
                 )
             )
-    settled = [row for row in rows if row.hours is not None and not row.censored]
+    settled = [row for row in rows if row.hours is not None and not row.bound]
     kept = non_dominated([row.devices for row in settled], [row.hours or 0.0 for row in settled])
     best = [row for row, keep in zip(settled, kept, strict=True) if keep]
     return sorted((replace(row, on_frontier=row in best) for row in rows), key=lambda row: (row.devices, row.batch_tokens))
@@ -135,8 +137,11 @@ def ratio_row(first: AtBatch, second: AtBatch, row: RatioAt) -> RatioRow:
 
 
 def since(first: Readings, second: Readings) -> float:
-    """The batch from which on a trend is looked for: the larger critical batch of both, or the middle one of the batches without any."""
-    known = [batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None and math.isfinite(batch)]
+    """The batch from which on a trend is looked for: the larger critical batch of both, or the middle one of the batches without any.
+
+    That is inf where the tokens of either do not rise within the batches that were run: none of them lies beyond both.
+    """
+    known = [batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None]
     return max(known) if known else float(np.median(first.batch_tokens))
 
 

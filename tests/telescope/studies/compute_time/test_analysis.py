@@ -10,6 +10,7 @@ import pytest
 from telescope.errors import InvalidInput
 from telescope.spec import TrialSpec
 from telescope.studies.compute_time.analysis import Analysis
+from telescope.studies.compute_time.answer import sentence
 from telescope.token_ratio import Standing
 from tests.batch_laws import TARGET
 from tests.telescope.studies.compute_time.laws import BATCHES, LAWS, Trainer, study, trained
@@ -53,6 +54,16 @@ def test_the_ratio_of_these_laws_rises_beyond_both_critical_batches() -> None:
     assert answer.trend == "rising"
     assert answer.exponent == pytest.approx(0.1, abs=0.03)
     assert {row.muon for row in answer.rows} == {Standing.AHEAD}
+
+
+def test_where_no_batch_lies_beyond_both_critical_batches_there_is_no_trend() -> None:
+    laws = LAWS | {"muon": dataclasses.replace(LAWS["muon"], critical_batch=1.0, slope=-1.1)}  # ever fewer tokens
+    found = analysis(train=Trainer(laws=laws), seeds=2)
+    assert found.batch_sizes(TARGET, "muon").optimizers[0].critical[0].batch_tokens is None
+    answer = found.token_ratio(TARGET)
+    assert [row.ratio for row in answer.rows] == sorted(row.ratio or 0 for row in answer.rows), "AdamW's critical batch is passed"
+    assert (answer.trend_from_batch_tokens, answer.trend, answer.exponent) == (None, None, None)
+    assert "whether that lasts is not known" in sentence(found.batch_sizes(TARGET), answer)
 
 
 @pytest.mark.parametrize("counts", [(1,), (1, 2, 3, 8, 64)])
@@ -106,6 +117,9 @@ def test_a_target_above_the_first_point_is_reached_early() -> None:
     found = analysis({"reading": "full", "tokens": 400_000, "lengths": 2, "doublings": 0})
     high = 3.0
     assert all((row.early, row.reached) == (1, 0) and not row.on_frontier for row in found.batch_sizes(high).rows if row.batch_tokens < 512)
+    small = [row for row in found.frontier(high).rows if row.batch_tokens < 512]
+    assert small
+    assert all(row.early and row.hours_low == 0 and not row.on_frontier for row in small)
 
 
 def test_a_target_that_no_run_reached_is_refused_with_the_range_that_was() -> None:
@@ -145,6 +159,7 @@ def test_batches_at_which_every_run_diverged_are_there_without_numbers() -> None
     found = analysis(train=train)
     (row,) = (row for row in found.batch_sizes(TARGET, "muon").rows if row.batch_tokens == 4096)
     assert (row.tokens, row.diverged, row.reached) == (None, 1, 0)
+    assert {(one.hours, one.diverged) for one in found.frontier(TARGET, "muon").rows if one.batch_tokens == 4096} == {(None, 1)}
     assert 4096 not in {ratio.batch_tokens for ratio in found.token_ratio(TARGET).rows}
 
 
