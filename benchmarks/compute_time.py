@@ -1,11 +1,11 @@
 """Which optimizer needs fewer tokens, at which batch size, does it last past the critical batch, and does the reading matter?
 
-    python -m benchmarks.compute_time [--reading constant] [--workers 2] [--document]
+    python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32] [--workers 2] [--document]
 
 The compute-time study in miniature: Muon against AdamW at width 32 on python-stdlib, batches of 256 to 16k tokens, learning rates tuned
-at every batch on the same grid, five seeds. It runs on a service of its own, in a folder of its own (--home), so an interrupted one goes
-on where it was; prints the report, and writes it as JSON and as a picture beside the database. `--document` prints the job and runs
-nothing.
+at every batch on the same grid, five seeds. Another corpus, another width, fewer seeds or batches, other losses: by options. It runs on a
+service of its own, in a folder of its own (--home), so an interrupted one goes on where it was; prints the report, and writes it as JSON and
+as a picture beside the database. `--document` prints the job and runs nothing.
 
 Parts: `document`, the job · `main`.
 """
@@ -21,19 +21,19 @@ from typing import Any
 TARGETS = (2.6, 2.4, 2.2, 2.1, 2.0)
 
 
-def document(reading: str, seeds: int = 5) -> dict[str, Any]:
+def document(asked: argparse.Namespace) -> dict[str, Any]:
     """The job."""
     return {
         "kind": "compute_time",
-        "name": f"compute-time-{reading}",
+        "name": f"compute-time-{asked.corpus}-{asked.width}-{asked.reading}",
         "optimizer": ["muon", "adamw"],
-        "model": {"width": 32, "depth": 2, "head_dim": 16},
-        "data": {"corpus": "python-stdlib", "tokenizer": "bytes", "context": 64},
-        "batch_tokens": {"low": 256, "high": 16384},
-        "target_losses": list(TARGETS),
-        "runs": {"tokens": 400_000, "doublings": 3, "reading": reading},
+        "model": {"width": asked.width, "depth": 2, "head_dim": 16},
+        "data": {"corpus": asked.corpus, "tokenizer": "bytes", "context": 64},
+        "batch_tokens": {"low": 256, "high": asked.largest},
+        "target_losses": asked.targets,
+        "runs": {"tokens": 400_000, "doublings": 3, "reading": asked.reading},
         "tuning": {"lr": {"low": 0.002, "high": 0.128, "points": 7}, "weight_decay": 0.1},
-        "seeds": seeds,
+        "seeds": asked.seeds,
     }
 
 
@@ -41,18 +41,22 @@ def main() -> None:
     """Run the job by `telescope run`, or go on with it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reading", choices=("constant", "cooldown", "full"), default="constant")
+    parser.add_argument("--corpus", default="python-stdlib")
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--largest", type=int, default=16384, help="batch, in tokens")
+    parser.add_argument("--targets", type=float, nargs="+", default=TARGETS, help="held-out losses")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--home", type=Path, default=Path("build/compute-time"))
     parser.add_argument("--document", action="store_true", help="print the job and run nothing")
     asked = parser.parse_args()
-    job = json.dumps(document(asked.reading, asked.seeds), indent=2)
+    job = document(asked)
     if asked.document:
-        print(job)
+        print(json.dumps(job, indent=2))
         return
     asked.home.mkdir(parents=True, exist_ok=True)
-    file = asked.home / f"{asked.reading}.json"
-    file.write_text(job)
+    file = asked.home / f"{job['name']}.json"
+    file.write_text(json.dumps(job, indent=2))
     command = [sys.executable, "-m", "api.cli", "run", str(file), "--workers", str(asked.workers)]
     environment = os.environ | {"TELESCOPE_HOME": str(asked.home.resolve())}
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)

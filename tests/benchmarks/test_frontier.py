@@ -1,8 +1,8 @@
-"""Are intervals read from noisy curves honest? Few draws here; `python -m benchmarks.frontier` makes 400 of each scenario."""
+"""Are intervals read from noisy curves honest, and is a frontier quick? Few draws here; `python -m benchmarks.frontier` makes 400 each."""
 
 import pytest
 
-from benchmarks.frontier import SCENARIOS, Row, Scenario, rows
+from benchmarks.frontier import MOST_MS, SCENARIOS, Row, Scenario, frontier_ms, rows
 
 DRAWS = 60
 ROOM = 12.0  # % by which a share of so few draws may miss 90: three standard errors
@@ -13,3 +13,7 @@ def test_intervals_hold_the_truth_about_nine_times_in_ten(scenario: Scenario) ->
     found = rows(scenario, DRAWS, offset=20_000)
     assert [row.quantity for row in found if abs(Row.held(row.checks) - 90) > ROOM] == []
     assert len(found) == (6 if scenario.smooth else 11)
+
+
+def test_a_frontier_of_100_000_points_is_quick_even_on_a_busy_machine() -> None:
+    assert frontier_ms() < 10 * MOST_MS
