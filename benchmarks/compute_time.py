@@ -3,9 +3,9 @@
     python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32] [--workers 2] [--document]
 
 The compute-time study in miniature: Muon against AdamW at width 32 on python-stdlib, batches of 256 to 16k tokens, learning rates tuned
-at every batch on the same grid, five seeds. Another corpus, another width, fewer seeds or batches, other losses: by options. It runs on a
-service of its own, in a folder of its own (--home), so an interrupted one goes on where it was; prints the report, and writes it as JSON and
-as a picture beside the database. `--document` prints the job and runs nothing.
+at every batch on the same grid, five seeds; by options another corpus or width, fewer seeds or batches, other losses. It runs on a service
+of its own, in a folder of its own (--home), so an interrupted one goes on where it was; prints the report, and writes it as JSON and as a
+picture beside the database. `--document` prints the job and runs nothing.
 
 Parts: `document`, the job · `main`.
 """

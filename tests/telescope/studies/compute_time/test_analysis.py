@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from telescope.errors import InvalidInput
+from telescope.flops import step_flops
 from telescope.spec import TrialSpec
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.answer import sentence
@@ -99,6 +100,21 @@ def test_on_one_device_muon_with_fewer_tokens_dominates() -> None:
     assert dominance.ratio > 1
 
 
+def test_the_ratio_in_flops_and_in_hours_counts_what_a_step_of_each_costs() -> None:
+    found = analysis(seeds=2)
+    steps = {(row.optimizer, row.batch_tokens): row.steps or 0.0 for row in found.batch_sizes(TARGET).rows}
+    timed = {(one.optimizer, one.batch_tokens): one.timed for arm in found.arms for one in arm.batches}
+    for row in found.token_ratio(TARGET).rows:
+        hours, flops = {}, {}
+        for name in LAWS:
+            run = timed[name, row.batch_tokens]
+            assert run is not None
+            hours[name] = steps[name, row.batch_tokens] * run.metrics["step_seconds"]
+            flops[name] = steps[name, row.batch_tokens] * step_flops(run.spec)
+        assert row.hours_ratio == pytest.approx(hours["adamw"] / hours["muon"])
+        assert row.flops_ratio == pytest.approx(flops["adamw"] / flops["muon"])
+
+
 def test_runs_that_did_not_come_to_the_loss_are_bounds_and_never_on_the_frontier() -> None:
     found = analysis({"tokens": 250_000, "doublings": 0}, seeds=2)
     short = {(row.optimizer, row.batch_tokens) for row in found.batch_sizes(TARGET).rows if row.censored}
@@ -116,10 +132,9 @@ def test_runs_that_did_not_come_to_the_loss_are_bounds_and_never_on_the_frontier
 def test_a_target_above_the_first_point_is_reached_early() -> None:
     found = analysis({"reading": "full", "tokens": 400_000, "lengths": 2, "doublings": 0})
     high = 3.0
-    assert all((row.early, row.reached) == (1, 0) and not row.on_frontier for row in found.batch_sizes(high).rows if row.batch_tokens < 512)
-    small = [row for row in found.frontier(high).rows if row.batch_tokens < 512]
-    assert small
-    assert all(row.early and row.hours_low == 0 and not row.on_frontier for row in small)
+    assert all((row.early, row.reached) == (1, 0) and not row.on_frontier for row in found.batch_sizes(high).rows)
+    assert all((row.early, row.hours_low) == (True, 0) and not row.on_frontier for row in found.frontier(high).rows)
+    assert found.frontier(high).dominance is None
 
 
 def test_a_target_that_no_run_reached_is_refused_with_the_range_that_was() -> None:

@@ -58,6 +58,8 @@ def test_a_plan_is_a_pure_function_of_completed_trials(doc: dict[str, Any], numb
     assert len({trial.digest for trial in every}) == len(every) <= most_trials(asked)
     for stage in stages:
         plan = asked.plan(shuffle.sample(seen, len(seen)))
+        slower = [replace(trial, seconds=1e3 * trial.seconds + 1, metrics={"step_seconds": 1e3}) for trial in seen]
+        assert asked.plan(slower) == plan, "measured seconds enter the report, never the plan"
         assert [spec.digest for spec in plan.start] == [trial.digest for trial in stage]
         assert not plan.done
         some = shuffle.sample(stage, len(stage) // 2)
