@@ -73,6 +73,7 @@ class Run:
 
     seconds: float
     cpu_seconds: float  # of all its processes
+    training_seconds: float  # of all its trials, by their workers' own clocks
     losses: tuple[float, ...]  # by digest
     programs: tuple[str, ...]  # what its workers chose for each shape: packs of how many
 
@@ -89,6 +90,10 @@ def cpu_seconds(pid: int) -> float:
 
 def losses(trials: Iterable[Trial]) -> tuple[float, ...]:
     return tuple(trial.loss or 0.0 for trial in sorted(trials, key=lambda trial: trial.digest))
+
+
+def training(trials: Iterable[Trial]) -> float:
+    return sum(trial.seconds for trial in trials)
 
 
 # ---------------------------------------------------------------------------------------------------------- the service
@@ -108,7 +113,8 @@ def service(workers: int) -> Run:
         job = record.job(job_id)
         assert job.ended_at is not None
         programs = tuple(CHOSEN.findall(Path(folder, "coordinator.log").read_text()))
-        return Run((job.ended_at - job.created_at).total_seconds(), spent, losses(record.terminal_trials(job_id)), programs)
+        trials = record.terminal_trials(job_id)
+        return Run((job.ended_at - job.created_at).total_seconds(), spent, training(trials), losses(trials), programs)
 
 
 @contextmanager
@@ -157,7 +163,7 @@ def bare(workers: int) -> Run:
                 trials += ended
         study.report(trials)
         seconds, spent = time.perf_counter() - began, cpu_seconds(os.getpid()) - before
-    return Run(seconds, spent, losses(trials), tuple(programs))
+    return Run(seconds, spent, training(trials), losses(trials), tuple(programs))
 
 
 def warm_up(spec: TrialSpec, warm: Barrier) -> None:
@@ -193,12 +199,13 @@ def trained(specs: Sequence[TrialSpec]) -> list[Trial]:
 
 def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Iterator[str]:
     """Medians over the rounds; ratios are of runs of the same round."""
-    yield f"{'':<12}{'workers':>8}{'seconds':>9}{'of them':>24}{'CPU':>9}"
+    yield f"{'':<12}{'workers':>8}{'seconds':>9}{'of them':>24}{'CPU':>9}{'training':>10}"
     for (name, count), found in runs.items():
         seconds = [run.seconds for run in found]
         cpu = statistics.median(run.cpu_seconds for run in found)
         each = ", ".join(f"{value:.2f}" for value in seconds)
-        yield f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}"
+        share = statistics.median(run.training_seconds / (count * run.seconds) for run in found)  # whatever the machine's speed
+        yield f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}{share:>10.1%}"
     for count in workers:
         over = ratio(runs["service", count], runs["bare loop", count])
         yield judged(f"service / bare loop, {count} worker(s)", over, over <= MOST_OVER_BARE, f"<= {MOST_OVER_BARE}")

@@ -28,7 +28,7 @@ def test_packs_are_of_one_shape_and_of_no_more_than_a_workers_share() -> None:
 
 
 def job(seconds: float) -> list[Run]:
-    return [Run(seconds, seconds, (2.5,), ("width 32, muon: packs of 4",))]
+    return [Run(seconds, seconds, 0.9 * seconds, (2.5,), ("width 32, muon: packs of 4",))]
 
 
 @pytest.mark.parametrize(
