@@ -14,6 +14,7 @@ from tests.executors import train_one
 
 DATA = {"corpus": "none", "context": 16, "content": "none", "vocab_size": 256}
 MODEL = {"depth": 1, "head_dim": 16}
+SEARCH: dict[str, Any] = {"lr": {"low": 0.005, "high": 0.25, "points": 4}, "weight_decay": 0.2}
 
 
 def finished(record: Record, **changes: Any) -> str:
@@ -24,7 +25,7 @@ def finished(record: Record, **changes: Any) -> str:
         "model": MODEL | {"base_width": 32, "calibration_width": 64, "target_width": 128},
         "data": DATA,
         "horizon": {"steps": 5, "batch_tokens": 32},
-        "search": {"lr": {"low": 0.005, "high": 0.25, "points": 4}, "weight_decay": 0.2},
+        "search": SEARCH,
         "schedule": "paper",
         "coordinates": "skip",
     }
@@ -93,6 +94,7 @@ def test_what_was_drawn_stands_by_itself_from_then_on(record: Record) -> None:
         ({"model": MODEL | {"depth": 2, "width": 64, "base_width": 32}}, "model.depth"),
         ({"model": MODEL | {"width": 64}}, "model.base_width"),
         ({"data": DATA | {"content": "other"}}, "data"),
+        ({"data": DATA | {"context": 8}}, "data.context"),
         ({"parametrisation": "standard"}, "parametrisation"),
         ({"optimizer_options": {"beta2": 0.99}}, "optimizer_options"),
         ({"adamw_lr_ratio": 1.0}, "adamw_lr_ratio"),
@@ -105,6 +107,19 @@ def test_a_job_of_another_model_corpus_or_rule_is_refused_unless_forced_and_then
     assert f"differs from this study in {named}" in refusal(asking(job, **changes), record)
     forced = taken(asking(job, force=True, **changes), record)
     assert all(f"forced: job {job} differs in {named}" in one.mark for one in forced.given)
+
+
+def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: Record) -> None:
+    job = finished(record, search=SEARCH | {"momentum": {"low": 0.9, "high": 0.97, "points": 2}})
+    assert "differs from this study in search.momentum, which the job tuned too" in refusal(asking(job), record)
+
+
+def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: Record) -> None:
+    job = finished(record)
+    report = record.result(job)
+    assert report is not None
+    assert {ladder["verdict"] for ladder in report["ladders"]} == {"unresolved"}, "Algorithm 1 has no interval"
+    assert {one.mark for one in taken(asking(job), record).given} == {f"job {job} is unresolved for {name}" for name in ("muon", "adamw")}
 
 
 def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record: Record) -> None:

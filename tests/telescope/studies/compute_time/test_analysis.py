@@ -54,6 +54,7 @@ def test_the_ratio_of_these_laws_rises_beyond_both_critical_batches() -> None:
     answer = analysis(train=Trainer(laws=laws, point=0.001), seeds=2).token_ratio(TARGET)
     assert answer.trend == "rising"
     assert answer.exponent == pytest.approx(0.1, abs=0.03)
+    assert answer.trend_from_batch_tokens == pytest.approx(500, rel=0.1), "Muon's critical batch, for AdamW's is smaller"
     assert {row.muon for row in answer.rows} == {Standing.AHEAD}
 
 
