@@ -4,8 +4,8 @@
 
 The compute-time study in miniature: Muon against AdamW at width 32 on python-stdlib, batches of 256 to 16k tokens, learning rates tuned
 at every batch on the same grid, five seeds; by options another corpus or width, fewer seeds or batches, other losses. It runs on a service
-of its own, in a folder of its own (--home), so an interrupted one goes on where it was; prints the report, and writes it as JSON and as a
-picture beside the database. `--document` prints the job and runs nothing.
+of its own, in a folder of its own (--home), so an interrupted one goes on where it was; prints the report, and draws it beside the
+database. `--document` prints the job and runs nothing.
 
 Parts: `document`, the job · `main`.
 """
@@ -29,7 +29,7 @@ def document(asked: argparse.Namespace) -> dict[str, Any]:
         "optimizer": ["muon", "adamw"],
         "model": {"width": asked.width, "depth": 2, "head_dim": 16},
         "data": {"corpus": asked.corpus, "tokenizer": "bytes", "context": 64},
-        "batch_tokens": {"low": 256, "high": asked.largest},
+        "batch_tokens": {"low": asked.smallest, "high": asked.largest},
         "target_losses": asked.targets,
         "runs": {"tokens": 400_000, "doublings": 3, "reading": asked.reading},
         "tuning": {"lr": {"low": 0.002, "high": 0.128, "points": 7}, "weight_decay": 0.1},
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--reading", choices=("constant", "cooldown", "full"), default="constant")
     parser.add_argument("--corpus", default="python-stdlib")
     parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--smallest", type=int, default=256, help="batch, in tokens")
     parser.add_argument("--largest", type=int, default=16384, help="batch, in tokens")
     parser.add_argument("--targets", type=float, nargs="+", default=TARGETS, help="held-out losses")
     parser.add_argument("--seeds", type=int, default=5)
@@ -57,7 +58,7 @@ def main() -> None:
     asked.home.mkdir(parents=True, exist_ok=True)
     file = asked.home / f"{job['name']}.json"
     file.write_text(json.dumps(job, indent=2))
-    command = [sys.executable, "-m", "api.cli", "run", str(file), "--workers", str(asked.workers)]
+    command = [sys.executable, "-m", "api.cli", "run", str(file), "--workers", str(asked.workers), "--plot", str(file.with_suffix(".png"))]
     environment = os.environ | {"TELESCOPE_HOME": str(asked.home.resolve())}
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
