@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 import migrations
-from api import view
+from api import variants, view
 from api.engines import translated
 from api.job import JobState, Verb, prospect
 from api.rows import JobRow, TrialRow
@@ -126,7 +126,7 @@ def trials(store: Store, job_id: str) -> list[TrialRow]:
     while page.next_page_token:
         page = store.trials(job_id, 1000, page.next_page_token)
         found += page.items
-    return found
+    return list(variants.named(store, job_id, found))
 
 
 def picture(store: Store, job_id: str, study: AnyStudy, report: dict[str, Any], path: Path) -> None:

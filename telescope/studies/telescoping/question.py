@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, Positive
+from telescope.spec import STRICT, Architecture, Count, DataSpec, ModelSpec, NonNegative, Positive
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
 
@@ -40,6 +40,40 @@ class LadderModel(Architecture):
         """The widths that are trained: base, doubled up to calibration."""
         doublings = round(math.log2(self.calibration_width / self.base_width))
         return tuple(self.base_width * 2**i for i in range(doublings + 1))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NamedModel:
+    """One architecture of several; in a document, its name and what it has otherwise than the job's own model."""
+
+    name: str
+    model: LadderModel
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NamedData:
+    """One text of several, or one mixture of them; in a document, its name and what it has otherwise than the job's own data."""
+
+    name: str
+    data: DataSpec
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SweepOver:
+    """Architectures or texts to compare: each is given ladders of its own. One of the two."""
+
+    model: tuple[NamedModel, ...] | None = None
+    data: tuple[NamedData, ...] | None = None
+
+    @property
+    def block(self) -> Literal["model", "data"]:
+        """The one that varies."""
+        return "model" if self.model is not None else "data"
+
+    @property
+    def entries(self) -> tuple[NamedModel | NamedData, ...]:
+        """Those of the block that varies."""
+        return self.model or self.data or ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
