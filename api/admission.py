@@ -118,14 +118,15 @@ def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
             yield Problem(".".join(path), "is beyond 2^53, which JSON does not carry exactly; give a smaller number", str(value))
 
 
-def require_open(data: DataSpec, roots: Sequence[Path]) -> None:
-    """Raise InvalidInput for each path in `data` that the operator did not open; names of corpora and tokenizers pass."""
+def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
+    """Raise InvalidInput for each path, in data by their field, that the operator did not open; names of corpora and tokenizers pass."""
     problems = []
-    if corpora.is_path(data.corpus) and not is_open(data.corpus, roots):
-        names = ", ".join(corpus.name for corpus in corpora.available())
-        problems.append(Problem("data.corpus", f"{remedy(roots)}; or name a corpus: {names}", data.corpus))
-    if tokenizer.path_of(data.tokenizer) and not is_open(data.tokenizer, roots):
-        problems.append(Problem("data.tokenizer", f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096", data.tokenizer))
+    for field, data in texts.items():
+        if corpora.is_path(data.corpus) and not is_open(data.corpus, roots):
+            names = ", ".join(corpus.name for corpus in corpora.available())
+            problems.append(Problem(f"{field}.corpus", f"{remedy(roots)}; or name a corpus: {names}", data.corpus))
+        if tokenizer.path_of(data.tokenizer) and not is_open(data.tokenizer, roots):
+            problems.append(Problem(f"{field}.tokenizer", f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096", data.tokenizer))
     if problems:
         raise InvalidInput.because(tuple(problems))
 

@@ -5,7 +5,7 @@ First the answer in a sentence, then why it may be believed, then what to set wh
 `telescope.studies.registry` writes, as the types of `telescope.studies.telescoping.report`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api import evidence
+from api import evidence, side_by_side
 from api.view import TrialLike
+from api.words import COLOURS, OPTIMIZERS
 from api.words import amount as _amount
+from api.words import ladder as _name
 from api.words import table as _table
 from api.words import words as _words
 from telescope import plots
@@ -36,8 +38,6 @@ from telescope.studies.telescoping.report import (
 from telescope.studies.telescoping.validation import SEEDS as VALIDATION_SEEDS
 from telescope.sweep import Row
 
-COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}
-OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 TRAINED = {"swept": "compared, not fitted", "fixed": "as given", "flat": "flat: no value in the interval costs more than the noise"}
 
 
@@ -52,12 +52,15 @@ def target_width(study: dict[str, Any] | None) -> int:
 
 
 def show(report: Report, target_width: int, console: Console) -> None:
-    """Print a report, the best ladder first."""
+    """Print a report: variants side by side first, where there are any, and of each the best ladder first."""
     console.print()
-    for ladder in sorted(report.ladders, key=lambda ladder: ladder.optimizer != report.best):
-        several = len(report.ladders) > 1
-        title = OPTIMIZERS[ladder.optimizer] + (" (the better one)" if several and ladder.optimizer == report.best else "")
+    if report.comparison:
+        side_by_side.show(report, console)
+    for ladder, is_best in ranked(report):
+        title = _name(ladder.optimizer, ladder.variant) + (" (the better one)" if is_best else "")
         console.rule(f"[bold]{title}", align="left", style="dim")
+        if ladder.differs:
+            console.print(f"[dim]{ladder.variant}: {escape(side_by_side.otherwise(ladder))}.[/]", soft_wrap=True)
         console.print(sentence(ladder, target_width), soft_wrap=True)
         state = "" if report.final else " so far"
         console.print(f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}: {ladder.reason}\n", soft_wrap=True)
@@ -81,6 +84,15 @@ def show(report: Report, target_width: int, console: Console) -> None:
         if ladder.hyperparameters:
             console.print("Taken for granted:", *(f"[dim]- {one}[/]" for one in ladder.assumptions), sep="\n", soft_wrap=True)
         console.print(bill(ladder.cost), soft_wrap=True)
+
+
+def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
+    """Ladders, those of one variant together and the best optimizer's first, and whether it is the better one of several."""
+    best = {one.name: one.best for one in report.variants} or {"": report.best}
+    for variant, optimizer in best.items():
+        ours = [ladder for ladder in report.ladders if ladder.variant == variant]
+        for ladder in sorted(ours, key=lambda ladder: ladder.optimizer != optimizer):
+            yield ladder, len(ours) > 1 and ladder.optimizer == optimizer
 
 
 def coordinate_checks(ladder: LadderReport) -> list[str]:
@@ -177,7 +189,8 @@ def bill(cost: Cost) -> str:
 def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str) -> None:
     """Write the study's picture."""
     runs = list(runs)
-    plots.draw([_drawn(ladder, runs, target_width) for ladder in report.ladders], path, title)
+    over = report.comparison.over if report.comparison else None
+    plots.draw([_drawn(ladder, runs, target_width) for ladder in report.ladders], path, title, over)
 
 
 def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
@@ -270,11 +283,11 @@ def _range(one: Interval) -> str:
 
 
 def _drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plots.Ladder:
-    ours = [run for run in runs if run.optimizer == ladder.optimizer and run.measure == "loss"]
+    ours = [run for run in runs if (run.optimizer, run.variant, run.measure) == (ladder.optimizer, ladder.variant, "loss")]
     ended = [run for run in ours if run.loss is not None or run.diverged]
     lr = ladder.hyperparameters.get("lr")
     return plots.Ladder(
-        optimizer=OPTIMIZERS[ladder.optimizer],
+        name=_name(ladder.optimizer, ladder.variant),
         verdict=ladder.verdict,
         levels=(
             *map(_drawn_level, ladder.levels),

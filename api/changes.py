@@ -12,8 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from telescope.errors import InvalidInput
 from telescope.spec import ORIGIN
-
-FOUND_IN_DATA = ("content", "vocab_size")  # filled in from the text, so they do not outlive a change of it
+from telescope.studies.telescoping.variants import FIELD, FOUND
 
 
 def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
@@ -23,7 +22,11 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     changed: dict[str, Any] = merged(document, patch)
     data, asked = changed.get("data"), patch.get("data")
     if isinstance(data, dict) and isinstance(asked, dict) and asked.keys() & {*ORIGIN, "validation_fraction"}:
-        changed["data"] = {name: value for name, value in data.items() if name not in FOUND_IN_DATA or name in asked}
+        changed["data"] = {name: value for name, value in data.items() if name not in FOUND or name in asked}
+        sweep = changed.get(FIELD)
+        if FIELD not in patch and sweep and sweep["data"]:
+            anew = [{name: value for name, value in one.items() if name not in FOUND} for one in sweep["data"]]
+            changed[FIELD] = sweep | {"data": anew}
     return changed
 
 

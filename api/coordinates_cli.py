@@ -42,11 +42,16 @@ def coordinates(
     if optimizer and optimizer not in study.optimizers:
         raise InvalidInput.of("optimizer", f"the job has no such ladder; it has {', '.join(study.optimizers)}", optimizer)
     torch.set_num_threads(1)
-    reports: dict[str, Any] = {name: checked(study, name, console(as_json)) for name in study.optimizers if optimizer in (None, name)}
+    ladders = [(variant, ladder) for variant, ladder in study.each_ladder() if optimizer in (None, ladder.optimizer)]
+    names = [", ".join(filter(None, (ladder.optimizer, variant.name))) for variant, ladder in ladders]
+    reports = {name: checked(variant.study, ladder, name, console(as_json)) for name, (variant, ladder) in zip(names, ladders, strict=True)}
     failed = any(report.verdict == "fail" for report in reports.values())
     if as_json:
-        ladders = [{"optimizer": name, **registry.report_document(report)} for name, report in reports.items()]
-        show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": ladders})
+        documents = [
+            {"optimizer": ladder.optimizer, "variant": variant.name, **registry.report_document(report)}
+            for (variant, ladder), report in zip(ladders, reports.values(), strict=True)
+        ]
+        show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": documents})
     else:
         show(reports, console())
     if plot:
@@ -56,25 +61,24 @@ def coordinates(
     raise typer.Exit(1 if failed else 0)
 
 
-def checked(study: Any, optimizer: str, shown_on: Console) -> Any:
-    """The check of one ladder; a terminal shows how far it has come."""
+def checked(study: Any, ladder: Any, name: str, shown_on: Console) -> Any:
+    """The check of one ladder of a study; a terminal shows how far it has come."""
     from telescope.coordinates import carry_out
     from telescope.studies.telescoping.study import coordinate_design
     from telescope.train import train_one
 
-    (ladder,) = (ladder for ladder in study.ladders() if ladder.optimizer == optimizer)
-    with shown_on.status(f"{optimizer}: coordinate check") as status:
+    with shown_on.status(f"{name}: coordinate check") as status:
         return carry_out(
             coordinate_design(study, ladder),
             train_one,
-            lambda spec: status.update(f"{optimizer}: coordinate check, width {spec.model.width}, seed {spec.seed}"),
+            lambda spec: status.update(f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}"),
         )
 
 
 def show(reports: Mapping[str, Any], shown_on: Console) -> None:
     """Print tables and verdicts."""
-    for optimizer, report in reports.items():
-        shown_on.print(f"\n[bold]{optimizer}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
+    for name, report in reports.items():
+        shown_on.print(f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
         if report.layers:
             shown_on.print(table(report))
         shown_on.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.", soft_wrap=True)

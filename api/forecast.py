@@ -12,10 +12,10 @@ from rich.table import Table
 
 from api.view import duration
 from api.words import amount, table, words
+from api.words import ladder as name_of
 from telescope.studies.telescoping.bill import Span
 from telescope.studies.telescoping.preview import LadderPreview, Preview
 
-OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 SPAN = ("least", "expected", "most")
 
 
@@ -31,7 +31,7 @@ def show(document: dict[str, Any], console: Console) -> None:
     final = amount(preview.final_run_flops)
     console.print(f"The final run at the target takes {final}FLOP, {preview.share:.0%} of it and the expected tuning together.\n")
     for ladder in preview.ladders:
-        console.print(f"Beside the ladder ({OPTIMIZERS[ladder.optimizer]}):", _choices(ladder), "", sep="\n")
+        console.print(f"Beside the ladder ({name_of(ladder.optimizer, ladder.variant)}):", _choices(ladder), "", sep="\n")
     console.print(f"[dim]Expected costs and errors assume {preview.assumes}.[/]", soft_wrap=True)
     for said in preview.advice:
         console.print(f"[yellow]Advice[/]: {said}.", soft_wrap=True)
@@ -42,14 +42,14 @@ def _levels(preview: Preview) -> Table:
     for ladder in preview.ladders:
         for level in ladder.levels:
             numbers = (str(level.width), str(level.trials), amount(level.tokens), amount(level.flops))
-            shown.add_row(OPTIMIZERS[ladder.optimizer], *numbers)
+            shown.add_row(name_of(ladder.optimizer, ladder.variant), *numbers)
     return shown
 
 
 def _lines(preview: Preview) -> Table:
     shown = table("", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN))
     for ladder in preview.ladders:
-        several = f"{OPTIMIZERS[ladder.optimizer]}: " if len(preview.ladders) > 1 else ""
+        several = f"{name_of(ladder.optimizer, ladder.variant)}: " if len(preview.ladders) > 1 else ""
         for line in ladder.lines:
             shown.add_row(f"{several}{line.name}", *_counts(line.trials), *_amounts(line.flops))
     shown.add_section()

@@ -5,7 +5,9 @@ decay of its answer, at its own batch size. Nothing else of the study may differ
 parametrisation, optimizer's options. Where something does, the job is refused, unless `force` is said; then each value carries what
 differs as its mark. What was drawn is written into `given`, so that the study stands by itself from then on.
 
-Parts: `filled`, the study with its hyperparameters · `differences`, of a study and a job's.
+Of a job that compares architectures or texts, the variant counts that differs least.
+
+Parts: `filled`, the study with its hyperparameters · `nearest`, a job's variant · `differences`, of a study and a job's.
 """
 
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from telescope.studies.registry import AnyStudy
 from telescope.studies.telescoping import Telescope
 from telescope.studies.telescoping.axes import SCALES
 from telescope.studies.telescoping.question import Range
+from telescope.studies.telescoping.variants import Variant
 
 
 def filled(study: AnyStudy, store: Store) -> AnyStudy:
@@ -55,13 +58,21 @@ def drawn(study: ComputeTime, job_id: str, store: Store) -> Iterator[Given]:
     report = store.result(job_id)
     if not isinstance(theirs, Telescope) or job.state is not JobState.SUCCEEDED or report is None:
         raise InvalidInput.of("", f"is a {job.kind} job that is {job.state}; name a telescope job that has succeeded", job_id)
-    differing = list(differences(study, theirs))
+    variant, differing = nearest(study, theirs)
     if differing and not study.from_jobs.force:
+        which = f" ({variant.name} of its variants the least)" if variant.name else ""
         remedy = "make them the same, or say from_jobs.force: true; the result is then marked"
-        raise InvalidInput.of("", f"differs from this study in {', '.join(differing)}; {remedy}", job_id)
+        raise InvalidInput.of("", f"differs from this study in {', '.join(differing)}{which}; {remedy}", job_id)
     for ladder in report["ladders"]:
-        if ladder["optimizer"] in study.optimizers and ladder["hyperparameters"]:
+        ours = ladder["optimizer"] in study.optimizers and ladder.get("variant", "") == variant.name
+        if ours and ladder["hyperparameters"]:
             yield given_by(ladder, theirs, job_id, differing)
+
+
+def nearest(study: ComputeTime, theirs: Telescope) -> tuple[Variant, list[str]]:
+    """The architecture and text of a job that differ least from a study's, the only ones of most jobs, and what they differ in."""
+    found = [(variant, list(differences(study, variant.study))) for variant in theirs.variants]
+    return min(found, key=lambda one: len(one[1]))
 
 
 def given_by(ladder: dict[str, Any], theirs: Telescope, job_id: str, differing: list[str]) -> Given:

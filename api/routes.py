@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from api import admission, machine, schemas
+from api import admission, machine, schemas, variants
 from api.changes import patched
 from api.curves import thin
 from api.engines import CoordinatorLock
@@ -35,6 +35,7 @@ from telescope.studies import registry
 from telescope.studies.compute_time.bill import Bill
 from telescope.studies.registry import AnyStudy
 from telescope.studies.telescoping.preview import Preview
+from telescope.studies.telescoping.variants import FIELD
 from telescope.sweep import read_csv, read_document
 from telescope.trial import TrialState
 
@@ -163,7 +164,7 @@ def clone(
 ) -> schemas.JobDetail:
     """A new job with the study of this one, changed by the body's merge patch (RFC 7396); finished trials that it shares are reused."""
     document = patched(store.study_document(job_id), changes)
-    new_data = "data" in changes  # else its paths were accepted with the first job, if only at a terminal
+    new_data = not changes.keys().isdisjoint({"data", FIELD})  # else their paths were accepted with the first job, if only at a terminal
     row = _accepted(document, [job_id, changes], idempotency_key, store, settings, new_data)
     response.headers.update(_located(row))
     return _detail(row, store)
@@ -183,7 +184,11 @@ def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any
 def levels(job_id: JobId, store: Rows) -> schemas.Levels:
     """The decided levels of all ladders: window, grid, optimum, interval."""
     report = _report(store.job(job_id), store)
-    items = [{"optimizer": ladder["optimizer"], **level} for ladder in report.get("ladders", ()) for level in ladder["levels"]]
+    items = [
+        {"optimizer": ladder["optimizer"], "variant": ladder.get("variant", ""), **level}
+        for ladder in report.get("ladders", ())
+        for level in ladder["levels"]
+    ]
     return schemas.Levels(final=report["final"], items=[schemas.Level.model_validate(each) for each in items])
 
 
@@ -199,7 +204,7 @@ def trials(
 ) -> schemas.Page[schemas.Trial]:
     """A job's trials in the order of their planning."""
     page = store.trials(job_id, page_size or 50, page_token, state=state, width=width, optimizer=optimizer)
-    return schemas.Page[schemas.Trial].model_validate(page)
+    return schemas.Page[schemas.Trial].model_validate(variants.trials(store, job_id, page))
 
 
 @router.get("/jobs/{job_id}/curves", tags=["results"], responses=described(404, 422))
@@ -212,8 +217,9 @@ def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None
 @router.get("/trials/{trial_id}", tags=["results"], responses=described(404, 422))
 def trial(trial_id: TrialId, store: Rows) -> schemas.TrialDetail:
     """One trial with its specification."""
-    row = schemas.Trial.model_validate(store.trial(trial_id))
-    return schemas.TrialDetail(**dict(row), spec=store.trial_spec(trial_id))
+    found = store.trial(trial_id)
+    (named,) = variants.named(store, found.job_id, [found])
+    return schemas.TrialDetail(**dict(schemas.Trial.model_validate(named)), spec=store.trial_spec(trial_id))
 
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=described(404, 422))
@@ -300,7 +306,7 @@ def _open(document: Any, settings: Settings, new_data: bool = True) -> AnyStudy:
     admission.require_factories(document, settings.factories)
     study = registry.parse(document)
     if new_data:
-        admission.require_open(study.data, settings.data_roots)
+        admission.require_open(registry.texts(study), settings.data_roots)
     return registry.resolved(study)
 
 

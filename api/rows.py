@@ -80,6 +80,7 @@ class TrialRow:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    variant: str = ""  # no column: `api.variants` tells it
 
     @property
     def failure(self) -> Failure | None:

@@ -114,6 +114,8 @@ class Trial(Resource):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    variant: str
+    """The architecture or text that it is of, where its job compares several."""
 
 
 class TrialDetail(Trial):
@@ -146,6 +148,7 @@ class Level(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     optimizer: str
+    variant: str
     width: int
 
 

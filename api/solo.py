@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 import migrations
-from api import view
+from api import variants, view
 from api.engines import translated
 from api.job import JobState, Verb, prospect
 from api.rows import JobRow, TrialRow
@@ -52,8 +52,9 @@ def installation(settings: Settings) -> Iterator[Store]:
 
 
 def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
-    """The setting that lets a coordinator send its workers the code of this study's model, where it is a user's, beside that of others."""
-    own = [study.model.factory] if isinstance(study.model, ModuleArchitecture) else []
+    """The setting that lets a coordinator send its workers the code of this study's models, where they are users', beside that of others."""
+    models = [study.model] if isinstance(study, ComputeTime) else [variant.study.model for variant in study.variants]
+    own = [model.factory for model in models if isinstance(model, ModuleArchitecture)]
     return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}
 
 
@@ -133,7 +134,7 @@ def trials(store: Store, job_id: str) -> list[TrialRow]:
     while page.next_page_token:
         page = store.trials(job_id, 1000, page.next_page_token)
         found += page.items
-    return found
+    return list(variants.named(store, job_id, found))
 
 
 def picture(store: Store, job_id: str, study: AnyStudy, report: dict[str, Any], path: Path) -> None:

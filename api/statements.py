@@ -18,7 +18,7 @@ from telescope.errors import NotFound
 from telescope.trial import TrialState
 
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
-TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow)]
+TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
 OPEN = (TrialState.PENDING, TrialState.RUNNING)
 MIXED = "mixed"  # numerics of a trial that went on with others than it began with: nobody's, so nothing reuses it
 
@@ -37,7 +37,7 @@ def as_job(row: Any) -> JobRow:
 
 def as_trial(row: Any) -> TrialRow:
     """A row that has TRIAL_COLUMNS."""
-    values = {field.name: getattr(row, field.name) for field in fields(TrialRow)}
+    values = {column.name: getattr(row, column.name) for column in TRIAL_COLUMNS}
     return TrialRow(**values | {"state": TrialState(row.state)})
 
 

@@ -9,14 +9,14 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import Connection, Select, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
 
 import migrations
 from api.curves import Chunk, Curve, merge, thin, unpacked
@@ -42,6 +42,7 @@ from api.tables import chunks, jobs, outlines, results, specs, studies, trials
 from telescope.errors import Conflict, NotFound, Unavailable
 from telescope.outline import Outline
 from telescope.spec import ORIGIN, TrialSpec
+from telescope.studies.telescoping.variants import data_blocks
 from telescope.trial import Failure, Trial, TrialState
 
 SPEC = TypeAdapter(TrialSpec)
@@ -208,6 +209,14 @@ class Store:
             raise NotFound(f"no trial {trial_id}")
         return self._own_spec(row)
 
+    def specs(self, job_id: str) -> dict[str, TrialSpec]:
+        """What fully determines each of a job's trials, by digest."""
+        ours = trials.c.job_id == job_id
+        with self._read() as connection:
+            digests = connection.scalars(select(trials.c.digest).where(ours)).all()
+            self._know(connection, digests, ours)
+        return {digest: self._specs[digest] for digest in digests}
+
     def curve(self, trial_id: int) -> Curve:
         """All points of a trial, over all its attempts; of a reused one, those of the trial that trained it."""
         with self._read() as connection:
@@ -234,9 +243,7 @@ class Store:
         query = (_with_outlines() if outlines else select(*FATE_COLUMNS)).where(ended).order_by(trials.c.id)
         with self._read() as connection:
             rows = connection.execute(query).all()
-            if any(row.digest not in self._specs for row in rows):
-                for found in connection.execute(select(specs).join_from(trials, specs).where(ended)):
-                    self._spec(found.digest, found.document)
+            self._know(connection, {row.digest for row in rows}, ended)
         return [_fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows]
 
     def rates(self) -> list[Rate]:
@@ -264,9 +271,17 @@ class Store:
 
     def _own_spec(self, row: Any) -> TrialSpec:
         """A spec in its own job's words: equal tokens may come from elsewhere for the job that entered it first."""
-        spec, data = self._spec(row.digest, row.document), json.loads(row.study).get("data", {})
+        spec = self._spec(row.digest, row.document)
+        named = data_blocks(json.loads(row.study))
+        data = next((one for one in named if one.get("content") == spec.data.content), named[0])
         origin = {name: data[name] for name in ORIGIN if name in data and data[name] != getattr(spec.data, name)}
         return replace(spec, data=replace(spec.data, **origin)) if origin else spec
+
+    def _know(self, connection: Connection, digests: Collection[str], of: ColumnElement[bool]) -> None:
+        """See that the specs of these trials, which are those that `of` selects, are at hand."""
+        if not self._specs.keys() >= set(digests):
+            for found in connection.execute(select(specs).join_from(trials, specs).where(of)):
+                self._spec(found.digest, found.document)
 
     def _spec(self, digest: str, document: str) -> TrialSpec:
         if digest not in self._specs:

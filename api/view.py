@@ -50,6 +50,8 @@ class TrialLike(Protocol):
     @property
     def optimizer(self) -> str: ...  # noqa: D102
     @property
+    def variant(self) -> str: ...  # noqa: D102
+    @property
     def width(self) -> int: ...  # noqa: D102
     @property
     def batch_tokens(self) -> int | None: ...  # noqa: D102
@@ -75,9 +77,12 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True)
 class Level:
-    """One optimizer at one width, and at one batch where a job has several; or its coordinate check or step times, over all of them."""
+    """One optimizer at one width, and at one batch where a job has several; or its coordinate check or step times, over all of them.
+
+    Where a job compares architectures or texts, of one of these."""
 
     optimizer: str
+    variant: str  # empty where there are no others
     measure: str
     width: int | None  # None where it is of all
     batch_tokens: int | None  # None where it is of all, or the only one
@@ -113,10 +118,10 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
     trials = list(trials)
     several = len({trial.batch_tokens for trial in trials}) > 1
 
-    def level_of(trial: TrialLike) -> tuple[str, int, int, int]:
-        """Optimizer, what is measured, and where it is the loss, the width and the batch."""
+    def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
+        """Variant, optimizer, what is measured, and where it is the loss, the width and the batch."""
         place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
-        return trial.optimizer, list(MEASURES).index(trial.measure), *place
+        return trial.variant, trial.optimizer, list(MEASURES).index(trial.measure), *place
 
     levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
@@ -132,14 +137,15 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
 
 
 def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
-    optimizer, measure = trials[0].optimizer, trials[0].measure
+    optimizer, variant, measure = trials[0].optimizer, trials[0].variant, trials[0].measure
     width = trials[0].width if measure == "loss" else None
     batch_tokens = trials[0].batch_tokens if width and several_batches else None
     states = [TrialState(trial.state) for trial in trials]
     finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None and width]
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
-    return Level(optimizer, measure, width, batch_tokens, done, states.count(TrialState.RUNNING), len(trials), best_loss, best_lr)
+    running = states.count(TrialState.RUNNING)
+    return Level(optimizer, variant, measure, width, batch_tokens, done, running, len(trials), best_loss, best_lr)
 
 
 def duration(seconds: float) -> str:
@@ -172,21 +178,32 @@ def picture(now: Progress) -> RenderableType:
     head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
-    for title in ("optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
-        table.add_column(title, justify="left" if title in ("optimizer", "") else "right")
-    best = min((level.best_loss for level in now.levels if level.best_loss is not None), default=None)
+    variants = ("variant",) if any(level.variant for level in now.levels) else ()
+    for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
+        table.add_column(title, justify="left" if title in ("variant", "optimizer", "") else "right")
+    best = {of: min(losses) for of, losses in _losses(now.levels).items()}
     for level in now.levels:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
         table.add_row(
+            *(level.variant for _ in variants),
             level.optimizer,
             {"coordinates": "check", "time": "times"}.get(level.measure, str(level.width)),
             *(str(level.batch_tokens or "") for _ in batches),
             ProgressBar(total=level.total, completed=level.done, width=24),
             f"{level.done}/{level.total}",
-            Text(loss, style="bold" if level.best_loss == best else ""),
+            Text(loss, style="bold" if level.best_loss == best.get(level.variant, ...) else ""),
             "" if level.best_lr is None else f"{level.best_lr:.3g}",
         )
     return Group(head, table, Text(_footer(now), style="dim"))
+
+
+def _losses(levels: Iterable[Level]) -> dict[str, list[float]]:
+    """The best losses of all levels by variant: those of different texts do not compare."""
+    found: dict[str, list[float]] = {}
+    for level in levels:
+        if level.best_loss is not None:
+            found.setdefault(level.variant, []).append(level.best_loss)
+    return found
 
 
 def line(now: Progress) -> str:
@@ -194,7 +211,7 @@ def line(now: Progress) -> str:
     several = len({level.optimizer for level in now.levels}) > 1
     parts = [f"{now.name or now.id}: {now.state.lower()}"]
     for level in now.levels:
-        who = f"{level.optimizer} {level.name}" if several else level.name
+        who = " ".join(filter(None, (level.variant, level.optimizer if several else "", level.name)))
         best = "" if level.best_loss is None else f", best loss {level.best_loss:.4f} at lr {level.best_lr:.3g}"
         parts.append(f"{who}: {level.done}/{level.total} trials{best}")
     if footer := _footer(now):

@@ -4,14 +4,21 @@ from rich.table import Table
 
 from telescope.studies.telescoping.report import amount
 
-__all__ = ["amount", "table", "words"]
+__all__ = ["COLOURS", "OPTIMIZERS", "amount", "ladder", "table", "words"]
 
-LEFT = ("verdict", "reason", "optimizer", "edge", "layers", "what it means", "largest part")
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
+COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}  # of verdicts
+LEFT = ("variant", "verdict", "reason", "optimizer", "edge", "layers", "what it means", "largest part")
 
 
 def words(name: str) -> str:
     """A field's name as people write it."""
     return "lr" if name == "lr" else name.replace("_", " ")
+
+
+def ladder(optimizer: str, variant: str = "") -> str:
+    """What a ladder is called: its optimizer, and its variant where a job compares several."""
+    return ", ".join(filter(None, (OPTIMIZERS[optimizer], variant)))
 
 
 def table(first: str, *others: str) -> Table:

@@ -96,6 +96,7 @@ class Trial:
     started_at: datetime | None
     ended_at: datetime | None
     spec: dict[str, Any] | None = None  # None in lists
+    variant: str = ""  # of architectures or texts, where the job compares several
 
 
 @dataclass(frozen=True, config=LENIENT)

@@ -1,6 +1,6 @@
 """What does a coordinate check look like?
 
-A row per optimizer, a line per layer: log2 of the RMS change after the check's steps, against width, mean over seeds, beginning at zero so
+A row per ladder, a line per layer: log2 of the RMS change after the check's steps, against width, mean over seeds, beginning at zero so
 that slopes can be compared. Left the change of each layer's output, right what its own update adds. The shaded wedge is the gate: a line
 that leaves it grows or shrinks too fast with width. Layers that fail are named.
 
@@ -24,15 +24,15 @@ LINE_HEIGHT = 0.035  # of the axis
 
 
 def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -> None:
-    """Write the picture as PNG, a row per optimizer."""
+    """Write the picture as PNG, a row per ladder."""
     figure = Figure(figsize=(12.5, 0.7 + 4.6 * len(reports)), layout="constrained", facecolor="white")
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
     grid = figure.subplots(len(reports), 2, squeeze=False)
-    for row, (optimizer, report) in zip(grid, reports.items(), strict=True):
+    for row, (name, report) in zip(grid, reports.items(), strict=True):
         for axes, (part, words) in zip(row, PARTS.items(), strict=True):
             _layers(axes, report, part)
-            axes.set_title(f"{optimizer}, {words}: {report.verdict}", loc="left", fontsize=11, color=INK)
+            axes.set_title(f"{name}, {words}: {report.verdict}", loc="left", fontsize=11, color=INK)
     figure.savefig(path, format="png", dpi=140)
 
 

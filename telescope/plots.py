@@ -2,13 +2,14 @@
 
 One picture with a row per ladder. Left, the evidence: held-out loss against learning rate, a line per width, the optimum of each
 level with its interval, and the answer at the target as a band. Right, the method: the window of each level, narrowing as the width
-doubles, down to the interval at the width that nobody trained.
+doubles, down to the interval at the width that nobody trained. Where architectures or texts are compared, a row above holds them side by
+side: the optimum of the learning rate against width, and the lowest loss.
 
 How points become lines: seeds are averaged, after removing what each seed adds at the points it shares with the first seed, and the
 line joins the runs of the weight decay that was tried at most learning rates (the best one of several); the others are faint dots.
 Diverged runs, and losses far above the rest, are marked at the top edge.
 
-Parts: `Run`, `Estimate`, `Level`, `Ladder` (what is drawn) · `draw` (the file) · `row`, `seed_means` (the arithmetic).
+Parts: `Run`, `Estimate`, `Level`, `Ladder` (what is drawn) · `draw` (the file) · `row`, `seed_means`, `losses` (the arithmetic).
 """
 
 import math
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -27,6 +29,7 @@ INK, MUTED, TARGET = "#22262b", "#7a828c", "#d1495b"
 WINDOW_OF_LOSS = 0.22  # losses above the best by more than this share of it are marked at the top edge
 
 Setting = tuple[float, float]  # learning rate, weight decay
+Over = Literal["model", "data"]
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,9 @@ class Level:
 
 @dataclass(frozen=True)
 class Ladder:
-    """One optimizer's way up to the target."""
+    """One optimizer's way up to the target, for one variant where several are compared."""
 
-    optimizer: str
+    name: str
     verdict: str
     levels: tuple[Level, ...]
     runs: tuple[Run, ...]
@@ -102,17 +105,54 @@ def row(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
     return sorted(min((line for line in rows.values() if len(line) == most), key=lambda line: min(loss for _, loss in line)))
 
 
-def draw(ladders: Sequence[Ladder], path: Path, title: str = "") -> None:
-    """Write the picture as PNG."""
-    figure = Figure(figsize=(12.5, 0.7 + 4.6 * len(ladders)), layout="constrained", facecolor="white")
+def losses(ladder: Ladder, over: Over) -> list[tuple[int, float]]:
+    """(width, lowest loss), of one of several texts over that of the narrowest: the losses themselves do not compare."""
+    found = [(level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None]
+    return [(width, loss / found[0][1] if over == "data" else loss) for width, loss in found]
+
+
+def draw(ladders: Sequence[Ladder], path: Path, title: str = "", over: Over | None = None) -> None:
+    """Write the picture as PNG; `over` says what the ladders compare besides optimizers."""
+    above = 1 if over else 0
+    figure = Figure(figsize=(12.5, 0.7 + 4.6 * (len(ladders) + above)), layout="constrained", facecolor="white")
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
-    grid = figure.subplots(len(ladders), 2, squeeze=False, width_ratios=(1.25, 1))
-    for (left, right), ladder in zip(grid, ladders, strict=True):
+    grid = figure.subplots(len(ladders) + above, 2, squeeze=False, width_ratios=(1.25, 1))
+    if over:
+        _side_by_side(grid[0, 0], grid[0, 1], ladders, over)
+    for (left, right), ladder in zip(grid[above:], ladders, strict=True):
         colours = _colours([level.width for level in ladder.levels])
         _losses(left, ladder, colours)
         _windows(right, ladder, colours)
     figure.savefig(path, format="png", dpi=140)
+
+
+def _side_by_side(left: Axes, right: Axes, ladders: Sequence[Ladder], over: Over) -> None:
+    """The optima of all ladders against width, and the lowest losses, a colour per ladder."""
+    for i, ladder in enumerate(ladders):
+        colour = colormaps["tab10"](i % 10)
+        aside = 2 ** (0.06 * (i - (len(ladders) - 1) / 2))  # so that intervals at one width lie beside each other
+        found = [(level.width * aside, level.optimum) for level in ladder.levels if level.optimum]
+        found += [(ladder.target_width * aside, ladder.target)] if ladder.target else []
+        for x, one in found:
+            left.plot([x, x], [one.low, one.high], "-", color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
+        for axes, line in ((left, [(x, one.value) for x, one in found]), (right, losses(ladder, over))):
+            if line:
+                axes.plot(*zip(*line, strict=True), "-o", color=colour, lw=1.4, ms=5, label=ladder.name)
+    left.set_yscale("log", base=2)
+    left.yaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
+    left.set_ylabel("optimal base learning rate", fontsize=9, color=INK)
+    left.set_title("optima and their intervals, up to the target", loc="left", fontsize=11, color=INK)
+    right.set_ylabel("lowest loss, over that of the first" if over == "data" else ladders[0].loss_name, fontsize=9, color=INK)
+    right.set_title("lowest loss at each width", loc="left", fontsize=11, color=INK)
+    widths = sorted({width for one in ladders for width in (*(level.width for level in one.levels), one.target_width)})
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(widths, [str(width) for width in widths])
+        axes.set_xlabel("width", fontsize=9, color=INK)
+        if axes.lines:
+            axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)
+        _plain(axes)
 
 
 def _colours(widths: Sequence[int]) -> dict[int, tuple[float, float, float, float]]:
@@ -146,7 +186,7 @@ def _losses(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float
     axes.plot([], [], "D", color="white", mec=MUTED, ms=7, label="optimum and interval")
     axes.set_ylim(floor, ceiling)
     axes.set_ylabel(ladder.loss_name, fontsize=9, color=INK)
-    axes.set_title(f"{ladder.optimizer}: loss against learning rate", loc="left", fontsize=11, color=INK)
+    axes.set_title(f"{ladder.name}: loss against learning rate", loc="left", fontsize=11, color=INK)
     _finish(axes, ladder)
     axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)
 
@@ -225,12 +265,17 @@ def _trained(ladder: Ladder) -> list[int]:
 
 
 def _finish(axes: Axes, ladder: Ladder) -> None:
-    """What both sides share: learning rate in octaves, few lines."""
+    """What both sides share: learning rate in octaves."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(*_lr_range(ladder))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("base learning rate", fontsize=9, color=INK)
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    """Few lines."""
     axes.tick_params(labelsize=9, colors=INK)
     axes.grid(axis="x", color=MUTED, alpha=0.15)
     axes.spines[["top", "right"]].set_visible(False)

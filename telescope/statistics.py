@@ -1,10 +1,11 @@
 """Estimates that are asked for in more than one place: intervals of a mixture of beliefs, and scaling laws.
 
-Parts: `Estimate`, a number with its 90 % interval · `mixture`, of Student t distributions · `scaling_fit`, loss against size, and
-`loss_at`, what loss a size nobody trained is expected to reach.
+Parts: `Estimate`, a number with its 90 % interval · `difference` of two · `mixture`, of Student t distributions · `scaling_fit`, loss
+against size, and `loss_at`, what loss a size nobody trained is expected to reach.
 The model of a whole ladder is in `telescope.studies.telescoping.pooled`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,12 @@ class Estimate:
     def half_width(self) -> float:
         """Half of the interval's length."""
         return (self.high - self.low) / 2
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """a - b, of independent estimates: their distances to the ends of their intervals add in squares."""
+    value = a.value - b.value
+    return Estimate(value, value - math.hypot(a.value - a.low, b.high - b.value), value + math.hypot(a.high - a.value, b.value - b.low))
 
 
 def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import json
 import math
+import re
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -17,11 +18,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.errors import InvalidInput, Problem
+from telescope.spec import DataSpec
 from telescope.studies import compute_time, telescoping
 from telescope.studies.compute_time import bill
 from telescope.studies.compute_time import checks as compute_time_checks
 from telescope.studies.telescoping import checks as telescoping_checks
 from telescope.studies.telescoping import preview as telescoping_preview
+from telescope.studies.telescoping import variants
 from telescope.studies.telescoping.pace import Machine
 from telescope.studies.telescoping.question import LadderModule
 
@@ -60,20 +63,41 @@ def parse(document: object) -> AnyStudy:
         raise InvalidInput.because(unfit)
     study_type = STUDIES[kind].study
     try:
-        study = TypeAdapter(study_type).validate_json(json.dumps(document), strict=True)
+        study = TypeAdapter(study_type).validate_json(json.dumps(variants.expanded(document)), strict=True)
     except ValidationError as error:
-        raise InvalidInput.because(tuple(_problems(study_type, error))) from error
+        raise InvalidInput.because(variants.as_given(_problems(study_type, error), document)) from error
     checked: AnyStudy = STUDIES[kind].checked(study)
     return checked
 
 
+def texts(study: AnyStudy) -> dict[str, DataSpec]:
+    """The data that the trials of a study read, by the field that names them."""
+    return variants.texts(study) if isinstance(study, telescoping.Telescope) else {"data": study.data}
+
+
 def resolved(study: AnyStudy) -> AnyStudy:
-    """The study with its corpus found, hashed and counted, and the code of a user's model hashed; InvalidInput where either will not do."""
+    """The study with its corpora found, hashed and counted, and the code of users' models hashed; InvalidInput where one will not do."""
+    found, problems = list[DataSpec](), list[Problem]()
+    for field, data in texts(study).items():
+        try:
+            found.append(_found(data, max(study.batches)))
+        except InvalidInput as error:
+            problems += [replace(one, field=re.sub(r"^data\b", field, one.field)) for one in error.problems]
+    if problems:
+        raise InvalidInput.because(tuple(problems))
+    if isinstance(study, telescoping.Telescope):
+        largest = max(data.vocab_size for data in found)
+        seen = variants.with_models(variants.with_texts(study, found), lambda model: resolved_model(model, largest))
+        return telescoping_checks.checked(seen)  # again: two names may be those of one text
+    return replace(study, data=found[0])
+
+
+def _found(data: DataSpec, batch_tokens: int) -> DataSpec:
     from telescope.data import check_length, resolve
 
-    data = resolve(study.data)
-    check_length(data, max(study.batches))
-    return replace(study, data=data, model=resolved_model(study.model, data.vocab_size))
+    found = resolve(data)
+    check_length(found, batch_tokens)
+    return found
 
 
 def resolved_model(model: Any, vocab_size: int) -> Any:
@@ -100,7 +124,7 @@ def to_document(study: AnyStudy) -> dict[str, Any]:
     """The document that parses to this study."""
     document = json.loads(TypeAdapter(type(study)).dump_json(study))
     assert isinstance(document, dict)
-    return document
+    return variants.condensed(document)
 
 
 def report_document(report: Any) -> dict[str, Any]:
@@ -169,7 +193,9 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def field_types(hint: Any) -> dict[str, Any]:
-    """Names and types of the fields of a dataclass, or of the dataclasses in a union; empty for anything else."""
+    """Names and types of the fields of a dataclass, or of the dataclasses in a union or a tuple; empty for anything else."""
+    if get_origin(hint) is tuple:
+        return field_types(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
         return {name: found for member in get_args(hint) for name, found in field_types(member).items()}
     if not dataclasses.is_dataclass(hint):

@@ -55,3 +55,14 @@ def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
     with pytest.raises(InvalidInput) as refused:
         assigned(words)
     assert refused.value.problems[0].field == "--set"
+
+
+def test_other_tokens_are_looked_for_in_every_text_that_is_compared() -> None:
+    texts = [{"name": "a", "content": "abc", "vocab_size": 256}, {"name": "b", "corpus": "b", "content": "bcd", "vocab_size": 256}]
+    study = {"data": {"corpus": "a"}, "sweep_over": {"model": None, "data": texts}}
+    before = repr(study)
+    anew = [{"name": "a"}, {"name": "b", "corpus": "b"}]
+    assert patched(study, {"data": {"tokenizer": "bpe-512"}})["sweep_over"] == {"model": None, "data": anew}
+    assert patched(study, {"data": {"context": 32}})["sweep_over"] == study["sweep_over"]
+    assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {"data": {"corpus": "c"}}
+    assert repr(study) == before

@@ -122,6 +122,17 @@ def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: Record) 
     assert {one.mark for one in taken(asking(job), record).given} == {f"job {job} is unresolved for {name}" for name in ("muon", "adamw")}
 
 
+def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(record: Record) -> None:
+    entries = [{"name": "gelu", "mlp": "gelu"}, {"name": "own"}, {"name": "tied gelu", "mlp": "gelu", "tied_embeddings": True}]
+    job = finished(record, sweep_over={"model": entries})
+    report = record.result(job)
+    assert report is not None
+    rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"] if ladder["variant"] == "own"}
+    assert {one.optimizer: one.lr for one in taken(asking(job), record).given} == rates
+    squared = asking(job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True})
+    assert "differs from this study in model.mlp (tied gelu of its variants the least)" in refusal(squared, record)
+
+
 def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record: Record) -> None:
     waiting, _ = record.create_job(registry.to_document(asking("job-0")))
     said = refusal(asking("job-nowhere", waiting.id), record)

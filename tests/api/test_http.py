@@ -4,14 +4,19 @@ import copy
 import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
+from rich.console import Console
 
 import migrations
+from api import answer
 from api.app import EXAMPLE, create_app
 from api.engines import CoordinatorLock
 from api.job import JobState
@@ -19,6 +24,7 @@ from api.record import Record
 from api.settings import Settings
 from api.store import Store
 from telescope import corpora
+from telescope.client import Trial
 from telescope.errors import Unavailable
 from telescope.spec import TrialSpec
 from telescope.studies import registry
@@ -195,6 +201,92 @@ def test_a_preview_counts_the_trials_and_leaves_no_job(service: TestClient, job:
     assert response.status_code == 200, response.text
     assert response.json()
     assert service.get("/v1/jobs").json() == {"items": [], "next_page_token": None}
+
+
+def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
+    service: TestClient, record: Record, job: Json, texts: Path, tmp_path: Path
+) -> None:
+    """The best learning rate of the reports is four times that of the novel."""
+    (texts / "reports.txt").write_text("Third quarter: revenue rose by 4 %, costs fell. " * 1500)
+    prose, other = {"name": "novel"}, {"name": "reports", "corpus": str(texts / "reports.txt")}
+    job |= {"sweep_over": {"data": [prose, other]}, "optimizer": ["muon", "adamw"]}
+    alone = service.post("/v1/jobs:preview", json={name: value for name, value in job.items() if name != "sweep_over"}).json()
+    found = service.post("/v1/jobs:preview", json=job).json()
+    assert found["trials"]["least"] == 2 * alone["trials"]["least"]
+    assert [(one["variant"], one["optimizer"]) for one in found["ladders"]] == [
+        ("novel", "muon"), ("novel", "adamw"), ("reports", "muon"), ("reports", "adamw"),
+    ]  # fmt: skip
+
+    accepted = service.post("/v1/jobs", json=job).json()
+    entries = accepted["study"]["sweep_over"]["data"]
+    assert [entry["name"] for entry in entries] == ["novel", "reports"]
+    assert len({entry["content"] for entry in entries}) == 2
+    text = {entry["content"]: entry["name"] for entry in entries}
+    url = f"/v1/jobs/{accepted['id']}"
+    before = service.get(f"{url}/result").json()
+    assert (before["final"], before["verdict"], before["comparison"]["over"]) == (False, "unresolved", "data")
+    train(record, accepted["id"], 9, lambda spec: bowl(replace_lr(spec, 4.0 if text[spec.data.content] == "reports" else 1.0)))
+    report = service.get(f"{url}/result").json()
+    assert (report["final"], report["best"]) == (True, None)
+    assert [(one["name"], one["best"]) for one in report["variants"]] == [("novel", "muon"), ("reports", "muon")]
+    trials = service.get(f"{url}/trials", params={"page_size": 1000}).json()["items"]
+    assert {trial["variant"] for trial in trials} == {"novel", "reports"}
+    detail = service.get(f"/v1/trials/{trials[0]['id']}").json()
+    assert text[detail["spec"]["data"]["content"]] == detail["variant"] == trials[0]["variant"]
+    levels = service.get(f"{url}/levels").json()["items"]
+    assert {(level["variant"], level["optimizer"]) for level in levels} == {(a, b) for a in text.values() for b in ("muon", "adamw")}
+
+    page = StringIO()
+    answer.show(answer.typed(report), 128, Console(file=page, width=200))
+    for words in (
+        "Side by side",
+        "novel",
+        "reports",
+        "losses of different texts say nothing of each other",
+        "Muon, reports (the better one)",
+    ):
+        assert words in page.getvalue()
+    answer.picture(answer.typed(report), [api_trial(each) for each in trials], 128, tmp_path / "a.png", "texts")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def replace_lr(spec: TrialSpec, factor: float) -> TrialSpec:
+    """The run at another learning rate."""
+    return replace(spec, optimizer=replace(spec.optimizer, lr=spec.optimizer.lr / factor))
+
+
+def api_trial(document: Json) -> Trial:
+    """A trial as clients have it."""
+    return TypeAdapter(Trial).validate_python(document)
+
+
+def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place(refusing: TestClient, job: Json, texts: Path) -> None:
+    twin = job | {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": str(texts / "." / "novel") + "/"}]}}
+    refused = problem(refusing.post("/v1/jobs", json=twin), 422)
+    assert [(one["field"], one["message"]) for one in refused["errors"]] == [
+        ("sweep_over.data.1", "b is the same as a; change a field, or leave it out")
+    ]
+    closed = job | {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
+    refused = problem(refusing.post("/v1/jobs", json=closed), 422)
+    assert [one["field"] for one in refused["errors"]] == ["sweep_over.data.1.corpus"]
+    unknown = job | {"sweep_over": {"data": [{"name": "a", "corpus": "python-stdlob"}, {"name": "b", "tokenizer": "byts"}]}}
+    refused = problem(refusing.post("/v1/jobs", json=unknown), 422)
+    assert [one["field"] for one in refused["errors"]] == ["sweep_over.data.0.corpus", "sweep_over.data.1.tokenizer"]
+
+
+def test_a_clone_may_compare_what_its_job_did_not_and_keeps_to_the_open_folders(service: TestClient, job: Json, texts: Path) -> None:
+    first = service.post("/v1/jobs", json=job).json()
+    (texts / "more.txt").write_text("more of another text\n" * 4000)
+    url = f"/v1/jobs/{first['id']}:clone"
+    over = {"data": [{"name": "a"}, {"name": "b", "corpus": str(texts / "more.txt")}]}
+    second = service.post(url, json={"sweep_over": over})
+    assert second.status_code == 202, second.text
+    contents = [entry["content"] for entry in second.json()["study"]["sweep_over"]["data"]]
+    assert contents[0] == first["study"]["data"]["content"] != contents[1]
+    again = service.post(f"/v1/jobs/{second.json()['id']}:clone", json={"data": {"context": 16}})
+    assert again.status_code == 202, again.text
+    closed = {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
+    assert problem(service.post(url, json=closed), 422)["errors"][0]["field"] == "sweep_over.data.1.corpus"
 
 
 BATCHES = {

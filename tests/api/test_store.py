@@ -18,7 +18,7 @@ from api.store import IdempotencyMismatch, Store, new_job_id
 from api.tables import results
 from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
 from telescope.flops import trial_flops
-from telescope.spec import Branch
+from telescope.spec import Branch, DataSpec
 from telescope.trial import Failure, Measurement, TrialState, completed
 from tests.api.trials import DOCUMENT, outcome, point, points, spec
 
@@ -541,6 +541,26 @@ def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_o
     for job_id, path in ((first, "/here"), (second, "/there")):
         assert stranger.pending_trials(job_id, 1)[0].spec.data.corpus == path
         assert stranger.trial_spec(first_trial(record, job_id).id).data.corpus == path
+    stranger.close()
+
+
+def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(record: Record, database_url: str) -> None:
+    def data(content: str, corpus: str) -> DataSpec:
+        return replace(spec(0).data, content=content, corpus=corpus)
+
+    def planned(texts: dict[str, str], of: dict[str, Any]) -> str:
+        job, _ = record.create_job(DOCUMENT | of)
+        record.begin_job(job.id)
+        record.plan_trials(job.id, [replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()])
+        return job.id
+
+    for content in "xy":  # elsewhere, by a job each
+        planned({content: f"/there/{content}"}, {"data": {"corpus": f"/there/{content}", "content": content}})
+    entries = [{"name": one, "corpus": f"/here/{one}", "content": one} for one in "xy"]
+    both = planned({"x": "/here/x", "y": "/here/y"}, {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}})
+    stranger = Record(database_url)
+    assert {one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)} == {"x": "/here/x", "y": "/here/y"}
+    assert set(stranger.specs(both)) == {trial.digest for trial in stranger.trials(both).items}
     stranger.close()
 
 

@@ -1,6 +1,7 @@
 """Does the view say what is going on?"""
 
 import io
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -31,6 +32,7 @@ class Trial:
     flops: float = 100.0
     ended_at: datetime | None = NOW - timedelta(seconds=5)
     optimizer: str = "muon"
+    variant: str = ""
     weight_decay: float = 0.1
     seed: int = 0
     measure: str = "loss"
@@ -78,6 +80,20 @@ def test_batches_are_told_apart_where_a_job_has_several():
     assert [(level.name, level.total) for level in now.levels] == [("width 32, batch 512", 1), ("width 32, batch 1024", 2)]
     assert "batch" in shown(now)
     assert "batch" not in shown(progress(Job(), TRIALS, NOW, None))
+
+
+def test_variants_are_told_apart_and_each_has_a_best_loss_of_its_own(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    trials = [replace(trial, variant=variant, loss=trial.loss and trial.loss * factor) for variant, factor in (("code", 1), ("prose", 2))
+              for trial in TRIALS]  # fmt: skip
+    now = progress(Job(), trials, NOW, None)
+    assert [(level.variant, level.name, level.best_loss) for level in now.levels] == [
+        ("code", "width 32", 2.5), ("code", "width 64", 2.0), ("prose", "width 32", 5.0), ("prose", "width 64", 4.0),
+    ]  # fmt: skip
+    assert "code width 64: 1/1 trials, best loss 2.0000 at lr 0.03 | prose width 32: 2/3" in line(now)
+    assert "variant" in shown(now)
+    assert "variant" not in shown(progress(Job(), TRIALS, NOW, None))
+    assert re.findall(r"\x1b\[1m *(\d\.\d+)", shown(now, force_terminal=True)) == ["2.0000", "4.0000"]
 
 
 def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from telescope.plots import Estimate, Ladder, Level, Run, draw, row, seed_means
+from telescope.plots import Estimate, Ladder, Level, Run, draw, losses, row, seed_means
 
 
 def bowl(width, lr, weight_decay, seed=0):
@@ -49,6 +49,24 @@ def test_two_ladders_are_two_rows(tmp_path):
     draw([ladder()], tmp_path / "one.png")
     draw([ladder(), ladder("adamw")], tmp_path / "two.png")
     assert pixels(tmp_path / "two.png").shape[0] > 1.7 * pixels(tmp_path / "one.png").shape[0]
+
+
+def test_what_is_compared_is_a_row_above_those_of_its_ladders(tmp_path):
+    two = [ladder("muon, code"), ladder("muon, prose")]
+    draw(two, tmp_path / "two.png")
+    for over in ("model", "data"):
+        draw(two, tmp_path / f"{over}.png", "", over)
+        compared, plain = pixels(tmp_path / f"{over}.png"), pixels(tmp_path / "two.png")
+        assert compared.shape[0] > 1.4 * plain.shape[0]
+        for half in np.array_split(compared[: compared.shape[0] // 3], 2, axis=1):
+            assert close_to(half, (0x1F, 0x77, 0xB4)) > 100, "the first ladder's colour"
+            assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, "the second one's"
+    draw([Ladder("muon, code", "unresolved", (), (), 64, None)] * 2, tmp_path / "none.png", "", "data")
+
+
+def test_losses_of_different_texts_are_drawn_over_their_first():
+    assert losses(ladder(), "model") == [(32, 2.84), (64, 2.75)]
+    assert losses(ladder(), "data") == [(32, 1.0), (64, 2.75 / 2.84)]
 
 
 def test_without_an_answer_nothing_is_drawn_in_the_target_colour(tmp_path):

@@ -1,10 +1,12 @@
 """Mixtures and scaling laws, against closed forms."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from telescope.statistics import Estimate, mixture, scaling_fit
+from telescope.statistics import Estimate, difference, mixture, scaling_fit
 
 
 def test_a_mixture_of_one_is_a_student_t_and_of_two_covers_both() -> None:
@@ -14,6 +16,14 @@ def test_a_mixture_of_one_is_a_student_t_and_of_two_covers_both() -> None:
     assert both.value == pytest.approx(0)
     assert both.low < -1 < 1 < both.high
     assert Estimate(0.0, -1.0, 2.0).half_width == 1.5
+
+
+def test_the_difference_of_independent_normal_estimates_is_theirs() -> None:
+    a, b = (Estimate(mean, *stats.norm(mean, sd).interval(0.9)) for mean, sd in ((1.0, 0.3), (0.25, 0.4)))
+    found = difference(a, b)
+    assert (found.value, found.low, found.high) == pytest.approx((0.75, *stats.norm(0.75, 0.5).interval(0.9)))
+    skewed = difference(Estimate(0.0, -3.0, 1.0), Estimate(0.0, -1.0, 4.0))
+    assert (skewed.low, skewed.high) == pytest.approx((-5.0, math.sqrt(2)))
 
 
 def test_a_skewed_bowl_asks_for_a_slightly_lower_learning_rate() -> None:

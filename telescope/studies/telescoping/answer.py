@@ -1,6 +1,6 @@
 """What does a telescoping study answer, and how sure is it?
 
-Drawn from the trials at any moment; the rules of the verdict are in `verdict`.
+Drawn from the trials at any moment; the rules of the verdict are in `verdict`, and what variants amount to together in `comparison`.
 
 The estimator is a named choice: `pooled`, the model over all levels; `per_level`, a quadratic per level and its vertices carried on by
 a/n; `argmin`, the last level's best point, as published and by default under `paper`. An argmin has no interval of its own: it is given
@@ -18,6 +18,7 @@ from telescope.statistics import Estimate, scaling_fit
 from telescope.studies.telescoping import blocks, edges, paper, per_level, validation
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.budget import climb, error_budgets, laws_of, shifts
+from telescope.studies.telescoping.comparison import best_ladder, together
 from telescope.studies.telescoping.importance import explained, ped_anova
 from telescope.studies.telescoping.ladder import Done, Ladder, argmin, outcomes, pool, pooled_fit
 from telescope.studies.telescoping.late import late_report
@@ -37,6 +38,7 @@ from telescope.studies.telescoping.report import (
 )
 from telescope.studies.telescoping.study import Progress, Telescope, progress
 from telescope.studies.telescoping.transfer import transfer
+from telescope.studies.telescoping.variants import Variant
 from telescope.studies.telescoping.verdict import DRIFTING, judged_values, verdict_of
 from telescope.trial import Trial
 
@@ -45,8 +47,14 @@ groups = lru_cache(maxsize=256)(describe)  # a running job is asked for its repo
 
 def answer(study: Telescope, trials: Sequence[Trial], ended: str = "") -> Report:
     """The answer that these trials amount to; `ended` is a reason for which no more will come."""
-    found = [progress(study, ladder, trials) for ladder in study.ladders()]
-    ladders = tuple(ladder_report(study, one, ended) for one in found)
+    reports = [variant_report(variant, trials, ended) for variant in study.variants]
+    return together(study, reports) if study.sweep_over else reports[0]
+
+
+def variant_report(variant: Variant, trials: Sequence[Trial], ended: str) -> Report:
+    """The answer of one architecture on one text: that of its best ladder."""
+    found = [progress(variant.study, ladder, trials) for ladder in variant.study.ladders()]
+    ladders = tuple(ladder_report(variant, one, ended) for one in found)
     best = best_ladder(ladders)
     final = bool(ended) or all(one.ended for one in found)
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
@@ -58,17 +66,9 @@ def answer(study: Telescope, trials: Sequence[Trial], ended: str = "") -> Report
     return Report(final, best.verdict, best.reason, best.optimizer, ladders)
 
 
-def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:
-    """The lowest loss at the optimum of the widest level that all unrefused ladders have finished."""
-    running = [ladder for ladder in ladders if ladder.verdict != "refused" and ladder.hyperparameters]
-    common = min((len(ladder.levels) for ladder in running), default=0)
-    losses = [(ladder.levels[common - 1].loss, i) for i, ladder in enumerate(running) if common]
-    return running[min(losses)[1]] if losses else None
-
-
-def ladder_report(study: Telescope, found: Progress, ended: str) -> LadderReport:
+def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport:
     """One ladder's answer so far."""
-    ladder = found.ladder
+    study, ladder = variant.study, found.ladder
     fit = pooled_fit(ladder, found.done)
     levels = tuple(level_report(study, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
     hyperparameters = target_values(study, found, fit) if lowest_of(found.done) else {}
@@ -108,6 +108,8 @@ def ladder_report(study: Telescope, found: Progress, ended: str) -> LadderReport
         method=method_of(study, ladder),
         importance={name: digits(share) for name, share in ped_anova(ladder, found.done).items()} if found.done else {},
         explained={name: digits(share) for name, share in explained(ladder, found.done, fit).items()} if fit else {},
+        variant=variant.name,
+        differs=dict(variant.differs),
     )
 
 

@@ -21,7 +21,7 @@ from telescope.studies.telescoping.ladder import Ladder
 from telescope.studies.telescoping.rehearsal import Rehearsal, rehearse
 from telescope.studies.telescoping.study import Telescope, coordinate_design
 
-REHEARSALS = 4  # shared out over the ladders
+REHEARSALS = 4  # of a variant, shared out over its ladders
 LARGEST_REHEARSED = 1000  # runs at one level
 KNOWN = {"robust": "rounds 1 to 4", "paper": "grids"}
 EDGE, REST = "edge rule", {"robust": "top-up", "paper": "further levels"}

@@ -1,6 +1,8 @@
 """What is wrong with a well-typed telescoping document? Each problem names its field, its value and a remedy."""
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from telescope import module
@@ -12,6 +14,8 @@ from telescope.studies.telescoping.question import LadderModel, LadderModule, Ra
 from telescope.studies.telescoping.study import Telescope, ranges
 
 SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
+NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # of a variant
+WIDTHS = ("base_width", "calibration_width", "target_width", "target_depth")  # in which variants may not differ
 LIMITS: dict[AxisName, tuple[float, float]] = {"momentum": (0.001, SCALES["momentum"].value(-16)), "warmup_fraction": (SMALLEST, 1.0)}
 
 
@@ -25,11 +29,9 @@ def checked(study: Telescope) -> Telescope:
 
 def problems(study: Telescope) -> tuple[Problem, ...]:
     """What is wrong with a well-typed document: each with its field, value and remedy."""
-    found = [*_model_problems(study.model, study.parametrisation), *_search_problems(study)]
-    batch = batch_problem(study.data, study.horizon)
-    if batch:
-        name = batch.split()[0]
-        found.append(Problem(f"horizon.{name}", batch, getattr(study.horizon, name)))
+    if amiss := tuple(_sweep_problems(study)):
+        return amiss
+    found = [*_block_problems(study), *_search_problems(study)]
     if (stop := study.horizon.stop_below_loss) is not None:
         found.append(Problem("horizon.stop_below_loss", "would give all runs the same final loss; leave it out", stop))
     names = study.optimizers
@@ -48,8 +50,65 @@ def problems(study: Telescope) -> tuple[Problem, ...]:
     if convention == "absolute" and study.parametrisation != "mup-paper":
         message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"
         found.append(Problem("optimizer_options.lr_convention", message, convention))
-    found += pairing.problems(study)
-    return tuple(found) or tuple(_paper_problems(study)) or tuple(_budget_problems(study))
+    return tuple(found) or tuple(_twins(study)) or tuple(_paper_problems(study)) or tuple(_budget_problems(study))
+
+
+def _sweep_problems(study: Telescope) -> Iterator[Problem]:
+    """What makes variants impossible to tell apart, or to compare."""
+    sweep = study.sweep_over
+    if sweep is None:
+        return
+    if (sweep.model is None) is (sweep.data is None):
+        remedy = "ask for one of the two; for both, make two jobs" if sweep.model is not None else "name two or more, or leave it out"
+        yield Problem("sweep_over", f"varies {'model and data at once' if sweep.model is not None else 'nothing'}; {remedy}")
+        return
+    field, names = f"sweep_over.{sweep.block}", [one.name for one in sweep.entries]
+    if len(names) < 2:
+        yield Problem(field, "names fewer than two; add what it is to be compared with, or leave sweep_over out", names)
+    for i, name in enumerate(names):
+        if not NAME.fullmatch(name):
+            yield Problem(f"{field}.{i}.name", "must be 1 to 40 letters, digits, spaces or any of _.+-, a space at neither end", name)
+        if name in names[:i]:
+            yield Problem(f"{field}.{i}.name", "names another one too; give each a name of its own", name)
+    for i, one in enumerate(sweep.model or ()):
+        for width in WIDTHS:
+            if (value := getattr(one.model, width, None)) != getattr(study.model, width, None):
+                remedy = "the same for all, which are compared width by width; leave it out, or make another job"
+                yield Problem(f"{field}.{i}.{width}", f"must be {remedy}", value)
+
+
+def _twins(study: Telescope) -> Iterator[Problem]:
+    """Variants whose runs are the same."""
+    seen: dict[str, str] = {}
+    if study.sweep_over is None:
+        return
+    for i, variant in enumerate(study.variants):
+        own = variant.study.spec(study.optimizers[0], study.model.base_width, {"lr": 1.0, "weight_decay": 0.0}).digest
+        if own in seen:
+            yield Problem(
+                f"sweep_over.{study.sweep_over.block}.{i}", f"{variant.name} is the same as {seen[own]}; change a field, or leave it out"
+            )
+        seen.setdefault(own, variant.name)
+
+
+def _block_problems(study: Telescope) -> list[Problem]:
+    """What is wrong with the model and the data, and of variants with what each has otherwise."""
+    found = [*_model_problems(study.model, study.parametrisation), *_batch_problems(study), *pairing.problems(study)]
+    if study.sweep_over is None:
+        return found
+    part, more = study.sweep_over.block, list[Problem]()
+    for i, variant in enumerate(study.variants):
+        field = f"sweep_over.{part}.{i}"
+        for one in _block_problems(variant.study):
+            if one not in found:
+                more.append(replace(one, field=re.sub(rf"^{part}\b", field, one.field) if one.field.startswith(part) else field))
+    return found + more
+
+
+def _batch_problems(study: Telescope) -> list[Problem]:
+    batch = batch_problem(study.data, study.horizon)
+    name = batch.split()[0] if batch else ""
+    return [Problem(f"horizon.{name}", batch, getattr(study.horizon, name))] if batch else []
 
 
 def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametrisation) -> list[Problem]:
@@ -137,7 +196,7 @@ def _too_few_to_sample(study: Telescope) -> list[Problem]:
 
 
 def _budget_problems(study: Telescope) -> list[Problem]:
-    share = len(study.optimizers)
+    share = len(study.ladders())
     for ladder in study.ladders():
         if study.schedule == "paper" and (crowded := windows.crowded(ladder, study.paper)):
             message = (

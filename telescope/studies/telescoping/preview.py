@@ -7,7 +7,7 @@ Parts: `preview` -> `Preview` · `ladder_preview` -> `LadderPreview`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from telescope.spec import OptimizerName
@@ -20,6 +20,7 @@ from telescope.studies.telescoping.pace import Clock, Machine, Pace, assumed, pa
 from telescope.studies.telescoping.rehearsal import ASSUMES, Rehearsal
 from telescope.studies.telescoping.report import digits
 from telescope.studies.telescoping.study import Telescope
+from telescope.studies.telescoping.variants import Variant
 
 REUSED = "; finished trials of other jobs are reused at no cost, which is not counted here"
 
@@ -36,9 +37,10 @@ class LevelPreview:
 
 @dataclass(frozen=True)
 class LadderPreview:
-    """One optimizer's bill."""
+    """One optimizer's bill, for one variant where the study compares several."""
 
     optimizer: OptimizerName
+    variant: str
     levels: tuple[LevelPreview, ...]
     validation: LevelPreview | None  # the least number of runs at the target, where the study asks for any
     lines: tuple[Line, ...]
@@ -76,28 +78,45 @@ def preview(study: Telescope, machine: Machine | None = None) -> Preview:
     """The forecast; the study's data should be resolved, since the vocabulary costs too."""
     machine = machine or Machine()
     parallel = min([limit for limit in (study.limits.max_parallel, machine.slots) if limit is not None], default=1)
-    ladders = tuple(ladder_preview(study, ladder, machine, parallel) for ladder in study.ladders())
+    ladders = tuple(ladder_preview(variant, ladder, machine, parallel) for variant, ladder in study.each_ladder())
     flops, final = total(one.flops for one in ladders), max(one.final_run_flops for one in ladders)
-    trials = total(one.trials for one in ladders)
-    widest = study.spec(study.optimizers[0], study.model.widths[-1], {axis.name: axis.value(axis.low) for axis in study.ladders()[0].axes})
     return Preview(
-        trials=trials,
+        trials=total(one.trials for one in ladders),
         tokens=total(one.tokens for one in ladders),
         flops=flops,
         seconds=total(one.seconds for one in ladders),
         parallel=parallel,
         estimated=any(one.pace.estimated for one in ladders),
-        disk=Disk(round(curve_bytes(widest, machine.encode) * trials.expected), parallel * checkpoint_bytes(widest)),
+        disk=disk(study, ladders, machine, parallel),
         final_run_flops=final,
         share=digits(final / (final + flops.expected)),
         assumes=ASSUMES + (REUSED if study.reuse else ""),
-        advice=tuple(dict.fromkeys(said for one in ladders for said in one.advice)),
+        advice=tuple(all_advice(ladders)),
         ladders=ladders,
     )
 
 
-def ladder_preview(study: Telescope, ladder: Ladder, machine: Machine, parallel: int) -> LadderPreview:
+def disk(study: Telescope, ladders: Sequence[LadderPreview], machine: Machine, parallel: int) -> Disk:
+    """Of all ladders, with every run as large as the widest."""
+    widest = [
+        variant.study.spec(ladder.optimizer, ladder.widths[-1], {axis.name: axis.value(axis.low) for axis in ladder.axes})
+        for variant, ladder in study.each_ladder()
+    ]
+    curves = math.fsum(curve_bytes(spec, machine.encode) * one.trials.expected for spec, one in zip(widest, ladders, strict=True))
+    return Disk(round(curves), parallel * max(map(checkpoint_bytes, widest)))
+
+
+def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
+    """Each piece once; with the variants that it is for, where that is not all of them."""
+    variants = dict.fromkeys(one.variant for one in ladders)
+    for said in dict.fromkeys(said for one in ladders for said in one.advice):
+        ours = dict.fromkeys(one.variant for one in ladders if said in one.advice)
+        yield said if len(ours) == len(variants) else f"{', '.join(ours)}: {said}"
+
+
+def ladder_preview(variant: Variant, ladder: Ladder, machine: Machine, parallel: int) -> LadderPreview:
     """The forecast of one ladder."""
+    study = variant.study
     rehearsals = rehearsed(study, ladder)
     bill, final, tokens = bill_of(study, ladder, rehearsals), final_run_flops(study, ladder), study.horizon.tokens
     paces = paces_of(study, ladder, machine)
@@ -105,6 +124,7 @@ def ladder_preview(study: Telescope, ladder: Ladder, machine: Machine, parallel:
     clock = Clock(ladder, parallel, tuple(one.flops_per_second for one in paces))
     return LadderPreview(
         optimizer=ladder.optimizer,
+        variant=variant.name,
         levels=tuple(
             LevelPreview(width, count, count * tokens, cost_of(ladder, {level: count}))
             for level, (width, count) in enumerate(zip(ladder.widths, bill.known, strict=True))

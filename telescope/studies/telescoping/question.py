@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
-from telescope.spec import STRICT, Architecture, Count, ModelSpec, ModuleArchitecture, ModuleSpec, NonNegative, Positive, family
+from telescope.spec import STRICT, Architecture, Count, DataSpec, ModelSpec, ModuleArchitecture, ModuleSpec, NonNegative, Positive, family
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
 
@@ -66,6 +66,40 @@ class LadderModule(ModuleArchitecture, LadderWidths):
 
 
 AnyLadder = Annotated[Annotated[LadderModel, Tag("transformer")] | Annotated[LadderModule, Tag("module")], Discriminator(family)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NamedModel:
+    """One architecture of several; in a document, its name and what it has otherwise than the job's own model."""
+
+    name: str
+    model: AnyLadder
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NamedData:
+    """One text of several, or one mixture of them; in a document, its name and what it has otherwise than the job's own data."""
+
+    name: str
+    data: DataSpec
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SweepOver:
+    """Architectures or texts to compare: each is given ladders of its own. One of the two."""
+
+    model: tuple[NamedModel, ...] | None = None
+    data: tuple[NamedData, ...] | None = None
+
+    @property
+    def block(self) -> Literal["model", "data"]:
+        """The one that varies."""
+        return "model" if self.model is not None else "data"
+
+    @property
+    def entries(self) -> tuple[NamedModel | NamedData, ...]:
+        """Those of the block that varies."""
+        return self.model or self.data or ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

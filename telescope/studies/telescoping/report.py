@@ -6,7 +6,7 @@ width, and `parameter_groups` are what they amount to at the target.
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from telescope.coordinate_slopes import CoordinateVerdict
 from telescope.coordinates import CoordinateReport
@@ -260,7 +260,7 @@ class Method:
 
 @dataclass(frozen=True)
 class LadderReport:
-    """One optimizer's answer."""
+    """One optimizer's answer, for one variant where the study compares several."""
 
     optimizer: OptimizerName
     verdict: Verdict
@@ -284,17 +284,72 @@ class LadderReport:
     method: Method | None = None
     importance: dict[AxisName, float] = field(default_factory=dict)  # of axes of three values or more, by the base grid (PED-ANOVA)
     explained: dict[AxisName, float] = field(default_factory=dict)  # share of the loss's variance over the base window, by the model
+    variant: str = ""
+    differs: dict[str, Any] = field(default_factory=dict)  # the fields of model, or data, that the variant has otherwise than the job
+
+
+@dataclass(frozen=True)
+class VariantReport:
+    """One variant's answer: that of its best ladder."""
+
+    name: str
+    verdict: Verdict
+    reason: str
+    best: OptimizerName | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One ladder beside those of other variants; size, cost and loss at the widest level that all ladders have finished."""
+
+    variant: str
+    optimizer: OptimizerName
+    verdict: Verdict
+    lr: Hyperparameter | None  # at the target; None where nothing is handed out
+    weight_decay: Hyperparameter | None
+    drift: Drift | None
+    parameters: int | None
+    flops: float | None  # of one run
+    loss: float | None  # at the optimum
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one variant's optimum at the target lies from another's, in octaves of one hyperparameter of one optimizer."""
+
+    optimizer: OptimizerName
+    hyperparameter: AxisName
+    first: str
+    second: str
+    octaves: float  # the second's over the first's
+    low: float
+    high: float
+    consistent: bool  # with none: the interval holds zero
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Variants side by side."""
+
+    over: Literal["model", "data"]
+    width: int | None  # the widest that all ladders have finished
+    rows: tuple[Compared, ...]
+    differences: tuple[Difference, ...]
+    remark: str  # on what their losses say of each other
 
 
 @dataclass(frozen=True)
 class Report:
-    """The study's answer: that of its best ladder, and all of them."""
+    """The study's answer: that of its best ladder, and all of them; of a study over variants the worst of theirs (see `comparison`)."""
 
     final: bool
     verdict: Verdict
     reason: str
-    best: OptimizerName | None
+    best: OptimizerName | None  # over texts None: their losses say nothing of each other, and each of `variants` has its own
     ladders: tuple[LadderReport, ...]
+    best_variant: str = ""  # of architectures, the one of the lowest loss at equal width
+    variants: tuple[VariantReport, ...] = ()
+    comparison: Comparison | None = None
 
 
 def digits(x: float) -> float:

@@ -1,6 +1,7 @@
 """What does a telescoping study ask, and which runs does each of its ladders still lack?
 
 The stages of a ladder are replayed over the completed trials: the coordinate check, those of its schedule, the runs at the target.
+A study over variants is several studies of one architecture and one text each (`variants`); what takes a ladder takes its variant's study.
 
 Parts: `Telescope`, the question (its parts are in `question`, its checks in `checks`) · `ladders` · `progress`, the fold.
 The answer is drawn in `answer`, the bill beforehand in `preview`.
@@ -8,10 +9,10 @@ The answer is drawn in `answer`, the bill beforehand in `preview`.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic.dataclasses import dataclass
 
@@ -32,8 +33,11 @@ from telescope.studies import Plan
 from telescope.studies.telescoping import paper, report, robust, validation, windows
 from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, field_of
 from telescope.studies.telescoping.ladder import Done, Ladder, Outcome, Point, Stage
-from telescope.studies.telescoping.question import AnyLadder, Estimator, Limits, PaperOptions, Range, Search
+from telescope.studies.telescoping.question import AnyLadder, Estimator, Limits, PaperOptions, Range, Search, SweepOver
 from telescope.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    from telescope.studies.telescoping.variants import Variant
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -60,6 +64,8 @@ class Telescope:
     seeds: Count = 1
     """Runs per point under `paper`; `robust` buys seeds itself, where they remove most doubt per cost."""
     limits: Limits = field(default_factory=Limits)
+    sweep_over: SweepOver | None = None
+    """Compare architectures, or texts: ladders for each entry, a name and the fields that it has otherwise than `model`, or `data`."""
     reuse: bool = True
     """Take over finished runs of other jobs that are the same in every respect, instead of training them again; they cost nothing."""
     force_pairing: bool = False
@@ -77,8 +83,15 @@ class Telescope:
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:
-        """One ladder each."""
+        """One ladder each, for every variant."""
         return (self.optimizer,) if isinstance(self.optimizer, str) else self.optimizer
+
+    @property
+    def variants(self) -> "tuple[Variant, ...]":
+        """The architectures or texts that are compared, each as a study of its own; this study, without a name, where nothing is."""
+        from telescope.studies.telescoping.variants import variants  # which needs the study
+
+        return variants(self)
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -86,7 +99,8 @@ class Telescope:
         return (self.horizon.batch_tokens,)
 
     def spec(self, optimizer: OptimizerName, width: int, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
-        """One run at a width: swept values where given, the study's fixed ones elsewhere."""
+        """One run at a width: swept values where given, the study's fixed ones elsewhere; of variants, each has its own study to ask."""
+        assert self.sweep_over is None, "a run belongs to a variant"
         return trial_spec(self, optimizer, width, tuple(sorted(values.items())), seed)
 
     def target(self, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
@@ -94,12 +108,16 @@ class Telescope:
         return replace(self.spec(optimizer, self.model.target_width, values, seed), model=self.model.target)
 
     def ladders(self) -> tuple[Ladder, ...]:
-        """One per optimizer."""
-        return ladders(self)
+        """One per optimizer, for every variant."""
+        return tuple(ladder for _, ladder in self.each_ladder())
+
+    def each_ladder(self) -> "Iterator[tuple[Variant, Ladder]]":
+        """Every ladder with the variant that it belongs to."""
+        return ((variant, ladder) for variant in self.variants for ladder in ladders(variant.study))
 
     def plan(self, trials: Sequence[Trial]) -> Plan:
         """The runs that the current stage of each ladder still lacks."""
-        found = [progress(self, ladder, trials) for ladder in self.ladders()]
+        found = [progress(variant.study, ladder, trials) for variant, ladder in self.each_ladder()]
         return Plan(tuple(spec for one in found for spec in one.missing), all(one.ended for one in found))
 
     def report(self, trials: Sequence[Trial], ended: str = "") -> report.Report:
@@ -141,7 +159,7 @@ def ranges(study: Telescope, optimizer: OptimizerName) -> dict[AxisName, Range]:
 
 @lru_cache(maxsize=256)
 def ladders(study: Telescope) -> tuple[Ladder, ...]:
-    """One ladder per optimizer, with the costs of its levels."""
+    """One ladder per optimizer of a study of one variant, with the costs of its levels."""
     return tuple(_ladder(study, optimizer) for optimizer in study.optimizers)
 
 

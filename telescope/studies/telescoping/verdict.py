@@ -4,7 +4,8 @@ The learning rate decides, in this order: **refused**, the coordinate check fail
 not or could not be moved, or every run diverged; **unresolved**, a limit was reached, its 90 % interval at the target is wider than half
 an octave to each side, or its optimum moved by more than 0.4 octave between the two widest levels; **resolved** otherwise. The other
 hyperparameters are held to tolerances of equal loss cost, and called flat where the worst point of their interval costs next to nothing
-and no group of runs elsewhere did better than the model allows.
+and no group of runs elsewhere did better than the model allows. Of several optimizers the best one's verdict holds; of several variants the
+worst one's (`comparison`).
 
 Parts: `verdict_of` a ladder at any moment · `judged`, of what has ended · `last_move` · `judged_values`, a status for each hyperparameter.
 """

@@ -90,6 +90,39 @@ REFUSED = [
     ("force_pairing", "yes", "force_pairing", "use true or false"),
     ("name", {1, 2}, "name", "must be text"),
     ("adamw_lr_ratio", 0, "adamw_lr_ratio", "greater than 0"),
+    ("sweep_ovr", {}, "sweep_ovr", "did you mean sweep_over"),
+    ("sweep_over", {"modl": []}, "sweep_over.modl", "did you mean model"),
+    ("sweep_over", {}, "sweep_over", "varies nothing; name two or more, or leave it out"),
+    ("sweep_over", {"model": [{"name": "a"}], "data": [{"name": "b"}]}, "sweep_over", "for both, make two jobs"),
+    ("sweep_over.model", [], "sweep_over.model", "fewer than two"),
+    ("sweep_over.model", [{"name": "a"}], "sweep_over.model", "add what it is to be compared with"),
+    ("sweep_over.model", [{"name": "a"}, {"mlp": "gelu"}], "sweep_over.model.1.name", "is missing; give it"),
+    ("sweep_over.model", [{"name": "a"}, "b"], "sweep_over.model.1", "must be a name and the fields that it has otherwise than model"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b", "mpl": "gelu"}], "sweep_over.model.1.mpl", "unknown key; did you mean mlp?"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b", "mlp": "gel"}], "sweep_over.model.1.mlp", "gelu"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b", "depth": "3"}], "sweep_over.model.1.depth", "integer"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "a", "mlp": "gelu"}], "sweep_over.model.1.name", "names another one too"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b"}], "sweep_over.model.1", "b is the same as a"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "[red]", "depth": 1}], "sweep_over.model.1.name", "letters, digits"),
+    ("sweep_over.model", [{"name": "a"}, {"name": " b", "depth": 1}], "sweep_over.model.1.name", "a space at neither end"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b" * 41, "depth": 1}], "sweep_over.model.1.name", "1 to 40"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b", "base_width": 64}], "sweep_over.model.1.base_width", "compared width by width"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b", "target_depth": 4}], "sweep_over.model.1.target_depth", "leave it out"),
+    ("sweep_over.model", [{"name": "a"}, {"name": "b", "head_dim": 24}], "sweep_over.model.1.base_width", "not divisible by head_dim"),
+    (
+        "sweep_over.model",
+        [{"name": "a"}, {"name": "b", "tied_embeddings": True, "head_form": "rescaled"}],
+        "sweep_over.model.1.head_form",
+        "untie them",
+    ),
+    ("sweep_over.data", [{"name": "a"}, {"name": "b", "corpus": ""}], "sweep_over.data.1.corpus", "at least 1 character"),
+    ("sweep_over.data", [{"name": "a"}, {"name": "b", "corpus": None}], "sweep_over.data.1.corpus", "is missing; give it"),
+    (
+        "sweep_over.data",
+        [{"name": "a"}, {"name": "b", "context": 48}],
+        "sweep_over.data.1",
+        "batch_tokens 512 is not a multiple of the context",
+    ),
 ]
 
 
@@ -128,6 +161,25 @@ def test_a_document_that_nests_without_end_is_refused() -> None:
 def test_what_is_no_document_at_all_is_refused(doc: Any) -> None:
     with pytest.raises(InvalidInput):
         parse(doc)
+
+
+def test_what_is_wrong_with_a_block_is_said_once_whatever_varies() -> None:
+    doc = document(sweep_over={"model": [{"name": "a"}, {"name": "b", "mlp": "gelu"}]})
+    for wrong in ({"depth": "3"}, {"base_width": 40}, {"mpl": "gelu"}):
+        with pytest.raises(InvalidInput) as refusal:
+            parse(doc | {"model": doc["model"] | wrong})
+        fields = [problem.field for problem in refusal.value.problems]
+        assert fields[0] == f"model.{next(iter(wrong))}"
+        assert not any(field.startswith("sweep_over") for field in fields)
+
+
+def test_the_limits_of_all_variants_ladders_are_shares() -> None:
+    doc = document(
+        optimizer=["muon", "adamw"], sweep_over={"model": [{"name": "a"}, {"name": "b", "mlp": "gelu"}, {"name": "c", "depth": 1}]}
+    )
+    with pytest.raises(InvalidInput, match="for each of 6 ladders; raise it to 144"):
+        parse(doc | {"limits": {"max_trials": 143}})
+    parse(doc | {"limits": {"max_trials": 144}})
 
 
 def test_all_problems_are_reported_together() -> None:
@@ -216,6 +268,18 @@ ranges = st.builds(
 momenta = st.none() | st.builds(lambda low, points: {"low": low, "high": 0.99, "points": points}, st.floats(0.01, 0.8), st.integers(3, 5))
 
 
+sweeps = st.builds(
+    lambda names, block, values: {block: [{"name": name} | value for name, value in zip(names, values, strict=True)]},
+    st.lists(st.text("abc -_.", min_size=1, max_size=4).filter(lambda name: name == name.strip()), min_size=2, max_size=2, unique=True),
+    st.just("model"),
+    st.permutations([{}, {"mlp": "gelu"}, {"tied_embeddings": True, "depth": 3}, {"qk_norm": True}]).map(lambda values: values[:2]),
+) | st.builds(
+    lambda corpora, fraction: {"data": [{"name": f"text {i}", "corpus": one} | fraction for i, one in enumerate(corpora)]},
+    st.lists(st.text(min_size=1, max_size=3), min_size=2, max_size=3, unique=True),
+    st.sampled_from([{}, {"validation_fraction": 0.2}]),
+)
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     head_dim, doublings, base = 2 * draw(st.integers(1, 8)), draw(powers), draw(st.integers(1, 4))
@@ -231,7 +295,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "search": {"lr": draw(ranges), "weight_decay": draw(ranges | st.floats(0, 1) | st.just(0)), "momentum": draw(momenta)},
         "schedule": draw(st.sampled_from(["robust", "paper"])),
         "estimator": draw(st.sampled_from([None, "pooled", "per_level", "argmin"])),
-        "limits": {"max_flops": draw(st.none() | st.floats(1.0, 1e20))},
+        "limits": {"max_flops": draw(st.none() | st.floats(1.0, 1e20)), "max_trials": 4000},
+        "sweep_over": draw(st.none() | sweeps),
     }
 
 

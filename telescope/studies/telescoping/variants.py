@@ -1,0 +1,175 @@
+"""How does one job compare architectures, or texts?
+
+`sweep_over` names variants of the job's `model` block, or of its `data` block. Each variant is a question of its own: the same study with
+that block alone, and with an equal share of the limits that are counted over all ladders. So its ladders plan the trials that a job of
+that architecture or text would plan, digests included, and neither waits for the others.
+
+In a document an entry says only what it has otherwise than the block (a null goes back to the default); what is parsed is the whole
+block, by the block's own type. Two functions lead there and back. What was found in a text, its hash and the size of its vocabulary, is
+never taken over from the block: it stands in each entry.
+
+Parts: `Variant`, `variants`, `variant_of` a run · `expanded`, `condensed`, documents · `as_given`, their problems.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from telescope.errors import Problem
+from telescope.spec import ORIGIN, DataSpec, ModelSpec, ModuleSpec, TrialSpec
+from telescope.studies.telescoping.question import LadderModel, LadderModule, Limits, NamedData, NamedModel
+from telescope.studies.telescoping.study import Telescope
+
+FIELD = "sweep_over"
+VARIED = ("model", "data")  # the blocks that may be
+FOUND = ("content", "vocab_size")  # of data: filled in from the text
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One architecture or one text of a study over several."""
+
+    name: str  # empty where there are no others
+    study: Telescope  # of this one alone
+    differs: Mapping[str, Any]  # the fields that it has otherwise than the block it varies, as a document has them
+
+
+@lru_cache(maxsize=256)
+def variants(study: Telescope) -> tuple[Variant, ...]:
+    """Those of a study; the study itself where it compares none."""
+    if study.sweep_over is None:
+        return (Variant("", study, {}),)
+    entries = study.sweep_over.entries
+    alone = replace(study, sweep_over=None, limits=shared(study.limits, len(entries)))
+    return tuple(Variant(one.name, with_block(alone, one), own_fields(one, study)) for one in entries)
+
+
+def with_block(study: Telescope, one: NamedModel | NamedData) -> Telescope:
+    """The study of this architecture, or of this text."""
+    return replace(study, model=one.model) if isinstance(one, NamedModel) else replace(study, data=one.data)
+
+
+def own_fields(one: NamedModel | NamedData, study: Telescope) -> dict[str, Any]:
+    """What an entry has otherwise than the block that it varies."""
+    whole, block = (one.model, study.model) if isinstance(one, NamedModel) else (one.data, study.data)
+    return {name: value for name, value in otherwise(plain(whole), plain(block)).items() if name not in FOUND}
+
+
+def shared(limits: Limits, among: int) -> Limits:
+    """An equal share of what is counted over all ladders."""
+    flops = None if limits.max_flops is None else limits.max_flops / among
+    return replace(limits, max_trials=max(1, limits.max_trials // among), max_flops=flops)
+
+
+def variant_of(study: Telescope, spec: TrialSpec) -> str:
+    """The name of the variant that plans such a run; empty where the study has none."""
+    named = (one for one in study.variants if one.name and builds(one.study.model, spec.model) and reads(one.study.data, spec.data))
+    return next((one.name for one in named), "")
+
+
+def builds(model: LadderModel | LadderModule, spec: ModelSpec | ModuleSpec) -> bool:
+    """Whether a model is one of an architecture's, at some width."""
+    try:
+        return spec in (model.at(spec.width), model.target)
+    except ValueError:  # it cannot be that wide
+        return False
+
+
+def reads(data: DataSpec, spec: DataSpec) -> bool:
+    """Whether data are the same, wherever equal tokens come from."""
+    return replace(spec, **{name: getattr(data, name) for name in ORIGIN}) == data
+
+
+# Documents
+
+
+def expanded(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with a whole block in every entry of `sweep_over`; what has not its shape stays, to be refused as it is."""
+    asked = document.get(FIELD)
+    if not isinstance(asked, dict):
+        return document
+    made = {part: [_whole(one, part, document.get(part)) for one in asked[part]] for part in VARIED if isinstance(asked.get(part), list)}
+    return document | {FIELD: asked | made}
+
+
+def condensed(document: dict[str, Any]) -> dict[str, Any]:
+    """The inverse: every entry with its name and what differs."""
+    asked = document.get(FIELD)
+    if not asked:
+        return document
+    made = {
+        part: [{"name": one["name"]} | otherwise(one[part], document[part]) for one in asked[part]] for part in VARIED if asked.get(part)
+    }
+    return document | {FIELD: asked | made}
+
+
+def _whole(entry: Any, part: str, block: Any) -> Any:
+    """A named block: the job's own, with what an entry says of it."""
+    if not isinstance(entry, dict):
+        return entry
+    own = {name: value for name, value in block.items() if name not in FOUND} if isinstance(block, dict) else {}
+    said = {name: value for name, value in entry.items() if name != "name"}
+    whole = {name: value for name, value in (own | said).items() if value is not None or name not in said}
+    return ({"name": entry["name"]} if "name" in entry else {}) | {part: whole}
+
+
+def otherwise(whole: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry has to say of a block to be this one."""
+    return {name: value for name, value in whole.items() if (value if name in FOUND else block.get(name, ...) != value)}
+
+
+def as_given(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
+    """The problems of an expanded document as those of the document itself: what is wrong with a block is said of the block alone."""
+    found = {problem.field: problem for problem in problems}
+    return tuple(problem for one in found.values() for problem in _as_given(one, document, found))
+
+
+def _as_given(problem: Problem, document: dict[str, Any], others: Mapping[str, Problem]) -> Iterator[Problem]:
+    match problem.field.split("."):
+        case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:
+            said = document[FIELD][part][int(number)]
+            if not names or names[0] in said or ".".join([part, *names]) not in others:
+                yield replace(problem, field=".".join([FIELD, part, number, *names]))
+        case ["sweep_over", ("model" | "data") as part, number] if not isinstance(document[FIELD][part][int(number)], dict):
+            yield replace(problem, message=f"must be a name and the fields that it has otherwise than {part}")
+        case _:
+            yield problem
+
+
+def data_blocks(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """All data that a study's document names, as whole blocks."""
+    asked = expanded(document).get(FIELD) or {}
+    return [document.get("data", {}), *(one["data"] for one in asked.get("data") or ())]
+
+
+def plain(block: LadderModel | LadderModule | DataSpec) -> dict[str, Any]:
+    """A block as a document has it."""
+    found: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
+    return found
+
+
+def texts(study: Telescope) -> dict[str, DataSpec]:
+    """The data that the runs of a study read, by the field that names them."""
+    swept = study.sweep_over.data if study.sweep_over else None
+    return {"data": study.data} if swept is None else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+
+
+def with_texts(study: Telescope, found: Iterable[DataSpec]) -> Telescope:
+    """The study with other data in their places."""
+    if study.sweep_over is None or study.sweep_over.data is None:
+        (data,) = found
+        return replace(study, data=data)
+    entries = tuple(replace(one, data=data) for one, data in zip(study.sweep_over.data, found, strict=True))
+    return replace(study, sweep_over=replace(study.sweep_over, data=entries))
+
+
+def with_models(study: Telescope, seen: Callable[[LadderModel | LadderModule], LadderModel | LadderModule]) -> Telescope:
+    """The study with each of its models as it is seen."""
+    study = replace(study, model=seen(study.model))
+    if study.sweep_over is None or study.sweep_over.model is None:
+        return study
+    entries = tuple(replace(one, model=seen(one.model)) for one in study.sweep_over.model)
+    return replace(study, sweep_over=replace(study.sweep_over, model=entries))
