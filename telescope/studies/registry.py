@@ -31,6 +31,9 @@ from telescope.studies.telescoping.question import LadderModule
 AnyStudy = telescoping.Telescope | compute_time.ComputeTime
 
 
+FAMILIES = ("transformer", "module")
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a kind of study consists of."""
@@ -176,6 +179,9 @@ def _problem(study_type: type, detail: Any) -> Problem:
     path, value = ".".join(names), detail.get("input")
     if detail["type"] == "unexpected_keyword_argument":
         return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)
+    if detail["type"] == "union_tag_invalid":  # of a model, the one union that a field of its own tells apart
+        tag = detail["ctx"]["tag"]
+        return Problem(f"{path}.family", f"must be one of: {', '.join(FAMILIES)}{nearest(tag, list(FAMILIES))}", tag)
     if detail["type"] == "missing":
         return Problem(path, "is missing; give it")
     if detail["type"] == "dataclass_type":
