@@ -119,9 +119,10 @@ def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
 def require_open(data: DataSpec, roots: Sequence[Path]) -> None:
     """Raise InvalidInput for each path in `data` that the operator did not open; names of corpora and tokenizers pass."""
     problems = []
-    if corpora.is_path(data.corpus) and not is_open(data.corpus, roots):
-        names = ", ".join(corpus.name for corpus in corpora.available())
-        problems.append(Problem("data.corpus", f"{remedy(roots)}; or name a corpus: {names}", data.corpus))
+    for part in data.parts:
+        if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
+            names = ", ".join(corpus.name for corpus in corpora.available())
+            problems.append(Problem("data.corpus", f"{remedy(roots)}; or name a corpus: {names}", part.corpus))
     if tokenizer.path_of(data.tokenizer) and not is_open(data.tokenizer, roots):
         problems.append(Problem("data.tokenizer", f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096", data.tokenizer))
     if problems:
