@@ -122,9 +122,10 @@ def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
     """Raise InvalidInput for each path, in data by their field, that the operator did not open; names of corpora and tokenizers pass."""
     problems = []
     for field, data in texts.items():
-        if corpora.is_path(data.corpus) and not is_open(data.corpus, roots):
-            names = ", ".join(corpus.name for corpus in corpora.available())
-            problems.append(Problem(f"{field}.corpus", f"{remedy(roots)}; or name a corpus: {names}", data.corpus))
+        for part in data.parts:
+            if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
+                names = ", ".join(corpus.name for corpus in corpora.available())
+                problems.append(Problem(f"{field}.corpus", f"{remedy(roots)}; or name a corpus: {names}", part.corpus))
         if tokenizer.path_of(data.tokenizer) and not is_open(data.tokenizer, roots):
             problems.append(Problem(f"{field}.tokenizer", f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096", data.tokenizer))
     if problems:

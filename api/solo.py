@@ -52,7 +52,7 @@ def installation(settings: Settings) -> Iterator[Store]:
 
 
 def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
-    """The setting that lets a coordinator send its workers the code of this study's models, where they are users', beside that of others."""
+    """The setting that lets a coordinator send its workers the code of this study's models, where they are users'."""
     models = [study.model] if isinstance(study, ComputeTime) else [variant.study.model for variant in study.variants]
     own = [model.factory for model in models if isinstance(model, ModuleArchitecture)]
     return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}

@@ -49,14 +49,14 @@ def smaps() -> tuple[int, int]:
 
 def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
     """Open the tokens, read all of them while others do, and time batches."""
-    data.batch(np.zeros(1000, np.uint16), 0, 0, 8, CONTEXT)
+    data.batch(data.Half((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
     barrier.wait()  # all have loaded their libraries
     private_before, shared_before = smaps()
-    tokens = data.open_tokens(spec).train
-    int(tokens[::64].astype(np.int64).sum())  # a token per page at least
+    train = data.open_tokens(spec).train
+    int(train.parts[0][::64].astype(np.int64).sum())  # a token per page at least
     began = time.perf_counter()
     for step in range(200):
-        data.batch(tokens, 0, step, 512 // CONTEXT, CONTEXT)
+        data.batch(train, 0, step, 512 // CONTEXT, CONTEXT)
     batch_s = (time.perf_counter() - began) / 200
     barrier.wait()  # all have it in memory now
     private, shared = smaps()

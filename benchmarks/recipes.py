@@ -38,7 +38,7 @@ def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
 
 def recipe(spec: TrialSpec) -> Recipe:
     """The same trial without telescope."""
-    model, horizon, data = spec.model, spec.horizon, prepare(spec.data)
+    model, horizon, (data,) = spec.model, spec.horizon, prepare(spec.data)
     groups = describe(model, data.vocab_size, spec.optimizer)
     multiplier = {group.role: group.multiplier for group in groups}
     windows = min(horizon.evaluation_tokens // spec.data.context, (data.validation_tokens - 1) // spec.data.context)

@@ -1,6 +1,6 @@
 """How does a corpus become files of tokens, once?
 
-`prepare(spec)` splits the corpus, tokenizes it and keeps the result under `TELESCOPE_HOME/tokens`:
+`prepare(spec)` splits each corpus of the spec, tokenizes it and keeps the result under `TELESCOPE_HOME/tokens`:
 
     <content>/{train,validation}.bin, meta.json    little-endian uint16 or uint32; `content` is the hash of both sides
     prepared/<key>.json                            which content the sources have; `key` changes whenever a source file does
@@ -13,8 +13,10 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,16 +96,64 @@ def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     return frozenset(below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)})
 
 
-def prepare(spec: DataSpec) -> Prepared:
-    """The tokens that the sources give in their present state, from the cache where they were prepared before."""
-    corpus = corpora.find(spec.corpus)
+@dataclass(frozen=True)
+class Sources:
+    """The corpora of a spec, and what turns all of them into tokens."""
+
+    corpora: tuple[Corpus, ...]
+    tokenizer: str
+    fraction: float  # held out of each
+
+    @cached_property
+    def split(self) -> Callable[[Corpus], Split]:
+        """A corpus in two; it is read for that, once."""
+        return cache(lambda corpus: Split.of(corpus, self.fraction))
+
+    @cached_property
+    def fingerprints(self) -> dict[Corpus, str]:
+        """What changes when a file of a corpus does."""
+        return {corpus: corpus.fingerprint() for corpus in self.corpora}
+
+    @cached_property
+    def text_encoder(self) -> Tokenizer:
+        """For all texts. A BPE learns from all of them, whatever their weights, so that every mixture of them has the same tokens."""
+        return tokenizer.build(self.tokenizer, lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora))
+
+    def encoder(self, corpus: Corpus) -> Tokenizer:
+        """What turns this corpus into tokens."""
+        holding = [each for each in self.corpora if each.holds_tokens]
+        if holding and self.tokenizer != "bytes":
+            message = f"corpus {holding[0].name} holds tokens already; leave the tokenizer out"
+            raise InvalidInput.of(tokenizer.FIELD, message, self.tokenizer)
+        if corpus in holding:
+            return tokenizer.from_tokens(np.asarray(document.content) for document in corpus.documents())
+        return self.text_encoder
+
+    def key(self, corpus: Corpus) -> str:
+        """All that the tokens of this corpus depend on, as a hash."""
+        learned = ""
+        if path := tokenizer.path_of(self.tokenizer):
+            learned = corpora.fingerprint((path,))
+        elif self.tokenizer != "bytes" and len(self.corpora) > 1:
+            learned = " ".join(sorted(self.fingerprints.values()))
+        described = (self.fingerprints[corpus], self.tokenizer, learned, self.fraction)
+        return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
+
+
+def prepare(spec: DataSpec) -> tuple[Prepared, ...]:
+    """The tokens that each part's sources give in their present state, from the cache where they were prepared before."""
+    sources = Sources(tuple(corpora.find(part.corpus) for part in spec.parts), spec.tokenizer, spec.validation_fraction)
     tokenizer.check(spec.tokenizer)
-    remembered = _tokens_home() / "prepared" / f"{_key(corpus, spec)}.json"
+    return tuple(_prepare(corpus, sources) for corpus in sources.corpora)
+
+
+def _prepare(corpus: Corpus, sources: Sources) -> Prepared:
+    remembered = _tokens_home() / "prepared" / f"{sources.key(corpus)}.json"
     try:
         content = json.loads(remembered.read_text())
         return Prepared(**json.loads((_tokens_home() / content / "meta.json").read_text()))
     except FileNotFoundError:
-        prepared = _tokenize(corpus, spec)
+        prepared = _tokenize(sources.split(corpus), sources.encoder(corpus))
         corpora.write_json(remembered, prepared.content)
         return prepared
 
@@ -112,18 +162,8 @@ def _tokens_home() -> Path:
     return home() / "tokens"
 
 
-def _key(corpus: Corpus, spec: DataSpec) -> str:
-    """All that the tokens depend on."""
-    path = tokenizer.path_of(spec.tokenizer)
-    learned = corpora.fingerprint((path,)) if path else ""
-    parts = (corpus.fingerprint(), spec.tokenizer, learned, spec.validation_fraction)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
-
-
-def _tokenize(corpus: Corpus, spec: DataSpec) -> Prepared:
+def _tokenize(split: Split, encoder: Tokenizer) -> Prepared:
     """Write the tokens aside, and rename them to the name that their hash gives them."""
-    split = Split.of(corpus, spec.validation_fraction)
-    encoder = _tokenizer(split, spec.tokenizer)
     _tokens_home().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_tokens_home(), prefix="draft-") as draft:
         prepared = _write(Path(draft, "new"), split, encoder)
@@ -133,14 +173,6 @@ def _tokenize(corpus: Corpus, spec: DataSpec) -> Prepared:
             if not (prepared.folder / "meta.json").exists():  # otherwise another process was first with the same tokens
                 raise
     return prepared
-
-
-def _tokenizer(split: Split, name: str) -> Tokenizer:
-    if not split.corpus.holds_tokens:
-        return tokenizer.build(name, split.training_text)
-    if name != "bytes":
-        raise InvalidInput.of(tokenizer.FIELD, "the corpus holds tokens already; leave the tokenizer out", name)
-    return tokenizer.from_tokens(np.asarray(document.content) for document in split.corpus.documents())
 
 
 def _write(folder: Path, split: Split, encoder: Tokenizer) -> Prepared:

@@ -106,12 +106,16 @@ class Run:
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
-        """Mean loss over the validation windows, the same ones for every trial; inf where it is not finite."""
-        windows = self.held_out.to(self.device)
-        chunks = torch.split(windows, max(1, EVALUATED_TOKENS // self.spec.data.context))
-        with self.model.evaluating():
-            mean = float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
+        """Mean loss over the validation windows of each part of the data, weighted by its share; inf where it is not finite."""
+        shares = self.tokens.validation.shares
+        mean = sum(share * self.mean_loss(windows) for share, windows in zip(shares, self.held_out, strict=True))
         return mean if math.isfinite(mean) else math.inf
+
+    def mean_loss(self, windows: Tensor) -> float:  # (n, context + 1)
+        """Over windows, as many at a time as a processor's cache holds."""
+        chunks = torch.split(windows.to(self.device), max(1, EVALUATED_TOKENS // self.spec.data.context))
+        with self.model.evaluating():
+            return float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
 
     def look_ahead(self) -> None:
         """Before the last step, remember what it will change."""
@@ -152,7 +156,7 @@ class Run:
     def point(self, metrics: dict[str, float]) -> Measurement:
         """The point of the curve at this step."""
         tokens = self.step * self.spec.horizon.batch_tokens
-        flops = flops_by(self.spec, self.step, self.diverged, len(self.held_out))
+        flops = flops_by(self.spec, self.step, self.diverged, sum(map(len, self.held_out)))
         self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
         return self.curve[-1]
 

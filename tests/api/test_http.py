@@ -342,6 +342,9 @@ BAD = {
     "text that no database stores": ("name", "a\0b", "name", "U+0000"),
     "half of a surrogate pair": ("name", "\ud83d", "name", "surrogate"),
     "a list in place of text": ("data", {"corpus": []}, "data.corpus", "string"),
+    "a mixture of one": ("data.corpus", {"python-docs": 1}, "data.corpus", "two parts or more"),
+    "an unknown corpus in a mixture": ("data", {"corpus": {"python-docs": 1, "python-stdlob": 1}}, "data.corpus", "python-stdlib"),
+    "a closed path in a mixture": ("data", {"corpus": {"python-docs": 1, "/etc/passwd": 1}}, "data.corpus", "TELESCOPE_DATA_ROOTS"),
 }
 
 
@@ -582,6 +585,22 @@ def test_a_clone_on_other_data_reads_them_and_keeps_to_the_open_folders(service:
     assert other.json()["study"]["data"]["content"] not in ("", first["study"]["data"]["content"])
     refused = problem(service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": "/etc/passwd"}}), 422)
     assert refused["errors"][0]["field"] == "data.corpus"
+
+
+def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(service: TestClient, job: Json, texts: Path) -> None:
+    prose = texts / "prose.txt"
+    prose.write_text("it was the best of times, it was the worst of times\n" * 2000)
+    parts = {str(texts / "novel"): 7, str(prose): 3}
+    first = service.post("/v1/jobs", json=changed(job, "data.corpus", parts))
+    assert first.status_code == 202, first.text
+    data = first.json()["study"]["data"]
+    assert (data["corpus"], data["vocab_size"]) == (parts, 256)
+    url = f"/v1/jobs/{first.json()['id']}:clone"
+    other = service.post(url, json={"data": {"corpus": {str(prose): 7}}}).json()["study"]["data"]
+    assert other["corpus"] == parts | {str(prose): 7}
+    assert other["content"] not in ("", data["content"])
+    refused = problem(service.post(url, json={"data": {"corpus": {"/etc/passwd": 1}}}), 422)
+    assert [(each["field"], each["value"]) for each in refused["errors"]] == [("data.corpus", "/etc/passwd")]
 
 
 def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_patch_names_data(

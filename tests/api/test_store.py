@@ -528,19 +528,21 @@ def test_the_last_points_metrics_are_kept_whatever_their_names(record: Record) -
 
 
 def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(record: Record, database_url: str) -> None:
-    def at(path: str) -> str:
-        job, _ = record.create_job(DOCUMENT | {"data": {"corpus": path, "tokenizer": "bytes"}})
+    def at(corpus: str | dict[str, float]) -> str:
+        job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
-        mine = replace(spec(0), data=replace(spec(0).data, corpus=path))
+        mine = replace(spec(0), data=replace(spec(0).data, corpus=corpus))
         record.plan_trials(job.id, [mine])
         return job.id
 
-    first, second = at("/here"), at("/there")
-    assert first_trial(record, first).digest == first_trial(record, second).digest
+    places = ("/here", "/there", {"/there": 7.0, "/here": 3.0})
+    jobs = [at(place) for place in places]
+    assert len({first_trial(record, job_id).digest for job_id in jobs}) == 1
     stranger = Record(database_url)
-    for job_id, path in ((first, "/here"), (second, "/there")):
-        assert stranger.pending_trials(job_id, 1)[0].spec.data.corpus == path
-        assert stranger.trial_spec(first_trial(record, job_id).id).data.corpus == path
+    for job_id, place in zip(jobs, places, strict=True):
+        own = replace(spec(0).data, corpus=place)
+        assert stranger.pending_trials(job_id, 1)[0].spec.data == own
+        assert stranger.trial_spec(first_trial(record, job_id).id).data == own
     stranger.close()
 
 

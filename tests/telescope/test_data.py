@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telescope import corpora, tokens
-from telescope.data import batch, check_length, open_tokens, resolve, validation_windows
+from telescope.data import Half, batch, check_length, open_tokens, resolve, validation_windows
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.spec import DataSpec
 
@@ -49,9 +48,20 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def text_of(side: Sequence[int] | np.ndarray) -> list[str]:
-    """Documents of a side tokenized as bytes."""
-    return bytes(np.asarray(side).astype(np.uint8)).decode().split("\0")[:-1]
+def alone(tokens: np.ndarray) -> Half:
+    """Half of a plain corpus."""
+    return Half((tokens,), (1.0,))
+
+
+def tokens_of(half: Half) -> np.ndarray:
+    """Of a plain corpus."""
+    (tokens,) = half.parts
+    return tokens
+
+
+def text_of(half: Half) -> list[str]:
+    """Documents of a plain corpus tokenized as bytes."""
+    return bytes(tokens_of(half).astype(np.uint8)).decode().split("\0")[:-1]
 
 
 def refusal(spec: DataSpec) -> tuple[str, str]:
@@ -71,7 +81,8 @@ def test_the_library_is_split_by_file_and_nothing_is_lost(stdlib: DataSpec) -> N
     assert sorted(train + validation) == sorted(whole)
     held_out = tokens.held_out_names([document.name for document in corpora.find("python-stdlib").documents()], 0.1)
     assert len(validation) == len(held_out)
-    assert 0.05 < len(opened.validation) / (len(opened.train) + len(opened.validation)) < 0.25
+    train_tokens, validation_tokens = len(tokens_of(opened.train)), len(tokens_of(opened.validation))
+    assert 0.05 < validation_tokens / (train_tokens + validation_tokens) < 0.25
     assert stdlib.vocab_size == opened.vocab_size == 256
 
 
@@ -105,23 +116,23 @@ def test_a_lone_token_file_is_cut_by_position_and_taken_as_it_is(tmp_path: Path)
     given_tokens.astype("<u2").tofile(tmp_path / "a.bin")
     spec = resolve(DataSpec(corpus=str(tmp_path / "a.bin")))
     opened = open_tokens(spec)
-    np.testing.assert_array_equal(opened.train, given_tokens[:900])
-    np.testing.assert_array_equal(opened.validation, given_tokens[900:])
+    np.testing.assert_array_equal(tokens_of(opened.train), given_tokens[:900])
+    np.testing.assert_array_equal(tokens_of(opened.validation), given_tokens[900:])
     assert spec.vocab_size == 59968  # 59940 rounded up to whole 64s
 
 
 def test_large_vocabularies_are_kept_in_32_bits(tmp_path: Path) -> None:
     (np.arange(1000) * 1000).astype("<u4").tofile(tmp_path / "a.uint32.bin")
     opened = open_tokens(resolve(DataSpec(corpus=str(tmp_path / "a.uint32.bin"))))
-    assert opened.train.dtype == np.uint32
-    assert opened.validation[-1] == 999_000
+    assert tokens_of(opened.train).dtype == np.uint32
+    assert tokens_of(opened.validation)[-1] == 999_000
 
 
 def test_the_split_of_a_nanogpt_folder_is_kept(tmp_path: Path) -> None:
     np.full(500, 1, "<u2").tofile(tmp_path / "train.bin")
     np.full(200, 2, "<u2").tofile(tmp_path / "val.bin")
     opened = open_tokens(resolve(DataSpec(corpus=str(tmp_path))))
-    assert (opened.train.tolist(), opened.validation.tolist()) == ([1] * 500, [2] * 200)
+    assert (tokens_of(opened.train).tolist(), tokens_of(opened.validation).tolist()) == ([1] * 500, [2] * 200)
 
 
 def test_a_bpe_never_sees_the_held_out_text(tmp_path: Path, home: Path) -> None:
@@ -173,7 +184,7 @@ def test_a_registered_corpus_keeps_its_name_and_a_tokenizer_gets_its_path(folder
     corpora.register("mine", folder)
     spec = resolve(DataSpec(corpus="mine", tokenizer="own.json"))
     assert (spec.corpus, spec.tokenizer, spec.vocab_size) == ("mine", str(folder.parent / "own.json"), 2)
-    assert set(open_tokens(spec).train.tolist()) == {0, 1}
+    assert set(tokens_of(open_tokens(spec).train).tolist()) == {0, 1}
 
 
 def test_a_given_hash_or_vocabulary_must_match(folder: Path) -> None:
@@ -194,14 +205,14 @@ def test_bad_corpora_and_tokenizers_are_refused_by_field(tmp_path: Path, folder:
     assert refusal(DataSpec(corpus=str(folder), tokenizer="bpe-1"))[0] == "data.tokenizer"
     assert refusal(DataSpec(corpus=str(tmp_path / "tokens.bin"), tokenizer="bpe-300")) == (
         "data.tokenizer",
-        "the corpus holds tokens already; leave the tokenizer out",
+        f"corpus {tmp_path / 'tokens.bin'} holds tokens already; leave the tokenizer out",
     )
 
 
 def test_a_corpus_must_fill_a_window_on_both_sides(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 100)
     spec = DataSpec(corpus=str(tmp_path / "a.txt"), context=10)
-    assert len(open_tokens(resolve(spec)).validation) == 11  # 10 characters and their end: one window and its last target
+    assert len(tokens_of(open_tokens(resolve(spec)).validation)) == 11  # 10 characters and their end: one window and its last target
     field, message = refusal(replace(spec, context=11))
     assert field == "data.corpus"
     assert "11 validation tokens, fewer than one window of 11 + 1; give more text" in message
@@ -235,11 +246,11 @@ def test_a_resolved_corpus_is_not_read_again(folder: Path, monkeypatch: pytest.M
 
 def test_a_lost_cache_is_rebuilt(folder: Path, home: Path) -> None:
     spec = resolve(DataSpec(corpus=str(folder)))
-    before = open_tokens(spec).train.copy()
+    before = tokens_of(open_tokens(spec).train).copy()
     shutil.rmtree(home / "tokens" / spec.content)
-    np.testing.assert_array_equal(open_tokens(spec).train, before)
+    np.testing.assert_array_equal(tokens_of(open_tokens(spec).train), before)
     shutil.rmtree(home / "tokens" / "prepared")
-    np.testing.assert_array_equal(open_tokens(spec).train, before)
+    np.testing.assert_array_equal(tokens_of(open_tokens(spec).train), before)
     assert not list((home / "tokens").glob("draft-*"))
 
 
@@ -339,7 +350,7 @@ def test_a_batch_is_windows_of_the_text_and_a_function_of_seed_and_step(
     length: int, seed: int, step: int, windows: int, data: st.DataObject
 ) -> None:
     context = data.draw(st.integers(1, length - 1))
-    text = np.arange(length, dtype=np.uint16)
+    text = alone(np.arange(length, dtype=np.uint16))
     drawn = batch(text, seed, step, windows, context)
     assert (drawn.shape, drawn.dtype) == ((windows, context + 1), torch.int64)
     assert (drawn[:, 1:] - drawn[:, :-1] == 1).all()  # consecutive
@@ -351,20 +362,20 @@ def test_a_batch_is_windows_of_the_text_and_a_function_of_seed_and_step(
 
 
 def test_seeds_and_steps_give_different_batches() -> None:
-    text = np.arange(60_000, dtype=np.uint16)
+    text = alone(np.arange(60_000, dtype=np.uint16))
     drawn = {tuple(batch(text, seed, step, 4, 8)[:, 0].tolist()) for seed in range(10) for step in range(100)}
     assert len(drawn) == 1000
 
 
 def test_windows_start_everywhere_equally_often() -> None:
-    starts = torch.cat([batch(np.arange(26), 0, step, 100, 16)[:, 0] for step in range(100)])
+    starts = torch.cat([batch(alone(np.arange(26)), 0, step, 100, 16)[:, 0] for step in range(100)])
     counts = torch.bincount(starts, minlength=10)
     assert len(counts) == 10  # positions 0 to 9, the last window ending with the text
     assert ((counts - 1000).abs() < 4 * 1000**0.5).all()
 
 
 def test_batches_are_the_same_on_every_machine_and_version() -> None:
-    assert batch(np.arange(60_000), 7, 3, 5, 2)[:, 0].tolist() == [2682, 26693, 16434, 26689, 18099]
+    assert batch(alone(np.arange(60_000)), 7, 3, 5, 2)[:, 0].tolist() == [2682, 26693, 16434, 26689, 18099]
 
 
 # Held-out windows
@@ -373,7 +384,7 @@ def test_batches_are_the_same_on_every_machine_and_version() -> None:
 @given(length=st.integers(3, 500), evaluation_tokens=st.integers(1, 600), data=st.data())
 def test_held_out_windows_are_even_and_their_targets_disjoint(length: int, evaluation_tokens: int, data: st.DataObject) -> None:
     context = data.draw(st.integers(1, length - 1))
-    windows = validation_windows(np.arange(length, dtype=np.uint16), evaluation_tokens, context)
+    (windows,) = validation_windows(alone(np.arange(length, dtype=np.uint16)), evaluation_tokens, context)
     assert windows.dtype == torch.int64
     assert windows.shape == (max(1, min(evaluation_tokens // context, (length - 1) // context)), context + 1)
     targets = windows[:, 1:].flatten()
@@ -385,7 +396,8 @@ def test_held_out_windows_are_even_and_their_targets_disjoint(length: int, evalu
 
 def test_held_out_windows_cover_the_library_evenly(stdlib: DataSpec) -> None:
     validation = open_tokens(stdlib).validation
-    windows = validation_windows(validation, 16_384, 64)
+    (windows,) = validation_windows(validation, 16_384, 64)
     assert windows.shape == (256, 65)
-    step = (len(validation) - 1) / 256
-    assert windows[200].tolist() == validation[int(200 * step) : int(200 * step) + 65].tolist()
+    text = tokens_of(validation)
+    step = (len(text) - 1) / 256
+    assert windows[200].tolist() == text[int(200 * step) : int(200 * step) + 65].tolist()

@@ -77,6 +77,17 @@ REFUSED = [
     ("horizon.decay", "liner", "horizon.decay", "linear"),
     ("data.corpus", "", "data.corpus", "at least 1 character"),
     ("data.corpus", 7, "data.corpus", "string"),
+    ("data.corpus", ["a", "b"], "data.corpus", "a mapping of two or more to weights, such as {python-stdlib: 7"),
+    ("data.corpus", {}, "data.corpus", "two parts or more"),
+    ("data.corpus", {"a": 1.0}, "data.corpus", "give a single corpus by its name"),
+    ("data.corpus", {"a": 1, "": 1}, "data.corpus", "has no name"),
+    ("data.corpus", {"a": 1, "b": 0}, "data.corpus", "b has the weight 0; give it a number above 0"),
+    ("data.corpus", {"a": 1, "b": -0.5}, "data.corpus", "b has the weight -0.5"),
+    ("data.corpus", {"a": 1, "b": "0.5"}, "data.corpus", "b has the weight '0.5'; give it a number"),
+    ("data.corpus", {"a": 1, "b": True}, "data.corpus", "b has the weight True"),
+    ("data.corpus", {"a": 1, "b": 10**400}, "data.corpus", "up to 1e+09"),
+    ("data.corpus", {"a": 1e6, "b": 0.1}, "data.corpus", "b has less than a millionth of all the weight"),
+    ("data.corpus", {"a": 1, "b": float("nan")}, "data.corpus.b", "finite"),
     ("optimizer", ["muon", "muon"], "optimizer", "twice"),
     ("optimizer", [], "optimizer", "empty"),
     ("optimizer", "sgd", "optimizer", "muon"),
@@ -126,7 +137,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "field", "words"), REFUSED, ids=[f"{r[0]}={r[1]}" for r in REFUSED])
+@pytest.mark.parametrize(("path", "value", "field", "words"), REFUSED, ids=[f"{r[0]}={r[1]}"[:60] for r in REFUSED])
 def test_a_bad_value_is_refused_naming_field_value_and_remedy(path: str, value: Any, field: str, words: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse(changed(path, value))
@@ -256,6 +267,7 @@ def test_the_quick_start_is_a_valid_document_that_fits_its_own_limits() -> None:
 
 
 powers = st.integers(0, 3)
+names = st.text(min_size=1, max_size=5)
 ranges = st.builds(
     lambda low, octaves, points, extend: {"low": 2.0**low, "high": 2.0 ** (low + octaves), "points": points, "extend": extend},
     st.floats(-12, -3),
@@ -290,7 +302,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "name": draw(st.text(max_size=8)),
         "optimizer": draw(st.sampled_from(["muon", "adamw", ["muon"], ["adamw", "muon"]])),
         "model": dict(zip(("base_width", "calibration_width", "target_width"), widths, strict=True)) | {"head_dim": head_dim},
-        "data": {"corpus": draw(st.text(min_size=1, max_size=5)), "context": context},
+        "data": {"corpus": draw(names | st.dictionaries(names, st.floats(0.01, 9), min_size=2, max_size=4)), "context": context},
         "horizon": {"steps": draw(st.integers(1, 99)), "batch_tokens": context * draw(st.integers(1, 9))},
         "search": {"lr": draw(ranges), "weight_decay": draw(ranges | st.floats(0, 1) | st.just(0)), "momentum": draw(momenta)},
         "schedule": draw(st.sampled_from(["robust", "paper"])),
