@@ -190,7 +190,7 @@ def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: 
     """Write the study's picture."""
     runs = list(runs)
     over = report.comparison.over if report.comparison else None
-    plots.draw([_drawn(ladder, runs, target_width) for ladder in report.ladders], path, title, over)
+    plots.draw([drawn(ladder, runs, target_width) for ladder in report.ladders], path, title, over)
 
 
 def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
@@ -282,7 +282,8 @@ def _range(one: Interval) -> str:
 # Picture
 
 
-def _drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plots.Ladder:
+def drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plots.Ladder:
+    """What a picture shows of one ladder, from its own runs among all of a job's."""
     ours = [run for run in runs if (run.optimizer, run.variant, run.measure) == (ladder.optimizer, ladder.variant, "loss")]
     ended = [run for run in ours if run.loss is not None or run.diverged]
     lr = ladder.hyperparameters.get("lr")

@@ -95,8 +95,8 @@ class Trial:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
-    spec: dict[str, Any] | None = None  # None in lists
     variant: str = ""  # of architectures or texts, where the job compares several
+    spec: dict[str, Any] | None = None  # None in lists
 
 
 @dataclass(frozen=True, config=LENIENT)

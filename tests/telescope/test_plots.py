@@ -54,13 +54,11 @@ def test_two_ladders_are_two_rows(tmp_path):
 def test_what_is_compared_is_a_row_above_those_of_its_ladders(tmp_path):
     two = [ladder("muon, code"), ladder("muon, prose")]
     draw(two, tmp_path / "two.png")
-    for over in ("model", "data"):
-        draw(two, tmp_path / f"{over}.png", "", over)
-        compared, plain = pixels(tmp_path / f"{over}.png"), pixels(tmp_path / "two.png")
-        assert compared.shape[0] > 1.4 * plain.shape[0]
-        for half in np.array_split(compared[: compared.shape[0] // 3], 2, axis=1):
-            assert close_to(half, (0x1F, 0x77, 0xB4)) > 100, "the first ladder's colour"
-            assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, "the second one's"
+    draw(two, tmp_path / "data.png", "", "data")
+    compared, plain = pixels(tmp_path / "data.png"), pixels(tmp_path / "two.png")
+    assert compared.shape[0] > 1.4 * plain.shape[0]
+    for half in np.array_split(compared[: compared.shape[0] // 3], 2, axis=1):
+        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, "the second ladder's colour, which lies above the first one's"
     draw([Ladder("muon, code", "unresolved", (), (), 64, None)] * 2, tmp_path / "none.png", "", "data")
 
 

@@ -4,14 +4,17 @@ import json
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from telescope.flops import parameters
 from telescope.spec import TrialSpec
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document, to_document
+from telescope.studies.telescoping.pace import Machine
 from telescope.studies.telescoping.preview import preview
 from telescope.studies.telescoping.report import Difference, Report
 from telescope.studies.telescoping.study import Telescope
@@ -19,6 +22,7 @@ from telescope.studies.telescoping.variants import condensed, expanded, texts, v
 from telescope.trial import Trial, completed
 from tests.surfaces import LOWS, Surface, document, random_surface, study
 
+EXAMPLES = Path(__file__).parents[4] / "examples"
 MIDDLE = tuple(low + 3.3 for low in LOWS)
 PLAIN, TIED, SQUARED = {"name": "plain"}, {"name": "tied", "tied_embeddings": True}, {"name": "squared", "mlp": "relu2"}
 ARCHITECTURES = {"model": [PLAIN, TIED, SQUARED]}
@@ -122,7 +126,7 @@ def test_all_completion_orders_give_one_set_of_trials_and_one_report() -> None:
         return set(ended), question.report(rng.sample(list(ended.values()), len(ended)))
 
     first = life(0)
-    assert all(life(seed) == first for seed in range(1, 6))
+    assert all(life(seed) == first for seed in range(1, 4))
 
 
 def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded() -> None:
@@ -160,7 +164,7 @@ def test_what_a_preview_advises_some_variants_alone_names_them() -> None:
 
 def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_consistent_with_none() -> None:
     held, consistent, told = [], [], []
-    for number in range(10):
+    for number in range(6):
         surface = random_surface(number, 1, noise=0.2)
         moved = replace(surface, target=(surface.target[0] + 1.5,), number=100 + number)
         report = run(asked(), on(architecture, plain=surface, tied=replace(surface, number=200 + number), squared=moved))
@@ -171,9 +175,9 @@ def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_consis
         held += [same.low <= 0 <= same.high, other.low <= 1.5 <= other.high]
         lr = {ladder.variant: math.log2(ladder.hyperparameters["lr"].value) for ladder in report.ladders}
         assert other.octaves == pytest.approx(lr["squared"] - lr["plain"], abs=1e-5)
-    assert sum(consistent) >= 9
-    assert sum(told) >= 9
-    assert sum(held) >= 17
+    assert sum(consistent) >= 5
+    assert sum(told) >= 5
+    assert sum(held) >= 10
 
 
 def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost() -> None:
@@ -257,6 +261,15 @@ def test_what_an_entry_leaves_out_follows_the_block_but_for_what_was_found_in_it
     longer = parse(of | {"data": of["data"] | {"context": 32}})
     assert {data.context for data in texts(longer).values()} == {32}
     assert [data.content for data in texts(longer).values()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("file", "ladders"), [("architectures", 3), ("mixtures", 2)])
+def test_the_examples_fit_their_limits_and_take_minutes(file: str, ladders: int) -> None:
+    question = parse(YAML(typ="safe").load((EXAMPLES / f"{file}.yaml").read_text()))
+    assert len(question.ladders()) == ladders
+    found = preview(question, Machine(slots=2))
+    assert found.trials.expected < question.limits.max_trials
+    assert found.seconds.expected < 360
 
 
 def test_null_in_an_entry_goes_back_to_the_default() -> None:
