@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from pydantic import Field, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from api import errors, frontier_routes, routes
+from api import errors, export_routes, frontier_routes, routes
 from api.admission import BodyLimit
 from api.analyses import Analyses
 from api.schemas import NewJudgement
@@ -60,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     app.include_router(routes.router)
     app.include_router(frontier_routes.router)
+    app.include_router(export_routes.router)
     app.include_router(routes.health)
     _describe(app.openapi())
     return app

@@ -22,6 +22,7 @@ from rich.table import Table
 from api import job_file, view
 from api.coordinates_cli import coordinates
 from api.corpus_cli import corpora
+from api.export_cli import export
 from api.frontier_cli import asked, frontier
 from api.job import JobState
 from api.judge_cli import judge
@@ -226,6 +227,7 @@ def clone(
 
 
 app.command(rich_help_panel=JOBS)(coordinates)
+app.command(rich_help_panel=JOBS)(export)
 app.command(rich_help_panel=JOBS)(frontier)
 app.command(rich_help_panel=JOBS)(judge)
 app.add_typer(corpora, name="corpus", rich_help_panel=JOBS)

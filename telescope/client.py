@@ -27,13 +27,14 @@ import httpx
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from telescope.errors import Conflict, CorpusLost, InvalidInput, NotFound, Problem, TelescopeError, Unavailable
+from telescope.errors import Conflict, CorpusLost, InvalidInput, NotExportable, NotFound, Problem, TelescopeError, Unavailable
 
 TERMINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
 PAGE_SIZE = 1000
 LENIENT = ConfigDict(extra="ignore")  # a newer server may say more
 Typed = TypeVar("Typed")
-ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in (InvalidInput, NotFound, Conflict, Unavailable, CorpusLost)}
+RAISED = (InvalidInput, NotFound, Conflict, NotExportable, Unavailable, CorpusLost)
+ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in RAISED}
 
 
 @dataclass(frozen=True, config=LENIENT)
@@ -230,6 +231,11 @@ class Client:
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
         """A trial's curve, all of it or thinned out."""
         return _typed(Curve, self._json("GET", f"/v1/trials/{trial_id}/curve", params=_given({"points": points})))
+
+    def export(self, job_id: str, to: str, *, optimizer: str | None = None) -> str:
+        """The hyperparameters at the target for another trainer: `torch` (Python), `megatron` (flags) or `json`."""
+        parameters = _given({"to": to, "optimizer": optimizer})
+        return self._send("GET", f"{_job_path(job_id)}/export", params=parameters).text
 
     # What a compute-time job answers to a target loss
 

@@ -65,6 +65,17 @@ class Conflict(TelescopeError):
     code, status, exit_status = "conflict", 409, 2
 
 
+class NotExportable(TelescopeError):
+    """There is no answer to export, or its rules cannot be expressed in the form asked for; the problems name each that cannot."""
+
+    code, status, exit_status = "not_exportable", 409, 2
+
+    @classmethod
+    def because(cls, reason: str, problems: tuple[Problem, ...]) -> "NotExportable":
+        """Several rules that cannot be expressed, reported together."""
+        return cls(f"{reason}: {'; '.join(map(str, problems))}", problems)
+
+
 class Unavailable(TelescopeError):
     """Something telescope depends on (database, Ray, another process) is not there."""
 

@@ -1,0 +1,204 @@
+"""What does a program need to know of an answer?
+
+`Document`, which `text` writes as JSON: what each parameter group and each matrix is trained with, the schedule, the run's length, the
+model, and where all that comes from. Numbers are those of the target; nothing is left to be scaled.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+import telescope
+from telescope import mup
+from telescope.export import schedule
+from telescope.export.final_run import FinalRun
+from telescope.muon import COEFFICIENTS
+from telescope.optimizer import Group, warmup_steps
+from telescope.spec import HorizonSpec, OptimizerName, UpdateScale
+from telescope.statistics import ScalingFit
+from telescope.studies.telescoping.report import Hyperparameter, LevelReport, Method, Pairing, Verdict
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix that Muon trains."""
+
+    name: str
+    shape: tuple[int, ...]  # (fan_out, fan_in)
+    update_scale: float  # on the orthogonalised update, beside the learning rate
+
+
+@dataclass(frozen=True)
+class Muon:
+    """What all of Muon's groups share; momentum is an exponential average, decay goes by the learning rate alone."""
+
+    momentum: float
+    nesterov: bool
+    newton_schulz_steps: int
+    newton_schulz_coefficients: tuple[float, float, float]
+    newton_schulz_dtype: str
+    update_scale: UpdateScale
+    matrices: tuple[Matrix, ...]
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """What all of AdamW's groups share."""
+
+    beta1: float
+    beta2: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate of each group is its `scaled_lr` times `factor`."""
+
+    steps: int
+    batch_tokens: int
+    tokens: int
+    warmup_steps: int
+    decay: str
+    decay_steps: int
+    final_lr_fraction: float
+    factor: str  # at `step`, counted from 0, in the words of Python
+
+
+@dataclass(frozen=True)
+class Level:
+    """One width that was trained on the way."""
+
+    width: int
+    trials: int
+    diverged: int
+    seeds: tuple[int, ...]
+    optimum: dict[str, float]
+    best_loss: float | None
+    fitted_loss: float | None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers come from."""
+
+    job: str
+    name: str
+    date: str
+    telescope: str
+    numerics: tuple[str, ...]
+    corpus: str
+    corpus_content: str  # hash of its tokens and their split
+    tokenizer: str
+    verdict: Verdict
+    reason: str
+    method: Method | None
+    pairing: Pairing
+    assumptions: tuple[str, ...]
+    hyperparameters: dict[str, Hyperparameter]
+    scaling_fit: ScalingFit | None
+    levels: tuple[Level, ...]
+    seeds: tuple[int, ...]
+    trials: tuple[str, ...]  # digests
+
+
+@dataclass(frozen=True)
+class Document:
+    """One ladder's answer at the target."""
+
+    format: Literal["telescope-export/1"]
+    warning: str | None
+    optimizer: OptimizerName
+    model: dict[str, Any]
+    vocab_size: int
+    context: int
+    parameter_groups: tuple[Group, ...]
+    muon: Muon | None
+    adamw: AdamW
+    schedule: Schedule
+    optimizer_options: dict[str, Any]
+    provenance: Provenance
+
+
+def text(run: FinalRun) -> str:
+    """The document as JSON."""
+    return TypeAdapter(Document).dump_json(document(run), indent=2).decode() + "\n"
+
+
+def document(run: FinalRun) -> Document:
+    """All that there is to say of a final run."""
+    spec = run.spec
+    return Document(
+        format="telescope-export/1",
+        warning=run.warning or None,
+        optimizer=run.ladder.optimizer,
+        model=asdict(spec.model),
+        vocab_size=spec.data.vocab_size,
+        context=spec.data.context,
+        parameter_groups=run.groups,
+        muon=muon(run) if spec.optimizer.name == "muon" else None,
+        adamw=AdamW(spec.optimizer.beta1, spec.optimizer.beta2),
+        schedule=schedule_of(spec.horizon),
+        optimizer_options=asdict(spec.optimizer),
+        provenance=provenance(run),
+    )
+
+
+def muon(run: FinalRun) -> Muon:
+    """Muon's settings, matrix by matrix."""
+    optimizer = run.spec.optimizer
+    names = [name for group in run.groups if group.uses_muon for name in group.names]
+    return Muon(
+        momentum=optimizer.momentum,
+        nesterov=optimizer.nesterov,
+        newton_schulz_steps=optimizer.newton_schulz_steps,
+        newton_schulz_coefficients=COEFFICIENTS,
+        newton_schulz_dtype=optimizer.newton_schulz_dtype,
+        update_scale=mup.chosen_update_scale(optimizer),
+        matrices=tuple(Matrix(name, run.shapes[name], mup.update_scale(optimizer, *run.shapes[name])) for name in names),
+    )
+
+
+def schedule_of(horizon: HorizonSpec) -> Schedule:
+    """The run's length and learning rates."""
+    return Schedule(
+        steps=horizon.steps,
+        batch_tokens=horizon.batch_tokens,
+        tokens=horizon.tokens,
+        warmup_steps=warmup_steps(horizon),
+        decay=horizon.decay,
+        decay_steps=schedule.decay_steps(horizon),
+        final_lr_fraction=horizon.final_lr_fraction,
+        factor=schedule.formula(horizon),
+    )
+
+
+def provenance(run: FinalRun) -> Provenance:
+    """Job, text, fit and trials."""
+    ladder, data = run.ladder, run.spec.data
+    return Provenance(
+        job=run.source.job,
+        name=run.source.name,
+        date=run.source.date.isoformat(timespec="seconds"),
+        telescope=telescope.__version__,
+        numerics=run.numerics,
+        corpus=data.corpus,
+        corpus_content=data.content,
+        tokenizer=data.tokenizer,
+        verdict=ladder.verdict,
+        reason=ladder.reason,
+        method=ladder.method,
+        pairing=ladder.pairing,
+        assumptions=ladder.assumptions,
+        hyperparameters={str(name): found for name, found in ladder.hyperparameters.items()},
+        scaling_fit=ladder.scaling_fit,
+        levels=tuple(level(run, one) for one in ladder.levels),
+        seeds=run.seeds,
+        trials=tuple(sorted(trial.digest for trial in run.trials)),
+    )
+
+
+def level(run: FinalRun, one: LevelReport) -> Level:
+    """What was trained at a width."""
+    seeds = tuple(sorted({trial.seed for trial in run.trials if trial.width == one.width}))
+    optimum = {str(name): value for name, value in one.optimum.items()}
+    return Level(one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss)

@@ -1,0 +1,135 @@
+"""Which run is exported, what does it set, and where does that come from?
+
+The run at the target with the hyperparameters that a ladder found. Its model is built without memory, so that groups and shapes are those
+of the model that was tuned. What the runs before it were is told by the `Source`: the job, and the trials that it used.
+
+Parts: `Source`, `UsedTrial` · `FinalRun` · `final_run` and `chosen`, with what is refused · `KNOWN_OPTIONS`, `unknown_options`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from telescope.errors import InvalidInput, NotExportable, Problem
+from telescope.model import Transformer
+from telescope.optimizer import Group, groups
+from telescope.spec import HorizonSpec, OptimizerName, OptimizerSpec, TrialSpec
+from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.report import LadderReport, Report
+
+KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
+    OptimizerSpec: (
+        *("name", "lr", "weight_decay", "adamw_lr_ratio", "parametrisation", "lr_convention", "update_scale", "muon_lr_rule"),
+        *("weight_decay_rule", "momentum", "nesterov", "newton_schulz_steps", "newton_schulz_dtype", "beta1", "beta2", "eps", "init_scale"),
+    ),
+    HorizonSpec: (
+        *("steps", "batch_tokens", "micro_batch_tokens", "warmup_fraction", "decay", "decay_fraction", "final_lr_fraction"),
+        *("evaluation_tokens", "evaluate_every", "record_every", "stop_below_loss"),
+    ),
+}
+"""What code and flags say, or need not say. An option that is added must be taught to both before it is entered here."""
+
+
+@dataclass(frozen=True)
+class UsedTrial:
+    """One run that an answer rests on."""
+
+    digest: str
+    optimizer: str
+    width: int
+    seed: int
+    numerics: str | None  # with what it was computed
+
+
+@dataclass(frozen=True)
+class Source:
+    """The job that an answer is of."""
+
+    job: str
+    name: str
+    date: datetime  # of the answer
+    trials: tuple[UsedTrial, ...]  # completed ones, of all ladders
+
+
+@dataclass(frozen=True)
+class FinalRun:
+    """The run that an answer asks for."""
+
+    study: Telescope
+    ladder: LadderReport
+    source: Source
+    spec: TrialSpec
+    model: Transformer  # without memory: names, shapes and multipliers
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """Its parameter groups."""
+        return groups(self.model, self.spec.optimizer)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all parameters by name, in the model's order."""
+        return {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
+
+    @property
+    def trials(self) -> tuple[UsedTrial, ...]:
+        """What its ladder rests on."""
+        return tuple(trial for trial in self.source.trials if trial.optimizer == self.ladder.optimizer)
+
+    @property
+    def numerics(self) -> tuple[str, ...]:
+        """With what they were computed."""
+        return tuple(sorted({trial.numerics for trial in self.trials if trial.numerics}))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of those trials."""
+        return tuple(sorted({trial.seed for trial in self.trials}))
+
+    @property
+    def warning(self) -> str:
+        """What to say loudly of an answer that is not resolved; nothing of one that is."""
+        if self.ladder.verdict == "resolved":
+            return ""
+        return f"{self.ladder.verdict.upper()}: these hyperparameters may be far from the best. {self.ladder.reason}"
+
+
+def final_run(study: Telescope, report: Report, source: Source, optimizer: OptimizerName | None = None) -> FinalRun:
+    """The run of one ladder's answer, by default the best ladder's."""
+    ladder = chosen(report, optimizer)
+    values = {name: found.value for name, found in ladder.hyperparameters.items()}
+    spec = study.target(ladder.optimizer, values)
+    with torch.device("meta"):
+        model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+    return FinalRun(study, ladder, source, spec, model)
+
+
+def chosen(report: Report, optimizer: OptimizerName | None) -> LadderReport:
+    """The ladder to export, which has an answer that is not refused."""
+    names = [ladder.optimizer for ladder in report.ladders]
+    if optimizer is not None and optimizer not in names:
+        raise InvalidInput.of("optimizer", f"the job has no ladder of it; it has {', '.join(names)}", optimizer)
+    wanted = optimizer or report.best or names[0]
+    ladder = next(ladder for ladder in report.ladders if ladder.optimizer == wanted)
+    if ladder.verdict == "refused":
+        raise NotExportable(f"the answer is refused, so there is nothing to export: {ladder.reason}")
+    if not ladder.hyperparameters:
+        remedy = "look at the reason, and run the job again" if report.final else "wait for the first level; telescope watch follows it"
+        raise NotExportable(f"there are no hyperparameters to export yet ({ladder.reason}); {remedy}")
+    return ladder
+
+
+def unknown_options(run: FinalRun) -> Iterator[Problem]:
+    """Options of the optimizer and the horizon that would be lost in silence."""
+    for part in (run.spec.optimizer, run.spec.horizon):
+        for name in chosen_otherwise(part, KNOWN_OPTIONS[type(part)]):
+            yield Problem(name, "is an option that this form does not know; use --to json, or leave it at its default", getattr(part, name))
+
+
+def chosen_otherwise(spec: Any, known: Sequence[str]) -> list[str]:
+    """The fields of a spec that are neither known nor at their defaults."""
+    return [f.name for f in fields(spec) if f.name not in known and getattr(spec, f.name) != f.default]

@@ -1,0 +1,135 @@
+"""Which source does a model consist of, so that it can be built where telescope is not?
+
+The source of `telescope.model.Transformer` and of all that it needs, copied as it stands; a second one, written by hand, would sooner or
+later be another model. Two things cannot be copied. What muP says of this model (`mup.attention_factor(spec)`) is written as the number
+that it is, and what says which roles parameters play is left out, since groups name them. The specification becomes a plain namespace.
+
+Parts: `Source` · `source_of` · `Pieces`, which follows the names.
+"""
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from telescope import model as model_module
+from telescope import mup
+from telescope.roles import Role
+from telescope.spec import ModelSpec, Parametrisation
+
+LEFT_OUT = ("parameter_roles",)
+NEVER_COPIED = ("telescope.mup", "telescope.roles", "telescope.shapes", "telescope.spec")
+ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)  # what is said to telescope's own tools
+GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
+
+
+@dataclass(frozen=True)
+class Source:
+    """Text that makes a model."""
+
+    imports: tuple[str, ...]
+    code: str
+
+
+def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> Source:
+    """The source of the Transformer of this specification, and the name SPEC for it."""
+    pieces = Pieces({"mup": mup, "Role": Role, "spec": spec, "self": SimpleNamespace(spec=spec), "parametrisation": parametrisation})
+    pieces.add(model_module, "Transformer")
+    imports = tuple(dict.fromkeys(pieces.imports))
+    return Source(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
+
+
+def namespace(spec: ModelSpec) -> str:
+    """The fields of a specification and what follows from them, as plain numbers."""
+    properties = [name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)]
+    lines = [f"    {name}={getattr(spec, name)!r}," for name in [*(field.name for field in fields(spec)), *properties]]
+    return "\n".join(["SPEC = SimpleNamespace(", *lines, ")"])
+
+
+@dataclass
+class Pieces:
+    """Definitions in the order in which they must come, followed from name to name through telescope's modules."""
+
+    known: dict[str, Any]  # what calls to muP may name
+    texts: list[str] = field(default_factory=list)
+    imports: list[str] = field(default_factory=list)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, module: ModuleType, name: str) -> None:
+        """What a name of a module stands for, after all that this needs."""
+        if (module.__name__, name) in self.seen:
+            return
+        self.seen.add((module.__name__, name))
+        source = inspect.getsource(module)
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ImportFrom | ast.Import) and name in bound(node):
+                self.follow(node, name)
+            elif name in defined(node):
+                for needed in names(node):
+                    self.add(module, needed)
+                self.texts.append(self.text(node, source))
+
+    def follow(self, node: ast.ImportFrom | ast.Import, name: str) -> None:
+        """An import: of telescope's own, to the definition; of anything else, as it stands."""
+        origin = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if origin.partition(".")[0] != "telescope":
+            self.imports.append(ast.unparse(node))
+        elif origin not in NEVER_COPIED:
+            alias = next(alias for alias in node.names if (alias.asname or alias.name) == name)
+            self.add(sys.modules[origin], alias.name)
+
+    def text(self, node: ast.stmt, source: str) -> str:
+        """A definition's source, with the numbers for the calls to muP."""
+        changes: list[tuple[ast.Call | ast.FunctionDef, str]] = []
+        for part in ast.walk(node):
+            if isinstance(part, ast.Call) and asks_mup(part):
+                changes.append((part, repr(self.value(part))))
+            elif isinstance(part, ast.FunctionDef) and part.name in LEFT_OUT:
+                changes.append((part, ""))
+        lines = source.encode().splitlines(keepends=True)
+        start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        for part, new in sorted(changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True):
+            first, last = part.lineno - 1, (part.end_lineno or part.lineno) - 1
+            head, tail = lines[first][: part.col_offset], lines[last][part.end_col_offset :]
+            lines[first : last + 1] = [head + new.encode() + tail, *[b""] * (last - first)]
+        return GAPS.sub("\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())).rstrip()
+
+    def value(self, call: ast.Call) -> Any:
+        """What muP says."""
+        return eval(compile(ast.Expression(call), "<mup>", "eval"), dict(self.known))
+
+
+def asks_mup(node: ast.AST) -> bool:
+    """Whether it is a call such as mup.attention_factor(spec)."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "mup"
+
+
+def defined(node: ast.stmt) -> set[str]:
+    """The names that a statement of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def bound(node: ast.ImportFrom | ast.Import) -> set[str]:
+    """The names that an import binds."""
+    return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+
+
+def names(node: ast.AST) -> Iterator[str]:
+    """The names that a definition reads when it runs: not those of annotations, which nothing evaluates, nor of calls to muP."""
+    if asks_mup(node) or (isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT):
+        return
+    if isinstance(node, ast.Name):
+        yield node.id
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns"):
+            for child in value if isinstance(value, list) else [value]:
+                if isinstance(child, ast.AST):
+                    yield from names(child)

@@ -1,0 +1,40 @@
+"""How does the learning rate change from step to step, as a formula that others can read and run?
+
+The schedule is that of `telescope.optimizer.lr_factor`; here it is text, in the words of Python. Documents hold it with its numbers filled
+in, exported code as a function over named constants.
+"""
+
+import re
+from collections.abc import Mapping
+
+from telescope.optimizer import warmup_steps
+from telescope.spec import HorizonSpec
+
+DECAYED: Mapping[str, str] = {
+    "constant": "0.0",
+    "linear": "(step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)",
+    "cosine": "(1 - math.cos(math.pi * ((step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))) / 2",
+    "wsd": "max(0.0, (step - STABLE_STEPS) / (STEPS - STABLE_STEPS))",
+}
+"""How far each decay has come at a step after warm-up, from 0 to 1."""
+
+
+def constants(horizon: HorizonSpec) -> dict[str, float]:
+    """What the formula of this schedule names."""
+    named = {"STEPS": horizon.steps, "WARMUP_STEPS": warmup_steps(horizon), "FINAL_LR_FRACTION": horizon.final_lr_fraction}
+    return named | ({"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {})
+
+
+def decay_steps(horizon: HorizonSpec) -> int:
+    """Steps over which the learning rate falls."""
+    if horizon.decay == "wsd":
+        return max(1, round(horizon.decay_fraction * horizon.steps))
+    return 0 if horizon.decay == "constant" else horizon.steps - warmup_steps(horizon)
+
+
+def formula(horizon: HorizonSpec) -> str:
+    """The share of the peak learning rate at `step`, counted from 0, as one expression of Python."""
+    decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
+    named = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
+    values = constants(horizon)
+    return re.sub(rf"\b({'|'.join(values)})\b", lambda found: repr(values[found[0]]), named)

@@ -1,0 +1,254 @@
+"""How does an answer become a file that trains with torch alone?
+
+Four parts, one after the other: a docstring that says where the numbers come from, the numbers, the model's own source
+(`model_source`), and the functions of `recipe`. For a model that is not ours, which has no source to copy, `configure` applies the forward
+multipliers from outside.
+
+torch.optim.Muon multiplies the learning rate by a factor of its own, sqrt(max(1, fan_out / fan_in)) (`original`) or 0.2 sqrt(max(fan_out,
+fan_in)) (`match_rms_adamw`; torch 2.13), and decays by the learning rate without it. With s our update scale and t torch's factor, a
+group has
+
+    lr = scaled_lr x s / t,   so that torch's step lr x t is ours, scaled_lr x s,
+    weight_decay = weight_decay x t / s,   so that lr x weight_decay is ours, too.
+
+s / t depends on the shape, so matrices of one group are split by it.
+
+Parts: `text` · `header`, `constants`, `parameter_groups` · `refused`.
+"""
+
+import inspect
+import math
+import re
+import textwrap
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import telescope
+from telescope import mup
+from telescope.errors import NotExportable, Problem
+from telescope.export import recipe, schedule
+from telescope.export.final_run import FinalRun, unknown_options
+from telescope.export.model_source import ASIDE, Source, source_of
+from telescope.muon import COEFFICIENTS
+from telescope.optimizer import Group
+from telescope.roles import Role
+from telescope.spec import UpdateScale
+
+WIDTH = 120  # columns
+TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
+    "original": mup.UPDATE_SCALES["spectral_clamped"],
+    "match_rms_adamw": mup.UPDATE_SCALES["rms_match"],
+}
+"""What torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix by, per adjust_lr_fn."""
+
+IMPORTS = (
+    "import math",
+    "import warnings",
+    "from collections.abc import Sequence",
+    "from dataclasses import dataclass",
+    "from types import SimpleNamespace",
+    "from typing import Any",
+    "import torch",
+    "from torch import Tensor, nn",
+    "from torch.nn import functional",
+)
+OPTIMISATION: tuple[Any, ...] = (recipe.parameter_groups, recipe.build_optimizers, recipe.build_schedulers)
+TRAINING: tuple[Any, ...] = (recipe.lr_factor, recipe.initialise)
+FROM_OUTSIDE: tuple[Any, ...] = (recipe.Multiplied, recipe.configure)
+
+USE = """\
+    model = build_model()
+    initialise(model, seed=0)
+    optimizers = build_optimizers(model)
+    schedulers = build_schedulers(optimizers)
+    for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
+        loss = train_step(model, optimizers, schedulers, [batch])  # or its parts, where it does not fit into memory"""
+USE_WITHOUT_MODEL = USE.replace("build_model()", "your_model()").replace("    optimizers", "    configure(model)\n    optimizers", 1)
+MODEL = "# The model, as it was tuned. Annotations name the shapes of tensors; nothing evaluates them."
+TRY = """\
+if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
+    example = build_model()
+    initialise(example, seed=0)
+    its_optimizers = build_optimizers(example)
+    its_schedulers = build_schedulers(its_optimizers)
+    random_tokens = torch.randint(VOCAB_SIZE, (2, CONTEXT + 1))
+    for _ in range(3):
+        print(float(train_step(example, its_optimizers, its_schedulers, [random_tokens])))"""
+
+
+def text(run: FinalRun) -> str:
+    """The file, its model included."""
+    return written(run, source_of(run.spec.model, run.spec.optimizer.parametrisation))
+
+
+def written(run: FinalRun, model: Source | None) -> str:
+    """The file; without a model's source, for a model that its reader has."""
+    problems = tuple(refused(run))
+    if problems:
+        raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
+    spec = run.spec
+    build = f'Transformer(SPEC, VOCAB_SIZE, CONTEXT, "{spec.optimizer.parametrisation}")'
+    building = f'def build_model() -> nn.Module:\n    """The model at width {spec.model.width}."""\n    return {build}'
+    blocks = [
+        warning(run.warning) if run.warning else "",
+        "# What was found",
+        source(recipe.Group),
+        "\n".join([*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run.groups)])]),
+        *([MODEL, model.code, building] if model else []),
+        "# How it is trained",
+        *map(source, OPTIMISATION),
+        decayed(spec.horizon.decay),
+        *map(source, TRAINING if model else (*TRAINING, *FROM_OUTSIDE)),
+        source(recipe.train_step),
+        TRY if model else "",
+    ]
+    body = "\n\n\n".join(filter(None, blocks))
+    top = [header(run, USE if model else USE_WITHOUT_MODEL), "", "from __future__ import annotations", "", imports(body, model)]
+    return "\n".join([*top, "", "", body, ""])
+
+
+def refused(run: FinalRun) -> Iterator[Problem]:
+    """What torch's optimizers cannot do."""
+    yield from unknown_options(run)
+    optimizer = run.spec.optimizer
+    if optimizer.name == "muon" and optimizer.newton_schulz_dtype != "bfloat16":
+        remedy = "tune with bfloat16, or use --to json and an orthogonalisation of your own"
+        said = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
+        yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
+
+
+# The text
+
+
+def header(run: FinalRun, use: str) -> str:
+    """The docstring: what this is, how it is used, and where it comes from."""
+    ladder, data, horizon = run.ladder, run.spec.data, run.spec.horizon
+    of = f"{OPTIMIZERS[ladder.optimizer]} at width {run.spec.model.width} for {horizon.steps} steps of {horizon.batch_tokens} tokens"
+    values = "; ".join(
+        f"{name} {found.value:.6g} ({found.low:.3g} to {found.high:.3g}, {found.status})" for name, found in ladder.hyperparameters.items()
+    )
+    fit = ladder.scaling_fit
+    rows = {
+        "job": f"{run.source.job} ({run.source.name}), {run.source.date:%Y-%m-%d %H:%M} UTC",
+        "verdict": f"{ladder.verdict}: {ladder.reason}",
+        "values": f"{values}; base values, which hold at every width, with their 90 % intervals",
+        "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
+        "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}" if fit else "",
+        "trials": f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths {', '.join(widths(run))}",
+        "text": f"{data.corpus}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}",
+        "computed": "; ".join(run.numerics),
+        "written by": f"telescope {telescope.__version__}",
+    }
+    told = [
+        textwrap.fill(f"{name + ':':<12}{safe(said)}", WIDTH, subsequent_indent=" " * 12, break_long_words=False)
+        for name, said in rows.items()
+        if said
+    ]
+    loudly = [textwrap.fill(f"WARNING: {safe(run.warning)}", WIDTH), ""] if run.warning else []
+    first = f'"""Train with {of}, as found by telescope.'
+    return "\n".join([first, "", *loudly, use, "", *told, '"""'])
+
+
+OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
+
+
+def warning(said: str) -> str:
+    """What warns whoever runs the file."""
+    lines = textwrap.wrap(said, WIDTH - 20, drop_whitespace=False, break_on_hyphens=False)
+    return "\n".join(["warnings.warn(", *(f"    {line!r}" for line in lines[:-1]), f"    {lines[-1]!r},", "    stacklevel=1,", ")"])
+
+
+def widths(run: FinalRun) -> list[str]:
+    """Those of its trials."""
+    return [str(width) for width in sorted({trial.width for trial in run.trials})]
+
+
+def safe(said: str) -> str:
+    """On one line, and unable to end a docstring, whatever users call their jobs and texts."""
+    return " ".join(said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split())
+
+
+def imports(body: str, model: Source | None) -> str:
+    """Of what the file names: the standard library's first, then torch's."""
+    lines = dict.fromkeys([*IMPORTS, *(model.imports if model else ())])
+    used = [line for line in lines if set(re.findall(r"\w+", line.rpartition("import ")[2])) & set(re.findall(r"\w+", body))]
+    torch = [line for line in used if line.split()[1].partition(".")[0] == "torch"]
+    return "\n".join([*(line for line in used if line not in torch), "", *torch])
+
+
+def source(thing: Any) -> str:
+    """A function or class of the recipe, as it stands."""
+    return ASIDE.sub("", inspect.getsource(thing)).rstrip()
+
+
+def constants(run: FinalRun) -> list[str]:
+    """The numbers that are no parameter group's."""
+    optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
+    sizes = {"VOCAB_SIZE": data.vocab_size, "CONTEXT": data.context, "BATCH_TOKENS": horizon.batch_tokens}
+    lines = [f"{name} = {value!r}" for name, value in (sizes | schedule.constants(horizon)).items()]
+    muon = {
+        "momentum": optimizer.momentum,
+        "nesterov": optimizer.nesterov,
+        "ns_coefficients": COEFFICIENTS,
+        "ns_steps": optimizer.newton_schulz_steps,
+        "adjust_lr_fn": adjust_lr_fn(mup.chosen_update_scale(optimizer)),
+    }
+    return [*lines, f"MUON = {muon if optimizer.name == 'muon' else {}!r}", f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}"]
+
+
+def decayed(decay: str) -> str:
+    """The function of that name for this schedule."""
+    signature, said = inspect.getsource(recipe.decayed).splitlines()[:2]
+    return "\n".join([signature, said, f"    return {schedule.DECAYED[decay]}"])
+
+
+# The groups
+
+
+def adjust_lr_fn(scale: UpdateScale) -> str:
+    """The factor of torch's that is ours, or the one that ours is written as a multiple of."""
+    return "match_rms_adamw" if scale == "rms_match" else "original"
+
+
+def parameter_groups(run: FinalRun) -> str:
+    """All groups, those of Muon split by shape."""
+    lines = [line for group in run.groups for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])]
+    return "\n".join(["GROUPS = (", *lines, ")"])
+
+
+def adamw_group(group: Group) -> str:
+    """One of AdamW's: as it is."""
+    return entry(group, group.scaled_lr, group.weight_decay, group.names)
+
+
+def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
+    """One of Muon's, for each relation of our update scale to torch's factor."""
+    optimizer = run.spec.optimizer
+    torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
+    members: defaultdict[float, list[str]] = defaultdict(list)
+    for name in group.names:
+        shape = run.shapes[name]
+        members[mup.update_scale(optimizer, *shape) / torch_factor(*shape)].append(name)
+    for share, names in members.items():
+        told = "" if math.isclose(share, 1.0) else f"  # lr {group.scaled_lr:.6g} x {share:.6g}, our update scale over torch's factor"
+        yield entry(group, group.scaled_lr * share, group.weight_decay / share, tuple(names), told)
+
+
+def entry(group: Group, lr: float, weight_decay: float, names: tuple[str, ...], told: str = "") -> str:
+    """A group of the recipe, as text."""
+    numbers = f"lr={lr!r}, weight_decay={weight_decay!r}, eps={group.eps or 0.0!r}, init_std={group.init_std!r}"
+    listed = textwrap.fill(", ".join(map(repr, names)), WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12, break_on_hyphens=False)
+    lines = ["Group(", f'    "{group.role}", "{group.optimizer}",{told}', f"    {numbers},", "    names=("]
+    return "\n".join([*("    " + line for line in lines), f"{listed.replace(chr(39), chr(34))},", "        ),", "    ),"])
+
+
+def multipliers(groups: tuple[Group, ...]) -> str:
+    """The forward multipliers that are not one, by module."""
+    found = {
+        name.rpartition(".")[0]: group.multiplier
+        for group in groups
+        for name in group.names
+        if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
+    }
+    return f"MULTIPLIERS: dict[str, float] = {found!r}"
