@@ -36,6 +36,7 @@ def export(
     job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)],
     to: Annotated[Form, typer.Option(help="Python for torch alone, flags for Megatron-LM, or a document.", show_default=False)],
     optimizer: Annotated[Optimizer | None, typer.Option(help="Whose ladder; by default the better one's.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Of a job that compares several, which.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file instead.")] = None,
     url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
@@ -44,7 +45,7 @@ def export(
 
     Example: telescope export JOB --to torch -o train.py
     """
-    text = asked(job_id, to, optimizer, url)
+    text = asked(job_id, to, optimizer, variant, url)
     if output:
         try:
             output.write_text(text)
@@ -58,12 +59,12 @@ def export(
         sys.stdout.write(text)
 
 
-def asked(job_id: str, to: Form, optimizer: Optimizer | None, url: str | None) -> str:
+def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None) -> str:
     """The text, of the service, or of this installation's database."""
     settings, _ = configured({})
     try:
         with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:
-            return client.export(job_id, to.value, optimizer=optimizer.value if optimizer else None)
+            return client.export(job_id, to.value, optimizer=optimizer.value if optimizer else None, variant=variant)
     except Unavailable:
         if url:
             raise
@@ -71,4 +72,4 @@ def asked(job_id: str, to: Form, optimizer: Optimizer | None, url: str | None) -
     from api.exports import exported
 
     with solo.installation(settings) as store:
-        return exported(store, store.job(job_id), to.value, optimizer.value if optimizer else None)
+        return exported(store, store.job(job_id), to.value, optimizer.value if optimizer else None, variant)

@@ -32,16 +32,24 @@ To = Annotated[
 ]
 Optimizer = Annotated[OptimizerName | None, Query(description="Whose ladder; by default the better one's.")]
 
+Variant = Annotated[str | None, Query(description="Of a job that compares several, which; needed where their losses do not compare.")]
+
 
 @router.get("/export", response_class=Response)
 def export(
-    request: Request, job_id: JobId, store: Rows, to: To, optimizer: Optimizer = None, if_none_match: IfNoneMatch = None
+    request: Request,
+    job_id: JobId,
+    store: Rows,
+    to: To,
+    optimizer: Optimizer = None,
+    variant: Variant = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Hyperparameters at the target for another trainer; 409 names each rule that a form cannot express, or why there are none."""
-    admission.require_known(request.query_params, "to", "optimizer")
+    admission.require_known(request.query_params, "to", "optimizer", "variant")
     row = store.job(job_id)
-    headers = {"ETag": entity_tag(request.app.version, "export", row.id, row.version, to, optimizer)}
+    headers = {"ETag": entity_tag(request.app.version, "export", row.id, row.version, to, optimizer, variant)}
     if seen(headers["ETag"], if_none_match):
         return Response(status_code=304, headers=headers)
     media = MEDIA[to] if to == "json" else f"{MEDIA[to]}; charset=utf-8"
-    return Response(exported(store, row, to, optimizer), media_type=media, headers=headers)
+    return Response(exported(store, row, to, optimizer, variant), media_type=media, headers=headers)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from pydantic import TypeAdapter
 
+from api import variants
 from api.job import JobState
 from api.rows import JobRow, TrialRow
 from api.store import Store
@@ -23,7 +24,7 @@ from telescope.trial import TrialState
 KIND = "telescope"
 
 
-def exported(store: Store, job: JobRow, to: Format, optimizer: OptimizerName | None = None) -> str:
+def exported(store: Store, job: JobRow, to: Format, optimizer: OptimizerName | None = None, variant: str | None = None) -> str:
     """A job's answer in a form; NotExportable where there is none, or where it is refused."""
     if job.kind != KIND:
         raise InvalidInput.of("job_id", f"is a job of kind {job.kind}; of kind {KIND} are those with hyperparameters to export", job.id)
@@ -33,12 +34,12 @@ def exported(store: Store, job: JobRow, to: Format, optimizer: OptimizerName | N
         raise NotExportable(f"job {job.id} {said}; there are no hyperparameters to export before its first report")
     assert isinstance(study, Telescope), "its kind says so"
     used = tuple(
-        UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics)
-        for trial in trials(store, job.id)
+        UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant)
+        for trial in variants.named(store, job.id, trials(store, job.id))
         if trial.measure == "loss"
     )
     source = Source(job.id, job.name, job.ended_at or job.started_at or job.created_at, used)
-    return export(study, TypeAdapter(Report).validate_python(document), source, to, optimizer)
+    return export(study, TypeAdapter(Report).validate_python(document), source, to, optimizer, variant)
 
 
 def trials(store: Store, job_id: str) -> Iterator[TrialRow]:

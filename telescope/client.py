@@ -232,9 +232,9 @@ class Client:
         """A trial's curve, all of it or thinned out."""
         return _typed(Curve, self._json("GET", f"/v1/trials/{trial_id}/curve", params=_given({"points": points})))
 
-    def export(self, job_id: str, to: str, *, optimizer: str | None = None) -> str:
+    def export(self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None) -> str:
         """The hyperparameters at the target for another trainer: `torch` (Python), `megatron` (flags) or `json`."""
-        parameters = _given({"to": to, "optimizer": optimizer})
+        parameters = _given({"to": to, "optimizer": optimizer, "variant": variant})
         return self._send("GET", f"{_job_path(job_id)}/export", params=parameters).text
 
     # What a compute-time job answers to a target loss

@@ -125,11 +125,11 @@ class UserModel:
             odd = sorted(names ^ self.readings.keys())[0]
             raise InvalidInput.of(FACTORY_FIELD, f"has other parameters at width {self.spec.width} than at {self.spec.base_width} ({odd})")
         self.module = model
-        for place, hook, factor in self._multipliers():
+        for place, hook, factor in self.multipliers():
             module = model.get_submodule(place)
             module.register_forward_pre_hook(Scale(factor)) if hook is Scale else module.register_forward_hook(Scaled(factor))
 
-    def _multipliers(self) -> Iterator[tuple[str, type[Scale] | type[Scaled], float]]:
+    def multipliers(self) -> Iterator[tuple[str, type[Scale] | type[Scaled], float]]:
         """Where the forward multipliers go: (path of a module, hook, factor). Raises InvalidInput where one has no module to go to."""
         places: set[tuple[str, type[Scale] | type[Scaled], float]] = set()
         owners = {path: {id(p) for p in module.parameters(recurse=False)} for path, module in self.module.named_modules()}

@@ -22,6 +22,8 @@ Format = Literal["torch", "megatron", "json"]
 FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {"torch": torch_code.text, "megatron": megatron.text, "json": document.text}
 
 
-def exported(study: Telescope, report: Report, source: Source, to: Format, optimizer: OptimizerName | None = None) -> str:
+def exported(
+    study: Telescope, report: Report, source: Source, to: Format, optimizer: OptimizerName | None = None, variant: str | None = None
+) -> str:
     """The answer of one ladder, by default the best, in a form; NotExportable where there is none or the form cannot express it."""
-    return FORMATS[to](final_run(study, report, source, optimizer))
+    return FORMATS[to](final_run(study, report, source, optimizer, variant))

@@ -4,13 +4,14 @@
 model, and where all that comes from. Numbers are those of the target; nothing is left to be scaled.
 """
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 import telescope
-from telescope import mup
+from telescope import mixtures, mup
 from telescope.export import schedule
 from telescope.export.final_run import FinalRun
 from telescope.muon import COEFFICIENTS
@@ -22,9 +23,10 @@ from telescope.studies.telescoping.report import Hyperparameter, LevelReport, Me
 
 @dataclass(frozen=True)
 class Matrix:
-    """One matrix that Muon trains."""
+    """Matrices of one shape that Muon orthogonalises, each by itself: a parameter, or pieces of one."""
 
-    name: str
+    name: str  # of the parameter
+    count: int
     shape: tuple[int, ...]  # (fan_out, fan_in)
     update_scale: float  # on the orthogonalised update, beside the learning rate
 
@@ -131,7 +133,7 @@ def document(run: FinalRun) -> Document:
         format="telescope-export/1",
         warning=run.warning or None,
         optimizer=run.ladder.optimizer,
-        model=asdict(spec.model),
+        model=TypeAdapter(type(spec.model)).dump_python(spec.model, mode="json"),
         vocab_size=spec.data.vocab_size,
         context=spec.data.context,
         parameter_groups=run.groups,
@@ -154,7 +156,11 @@ def muon(run: FinalRun) -> Muon:
         newton_schulz_coefficients=COEFFICIENTS,
         newton_schulz_dtype=optimizer.newton_schulz_dtype,
         update_scale=mup.chosen_update_scale(optimizer),
-        matrices=tuple(Matrix(name, run.shapes[name], mup.update_scale(optimizer, *run.shapes[name])) for name in names),
+        matrices=tuple(
+            Matrix(name, count, shape, mup.update_scale(optimizer, *shape))
+            for name in names
+            for shape, count in Counter(run.blocks(name)).items()
+        ),
     )
 
 
@@ -181,7 +187,7 @@ def provenance(run: FinalRun) -> Provenance:
         date=run.source.date.isoformat(timespec="seconds"),
         telescope=telescope.__version__,
         numerics=run.numerics,
-        corpus=data.corpus,
+        corpus=mixtures.described(data.corpus),
         corpus_content=data.content,
         tokenizer=data.tokenizer,
         verdict=ladder.verdict,

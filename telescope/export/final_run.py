@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from telescope.build import Model, build
 from telescope.errors import InvalidInput, NotExportable, Problem
-from telescope.model import Transformer
 from telescope.optimizer import Group, groups
 from telescope.spec import HorizonSpec, OptimizerName, OptimizerSpec, TrialSpec
 from telescope.studies.telescoping import Telescope
@@ -43,6 +43,7 @@ class UsedTrial:
     width: int
     seed: int
     numerics: str | None  # with what it was computed
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class FinalRun:
     ladder: LadderReport
     source: Source
     spec: TrialSpec
-    model: Transformer  # without memory: names, shapes and multipliers
+    model: Model  # without memory: names, shapes and multipliers
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -78,7 +79,13 @@ class FinalRun:
     @property
     def trials(self) -> tuple[UsedTrial, ...]:
         """What its ladder rests on."""
-        return tuple(trial for trial in self.source.trials if trial.optimizer == self.ladder.optimizer)
+        own = (self.ladder.optimizer, self.ladder.variant)
+        return tuple(trial for trial in self.source.trials if (trial.optimizer, trial.variant) == own)
+
+    def blocks(self, name: str) -> list[tuple[int, ...]]:
+        """(fan_out, fan_in) of the matrices that Muon orthogonalises of a parameter."""
+        layout = self.model.layout(name, self.spec.optimizer)
+        return [tuple(block.shape) for block in layout.blocks(self.model.get_parameter(name).detach())]
 
     @property
     def numerics(self) -> tuple[str, ...]:
@@ -98,23 +105,34 @@ class FinalRun:
         return f"{self.ladder.verdict.upper()}: these hyperparameters may be far from the best. {self.ladder.reason}"
 
 
-def final_run(study: Telescope, report: Report, source: Source, optimizer: OptimizerName | None = None) -> FinalRun:
+def final_run(
+    study: Telescope, report: Report, source: Source, optimizer: OptimizerName | None = None, variant: str | None = None
+) -> FinalRun:
     """The run of one ladder's answer, by default the best ladder's."""
-    ladder = chosen(report, optimizer)
+    ladder = chosen(report, optimizer, variant)
     values = {name: found.value for name, found in ladder.hyperparameters.items()}
-    spec = study.target(ladder.optimizer, values)
+    own = next(one.study for one in study.variants if one.name == ladder.variant)
+    spec = own.target(ladder.optimizer, values)
     with torch.device("meta"):
-        model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
-    return FinalRun(study, ladder, source, spec, model)
+        model = build(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+    return FinalRun(own, ladder, source, spec, model)
 
 
-def chosen(report: Report, optimizer: OptimizerName | None) -> LadderReport:
+def chosen(report: Report, optimizer: OptimizerName | None, variant: str | None = None) -> LadderReport:
     """The ladder to export, which has an answer that is not refused."""
-    names = [ladder.optimizer for ladder in report.ladders]
+    variants = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
+    if variant is not None and variant not in variants:
+        said = f"it has {', '.join(variants)}" if any(variants) else "leave it out, for it compares none"
+        raise InvalidInput.of("variant", f"the job has no variant of this name; {said}", variant)
+    if variant is None and len(variants) > 1 and not report.best_variant:
+        raise InvalidInput.of("variant", f"the job compares {', '.join(variants)}, whose losses say nothing of each other; name one")
+    among = [ladder for ladder in report.ladders if ladder.variant == (report.best_variant if variant is None else variant)]
+    names = [ladder.optimizer for ladder in among]
     if optimizer is not None and optimizer not in names:
         raise InvalidInput.of("optimizer", f"the job has no ladder of it; it has {', '.join(names)}", optimizer)
-    wanted = optimizer or report.best or names[0]
-    ladder = next(ladder for ladder in report.ladders if ladder.optimizer == wanted)
+    best = next((one.best for one in report.variants if one.name == among[0].variant), report.best)
+    wanted = optimizer or best or names[0]
+    ladder = next(ladder for ladder in among if ladder.optimizer == wanted)
     if ladder.verdict == "refused":
         raise NotExportable(f"the answer is refused, so there is nothing to export: {ladder.reason}")
     if not ladder.hyperparameters:

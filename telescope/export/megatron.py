@@ -32,7 +32,7 @@ from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_optio
 from telescope.export.schedule import decay_steps
 from telescope.optimizer import Group, warmup_steps
 from telescope.roles import Role
-from telescope.spec import UpdateScale
+from telescope.spec import ModelSpec, ModuleSpec, UpdateScale
 
 WIDTH = 120  # columns
 SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
@@ -93,6 +93,15 @@ class Realised:
     eps: float | None
 
 
+def own_model(run: FinalRun) -> ModelSpec:
+    """The model, which is ours: of a user's nobody knows how Megatron-LM would say it."""
+    model = run.spec.model
+    if isinstance(model, ModuleSpec):
+        remedy = "use --to torch or json"
+        raise NotExportable(f"Megatron-LM builds models of its own, and flags cannot say what {model.factory} is; {remedy}")
+    return model
+
+
 def text(run: FinalRun) -> str:
     """The flags, a comment before each; NotExportable names each rule that they cannot express."""
     problems = tuple(refused(run))
@@ -108,7 +117,7 @@ def header(run: FinalRun) -> Iterator[str]:
     """What the flags are, where they come from, and what they do not say."""
     horizon, data = run.spec.horizon, run.spec.data
     said = [
-        f"Megatron-LM flags for {run.spec.optimizer.name} at width {run.spec.model.width}, as found by telescope in job {run.source.job} "
+        f"Megatron-LM flags for {run.spec.optimizer.name} at width {own_model(run).width}, as found by telescope in job {run.source.job} "
         f"({run.source.name}, {run.source.date:%Y-%m-%d}) on {data.corpus} {data.content}: {run.ladder.verdict}, {run.ladder.reason}; "
         f"{len(run.trials)} trials of seeds {', '.join(map(str, run.seeds))}.",
         "Give them with: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, attention and feed-forward are yours to set.",
@@ -146,7 +155,7 @@ def flags(run: FinalRun) -> Iterator[Flag]:
 
 def size_flags(run: FinalRun) -> Iterator[Flag]:
     """Of the model and its batches, as far as hyperparameters depend on them."""
-    model, data, horizon = run.spec.model, run.spec.data, run.spec.horizon
+    model, data, horizon = own_model(run), run.spec.data, run.spec.horizon
     yield Flag("--num-layers", model.depth, "blocks")
     yield Flag("--hidden-size", model.width, "the target width")
     yield Flag("--ffn-hidden-size", model.hidden, "units of the feed-forward block")
@@ -160,7 +169,7 @@ def size_flags(run: FinalRun) -> Iterator[Flag]:
 
 def optimizer_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
     """Of the optimizers."""
-    optimizer, model = run.spec.optimizer, run.spec.model
+    optimizer, model = run.spec.optimizer, own_model(run)
     if not chosen.muon:
         yield Flag("--optimizer", "adam", "with decoupled weight decay")
     else:
@@ -229,7 +238,7 @@ def settings(run: FinalRun) -> Settings:
         decoupled_lr=embedding.scaled_lr if with_mup or not math.isclose(embedding.scaled_lr, lr) else None,
         weight_decay=hidden.weight_decay,
         eps=embedding.eps or 0.0,
-        width_multiplier=run.spec.model.multiplier if with_mup else None,
+        width_multiplier=own_model(run).multiplier if with_mup else None,
         embedding_multiplier=multipliers[0],
         output_multiplier=multipliers[1],
     )
@@ -274,7 +283,7 @@ def differences(group: Group, made: Realised) -> Iterator[Problem]:
 
 def of_the_model(run: FinalRun) -> Iterator[Problem]:
     """Rules of the forward pass."""
-    model, chosen = run.spec.model, settings(run)
+    model, chosen = own_model(run), settings(run)
     for name in chosen_otherwise(model, KNOWN_MODEL):
         yield Problem(f"model.{name}", "is an option that this form does not know; use --to torch", getattr(model, name))
     if mup.branch_multiplier(model) != 1.0:
@@ -292,7 +301,7 @@ def of_the_model(run: FinalRun) -> Iterator[Problem]:
 
 def of_muon(run: FinalRun) -> Iterator[Problem]:
     """Rules of Muon's update."""
-    optimizer, model = run.spec.optimizer, run.spec.model
+    optimizer, model = run.spec.optimizer, own_model(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
         yield Problem("optimizer_options.update_scale", f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}", scale)
     if optimizer.newton_schulz_dtype != "bfloat16":

@@ -38,7 +38,7 @@ FINAL_LR_FRACTION = 0.0
 MUON: dict[str, Any] = {}
 BETAS = (0.9, 0.95)
 GROUPS: tuple[Group, ...] = ()
-MULTIPLIERS: dict[str, float] = {}
+MULTIPLIERS: tuple[tuple[str, str, float], ...] = ()  # module, its input or its output, factor
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -114,13 +114,35 @@ class Multiplied:
 
 def configure(model: nn.Module) -> None:
     """Apply the forward multipliers, once, to a model that does not: to what embeddings give, and to what the head is given."""
-    roles = {name.rpartition(".")[0]: group.role for group in GROUPS for name in group.names}
-    for path, factor in MULTIPLIERS.items():
+    for path, side, factor in MULTIPLIERS:
         module = model.get_submodule(path)
-        if roles[path] == "readout":
+        if side == "input":
             module.register_forward_pre_hook(Multiplied(factor))
         else:
             module.register_forward_hook(Multiplied(factor))
+
+
+@torch.no_grad()
+def rescale(model: nn.Module) -> None:
+    """Give each parameter the size that it should begin with; what starts at zero, gains and biases stay as they are."""
+    groups = {name: group for group in GROUPS for name in group.names}
+    for name, parameter in model.named_parameters():
+        size = float(parameter.float().square().mean().sqrt())
+        if groups[name].role != "vector" and size > 0:
+            parameter.mul_(groups[name].init_std / size)
+
+
+def loss_of(model: nn.Module, windows: Tensor) -> Tensor:
+    """Mean cross-entropy over windows of tokens, (windows, context + 1), of a model that gives logits, by themselves or as a field."""
+    given = model(windows[:, :-1])
+    logits = given if isinstance(given, Tensor) else given.logits  # (windows, context, vocabulary)
+    return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
+
+
+def own_loss_of(model: nn.Module, windows: Tensor) -> Tensor:
+    """The model's own mean loss over windows of tokens, (windows, context + 1)."""
+    loss: Tensor = model(windows[:, :-1], windows[:, 1:])
+    return loss
 
 
 def train_step(
@@ -132,8 +154,7 @@ def train_step(
     """One step over windows of tokens, (windows, context + 1) each, that fit into memory one by one; returns their mean loss."""
     total = torch.zeros((), device=micro_batches[0].device)
     for windows in micro_batches:
-        logits = model(windows[:, :-1])  # (windows, context, vocabulary)
-        loss = functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten()) / len(micro_batches)
+        loss = loss_of(model, windows) / len(micro_batches)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     for optimizer, scheduler in zip(optimizers, schedulers, strict=True):

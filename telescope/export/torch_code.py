@@ -25,15 +25,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import telescope
-from telescope import mup
+from telescope import mixtures, mup
 from telescope.errors import NotExportable, Problem
 from telescope.export import recipe, schedule
 from telescope.export.final_run import FinalRun, unknown_options
 from telescope.export.model_source import ASIDE, Source, source_of
+from telescope.module import Scale, UserModel
 from telescope.muon import COEFFICIENTS
 from telescope.optimizer import Group
 from telescope.roles import Role
-from telescope.spec import UpdateScale
+from telescope.spec import ModuleSpec, UpdateScale
 
 WIDTH = 120  # columns
 TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
@@ -54,8 +55,6 @@ IMPORTS = (
     "from torch.nn import functional",
 )
 OPTIMISATION: tuple[Any, ...] = (recipe.parameter_groups, recipe.build_optimizers, recipe.build_schedulers)
-TRAINING: tuple[Any, ...] = (recipe.lr_factor, recipe.initialise)
-FROM_OUTSIDE: tuple[Any, ...] = (recipe.Multiplied, recipe.configure)
 
 USE = """\
     model = build_model()
@@ -65,6 +64,9 @@ USE = """\
     for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
         loss = train_step(model, optimizers, schedulers, [batch])  # or its parts, where it does not fit into memory"""
 USE_WITHOUT_MODEL = USE.replace("build_model()", "your_model()").replace("    optimizers", "    configure(model)\n    optimizers", 1)
+USE_OF_USERS_MODEL = USE_WITHOUT_MODEL.replace(
+    "    model = your_model()\n    initialise(model, seed=0)", "    torch.manual_seed(0)\n    model = {}\n    rescale(model)"
+)
 MODEL = "# The model, as it was tuned. Annotations name the shapes of tensors; nothing evaluates them."
 TRY = """\
 if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
@@ -78,8 +80,9 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
 
 
 def text(run: FinalRun) -> str:
-    """The file, its model included."""
-    return written(run, source_of(run.spec.model, run.spec.optimizer.parametrisation))
+    """The file, its model included where it is ours."""
+    model = run.spec.model
+    return written(run, None if isinstance(model, ModuleSpec) else source_of(model, run.spec.optimizer.parametrisation))
 
 
 def written(run: FinalRun, model: Source | None) -> str:
@@ -94,17 +97,22 @@ def written(run: FinalRun, model: Source | None) -> str:
         warning(run.warning) if run.warning else "",
         "# What was found",
         source(recipe.Group),
-        "\n".join([*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run.groups)])]),
+        "\n".join([*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run)])]),
         *([MODEL, model.code, building] if model else []),
         "# How it is trained",
         *map(source, OPTIMISATION),
         decayed(spec.horizon.decay),
-        *map(source, TRAINING if model else (*TRAINING, *FROM_OUTSIDE)),
+        source(recipe.lr_factor),
+        *map(source, beginning(run, model)),
+        loss_of(run),
         source(recipe.train_step),
         TRY if model else "",
     ]
     body = "\n\n\n".join(filter(None, blocks))
-    top = [header(run, USE if model else USE_WITHOUT_MODEL), "", "from __future__ import annotations", "", imports(body, model)]
+    use = USE if model else USE_WITHOUT_MODEL
+    if isinstance(spec.model, ModuleSpec):
+        use = USE_OF_USERS_MODEL.format(f"{spec.model.factory.rpartition(':')[2]}({spec.model.width})  # of {spec.model.factory}")
+    top = [header(run, use), "", "from __future__ import annotations", "", imports(body, model)]
     return "\n".join([*top, "", "", body, ""])
 
 
@@ -116,6 +124,10 @@ def refused(run: FinalRun) -> Iterator[Problem]:
         remedy = "tune with bfloat16, or use --to json and an orthogonalisation of your own"
         said = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
         yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
+    for name in (name for group in run.groups if group.uses_muon for name in group.names):
+        if len(run.shapes[name]) != 2 or len(run.blocks(name)) > 1:
+            said = f"torch.optim.Muon takes matrices whole, and {name} holds {len(run.blocks(name))}; use --to json, or tune without splits"
+            yield Problem("model.splits" if len(run.shapes[name]) == 2 else "model.factory", said, name)
 
 
 # The text
@@ -136,7 +148,7 @@ def header(run: FinalRun, use: str) -> str:
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
         "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}" if fit else "",
         "trials": f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths {', '.join(widths(run))}",
-        "text": f"{data.corpus}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}",
+        "text": f"{mixtures.described(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}",
         "computed": "; ".join(run.numerics),
         "written by": f"telescope {telescope.__version__}",
     }
@@ -228,8 +240,8 @@ def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
     torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
     members: defaultdict[float, list[str]] = defaultdict(list)
     for name in group.names:
-        shape = run.shapes[name]
-        members[mup.update_scale(optimizer, *shape) / torch_factor(*shape)].append(name)
+        ours, theirs = run.blocks(name)[0], run.shapes[name]  # which may be (fan_in, fan_out)
+        members[mup.update_scale(optimizer, *ours) / torch_factor(*theirs)].append(name)
     for share, names in members.items():
         told = "" if math.isclose(share, 1.0) else f"  # lr {group.scaled_lr:.6g} x {share:.6g}, our update scale over torch's factor"
         yield entry(group, group.scaled_lr * share, group.weight_decay / share, tuple(names), told)
@@ -243,12 +255,29 @@ def entry(group: Group, lr: float, weight_decay: float, names: tuple[str, ...], 
     return "\n".join([*("    " + line for line in lines), f"{listed.replace(chr(39), chr(34))},", "        ),", "    ),"])
 
 
-def multipliers(groups: tuple[Group, ...]) -> str:
-    """The forward multipliers that are not one, by module."""
-    found = {
-        name.rpartition(".")[0]: group.multiplier
-        for group in groups
-        for name in group.names
-        if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
-    }
-    return f"MULTIPLIERS: dict[str, float] = {found!r}"
+def multipliers(run: FinalRun) -> str:
+    """The forward multipliers that are not one: module, whether its input or its output, factor."""
+    if isinstance(run.model, UserModel):
+        found = [(place, "input" if hook is Scale else "output", factor) for place, hook, factor in run.model.multipliers()]
+    else:
+        found = [
+            (name.rpartition(".")[0], "input" if group.role is Role.READOUT else "output", group.multiplier)
+            for group in run.groups
+            for name in group.names
+            if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
+        ]
+    return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(found)!r}".replace("'", '"')
+
+
+def beginning(run: FinalRun, model: Source | None) -> tuple[Any, ...]:
+    """What makes a new model ready to be trained."""
+    if model:
+        return (recipe.initialise,)
+    values = recipe.rescale if isinstance(run.model, UserModel) else recipe.initialise
+    return values, recipe.Multiplied, recipe.configure
+
+
+def loss_of(run: FinalRun) -> str:
+    """The function of that name for what the model gives."""
+    own = isinstance(run.spec.model, ModuleSpec) and run.spec.model.output == "loss"
+    return source(recipe.own_loss_of).replace("own_loss_of", "loss_of") if own else source(recipe.loss_of)

@@ -176,6 +176,8 @@ def _problem(study_type: type, detail: Any) -> Problem:
             hint = fields.get(part, hint)
             deeper = field_types(hint)
             fields = deeper if part in fields else fields
+        elif members := [one for one in get_args(hint) if part in get_args(field_types(one).get("family"))]:
+            fields = field_types(members[0])  # of a model, the family says which
     path, value = ".".join(names), detail.get("input")
     if detail["type"] == "unexpected_keyword_argument":
         return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)

@@ -24,7 +24,7 @@ def document(optimizer: str | list[str] = "muon", model: dict[str, Any] | None =
         "kind": "telescope",
         "name": "small",
         "optimizer": optimizer,
-        "model": MODEL | (model or {}),
+        "model": model if model and "family" in model else MODEL | (model or {}),
         "data": {"corpus": "python-stdlib", "context": 32},
         "horizon": {"steps": 24, "batch_tokens": 128},
         "search": {"lr": {"low": 0.002, "high": 0.5, "points": 9}, "weight_decay": {"low": 0.05, "high": 0.8, "points": 3}},
