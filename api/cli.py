@@ -81,6 +81,8 @@ def run(
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
         report = store.result(job.id) or registry.report_document(study.report(()))
         drawn = partial(solo.picture, store, job.id, study, report)
+        if study.kind != COMPUTE_TIME and not as_json:
+            print(f"For another trainer: telescope export {job.id} --to torch")
         _answer(ended, report, registry.to_document(study), drawn, plot, as_json)
 
 

@@ -48,7 +48,7 @@ def export(
     text = asked(job_id, to, optimizer, variant, url)
     if output:
         try:
-            output.write_text(text)
+            output.write_text(text, encoding="utf-8")
         except OSError as error:
             raise InvalidInput.of("--output", f"cannot be written: {error.strerror}; give another file", str(output)) from None
     if as_json:

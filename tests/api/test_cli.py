@@ -165,7 +165,7 @@ def test_a_setting_at_fault_is_named_by_option_and_variable():
 def test_every_command_explains_itself_with_an_example():
     for words in [
         *(["serve"], ["api"], ["coordinator"], ["migrate"], ["run"], ["submit"], ["preview"], ["watch"], ["result"], ["jobs"]),
-        *(["cancel"], ["pause"], ["resume"], ["retry"], ["clone"], ["corpus", "add"], ["corpus", "list"]),
+        *(["cancel"], ["pause"], ["resume"], ["retry"], ["clone"], ["export"], ["corpus", "add"], ["corpus", "list"]),
     ]:
         result = telescope(*words, "--help")
         assert result.exit_code == 0
