@@ -24,7 +24,7 @@ def step_of(setting: Setting) -> Step:
         sequence_tokens=data.context,
         model_flops=setting.batch_tokens * training_flops_per_token(model, data.vocab_size, data.context),
         optimizer_flops=newton_schulz_flops(model, setting.optimizer.newton_schulz_steps) if setting.optimizer.name == "muon" else 0.0,
-        gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size)),
+        gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size, data.context)),
     )
 
 

@@ -93,9 +93,9 @@ def figures(errors: Sequence[float], regrets: Sequence[float]) -> tuple[float, f
 
 
 def step_law(study: Telescope, ladder: Ladder) -> Choice:
-    """lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, N without the vocabulary's parameters, D in tokens: AdamW's, unparametrised."""
+    """lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, N without those of embeddings, D in tokens: AdamW's, unparametrised."""
     model, tokens, letters = study.model.target, study.horizon.tokens, max(1, study.data.vocab_size)
-    size = parameters(model, letters) - letters * model.width * (1 if model.tied_embeddings else 2)
+    size = parameters(model, letters, context=0) - letters * model.width * (1 if model.tied_embeddings else 2)
     lr, batch = 1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571
     if ladder.optimizer == "muon":
         return Choice("step_law", 0, 0.0, None, None, None, "arXiv 2503.04715 is about AdamW: it says nothing about Muon")

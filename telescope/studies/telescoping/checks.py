@@ -1,10 +1,10 @@
 """What is wrong with a well-typed telescoping document? Each problem names its field, its value and a remedy."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 
-from telescope.errors import InvalidInput, Problem
-from telescope.spec import OCTAVE_PARTS, batch_problem, width_problem
+from telescope.errors import InvalidInput, Problem, under
+from telescope.spec import OCTAVE_PARTS, architecture_problems, batch_problem, clip_problems, width_problem
 from telescope.studies.telescoping import pairing, robust, windows
 from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
 from telescope.studies.telescoping.question import LadderModel, Range
@@ -47,12 +47,13 @@ def problems(study: Telescope) -> tuple[Problem, ...]:
     if convention == "absolute" and study.parametrisation != "mup-paper":
         message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"
         found.append(Problem("optimizer_options.lr_convention", message, convention))
+    found += [under("optimizer_options", problem) for problem in clip_problems(study.model, study.optimizer_options)]
     found += pairing.problems(study)
     return tuple(found) or tuple(_paper_problems(study)) or tuple(_budget_problems(study))
 
 
 def _model_problems(model: LadderModel) -> list[Problem]:
-    found = []
+    found = [under("model", problem) for problem in architecture_problems(model)]
     for name in ("base_width", "calibration_width", "target_width"):
         problem = width_problem(model, getattr(model, name))
         if problem:
@@ -73,7 +74,7 @@ def _search_problems(study: Telescope) -> list[Problem]:
     swept = {name: value for name in SCALES if isinstance(value := getattr(study.search, name), Range)}
     for name, one in swept.items():
         if problem := _range_problem(study, name, one):
-            found.append(replace(problem, field=f"search.{name}.{problem.field}"))
+            found.append(under(f"search.{name}", problem))
     for optimizer in study.optimizers:
         fitted = [name for name, one in ranges(study, optimizer).items() if one.points > 2]
         if len(fitted) > MOST_FITTED:

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from telescope.presets import Preset
 from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, Positive
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LadderModel(Architecture):
+class LadderModel(Preset):
     """The model at all its widths: swept from base to calibration width, doubling, and wanted at the target."""
 
     base_width: Width
