@@ -22,9 +22,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telescope import corpora, tokenizer
-from telescope.errors import InvalidInput, Problem
+from telescope.errors import InvalidInput, Problem, nearest
 from telescope.spec import DataSpec
-from telescope.studies.registry import nearest
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20

@@ -1,7 +1,8 @@
 """How does one study's document become another's?
 
-By a JSON merge patch (RFC 7396): what it gives replaces, what it sets to null goes back to its default, all else stays. At a terminal
-the same is said by assignments, `limits.max_base_runs=400`. What comes out is judged by `telescope.studies.registry` like any document.
+By a JSON merge patch (RFC 7396): what it gives replaces, what it sets to null goes back to its default, all else stays, but for what the
+study had from its text or from its preset where it gets another one. At a terminal the same is said by assignments,
+`limits.max_base_runs=400`. What comes out is judged by `telescope.studies.registry` like any document.
 """
 
 from collections.abc import Iterable
@@ -11,12 +12,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from telescope.errors import InvalidInput
+from telescope.presets import without_preset
 from telescope.spec import ORIGIN
 from telescope.studies.telescoping.variants import FIELD, FOUND
 
 
 def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
-    """The document with the patch's changes; other data are looked at anew."""
+    """The document with the patch's changes; other data are looked at anew, and another preset fills in anew."""
     if not isinstance(patch, dict):
         raise InvalidInput.of("", "must be a mapping of the fields to change, such as {limits: {max_base_runs: 400}}", patch)
     changed: dict[str, Any] = merged(document, patch)
@@ -27,6 +29,9 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
         if FIELD not in patch and sweep and sweep["data"]:
             anew = [{name: value for name, value in one.items() if name not in FOUND} for one in sweep["data"]]
             changed[FIELD] = sweep | {"data": anew}
+    model, asked = document.get("model"), patch.get("model")
+    if isinstance(model, dict) and isinstance(asked, dict) and "preset" in asked:
+        changed["model"] = merged(without_preset(model), asked)
     return changed
 
 

@@ -33,7 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from telescope import model, pack
+from telescope import attention, model, pack
 from telescope.build import Model
 from telescope.home import home
 from telescope.model import Transformer
@@ -82,7 +82,7 @@ def cache_folder() -> Path:
     processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[:1]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     machine = "\n".join((torch.__version__, platform.python_version(), platform.machine(), device, *processor)).encode()
-    code = [inspect.getsource(module).encode() for module in (model, pack)]  # of which graphs are made
+    code = [inspect.getsource(module).encode() for module in (attention, model, pack)]  # of which graphs are made
     return home() / "compiled" / hashlib.sha256(b"\n".join((machine, *code))).hexdigest()[:16]
 
 

@@ -7,7 +7,9 @@ The service turns one into problem+json, the command line into text and an exit 
 A diverged training run is no error: it is data (see `telescope.trial`).
 """
 
-from dataclasses import dataclass
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 
@@ -22,6 +24,18 @@ class Problem:
     def __str__(self) -> str:
         shown = "" if self.value is None else f" (given: {self.value!r})"
         return f"{self.field or 'document'}: {self.message}{shown}"
+
+
+def under(block: str, problem: Problem) -> Problem:
+    """The problem of a field of a block, named from outside of it."""
+    return replace(problem, field=f"{block}.{problem.field}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that was probably meant, or at all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"
 
 
 class TelescopeError(Exception):

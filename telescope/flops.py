@@ -2,10 +2,10 @@
 
 Conventions: a multiply-add is two operations; backward costs twice forward, so training costs 6 per matrix parameter and token (Kaplan
 et al., arXiv 2001.08361). The head's matrix counts; looking up an embedding is free. Attention adds 12 x width x context per token and
-layer, the causal half not discounted (PaLM, arXiv 2204.02311, appendix B). Muon adds five Newton-Schulz steps of 4 m^2 n + 2 m^3 per
-(m x n) matrix and optimizer step, m the smaller side. Matrix products are counted and nothing else, as torch's own counter does: norms,
-rotations, the softmax, the loss and the arithmetic of the optimizers on single numbers are left out. (Of the CPU's fused attention torch
-counts nothing at all; compare with its plain one.)
+layer, the causal half not discounted (PaLM, arXiv 2204.02311, appendix B); latent attention adds more, for its heads are larger in logits
+than in values. Muon adds five Newton-Schulz steps of 4 m^2 n + 2 m^3 per (m x n) matrix and optimizer step, m the smaller side. Matrix
+products are counted and nothing else, as torch's own counter does: norms, rotations, the softmax, the loss and the arithmetic of the
+optimizers on single numbers are left out. (Of the CPU's fused attention torch counts nothing at all; compare with its plain one.)
 
 Everything that a run does is counted, its training and what is measured besides: held-out losses (a forward pass), and what
 telescope.probes reads in the first steps or at the end. Of the held-out text a forecast takes there to be as much as is asked for; points
@@ -38,10 +38,15 @@ from telescope.spec import AnyModel, ModelSpec, ModuleSpec, MuonSplit, Optimizer
 
 def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
     """(fan_out, fan_in) of the hidden matrices of one block."""
-    kv = model.kv_heads * model.head_dim
-    ups = 2 if model.mlp == "gated" else 1
-    square, key_value = [(model.width, model.width)] * 2, [(kv, model.width)] * 2
-    return square + key_value + [(model.hidden, model.width)] * ups + [(model.width, model.hidden)]
+    width, hidden, rank = model.width, model.hidden, model.kv_rank
+    query_output = [(width, width)] * 2
+    if model.attention == "heads":
+        key_value = [(model.kv_heads * model.head_dim, width)] * 2
+    else:
+        rotated = model.rotated_dim
+        key_value = [(rank, width), (width, rank), (width, rank), (model.heads * rotated, width), (rotated, width)]
+    ups = 2 if model.gated else 1
+    return query_output + key_value + [(hidden, width)] * ups + [(width, hidden)]
 
 
 @dataclass(frozen=True)
@@ -88,10 +93,10 @@ def _counted_forward(model: ModuleSpec, context: int) -> float:
 
 
 @lru_cache(maxsize=1024)
-def parameters(model: AnyModel, vocab_size: int) -> int:
+def parameters(model: AnyModel, vocab_size: int, context: int) -> int:
     """Trainable parameters, embeddings included."""
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
-    return sum(group.parameters for group in describe(model, vocab_size, any_optimizer))
+    return sum(group.parameters for group in describe(model, vocab_size, any_optimizer, context))
 
 
 def hidden_parameters(model: AnyModel) -> int:
@@ -105,8 +110,13 @@ def forward_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> f
     """Forward alone."""
     if isinstance(model, ModuleSpec):
         return module_flops_per_token(model, context)
-    attention = 4 * model.depth * model.width * context
+    attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
+
+
+def logit_flops_per_token(model: ModelSpec, context: int) -> int:
+    """Attention's logits, of all layers."""
+    return 2 * model.depth * model.heads * model.score_dim * context
 
 
 def training_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> float:
@@ -142,6 +152,9 @@ def step_flops(spec: TrialSpec) -> float:
     flops = horizon.batch_tokens * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
     if spec.optimizer.name == "muon":
         flops += newton_schulz_flops(model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split)
+    if spec.optimizer.watches_logits:  # they are computed once more: fused attention does not give them out
+        assert isinstance(model, ModelSpec), "of a user's model nobody sees the logits"
+        flops += horizon.batch_tokens * logit_flops_per_token(model, spec.data.context)
     return flops
 
 

@@ -14,7 +14,8 @@ width itself. An untied head starts at zero, so no rule gives its initial values
 - `standard`: the control; only initial values know of width, as in any 1/sqrt(fan_in) initialisation.
 
 Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`, `spectral_exponent` · `WEIGHT_DECAY` ·
-`factors`, which puts width and depth together · `attention_factor`, `branch_multiplier`, `base_init_std`: what the model asks.
+`factors`, which puts width and depth together · `attention_factor`, `branch_multiplier`, `shared_key_factor`, `base_init_std`: what the
+model asks.
 """
 
 import math
@@ -213,8 +214,18 @@ def branch_multiplier(model: ModelSpec) -> float:
 
 
 def attention_factor(model: ModelSpec) -> float:
-    """Factor on attention scores. Of 1/head_dim a constant part is left to choose: the two scales agree at a head size of 64."""
-    return 1 / math.sqrt(model.head_dim) if model.attention_scale == "inverse_sqrt" else 8 / model.head_dim
+    """Factor on attention scores. Of 1/head size a constant part is left to choose: the two scales agree at a head size of 64."""
+    return 1 / math.sqrt(model.score_dim) if model.attention_scale == "inverse_sqrt" else 8 / model.score_dim
+
+
+SHARED_KEY_INIT: Mapping[Parametrisation, float] = {"mup": -0.5, "mup-paper": 0.0, "standard": 0.0}
+"""Exponent of m in the initial values of mla's shared rotary key, beside those of other hidden matrices. A random matrix of fixed fan-out
+and entries 1/sqrt(fan_in) has a spectral norm of order one, while sqrt(fan_out / fan_in) falls as m^-1/2."""
+
+
+def shared_key_factor(model: ModelSpec, parametrisation: Parametrisation) -> float:
+    """Factor on those initial values."""
+    return float(model.multiplier ** SHARED_KEY_INIT[parametrisation])
 
 
 def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: bool) -> float:

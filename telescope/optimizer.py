@@ -256,7 +256,7 @@ def warmup_steps(horizon: HorizonSpec) -> int:
     return math.ceil(horizon.warmup_fraction * horizon.steps)
 
 
-def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec) -> tuple[Group, ...]:
-    """The groups that this optimizer would use at a width, without building the model in memory."""
+def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[Group, ...]:
+    """The groups that this optimizer would use at a width, without building the model in memory; `context` counts for learned positions."""
     with torch.device("meta"):
-        return groups(build_model(model, vocab_size, 2, spec.parametrisation), spec)
+        return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

@@ -82,7 +82,7 @@ def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tens
 class Together(TorchFunctionMode):
     """While it is active, a weight with one dimension more than usual is a stack of P, and part p of the batch meets weight p.
 
-    It covers the three ways in which weights and activations meet in a Transformer.
+    It covers the four ways in which weights and activations meet in a Transformer.
     """
 
     def __init__(self, members: int) -> None:
@@ -97,6 +97,8 @@ class Together(TorchFunctionMode):
             return self.embedding(*args, **kwargs)
         if function is functional.rms_norm:
             return self.rms_norm(*args, **kwargs)
+        if function is functional.layer_norm:
+            return self.layer_norm(*args, **kwargs)
         return function(*args, **kwargs)
 
     def linear(self, x: Tensor, weight: Tensor, bias: None = None) -> Tensor:
@@ -123,6 +125,14 @@ class Together(TorchFunctionMode):
 
     def rms_norm(self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, eps: float) -> Tensor:
         """x (P B, ..., D), weight (P, D): the same norm for all, then each member's gains."""
-        normed = functional.rms_norm(x, normalized_shape, eps=eps).view(self.members, -1, *x.shape[1:])  # (P, B, ..., D)
-        gains = weight.view(self.members, *[1] * (x.ndim - 1), -1)
-        return (normed * gains).view(x.shape)
+        return self.gained(functional.rms_norm(x, normalized_shape, eps=eps), weight)
+
+    def layer_norm(self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, bias: None, eps: float) -> Tensor:
+        """Likewise."""
+        assert bias is None, "a pack knows no biases"
+        return self.gained(functional.layer_norm(x, normalized_shape, eps=eps), weight)
+
+    def gained(self, normed: Tensor, gains: Tensor) -> Tensor:
+        """Normed activations (P B, ..., D) times each member's gains (P, D)."""
+        apart = normed.view(self.members, -1, *normed.shape[1:])  # (P, B, ..., D)
+        return (apart * gains.view(self.members, *[1] * (normed.ndim - 1), -1)).view(normed.shape)

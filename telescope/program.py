@@ -120,7 +120,7 @@ def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], 
 def trial_bytes(spec: TrialSpec) -> int:
     """About what one more member needs: weights, gradients, both again in a stack, optimizer state, and what a backward pass keeps."""
     model, tokens = pack.own_model(spec), spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
-    parameters = sum(group.parameters for group in describe(model, spec.data.vocab_size, spec.optimizer))
+    parameters = sum(group.parameters for group in describe(model, spec.data.vocab_size, spec.optimizer, spec.data.context))
     per_layer = 12 * model.width + 4 * model.hidden + 2 * model.heads * spec.data.context
     return FLOAT_BYTES * (6 * parameters + tokens * (model.depth * per_layer + 3 * spec.data.vocab_size))
 

@@ -5,7 +5,7 @@ read from a name or from the number of dimensions: an embedding and a head are m
 
 | role      | fan_in | fan_out | examples                         |
 |-----------|--------|---------|----------------------------------|
-| EMBEDDING | fixed  | grows   | token embedding                  |
+| EMBEDDING | fixed  | grows   | embeddings of tokens, positions  |
 | HIDDEN    | grows  | grows   | attention and feed-forward       |
 | READOUT   | grows  | fixed   | output head                      |
 | VECTOR    | -      | either  | norm gains, biases               |
@@ -44,7 +44,12 @@ class Role(StrEnum):
     VECTOR = "vector"
 
 
-MODULE_ROLES: dict[type[nn.Module], Role] = {nn.Embedding: Role.EMBEDDING, nn.Linear: Role.HIDDEN, nn.RMSNorm: Role.VECTOR}
+MODULE_ROLES: dict[type[nn.Module], Role] = {
+    nn.Embedding: Role.EMBEDDING,
+    nn.Linear: Role.HIDDEN,
+    nn.RMSNorm: Role.VECTOR,
+    nn.LayerNorm: Role.VECTOR,
+}
 
 
 def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:

@@ -3,16 +3,16 @@
 A `TrialSpec`: model, optimizer, data, horizon and seed, all frozen and validated, and identified by the digest of its canonical
 JSON. Two trials with one digest are one trial, whoever planned them and whenever.
 
-Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) of our own Transformer, `ModuleArchitecture` and `ModuleSpec` of a
-user's model, `AnyModel` · `OptimizerSpec` (base, width-independent values)
-· `DataSpec` (with the corpus's content hash, so that the digest covers the text itself) · `HorizonSpec` (how long, how batched,
-which schedule) · `Branch` · `TrialSpec` · `canonical_json`, `digest`, `snap`.
+Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) of our own Transformer, `architecture_problems` and
+`width_problem` (what cannot be built) · `ModuleArchitecture` and `ModuleSpec` of a user's model, `AnyModel` · `OptimizerSpec` (base,
+width-independent values), `clip_problems` · `DataSpec` (with the corpus's content hash, so that the digest covers the text itself) ·
+`HorizonSpec` (how long, how batched, which schedule) · `Branch` · `TrialSpec` · `canonical_json`, `digest`, `snap`.
 """
 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import field
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, PlainSer
 from pydantic.dataclasses import dataclass
 
 from telescope import mixtures
+from telescope.errors import Problem
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -32,6 +33,7 @@ OptimizerName = Literal["muon", "adamw"]
 Parametrisation = Literal["mup", "mup-paper", "standard"]
 UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]
 MuonLrRule = Literal["constant", "inverse_sqrt", "inverse"]
+AttentionKind = Literal["heads", "mla"]
 AttentionScale = Literal["inverse_sqrt", "inverse"]
 HeadForm = Literal["multiplier", "rescaled"]
 MuonSplit = Literal["whole", "heads"]
@@ -46,25 +48,54 @@ class Architecture:
     family: Literal["transformer"] = "transformer"
     depth: Annotated[int, Field(ge=1, le=256)] = 2
     """Number of blocks."""
+    attention: AttentionKind = "heads"
+    """Keys and values projected for each head, or, as in DeepSeek's models, drawn from one latent vector per position (multi-head latent
+    attention)."""
     head_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 16
-    """Size of one attention head, the same at every width; the number of heads grows."""
+    """Size of one attention head, the same at every width; the number of heads grows. Under mla, of its part that is not rotated."""
+    kv_rank_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Under mla: size of the latent per unit of width."""
+    rotary_dim: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
+    """Under mla: size of the rotated part of queries, and of the one rotated key that all heads share; by default half of head_dim."""
     query_heads_per_kv: Count = 1
     """Query heads that share one key/value head: 1 is multi-head attention, more is grouped-query attention."""
     qk_norm: bool = False
     """RMS-normalise queries and keys per head."""
-    mlp: Literal["gated", "relu2", "gelu"] = "gated"
-    """Feed-forward block: SiLU-gated, squared ReLU, or GELU."""
+    norm: Literal["rms", "layer"] = "rms"
+    """Norms before each block and the head: RMSNorm, or LayerNorm without biases."""
+    mlp: Literal["gated", "geglu", "relu2", "gelu"] = "gated"
+    """Feed-forward block: SiLU-gated, GELU-gated, squared ReLU, or GELU."""
     mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
     """Hidden units of the feed-forward block per unit of width."""
     tied_embeddings: bool = False
     """Use the embedding matrix as the output head too."""
+    positions: Literal["rotary", "learned"] = "rotary"
+    """Queries and keys rotated by their position, or a learned embedding of each position up to the context."""
     rope_base: Positive = 10_000.0
     attention_scale: AttentionScale = "inverse_sqrt"
-    """Factor on attention scores: 1/sqrt(head_dim), or 8/head_dim; the two agree at a head size of 64."""
+    """Factor on attention scores: 1/sqrt(head_dim), or 8/head_dim; the two agree at a head size of 64. Under mla heads are rotary_dim
+    larger in this."""
     head_form: HeadForm = "multiplier"
     """Under mup, what shrinks the head as width grows: a forward multiplier, or its own lr (for fused losses)."""
     depth_exponent: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """CompleteP's alpha: where depth leaves its base, residual branches are multiplied by (depth / base depth)^-alpha."""
+
+    @property
+    def rotated_dim(self) -> int:
+        """Entries of a head's query and key that positions rotate."""
+        if self.positions == "learned":
+            return 0
+        return self.head_dim if self.attention == "heads" else self.rotary_dim or self.head_dim // 2
+
+    @property
+    def score_dim(self) -> int:
+        """Entries of a head's query and key, over which an attention score is summed."""
+        return self.head_dim + (self.rotated_dim if self.attention == "mla" else 0)
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward block has a gate, a matrix more."""
+        return self.mlp in ("gated", "geglu")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -78,9 +109,9 @@ class ModelSpec(Architecture):
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelSpec":
-        problem = width_problem(self, self.width) or width_problem(self, self.base_width) or head_problem(self)
-        if problem:
+        if problem := width_problem(self, self.width) or width_problem(self, self.base_width):
             raise ValueError(problem)
+        _require_none(architecture_problems(self))
         return self
 
     @property
@@ -104,6 +135,11 @@ class ModelSpec(Architecture):
         return self.heads // self.query_heads_per_kv
 
     @property
+    def kv_rank(self) -> int:
+        """Size of the latent that keys and values are drawn from."""
+        return round(self.kv_rank_ratio * self.width)
+
+    @property
     def hidden(self) -> int:
         """Hidden units of the feed-forward block."""
         return round(self.mlp_ratio * self.width)
@@ -117,16 +153,59 @@ def width_problem(model: "Architecture | ModuleArchitecture", width: int) -> str
         unit = model.head_dim * model.query_heads_per_kv
         near = max(unit, round(width / unit) * unit)
         return f"width {width} is not divisible by head_dim x query_heads_per_kv = {unit}; use a multiple of it, such as {near}"
-    if not math.isclose(model.mlp_ratio * width, round(model.mlp_ratio * width)):
+    if not whole(model.mlp_ratio * width):
         return f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units"
+    if model.attention == "mla" and not whole(model.kv_rank_ratio * width):
+        ratio = max(1, round(model.kv_rank_ratio * width)) / width
+        return f"kv_rank_ratio {model.kv_rank_ratio:g} x width {width} is not a whole number, the size of the latent; use {ratio:g}"
     return None
 
 
-def head_problem(model: "Architecture | ModuleArchitecture") -> str | None:
-    """Why a head of this form cannot be built, or None."""
-    if isinstance(model, Architecture) and model.tied_embeddings and model.head_form == "rescaled":
-        return "rescaled would shrink tied embeddings on their way in, too; use head_form: multiplier, or untie them"
-    return None
+def whole(value: float) -> bool:
+    """Whether a size is a whole number, but for rounding."""
+    return round(value) >= 1 and math.isclose(value, round(value))
+
+
+ONLY_WITH: tuple[tuple[str, str, str], ...] = (
+    ("kv_rank_ratio", "attention", "mla"),
+    ("rotary_dim", "attention", "mla"),
+    ("rope_base", "positions", "rotary"),
+)
+"""Fields that say something only where another one has this value."""
+
+
+def architecture_problems(model: Architecture) -> Iterator[Problem]:
+    """Why this architecture cannot be built, whatever its width: fields of `model` that do not go together."""
+    for name, of, value in ONLY_WITH:
+        given = getattr(model, name)
+        if given != Architecture.__dataclass_fields__[name].default and getattr(model, of) != value:
+            yield Problem(name, f"has no meaning with {of}: {getattr(model, of)}; leave it out, or use {of}: {value}", given)
+    if model.attention == "mla":
+        yield from _latent_problems(model)
+    if model.tied_embeddings and model.head_form == "rescaled":
+        message = "rescaled would shrink tied embeddings on their way in, too; use head_form: multiplier, or untie them"
+        yield Problem("head_form", message, model.head_form)
+
+
+def _latent_problems(model: Architecture) -> Iterator[Problem]:
+    """What does not go with mla."""
+    if model.query_heads_per_kv > 1:
+        message = "under mla all heads draw on one latent, and none share keys; leave it at 1, or use attention: heads"
+        yield Problem("query_heads_per_kv", message, model.query_heads_per_kv)
+    if model.positions == "learned":
+        yield Problem("positions", "mla has a rotated part of its own; use positions: rotary, or attention: heads", model.positions)
+    elif model.rotated_dim % 2:
+        message = f"half of head_dim {model.head_dim} is odd, and rotation turns pairs; give rotary_dim: {model.rotated_dim + 1}"
+        yield Problem("rotary_dim", message, model.rotary_dim)
+    if model.qk_norm:
+        message = "mla never forms the keys that would be normalised when it generates; leave it out (qk_clip bounds its logits)"
+        yield Problem("qk_norm", message, model.qk_norm)
+
+
+def _require_none(problems: Iterator[Problem]) -> None:
+    """ValueError of the first problem, as pydantic wants it."""
+    for problem in problems:
+        raise ValueError(f"{problem.field}: {problem.message}")
 
 
 def _pairs(given: Any) -> Any:
@@ -210,6 +289,28 @@ class OptimizerOptions:
     """Factor on the initial values of hidden matrices."""
     muon_split: MuonSplit = "whole"
     """Whether Muon takes query, key and value as whole matrices or head by head; of a user's model, model.splits says it."""
+    qk_clip: Positive | None = None
+    """Muon's companion in MuonClip, for either optimizer: after each step, heads whose largest attention logit was above this have their
+    query and key weights shrunk so that it falls to it (telescope.qk_clip); 100 is usual."""
+    qk_clip_alpha: Fraction = 0.5
+    """Of that shrinking, the share (in the exponent) that queries take; keys take the rest."""
+    measure_max_logit: bool = False
+    """Say in the curve how large attention logits become; trials that clip do anyway. Either makes trials train alone, and not compiled."""
+
+    @property
+    def watches_logits(self) -> bool:
+        """Whether attention logits are looked at."""
+        return self.qk_clip is not None or self.measure_max_logit
+
+
+def clip_problems(model: Architecture, optimizer: OptimizerOptions) -> Iterator[Problem]:
+    """Why logits cannot be clipped as asked: fields of the optimizer's options."""
+    if optimizer.qk_clip is not None and model.qk_norm:
+        message = "has no effect under model.qk_norm, which takes the weights' size out of the logits; drop one of the two"
+        yield Problem("qk_clip", message, optimizer.qk_clip)
+    alpha = optimizer.qk_clip_alpha
+    if optimizer.qk_clip is None and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default:
+        yield Problem("qk_clip_alpha", "has no meaning without qk_clip; leave it out, or give that, too", alpha)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -232,6 +333,14 @@ LATER: tuple[tuple[str, str, Any], ...] = (
     ("", "branch", None),
     ("", "kept_steps", []),
     ("optimizer", "muon_split", "whole"),
+    ("model", "attention", "heads"),
+    ("model", "kv_rank_ratio", 0.25),
+    ("model", "rotary_dim", None),
+    ("model", "norm", "rms"),
+    ("model", "positions", "rotary"),
+    ("optimizer", "qk_clip", None),
+    ("optimizer", "qk_clip_alpha", 0.5),
+    ("optimizer", "measure_max_logit", False),
 )
 """Fields that were added when digests were in databases: part of the spec, name, default."""
 UNTIMED_STEPS = 5  # at the beginning of a run that measures time; its last step, which ends in an evaluation, is not timed either
@@ -338,6 +447,10 @@ class TrialSpec:
         problem = batch_problem(self.data, self.horizon)
         if problem:
             raise ValueError(problem)
+        if isinstance(self.model, Architecture):
+            _require_none(clip_problems(self.model, self.optimizer))
+        elif self.optimizer.watches_logits:
+            raise ValueError("telescope does not see the attention logits of a user's model; leave qk_clip and measure_max_logit out")
         if self.branch and self.branch.step >= self.horizon.steps:
             raise ValueError(f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier")
         if self.measure == "time" and self.horizon.steps < UNTIMED_STEPS + 2:

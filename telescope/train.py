@@ -17,7 +17,8 @@ where there is none: its curve, its seconds and its FLOPs begin after `branch.st
 
 A trial that measures coordinates (telescope.coordinates) takes its few steps all on the first batch, and each point of its curve says how
 far every layer's output has moved by then. One that measures time records each step, and says at its end how long one takes. Any other
-trial that makes its last step says there where its hidden matrices ended (telescope.probes).
+trial that makes its last step says there where its hidden matrices ended (telescope.probes). Where the optimizer's options ask for it, the
+largest attention logits of training are said, and clipped (telescope.qk_clip).
 
 Parts: `Run`, one trial in the middle of its training · `advance`, a step of several · `train` and `train_one`, the loop.
 """
@@ -37,8 +38,10 @@ from telescope import data, pack, probes
 from telescope.build import Model, begin
 from telescope.checkpoint import CheckpointFile
 from telescope.flops import flops_by
+from telescope.model import Transformer
 from telescope.module import UserModel
 from telescope.optimizer import Optimizer, build, lr_factor, step_together
+from telescope.qk_clip import Watch
 from telescope.spec import UNTIMED_STEPS, TrialSpec
 from telescope.trial import Measurement
 
@@ -56,6 +59,7 @@ class Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Model = begin(spec).to(self.device)
         self.optimizer: Optimizer = build(self.model, spec.optimizer)
+        self.watch = Watch(self.model, spec.optimizer) if isinstance(self.model, Transformer) and spec.optimizer.watches_logits else None
         self.step = 0
         self.first_loss = torch.full((), math.nan, device=self.device)
         self.above = torch.zeros((), device=self.device)  # consecutive steps up to now with a loss above the first
@@ -103,6 +107,8 @@ class Run:
         self.step += 1
         if not self.silent:
             self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
+        elif self.watch:
+            self.watch.forget()
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
@@ -127,7 +133,7 @@ class Run:
         evaluated, stop = self.evaluated, self.spec.horizon.stop_below_loss
         if self.silent or not (evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0):
             return None
-        metrics = {"train_loss": self.close_interval()}
+        metrics = self.close_interval()
         if self.diverged:
             return metrics | {"loss": math.inf}
         if evaluated:
@@ -146,12 +152,13 @@ class Run:
         on_the_way = self.spec.measure == "loss" and every is not None and self.step % every == 0
         return on_the_way or self.step == self.spec.horizon.steps
 
-    def close_interval(self) -> float:
-        """Mean over the steps since it was last asked for; judges by it, and by what was counted at each step, whether the run diverged."""
+    def close_interval(self) -> dict[str, float]:
+        """Mean loss since it was last asked for, and logits where they are watched; judges by the mean, and by what was counted at each
+        step, whether the run diverged."""
         mean = float(self.interval_loss) / self.interval_steps
         self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
         self.diverged = not math.isfinite(mean) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
-        return mean
+        return {"train_loss": mean} | (self.watch.metrics() if self.watch else {})
 
     def point(self, metrics: dict[str, float]) -> Measurement:
         """The point of the curve at this step."""
@@ -203,7 +210,10 @@ def step_seconds(curve: Sequence[Measurement]) -> float:
 
 def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
     """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
-    models = [run.model for run in runs]
+    models, watches = [run.model for run in runs], [run.watch for run in runs if run.watch]
+    assert len(runs) == 1 or not watches, "a run whose logits are watched trains alone"
+    for watch in watches:
+        watch.begin_step()
     for run in runs:
         run.reseed()
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
@@ -213,6 +223,8 @@ def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
+    for watch in watches:
+        watch.end_step()
     for run, loss in zip(runs, total, strict=True):
         run.count(loss)
     return total
@@ -278,7 +290,7 @@ def first_steps(run: Run) -> Iterator[Measurement]:
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:
         advance([run])
-        metrics = {"train_loss": run.close_interval()} | beginning.metrics()
+        metrics = run.close_interval() | beginning.metrics()
         if run.ended:
             metrics["loss"] = math.inf if run.diverged else run.held_out_loss()
         clock.charge([run])

@@ -14,7 +14,8 @@ from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores Ctrl-C, and so would what it starts
-install_import_hook(["telescope.model", "telescope.muon", "telescope.pack"], "beartype.beartype")  # checks shapes at every call
+SHAPED = ("attention", "model", "muon", "pack", "qk_clip")
+install_import_hook([f"telescope.{name}" for name in SHAPED], "beartype.beartype")  # checks shapes at every call
 
 pytest_plugins = ["tests.databases"]
 

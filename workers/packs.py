@@ -4,7 +4,7 @@ Trials of one shape run faster as one program (telescope.pack), or compiled (tel
 meets the shape, where enough of it waits to repay that (telescope.program); and once more where so much has come that compiling may pay.
 But a worker takes no more than its share of the work that is left, or another would stand idle in the end; it takes trials of one job, so
 that nobody suffers from another's lost corpus; and whatever has failed before, it trains alone and as it is written: company, or the
-compiler, may have been what failed it.
+compiler, may have been what failed it. So it does with trials that look at each of their steps: at its time, or at attention logits.
 
 Parts: `Pack`, what a worker takes · `Packs`, which decides.
 """
@@ -46,7 +46,7 @@ Measure = Callable[[Assignment, int, float], Program]
 def plain(assignment: Assignment) -> bool:
     """Whether it may be packed and compiled; of a user's model nobody knows that."""
     spec = assignment.spec
-    return assignment.failures == 0 and spec.measure == "loss" and spec.model.family == "transformer"
+    return assignment.failures == 0 and spec.measure == "loss" and spec.model.family == "transformer" and not spec.optimizer.watches_logits
 
 
 class Packs:

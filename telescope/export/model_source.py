@@ -21,7 +21,7 @@ from telescope import mup
 from telescope.roles import Role
 from telescope.spec import ModelSpec, Parametrisation
 
-LEFT_OUT = ("parameter_roles",)
+LEFT_OUT = ("parameter_roles", "layout", "init_std", "in_branch", "last", "evaluating")  # methods that are asked in training alone
 NEVER_COPIED = ("telescope.mup", "telescope.roles", "telescope.shapes", "telescope.spec")
 ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)  # what is said to telescope's own tools
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out

@@ -52,5 +52,5 @@ def imitation(spec: TrialSpec, step: int, last: bool) -> Measurement:
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
     """What one running trial may keep."""
-    groups = describe(spec.model, max(1, spec.data.vocab_size), spec.optimizer)  # 0 before the data are resolved
+    groups = describe(spec.model, max(1, spec.data.vocab_size), spec.optimizer, spec.data.context)  # 0 before the data are resolved
     return KEPT * FLOAT_BYTES * sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)

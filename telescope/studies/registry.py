@@ -6,7 +6,6 @@ the data can tell.
 """
 
 import dataclasses
-import difflib
 import json
 import math
 import re
@@ -17,7 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from telescope.errors import InvalidInput, Problem
+from telescope.errors import InvalidInput, Problem, nearest
 from telescope.spec import DataSpec
 from telescope.studies import compute_time, telescoping
 from telescope.studies.compute_time import bill
@@ -192,12 +191,6 @@ def _problem(study_type: type, detail: Any) -> Problem:
     if detail["type"] == "bool_type":
         return Problem(path, "must be a boolean; use true or false", value)
     return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """A hint at the known name that was probably meant, or at all of them."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(sorted(known))}"
 
 
 def field_types(hint: Any) -> dict[str, Any]:

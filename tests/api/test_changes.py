@@ -6,6 +6,7 @@ import pytest
 
 from api.changes import assigned, merged, patched
 from telescope.errors import InvalidInput
+from telescope.studies.registry import parse, to_document
 
 # RFC 7396, appendix A, as far as both sides are JSON objects
 APPENDIX = [
@@ -35,6 +36,21 @@ def test_other_data_are_looked_at_anew_and_equal_ones_must_be_what_they_were() -
     assert patched(study, {"data": {"corpus": "b", "content": "abd"}})["data"]["content"] == "abd"
     assert patched(study, {"data": {"context": 32}})["data"] == study["data"] | {"context": 32}
     assert patched(study, {"name": "again"}) == study | {"name": "again"}
+
+
+def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> None:
+    asked = {"kind": "telescope", "data": {"corpus": "python-stdlib"}, "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}}}
+    model = {"preset": "gpt2-like", "base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 3, "mlp_ratio": 2.0}
+    stored = to_document(parse(asked | {"model": model}))
+    assert stored["model"]["positions"] == "learned"
+
+    def cloned(**changes: object) -> object:
+        return parse(patched(stored, {"model": changes})).model
+
+    assert cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).model
+    assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).model
+    assert cloned(preset="mla", mlp_ratio=1.0) == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).model
+    assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).model
 
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])

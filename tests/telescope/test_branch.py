@@ -24,6 +24,7 @@ TRUNKS = {
     "adamw": replace(trial(ADAMW, horizon=CONSTANT), kept_steps=(20, 40)),
     "accumulating": replace(trial(horizon=replace(CONSTANT, micro_batch_tokens=32)), kept_steps=(20, 40)),
     "evaluated": replace(trial(ADAMW, horizon=replace(CONSTANT, evaluate_every=5)), kept_steps=(20, 40)),
+    "clipped": replace(trial(replace(MUON, lr=0.2, qk_clip=0.5), horizon=replace(CONSTANT, warmup_fraction=0.0)), kept_steps=(20, 40)),
 }
 
 
@@ -54,14 +55,15 @@ def alone(spec: TrialSpec) -> list[Measurement]:
 
 
 def whole(spec: TrialSpec) -> list[tuple[int, int, dict[str, float]]]:
-    """What a run that is nobody's branch says after that step, the first training loss left out: its mean is over other steps."""
+    """What a run that is nobody's branch says after that step, but for what its first point says of an interval of other steps."""
     rest = [point for point in train_one(replace(spec, branch=None)) if point.step > spec.branch_step]
     return numbers(rest)
 
 
 def numbers(points: Sequence[Measurement]) -> list[tuple[int, int, dict[str, float]]]:
     found = [(point.step, point.tokens, dict(point.metrics)) for point in points]
-    del found[0][2]["train_loss"]
+    for name in ("train_loss", "max_logit", "clipped_heads"):
+        found[0][2].pop(name, None)
     return found
 
 

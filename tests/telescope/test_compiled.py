@@ -28,7 +28,7 @@ from telescope.train import train
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
 torch.set_num_threads(1)
-model = replace(MODEL, depth=1)
+model = replace(MODEL, depth=1, attention="mla")  # of all kinds the one with most to fuse
 exact = replace(MUON, newton_schulz_dtype="float32")
 horizon = replace(HORIZON, micro_batch_tokens=HORIZON.batch_tokens // 2)
 packs = [

@@ -42,6 +42,15 @@ def test_mup_passes(optimizer: OptimizerSpec) -> None:
     assert {(layer.part, layer.layer) for layer in report.layers} >= {("moved", "logits"), ("own", "blocks.0.attention.query")}
 
 
+def test_latent_attention_passes_under_mup_and_fails_under_standard() -> None:
+    latent = replace(MODEL, attention="mla")
+    sound, control = (check(base(replace(MUON, parametrisation=p), latent), target_width=128) for p in ("mup", "standard"))  # type: ignore[arg-type]
+    assert (sound.verdict, sound.failed) == ("pass", ())
+    assert control.verdict == "fail"
+    parts = {f"blocks.0.attention.{name}" for name in ("query", "query_rotary", "latent", "key", "key_rotary", "value", "output")}
+    assert {layer.layer for layer in sound.layers if layer.part == "own"} >= parts
+
+
 @pytest.mark.parametrize(
     ("optimizer", "sign", "cause"),
     [

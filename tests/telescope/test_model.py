@@ -1,17 +1,24 @@
 """The Transformer: causal, shaped as stated, in all its variants; shapes checked at run time by jaxtyping and beartype."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
+from telescope.attention import LatentAttention, rotary, rotate
 from telescope.flops import hidden_shapes, parameters
-from telescope.model import Transformer, init_std, initialise, rotary, rotate
+from telescope.model import Transformer, init_std, initialise
 from telescope.optimizer import build
+from telescope.presets import PRESETS
 from telescope.roles import Role
-from telescope.spec import ModelSpec, OptimizerSpec
+from telescope.spec import Architecture, ModelSpec, OptimizerSpec
+
+
+def vars_of(architecture: Architecture) -> dict[str, object]:
+    return {field.name: getattr(architecture, field.name) for field in fields(architecture) if field.name not in ("depth", "head_dim")}
+
 
 VARIANTS = {
     "gated": {},
@@ -20,13 +27,19 @@ VARIANTS = {
     "gqa": {"query_heads_per_kv": 2},
     "qk_norm": {"qk_norm": True},
     "tied": {"tied_embeddings": True},
+    "geglu": {"mlp": "geglu"},
+    "layer_norm": {"norm": "layer"},
+    "learned": {"positions": "learned"},
+    "mla": {"attention": "mla"},
+    "mla of other sizes": {"attention": "mla", "kv_rank_ratio": 0.5, "rotary_dim": 6},
+    **{name: vars_of(architecture) for name, architecture in PRESETS.items()},
 }
 MUON = OptimizerSpec(name="muon", lr=0.02, weight_decay=0.1)
 TOKENS = torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0))
 
 
 def model(**fields: object) -> Transformer:
-    built = Transformer(ModelSpec(width=32, base_width=16, depth=2, head_dim=8, **fields), 50, 12, "mup")  # type: ignore[arg-type]
+    built = Transformer(ModelSpec(width=32, base_width=16, head_dim=8, **{"depth": 2, **fields}), 50, 12, "mup")  # type: ignore[arg-type]
     initialise(built, MUON, seed=0)
     if built.head is not None:
         torch.nn.init.normal_(built.head.weight, generator=torch.Generator().manual_seed(1))
@@ -47,7 +60,7 @@ def test_logits_have_their_shape_and_depend_on_the_past_alone(fields: dict[str, 
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
 def test_parameters_are_counted_as_built(fields: dict[str, object]) -> None:
     net = model(**fields)
-    assert parameters(net.spec, 50) == sum(p.numel() for p in net.parameters())
+    assert parameters(net.spec, 50, 12) == sum(p.numel() for p in net.parameters())
     hidden = [name for name, role in net.parameter_roles().items() if role is Role.HIDDEN]
     built = sorted(tuple(net.get_parameter(name).shape) for name in hidden)
     assert built == sorted(hidden_shapes(net.spec) * net.spec.depth)
@@ -62,9 +75,23 @@ def test_qk_norm_acts_on_queries_and_on_keys(norm: str) -> None:
     assert not torch.allclose(net(TOKENS), before)
 
 
-def test_positions_matter() -> None:
-    net = model()
-    assert not torch.allclose(net(TOKENS.flip(1))[:, -1], net(TOKENS)[:, -1])
+def past_matters(net: Transformer) -> bool:
+    """Whether the last logits change with the order of what came before; one layer without positions could not tell."""
+    shuffled = torch.cat((TOKENS[:, :-1].flip(1), TOKENS[:, -1:]), dim=1)
+    return not torch.allclose(net(shuffled)[:, -1], net(TOKENS)[:, -1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "carried_by"),
+    [({}, None), ({"positions": "learned"}, "positions.weight"), ({"attention": "mla"}, "blocks.0.attention.key_rotary.weight")],
+    ids=["rotary", "learned", "mla"],
+)
+def test_positions_matter(fields: dict[str, object], carried_by: str | None) -> None:
+    net = model(depth=1, **fields)
+    assert past_matters(net)
+    if carried_by:
+        torch.nn.init.zeros_(net.get_parameter(carried_by))
+        assert not past_matters(net)
 
 
 def test_a_wrong_shape_is_noticed_where_it_enters() -> None:
@@ -118,6 +145,48 @@ def test_attention_by_one_over_head_size_agrees_at_64_and_is_twice_as_sharp_at_1
     assert torch.equal(logits(64, "inverse"), logits(64, "inverse_sqrt"))
     torch.testing.assert_close(logits(16, "inverse"), logits(16, "inverse_sqrt", sharper=2.0))
     assert not torch.allclose(logits(16, "inverse"), logits(16, "inverse_sqrt"))
+
+
+def test_learned_positions_reach_as_far_as_the_context_and_are_embeddings() -> None:
+    net = model(positions="learned")
+    assert net.positions is not None
+    assert net.positions.weight.shape == (12, 32)
+    assert net.parameter_roles()["positions.weight"] is Role.EMBEDDING
+    torch.testing.assert_close(net(TOKENS[:, :5]), net(TOKENS)[:, :5])
+
+
+def test_layer_norms_take_the_mean_out_and_have_gains_alone() -> None:
+    rms, layer = (model(norm=norm, depth=1) for norm in ("rms", "layer"))
+    layer.load_state_dict(rms.state_dict())  # the same names: no biases
+    centred = rms.embedding.weight.detach() - rms.embedding.weight.detach().mean(dim=1, keepdim=True)
+    torch.testing.assert_close(layer.norm(rms.embedding.weight), rms.norm(centred), rtol=1e-3, atol=1e-3)  # but for eps
+    assert {role for name, role in layer.parameter_roles().items() if "norm" in name} == {Role.VECTOR}
+
+
+@pytest.mark.parametrize("mlp", ["gated", "geglu"])
+def test_a_gate_decides_how_much_passes(mlp: str) -> None:
+    feed_forward = model(mlp=mlp).blocks[0].feed_forward
+    x = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(0))
+    gate, up = x @ feed_forward.gate.weight.mT, x @ feed_forward.up.weight.mT
+    share = torch.sigmoid(gate) if mlp == "gated" else (1 + torch.erf(gate / math.sqrt(2))) / 2
+    torch.testing.assert_close(feed_forward(x), (gate * share * up) @ feed_forward.down.weight.mT)
+
+
+def test_heads_of_latent_attention_are_what_its_equations_say() -> None:
+    spec = ModelSpec(width=16, base_width=16, head_dim=8, attention="mla", rotary_dim=4)
+    layer = LatentAttention(spec)
+    x = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
+    latent = torch.nn.functional.rms_norm(x @ layer.latent.weight.mT, (4,), eps=1e-6)
+    cos, sin = rotary(5, 4, 10_000.0)
+    turned = rotate((x @ layer.key_rotary.weight.mT)[None], cos, sin)[0, 0]  # (T, R), of both heads
+    mixed = []
+    for head in range(2):
+        rows, rotated = slice(8 * head, 8 * head + 8), slice(4 * head, 4 * head + 4)
+        q, k, v = x[0] @ layer.query.weight[rows].mT, latent[0] @ layer.key.weight[rows].mT, latent[0] @ layer.value.weight[rows].mT
+        q_turned = rotate((x @ layer.query_rotary.weight[rotated].mT)[None], cos, sin)[0, 0]
+        logits = (q @ k.mT + q_turned @ turned.mT) / math.sqrt(8 + 4)
+        mixed.append(logits.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf).softmax(dim=-1) @ v)
+    torch.testing.assert_close(layer(x, (cos, sin))[0], torch.cat(mixed, dim=-1) @ layer.output.weight.mT)
 
 
 # Depth

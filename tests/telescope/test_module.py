@@ -209,7 +209,7 @@ def test_flops_of_our_model_and_of_the_same_as_a_module_agree() -> None:
     ours = ModelSpec(width=64, base_width=16, depth=1, head_dim=8, mlp_ratio=2.0)
     module = replace(OURS, width=64, head_form="rescaled")
     assert flops.forward_flops_per_token(module, 256, 32) == pytest.approx(flops.forward_flops_per_token(ours, 256, 32))
-    assert flops.parameters(module, 256) == flops.parameters(ours, 256)
+    assert flops.parameters(module, 256, 32) == flops.parameters(ours, 256, 32)
     assert flops.trial_flops(trial(module)) == pytest.approx(flops.trial_flops(trial(ours)))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telescope import mup
-from telescope.model import Transformer
+from telescope.model import Transformer, initialise
 from telescope.optimizer import Muon, build, describe
 from telescope.roles import Role
 from telescope.spec import HeadForm, ModelSpec, MuonLrRule, OptimizerSpec, Parametrisation, UpdateScale, WeightDecayRule
@@ -166,6 +166,17 @@ def test_hidden_matrices_start_at_one_over_root_fan_in_at_every_width() -> None:
         width, residual = spec.width, 0.5  # depth 2: 1/sqrt(2 x 2)
         expected = {width**-0.5, width**-0.5 * residual, (4 * width) ** -0.5 * residual}
         assert sorted(stds) == pytest.approx(sorted(expected))
+
+
+@pytest.mark.parametrize(("parametrisation", "exponent"), [("mup", 0.0), ("mup-paper", 0.5), ("standard", 0.5)])
+def test_the_shared_rotary_key_begins_at_the_spectral_condition_under_mup(parametrisation: Parametrisation, exponent: float) -> None:
+    spec, norms = replace(ADAMW, parametrisation=parametrisation), list[float]()
+    for width in (64, 1024):
+        model = Transformer(ModelSpec(width=width, base_width=64, depth=1, attention="mla"), 20, 8, parametrisation)
+        initialise(model, spec, seed=0)
+        matrix = model.get_parameter("blocks.0.attention.key_rotary.weight").detach()
+        norms.append(float(torch.linalg.matrix_norm(matrix, 2)) / math.sqrt(matrix.shape[0] / matrix.shape[1]))
+    assert math.log2(norms[1] / norms[0]) / 4 == pytest.approx(exponent, abs=0.12)
 
 
 def test_a_tied_head_takes_its_multiplier_and_no_group_of_its_own() -> None:

@@ -22,12 +22,18 @@ from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 EXACT_MUON = replace(MUON, newton_schulz_dtype="float32")  # in bfloat16 the last bit of a gradient can become its first
 GQA = replace(MODEL, query_heads_per_kv=2, qk_norm=True)
 TIED = replace(MODEL, tied_embeddings=True, mlp="relu2")
+LATENT = replace(MODEL, attention="mla", mlp="geglu")
+GPT2 = replace(MODEL, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True)
 VARIANTS = {
     "muon": (EXACT_MUON, MODEL),
     "adamw": (ADAMW, MODEL),
     "muon_gqa": (EXACT_MUON, GQA),
     "adamw_gqa": (ADAMW, GQA),
     "adamw_tied": (ADAMW, TIED),
+    "muon_latent": (EXACT_MUON, LATENT),
+    "adamw_latent": (ADAMW, LATENT),
+    "muon_gpt2": (EXACT_MUON, GPT2),
+    "adamw_gpt2": (ADAMW, GPT2),
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,8 +132,11 @@ def test_trials_that_memory_would_not_hold_are_neither_put_together_nor_built() 
     assert choose(huge, 100, 1e9) == Program(reason="not measured: a trial needs more memory than packs may take")
 
 
-def test_the_bytes_of_a_trial_are_about_those_that_it_takes() -> None:
-    spec = trial(ADAMW, replace(MODEL, width=256, depth=3))
+@pytest.mark.parametrize(
+    "fields", [{}, {"attention": "mla"}, {"norm": "layer", "positions": "learned", "mlp": "gelu"}], ids=["plain", "mla", "gpt2-like"]
+)
+def test_the_bytes_of_a_trial_are_about_those_that_it_takes(fields: dict[str, Any]) -> None:
+    spec = trial(ADAMW, replace(MODEL, width=256, depth=3, **fields))
     model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, "mup")
     kept: dict[int, int] = {}
 

@@ -1,7 +1,7 @@
 """Which assignments does a worker get at once, and compiled? What is fastest is measured elsewhere; here that is given."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -72,6 +72,15 @@ def test_what_has_run_already_is_left_no_more() -> None:
 def test_what_failed_before_trains_alone() -> None:
     bench = Bench(assignment(1, failures=1), assignment(2), assignment(3, failures=1), assignment(4))
     assert [bench.take() for _ in range(3)] == [[1], [2, 4], [3]]
+
+
+def test_trials_whose_logits_are_watched_train_alone() -> None:
+    asked: list[dict[str, Any]] = [{"qk_clip": 100.0}, {"measure_max_logit": True}]
+    for options in asked:
+        spec = trial(replace(MUON, **options), horizon=LONG)
+        bench = Bench(*(assignment(i, replace(spec, seed=i)) for i in range(3)))
+        assert [bench.take() for _ in range(3)] == [[0], [1], [2]]
+        assert bench.measured == []
 
 
 @pytest.mark.parametrize("measure", ["coordinates", "time"])

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from telescope.errors import InvalidInput, Problem
-from telescope.spec import OCTAVE_PARTS, HorizonSpec, batch_problem, head_problem, width_problem
+from telescope.errors import InvalidInput, Problem, under
+from telescope.spec import OCTAVE_PARTS, HorizonSpec, architecture_problems, batch_problem, clip_problems, width_problem
 from telescope.studies.compute_time.bill import bound, most_trials
 from telescope.studies.compute_time.question import MOST_TRIALS
 from telescope.studies.compute_time.runs import steps_of
@@ -45,8 +45,8 @@ def problems(study: ComputeTime) -> Iterator[Problem]:
     if runs.warmup_tokens is not None and runs.warmup_tokens > runs.tokens / 2:
         message = f"is more than half of runs.tokens, {runs.tokens}; take a twentieth of it"
         yield Problem("runs.warmup_tokens", message, runs.warmup_tokens)
-    if problem := head_problem(study.model):
-        yield Problem("model.head_form", problem, study.model.head_form)
+    yield from (under("model", one) for one in architecture_problems(study.model))
+    yield from (under("optimizer_options", one) for one in clip_problems(study.model, study.optimizer_options))
     convention = study.optimizer_options.lr_convention
     if convention == "absolute" and study.parametrisation != "mup-paper":
         message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from telescope.presets import Preset
 from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, OptimizerName, Positive
 from telescope.studies.telescoping.question import Range, Width
 
@@ -18,7 +19,7 @@ READ = {
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class BatchModel(Architecture):
+class BatchModel(Preset):
     """The model that is trained at every batch size."""
 
     width: Width

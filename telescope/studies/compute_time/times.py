@@ -26,7 +26,7 @@ def step_of(setting: Setting) -> Step:
         optimizer_flops=newton_schulz_flops(model, setting.optimizer.newton_schulz_steps, setting.optimizer.muon_split)
         if setting.optimizer.name == "muon"
         else 0.0,
-        gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size)),
+        gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size, data.context)),
     )
 
 

@@ -95,7 +95,7 @@ def figures(errors: Sequence[float], regrets: Sequence[float]) -> tuple[float, f
 
 
 def step_law(study: Telescope, ladder: Ladder) -> Choice:
-    """lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, N without the vocabulary's parameters, D in tokens: AdamW's, unparametrised."""
+    """lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, N without those of embeddings, D in tokens: AdamW's, unparametrised."""
     model, tokens, letters = study.model.target, study.horizon.tokens, max(1, study.data.vocab_size)
     vocabulary = (Role.EMBEDDING, Role.READOUT)
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)

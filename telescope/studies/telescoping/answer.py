@@ -81,7 +81,7 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
         hyperparameters |= {"lr": validation.overruled(hyperparameters["lr"], checked)}
     values = {name: h.value for name, h in hyperparameters.items()}
     target = study.target(ladder.optimizer, values) if values else None
-    sizes = [parameters(study.model.at(level.width), study.data.vocab_size) for level in levels]
+    sizes = [parameters(study.model.at(level.width), study.data.vocab_size, study.data.context) for level in levels]
     losses = [level.loss for level in levels]
     laws = laws_of(ladder, found.done)
     moves = shifts(laws, len(levels) - 1) if laws else ()
@@ -90,7 +90,7 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
         verdict=verdict,
         reason=reason,
         hyperparameters=hyperparameters,
-        parameter_groups=groups(target.model, study.data.vocab_size, target.optimizer) if target else (),
+        parameter_groups=groups(target.model, study.data.vocab_size, target.optimizer, study.data.context) if target else (),
         pairing=as_checked(pairing(study, ladder.optimizer), found.check.report),
         assumptions=assumptions(study, ladder.optimizer),
         levels=levels,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from telescope import module
-from telescope.errors import InvalidInput, Problem
-from telescope.spec import OCTAVE_PARTS, Parametrisation, batch_problem, width_problem
+from telescope.errors import InvalidInput, Problem, under
+from telescope.spec import OCTAVE_PARTS, Architecture, Parametrisation, architecture_problems, batch_problem, clip_problems, width_problem
 from telescope.studies.telescoping import pairing, robust, windows
 from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
 from telescope.studies.telescoping.question import LadderModel, LadderModule, Range
@@ -93,7 +93,12 @@ def _twins(study: Telescope) -> Iterator[Problem]:
 
 def _block_problems(study: Telescope) -> list[Problem]:
     """What is wrong with the model and the data, and of variants with what each has otherwise."""
-    found = [*_model_problems(study.model, study.parametrisation), *_batch_problems(study), *pairing.problems(study)]
+    found = [
+        *_model_problems(study.model, study.parametrisation),
+        *_batch_problems(study),
+        *_clip_problems(study),
+        *pairing.problems(study),
+    ]
     if study.sweep_over is None:
         return found
     part, more = study.sweep_over.block, list[Problem]()
@@ -111,8 +116,18 @@ def _batch_problems(study: Telescope) -> list[Problem]:
     return [Problem(f"horizon.{name}", batch, getattr(study.horizon, name))] if batch else []
 
 
+def _clip_problems(study: Telescope) -> list[Problem]:
+    options = study.optimizer_options
+    if isinstance(study.model, Architecture):
+        return [under("optimizer_options", problem) for problem in clip_problems(study.model, options)]
+    named = "qk_clip" if options.qk_clip is not None else "measure_max_logit"
+    message = "telescope does not see the attention logits of a user's model; leave it out"
+    return [Problem(f"optimizer_options.{named}", message, getattr(options, named))] if options.watches_logits else []
+
+
 def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametrisation) -> list[Problem]:
-    found = []
+    own = model if isinstance(model, Architecture) else None
+    found = [under("model", problem) for problem in architecture_problems(own)] if own else []
     for name in ("base_width", "calibration_width", "target_width"):
         width = getattr(model, name)
         problem = module.width_problem(model.at(width), parametrisation) if isinstance(model, LadderModule) else width_problem(model, width)
@@ -134,7 +149,7 @@ def _search_problems(study: Telescope) -> list[Problem]:
     swept = {name: value for name in SCALES if isinstance(value := getattr(study.search, name), Range)}
     for name, one in swept.items():
         if problem := _range_problem(study, name, one):
-            found.append(replace(problem, field=f"search.{name}.{problem.field}"))
+            found.append(under(f"search.{name}", problem))
     for optimizer in study.optimizers:
         fitted = [name for name, one in ranges(study, optimizer).items() if one.points > 2]
         if len(fitted) > MOST_FITTED:

@@ -111,7 +111,7 @@ def row(variant: Variant, ladder: Ladder, found: LadderReport, level: int | None
         lr=values.get("lr"),
         weight_decay=values.get("weight_decay"),
         drift=found.drift,
-        parameters=parameters(study.model.at(at.width), study.data.vocab_size) if at else None,
+        parameters=parameters(study.model.at(at.width), study.data.vocab_size, study.data.context) if at else None,
         flops=ladder.base_flops * ladder.costs[at.level] if at else None,
         loss=at.loss if at and math.isfinite(at.loss) else None,
     )

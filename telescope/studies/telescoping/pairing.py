@@ -17,7 +17,7 @@ from telescope import mup
 from telescope.coordinates import CoordinateReport
 from telescope.errors import Problem
 from telescope.roles import Role
-from telescope.spec import OptimizerName, OptimizerOptions, OptimizerSpec, head_problem
+from telescope.spec import OptimizerName, OptimizerOptions, OptimizerSpec
 from telescope.studies.telescoping.question import LadderModule, Range
 from telescope.studies.telescoping.report import Pairing
 from telescope.studies.telescoping.study import Telescope
@@ -47,7 +47,7 @@ def objections(study: Telescope, optimizer: OptimizerName) -> tuple[Objection, .
         reason = "standard is a control: it does not scale learning rates with width, so their best values are expected to fall"
         return (Objection("parametrisation", "standard", reason), *found)
     if optimizer == "muon":
-        found += _update(spec)
+        found += [*_update(spec), *_shared_key(study, spec)]
     if study.search.weight_decay != 0:
         found += _decay(spec)
     return tuple(found)
@@ -67,6 +67,15 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
         yield Objection("parametrisation", "mup-paper", f"the paper's own pair, with which later work disagrees: {reason}")
     else:
         yield Objection("optimizer_options.muon_lr_rule", rule, reason, f"use {mup.SPECTRAL[scale]}")
+
+
+def _shared_key(study: Telescope, spec: OptimizerSpec) -> Iterator[Objection]:
+    """The rotary key that mla's heads share keeps its fan-out as its fan-in grows: it has no aspect ratio to be taken for granted."""
+    scale = mup.chosen_update_scale(spec)
+    if isinstance(study.model, LadderModule) or study.model.attention != "mla" or scale == "spectral_ratio":
+        return
+    reason = f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, grow as m^0.5 beside those of the rest"
+    yield Objection("optimizer_options.update_scale", scale, reason, "use spectral_ratio" if spec.parametrisation == "mup" else "")
 
 
 def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
@@ -108,11 +117,9 @@ def _meaningless(study: Telescope) -> Iterator[Problem]:
     if isinstance(study.model, LadderModule) and study.optimizer_options.muon_split == "heads":
         message = "telescope does not know the heads of a user's model; leave it out, and say in model.splits how many rows a head has"
         yield Problem("optimizer_options.muon_split", message, "heads")
-    problem = head_problem(study.model)
-    if problem is None and study.model.head_form == "rescaled" and study.parametrisation != "mup":
-        problem = f"rescaled has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup"
-    if problem:
-        yield Problem("model.head_form", problem, study.model.head_form)
+    if study.model.head_form == "rescaled" and study.parametrisation != "mup":
+        message = f"rescaled has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup"
+        yield Problem("model.head_form", message, study.model.head_form)
 
 
 def pairing(study: Telescope, optimizer: OptimizerName) -> Pairing:
@@ -144,7 +151,8 @@ def as_checked(found: Pairing, check: CoordinateReport | None) -> Pairing:
 
 def _notes(study: Telescope, spec: OptimizerSpec) -> Iterator[str]:
     """What is worth knowing about a pairing and no objection to it."""
-    if spec.name == "muon" and mup.chosen_update_scale(spec) == "none":
+    latent = not isinstance(study.model, LadderModule) and study.model.attention == "mla"
+    if spec.name == "muon" and mup.chosen_update_scale(spec) == "none" and not latent:
         yield "update scale none needs matrices that keep their aspect ratios from width to width, as those of this ladder do"
     if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
         yield "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); lr x weight decay constant would ask for m"
@@ -197,8 +205,9 @@ def _assumptions(study: Telescope, optimizer: OptimizerName) -> Iterator[str]:
         yield "attention: head size and the scale of scores are the same at every width, or scores fall as 1/head size"
         return
     scores = "1/sqrt(head size)" if model.attention_scale == "inverse_sqrt" else "8/head size"
+    size = f"{model.head_dim}" if model.attention == "heads" else f"{model.head_dim} and {model.rotated_dim} rotated"
     larger = ": a larger head needs attention_scale: inverse" if model.attention_scale == "inverse_sqrt" and not model.qk_norm else ""
-    yield f"attention: head size stays {model.head_dim}, scores x {scores}{larger}"
+    yield f"attention: head size stays {size}, scores x {scores}{larger}"
     if model.target_depth in (None, model.depth):
         yield f"depth: {model.depth} blocks at every width and at the target"
     else:

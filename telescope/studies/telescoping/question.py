@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
+from telescope.presets import Preset
 from telescope.spec import STRICT, Architecture, Count, DataSpec, ModelSpec, ModuleArchitecture, ModuleSpec, NonNegative, Positive, family
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
@@ -28,7 +29,7 @@ class LadderWidths:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LadderModel(Architecture, LadderWidths):
+class LadderModel(Preset, LadderWidths):
     """The model at all its widths."""
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None

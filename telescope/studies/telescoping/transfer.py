@@ -30,7 +30,7 @@ def transfer(study: Telescope, found: Progress, laws: Laws, levels: Sequence[Lev
     best = argmin(outcomes(found.done, 0))
     smallest = [best[i] for i in ladder.fitted] if study.estimated_by == "argmin" else fit.optima[0].tolist()
     models = [*map(study.model.at, ladder.widths[: len(levels)]), study.model.target]
-    sizes = [parameters(model, study.data.vocab_size) for model in models]
+    sizes = [parameters(model, study.data.vocab_size, study.data.context) for model in models]
     return Transfer(
         copying=copying(laws, smallest, ladder.widths[: len(levels)], ladder.target_width),
         lr_interval_cost=lr_interval_cost(laws, math.log2(lr.low), math.log2(lr.high)),

@@ -27,6 +27,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "not a multiple of the context, 16 tokens",
     ),
     ({"model": {"width": 32, "tied_embeddings": True, "head_form": "rescaled"}}, "model.head_form", "use head_form: multiplier"),
+    ({"model": {"width": 32, "attention": "mla", "query_heads_per_kv": 2}}, "model.query_heads_per_kv", "leave it at 1"),
+    ({"model": {"preset": "gemma-like", "width": 32}, "optimizer_options": {"qk_clip": 9.0}}, "optimizer_options.qk_clip", "drop one"),
     ({"runs": {"tokens": 2**31 - 1, "doublings": 8}}, "runs.tokens", "take fewer"),
     ({"seeds": 10**9}, "limits.max_trials", "or take fewer batches, seeds"),
     (TUNED | {"tuning": {"lr": LR | {"points": 10**9}}}, "tuning.lr.points", "take fewer"),

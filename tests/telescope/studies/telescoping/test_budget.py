@@ -202,7 +202,7 @@ def test_the_loss_at_the_ends_of_the_interval_is_that_of_the_bowl(answers: Any) 
 @pytest.mark.parametrize("exponent", [0.2, 0.31])
 def test_the_loss_at_the_target_lies_within_the_interval_that_the_scaling_predicts(exponent: float) -> None:
     asked, held = study(), []
-    sizes = {width: parameters(asked.model.at(width), 256) for width in (32, 64, 128, 256, 512)}
+    sizes = {width: parameters(asked.model.at(width), 256, asked.data.context) for width in (32, 64, 128, 256, 512)}
     for number in range(8):
         plain = random_surface(number, noise=0.2)
         floors = {width: 1.3 + 1.7 * (size / sizes[32]) ** -exponent for width, size in sizes.items()}

@@ -191,6 +191,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (asked(model={"head_form": "rescaled", "tied_embeddings": True}), "model.head_form", "untie"),
     (asked(parametrisation="standard", model={"head_form": "rescaled"}), "model.head_form", "no meaning under standard"),
     (asked(parametrisation="mup-paper", model={"target_depth": 8}), "model.target_depth", "no depth rule"),
+    (asked(update_scale="none", model={"attention": "mla"}), "optimizer_options.update_scale", "use spectral_ratio, or set force_pairing"),
     (asked(model={"target_depth": 0}), "model.target_depth", "greater than or equal to 1"),
     (asked(model={"depth_exponent": 0.4}), "model.depth_exponent", "greater than or equal to 0.5"),
     (asked(model={"attention_scale": "1/d"}), "model.attention_scale", "inverse"),

@@ -502,7 +502,7 @@ def test_the_tokens_on_the_bill_are_those_that_were_trained_on() -> None:
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_a_law_by_which_the_floor_falls_with_the_parameters_is_found(schedule: str) -> None:
     asked, unscaled = study(schedule=schedule), Surface(MIDDLE[:2])
-    sizes = {width: parameters(asked.model.at(width), 256) for width in asked.model.widths}
+    sizes = {width: parameters(asked.model.at(width), 256, asked.data.context) for width in asked.model.widths}
     scale = tuple((40 / size**0.31 + 1.3) / unscaled.floor(width) for width, size in sizes.items())
     (ladder,) = run(asked, replace(unscaled, scale=scale)).ladders
     law = ladder.scaling_fit

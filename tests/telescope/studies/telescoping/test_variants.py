@@ -195,7 +195,7 @@ def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost()
     assert rows["tied", "adamw"].loss == min(row.loss for row in found.rows if row.loss is not None)
     for variant in question.variants:
         row = rows[variant.name, "muon"]
-        assert row.parameters == parameters(variant.study.model.at(found.width or 0), 256)
+        assert row.parameters == parameters(variant.study.model.at(found.width or 0), 256, variant.study.data.context)
         level = variant.study.model.widths.index(found.width or 0)
         assert row.flops == variant.study.ladders()[0].base_flops * variant.study.ladders()[0].costs[level]
     assert {one.optimizer for one in found.differences} == {"muon", "adamw"}
