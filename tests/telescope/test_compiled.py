@@ -28,12 +28,13 @@ from telescope.train import train
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
 torch.set_num_threads(1)
-model = replace(MODEL, depth=1, attention="mla")  # of all kinds the one with most to fuse
+model = replace(MODEL, depth=1)
 exact = replace(MUON, newton_schulz_dtype="float32")
 horizon = replace(HORIZON, micro_batch_tokens=HORIZON.batch_tokens // 2)
 packs = [
     [trial(ADAMW, model, horizon), trial(replace(ADAMW, lr=2 * ADAMW.lr, weight_decay=0.3), model, horizon, seed=1)],
     [trial(exact, model, horizon), trial(exact, model, replace(horizon, decay="constant"), seed=2)],
+    [trial(ADAMW, replace(model, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True), horizon)],
 ]
 obstacle = compiled.obstacle()
 expected = compiled.expected_seconds(Graph.of(packs[0][0]))
@@ -67,7 +68,7 @@ def test_one_graph_serves_all_trials_of_a_shape_and_their_curves_are_eager_ones_
     for one, other in zip(eager, fused, strict=True):
         assert one[:2] == other[:2]
         assert one[2:] == pytest.approx(other[2:], abs=2e-5)
-    assert found["graphs"] == 1
+    assert found["graphs"] == 2, "one for each architecture"
     first, again, another = found["expected"]
     assert (first, again) == (compiled.FIRST_SECONDS, compiled.FOUND_SECONDS)
     assert another not in (first, again)  # what this one took

@@ -58,7 +58,6 @@ RUNS = {
     "adamw": replace(WHOLE, optimizer=ADAMW),
     "grouped, tied heads": trial(ADAMW, model=GROUPED),
     "two steps": trial(horizon=HorizonSpec(steps=2, batch_tokens=32, evaluation_tokens=32)),
-    "latent attention": trial(model=replace(MODEL, attention="mla")),
     "like GPT-2": trial(ADAMW, model=replace(MODEL, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True)),
     "clipped": trial(replace(MUON, qk_clip=1.0), horizon=replace(HORIZON, micro_batch_tokens=64)),
     "latent attention, clipped": trial(replace(ADAMW, qk_clip=1.0), model=replace(MODEL, attention="mla")),

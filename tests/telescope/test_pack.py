@@ -31,8 +31,6 @@ VARIANTS = {
     "adamw_gqa": (ADAMW, GQA),
     "adamw_tied": (ADAMW, TIED),
     "muon_latent": (EXACT_MUON, LATENT),
-    "adamw_latent": (ADAMW, LATENT),
-    "muon_gpt2": (EXACT_MUON, GPT2),
     "adamw_gpt2": (ADAMW, GPT2),
 }
 

@@ -18,9 +18,8 @@ from telescope.trial import Measurement, completed
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
 GQA_TIED = replace(MODEL, query_heads_per_kv=2, tied_embeddings=True, mlp="relu2", qk_norm=True)
-GPT2 = replace(MODEL, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True)
 CLIPPED = trial(replace(MUON, lr=0.2, qk_clip=0.5), replace(MODEL, attention="mla"))
-SPECS = {"muon": trial(), "adamw": trial(ADAMW), "gqa_tied": trial(model=GQA_TIED), "gpt2": trial(ADAMW, GPT2), "clipped": CLIPPED}
+SPECS = {"muon": trial(), "adamw": trial(ADAMW), "gqa_tied": trial(model=GQA_TIED), "clipped": CLIPPED}
 
 
 def values(points: list[Measurement] | Iterator[Measurement]) -> list[tuple[int, dict[str, float]]]:
