@@ -133,7 +133,6 @@ class Transformer(nn.Module):
         """Whether a parameter lies in a residual branch, which the depth rule scales."""
         return name.startswith("blocks.")
 
-    @property
     def last(self) -> nn.Module:
         """The module that takes the last features."""
         return self.norm

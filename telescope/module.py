@@ -186,7 +186,6 @@ class UserModel:
         """Whether the depth rule holds for it: of a user's model nobody knows."""
         return False
 
-    @property
     def last(self) -> nn.Module | None:
         """The module that takes the last features, which is the readout's own; None where there is none."""
         for name, reading in self.readings.items():

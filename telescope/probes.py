@@ -126,9 +126,10 @@ class Ending:
     def _features(self) -> Tensor | None:  # (tokens, D)
         """What enters the last module: our norm, a user's head."""
         found: list[Tensor] = []
-        if self.model.last is None:
+        last = self.model.last()
+        if last is None:
             return None
-        hook = self.model.last.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]), prepend=True)
+        hook = last.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]), prepend=True)
         try:
             with self.model.evaluating():
                 self.model(self.tokens)

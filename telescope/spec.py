@@ -477,7 +477,7 @@ class TrialSpec:
         plain = _plain(self)
         for part, name, default in LATER:
             values = plain[part] if part else plain
-            if values[name] == default:
+            if name in values and values[name] == default:  # a user's model has other fields
                 del values[name]
         if self.data.content:
             plain["data"] = {name: value for name, value in plain["data"].items() if name not in ORIGIN}

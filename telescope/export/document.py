@@ -187,7 +187,7 @@ def provenance(run: FinalRun) -> Provenance:
         date=run.source.date.isoformat(timespec="seconds"),
         telescope=telescope.__version__,
         numerics=run.numerics,
-        corpus=mixtures.described(data.corpus),
+        corpus=data.corpus if isinstance(data.corpus, str) else mixtures.described(data.corpus),
         corpus_content=data.content,
         tokenizer=data.tokenizer,
         verdict=ladder.verdict,

@@ -25,13 +25,17 @@ KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
     OptimizerSpec: (
         *("name", "lr", "weight_decay", "adamw_lr_ratio", "parametrisation", "lr_convention", "update_scale", "muon_lr_rule"),
         *("weight_decay_rule", "momentum", "nesterov", "newton_schulz_steps", "newton_schulz_dtype", "beta1", "beta2", "eps", "init_scale"),
+        *("muon_split", "qk_clip", "qk_clip_alpha", "measure_max_logit"),
     ),
     HorizonSpec: (
         *("steps", "batch_tokens", "micro_batch_tokens", "warmup_fraction", "decay", "decay_fraction", "final_lr_fraction"),
         *("evaluation_tokens", "evaluate_every", "record_every", "stop_below_loss"),
     ),
 }
-"""What code and flags say, or need not say. An option that is added must be taught to both before it is entered here."""
+"""What code and flags say, need not say, or refuse. An option that is added must be taught to both before it is entered here."""
+
+REFUSED_OPTIONS = ("muon_split", "qk_clip")
+"""Those that neither can do."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def chosen(report: Report, optimizer: OptimizerName | None, variant: str | None 
 def unknown_options(run: FinalRun) -> Iterator[Problem]:
     """Options of the optimizer and the horizon that would be lost in silence."""
     for part in (run.spec.optimizer, run.spec.horizon):
-        for name in chosen_otherwise(part, KNOWN_OPTIONS[type(part)]):
+        for name in chosen_otherwise(part, [known for known in KNOWN_OPTIONS[type(part)] if known not in REFUSED_OPTIONS]):
             yield Problem(name, "is an option that this form does not know; use --to json, or leave it at its default", getattr(part, name))
 
 

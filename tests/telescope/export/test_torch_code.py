@@ -297,6 +297,12 @@ def test_an_option_that_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPa
         torch_code.text(run_of(optimizer_options={"momentum": 0.9}))
 
 
+@pytest.mark.parametrize("option", [{"qk_clip": 50.0}, {"muon_split": "heads"}], ids=["qk_clip", "muon_split"])
+def test_what_torchs_optimizers_cannot_do_is_refused_by_its_name(option: dict[str, Any]) -> None:
+    with pytest.raises(NotExportable, match=next(iter(option))):
+        torch_code.text(run_of(optimizer_options=option))
+
+
 def test_an_orthogonalisation_in_float32_is_refused_since_torchs_is_not() -> None:
     run = run_of(optimizer_options={"newton_schulz_dtype": "float32"})
     with pytest.raises(NotExportable, match=r"optimizer_options\.newton_schulz_dtype: .* tune with bfloat16"):
@@ -330,7 +336,7 @@ def test_where_it_comes_from_is_said_at_its_top(loaded: Any) -> None:
 
 def test_hooks_survive_copies_and_files(loaded: Any) -> None:
     code = loaded(torch_code.written(run_of(), None))
-    assert dict(code.MULTIPLIERS) == {"head": 0.25}
+    assert code.MULTIPLIERS == (("head", "input", 0.25),)
     model = nn.ModuleDict({"embedding": nn.Embedding(8, 4), "head": nn.Linear(4, 8, bias=False)})
     code.configure(model)
     x = torch.randn(3, 4)
@@ -341,10 +347,10 @@ def test_hooks_survive_copies_and_files(loaded: Any) -> None:
 
 def test_multipliers_of_embeddings_are_applied_to_what_they_give(loaded: Any) -> None:
     code = loaded(torch_code.written(run_of("adamw", parametrisation="mup-paper"), None))
-    assert set(code.MULTIPLIERS) == {"embedding", "head"}
+    assert code.MULTIPLIERS == (("embedding", "output", 2.0), ("head", "input", 0.5))
     model = nn.ModuleDict({"embedding": nn.Embedding(8, 4), "head": nn.Linear(4, 8, bias=False)})
     code.configure(model)
-    assert torch.equal(model["embedding"](torch.arange(8)), model["embedding"].weight * code.MULTIPLIERS["embedding"])
+    assert torch.equal(model["embedding"](torch.arange(8)), model["embedding"].weight * 2.0)
 
 
 def test_lines_are_short_and_nothing_is_said_to_tools(loaded: Any) -> None:

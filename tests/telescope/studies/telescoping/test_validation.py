@@ -409,6 +409,7 @@ def test_it_is_drawn_as_the_last_level(monkeypatch: pytest.MonkeyPatch, tmp_path
                 measure=spec.measure,
                 loss=surface(spec)[-1].metrics.get("loss"),
                 diverged=False,
+                variant="",
             )
         )
         return surface(spec)

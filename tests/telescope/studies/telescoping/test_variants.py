@@ -263,7 +263,7 @@ def test_what_an_entry_leaves_out_follows_the_block_but_for_what_was_found_in_it
     assert [data.content for data in texts(longer).values()] == ["a", "b"]
 
 
-@pytest.mark.parametrize(("file", "ladders"), [("architectures", 3), ("mixtures", 2)])
+@pytest.mark.parametrize(("file", "ladders"), [("architectures", 3), ("mixtures", 3)])
 def test_the_examples_fit_their_limits_and_take_minutes(file: str, ladders: int) -> None:
     question = parse(YAML(typ="safe").load((EXAMPLES / f"{file}.yaml").read_text()))
     assert len(question.ladders()) == ladders
