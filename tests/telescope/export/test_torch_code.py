@@ -44,6 +44,8 @@ CASES: dict[str, dict[str, Any]] = {
     "muon, tied, grouped queries, rms_match": {"model": TIED} | RMS | COSINE,
     "muon, accumulated": MICRO,
     "muon, deeper target": {"model": {"target_depth": 2, "mlp": "gelu", "mlp_ratio": 2.0, "attention_scale": "inverse"}},
+    "muon, latent attention": {"model": {"preset": "mla"}},
+    "adamw, as GPT-2": {"optimizer": "adamw", "model": {"preset": "gpt2-like"}},
     "adamw": {"optimizer": "adamw"},
     "adamw, tied, grouped queries, accumulated": {"optimizer": "adamw", "model": TIED} | MICRO,
     "adamw, as the paper prints it": {"optimizer": "adamw", "parametrisation": "mup-paper"},
@@ -90,7 +92,7 @@ def plain(code):
         def forward(self, tokens):
             x = self.embedding(tokens)
             for block in self.blocks:
-                x = block(x, self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]])
+                x = block(x, (self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]))
             return self.head(self.norm(x))
     return Plain(code.SPEC, code.VOCAB_SIZE, code.CONTEXT, "mup")
 
