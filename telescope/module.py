@@ -161,9 +161,12 @@ class UserModel:
         with torch.no_grad():
             for name, reading in self.readings.items():
                 parameter, wanted = self.get_parameter(name), self.init_std(name, reading.role, optimizer)
-                as_it_stands = self.spec.multiplier == 1.0 and (optimizer.init_scale == 1.0 or reading.role is not Role.HIDDEN)
-                if reading.role is not Role.VECTOR and not as_it_stands and (size := rms(parameter)) > 0:
+                if reading.role is not Role.VECTOR and not self.as_it_stands(optimizer) and (size := rms(parameter)) > 0:
                     parameter.mul_(wanted / size)
+
+    def as_it_stands(self, optimizer: OptimizerSpec) -> bool:
+        """Whether initial values are the factory's own."""
+        return self.spec.multiplier == 1.0 and optimizer.init_scale == 1.0
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
         """Size of a parameter's initial values: that at the base width times muP's factor."""

@@ -112,6 +112,7 @@ def written(run: FinalRun, model: Source | None) -> str:
     use = USE if model else USE_WITHOUT_MODEL
     if isinstance(spec.model, ModuleSpec):
         use = USE_OF_USERS_MODEL.format(f"{spec.model.factory.rpartition(':')[2]}({spec.model.width})  # of {spec.model.factory}")
+        use = use.replace("    rescale(model)\n", "") if as_it_stands(run) else use
     top = [header(run, use), "", "from __future__ import annotations", "", imports(body, model)]
     return "\n".join([*top, "", "", body, ""])
 
@@ -273,8 +274,13 @@ def beginning(run: FinalRun, model: Source | None) -> tuple[Any, ...]:
     """What makes a new model ready to be trained."""
     if model:
         return (recipe.initialise,)
-    values = recipe.rescale if isinstance(run.model, UserModel) else recipe.initialise
-    return values, recipe.Multiplied, recipe.configure
+    values = () if as_it_stands(run) else (recipe.rescale,) if isinstance(run.model, UserModel) else (recipe.initialise,)
+    return *values, recipe.Multiplied, recipe.configure
+
+
+def as_it_stands(run: FinalRun) -> bool:
+    """Whether a user's model keeps the initial values of its factory, as it does at the base width."""
+    return isinstance(run.model, UserModel) and run.model.as_it_stands(run.spec.optimizer)
 
 
 def loss_of(run: FinalRun) -> str:

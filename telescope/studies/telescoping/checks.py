@@ -126,8 +126,14 @@ def _clip_problems(study: Telescope) -> list[Problem]:
 
 
 def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametrisation) -> list[Problem]:
-    own = model if isinstance(model, Architecture) else None
-    found = [under("model", problem) for problem in architecture_problems(own)] if own else []
+    if isinstance(model, LadderModule):
+        try:
+            module.readings_of(model.at(model.base_width))
+        except InvalidInput as error:  # whatever the width
+            return list(error.problems)
+        found = list[Problem]()
+    else:
+        found = [under("model", problem) for problem in architecture_problems(model)]
     for name in ("base_width", "calibration_width", "target_width"):
         width = getattr(model, name)
         problem = module.width_problem(model.at(width), parametrisation) if isinstance(model, LadderModule) else width_problem(model, width)
