@@ -30,6 +30,8 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
             anew = [{name: value for name, value in one.items() if name not in FOUND} for one in sweep["data"]]
             changed[FIELD] = sweep | {"data": anew}
     model, asked = document.get("model"), patch.get("model")
+    if isinstance(model, dict) and isinstance(asked, dict) and "factory" in asked and "content" not in asked:
+        changed["model"].pop("content", None)  # of other code
     if isinstance(model, dict) and isinstance(asked, dict) and "preset" in asked:
         changed["model"] = merged(without_preset(model), asked)
     return changed

@@ -148,8 +148,9 @@ def resume(job_id: JobId, store: Rows) -> schemas.Job:
 
 
 @router.post("/jobs/{job_id}:retry", tags=["jobs"], responses=described(404, 409, 422))
-def retry(job_id: JobId, store: Rows) -> schemas.Job:
+def retry(job_id: JobId, store: Rows, settings: Annotated[Settings, Depends(_settings)]) -> schemas.Job:
     """Go on with a job that failed or was cancelled: what failed or was stopped runs again, what was finished is kept."""
+    admission.require_factories(store.study_document(job_id), settings.factories)
     return schemas.Job.model_validate(store.request(job_id, Verb.RETRY))
 
 

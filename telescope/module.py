@@ -136,6 +136,10 @@ class UserModel:
         for name, reading in self.readings.items():
             own = id(self.module.get_parameter(name))
             wanted: list[tuple[str | None, type[Scale] | type[Scaled], float]] = []
+            tied = reading.makes_logits and reading.role is Role.EMBEDDING
+            if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
+                message = f"rescaled would leave the tied head {name} as it is; use head_form: multiplier, or untie it"
+                raise InvalidInput.of("model.head_form", message, "rescaled")
             if reading.makes_logits:
                 wanted.append((reading.product_at, Scale, self.head_multiplier))
             if reading.role is Role.EMBEDDING:
@@ -191,12 +195,13 @@ class UserModel:
 
     def last(self) -> nn.Module | None:
         """The module that takes the last features, which is the readout's own; None where there is none."""
+        found: dict[int, nn.Module] = {}  # by what they give: a router of experts is a readout, too, and gives less
         for name, reading in self.readings.items():
             if reading.makes_logits and reading.product_at is not None:
-                module = self.module.get_submodule(reading.product_at)
-                if any(own is self.module.get_parameter(name) for own in module.parameters(recurse=False)):
-                    return module
-        return None
+                module, parameter = self.module.get_submodule(reading.product_at), self.module.get_parameter(name)
+                if any(own is parameter for own in module.parameters(recurse=False)):
+                    found.setdefault(parameter.numel(), module)
+        return found[max(found)] if found else None
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
         """Logits of the next token at each position; of a model that gives its loss, that, with the tokens themselves for targets: ()."""

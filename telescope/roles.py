@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -33,6 +34,7 @@ from telescope.uses import Use, uses
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
 TRACED_TOKENS = 64
+Said = TypeVar("Said")
 
 
 class Role(StrEnum):
@@ -115,8 +117,8 @@ def infer(
     for name, narrow in shapes[0].items():
         try:
             grows = growing([found[name] for found in shapes])
-            said = [Role(role) for pattern, role in (given or {}).items() if fnmatch.fnmatchcase(name, pattern)]
-            reading = classify(narrow, grows, used.get(name, frozenset()), said[-1] if said else None)
+            said = the_one(name, {pattern: Role(role) for pattern, role in (given or {}).items()})
+            reading = classify(narrow, grows, used.get(name, frozenset()), said)
             result[name] = with_split(reading, name, [found[name] for found in shapes], splits or {})
         except Unclear as error:
             problems.append(Problem(ROLES_FIELD, f"parameter {name} of shape {narrow}: {error}"))
@@ -127,6 +129,14 @@ def infer(
     if problems:
         raise InvalidInput.because(tuple(problems))
     return result
+
+
+def the_one(name: str, patterns: Mapping[str, Said]) -> Said | None:
+    """What is said of a parameter; Unclear where patterns that fit it disagree, for their order says nothing."""
+    fitting = {pattern: said for pattern, said in patterns.items() if fnmatch.fnmatchcase(name, pattern)}
+    if len(set(fitting.values())) > 1:
+        raise Unclear(f"is named by several patterns that disagree ({', '.join(fitting)}); let one fit it")
+    return next(iter(fitting.values()), None)
 
 
 def few(names: Mapping[str, object]) -> str:
@@ -176,7 +186,8 @@ def classify(shape: tuple[int, ...], grows: tuple[bool, ...], used: frozenset[Us
     dims = tuple(d for d in range(len(shape)) if shape[d] > 1 or grows[d])
     products = {replace(use, module="") for use in used if use.kind in ("product", "convolution")}
     lookups = [use for use in used if use.kind == "lookup"]
-    if said is Role.VECTOR or (said is None and len(dims) <= 1 and not lookups):
+    summed = any(grows[d] for use in products for d in use.inner)  # a matrix of one row
+    if said is Role.VECTOR or (said is None and len(dims) <= 1 and not lookups and not summed):
         return Reading(Role.VECTOR)
     if lookups:
         return looked_up(grows, used, said)
@@ -253,12 +264,12 @@ def sides(products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]) -
 
 def with_split(reading: Reading, name: str, shapes: Sequence[tuple[int, ...]], splits: Mapping[str, Layout]) -> Reading:
     """With the cut that the user asks for, which must fit at every width."""
-    asked = [cut for pattern, cut in splits.items() if fnmatch.fnmatchcase(name, pattern)]
-    if not asked:
+    cut = the_one(name, splits)
+    if cut is None:
         return reading
     if reading.layout is None or reading.role is not Role.HIDDEN:
         raise Unclear(f"is {reading.role}, and only hidden matrices are cut up; leave it out of splits")
-    layout = replace(reading.layout, parts=asked[-1].parts, block_rows=asked[-1].block_rows)
+    layout = replace(reading.layout, parts=cut.parts, block_rows=cut.block_rows)
     for problem in filter(None, (layout.problem(shape) for shape in shapes)):
         raise Unclear(f"{problem}; change its entry in splits")
     return replace(reading, layout=layout)

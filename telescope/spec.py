@@ -209,9 +209,9 @@ def _require_none(problems: Iterator[Problem]) -> None:
 
 
 def _pairs(given: Any) -> Any:
-    """A mapping as pairs, which can be hashed."""
+    """A mapping as pairs, which can be hashed, in an order that does not depend on how it was written."""
     return (
-        tuple((key, tuple(value) if isinstance(value, list) else value) for key, value in given.items())
+        tuple(sorted((str(key), tuple(value) if isinstance(value, list) else value) for key, value in given.items()))
         if isinstance(given, Mapping)
         else given
     )
@@ -288,7 +288,8 @@ class OptimizerOptions:
     init_scale: Positive = 1.0
     """Factor on the initial values of hidden matrices."""
     muon_split: MuonSplit = "whole"
-    """Whether Muon takes query, key and value as whole matrices or head by head; of a user's model, model.splits says it."""
+    """Whether Muon takes query, key and value as whole matrices or head by head (mla's rotary parts whole); of a user's model,
+    model.splits says it."""
     qk_clip: Positive | None = None
     """Muon's companion in MuonClip, for either optimizer: after each step, heads whose largest attention logit was above this have their
     query and key weights shrunk so that it falls to it (telescope.qk_clip); 100 is usual."""

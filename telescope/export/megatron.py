@@ -26,7 +26,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from telescope import mup
+from telescope import mixtures, mup
 from telescope.errors import NotExportable, Problem
 from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
 from telescope.export.schedule import decay_steps
@@ -118,7 +118,8 @@ def header(run: FinalRun) -> Iterator[str]:
     horizon, data = run.spec.horizon, run.spec.data
     said = [
         f"Megatron-LM flags for {run.spec.optimizer.name} at width {own_model(run).width}, as found by telescope in job {run.source.job} "
-        f"({run.source.name}, {run.source.date:%Y-%m-%d}) on {data.corpus} {data.content}: {run.ladder.verdict}, {run.ladder.reason}; "
+        f"({run.source.name}, {run.source.date:%Y-%m-%d}) on {mixtures.described(data.corpus)} {data.content}: {run.ladder.verdict}, "
+        f"{run.ladder.reason}; "
         f"{len(run.trials)} trials of seeds {', '.join(map(str, run.seeds))}.",
         "Give them with: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, attention and feed-forward are yours to set.",
         f"WARNING: {run.warning}" if run.warning else "",
@@ -307,6 +308,6 @@ def of_muon(run: FinalRun) -> Iterator[Problem]:
     if optimizer.newton_schulz_dtype != "bfloat16":
         said = "float32 products are not offered (low, medium and high are less); tune with bfloat16"
         yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
-    if model.mlp == "gated":
+    if model.gated:
         said = f"gate and up are orthogonalised there as one matrix (issue 7077); tune with model.mlp: relu2 or gelu, {TORCH}"
         yield Problem("model.mlp", said, model.mlp)

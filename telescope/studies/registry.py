@@ -89,7 +89,7 @@ def resolved(study: AnyStudy) -> AnyStudy:
         raise InvalidInput.because(tuple(problems))
     if isinstance(study, telescoping.Telescope):
         largest = max(data.vocab_size for data in found)
-        seen = variants.with_models(variants.with_texts(study, found), lambda model: resolved_model(model, largest))
+        seen = variants.with_models(variants.with_texts(study, found), lambda model, field: resolved_model(model, largest, field))
         return telescoping_checks.checked(seen)  # again: two names may be those of one text
     return replace(study, data=found[0])
 
@@ -102,16 +102,21 @@ def _found(data: DataSpec, batch_tokens: int) -> DataSpec:
     return found
 
 
-def resolved_model(model: Any, vocab_size: int) -> Any:
+def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
     """A user's model with the hash of its code, once it is seen to take tokens of this vocabulary; any other as it is."""
+    try:
+        return _resolved_model(model, vocab_size) if isinstance(model, LadderModule) else model
+    except InvalidInput as error:
+        raise InvalidInput.because(tuple(replace(one, field=re.sub(r"^model\b", field, one.field)) for one in error.problems)) from error
+
+
+def _resolved_model(model: LadderModule, vocab_size: int) -> LadderModule:
     from telescope import factory, module
 
-    if not isinstance(model, LadderModule):
-        return model
     found = factory.content(model.factory)
-    if model.content and model.content != found:
-        message = f"the code of {model.factory} has hash {found} now; leave content out to take it as it is, or restore the code"
-        raise InvalidInput.of("model.content", message, model.content)
+    if factory.content.__wrapped__(model.factory) != found:
+        message = "its code has changed since this process imported it; start telescope anew"
+        raise InvalidInput.of("model.factory", message, model.factory)
     resolved = replace(model, content=found)
     module.check_vocabulary(resolved.at(resolved.base_width), vocab_size)
     return resolved

@@ -212,6 +212,23 @@ def own_loss(width: int) -> nn.Module:
     return Own(width, nn.Linear(width, width))
 
 
+class Shared(nn.Module):
+    """A gate of one number per token, and a router whose rows are fewer than the head's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.router = nn.Linear(width, 4, bias=False)
+        self.gate = nn.Linear(width, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = x * self.gate(x).sigmoid() * self.router(x).softmax(-1).amax(-1, keepdim=True)
+        return result
+
+
+def shared_gate(width: int) -> nn.Module:
+    return Body(width, Shared(width))
+
+
 # What is to be refused
 
 

@@ -123,6 +123,16 @@ def test_a_multiplier_without_a_module_to_go_to_is_refused() -> None:
     assert width_problem(tied_by_hand, "standard") is None  # which has none
 
 
+def test_a_tied_head_cannot_be_rescaled() -> None:
+    with pytest.raises(InvalidInput, match=r"model\.head_form: rescaled would leave the tied head transformer\.wte\.weight as it is"):
+        UserModel(replace(GPT2, head_form="rescaled"), "mup")
+
+
+def test_the_last_features_are_those_that_the_head_takes_and_no_router() -> None:
+    routed = UserModel(ModuleSpec(family="module", factory="tests.telescope.awkward:shared_gate", width=64, base_width=32), "mup")
+    assert routed.last() is routed.module.get_submodule("out")
+
+
 # Muon on what a parameter holds
 
 

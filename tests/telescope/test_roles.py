@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from telescope.errors import InvalidInput
 from telescope.matrices import Layout
 from telescope.roles import Reading, Role, infer
+from telescope.spec import ModuleSpec, canonical_json
 from tests.telescope import awkward
 
 E, H, R, V = Role.EMBEDDING, Role.HIDDEN, Role.READOUT, Role.VECTOR
@@ -30,6 +32,7 @@ READ: dict[Callable[[int], nn.Module], dict[str, Role]] = {
     | {"middle.mixing.weight": H, "middle.mixing.bias": V, "middle.by_channel.weight": E, "middle.by_channel.bias": V},
     awkward.placed: ENDS | {"middle.positions": E, "middle.norm.weight": V, "middle.norm.bias": V, "middle.gain": V, "middle.scalar": V},
     awkward.per_head: ENDS | {"middle.query": H},
+    awkward.shared_gate: ENDS | {"middle.router.weight": R, "middle.gate.weight": R},
     awkward.cast: ENDS | {"middle.weight": H, "middle.back.weight": H, "middle.back.bias": V},
 }
 
@@ -70,6 +73,16 @@ def test_what_is_refused_can_be_said() -> None:
     assert found["middle.inside.weight"].role is V
     assert (found["middle.narrow.weight"].role, found["middle.wide.weight"].role) == (R, E)
     assert infer(awkward.gated, WIDTHS, {"middle.weight": V, "middle.mixing.weight": H})["middle.mixing.weight"].role is H
+
+
+def test_the_order_of_patterns_says_nothing_so_they_may_not_disagree() -> None:
+    with pytest.raises(InvalidInput, match="is named by several patterns that disagree"):
+        infer(awkward.bottleneck, WIDTHS, {"*.inside.weight": V, "middle.inside.*": E})
+    written = {"b.*": "vector", "*.a": "hidden"}
+    spec = ModuleSpec(family="module", factory="a:b", width=8, base_width=8, roles=written)  # type: ignore[arg-type]
+    turned = ModuleSpec(family="module", factory="a:b", width=8, base_width=8, roles=dict(reversed(written.items())))  # type: ignore[arg-type]
+    assert spec == turned
+    assert TypeAdapter(ModuleSpec).validate_json(canonical_json(spec)) == spec
 
 
 @pytest.mark.parametrize("field", ["roles", "splits"])

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
-from telescope import module
+from telescope import factory, module
 from telescope.errors import InvalidInput, Problem, under
 from telescope.spec import OCTAVE_PARTS, Architecture, Parametrisation, architecture_problems, batch_problem, clip_problems, width_problem
 from telescope.studies.telescoping import pairing, robust, windows
@@ -128,6 +128,9 @@ def _clip_problems(study: Telescope) -> list[Problem]:
 def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametrisation) -> list[Problem]:
     if isinstance(model, LadderModule):
         try:
+            if model.content and (now := factory.content(model.factory)) != model.content:
+                message = f"the code of {model.factory} has hash {now} now; leave content out to take it as it is, or restore the code"
+                return [Problem("model.content", message, model.content)]
             module.readings_of(model.at(model.base_width))
         except InvalidInput as error:  # whatever the width
             return list(error.problems)

@@ -110,9 +110,9 @@ def problems(study: Telescope) -> tuple[Problem, ...]:
 
 
 def _meaningless(study: Telescope) -> Iterator[Problem]:
-    for name in ("update_scale", "muon_lr_rule"):
+    for name in ("update_scale", "muon_lr_rule", "muon_split"):
         value = getattr(study.optimizer_options, name)
-        if value is not None and "muon" not in study.optimizers:
+        if value not in (None, "whole") and "muon" not in study.optimizers:
             yield Problem(f"optimizer_options.{name}", "has no meaning without muon; leave it out or add muon to optimizer", value)
     if isinstance(study.model, LadderModule) and study.optimizer_options.muon_split == "heads":
         message = "telescope does not know the heads of a user's model; leave it out, and say in model.splits how many rows a head has"

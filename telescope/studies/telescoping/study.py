@@ -135,6 +135,8 @@ def trial_spec(study: Telescope, optimizer: OptimizerName, width: int, values: t
         given["weight_decay"] = study.search.weight_decay
     if optimizer == "muon":
         given["adamw_lr_ratio"] = study.adamw_lr_ratio
+    else:
+        given["muon_split"] = "whole"
     parts: dict[str, dict[str, Any]] = {"optimizer": given, "horizon": {}}
     for name, value in values:
         parts[SCALES[name].part][field_of(name, optimizer)] = value

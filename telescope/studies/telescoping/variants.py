@@ -19,8 +19,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from telescope.errors import Problem
-from telescope.spec import ORIGIN, DataSpec, ModelSpec, ModuleSpec, TrialSpec
-from telescope.studies.telescoping.question import LadderModel, LadderModule, Limits, NamedData, NamedModel
+from telescope.presets import without_preset
+from telescope.spec import ORIGIN, DataSpec, ModelSpec, ModuleSpec, TrialSpec, family
+from telescope.studies.telescoping.question import LadderModel, LadderModule, LadderWidths, Limits, NamedData, NamedModel
 from telescope.studies.telescoping.study import Telescope
 
 FIELD = "sweep_over"
@@ -101,9 +102,18 @@ def condensed(document: dict[str, Any]) -> dict[str, Any]:
     if not asked:
         return document
     made = {
-        part: [{"name": one["name"]} | otherwise(one[part], document[part]) for one in asked[part]] for part in VARIED if asked.get(part)
+        part: [{"name": one["name"]} | otherwise(one[part], inherited(one[part], document[part], part)) for one in asked[part]]
+        for part in VARIED
+        if asked.get(part)
     }
     return document | {FIELD: asked | made}
+
+
+def inherited(whole: Mapping[str, Any], block: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """What an entry need not say: the job's block, or, of another kind of model or under another preset, its widths alone."""
+    if part == "model" and any(whole.get(name) != block.get(name) for name in ("family", "preset")):
+        return {name: block[name] for name in LadderWidths.__dataclass_fields__}
+    return block
 
 
 def _whole(entry: Any, part: str, block: Any) -> Any:
@@ -112,6 +122,10 @@ def _whole(entry: Any, part: str, block: Any) -> Any:
         return entry
     own = {name: value for name, value in block.items() if name not in FOUND} if isinstance(block, dict) else {}
     said = {name: value for name, value in entry.items() if name != "name"}
+    if part == "model" and family(own | said) != family(own):
+        own = {name: own[name] for name in LadderWidths.__dataclass_fields__ if name in own}  # of another kind nothing else is meant
+    elif part == "model" and "preset" in said:
+        own = without_preset(own)
     whole = {name: value for name, value in (own | said).items() if value is not None or name not in said}
     return ({"name": entry["name"]} if "name" in entry else {}) | {part: whole}
 
@@ -166,10 +180,10 @@ def with_texts(study: Telescope, found: Iterable[DataSpec]) -> Telescope:
     return replace(study, sweep_over=replace(study.sweep_over, data=entries))
 
 
-def with_models(study: Telescope, seen: Callable[[LadderModel | LadderModule], LadderModel | LadderModule]) -> Telescope:
-    """The study with each of its models as it is seen."""
-    study = replace(study, model=seen(study.model))
+def with_models(study: Telescope, seen: Callable[[LadderModel | LadderModule, str], LadderModel | LadderModule]) -> Telescope:
+    """The study with each of its models as it is seen, by the field that names it."""
+    study = replace(study, model=seen(study.model, "model"))
     if study.sweep_over is None or study.sweep_over.model is None:
         return study
-    entries = tuple(replace(one, model=seen(one.model)) for one in study.sweep_over.model)
+    entries = tuple(replace(one, model=seen(one.model, f"{FIELD}.model.{i}")) for i, one in enumerate(study.sweep_over.model))
     return replace(study, sweep_over=replace(study.sweep_over, model=entries))

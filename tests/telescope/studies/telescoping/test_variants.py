@@ -278,6 +278,32 @@ def test_null_in_an_entry_goes_back_to_the_default() -> None:
     assert [variant.study.model.mlp for variant in question.variants] == ["gelu", "gated"]
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"preset": "gpt2-like", "head_dim": 8},
+        {"preset": "llama-like", "depth": 3},
+        {"family": "module", "factory": "tests.telescope.models:mixture"},
+    ],
+    ids=["preset", "preset and a field", "a user's"],
+)
+def test_entries_of_other_presets_and_families_come_back_from_their_documents(entry: dict[str, Any]) -> None:
+    model = {"base_width": 16, "calibration_width": 32, "target_width": 64, "depth": 1, "head_dim": 8}
+    asked = {
+        "kind": "telescope",
+        "model": model,
+        "data": {"corpus": "python-stdlib", "context": 32},
+        "search": {"lr": {"low": 0.01, "high": 0.1, "points": 5}},
+        "sweep_over": {"model": [{"name": "own"}, {"name": "other"} | entry]},
+    }
+    asking = parse(asked)
+    assert parse(to_document(asking)) == asking
+    other = asking.variants[1].study.model
+    assert entry.items() <= {name: getattr(other, name, None) for name in entry}.items()
+    if entry.get("preset") == "gpt2-like":
+        assert (other.positions, other.norm, other.mlp) == ("learned", "layer", "gelu")
+
+
 def test_documents_without_variants_stay_as_they_are() -> None:
     for one in (document(), document(sweep_over=None), document(sweep_over="model"), document(sweep_over={"model": 3})):
         assert expanded(one) == one
