@@ -36,25 +36,17 @@ class Layout:
 
     def _heights(self, rows: int) -> list[int]:
         if self.block_rows is not None:
-            return even(rows, self.block_rows)
+            return [self.block_rows] * (rows // self.block_rows)
         unit = rows // sum(self.parts or (1,))
         return [unit * part for part in self.parts or (1,)]
 
     def problem(self, shape: Sequence[int]) -> str | None:
         """Why a parameter of this shape cannot be cut up so, or None."""
         rows = math.prod(shape[d] for d in self.rows)
-        unit = self.block_rows or sum(self.parts or (1,))
-        return (
-            f"{rows} rows cannot be cut into {'blocks of' if self.block_rows else 'parts of sizes'} "
-            + (f"{self.block_rows}" if self.block_rows else f"{':'.join(map(str, self.parts))}")
-            if rows % unit
-            else None
-        )
-
-
-def even(rows: int, height: int) -> list[int]:
-    """Blocks of one height."""
-    return [height] * (rows // height)
+        if rows % (self.block_rows or sum(self.parts or (1,))) == 0:
+            return None
+        cut = f"blocks of {self.block_rows}" if self.block_rows else f"parts of sizes {':'.join(map(str, self.parts))}"
+        return f"{rows} rows cannot be cut into {cut}"
 
 
 MATRIX = Layout()

@@ -18,7 +18,7 @@ Parts: `Role` · `MODULE_ROLES`, `roles` · `Reading`, `infer` · `classify`, th
 """
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
@@ -273,11 +273,3 @@ def with_split(reading: Reading, name: str, shapes: Sequence[tuple[int, ...]], s
     for problem in filter(None, (layout.problem(shape) for shape in shapes)):
         raise Unclear(f"{problem}; change its entry in splits")
     return replace(reading, layout=layout)
-
-
-def described(readings: Mapping[str, Reading]) -> Iterator[str]:
-    """A line per parameter, for people."""
-    width = max(map(len, readings), default=0)
-    for name, reading in readings.items():
-        tied = ", and the readout" if reading.role is Role.EMBEDDING and reading.makes_logits else ""
-        yield f"{name:<{width}}  {reading.role}{tied}"
