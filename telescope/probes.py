@@ -59,9 +59,12 @@ def hidden_layers(model: Model) -> dict[str, Layer]:
     found: dict[str, Layer] = {}
     for name, reading in model.readings.items():
         owner, _, own_name = name.rpartition(".")
-        plain = reading.layout is not None and not reading.layout.stack and model.get_parameter(name).ndim == 2
-        if reading.role is Role.HIDDEN and plain and reading.product_at == owner:
-            found[name if owner in found else owner] = Layer(model.module.get_submodule(owner), own_name, reading.layout.columns == (0,))  # type: ignore[union-attr]
+        layout = reading.layout
+        if layout is None or layout.stack or reading.role is not Role.HIDDEN or model.get_parameter(name).ndim != 2:
+            continue
+        if reading.product_at == owner:
+            path = name if owner in found else owner
+            found[path] = Layer(model.module.get_submodule(owner), own_name, turned=layout.columns == (0,))
     return found
 
 
