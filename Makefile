@@ -7,7 +7,7 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 # Tests that start Ray, and wait for it by the clock: two of them at once on two cores would miss their deadlines.
-ALONE := tests/workers tests/test_cluster.py tests/test_service.py tests/api/test_cli.py tests/api/test_supervisor.py tests/api/test_solo.py
+ALONE := tests/workers tests/test_cluster.py tests/test_service.py tests/api/cli/test_main.py tests/api/coordinator/test_supervisor.py tests/api/cli/test_solo.py
 
 .PHONY: help setup demo test check bench science clean
 
@@ -17,7 +17,7 @@ help: ## say what can be made
 setup: .venv/installed ## make .venv and install telescope with its test tools into it
 
 demo: .venv/installed ## run the quick-start job end to end through HTTP and print its answer
-	@$(BIN)/python -m api.demo
+	@$(BIN)/python -m api.cli.demo
 
 test: .venv/installed ## run every test that needs no GPU
 	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))

@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.machine import cores
 from benchmarks.recipes import OPTIMIZERS, recipe, trial, trials
-from telescope.spec import TrialSpec
+from telescope.trials.spec import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def plain_loops(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
 
 
 def telescope_again(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
-    from telescope.compiled import Graph, prepare
+    from telescope.train.compiled import Graph, prepare
     from workers.runner import settle
 
     spawning = multiprocessing.get_context("spawn")
@@ -129,7 +129,7 @@ def telescope_again(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]
 
 def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from workers.interface import Assignment, Failed, Finished, Started
-    from workers.ray_actors import RayExecutor
+    from workers.on_ray.actors import RayExecutor
 
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # which programs the workers choose
     executor, found = RayExecutor(processes), dict[int, Outcome]()  # it closes with the process, as Tune's Ray does

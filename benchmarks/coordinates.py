@@ -15,10 +15,14 @@ from dataclasses import replace
 
 import torch
 
-from telescope import data
-from telescope.coordinates import CoordinateReport, check
-from telescope.probes import LOGITS
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+from telescope.data import batches as data
+from telescope.studies.coordinates.check import CoordinateReport, check
+from telescope.train.probes import LOGITS
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.spec import TrialSpec
 
 MUON = OptimizerSpec(name="muon", lr=2.0**-5, weight_decay=0.1)
 ADAMW = OptimizerSpec(name="adamw", lr=2.0**-6, weight_decay=0.1)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe
-from telescope import data
-from telescope.spec import DataSpec
+from telescope.data import batches as data
+from telescope.trials.data import DataSpec
 
 CONTEXT = 64
 

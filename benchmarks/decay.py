@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from telescope.studies.telescoping.fold.specs import target_spec
+
 Pair = tuple[float, float]  # lr, weight decay
 EXAMPLE = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 
@@ -28,15 +30,15 @@ def loss(width: int, job: tuple[Pair, int]) -> float:
     """Final held-out loss of the example's Muon run at a width."""
     import torch
 
-    from api.job_file import read
+    from api.cli.job_file import read
     from telescope.studies import registry
-    from telescope.train import train_one
-    from telescope.trial import completed
+    from telescope.train.loop import train_one
+    from telescope.trials.outcome import completed
 
     torch.set_num_threads(1)
     (lr, decay), seed = job
-    study = registry.resolved(registry.parse(read(EXAMPLE)))
-    spec = study.target("muon", {"lr": lr, "weight_decay": decay}, seed)
+    study = registry.resolved(registry.parse(read(EXAMPLE))).question
+    spec = target_spec(study, "muon", {"lr": lr, "weight_decay": decay}, seed)
     spec = replace(spec, model=study.model.at(width))
     found = completed(spec, list(train_one(spec))).loss
     return math.inf if found is None else found

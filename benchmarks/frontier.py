@@ -20,12 +20,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from telescope.batch_readings import Readings, tokens_at
-from telescope.critical_batch import TOLERANCE, piecewise, smooth
-from telescope.frontier import Frontier
-from telescope.statistics import Estimate
-from telescope.token_ratio import ratios, trend
-from telescope.tokens_to_loss import smoothed
+from telescope.statistics.batch_readings import Readings, tokens_at
+from telescope.statistics.critical_batch import TOLERANCE, piecewise, smooth
+from telescope.statistics.estimates import Estimate
+from telescope.statistics.frontier import Frontier
+from telescope.statistics.token_ratio import ratios, trend
+from telescope.statistics.tokens_to_loss import smoothed
 from tests.batch_laws import BATCHES, TARGET, Law, Noise, SmoothLaw, curves, law
 
 HONEST = (85.0, 95.0)  # %

@@ -20,9 +20,9 @@ import numpy as np
 from fastapi.testclient import TestClient
 
 import migrations
-from api.app import create_app
-from api.record import Record
+from api.http.app import create_app
 from api.settings import Settings
+from api.store.record import Record
 from tests.api.batch_jobs import document, finished_job
 from tests.databases import Postgres
 

@@ -12,9 +12,13 @@ from statistics import mean
 
 import torch
 
-from telescope import data
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
-from telescope.train import train_one
+from telescope.data import batches as data
+from telescope.train.loop import train_one
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.spec import TrialSpec
 
 MUON = OptimizerSpec(name="muon", lr=2.0**-4, weight_decay=0.0, measure_max_logit=True)
 MODEL = ModelSpec(width=32, base_width=32, head_dim=16)

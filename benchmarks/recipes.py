@@ -8,12 +8,16 @@ import math
 from itertools import islice, product
 
 from benchmarks.peers.plain import ParameterGroup, Recipe
-from telescope import mup
-from telescope.data import resolve
-from telescope.optimizer import describe
-from telescope.roles import Role
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
-from telescope.tokens import prepare
+from telescope.data.batches import resolve
+from telescope.data.tokens import prepare
+from telescope.optim.groups import describe
+from telescope.parametrisation import mup
+from telescope.parametrisation.roles import Role
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.spec import TrialSpec
 
 # sqrt(max(1, out / in)) is torch.optim.Muon's own update scale, so that it needs no group per shape.
 OPTIMIZERS = tuple(

@@ -32,17 +32,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from api import job_file
-from telescope.spec import TrialSpec, from_octaves, snap
+from api.cli import job_file
 from telescope.studies import registry
-from telescope.studies.telescoping import windows
-from telescope.studies.telescoping.ladder import Ladder, Outcome, argmin, grid
-from telescope.studies.telescoping.levels import final_run_flops
-from telescope.studies.telescoping.question import PaperOptions, Range
+from telescope.studies.ranges import Range
+from telescope.studies.telescoping.answer.levels import final_run_flops
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.fold.progress import loss_of
+from telescope.studies.telescoping.fold.specs import spec_of, trial_spec
+from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.ladder.ladder import Ladder, Outcome, argmin, grid
+from telescope.studies.telescoping.question.parts import PaperOptions
+from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
-from telescope.studies.telescoping.study import Telescope, loss_of, spec_of
-from telescope.train import train_one
-from telescope.trial import Measurement, Trial, completed
+from telescope.studies.telescoping.schedules import windows
+from telescope.train.loop import train_one
+from telescope.trials.lattice import from_octaves, snap
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
 from tests.surfaces import FOURFOLD, Surface, random_surface, study
 
 Runs = Callable[[Sequence[TrialSpec]], list[Trial]]
@@ -62,26 +68,26 @@ class Choice:
     interval: tuple[float, float] | None = None  # of lr, octaves
 
 
-Method = Callable[[Telescope, Runs, float, int], Choice]  # study, runs, FLOPs, number of the random stream
+Method = Callable[[Question, Runs, float, int], Choice]  # study, runs, FLOPs, number of the random stream
 
 
 # Methods
 
 
-def telescoped(asked: Telescope, runs: Runs) -> Choice:
+def telescoped(asked: Question, runs: Runs) -> Choice:
     trials: list[Trial] = []
-    while not (plan := asked.plan(trials)).done:
+    while not (plan := KIND.of(asked).plan(trials)).done:
         trials += runs(plan.start)
-    report: Report = asked.report(trials)
-    found, (ladder,) = report.ladders[0].hyperparameters, asked.ladders()
+    report: Report = KIND.of(asked).report(trials)
+    found, (ladder,) = report.ladders[0].hyperparameters, all_ladders(asked)
     x = tuple(math.log2(found[axis.name].value) for axis in ladder.axes)
     return Choice(x, report.ladders[0].cost.flops, (math.log2(found["lr"].low), math.log2(found["lr"].high)))
 
 
-def published(asked: Telescope, runs: Runs, flops: float, number: int) -> Choice:
+def published(asked: Question, runs: Runs, flops: float, number: int) -> Choice:
     """Algorithm 1 (strict) with the largest m x m grid whose whole ladder is paid for."""
 
-    def of(points: int) -> Telescope:
+    def of(points: int) -> Question:
         swept = {name: replace(r, points=points) for name, r in vars(asked.search).items() if isinstance(r, Range)}
         return replace(asked, schedule="paper", paper=GRIDS, search=replace(asked.search, **swept))
 
@@ -92,9 +98,9 @@ def published(asked: Telescope, runs: Runs, flops: float, number: int) -> Choice
     return telescoped(of(max(paid, default=3)), runs)
 
 
-def copied(asked: Telescope, runs: Runs, flops: float, number: int) -> Choice:
+def copied(asked: Question, runs: Runs, flops: float, number: int) -> Choice:
     """The lowest loss of the largest square grid at the base width."""
-    (ladder,) = asked.ladders()
+    (ladder,) = all_ladders(asked)
     side = int((flops / ladder.base_flops) ** (1 / len(ladder.axes)))
     points = grid(0, [replace(axis, points=side).values for axis in ladder.axes], seeds=1)
     trials = runs([spec_of(asked, ladder, point) for point in points])
@@ -102,13 +108,13 @@ def copied(asked: Telescope, runs: Runs, flops: float, number: int) -> Choice:
     return Choice(best, sum(trial.flops for trial in trials))
 
 
-def optuna_at(target: bool, sampler: str, times: int, asked: Telescope, runs: Runs, flops: float, number: int) -> Choice:
+def optuna_at(target: bool, sampler: str, times: int, asked: Question, runs: Runs, flops: float, number: int) -> Choice:
     """Optuna at the base or the target width for some times the FLOPs: the values of lowest mean loss over their seeds."""
     import optuna
 
     warnings.filterwarnings("ignore", module="optuna")  # that the sampler is new, and that it clips the losses of diverged runs
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    (ladder,) = asked.ladders()
+    (ladder,) = all_ladders(asked)
     width, cost = (ladder.target_width, final_run_flops(asked, ladder)) if target else (ladder.widths[0], ladder.base_flops)
     count = max(1, int(times * flops / cost))
     points = min(count, OPTUNA_POINTS)
@@ -122,7 +128,7 @@ def optuna_at(target: bool, sampler: str, times: int, asked: Telescope, runs: Ru
         trial = search.ask()
         x = [snap(trial.suggest_float(axis.name, axis.low, axis.high)) for axis in ladder.axes]
         values = {axis.name: from_octaves(at) for axis, at in zip(ladder.axes, x, strict=True)}
-        found = runs([asked.spec(ladder.optimizer, width, values, seed) for seed in range(count // points)])
+        found = runs([trial_spec(asked, ladder.optimizer, width, values, seed) for seed in range(count // points)])
         spent += sum(one.flops for one in found)
         search.tell(trial, float(np.mean([loss_of(one) for one in found])))
     return Choice(tuple(snap(search.best_params[axis.name]) for axis in ladder.axes), spent)
@@ -141,7 +147,7 @@ SIXTEEN_TIMES: dict[str, Method] = {
 }
 
 
-def choices(asked: Telescope, runs: Runs, number: int, methods: dict[str, Method]) -> Iterator[tuple[str, Choice]]:
+def choices(asked: Question, runs: Runs, number: int, methods: dict[str, Method]) -> Iterator[tuple[str, Choice]]:
     """What every method hands out, robust first."""
     first = telescoped(asked, runs)
     yield "robust", first
@@ -166,7 +172,7 @@ def on_surfaces(count: int, noise: float, workers: int) -> None:
             for name, choice in answers:
                 found.setdefault(name, []).append((random_surface(number, axes=2, noise=noise, law="drawn"), choice))
             print(f"\r{number + 1}/{count} surfaces, {time.monotonic() - began:.0f} s", end="", flush=True)
-    base = study(2, **FOURFOLD).ladders()[0].base_flops
+    base = all_ladders(study(2, **FOURFOLD))[0].base_flops
     print(f"\n\n{count} surfaces, noise {noise} % of the loss; cost in runs at the base width")
     print(f"{'method':<36}{'cost':>6}{'lr rms':>8}{'within 0.5':>12}{'regret mean':>13}{'p95 %':>7}{'covers':>8}{'+-octave':>10}")
     for name, answers in found.items():
@@ -217,16 +223,16 @@ def last(spec: TrialSpec) -> Measurement:
     return replace(end, metrics=dict(end.metrics))
 
 
-def at_target(asked: Telescope, runs: Runs, x: Sequence[float]) -> np.ndarray:
+def at_target(asked: Question, runs: Runs, x: Sequence[float]) -> np.ndarray:
     """Losses of the scoring seeds there."""
-    (ladder,) = asked.ladders()
+    (ladder,) = all_ladders(asked)
     values = {axis.name: from_octaves(snap(at)) for axis, at in zip(ladder.axes, x, strict=True)}
-    specs = [asked.spec(ladder.optimizer, ladder.target_width, values, seed) for seed in SCORING_SEEDS]
+    specs = [trial_spec(asked, ladder.optimizer, ladder.target_width, values, seed) for seed in SCORING_SEEDS]
     return np.array([loss_of(trial) for trial in runs(specs)])
 
 
 def for_real(job: Path, store: Path, workers: int) -> None:
-    asked = registry.resolved(registry.parse(job_file.read(job)))
+    asked = registry.resolved(registry.parse(job_file.read(job))).question
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         runs = Store(store, pool)
         found = dict(choices(asked, runs, 0, METHODS))

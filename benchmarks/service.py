@@ -2,11 +2,13 @@
 
     python -m benchmarks.service [--workers 1 2] [--rounds 1]
 
-One job: Algorithm 1 at widths 32 and 64, 32 and 8 trials of 120 steps of 512 tokens. The service is the real one: coordinator process,
-SQLite, Ray workers, warm before the job comes; its seconds are those of the job's row, from its creation to its end. The bare loop folds
-the same study over a pool of as many processes, warm as well, and does nothing else: no database, no events, no checkpoints, no Ray.
-Both train the same specs, stage by stage, with one thread per process, in packs of trials of one shape whose sizes they measure meanwhile
-(`telescope.pack`), and end in the same report. They take turns within a round, each with its processes started anew, so that neither runs
+One job: Algorithm 1 at widths 32 and 64, 32 and 8 trials of 120 steps of 512 tokens. The service is
+the real one: coordinator process, SQLite, Ray workers, warm before the job comes; its seconds are
+those of the job's row, from its creation to its end. The bare loop folds the same study over a pool
+of as many processes, warm as well, and does nothing else: no database, no events, no checkpoints,
+no Ray. Both train the same specs, stage by stage, with one thread per process, in packs of trials
+of one shape whose sizes they measure meanwhile (`telescope.train.pack`), and end in the same
+report. They take turns within a round, each with its processes started anew, so that neither runs
 in the presence of the other.
 
 Parts: `service` and `bare`, each giving a `Run` · `table`.
@@ -33,16 +35,17 @@ from typing import Any
 import psutil
 
 import migrations
-from api.record import Record
-from api.supervisor import Child, end
+from api.coordinator.supervisor import Child, end
+from api.store.record import Record
 from benchmarks.machine import describe
-from telescope.compiled import COMPILE
-from telescope.pack import shape
-from telescope.program import choose
-from telescope.spec import TrialSpec
 from telescope.studies import Study, registry
-from telescope.train import train, train_one
-from telescope.trial import Measurement, Trial, completed
+from telescope.studies.telescoping.kind import KIND
+from telescope.train.compiled import COMPILE
+from telescope.train.loop import train, train_one
+from telescope.train.pack import shape
+from telescope.train.program import choose
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
 from workers import runner
 from workers.packs import MOST_TOGETHER
 
@@ -79,7 +82,7 @@ class Run:
 
 
 def study_of(document: dict[str, Any]) -> Study:
-    return registry.resolved(registry.parse(document))
+    return registry.resolved(registry.parse(document)).question
 
 
 def cpu_seconds(pid: int) -> float:
@@ -135,7 +138,7 @@ def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
 
 def finished(record: Record, document: dict[str, Any]) -> str:
     """Submit a job and wait for its end."""
-    job, _ = record.create_job(registry.to_document(study_of(document)))
+    job, _ = record.create_job(registry.to_document(KIND.of(study_of(document))))
     while not record.job(job.id).state.terminal:
         time.sleep(POLL_SECONDS)
     return job.id
@@ -152,7 +155,7 @@ def bare(workers: int) -> Run:
     with spawning.Pool(workers, warm_up, (warming, warm)) as pool:
         warm.wait(WARM_SECONDS)
         before, began = cpu_seconds(os.getpid()), time.perf_counter()
-        while not (plan := study.plan(trials)).done:
+        while not (plan := KIND.of(study).plan(trials)).done:
             packs: list[list[TrialSpec]] = []
             for alike, group in by_shape(plan.start):
                 if alike not in sizes:
@@ -161,7 +164,7 @@ def bare(workers: int) -> Run:
                 packs += in_packs(group, sizes[alike], workers)
             for ended in pool.imap_unordered(trained, packs):
                 trials += ended
-        study.report(trials)
+        KIND.of(study).report(trials)
         seconds, spent = time.perf_counter() - began, cpu_seconds(os.getpid()) - before
     return Run(seconds, spent, training(trials), losses(trials), tuple(programs))
 

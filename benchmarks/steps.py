@@ -1,12 +1,16 @@
-"""What does one training step take, telescope's beside a plain loop's, and what share of the device's matrix rate is that?
+"""What does one training step take, telescope's beside a plain loop's, and what share of the
+device's matrix rate is that?
 
-`telescope.train`, eager and compiled, and `benchmarks.peers.plain.train` train the same trial in turns, a few steps each, every width and
-optimizer by itself. A step is everything: batch, forward, backward, update, schedule, and telescope's watch over divergence. FLOPs are
-those of `telescope.flops`; the share of the peak is the time that they would take at the rate of square products, measured in the same run
-in their precision (Newton-Schulz bf16; the rest bf16 on an accelerator, fp32 on a CPU), over the time taken. The optimizer's step is
-measured by itself too, on the parameters of a deep model.
+`telescope.train`, eager and compiled, and `benchmarks.peers.plain.train` train the same trial in
+turns, a few steps each, every width and optimizer by itself. A step is everything: batch, forward,
+backward, update, schedule, and telescope's watch over divergence. FLOPs are those of
+`telescope.train.flops`; the share of the peak is the time that they would take at the rate of
+square products, measured in the same run in their precision (Newton-Schulz bf16; the rest bf16 on
+an accelerator, fp32 on a CPU), over the time taken. The optimizer's step is measured by itself too,
+on the parameters of a deep model.
 
-Parts: `matmul_rate`, `Peaks` · `Step`, `measure_step` · `Update`, `measure_update` · tables of both. Needs torch, numpy and pydantic alone.
+Parts: `matmul_rate`, `Peaks` · `Step`, `measure_step` · `Update`, `measure_update` · tables of
+both. Needs torch, numpy and pydantic alone.
 """
 
 import itertools
@@ -20,13 +24,15 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
-from telescope import compiled, data, pack
-from telescope.flops import step_flops, training_flops_per_token
-from telescope.model import Transformer, initialise
-from telescope.optimizer import build
-from telescope.pack import Losses
-from telescope.spec import OptimizerSpec, TrialSpec
-from telescope.train import train, train_one
+from telescope.data import batches as data
+from telescope.models.transformer import Transformer, initialise
+from telescope.optim.optimizer import build
+from telescope.train import compiled, pack
+from telescope.train.flops import step_flops, training_flops_per_token
+from telescope.train.loop import train, train_one
+from telescope.train.pack import Losses
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.spec import TrialSpec
 
 TURNS = 9  # of each side; the first is thrown away
 TURN_SECONDS = 0.25  # how long one turn is meant to take

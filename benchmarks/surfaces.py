@@ -26,7 +26,9 @@ import numpy as np
 
 from benchmarks.machine import cores
 from telescope.studies import run
-from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.question.question import Question
 from tests.surfaces import FOURFOLD, LOWS, Surface, document, random_surface, study, walled
 
 Bounds = tuple[float, float]
@@ -64,7 +66,7 @@ class Scenario:
     peers: bool = False  # whether the published rule is run beside it
 
 
-def study_of(scenario: Scenario) -> Telescope:
+def study_of(scenario: Scenario) -> Question:
     """What a scenario asks."""
     changes = FOURFOLD | scenario.asked
     points = (8,) * 5 if changes.get("schedule") == "paper" else (8, 3, 3, 3, 3)
@@ -168,8 +170,8 @@ class Outcome:
 def outcome(scenario: Scenario, number: int) -> Outcome:
     """Ask the question of one surface."""
     asked, surface = study_of(scenario), scenario.surface(number)
-    (report,) = run(asked, surface).ladders
-    (ladder,) = asked.ladders()
+    (report,) = run(KIND.of(asked), surface).ladders
+    (ladder,) = all_ladders(asked)
     found = [report.hyperparameters[axis.name] for axis in ladder.axes]
     scales = [axis.scale for axis in ladder.axes]
     x = [scale.octaves(one.value) for one, scale in zip(found, scales, strict=True)]

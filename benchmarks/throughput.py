@@ -32,7 +32,7 @@ import torch
 from benchmarks.arms import ARMS, LOADS, ArmRun, Load
 from benchmarks.machine import cores, describe
 from benchmarks.steps import Peaks, matmul_rate
-from telescope.flops import evaluation_flops, step_flops
+from telescope.train.flops import evaluation_flops, step_flops
 
 TOLERANCE = 1e-3  # nats, between a trial's final losses in any two arms: equal kernels give 1e-6, a forgotten weight decay 3e-4 to 2e-2
 ROUNDED_TOLERANCE = (

@@ -27,10 +27,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from telescope import data
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
-from telescope.train import train_one
-from telescope.trial import completed
+from telescope.data import batches as data
+from telescope.train.loop import train_one
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.outcome import completed
+from telescope.trials.spec import TrialSpec
 
 WIDTHS = (32, 64, 128, 256)
 SEEDS = (0, 1, 2)

@@ -1,12 +1,12 @@
 """How does alembic run our revisions?
 
-On the connection that `migrations.upgrade` hands over (locked, in a transaction), or compared with the models of `api.tables` when a
+On the connection that `migrations.upgrade` hands over (locked, in a transaction), or compared with the models of `api.store.tables` when a
 new revision is written. SQLite alters tables by batch: a new table, a copy, a rename.
 """
 
 from alembic import context
 
-from api.tables import metadata
+from api.store.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)

@@ -4,7 +4,7 @@ Every error that telescope raises on purpose is a `TelescopeError`: it owns a st
 a message, and, where fields of the user's input are at fault, the `problems` that name each field and its remedy.
 The service turns one into problem+json, the command line into text and an exit status; nobody else translates.
 
-A diverged training run is no error: it is data (see `telescope.trial`).
+A diverged training run is no error: it is data (see `telescope.trials.outcome`).
 """
 
 import difflib

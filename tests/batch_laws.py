@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telescope.statistics import Array
-from telescope.tokens_to_loss import Curves
+from telescope.statistics.estimates import Array
+from telescope.statistics.tokens_to_loss import Curves
 
 BATCHES = tuple(2**n for n in range(8, 15))  # 256 to 16k tokens
 TARGET = 2.0

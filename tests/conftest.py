@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores Ctrl-C, and so would what it starts
-SHAPED = ("attention", "model", "muon", "pack", "qk_clip")
+SHAPED = ("models.attention", "models.transformer", "optim.newton_schulz", "train.pack", "optim.qk_clip")
 install_import_hook([f"telescope.{name}" for name in SHAPED], "beartype.beartype")  # checks shapes at every call
 
 pytest_plugins = ["tests.databases"]

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from api.record import Record
+from api.store.record import Record
 
 BACKENDS = ("sqlite", "postgresql")
 CLOSE_SECONDS = 10  # a server's process outlives its connection for a moment

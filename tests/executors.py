@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from telescope.spec import TrialSpec
-from telescope.trial import Failure, Measurement
+from telescope.trials.outcome import Failure, Measurement
+from telescope.trials.spec import TrialSpec
 from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped
 
 FLOPS_PER_STEP = 1e9

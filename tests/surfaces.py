@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from telescope.flops import flops_by, trial_flops
-from telescope.spec import TrialSpec
 from telescope.studies.registry import parse
-from telescope.studies.telescoping import Telescope
 from telescope.studies.telescoping.axes import AxisName
-from telescope.trial import Measurement
+from telescope.studies.telescoping.question.question import Question
+from telescope.train.flops import flops_by, trial_flops
+from telescope.trials.outcome import Measurement
+from telescope.trials.spec import TrialSpec
 
 Law = Literal["inverse", "root", "constant"]
 POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}  # of the width that the drift falls with
@@ -188,6 +188,6 @@ def walled(axes: int = 2) -> dict[str, Any]:
     return {"search": {name: one | {"extend": False} for name, one in document(axes)["search"].items()}}
 
 
-def study(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> Telescope:
+def study(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> Question:
     """The job as a study."""
-    return parse(document(axes, points, **changes))
+    return parse(document(axes, points, **changes)).question

@@ -20,11 +20,11 @@ import psutil
 import psycopg
 import pytest
 
-from api.job import JobState
-from telescope.client import Client
+from api.job_states import JobState
+from telescope.client.client import Client
 from telescope.studies import registry
-from telescope.train import train_one
-from telescope.trial import Trial, completed
+from telescope.train.loop import train_one
+from telescope.trials.outcome import Trial, completed
 from tests.compose_file import document, filled_in
 from tests.databases import Postgres
 from workers.processes import end_all

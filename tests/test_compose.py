@@ -11,7 +11,7 @@ import typer.main
 from ray.scripts.scripts import cli as ray_cli
 from typer.exceptions import TyperException
 
-from api.cli import app
+from api.cli.main import app
 from api.settings import Settings
 from tests.compose_file import ROOT, VARIABLE, document, filled_in, processes
 

@@ -18,10 +18,11 @@ from typing import Any
 import psutil
 import pytest
 
-from telescope.client import Client, Job
+from telescope.client.client import Client
+from telescope.client.resources import Job
 from telescope.errors import InvalidInput, Unavailable
 from telescope.studies import registry, run
-from telescope.train import train_one
+from telescope.train.loop import train_one
 
 DOCUMENT: dict[str, Any] = {
     "kind": "telescope",

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from telescope.flops import trial_flops
+from telescope.train.flops import trial_flops
 from workers.interface import TERMINAL, Assignment, Event, Measured, Started, Stopped, Waiting
 
 

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from telescope.spec import TrialSpec
-from telescope.trial import Failure, Measurement
+from telescope.trials.outcome import Failure, Measurement
+from telescope.trials.spec import TrialSpec
 
 CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"  # environment: seconds between a trial's checkpoints, 30 by default
 
@@ -43,7 +43,7 @@ class Started:
     attempt: int
     resumed_step: int
     worker: str
-    numerics: str  # what it computes with (telescope.numerics)
+    numerics: str  # what it computes with (telescope.trials.numerics)
 
 
 @dataclass(frozen=True)

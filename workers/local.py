@@ -7,8 +7,8 @@ A process cannot kill its own thread: `stop` and `close` take effect at the tria
 import threading
 from collections.abc import Sequence
 
-from telescope.numerics import numerics
-from telescope.program import choose
+from telescope.train.program import choose
+from telescope.trials.numerics import numerics
 from workers import runner
 from workers.desk import Desk
 from workers.interface import Assignment, Event

@@ -1,10 +1,13 @@
 """Which trials does a worker train together, and with which program?
 
-Trials of one shape run faster as one program (telescope.pack), or compiled (telescope.compiled). What is fastest, a worker measures that
-meets the shape, where enough of it waits to repay that (telescope.program); and once more where so much has come that compiling may pay.
-But a worker takes no more than its share of the work that is left, or another would stand idle in the end; it takes trials of one job, so
-that nobody suffers from another's lost corpus; and whatever has failed before, it trains alone and as it is written: company, or the
-compiler, may have been what failed it. So it does with trials that look at each of their steps: at its time, or at attention logits.
+Trials of one shape run faster as one program (telescope.train.pack), or compiled
+(telescope.train.compiled). What is fastest, a worker measures that meets the shape, where enough of
+it waits to repay that (telescope.train.program); and once more where so much has come that
+compiling may pay. But a worker takes no more than its share of the work that is left, or another
+would stand idle in the end; it takes trials of one job, so that nobody suffers from another's lost
+corpus; and whatever has failed before, it trains alone and as it is written: company, or the
+compiler, may have been what failed it. So it does with trials that look at each of their steps: at
+its time, or at attention logits.
 
 Parts: `Pack`, what a worker takes · `Packs`, which decides.
 """
@@ -15,10 +18,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from telescope.compiled import Graph
-from telescope.flops import trial_flops
-from telescope.pack import shape
-from telescope.program import Program
+from telescope.train.compiled import Graph
+from telescope.train.flops import trial_flops
+from telescope.train.pack import shape
+from telescope.train.program import Program
 from workers.desk import Desk
 from workers.interface import Assignment
 
@@ -59,9 +62,11 @@ class Packs:
         self._measuring = threading.Lock()
 
     def take(self, timeout: float | None, measure: Measure) -> Pack:
-        """The next assignment and its company; nothing when `timeout` seconds passed or the desk closed.
+        """The next assignment and its company; nothing when `timeout` seconds passed or the desk
+        closed.
 
-        `measure` is `telescope.program.choose`, where this worker computes; it raises `Interrupted` where the assignment is asked to end.
+        `measure` is `telescope.train.program.choose`, where this worker computes; it raises
+        `Interrupted` where the assignment is asked to end.
         """
         first = self._desk.take(timeout)
         if first is None:

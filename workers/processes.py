@@ -5,7 +5,7 @@ own. What they keep is their environment. A supervisor starts its child with a `
 descendant inherits it, and `end_all` kills whoever carries it.
 
 (Ray's agents rename themselves, which writes over the environment that others see, unless `SPT_NOENV` forbids it:
-`workers.ray_cluster` sets that.)
+`workers.on_ray.cluster` sets that.)
 """
 
 import os

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from telescope import compiled, pack
-from telescope.checkpoint import CheckpointFile
 from telescope.errors import CorpusLost, FactoryLost, InvalidInput
-from telescope.numerics import numerics
-from telescope.train import curve_of, train
-from telescope.trial import Failure, Measurement
+from telescope.train import compiled, pack
+from telescope.train.checkpoint import CheckpointFile
+from telescope.train.loop import train
+from telescope.train.run import curve_of
+from telescope.trials.numerics import numerics
+from telescope.trials.outcome import Failure, Measurement
 from workers.interface import CHECKPOINT_SECONDS, TERMINAL, Assignment, Event, Failed, Finished, Measured, Started, Stopped
 
 FLUSH_POINTS = 100

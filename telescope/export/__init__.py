@@ -12,9 +12,9 @@ from typing import Literal
 
 from telescope.export import document, megatron, torch_code
 from telescope.export.final_run import FinalRun, Source, UsedTrial, final_run
-from telescope.spec import OptimizerName
-from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
+from telescope.trials.types import OptimizerName
 
 __all__ = ["FORMATS", "Format", "Source", "UsedTrial", "exported"]
 
@@ -23,7 +23,7 @@ FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {"torch": torch_code.text,
 
 
 def exported(
-    study: Telescope, report: Report, source: Source, to: Format, optimizer: OptimizerName | None = None, variant: str | None = None
+    study: Question, report: Report, source: Source, to: Format, optimizer: OptimizerName | None = None, variant: str | None = None
 ) -> str:
     """The answer of one ladder, by default the best, in a form; NotExportable where there is none or the form cannot express it."""
     return FORMATS[to](final_run(study, report, source, optimizer, variant))

@@ -11,14 +11,17 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 import telescope
-from telescope import mixtures, mup
 from telescope.export import schedule
 from telescope.export.final_run import FinalRun
-from telescope.muon import COEFFICIENTS
-from telescope.optimizer import Group, warmup_steps
-from telescope.spec import HorizonSpec, OptimizerName, UpdateScale
-from telescope.statistics import ScalingFit
+from telescope.optim.groups import Group
+from telescope.optim.newton_schulz import COEFFICIENTS
+from telescope.optim.schedule import warmup_steps
+from telescope.parametrisation import mup
+from telescope.statistics.estimates import ScalingFit
 from telescope.studies.telescoping.report import Hyperparameter, LevelReport, Method, Pairing, Verdict
+from telescope.trials import mixtures
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.types import OptimizerName, UpdateScale
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,17 @@ from typing import Any
 
 import torch
 
-from telescope.build import Model, build
 from telescope.errors import InvalidInput, NotExportable, Problem
-from telescope.optimizer import Group, groups
-from telescope.spec import HorizonSpec, OptimizerName, OptimizerSpec, TrialSpec
-from telescope.studies.telescoping import Telescope
+from telescope.models.build import Model, build
+from telescope.optim.groups import Group, groups
+from telescope.studies.telescoping.fold.specs import target_spec
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.question.variants import variants
 from telescope.studies.telescoping.report import LadderReport, Report
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.spec import TrialSpec
+from telescope.trials.types import OptimizerName
 
 KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
     OptimizerSpec: (
@@ -64,7 +69,7 @@ class Source:
 class FinalRun:
     """The run that an answer asks for."""
 
-    study: Telescope
+    study: Question
     ladder: LadderReport
     source: Source
     spec: TrialSpec
@@ -110,13 +115,13 @@ class FinalRun:
 
 
 def final_run(
-    study: Telescope, report: Report, source: Source, optimizer: OptimizerName | None = None, variant: str | None = None
+    study: Question, report: Report, source: Source, optimizer: OptimizerName | None = None, variant: str | None = None
 ) -> FinalRun:
     """The run of one ladder's answer, by default the best ladder's."""
     ladder = chosen(report, optimizer, variant)
     values = {name: found.value for name, found in ladder.hyperparameters.items()}
-    own = next(one.study for one in study.variants if one.name == ladder.variant)
-    spec = own.target(ladder.optimizer, values)
+    own = next(one.question for one in variants(study) if one.name == ladder.variant)
+    spec = target_spec(own, ladder.optimizer, values)
     with torch.device("meta"):
         model = build(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
     return FinalRun(own, ladder, source, spec, model)

@@ -26,13 +26,16 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from telescope import mixtures, mup
 from telescope.errors import NotExportable, Problem
 from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
 from telescope.export.schedule import decay_steps
-from telescope.optimizer import Group, warmup_steps
-from telescope.roles import Role
-from telescope.spec import ModelSpec, ModuleSpec, UpdateScale
+from telescope.optim.groups import Group
+from telescope.optim.schedule import warmup_steps
+from telescope.parametrisation import mup
+from telescope.parametrisation.roles import Role
+from telescope.trials import mixtures
+from telescope.trials.model import ModelSpec, ModuleSpec
+from telescope.trials.types import UpdateScale
 
 WIDTH = 120  # columns
 SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {

@@ -1,8 +1,10 @@
 """Which source does a model consist of, so that it can be built where telescope is not?
 
-The source of `telescope.model.Transformer` and of all that it needs, copied as it stands; a second one, written by hand, would sooner or
-later be another model. Two things cannot be copied. What muP says of this model (`mup.attention_factor(spec)`) is written as the number
-that it is, and what says which roles parameters play is left out, since groups name them. The specification becomes a plain namespace.
+The source of `telescope.models.transformer.Transformer` and of all that it needs, copied as it
+stands; a second one, written by hand, would sooner or later be another model. Two things cannot be
+copied. What muP says of this model (`mup.attention_factor(spec)`) is written as the number that it
+is, and what says which roles parameters play is left out, since groups name them. The specification
+becomes a plain namespace.
 
 Parts: `Source` · `source_of` · `Pieces`, which follows the names.
 """
@@ -16,13 +18,14 @@ from dataclasses import dataclass, field, fields
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from telescope import model as model_module
-from telescope import mup
-from telescope.roles import Role
-from telescope.spec import ModelSpec, Parametrisation
+from telescope.models import transformer as model_module
+from telescope.parametrisation import mup
+from telescope.parametrisation.roles import Role
+from telescope.trials.model import ModelSpec
+from telescope.trials.types import Parametrisation
 
 LEFT_OUT = ("parameter_roles", "layout", "init_std", "in_branch", "last", "evaluating")  # methods that are asked in training alone
-NEVER_COPIED = ("telescope.mup", "telescope.roles", "telescope.shapes", "telescope.spec")
+NEVER_COPIED = ("telescope.parametrisation.mup", "telescope.models.reading", "telescope.shapes", "telescope.trials.spec")
 ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)  # what is said to telescope's own tools
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
 

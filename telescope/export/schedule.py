@@ -1,14 +1,15 @@
 """How does the learning rate change from step to step, as a formula that others can read and run?
 
-The schedule is that of `telescope.optimizer.lr_factor`; here it is text, in the words of Python. Documents hold it with its numbers filled
-in, exported code as a function over named constants.
+The schedule is that of `telescope.optim.schedule.lr_factor`; here it is text, in the words of
+Python. Documents hold it with its numbers filled in, exported code as a function over named
+constants.
 """
 
 import re
 from collections.abc import Mapping
 
-from telescope.optimizer import warmup_steps
-from telescope.spec import HorizonSpec
+from telescope.optim.schedule import warmup_steps
+from telescope.trials.horizon import HorizonSpec
 
 DECAYED: Mapping[str, str] = {
     "constant": "0.0",

@@ -25,16 +25,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import telescope
-from telescope import mixtures, mup
 from telescope.errors import NotExportable, Problem
 from telescope.export import recipe, schedule
 from telescope.export.final_run import FinalRun, unknown_options
 from telescope.export.model_source import ASIDE, Source, source_of
-from telescope.module import Scale, UserModel
-from telescope.muon import COEFFICIENTS
-from telescope.optimizer import Group
-from telescope.roles import Role
-from telescope.spec import ModuleSpec, UpdateScale
+from telescope.models.user_model import Scale, UserModel
+from telescope.optim.groups import Group
+from telescope.optim.newton_schulz import COEFFICIENTS
+from telescope.parametrisation import mup
+from telescope.parametrisation.roles import Role
+from telescope.trials import mixtures
+from telescope.trials.model import ModuleSpec
+from telescope.trials.types import UpdateScale
 
 WIDTH = 120  # columns
 TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {

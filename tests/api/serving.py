@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import psutil
 
-from telescope.client import Client
+from telescope.client.client import Client
 from telescope.errors import Unavailable
 
 Seen = TypeVar("Seen")

@@ -3,8 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from api.cli import app
-from api.service_cli import configured
+from api.cli.main import app
+from api.cli.service import configured
 from telescope.errors import InvalidInput
 
 SERVE = ("executor", "workers")  # options of a command that runs trials

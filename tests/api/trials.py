@@ -2,8 +2,12 @@
 
 import math
 
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
-from telescope.trial import Measurement, Trial, completed
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
 
 DOCUMENT = {"kind": "telescope", "name": "a job", "limits": {"max_parallel": 3, "max_seconds": None}}
 

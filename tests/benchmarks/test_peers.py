@@ -8,8 +8,8 @@ import pytest
 from benchmarks.arms import LOADS, plain_loops
 from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
-from telescope.spec import TrialSpec
-from telescope.train import train_one
+from telescope.train.loop import train_one
+from telescope.trials.spec import TrialSpec
 
 AGREED = 1e-4  # nats; after so few steps nothing but rounding differs
 

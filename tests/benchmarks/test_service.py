@@ -8,8 +8,8 @@ from benchmarks import service
 from benchmarks.recipes import OPTIMIZERS, trial
 from benchmarks.service import Run
 from telescope.studies import run
-from telescope.train import train_one
-from telescope.trial import Measurement, completed
+from telescope.train.loop import train_one
+from telescope.trials.outcome import Measurement, completed
 
 TINY = {
     "horizon": {"steps": 2, "batch_tokens": 128, "evaluation_tokens": 128},

@@ -10,7 +10,7 @@ from benchmarks.arms import LOADS, ArmRun
 from benchmarks.recipes import OPTIMIZERS, trial
 from benchmarks.steps import Peaks
 from benchmarks.throughput import ROUNDED_TOLERANCE, TOLERANCE, Disagreement, disagreement, main, replace_tables, row, table
-from telescope.flops import evaluation_flops, step_flops
+from telescope.train.flops import evaluation_flops, step_flops
 
 RUN = ArmRun(
     "d", "quick", startup_s=3.0, wall_s=10.0, training_s=16.0, trials=(0, 1, 2, 3), losses=(2.0, 3.0, 2.5, math.inf), peak_bytes=2**30

@@ -10,9 +10,9 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from api.record import Record
-from api.store import Store
-from api.tables import metadata
+from api.store.record import Record
+from api.store.store import Store
+from api.store.tables import metadata
 from telescope.errors import Unavailable
 from tests.api.trials import DOCUMENT, outcome, points, spec
 

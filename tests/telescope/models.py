@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from telescope.model import Transformer, initialise
-from telescope.spec import ModelSpec, OptimizerSpec
+from telescope.models.transformer import Transformer, initialise
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
 
 VOCABULARY, CONTEXT, HEAD = 256, 32, 8
 

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
-from telescope import data
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
+from telescope.data import batches as data
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.spec import TrialSpec
 
 MODEL = ModelSpec(width=32, base_width=16, depth=1, head_dim=8, mlp_ratio=2.0)
 MUON = OptimizerSpec(name="muon", lr=0.03, weight_decay=0.1)

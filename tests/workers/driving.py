@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 import psutil
 
-from telescope.spec import TrialSpec
-from telescope.train import train_one
-from telescope.trial import Measurement
+from telescope.train.loop import train_one
+from telescope.trials.outcome import Measurement
+from telescope.trials.spec import TrialSpec
 from tests.telescope.small import HORIZON
 from workers import processes
 from workers.interface import TERMINAL, Assignment, Event, Executor, Finished, Measured, Started, Waiting

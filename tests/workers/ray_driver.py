@@ -15,7 +15,7 @@ import ray
 from telescope.errors import WorkersLost
 from tests.telescope.small import trial
 from tests.workers.driving import LONG, Driver
-from workers.ray_actors import RayExecutor
+from workers.on_ray.actors import RayExecutor
 
 
 class Holder:

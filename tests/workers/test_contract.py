@@ -11,21 +11,22 @@ import psutil
 import pytest
 import torch
 
-from telescope import data
-from telescope.branch import cooldown
-from telescope.checkpoint import FORMAT, kept_path
-from telescope.numerics import numerics
-from telescope.program import Program
-from telescope.spec import DataSpec, TrialSpec
-from telescope.train import train_one
+from telescope.data import batches as data
+from telescope.train.branch import cooldown
+from telescope.train.checkpoint import FORMAT, kept_path
+from telescope.train.loop import train_one
+from telescope.train.program import Program
+from telescope.trials.data import DataSpec
+from telescope.trials.numerics import numerics
+from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
 from tests.workers.driving import LONG, Driver, numbers, plain, until_dead
 from workers import local, packs
 from workers.interface import CHECKPOINT_SECONDS, Executor, Failed, Finished, Measured, Started, Stopped
 from workers.local import LocalExecutor
-from workers.ray_actors import RayExecutor
-from workers.ray_slot import Slot
-from workers.ray_tune import TuneExecutor
+from workers.on_ray.actors import RayExecutor
+from workers.on_ray.slot import Slot
+from workers.on_ray.tune import TuneExecutor
 
 EXECUTORS: dict[str, Callable[[], Executor]] = {
     "local": LocalExecutor,

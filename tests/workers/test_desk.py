@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from telescope.flops import trial_flops
-from telescope.spec import Branch
-from telescope.trial import Failure, Measurement
+from telescope.train.flops import trial_flops
+from telescope.trials.horizon import Branch
+from telescope.trials.outcome import Failure, Measurement
 from tests.telescope.small import HORIZON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Failed, Finished, Measured, Started, Stopped

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import pytest
 
-from telescope.program import Program
-from telescope.spec import Branch, TrialSpec
+from telescope.train.program import Program
+from telescope.trials.horizon import Branch
+from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Finished, Stopped

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from telescope import compiled, pack
-from telescope.checkpoint import FORMAT
-from telescope.compiled import Graph
-from telescope.model import Transformer
-from telescope.program import Program
+from telescope.models.transformer import Transformer
+from telescope.train import compiled, pack
+from telescope.train.checkpoint import FORMAT
+from telescope.train.compiled import Graph
+from telescope.train.program import Program
 from tests.telescope.small import ADAMW, HORIZON, trial
 from workers import local, packs, runner
 from workers.interface import TERMINAL, Assignment, Failed, Finished
-from workers.ray_slot import handed_down
+from workers.on_ray.slot import handed_down
 
 
 def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) -> None:

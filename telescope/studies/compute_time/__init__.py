@@ -10,7 +10,3 @@ Parts:
 - the report: `report`, its types · `answer`
 - the bill beforehand: `bill`
 """
-
-from telescope.studies.compute_time.study import ComputeTime
-
-__all__ = ["ComputeTime"]

@@ -1,7 +1,8 @@
 """What do the runs say about a target loss: tokens, steps, hours, and how the optimizers compare?
 
-`Analysis.of` reads the courses of all runs once; its methods then answer to any target loss, from `telescope.tokens_to_loss` (where each
-course crosses it), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio` and `frontier`; `tables` makes the rows.
+`Analysis.of` reads the courses of all runs once; its methods then answer to any target loss, from
+`telescope.statistics.tokens_to_loss` (where each course crosses it), `batch_readings` (intervals
+over seeds), `critical_batch`, `token_ratio` and `frontier`; `tables` makes the rows.
 
 Parts: `Arm`, one optimizer's runs · `Analysis`.
 """
@@ -13,19 +14,19 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from telescope.batch_readings import Readings
 from telescope.errors import InvalidInput
-from telescope.frontier import Frontier, compare
-from telescope.spec import OptimizerName
-from telescope.studies.compute_time.question import READ
+from telescope.statistics.batch_readings import Readings
+from telescope.statistics.frontier import Frontier, compare
+from telescope.statistics.token_ratio import ratios, trend
+from telescope.statistics.tokens_to_loss import SMOOTHED, Crossings, Curves, Outcome, Smoothed, smoothed
+from telescope.studies.compute_time.fold import AtBatch, Progress, progress
+from telescope.studies.compute_time.question import READ, Question
 from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, FrontierRow, RatioAnswer
 from telescope.studies.compute_time.runs import Course
-from telescope.studies.compute_time.study import AtBatch, ComputeTime, Progress, progress
 from telescope.studies.compute_time.tables import batch_rows, finite, frontier_rows, ratio_row, since, summary
 from telescope.studies.compute_time.times import in_words
-from telescope.token_ratio import ratios, trend
-from telescope.tokens_to_loss import SMOOTHED, Crossings, Curves, Outcome, Smoothed, smoothed
-from telescope.trial import Trial
+from telescope.trials.outcome import Trial
+from telescope.trials.types import OptimizerName
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +56,20 @@ class Arm:
 class Analysis:
     """All courses of a study, read once."""
 
-    study: ComputeTime
+    question: Question
     courses: Smoothed
     arms: tuple[Arm, ...]
 
     @classmethod
-    def of(cls, study: ComputeTime, trials: Sequence[Trial]) -> "Analysis":
+    def of(cls, question: Question, trials: Sequence[Trial]) -> "Analysis":
         """Of the terminal trials, which have their outlines."""
-        return cls.after(study, progress(study, trials))
+        return cls.after(question, progress(question, trials))
 
     @classmethod
-    def after(cls, study: ComputeTime, now: Progress) -> "Analysis":
+    def after(cls, question: Question, now: Progress) -> "Analysis":
         """Of the runs so far."""
         courses, arms = list[Course](), list[Arm]()
-        for optimizer in study.optimizers:
+        for optimizer in question.optimizers:
             found = [
                 (one, seed, course)
                 for one in now.batches
@@ -82,11 +83,11 @@ class Analysis:
                 arms.append(Arm(batches, slice(len(courses), len(courses) + len(found)), batch_tokens, seeds))
                 courses += [course for _, _, course in found]
         curves = Curves.of([(c.tokens.tolist(), c.loss.tolist()) for c in courses], [c.diverged for c in courses])
-        return cls(study, smoothed(curves, SMOOTHED if study.runs.reading == "constant" else 1), tuple(arms))
+        return cls(question, smoothed(curves, SMOOTHED if question.runs.reading == "constant" else 1), tuple(arms))
 
     def frontier(self, target_loss: float, optimizer: OptimizerName | None = None) -> FrontierAnswer:
         """Hours against devices. InvalidInput where no run reached the loss."""
-        devices = self.study.devices
+        devices = self.question.devices
         rows = {arm.optimizer: frontier_rows(devices, arm.batches, readings) for arm, readings in self.readings(target_loss)}
         first, second = (curve(rows.get(name, [])) for name in ("adamw", "muon"))
         shown = tuple(row for name in rows if optimizer in (None, name) for row in rows[name])
@@ -126,7 +127,7 @@ class Analysis:
     def read(self) -> str:
         """How a loss is read, in words."""
         smoothing = f"smoothed by a moving mean of {self.courses.window} points, twice" if self.courses.window > 1 else "not smoothed"
-        return f"held-out loss {READ[self.study.runs.reading]}; {smoothing}; the first crossing that lasts, on a line in log tokens"
+        return f"held-out loss {READ[self.question.runs.reading]}; {smoothing}; the first crossing that lasts, on a line in log tokens"
 
     @cached_property
     def reached(self) -> tuple[float, float] | None:

@@ -10,28 +10,28 @@ import math
 from collections.abc import Sequence
 
 from telescope.errors import InvalidInput
-from telescope.flops import steps_by
-from telescope.mup import UNDECAYED
-from telescope.spec import OptimizerName
+from telescope.parametrisation.mup import UNDECAYED
+from telescope.statistics.token_ratio import Direction, Standing
 from telescope.studies.compute_time.analysis import Analysis
-from telescope.studies.compute_time.question import Tuning
+from telescope.studies.compute_time.fold import AtBatch, Progress, progress
+from telescope.studies.compute_time.question import Question, Tuning
 from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted, Verdict
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
-from telescope.studies.compute_time.study import AtBatch, ComputeTime, Progress, progress
 from telescope.studies.compute_time.times import step_seconds
 from telescope.studies.compute_time.tuning import decays
-from telescope.token_ratio import Direction, Standing
-from telescope.trial import Trial
+from telescope.train.flops import steps_by
+from telescope.trials.outcome import Trial
+from telescope.trials.types import OptimizerName
 
 NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
-def answer(study: ComputeTime, trials: Sequence[Trial], ended: str = "") -> Comparison:
+def answer(question: Question, trials: Sequence[Trial], ended: str = "") -> Comparison:
     """The report of the completed trials; final where nothing is missing, or where `ended` says why nothing follows."""
-    now = progress(study, trials)
-    analysis = Analysis.after(study, now)
-    targets = tuple(at_target(analysis, loss) for loss in sorted(study.target_losses, reverse=True))
-    found, reason = verdict(study, now, targets, ended)
+    now = progress(question, trials)
+    analysis = Analysis.after(question, now)
+    targets = tuple(at_target(analysis, loss) for loss in sorted(question.target_losses, reverse=True))
+    found, reason = verdict(question, now, targets, ended)
     every = {
         trial.digest: trial for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches)) for trial in one
     }
@@ -46,7 +46,7 @@ def answer(study: ComputeTime, trials: Sequence[Trial], ended: str = "") -> Comp
         lowest_loss=low,
         targets=targets,
         batches=tuple(batch_report(one) for one in now.batches if one.setting),
-        ledger=tuple(granted(study, optimizer, now) for optimizer in study.optimizers),
+        ledger=tuple(granted(question, optimizer, now) for optimizer in question.optimizers),
         trials=len(every),
         reused=len(every) - len(paid),
         tokens=sum(map(trained_tokens, paid)),
@@ -94,7 +94,7 @@ def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
             return f"{said}; whether that lasts is not known: fewer than two batches lie beyond the critical batches of both"
 
 
-def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ended: str) -> tuple[Verdict, str]:
+def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: str) -> tuple[Verdict, str]:
     """Whether the answer may be relied on, and why not."""
     if ended:
         return "unresolved", ended
@@ -116,11 +116,11 @@ def verdict(study: ComputeTime, now: Progress, targets: Sequence[AtTarget], ende
             doubts.append(f"some runs diverged before loss {target.target_loss:g}, which the others alone answer for: {named(lost)}")
         if early := [row for row in rows if row.early]:
             doubts.append(f"some runs were below loss {target.target_loss:g} at their first point, so that is a bound: {named(early)}")
-    if study.seeds < 2:
+    if question.seeds < 2:
         doubts.append("with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more")
     if doubts:
         return "unresolved", "; ".join(doubts)
-    whence = "found inside their ranges" if study.tuning else origin(study, None)
+    whence = "found inside their ranges" if question.tuning else origin(question, None)
     return "resolved", f"every run reached every target loss, at hyperparameters {whence}"
 
 
@@ -162,21 +162,21 @@ def batch_report(one: AtBatch) -> BatchReport:
     )
 
 
-def granted(study: ComputeTime, optimizer: OptimizerName, now: Progress) -> Granted:
+def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Granted:
     """One optimizer's line of the ledger."""
     searches = [one for one in now.searches if one.optimizer == optimizer]
     batches = [one for one in now.batches if one.optimizer == optimizer]
     searched = {trial.digest: trial for one in searches for trial in one.tuned.trials}
     every = searched | {trial.digest: trial for one in batches for trial in trials_of_batch(one)}
     rates = [trial.spec.optimizer.lr for trial in searched.values()]
-    tuning, options = study.tuning, study.optimizer_options
-    muon = f"momentum {options.momentum:g}, AdamW's lr {study.adamw_lr_ratio:g} of Muon's, " if optimizer == "muon" else ""
+    tuning, options = question.tuning, question.optimizer_options
+    muon = f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, " if optimizer == "muon" else ""
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     return Granted(
         optimizer=optimizer,
-        hyperparameters=origin(study, tuning),
+        hyperparameters=origin(question, tuning),
         tuning_trials=len(searched),
-        tuned_batches=study.tuned_batches,
+        tuned_batches=question.tuned_batches,
         lr_low=min(rates, default=None),
         lr_high=max(rates, default=None),
         lr_octaves=math.log2(max(rates) / min(rates)) if rates else 0.0,
@@ -185,8 +185,8 @@ def granted(study: ComputeTime, optimizer: OptimizerName, now: Progress) -> Gran
         tuning_tokens=sum(map(trained_tokens, searched.values())),
         tuning_flops=math.fsum(trial.flops for trial in searched.values()),
         tuning_seconds=math.fsum(trial.seconds for trial in searched.values()),
-        seeds=study.seeds,
-        schedule=f"{study.runs.reading}, warm-up of {study.runs.warmup_tokens or round(study.runs.tokens / 20)} tokens",
+        seeds=question.seeds,
+        schedule=f"{question.runs.reading}, warm-up of {question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens",
         fixed=f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}",
         precision="float32; Newton-Schulz in " + options.newton_schulz_dtype if optimizer == "muon" else "float32",
         trials=len(every),
@@ -197,9 +197,9 @@ def granted(study: ComputeTime, optimizer: OptimizerName, now: Progress) -> Gran
     )
 
 
-def origin(study: ComputeTime, tuning: Tuning | None) -> str:
+def origin(question: Question, tuning: Tuning | None) -> str:
     """Where hyperparameters come from."""
     if tuning is not None:
         return "tuned here"
-    jobs = dict.fromkeys(one.job for one in study.given if one.job)
+    jobs = dict.fromkeys(one.job for one in question.given if one.job)
     return f"of jobs {', '.join(jobs)}" if jobs else "given"

@@ -10,13 +10,15 @@ Parts: `most_trials` · `preview` -> `Bill`.
 import math
 from dataclasses import dataclass
 
-from telescope.flops import trial_flops
-from telescope.spec import OptimizerName, TrialSpec
+from telescope.studies.compute_time.fold import candidates, setting_of, timed_spec
+from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.runs import parts
-from telescope.studies.compute_time.study import ComputeTime, candidates, setting_of, timed_spec
 from telescope.studies.compute_time.tuning import BEYOND, Known, decays, grid, most_points, spec_of
-from telescope.studies.telescoping.bill import Span
-from telescope.studies.telescoping.pace import Machine, Pace, assumed, pace
+from telescope.studies.forecast.pace import Machine, Pace, assumed, pace
+from telescope.studies.forecast.span import Span
+from telescope.train.flops import trial_flops
+from telescope.trials.spec import TrialSpec
+from telescope.trials.types import OptimizerName
 
 
 @dataclass(frozen=True)
@@ -62,68 +64,68 @@ class Bill:
     batches: tuple[BatchPreview, ...]
 
 
-def most_trials(study: ComputeTime) -> int:
+def most_trials(question: Question) -> int:
     """As many as there can be."""
-    return sum(len(specs) for specs in (*all_searches(study, most=True), *all_runs(study, most=True)))
+    return sum(len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True)))
 
 
-def bound(study: ComputeTime) -> int:
+def bound(question: Question) -> int:
     """No fewer than that, without counting them one by one."""
-    runs, tuning = study.runs, study.tuning
-    stages = 1 + (runs.doublings if study.lowest is not None else 0)
+    runs, tuning = question.runs, question.tuning
+    stages = 1 + (runs.doublings if question.lowest is not None else 0)
     each = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
-    searches = len(study.tuned_batches) * most_points(tuning) if tuning else 0
-    return len(study.optimizers) * (len(study.batches) * (study.seeds * each + 1) + searches)
+    searches = len(question.tuned_batches) * most_points(tuning) if tuning else 0
+    return len(question.optimizers) * (len(question.batches) * (question.seeds * each + 1) + searches)
 
 
-def all_searches(study: ComputeTime, most: bool) -> list[tuple[TrialSpec, ...]]:
+def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
     """Runs of the searches, per optimizer and batch; beyond the grid as if its upper end were carried on."""
-    if study.tuning is None:
+    if question.tuning is None:
         return []
-    tuning, octaves = study.tuning, list(grid(study.tuning))
+    tuning, octaves = question.tuning, list(grid(question.tuning))
     if most and tuning.lr.extend:
         gap = octaves[-1] - octaves[-2]
         octaves += [octaves[-1] + gap * i for i in range(1, BEYOND * tuning.extensions + 1)]
     return [
         tuple(
-            spec_of(tuning, study.runs, base.at(x, decay), base.model, base.data, batch, seed)
+            spec_of(tuning, question.runs, base.at(x, decay), base.model, base.data, batch, seed)
             for x in octaves
             for decay in decays(tuning)
             for seed in range(tuning.seeds)
         )
-        for base in (candidates(study, optimizer) for optimizer in study.optimizers)
-        for batch in study.tuned_batches
+        for base in (candidates(question, optimizer) for optimizer in question.optimizers)
+        for batch in question.tuned_batches
     ]
 
 
-def all_runs(study: ComputeTime, most: bool) -> list[tuple[TrialSpec, ...]]:
+def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
     """Runs of the courses, and the timed one, per optimizer and batch."""
-    stages = range(1 + (study.runs.doublings if most and study.lowest is not None else 0))
+    stages = range(1 + (question.runs.doublings if most and question.lowest is not None else 0))
     found = []
-    for optimizer in study.optimizers:
-        for batch in study.batches:
-            setting = setting_of(study, optimizer, Known(batch, 1.0, 0.0, "tuned"))
+    for optimizer in question.optimizers:
+        for batch in question.batches:
+            setting = setting_of(question, optimizer, Known(batch, 1.0, 0.0, "tuned"))
             courses = [
                 spec
-                for seed in range(study.seeds)
+                for seed in range(question.seeds)
                 for stage in stages
-                for part in parts(study.runs, setting, seed, study.lowest, stage)
+                for part in parts(question.runs, setting, seed, question.lowest, stage)
                 for spec in part
             ]
-            found.append((*courses, timed_spec(study, setting)))
+            found.append((*courses, timed_spec(question, setting)))
     return found
 
 
-def preview(study: ComputeTime, machine: Machine | None = None) -> Bill:
+def preview(question: Question, machine: Machine | None = None) -> Bill:
     """The forecast; the study's data should be resolved, since the vocabulary costs too."""
     machine = machine or Machine()
-    parallel = min([limit for limit in (study.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    parallel = min([limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None], default=1)
     rows = []
-    least, most = all_runs(study, most=False), all_runs(study, most=True)
-    tuned = {key_of(specs): specs for specs in all_searches(study, most=False)}
-    widened = {key_of(specs): specs for specs in all_searches(study, most=True)}
+    least, most = all_runs(question, most=False), all_runs(question, most=True)
+    tuned = {key_of(specs): specs for specs in all_searches(question, most=False)}
+    widened = {key_of(specs): specs for specs in all_searches(question, most=True)}
     for few, many in zip(least, most, strict=True):
-        speed = pace_of(study, few[0], machine)
+        speed = pace_of(question, few[0], machine)
         tuning = cost_of(tuned.get(key_of(few), ()), speed)
         rows.append(
             BatchPreview(
@@ -153,11 +155,11 @@ def key_of(specs: tuple[TrialSpec, ...]) -> tuple[str, int]:
     return specs[0].optimizer.name, specs[0].horizon.batch_tokens
 
 
-def pace_of(study: ComputeTime, spec: TrialSpec, machine: Machine) -> Pace:
+def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
     """The speed of runs at one batch."""
     if machine.rates:
         return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
-    return assumed(trial_flops(spec) / spec.own_steps, study.model.depth)
+    return assumed(trial_flops(spec) / spec.own_steps, question.model.depth)
 
 
 def cost_of(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:

@@ -1,13 +1,17 @@
 """What may a user ask of a compute-time study? The parts of its document, typed and bounded."""
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from telescope.presets import Preset
-from telescope.spec import STRICT, Architecture, Count, ModelSpec, NonNegative, OptimizerName, Positive
-from telescope.studies.telescoping.question import Range, Width
+from telescope.studies.ranges import Range, Width
+from telescope.trials.data import DataSpec
+from telescope.trials.model import Architecture, ModelSpec
+from telescope.trials.optimizer import OptimizerOptions
+from telescope.trials.presets import Preset
+from telescope.trials.types import STRICT, Count, NonNegative, OptimizerName, Parametrisation, Positive
 
 MOST_TRIALS = 100_000  # of a study
 Reading = Literal["constant", "cooldown", "full"]
@@ -112,7 +116,7 @@ class FromJobs:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Hardware:
-    """Devices that the frontier is asked for; a step's time is then modelled (telescope.step_time)."""
+    """Devices that the frontier is asked for; a step's time is then modelled (telescope.statistics.step_time)."""
 
     device_flops_per_second: Positive
     """Of one device at its peak, in the precision that is trained in: 989e12 for an H100 in bf16."""
@@ -149,3 +153,53 @@ class BatchLimits:
 def ascending(values: tuple[int, ...] | Doublings) -> tuple[int, ...]:
     """Batch sizes in ascending order."""
     return values.values if isinstance(values, Doublings) else tuple(sorted(values))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Question:
+    """The document of a compute-time job."""
+
+    kind: Literal["compute_time"] = "compute_time"
+    name: str = "compute_time"
+    optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
+    adamw_lr_ratio: Positive = 0.5
+    parametrisation: Parametrisation = "mup"
+    optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
+    model: BatchModel
+    data: DataSpec
+    batch_tokens: tuple[Count, ...] | Doublings
+    """Batch sizes, listed, or from `low` to `high` by doublings."""
+    target_losses: tuple[Positive, ...] = ()
+    """Held-out losses to be reached; the report answers to each, and runs end below the lowest. Others can be asked for afterwards. Without
+    any, each run is as long as `runs.tokens`."""
+    runs: Runs
+    tuning: Tuning | None = None
+    """Search for the hyperparameters here; or give them, or name the jobs that found them."""
+    given: tuple[Given, ...] = ()
+    from_jobs: FromJobs | None = None
+    seeds: Count = 2
+    """Runs per optimizer and batch, with the same seeds and so the same data for both optimizers; intervals need two at least."""
+    devices: Devices = field(default_factory=Devices)
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    reuse: bool = True
+    """Take over finished runs of other jobs that are the same in every respect, instead of training them again; they cost nothing."""
+
+    @property
+    def optimizers(self) -> tuple[OptimizerName, ...]:
+        """Those to compare."""
+        return (self.optimizer,) if isinstance(self.optimizer, str) else self.optimizer
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Batch sizes in tokens, in ascending order."""
+        return ascending(self.batch_tokens)
+
+    @property
+    def lowest(self) -> float | None:
+        """The lowest target loss."""
+        return min(self.target_losses, default=None)
+
+    @property
+    def tuned_batches(self) -> tuple[int, ...]:
+        """Those at which hyperparameters are searched for."""
+        return () if self.tuning is None else tuple(sorted(self.tuning.batch_tokens)) or self.batches

@@ -7,10 +7,10 @@ optimizer was granted. Frontier rows, of which there are many, are not in it: th
 from dataclasses import dataclass
 from typing import Literal
 
-from telescope.frontier import Dominance
-from telescope.spec import OptimizerName
+from telescope.statistics.frontier import Dominance
+from telescope.statistics.token_ratio import Standing
 from telescope.studies.compute_time.rows import BatchAnswer, RatioAnswer, Source
-from telescope.token_ratio import Standing
+from telescope.trials.types import OptimizerName
 
 Verdict = Literal["resolved", "unresolved"]
 

@@ -9,10 +9,10 @@ Parts: `FrontierRow`, `FrontierAnswer` · `BatchRow`, `BatchSummary`, `BatchAnsw
 from dataclasses import dataclass
 from typing import Literal
 
-from telescope.frontier import Dominance
-from telescope.spec import OptimizerName
-from telescope.step_time import Origin
-from telescope.token_ratio import Direction, Standing
+from telescope.statistics.frontier import Dominance
+from telescope.statistics.step_time import Origin
+from telescope.statistics.token_ratio import Direction, Standing
+from telescope.trials.types import OptimizerName
 
 Source = Literal["tuned", "interpolated", "extrapolated", "given", "job"]
 

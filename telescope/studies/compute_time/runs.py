@@ -1,6 +1,6 @@
 """Which runs does one optimizer make at one batch and seed, and what is the loss curve that they amount to?
 
-Under every reading a *course* is loss against tokens, and is read alike (`telescope.tokens_to_loss`):
+Under every reading a *course* is loss against tokens, and is read alike (`telescope.statistics.tokens_to_loss`):
 
     constant    the held-out losses along one run at a constant learning rate: a *trunk*, which ends a little below the lowest target
     cooldown    final losses of cooldowns that branch off a trunk, each at a length of its own
@@ -20,12 +20,16 @@ from typing import Literal
 
 import numpy as np
 
-from telescope.branch import cooldown, extension
-from telescope.spec import DataSpec, HorizonSpec, ModelSpec, OptimizerSpec, TrialSpec
-from telescope.statistics import Array
+from telescope.statistics.estimates import Array
 from telescope.studies.compute_time.question import Runs
 from telescope.studies.compute_time.rows import Source
-from telescope.trial import Trial
+from telescope.train.branch import cooldown, extension
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.outcome import Trial
+from telescope.trials.spec import TrialSpec
 
 Decay = Literal["constant", "linear", "wsd"]
 STOP_MARGIN = 0.03  # of the lowest target: a trunk goes on until it is that far below, so that the crossing lies within smoothed points

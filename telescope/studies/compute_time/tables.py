@@ -9,15 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from telescope.batch_readings import Readings, tokens_at
-from telescope.critical_batch import Form, Piecewise, critical_batch, piecewise, smooth
-from telescope.frontier import non_dominated
-from telescope.statistics import Estimate
+from telescope.statistics.batch_readings import Readings, tokens_at
+from telescope.statistics.critical_batch import Form, Piecewise, critical_batch, piecewise, smooth
+from telescope.statistics.estimates import Estimate
+from telescope.statistics.frontier import non_dominated
+from telescope.statistics.token_ratio import RatioAt
+from telescope.studies.compute_time.fold import AtBatch
 from telescope.studies.compute_time.question import Devices
 from telescope.studies.compute_time.rows import BatchRow, BatchSummary, CriticalBatch, FrontierRow, RatioRow
-from telescope.studies.compute_time.study import AtBatch
 from telescope.studies.compute_time.times import step_of, step_seconds, step_times
-from telescope.token_ratio import RatioAt
 
 
 def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readings) -> list[FrontierRow]:

@@ -2,16 +2,16 @@
 
 Where the study names its hardware, every step is modelled for it. Otherwise a device is a worker of this installation: alone it was
 measured, by the median step of a run that had it for itself, and several are modelled as so many of it, over a stated bandwidth
-(`telescope.step_time`).
+(`telescope.statistics.step_time`).
 
 Parts: `step_of` · `step_seconds` · `step_times` · `in_words`.
 """
 
-from telescope.flops import newton_schulz_flops, parameters, training_flops_per_token
-from telescope.step_time import Cluster, Step, StepTime, measured, modelled, takes
+from telescope.statistics.step_time import Cluster, Step, StepTime, measured, modelled, takes
 from telescope.studies.compute_time.question import Devices
 from telescope.studies.compute_time.runs import Setting
-from telescope.trial import Trial
+from telescope.train.flops import newton_schulz_flops, parameters, training_flops_per_token
+from telescope.trials.outcome import Trial
 
 GRADIENT_BYTES = 4  # of each parameter: float32
 

@@ -18,11 +18,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from telescope.spec import DataSpec, ModelSpec, OptimizerSpec, TrialSpec, from_octaves, snap
 from telescope.studies.compute_time.question import Reading, Runs, Tuning
 from telescope.studies.compute_time.rows import Source
 from telescope.studies.compute_time.runs import Decay, final, horizon_of, steps_of
-from telescope.trial import Trial
+from telescope.trials.data import DataSpec
+from telescope.trials.lattice import from_octaves, snap
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.outcome import Trial
+from telescope.trials.spec import TrialSpec
 
 DECAY: Mapping[Reading, Decay] = {"constant": "constant", "cooldown": "wsd", "full": "linear"}
 BEYOND = 2  # points that a grid is carried on by

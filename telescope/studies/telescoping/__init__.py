@@ -13,7 +13,3 @@ Parts:
   `comparison`, of ladders and variants
 - the bill beforehand: `preview`, with `bill`, `rehearsal`, `alternatives`, `pace`
 """
-
-from telescope.studies.telescoping.study import Telescope
-
-__all__ = ["Telescope"]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from telescope.spec import OCTAVE_PARTS, OptimizerName, snap
+from telescope.trials.lattice import OCTAVE_PARTS, snap
+from telescope.trials.types import OptimizerName
 
 AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"]
 

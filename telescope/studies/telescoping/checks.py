@@ -5,13 +5,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
-from telescope import factory, module
 from telescope.errors import InvalidInput, Problem, under
-from telescope.spec import OCTAVE_PARTS, Architecture, Parametrisation, architecture_problems, batch_problem, clip_problems, width_problem
-from telescope.studies.telescoping import pairing, robust, windows
+from telescope.models import factory
+from telescope.models import user_model as module
+from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
-from telescope.studies.telescoping.question import LadderModel, LadderModule, Range
-from telescope.studies.telescoping.study import Telescope, ranges
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.fold.specs import trial_spec
+from telescope.studies.telescoping.question import pairing
+from telescope.studies.telescoping.question.parts import LadderModel, LadderModule
+from telescope.studies.telescoping.question.question import Question, ranges
+from telescope.studies.telescoping.question.variants import variants
+from telescope.studies.telescoping.schedules import robust, windows
+from telescope.trials.horizon import batch_problem
+from telescope.trials.lattice import OCTAVE_PARTS
+from telescope.trials.model import Architecture, architecture_problems, width_problem
+from telescope.trials.optimizer import clip_problems
+from telescope.trials.types import Parametrisation
 
 SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
 NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # of a variant
@@ -19,43 +29,43 @@ WIDTHS = ("base_width", "calibration_width", "target_width", "target_depth")  # 
 LIMITS: dict[AxisName, tuple[float, float]] = {"momentum": (0.001, SCALES["momentum"].value(-16)), "warmup_fraction": (SMALLEST, 1.0)}
 
 
-def checked(study: Telescope) -> Telescope:
+def checked(question: Question) -> Question:
     """The study, or InvalidInput with everything that is wrong with it."""
-    found = problems(study)
+    found = problems(question)
     if found:
         raise InvalidInput.because(found)
-    return study
+    return question
 
 
-def problems(study: Telescope) -> tuple[Problem, ...]:
+def problems(question: Question) -> tuple[Problem, ...]:
     """What is wrong with a well-typed document: each with its field, value and remedy."""
-    if amiss := tuple(_sweep_problems(study)):
+    if amiss := tuple(_sweep_problems(question)):
         return amiss
-    found = [*_block_problems(study), *_search_problems(study)]
-    if (stop := study.horizon.stop_below_loss) is not None:
+    found = [*_block_problems(question), *_search_problems(question)]
+    if (stop := question.horizon.stop_below_loss) is not None:
         found.append(Problem("horizon.stop_below_loss", "would give all runs the same final loss; leave it out", stop))
-    names = study.optimizers
+    names = question.optimizers
     if not names:
         found.append(Problem("optimizer", "an empty list; name muon, adamw, or both", []))
     if len(set(names)) < len(names):
         found.append(Problem("optimizer", "names an optimizer twice; name each once", list(names)))
-    if study.search.adamw_lr_ratio is not None and "muon" not in names:
+    if question.search.adamw_lr_ratio is not None and "muon" not in names:
         found.append(Problem("search.adamw_lr_ratio", "has no meaning without muon; leave it out or add muon to optimizer"))
-    if study.schedule == "robust" and study.seeds > 1:
-        found.append(Problem("seeds", "robust buys seeds itself; leave it at 1, or use schedule: paper", study.seeds))
-    cap, convention = study.limits.max_base_runs, study.optimizer_options.lr_convention
-    if study.schedule == "paper" and cap is not None:
+    if question.schedule == "robust" and question.seeds > 1:
+        found.append(Problem("seeds", "robust buys seeds itself; leave it at 1, or use schedule: paper", question.seeds))
+    cap, convention = question.limits.max_base_runs, question.optimizer_options.lr_convention
+    if question.schedule == "paper" and cap is not None:
         message = "is robust's budget, and paper's grids have a known size; leave it out, or set limits.max_trials or limits.max_flops"
         found.append(Problem("limits.max_base_runs", message, cap))
-    if convention == "absolute" and study.parametrisation != "mup-paper":
-        message = f"has no meaning under {study.parametrisation}; leave it out, or use parametrisation: mup-paper"
+    if convention == "absolute" and question.parametrisation != "mup-paper":
+        message = f"has no meaning under {question.parametrisation}; leave it out, or use parametrisation: mup-paper"
         found.append(Problem("optimizer_options.lr_convention", message, convention))
-    return tuple(found) or tuple(_twins(study)) or tuple(_paper_problems(study)) or tuple(_budget_problems(study))
+    return tuple(found) or tuple(_twins(question)) or tuple(_paper_problems(question)) or tuple(_budget_problems(question))
 
 
-def _sweep_problems(study: Telescope) -> Iterator[Problem]:
+def _sweep_problems(question: Question) -> Iterator[Problem]:
     """What makes variants impossible to tell apart, or to compare."""
-    sweep = study.sweep_over
+    sweep = question.sweep_over
     if sweep is None:
         return
     if (sweep.model is None) is (sweep.data is None):
@@ -72,54 +82,54 @@ def _sweep_problems(study: Telescope) -> Iterator[Problem]:
             yield Problem(f"{field}.{i}.name", "names another one too; give each a name of its own", name)
     for i, one in enumerate(sweep.model or ()):
         for width in WIDTHS:
-            if (value := getattr(one.model, width, None)) != getattr(study.model, width, None):
+            if (value := getattr(one.model, width, None)) != getattr(question.model, width, None):
                 remedy = "the same for all, which are compared width by width; leave it out, or make another job"
                 yield Problem(f"{field}.{i}.{width}", f"must be {remedy}", value)
 
 
-def _twins(study: Telescope) -> Iterator[Problem]:
+def _twins(question: Question) -> Iterator[Problem]:
     """Variants whose runs are the same."""
     seen: dict[str, str] = {}
-    if study.sweep_over is None:
+    if question.sweep_over is None:
         return
-    for i, variant in enumerate(study.variants):
-        own = variant.study.spec(study.optimizers[0], study.model.base_width, {"lr": 1.0, "weight_decay": 0.0}).digest
+    for i, variant in enumerate(variants(question)):
+        own = trial_spec(variant.question, question.optimizers[0], question.model.base_width, {"lr": 1.0, "weight_decay": 0.0}).digest
         if own in seen:
             yield Problem(
-                f"sweep_over.{study.sweep_over.block}.{i}", f"{variant.name} is the same as {seen[own]}; change a field, or leave it out"
+                f"sweep_over.{question.sweep_over.block}.{i}", f"{variant.name} is the same as {seen[own]}; change a field, or leave it out"
             )
         seen.setdefault(own, variant.name)
 
 
-def _block_problems(study: Telescope) -> list[Problem]:
+def _block_problems(question: Question) -> list[Problem]:
     """What is wrong with the model and the data, and of variants with what each has otherwise."""
     found = [
-        *_model_problems(study.model, study.parametrisation),
-        *_batch_problems(study),
-        *_clip_problems(study),
-        *pairing.problems(study),
+        *_model_problems(question.model, question.parametrisation),
+        *_batch_problems(question),
+        *_clip_problems(question),
+        *pairing.problems(question),
     ]
-    if study.sweep_over is None:
+    if question.sweep_over is None:
         return found
-    part, more = study.sweep_over.block, list[Problem]()
-    for i, variant in enumerate(study.variants):
+    part, more = question.sweep_over.block, list[Problem]()
+    for i, variant in enumerate(variants(question)):
         field = f"sweep_over.{part}.{i}"
-        for one in _block_problems(variant.study):
+        for one in _block_problems(variant.question):
             if one not in found:
                 more.append(replace(one, field=re.sub(rf"^{part}\b", field, one.field) if one.field.startswith(part) else field))
     return found + more
 
 
-def _batch_problems(study: Telescope) -> list[Problem]:
-    batch = batch_problem(study.data, study.horizon)
+def _batch_problems(question: Question) -> list[Problem]:
+    batch = batch_problem(question.data, question.horizon)
     name = batch.split()[0] if batch else ""
-    return [Problem(f"horizon.{name}", batch, getattr(study.horizon, name))] if batch else []
+    return [Problem(f"horizon.{name}", batch, getattr(question.horizon, name))] if batch else []
 
 
-def _clip_problems(study: Telescope) -> list[Problem]:
-    options = study.optimizer_options
-    if isinstance(study.model, Architecture):
-        return [under("optimizer_options", problem) for problem in clip_problems(study.model, options)]
+def _clip_problems(question: Question) -> list[Problem]:
+    options = question.optimizer_options
+    if isinstance(question.model, Architecture):
+        return [under("optimizer_options", problem) for problem in clip_problems(question.model, options)]
     named = "qk_clip" if options.qk_clip is not None else "measure_max_logit"
     message = "telescope does not see the attention logits of a user's model; leave it out"
     return [Problem(f"optimizer_options.{named}", message, getattr(options, named))] if options.watches_logits else []
@@ -153,26 +163,26 @@ def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametr
     return found
 
 
-def _search_problems(study: Telescope) -> list[Problem]:
+def _search_problems(question: Question) -> list[Problem]:
     found = []
-    swept = {name: value for name in SCALES if isinstance(value := getattr(study.search, name), Range)}
+    swept = {name: value for name in SCALES if isinstance(value := getattr(question.search, name), Range)}
     for name, one in swept.items():
-        if problem := _range_problem(study, name, one):
+        if problem := _range_problem(question, name, one):
             found.append(under(f"search.{name}", problem))
-    for optimizer in study.optimizers:
-        fitted = [name for name, one in ranges(study, optimizer).items() if one.points > 2]
+    for optimizer in question.optimizers:
+        fitted = [name for name, one in ranges(question, optimizer).items() if one.points > 2]
         if len(fitted) > MOST_FITTED:
             message = f"{len(fitted)} hyperparameters with 3 or more points are swept for {optimizer}, and at most {MOST_FITTED} can be"
-            less = "" if study.schedule == "paper" else ", or give it 2 points"
+            less = "" if question.schedule == "paper" else ", or give it 2 points"
             remedy = f"fix the one that matters least, such as {fitted[-1]}, by leaving it out{less}"
             found.append(Problem("search", f"{message}; {remedy}", fitted))
             break
-    if study.schedule == "robust" and study.search.lr.points < 4:
-        found.append(Problem("search.lr.points", "robust needs at least 4 to fit a bowl; use 8", study.search.lr.points))
+    if question.schedule == "robust" and question.search.lr.points < 4:
+        found.append(Problem("search.lr.points", "robust needs at least 4 to fit a bowl; use 8", question.search.lr.points))
     return found
 
 
-def _range_problem(study: Telescope, name: AxisName, swept: Range) -> Problem | None:
+def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem | None:
     """What is wrong with one range, its field the end at fault."""
     lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
     if swept.low >= swept.high:
@@ -182,18 +192,18 @@ def _range_problem(study: Telescope, name: AxisName, swept: Range) -> Problem | 
         end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
         what = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name
         return Problem(end, f"no {what} lies beyond {lowest:.6g} to {highest:.6g}; choose a narrower range", value)
-    halved = study.schedule == "paper" and study.paper.sampler in ("auto", "grid")
+    halved = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
     span = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
-    if span < max(swept.points - 1, 1) * 2 ** (len(study.model.widths) if halved else 1) / OCTAVE_PARTS:
+    if span < max(swept.points - 1, 1) * 2 ** (len(question.model.widths) if halved else 1) / OCTAVE_PARTS:
         message = f"{swept.points} points between {swept.low:g} and {swept.high:g} lie too close; widen the range or take fewer"
         return Problem("points", message, swept.points)
     return None
 
 
-def _paper_problems(study: Telescope) -> list[Problem]:
+def _paper_problems(question: Question) -> list[Problem]:
     """Options of the published rule that contradict each other, or the schedule."""
-    options, found = study.paper, []
-    if study.schedule != "paper":
+    options, found = question.paper, []
+    if question.schedule != "paper":
         named = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
         return [Problem(f"paper.{name}", "has no meaning under robust; leave it out, or use schedule: paper") for name in named]
     if options.rounding is not None and options.points != "strict":
@@ -201,8 +211,8 @@ def _paper_problems(study: Telescope) -> list[Problem]:
         found.append(Problem("paper.rounding", message, options.rounding))
     if options.floor != 3 and options.points != "odd_floor":
         found.append(Problem("paper.floor", "is of points: odd_floor; leave it out, or use that", options.floor))
-    sampled = [not windows.is_grid(ladder, options) for ladder in study.ladders()]
-    found += _too_few_to_sample(study)
+    sampled = [not windows.is_grid(ladder, options) for ladder in all_ladders(question)]
+    found += _too_few_to_sample(question)
     if options.trials is not None and not all(sampled):
         message = "is for a sampler, and grids have a known size; leave it out, or use sampler: qmc, gp or tpe"
         found.append(Problem("paper.trials", message, options.trials))
@@ -212,27 +222,33 @@ def _paper_problems(study: Telescope) -> list[Problem]:
     return found
 
 
-def _too_few_to_sample(study: Telescope) -> list[Problem]:
+def _too_few_to_sample(question: Question) -> list[Problem]:
     """Axes that a sampler would scatter values over and no fit would follow, so that hardly two runs could be compared."""
-    few = {axis.name for ladder in study.ladders() if not windows.is_grid(ladder, study.paper) for axis in ladder.axes if axis.points == 2}
+    few = {
+        axis.name
+        for ladder in all_ladders(question)
+        if not windows.is_grid(ladder, question.paper)
+        for axis in ladder.axes
+        if axis.points == 2
+    }
     message = "2 points are compared on a grid, and a sampler scatters values; give 3 or more, or use paper.sampler: grid"
     return [Problem(f"search.{name}.points", message, 2) for name in sorted(few)]
 
 
-def _budget_problems(study: Telescope) -> list[Problem]:
-    share = len(study.ladders())
-    for ladder in study.ladders():
-        if study.schedule == "paper" and (crowded := windows.crowded(ladder, study.paper)):
+def _budget_problems(question: Question) -> list[Problem]:
+    share = len(all_ladders(question))
+    for ladder in all_ladders(question):
+        if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):
             message = (
                 f"{crowded} points do not fit into the last windows; try fewer, widen the ranges, or stop at a narrower calibration_width"
             )
-            return [Problem("paper.trials", message, study.paper.trials)]
-        runs = robust.base_runs(ladder) if study.schedule == "robust" else windows.runs(ladder, 0, study.paper)
-        if runs > study.limits.max_trials // share:
+            return [Problem("paper.trials", message, question.paper.trials)]
+        runs = robust.base_runs(ladder) if question.schedule == "robust" else windows.runs(ladder, 0, question.paper)
+        if runs > question.limits.max_trials // share:
             each = f" for each of {share} ladders" if share > 1 else ""
             message = f"the base grid alone has {runs} runs{each}; raise it to {runs * share} or more, or sweep fewer points"
-            return [Problem("limits.max_trials", message, study.limits.max_trials)]
+            return [Problem("limits.max_trials", message, question.limits.max_trials)]
         if runs > ladder.max_base_runs:
             message = f"the base grid alone has {runs} runs; raise it above that, or sweep fewer points"
-            return [Problem("limits.max_base_runs", message, study.limits.max_base_runs)]
+            return [Problem("limits.max_base_runs", message, question.limits.max_base_runs)]
     return []

@@ -8,12 +8,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from telescope.coordinate_slopes import CoordinateVerdict
-from telescope.coordinates import CoordinateReport
-from telescope.optimizer import Group
-from telescope.spec import AttentionScale, HeadForm, MuonLrRule, OptimizerName, Parametrisation, UpdateScale, WeightDecayRule
-from telescope.statistics import ScalingFit
+from telescope.optim.groups import Group
+from telescope.statistics.estimates import ScalingFit
+from telescope.studies.coordinates.check import CoordinateReport
+from telescope.studies.coordinates.slopes import CoordinateVerdict
 from telescope.studies.telescoping.axes import SCALES, AxisName
+from telescope.trials.types import AttentionScale, HeadForm, MuonLrRule, OptimizerName, Parametrisation, UpdateScale, WeightDecayRule
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
 Status = Literal["resolved", "unresolved", "unbracketed", "flat", "swept", "fixed"]

@@ -7,11 +7,13 @@ from typing import Any
 
 from telescope.export import Source, UsedTrial
 from telescope.export.final_run import FinalRun, final_run
-from telescope.spec import OptimizerName, TrialSpec
 from telescope.studies import registry
-from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
-from telescope.trial import Measurement, Trial, completed
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
+from telescope.trials.types import OptimizerName
 from tests.telescope.small import stdlib
 
 MODEL = {"base_width": 16, "calibration_width": 32, "target_width": 64, "depth": 1, "head_dim": 8}
@@ -44,15 +46,15 @@ def ended(spec: TrialSpec, optimum: float) -> Trial:
     return completed(spec, [Measurement(spec.horizon.steps, 0, 1e6, 0.1, {"train_loss": 2.0, "loss": bowl(spec, optimum)})])
 
 
-def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Telescope, Report, Source]:
+def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, Source]:
     """A study, its report, and the job that it might be of."""
-    parsed = registry.parse(asked)
+    parsed = registry.parse(asked).question
     study = replace(parsed, data=stdlib(parsed.data.context))
     trials: list[Trial] = []
-    while not (plan := study.plan(trials)).done:
+    while not (plan := KIND.of(study).plan(trials)).done:
         trials += [ended(spec, optimum) for spec in plan.start]
     used = tuple(UsedTrial(t.digest, t.spec.optimizer.name, t.spec.model.width, t.spec.seed, "torch on cpu") for t in trials)
-    return study, study.report(trials), Source("job-1", study.name, DATE, used)
+    return study, KIND.of(study).report(trials), Source("job-1", study.name, DATE, used)
 
 
 def run_of(optimizer: OptimizerName = "muon", model: dict[str, Any] | None = None, **changes: Any) -> FinalRun:

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from telescope import mup
 from telescope.errors import InvalidInput, NotExportable
 from telescope.export import FORMATS, exported
-from telescope.optimizer import describe, lr_factor
+from telescope.optim.groups import describe
+from telescope.optim.schedule import lr_factor
+from telescope.parametrisation import mup
+from telescope.studies.telescoping.kind import KIND
 from tests.telescope.export.answers import answered, document, run_of
 
 
@@ -81,9 +83,9 @@ def test_a_refused_answer_is_exported_in_no_form(to: Any) -> None:
 def test_what_has_no_hyperparameters_yet_is_not_exported() -> None:
     study, _, source = answered(document())
     with pytest.raises(NotExportable, match="wait for the first level"):
-        exported(study, study.report(()), source, "json")
+        exported(study, KIND.of(study).report(()), source, "json")
     with pytest.raises(NotExportable, match="limit:max_seconds"):
-        exported(study, study.report((), "limit:max_seconds"), source, "json")
+        exported(study, KIND.of(study).report((), "limit:max_seconds"), source, "json")
 
 
 def test_a_ladder_that_there_is_not_is_refused_naming_those_that_are() -> None:

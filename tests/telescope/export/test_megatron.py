@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from telescope import mup
 from telescope.errors import NotExportable
 from telescope.export import megatron
-from telescope.optimizer import lr_factor, warmup_steps
-from telescope.roles import Role
-from telescope.spec import ModelSpec
+from telescope.optim.schedule import lr_factor, warmup_steps
+from telescope.parametrisation import mup
+from telescope.parametrisation.roles import Role
+from telescope.trials.model import ModelSpec
 from tests.telescope.export.answers import run_of
 
 # Names as they stand in NVIDIA/Megatron-LM: megatron/training/arguments.py at c99881af1687b1501182393faea07f9152798488,

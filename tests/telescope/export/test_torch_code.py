@@ -20,13 +20,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from telescope import mup, optimizer
 from telescope.errors import NotExportable
 from telescope.export import recipe, schedule, torch_code
 from telescope.export.final_run import KNOWN_OPTIONS, FinalRun, final_run
-from telescope.model import Transformer, initialise
-from telescope.spec import HorizonSpec, OptimizerSpec
-from telescope.train import Run, advance
+from telescope.models.transformer import Transformer, initialise
+from telescope.optim import optimizer
+from telescope.parametrisation import mup
+from telescope.train.loop import advance
+from telescope.train.run import Run
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.optimizer import OptimizerSpec
 from tests.telescope.export.answers import answered, document, run_of
 
 STEPS = 20

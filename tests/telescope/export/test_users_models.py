@@ -11,7 +11,8 @@ import pytest
 from telescope.errors import NotExportable
 from telescope.export import document, megatron, torch_code
 from telescope.export.final_run import FinalRun
-from telescope.train import Run, advance
+from telescope.train.loop import advance
+from telescope.train.run import Run
 from tests.telescope.export.answers import run_of
 
 STEPS, ROUNDING = 20, 1e-5  # as in test_torch_code

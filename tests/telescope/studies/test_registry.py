@@ -14,7 +14,10 @@ from ruamel.yaml import YAML
 
 from telescope.errors import InvalidInput
 from telescope.studies.registry import parse, report_document, to_document
-from telescope.studies.telescoping.preview import preview
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.fold.specs import trial_spec
+from telescope.studies.telescoping.forecast.preview import preview
+from telescope.studies.telescoping.kind import KIND
 from tests.surfaces import Surface, document, random_surface, study
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
@@ -253,7 +256,7 @@ def test_only_the_width_changes_along_the_ladder() -> None:
     asked = study(model=document()["model"] | {"depth": 3, "query_heads_per_kv": 2, "mlp": "relu2", "tied_embeddings": True})
     assert asked.model.widths == (32, 64, 128, 256)
     base, *wider = (
-        asked.spec("muon", width, {"lr": 0.01, "weight_decay": 0.1}) for width in (*asked.model.widths, asked.model.target_width)
+        trial_spec(asked, "muon", width, {"lr": 0.01, "weight_decay": 0.1}) for width in (*asked.model.widths, asked.model.target_width)
     )
     assert (base.model.depth, base.model.head_dim, base.model.tied_embeddings) == (3, 16, True)
     assert [spec.model.width for spec in wider] == [64, 128, 256, 512]
@@ -267,10 +270,10 @@ def test_the_limits_of_two_ladders_are_halves() -> None:
 
 
 def test_the_quick_start_is_a_valid_document_that_fits_its_own_limits() -> None:
-    asked = parse(YAML(typ="safe").load(QUICKSTART.read_text()))
-    (ladder,) = asked.ladders()
+    asked = parse(YAML(typ="safe").load(QUICKSTART.read_text())).question
+    (ladder,) = all_ladders(asked)
     assert ladder.widths == (32, 64, 128)
-    assert [spec.measure for spec in asked.plan([]).start] == ["coordinates"] * 12
+    assert [spec.measure for spec in KIND.of(asked).plan([]).start] == ["coordinates"] * 12
     assert len(replace(asked, coordinates="skip").plan([]).start) == 24
     assert preview(asked).trials.most <= asked.limits.max_trials
 
@@ -324,18 +327,18 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=60, deadline=None)
 @given(documents())
 def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) -> None:
-    first = parse(doc)
-    travelled = json.loads(json.dumps(to_document(first)))
-    again = parse(travelled)
+    first = parse(doc).question
+    travelled = json.loads(json.dumps(to_document(KIND.of(first))))
+    again = parse(travelled).question
     assert again == first
-    assert to_document(again) == travelled
-    assert [s.digest for s in again.plan([]).start] == [s.digest for s in first.plan([]).start]
+    assert to_document(KIND.of(again)) == travelled
+    assert [s.digest for s in KIND.of(again).plan([]).start] == [s.digest for s in KIND.of(first).plan([]).start]
 
 
 def test_a_report_travels_as_plain_json() -> None:
     from telescope.studies import run
 
-    found = report_document(run(study(), random_surface(1, noise=0.2)))
+    found = report_document(run(KIND.of(study()), random_surface(1, noise=0.2)))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert {"final", "verdict", "reason", "best", "ladders"} <= found.keys()
     assert {"value", "low", "high", "resolved"} <= found["ladders"][0]["hyperparameters"]["lr"].keys()
@@ -354,7 +357,7 @@ def test_the_preview_of_the_paper_is_exact() -> None:
     from telescope.studies import run
 
     asked = study(2, (8, 5), schedule="paper", seeds=2)
-    bill = run(asked, Surface((-6.0, -4.0))).ladders[0].cost
+    bill = run(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
     forecast = preview(asked)
     assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
     assert forecast.flops.most == pytest.approx(bill.flops)
@@ -368,7 +371,7 @@ def test_the_preview_of_a_limited_paper_is_exact_too(limits: dict[str, Any]) -> 
     from telescope.studies import run
 
     asked = study(2, (8, 8), schedule="paper", limits=limits)
-    bill = run(asked, Surface((-6.0, -4.0))).ladders[0].cost
+    bill = run(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
     assert preview(asked).trials.most == bill.trials == 64
     assert preview(asked).flops.most == pytest.approx(bill.flops)
 
@@ -378,7 +381,7 @@ def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> 
     from telescope.studies import run
 
     asked = study(limits=limits)
-    bill, forecast = run(asked, random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost, preview(asked)
+    bill, forecast = run(KIND.of(asked), random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost, preview(asked)
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
     assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)
 
@@ -388,6 +391,6 @@ def test_the_bill_of_robust_lies_between_the_least_and_the_most_of_its_preview(n
     from telescope.studies import run
 
     asked = study()
-    bill, forecast = run(asked, random_surface(number, noise=0.3, cliff=math.inf)).ladders[0].cost, preview(asked)
+    bill, forecast = run(KIND.of(asked), random_surface(number, noise=0.3, cliff=math.inf)).ladders[0].cost, preview(asked)
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
     assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)

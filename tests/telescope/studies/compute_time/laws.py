@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from telescope.flops import flops_by
-from telescope.spec import TrialSpec
-from telescope.studies.compute_time import ComputeTime
+from telescope.studies.compute_time.kind import KIND
+from telescope.studies.compute_time.question import Question
 from telescope.studies.registry import parse
-from telescope.trial import Measurement, Trial, completed
+from telescope.train.flops import flops_by
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
 from tests.batch_laws import Law
 
 LAWS = {"muon": Law(500, slope=-0.4, tokens=1.5e5), "adamw": Law(300, slope=-0.45, tokens=2e5)}
@@ -98,26 +99,26 @@ def document(runs: dict[str, Any] | None = None, **changes: Any) -> dict[str, An
     return base | sources | changes
 
 
-def study(runs: dict[str, Any] | None = None, **changes: Any) -> ComputeTime:
+def study(runs: dict[str, Any] | None = None, **changes: Any) -> Question:
     """The job as a study."""
     return parsed(document(runs, **changes))
 
 
-def parsed(job: dict[str, Any]) -> ComputeTime:
+def parsed(job: dict[str, Any]) -> Question:
     """The study that a document describes."""
-    asked = parse(job)
-    assert isinstance(asked, ComputeTime)
+    asked = parse(job).question
+    assert isinstance(asked, Question)
     return asked
 
 
-def rounds(asked: ComputeTime, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[list[Trial]]:
+def rounds(asked: Question, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[list[Trial]]:
     """The trials of each plan until it is done."""
     found: list[list[Trial]] = []
-    while not (plan := asked.plan([trial for one in found for trial in one])).done:
+    while not (plan := KIND.of(asked).plan([trial for one in found for trial in one])).done:
         found.append([completed(spec, list(train(spec))) for spec in plan.start])
     return found
 
 
-def trained(asked: ComputeTime, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Trial]:
+def trained(asked: Question, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Trial]:
     """All trials of a study."""
     return [trial for one in rounds(asked, train) for trial in one]

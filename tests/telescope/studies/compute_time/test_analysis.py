@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from telescope.errors import InvalidInput
-from telescope.flops import step_flops
-from telescope.spec import TrialSpec
+from telescope.statistics.token_ratio import Standing
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.answer import sentence
-from telescope.token_ratio import Standing
+from telescope.train.flops import step_flops
+from telescope.trials.spec import TrialSpec
 from tests.batch_laws import TARGET
 from tests.telescope.studies.compute_time.laws import BATCHES, LAWS, Trainer, study, trained
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from telescope.spec import TrialSpec
+from telescope.studies.compute_time.kind import KIND
 from telescope.studies.compute_time.report import Comparison
 from telescope.studies.registry import report_document
+from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import GIVEN, TUNED, Trainer, rounds, study, trained
 
 NOISY = Trainer(curvature=0.01, point=0.002)
@@ -18,7 +19,7 @@ SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "tuning": {"lr": RANG
 
 def reported(train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: Any) -> Comparison:
     asked = study(runs, **SMALL | changes)
-    return asked.report(trained(asked, train))
+    return KIND.of(asked).report(trained(asked, train))
 
 
 def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
@@ -65,11 +66,11 @@ def test_a_seed_that_diverged_is_a_doubt_though_the_others_reached_the_loss() ->
 def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
     asked = study(**SMALL)
     first, *_ = rounds(asked, NOISY)
-    running = asked.report(first)
+    running = KIND.of(asked).report(first)
     assert (running.final, running.verdict, running.reason) == (False, "unresolved", "runs are still to come")
-    ended = asked.report(first, "limit:max_seconds")
+    ended = KIND.of(asked).report(first, "limit:max_seconds")
     assert (ended.final, ended.verdict, ended.reason) == (True, "unresolved", "limit:max_seconds")
-    empty = asked.report([])
+    empty = KIND.of(asked).report([])
     assert (empty.trials, empty.batches, empty.lowest_loss) == (0, (), None)
 
 
@@ -96,7 +97,7 @@ def test_the_ledger_grants_both_optimizers_the_same() -> None:
 def test_reused_trials_cost_nothing() -> None:
     asked = study(**SMALL)
     trials = trained(asked, NOISY)
-    whole, half = asked.report(trials), asked.report([replace(t, reused=i % 2 == 0) for i, t in enumerate(trials)])
+    whole, half = KIND.of(asked).report(trials), KIND.of(asked).report([replace(t, reused=i % 2 == 0) for i, t in enumerate(trials)])
     assert (half.trials, half.reused) == (len(trials), (len(trials) + 1) // 2)
     assert 0 < half.tokens < whole.tokens
     assert half.targets == whole.targets
@@ -106,7 +107,7 @@ def test_tokens_are_those_that_were_trained_whatever_was_stopped_or_branched_off
     asked = study({"tokens": 100_000}, batch_tokens=[128, 512])
     trials = trained(asked, Trainer())
     trained_tokens = sum(round(t.seconds * 1000) * t.spec.horizon.batch_tokens for t in trials)
-    report = asked.report(trials)
+    report = KIND.of(asked).report(trials)
     assert any(t.spec.branch for t in trials)
     assert report.tokens == trained_tokens == sum(one.tokens for one in report.ledger)
 

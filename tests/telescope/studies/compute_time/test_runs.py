@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from telescope.branch import agree
-from telescope.spec import TrialSpec
+from telescope.studies.compute_time.fold import progress
+from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.runs import STOP_MARGIN, Course
-from telescope.studies.compute_time.study import ComputeTime, progress
-from telescope.trial import Measurement, Trial
+from telescope.train.branch import agree
+from telescope.trials.outcome import Measurement, Trial
+from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import Trainer, rounds, study, trained
 
 READINGS = ("constant", "cooldown", "full")
 
 
-def one(runs: dict[str, Any], **changes: Any) -> ComputeTime:
+def one(runs: dict[str, Any], **changes: Any) -> Question:
     """Muon at one batch and seed."""
     return study(runs, **{"optimizer": "muon", "batch_tokens": [512]} | changes)
 
@@ -27,7 +28,7 @@ def curve_runs(stages: list[list[Trial]]) -> list[list[TrialSpec]]:
     return [stage for stage in found if stage]
 
 
-def course_of(asked: ComputeTime, trials: list[Trial]) -> Course:
+def course_of(asked: Question, trials: list[Trial]) -> Course:
     (at,) = progress(asked, trials).batches
     return at.courses[0]
 
@@ -144,7 +145,7 @@ def test_full_runs_that_diverge_leave_those_that_did_not() -> None:
 
 
 def test_warm_up_is_the_same_number_of_steps_at_every_length() -> None:
-    from telescope.optimizer import warmup_steps
+    from telescope.optim.schedule import warmup_steps
 
     for reading in READINGS:
         asked = one({"reading": reading, "tokens": 163_840, "doublings": 1, "warmup_tokens": 10_240}, target_losses=[1.6])

@@ -6,21 +6,22 @@ from typing import Any
 
 import pytest
 
-from telescope.spec import TrialSpec
-from telescope.studies.compute_time.study import ComputeTime, progress
+from telescope.studies.compute_time.fold import progress
+from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.tuning import Known, Line, Tuned, grid, neighbours, setting_at
-from telescope.trial import Trial
+from telescope.trials.outcome import Trial
+from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import OPTIMA, Trainer, rounds, study, trained
 
 RANGE = {"low": 2.0**-9, "high": 2.0**-3, "points": 4}
 
 
-def tuned_study(**changes: Any) -> ComputeTime:
+def tuned_study(**changes: Any) -> Question:
     """Muon at one batch, tuned on four learning rates two octaves apart."""
     return study(optimizer="muon", batch_tokens=[512], target_losses=[], tuning={"lr": RANGE} | changes)
 
 
-def search(asked: ComputeTime, trials: list[Trial]) -> Tuned:
+def search(asked: Question, trials: list[Trial]) -> Tuned:
     (one,) = progress(asked, trials).searches
     return one.tuned
 

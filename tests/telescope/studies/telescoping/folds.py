@@ -5,10 +5,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from telescope.studies.telescoping import paper
 from telescope.studies.telescoping.axes import Axis
-from telescope.studies.telescoping.ladder import Done, Ladder, Outcome, Stage
-from telescope.studies.telescoping.question import PaperOptions
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Stage
+from telescope.studies.telescoping.question.parts import PaperOptions
+from telescope.studies.telescoping.schedules import paper
 
 NAMES: tuple[Any, ...] = ("lr", "weight_decay", "adamw_lr_ratio", "init_scale")
 

@@ -10,16 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from api.answer import show
+from api.terminal.telescoping import show
 from telescope.errors import InvalidInput
-from telescope.spec import TrialSpec
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document
+from telescope.studies.telescoping.answer.importance import explained, ped_anova
 from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, field_of
-from telescope.studies.telescoping.importance import explained, ped_anova
-from telescope.studies.telescoping.ladder import Done, Ladder, Outcome, Point, pooled_fit
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.fold.specs import trial_spec
+from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, pooled_fit
 from telescope.studies.telescoping.report import Report
-from telescope.trial import Measurement
+from telescope.trials.outcome import Measurement
+from telescope.trials.spec import TrialSpec
 from tests.surfaces import AXES, LOWS, Surface, document, octaves, random_surface, study, swept
 from tests.telescope.studies.telescoping.folds import ladder
 
@@ -35,7 +38,7 @@ def surface_of(axes: tuple[str, ...], **changes: Any) -> Surface:
 def study_of(axes: tuple[str, ...], points: int = 3, **changes: Any) -> Any:
     """A job that sweeps these axes and holds the rest."""
     search: dict[str, Any] = {axis: swept(axis, LOWS[AXES.index(axis)], 8 if axis == "lr" else points) for axis in axes}
-    return parse(document(search={"weight_decay": 0.1, **search}, coordinates="skip", **changes))
+    return parse(document(search={"weight_decay": 0.1, **search}, coordinates="skip", **changes)).question
 
 
 def found_octaves(report: Report, axis: AxisName) -> float:
@@ -95,7 +98,7 @@ def test_a_user_s_wall_holds_too() -> None:
 def test_each_axis_sets_its_own_field_of_a_trial() -> None:
     asked = study(optimizer=["muon", "adamw"])
     values: dict[AxisName, float] = {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.875, "warmup_fraction": 0.25, "init_scale": 2.0}
-    muon, adamw = asked.spec("muon", 64, values), asked.spec("adamw", 64, values)
+    muon, adamw = trial_spec(asked, "muon", 64, values), trial_spec(asked, "adamw", 64, values)
     assert (muon.optimizer.momentum, muon.optimizer.beta1) == (0.875, 0.9)
     assert (adamw.optimizer.momentum, adamw.optimizer.beta1) == (0.95, 0.875)
     for spec in (muon, adamw):
@@ -108,7 +111,7 @@ def test_what_is_not_swept_is_as_the_options_and_the_horizon_say() -> None:
     asked = study(
         optimizer_options={"momentum": 0.8, "init_scale": 0.5}, horizon={"steps": 10, "batch_tokens": 512, "warmup_fraction": 0.3}
     )
-    spec = asked.spec("muon", 32, {"lr": 0.01, "weight_decay": 0.1})
+    spec = trial_spec(asked, "muon", 32, {"lr": 0.01, "weight_decay": 0.1})
     assert (spec.optimizer.momentum, spec.optimizer.init_scale, spec.horizon.warmup_fraction) == (0.8, 0.5, 0.3)
 
 
@@ -127,7 +130,7 @@ def test_trials_of_one_ladder_may_differ_in_warm_up_alone() -> None:
 def test_two_to_five_hyperparameters_are_found_end_to_end(axes: tuple[AxisName, ...], optimizer: str) -> None:
     axes = tuple(axis for axis in axes if optimizer == "muon" or axis != "adamw_lr_ratio")
     surface, asked = surface_of(axes, drift=(0.4,) * 5), study_of(axes, optimizer=optimizer)
-    report = run(asked, surface)
+    report = run(KIND.of(asked), surface)
     for axis, x in zip(axes, surface.target, strict=True):
         assert abs(found_octaves(report, axis) - x) <= 0.3
     assert report.verdict == "resolved"
@@ -135,7 +138,7 @@ def test_two_to_five_hyperparameters_are_found_end_to_end(axes: tuple[AxisName, 
 
 
 def test_windows_grids_and_intervals_of_momentum_run_from_low_to_high() -> None:
-    report = run(study_of(("lr", "momentum")), surface_of(("lr", "momentum"), noise=0.05))
+    report = run(KIND.of(study_of(("lr", "momentum"))), surface_of(("lr", "momentum"), noise=0.05))
     (found,) = report.ladders
     momentum = found.hyperparameters["momentum"]
     assert 0 < momentum.low < momentum.value < momentum.high < 1
@@ -157,7 +160,7 @@ def test_an_optimum_at_a_wall_that_nothing_can_move_is_tried_but_not_passed() ->
         seen.append(octaves(spec, "warmup_fraction"))
         return surface(spec)
 
-    report = run(study(search=search, coordinates="skip"), train)
+    report = run(KIND.of(study(search=search, coordinates="skip")), train)
     assert max(seen) == 0.0
     assert 0.5 < report.ladders[0].hyperparameters["warmup_fraction"].value <= 1.0
 
@@ -173,15 +176,15 @@ def test_the_edge_of_momentum_is_named_by_its_values(schedule: str) -> None:
             schedule=schedule,
             coordinates="skip",
         )
-    )
-    assert run(walled, surface).ladders[0].levels[0].edge == "momentum: high"
+    ).question
+    assert run(KIND.of(walled), surface).ladders[0].levels[0].edge == "momentum: high"
 
 
 def test_only_momentum_s_own_groups_know_of_it_and_init_scale_shows_in_the_groups() -> None:
-    plain = run(study_of(("lr",)), surface_of(("lr",))).ladders[0].parameter_groups
-    other = run(study_of(("lr",), optimizer_options={"momentum": 0.5}), surface_of(("lr",))).ladders[0].parameter_groups
+    plain = run(KIND.of(study_of(("lr",))), surface_of(("lr",))).ladders[0].parameter_groups
+    other = run(KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",))).ladders[0].parameter_groups
     assert plain == other
-    scaled = run(study_of(("lr", "init_scale")), surface_of(("lr", "init_scale"))).ladders[0]
+    scaled = run(KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))).ladders[0]
     factor = scaled.hyperparameters["init_scale"].value
     for before, after in zip(plain, scaled.parameter_groups, strict=True):
         assert after.init_std == pytest.approx(before.init_std * (factor if str(before.role) == "hidden" else 1.0), rel=1e-4)
@@ -190,7 +193,7 @@ def test_only_momentum_s_own_groups_know_of_it_and_init_scale_shows_in_the_group
 def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() -> None:
     axes: tuple[AxisName, ...] = ("lr", "momentum", "warmup_fraction")
     out = io.StringIO()
-    show(run(study_of(axes), surface_of(axes, noise=0.1)), 512, Console(file=out, width=200))
+    show(run(KIND.of(study_of(axes)), surface_of(axes, noise=0.1)), 512, Console(file=out, width=200))
     said = out.getvalue()
     assert "momentum 0." in said
     assert "warmup fraction 0." in said
@@ -228,8 +231,8 @@ def test_six_fitted_hyperparameters_are_refused_and_five_with_a_compared_one_are
         study_of(AXES, optimizer=["adamw", "muon"])
     assert [problem.field for problem in refusal.value.problems] == ["search"]
     search = {axis: swept(axis, low, 2 if axis == "init_scale" else 3) for axis, low in zip(AXES, LOWS, strict=True)}
-    asked = parse(document(search=search | {"lr": swept("lr", LOWS[0], 8)}))
-    assert len(asked.ladders()[0].fitted) == 5
+    asked = parse(document(search=search | {"lr": swept("lr", LOWS[0], 8)})).question
+    assert len(all_ladders(asked)[0].fitted) == 5
 
 
 # Importance
@@ -297,7 +300,7 @@ def test_a_small_grid_names_the_hyperparameter_that_matters_six_times_as_much(po
 
 
 def test_importance_is_in_the_report_of_every_ladder() -> None:
-    report = run(study(coordinates="skip"), random_surface(2, noise=0.1))
+    report = run(KIND.of(study(coordinates="skip")), random_surface(2, noise=0.1))
     (found,) = report.ladders
     assert found.importance.keys() == found.explained.keys() == {"lr", "weight_decay"}
     assert found.explained["lr"] > found.explained["weight_decay"]

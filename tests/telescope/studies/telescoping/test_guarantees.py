@@ -16,16 +16,20 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks.surfaces import SCENARIOS, Row, Scenario, noisy, outcome, study_of
-from telescope.spec import TrialSpec, from_octaves
 from telescope.studies import run
-from telescope.studies.telescoping import blocks, robust
 from telescope.studies.telescoping.axes import Axis
-from telescope.studies.telescoping.blocks import signs
-from telescope.studies.telescoping.edges import columns
-from telescope.studies.telescoping.ladder import Done, Outcome, Point, pooled_fit
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.fold.progress import progress
+from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.ladder.ladder import Done, Outcome, Point, pooled_fit
+from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
-from telescope.studies.telescoping.study import Telescope, progress
-from telescope.trial import Measurement, Trial, completed
+from telescope.studies.telescoping.schedules import blocks, robust
+from telescope.studies.telescoping.schedules.blocks import signs
+from telescope.studies.telescoping.schedules.edges import columns
+from telescope.trials.lattice import from_octaves
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
 from tests.surfaces import AXES, FOURFOLD, LOWS, Law, Surface, document, octaves, random_surface, study, walled
 from tests.telescope.studies.telescoping.folds import bowl, ended, ladder
 
@@ -96,32 +100,32 @@ def test_four_and_five_hyperparameters_are_found_too(name: str) -> None:
     assert "cap" not in row.missed
 
 
-def trials_of(question: Telescope, train: Callable[[TrialSpec], Sequence[Measurement]]) -> tuple[list[Trial], list[int]]:
+def trials_of(question: Question, train: Callable[[TrialSpec], Sequence[Measurement]]) -> tuple[list[Trial], list[int]]:
     """All trials of a study in the order of its stages, and how many there were after each stage."""
     trials: list[Trial] = []
     ends = [0]
-    while not (plan := question.plan(trials)).done:
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, train(spec)) for spec in plan.start]
         ends.append(len(trials))
     return trials, ends
 
 
-def stages_of(question: Telescope, surface: Surface) -> tuple[Done, ...]:
-    (ladder,) = question.ladders()
+def stages_of(question: Question, surface: Surface) -> tuple[Done, ...]:
+    (ladder,) = all_ladders(question)
     return progress(question, ladder, trials_of(question, surface)[0]).done
 
 
-def known(question: Telescope, done: Sequence[Done]) -> tuple[int, ...]:
+def known(question: Question, done: Sequence[Done]) -> tuple[int, ...]:
     """Runs per level of rounds 1 to 4."""
     counts = Counter(o.point.level for stage in done if stage.name in ("grid", "shape", "climb") for o in stage.outcomes)
-    return tuple(counts[level] for level in range(question.ladders()[0].levels))
+    return tuple(counts[level] for level in range(all_ladders(question)[0].levels))
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3, 4])
 def test_rounds_1_to_4_are_run_exactly_as_forecast(axes: int) -> None:
     question = study(axes)
     for number in range(2):
-        assert known(question, stages_of(question, random_surface(number, axes, noise=0.3))) == robust.forecast(question.ladders()[0])
+        assert known(question, stages_of(question, random_surface(number, axes, noise=0.3))) == robust.forecast(all_ladders(question)[0])
 
 
 # Walls
@@ -133,7 +137,7 @@ def test_behind_walls_rounds_1_to_4_are_run_exactly_as_forecast_and_nothing_else
     for number in range(2):
         target = tuple(low + (8.5 if number % 2 else -1.5) for low in LOWS[:axes])
         done = stages_of(question, random_surface(number, axes, noise=0.3, cliff=math.inf, target=target, drift=(0.0,) * axes))
-        assert known(question, done) == robust.forecast(question.ladders()[0])
+        assert known(question, done) == robust.forecast(all_ladders(question)[0])
         if axes < 4:  # of four, fewer runs per axis may show an optimum beyond its wall inside it for a while
             assert {stage.name for stage in done} == {"grid", "shape", "climb"}
 
@@ -144,7 +148,7 @@ def test_no_runs_are_bought_for_a_weight_decay_behind_its_wall_and_the_learning_
     for number in range(6):
         surface = random_surface(number, noise=0.1)
         surface = replace(surface, target=(surface.target[0], LOWS[1] - 2), drift=(surface.drift[0], 0.0))
-        report = run(question, surface).ladders[0]
+        report = run(KIND.of(question), surface).ladders[0]
         assert report.hyperparameters["weight_decay"].status in ("unbracketed", "flat")
         assert "recentre" not in {name for level in report.levels for name in level.stages}
         resolved += report.verdict == "resolved"
@@ -166,7 +170,7 @@ def test_nothing_is_bought_where_the_wall_hides_the_optimum_of_the_base_width_or
 ) -> None:
     question, surface = study(**walled()), Surface((LOWS[0] + target, -3.7), drift=(drift, 0.0), law=law, noise=1.0)
     assert [stage.name for stage in stages_of(question, surface)] == ["grid", "shape", "climb", "climb"]
-    assert run(question, surface).verdict == "unbracketed"
+    assert run(KIND.of(question), surface).verdict == "unbracketed"
 
 
 def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
@@ -175,7 +179,7 @@ def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
     done = stages_of(question, surface)
     assert [stage.name for stage in done] == ["grid", "shape", "climb", "recentre", "climb", "recentre"]
     assert all(min(o.point.x[0] for o in stage.outcomes) == LOWS[0] for stage in done if stage.name == "recentre")
-    assert run(question, surface).verdict == "unbracketed"
+    assert run(KIND.of(question), surface).verdict == "unbracketed"
 
 
 def test_the_corners_of_a_block_stay_apart_in_a_range_that_is_narrower_than_a_block() -> None:
@@ -223,7 +227,7 @@ def test_the_corners_of_a_block_tell_all_axes_apart_and_two_blocks_their_pairs_w
 def test_the_budget_is_the_published_rule_s_and_does_not_explode_with_the_number_of_hyperparameters() -> None:
     known, budgets = [], []
     for axes in range(1, 5):
-        (ladder,) = study(axes, **FOURFOLD).ladders()
+        (ladder,) = all_ladders(study(axes, **FOURFOLD))
         known.append(math.fsum(cost * runs for cost, runs in zip(ladder.costs, robust.forecast(ladder), strict=True)))
         budgets.append(ladder.max_base_runs)
     assert budgets[1] == 8**2 * 4
@@ -253,7 +257,7 @@ def test_shifting_every_axis_shifts_the_answer() -> None:
         return surface(replace(spec, optimizer=replace(spec.optimizer, lr=lr, weight_decay=decay)))
 
     search = {name: one | {"low": one["low"] * 2**shift, "high": one["high"] * 2**shift} for name, one in document()["search"].items()}
-    before, after = run(study(), surface), run(study(search=search), train)
+    before, after = run(KIND.of(study()), surface), run(KIND.of(study(search=search)), train)
     assert answers(after) == pytest.approx([x + shift for x in answers(before)], abs=1e-4)
     assert after.ladders[0].cost.trials == before.ladders[0].cost.trials
 
@@ -261,15 +265,15 @@ def test_shifting_every_axis_shifts_the_answer() -> None:
 def test_the_scale_of_a_level_s_losses_changes_nothing() -> None:
     surface = random_surface(22, noise=0.2)
     scaled = replace(surface, scale=(1.0, 3.0, 0.2, 7.0, 1.0, 1.0, 1.0, 1.0))
-    assert answers(run(study(), scaled)) == pytest.approx(answers(run(study(), surface)), abs=1e-4)
+    assert answers(run(KIND.of(study()), scaled)) == pytest.approx(answers(run(KIND.of(study()), surface)), abs=1e-4)
 
 
 def test_the_order_of_the_trials_changes_nothing() -> None:
     question = study()
     trials, _ = trials_of(question, random_surface(23, noise=0.2))
-    report = question.report(trials)
+    report = KIND.of(question).report(trials)
     for seed in range(5):
-        assert question.report(random.Random(seed).sample(trials, len(trials))) == report
+        assert KIND.of(question).report(random.Random(seed).sample(trials, len(trials))) == report
 
 
 def test_a_small_constant_on_the_losses_of_one_seed_at_one_width_leaves_the_answer() -> None:
@@ -280,7 +284,7 @@ def test_a_small_constant_on_the_losses_of_one_seed_at_one_width_leaves_the_answ
         lifted = {name: loss + 0.002 * ((spec.model.width, spec.seed) == (64, 1)) for name, loss in last.metrics.items()}
         return [replace(last, metrics=lifted)]
 
-    assert answers(run(study(), train)) == pytest.approx(answers(run(study(), surface)), abs=0.02)
+    assert answers(run(KIND.of(study()), train)) == pytest.approx(answers(run(KIND.of(study()), surface)), abs=0.02)
 
 
 # The fold
@@ -292,7 +296,7 @@ def test_replaying_any_prefix_of_the_trials_plans_the_rest_of_its_stage(number: 
     trials, ends = trials_of(question, random_surface(number, noise=0.3))
     for length in range(0, len(trials), 3):
         end = next(end for end in ends if end > length)
-        assert {spec.digest for spec in question.plan(trials[:length]).start} == {trial.digest for trial in trials[length:end]}
+        assert {spec.digest for spec in KIND.of(question).plan(trials[:length]).start} == {trial.digest for trial in trials[length:end]}
 
 
 @pytest.mark.parametrize("axes", [2, 5])
@@ -308,9 +312,9 @@ def test_what_is_left_of_the_budget_when_the_answer_is_good_enough_stays_unspent
     few, many = (study(limits={"max_base_runs": cap, "max_trials": 4000}) for cap in (200, 2000))
     for number in range(6):
         surface: Surface = partial(noisy(0.05), drift=(0.0, 0.0))(number)
-        (report,) = run(few, surface).ladders
+        (report,) = run(KIND.of(few), surface).ladders
         assert report.verdict == "resolved"
-        assert run(many, surface).ladders[0].cost == report.cost
+        assert run(KIND.of(many), surface).ladders[0].cost == report.cost
         assert report.cost.flops < 0.9 * 200 * few.ladders()[0].base_flops
 
 

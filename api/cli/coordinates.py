@@ -1,0 +1,102 @@
+"""Which command checks a parametrisation before anything is spent on it?
+
+`telescope coordinates FILE` makes the check that every telescope job begins with, here and now: a few steps of training at some widths, in
+this process, on one core. It prints a row per layer and the verdict.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from api.cli import job_file
+from api.cli.output import console, show_json
+from telescope.errors import InvalidInput
+from telescope.studies.telescoping.fold.ladders import each_ladder
+
+COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
+PARTS = {"moved": "its output", "own": "by its own update"}
+
+
+def coordinates(
+    file: Annotated[Path, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)],
+    plot: Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="Check this ladder of the job only: muon or adamw.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Check that a job's parametrisation keeps updates of one size over the widths. Trains a few steps on this machine, seconds of work.
+
+    Exit status 1 where it fails. Example: telescope coordinates job.yaml --plot check.png
+    """
+    import torch
+
+    from telescope.studies import registry
+    from telescope.studies.telescoping.question.question import Question
+
+    study = registry.resolved(registry.parse(job_file.read(file))).question
+    if not isinstance(study, Question):
+        raise InvalidInput.of("kind", "trains at one width, and the check compares several; give a job of kind telescope", study.kind)
+    if optimizer and optimizer not in study.optimizers:
+        raise InvalidInput.of("optimizer", f"the job has no such ladder; it has {', '.join(study.optimizers)}", optimizer)
+    torch.set_num_threads(1)
+    ladders = [(variant, ladder) for variant, ladder in each_ladder(study) if optimizer in (None, ladder.optimizer)]
+    names = [", ".join(filter(None, (ladder.optimizer, variant.name))) for variant, ladder in ladders]
+    reports = {
+        name: checked(variant.question, ladder, name, console(as_json)) for name, (variant, ladder) in zip(names, ladders, strict=True)
+    }
+    failed = any(report.verdict == "fail" for report in reports.values())
+    if as_json:
+        documents = [
+            {"optimizer": ladder.optimizer, "variant": variant.name, **registry.report_document(report)}
+            for (variant, ladder), report in zip(ladders, reports.values(), strict=True)
+        ]
+        show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": documents})
+    else:
+        show(reports, console())
+    if plot:
+        from telescope.studies.coordinates.plot import draw
+
+        draw(reports, plot, study.name)
+    raise typer.Exit(1 if failed else 0)
+
+
+def checked(study: Any, ladder: Any, name: str, shown_on: Console) -> Any:
+    """The check of one ladder of a study; a terminal shows how far it has come."""
+    from telescope.studies.coordinates.check import carry_out
+    from telescope.studies.telescoping.fold.ladders import coordinate_design
+    from telescope.train.loop import train_one
+
+    with shown_on.status(f"{name}: coordinate check") as status:
+        return carry_out(
+            coordinate_design(study, ladder),
+            train_one,
+            lambda spec: status.update(f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}"),
+        )
+
+
+def show(reports: Mapping[str, Any], shown_on: Console) -> None:
+    """Print tables and verdicts."""
+    for name, report in reports.items():
+        shown_on.print(f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
+        if report.layers:
+            shown_on.print(table(report))
+        shown_on.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.", soft_wrap=True)
+        if report.cause:
+            shown_on.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
+        if report.verdict == "unresolved":
+            shown_on.print("A job would go on all the same: nothing is known to be wrong.", soft_wrap=True)
+
+
+def table(report: Any) -> Table:
+    """A row per layer and kind of change, the steepest first."""
+    found = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("layer", "change of", "slope", "90 % interval", "verdict"):
+        found.add_column(title, justify="right" if title in ("slope", "90 % interval") else "left")
+    for layer in report.layers:
+        verdict = f"[{COLOURS[layer.verdict]}]{layer.verdict}[/]"
+        found.add_row(layer.layer, PARTS[layer.part], f"{layer.slope:+.2f}", f"{layer.low:+.2f} to {layer.high:+.2f}", verdict)
+    return found

@@ -1,0 +1,112 @@
+"""What does telescope do? `make demo` shows it end to end, through the same HTTP that everybody uses.
+
+It starts a service of its own (`telescope serve`: embedded database, local Ray, a free port, everything below ./demo-result), POSTs
+examples/quickstart.yaml, follows the job, prints the answer, writes it as JSON and as a picture, and stops what it started, also
+after a failure or Ctrl-C. The exit status is that of `telescope result`.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from api.cli import job_file
+from api.cli.main import watched
+from api.cli.output import console, explain
+from api.coordinator.supervisor import Child, end, interruptible, port_to_use
+from api.job_states import JobState
+from api.terminal import progress as view
+from api.terminal import telescoping as answer
+from telescope.client.client import Client
+from telescope.errors import TelescopeError, Unavailable
+
+JOB = Path("examples/quickstart.yaml")
+FOLDER = Path("demo-result")
+START_SECONDS = 120.0
+END_SECONDS = 9.0  # `serve` ends its own children within this time
+
+NEXT = """
+What next? Start the service and POST a job of your own:
+
+  .venv/bin/telescope serve
+  curl -X POST http://127.0.0.1:8765/v1/jobs -H 'Content-Type: application/yaml' --data-binary @examples/quickstart.yaml
+
+The service explains itself at http://127.0.0.1:8765/docs. Without one: .venv/bin/telescope run examples/quickstart.yaml
+"""
+
+
+def main() -> int:
+    """Run the demonstration; the exit status."""
+    try:
+        document = job_file.read(JOB)
+        with interruptible(), service(FOLDER) as url, Client(url) as client:
+            return demonstrate(client, document, FOLDER)
+    except TelescopeError as error:
+        explain(error)
+        print(f"The service's log: {FOLDER / 'service.log'}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("Interrupted; everything is stopped.", file=sys.stderr)
+        return 130
+
+
+@contextmanager
+def service(folder: Path) -> Iterator[str]:
+    """The address of a service whose every file lies in a fresh folder; it ends with the block."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    port = port_to_use("127.0.0.1", 0)
+    foreign = {name for name in os.environ if name.startswith(("TELESCOPE_", "RAY_ADDRESS"))}
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    environment = kept | {"TELESCOPE_HOME": str(folder.resolve() / "home"), "TELESCOPE_PORT": str(port), "TELESCOPE_COMPILE": "never"}
+    url = f"http://127.0.0.1:{port}"
+    with open(folder / "service.log", "wb") as log:
+        print("Starting telescope (database, HTTP, Ray) ...", flush=True)
+        child = Child("serve", environment, print, log)
+        try:
+            wait_until_ready(url, child)
+            print(f"telescope is ready at {url}", flush=True)
+            yield url
+        finally:
+            print("Stopping telescope ...", flush=True)
+            end([child], END_SECONDS)
+
+
+def wait_until_ready(url: str, child: Child) -> None:
+    """Return when the service can work; Unavailable with its last word where it does not come up."""
+    deadline = time.monotonic() + START_SECONDS
+    said = "it gave no sign"
+    with Client(url, timeout_seconds=3.0) as client:
+        while child.process.poll() is None and time.monotonic() < deadline:
+            try:
+                client.ready()
+                return
+            except Unavailable as error:
+                said = error.message
+                time.sleep(0.2)
+    raise Unavailable(f"the service did not start: {said}")
+
+
+def demonstrate(client: Client, document: object, folder: Path) -> int:
+    """POST the job, follow it, show and write its answer; the exit status."""
+    job = client.submit(document)
+    print(f"POST {client.url}/v1/jobs with {JOB}: {job.id}\n", flush=True)
+    ended = view.follow(watched(client, job.id), console())
+    if ended.state is not JobState.SUCCEEDED:
+        raise Unavailable(f"the job is {ended.state}: {ended.reason}")
+    document = client.result(job.id)
+    report, target_width = answer.typed(document), answer.target_width(job.study)
+    answer.show(report, target_width, console())
+    as_json, as_picture = folder / "result.json", folder / "result.png"
+    as_json.write_text(json.dumps(document, indent=2) + "\n")
+    answer.picture(report, client.trials(job.id), target_width, as_picture, job.name)
+    print(f"Written: {as_json}, {as_picture}\n{NEXT}")
+    return 0 if report.verdict == "resolved" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

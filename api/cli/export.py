@@ -1,0 +1,75 @@
+"""Which command hands an answer to another trainer?
+
+`telescope export JOB --to torch|megatron|json` prints the text, or writes it to a file. It asks the service; where none was named and none
+is at work, it reads this installation's own database, so that what `telescope run` found can be exported after it has ended.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.output import show_json
+from api.cli.service import configured, local_url
+from telescope.client.client import Client
+from telescope.errors import InvalidInput, Unavailable
+
+
+class Form(StrEnum):
+    """The forms."""
+
+    TORCH = "torch"
+    MEGATRON = "megatron"
+    JSON = "json"
+
+
+class Optimizer(StrEnum):
+    """Whose ladders can be asked for."""
+
+    MUON = "muon"
+    ADAMW = "adamw"
+
+
+def export(
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)],
+    to: Annotated[Form, typer.Option(help="Python for torch alone, flags for Megatron-LM, or a document.", show_default=False)],
+    optimizer: Annotated[Optimizer | None, typer.Option(help="Whose ladder; by default the better one's.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Of a job that compares several, which.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file instead.")] = None,
+    url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Print a job's hyperparameters at the target for another trainer.
+
+    Example: telescope export JOB --to torch -o train.py
+    """
+    text = asked(job_id, to, optimizer, variant, url)
+    if output:
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInput.of("--output", f"cannot be written: {error.strerror}; give another file", str(output)) from None
+    if as_json:
+        show_json({"job": job_id, "to": to, "file": str(output) if output else None, "text": text})
+    elif output:
+        print(f"Wrote {output}.")
+    else:
+        sys.stdout.write(text)
+
+
+def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None) -> str:
+    """The text, of the service, or of this installation's database."""
+    settings, _ = configured({})
+    try:
+        with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:
+            return client.export(job_id, to.value, optimizer=optimizer.value if optimizer else None, variant=variant)
+    except Unavailable:
+        if url:
+            raise
+    from api.cli import solo
+    from api.jobs.exports import exported
+
+    with solo.installation(settings) as store:
+        return exported(store, store.job(job_id), to.value, optimizer.value if optimizer else None, variant)

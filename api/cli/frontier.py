@@ -1,0 +1,75 @@
+"""Which command answers to a target loss?
+
+`telescope frontier JOB --target-loss X` asks a service for the three tables of a compute-time job, and prints them, draws them, or passes
+one on as CSV. The loss may be any that its runs came by.
+"""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from api.cli.output import console, show_json
+from api.cli.service import configured, local_url
+from telescope.client.client import Client
+from telescope.errors import InvalidInput
+
+
+class Csv(StrEnum):
+    """The tables."""
+
+    FRONTIER = "frontier"
+    TOKEN_RATIO = "token-ratio"
+    BATCH_SIZES = "batch-sizes"
+
+
+class Optimizer(StrEnum):
+    """Those that can be asked for."""
+
+    MUON = "muon"
+    ADAMW = "adamw"
+
+
+def frontier(
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a compute_time job.", show_default=False)],
+    target_loss: Annotated[float, typer.Option(help="The held-out loss to be reached.", show_default=False)],
+    optimizer: Annotated[Optimizer | None, typer.Option(help="Hours and tokens of this one alone.")] = None,
+    url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")] = None,
+    csv: Annotated[Csv | None, typer.Option(help="Print all rows of one table as CSV instead.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Say how hours to a loss trade against devices, for each optimizer, and whether an advantage lasts as batches grow.
+
+    Example: telescope frontier JOB --target-loss 2.1 --plot frontier.png
+    """
+    if csv and as_json:
+        raise InvalidInput.of("--csv", "cannot be printed beside --json; give one of them", csv.value)
+    with Client(url or local_url(configured({})[0]), patience_seconds=3.0) as client:
+        if csv:
+            chosen = None if csv is Csv.TOKEN_RATIO else optimizer
+            sys.stdout.write(client.csv(job_id, csv.value, target_loss, optimizer=chosen))
+        if csv and not plot:
+            return
+        documents = asked(client, job_id, target_loss, optimizer)
+        name = client.job(job_id).name if plot else ""
+    from api.terminal import frontier as frontier_answer
+
+    found = frontier_answer.typed(documents)
+    if as_json:
+        show_json(documents)
+    elif not csv:
+        frontier_answer.show(found, console())
+    if plot:
+        frontier_answer.picture(found, plot, name)
+
+
+def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
+    """The three tables of a job at a service, as documents."""
+    return {
+        "frontier": client.frontier(job_id, target_loss, optimizer=optimizer),
+        "batch_sizes": client.batch_sizes(job_id, target_loss, optimizer=optimizer),
+        "token_ratio": client.token_ratio(job_id, target_loss),
+    }

@@ -1,0 +1,52 @@
+"""Which command judges a sweep that somebody already has?
+
+`telescope judge FILE.csv` needs no service: it reads the table, judges it by the rules of a job's report, and prints the verdict.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli.output import console, show_json
+from telescope.errors import InvalidInput
+
+COLUMNS = "width, lr, loss (empty or nan: diverged) and, where swept, weight_decay and seed"
+
+
+def judge(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help=f"A CSV table, a row per finished run: {COLUMNS}.", show_default=False)],
+    target_width: Annotated[int | None, typer.Option(help="The width to train; by default twice the widest in the table.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+) -> None:
+    """Judge a sweep that you have already run: does it transfer to the width that you want to train?
+
+    Example: telescope judge examples/sweep.csv --target-width 1024
+    """
+    content = read(file)
+    from api.terminal import telescoping as answer
+    from telescope.studies import registry
+    from telescope.studies.telescoping.judge.judge import judge
+    from telescope.studies.telescoping.judge.sweep import read_csv
+
+    sweep = read_csv(content)
+    found = judge(sweep, target_width)
+    if as_json:
+        show_json(registry.report_document(found))
+    else:
+        answer.show_judgement(found, console())
+    if plot:
+        answer.picture_of_sweep(found, sweep.rows, plot, file.name)
+    raise typer.Exit(0 if found.verdict == "resolved" else 1)
+
+
+def read(file: Path) -> bytes:
+    """The content of the table, no more of it than is taken."""
+    from telescope.studies.telescoping.judge.sweep import MOST_BYTES
+
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise InvalidInput.of("", f"cannot read {file}: {error.strerror}; give the path of a CSV table") from None

@@ -1,0 +1,314 @@
+"""What can be typed at a terminal?
+
+The commands of `telescope`. Those about jobs are here: `run` needs no service, the others speak to one (`--url`). Those that a
+service is made of are in `api.cli.service`, those about texts in `api.cli.corpus`. With `--json` standard output is one JSON
+document, whatever happens.
+
+Exit status: 0 done · 1 the verdict is negative · 2 bad input · 3 something that telescope depends on failed · 130 interrupted.
+
+Heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) are imported by the commands that need them: `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from api.cli import job_file
+from api.cli.coordinates import coordinates
+from api.cli.corpus import corpora
+from api.cli.export import export
+from api.cli.frontier import asked, frontier
+from api.cli.judge import judge
+from api.cli.output import Commands, Interrupted, console, plain, show_json
+from api.cli.service import ExecutorName, Workers, configured, local_url, processes
+from api.job_states import JobState
+from api.terminal import progress as view
+from telescope.client.client import Client
+from telescope.client.resources import Job
+from telescope.errors import InvalidInput, TelescopeError
+
+app = typer.Typer(
+    cls=Commands,
+    help="Hyperparameters for a model too dear to sweep: swept on narrow models, transferred to the wide one.",
+    epilog="Exit status: 0 done, 1 the verdict is negative, 2 bad input, 3 something that telescope depends on failed, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
+Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+Plot = Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")]
+JOBS = "Jobs"
+COMPUTE_TIME = "compute_time"
+
+
+@app.command(rich_help_panel=JOBS)
+def run(
+    file: Annotated[Path | None, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)] = None,
+    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Go on with this job instead.")] = None,
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    plot: Plot = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job on this machine, without a service, and print its answer. What its workers say is in TELESCOPE_HOME/run.log.
+
+    Example: telescope run examples/quickstart.yaml
+    """
+    if (file is None) == (resume is None):
+        raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
+    from api.cli import solo
+    from api.jobs.from_jobs import filled
+    from telescope.studies import registry
+
+    settings, environment = configured({"executor": executor, "workers": workers})
+    study = registry.resolved(registry.parse(job_file.read(file))) if file else None
+    with solo.installation(settings) as store:
+        study = filled(study, store) if study else None
+        job = store.create_job(registry.to_document(study))[0] if study else solo.resume(store, resume or "")
+        study = study or registry.parse(store.study_document(job.id))
+        try:
+            with solo.coordinator(environment | solo.factories(study, settings)) as child:
+                ended = solo.follow(store, job.id, child, study, console(as_json))
+        except KeyboardInterrupt:
+            raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
+        report = store.result(job.id) or registry.report_document(study.report(()))
+        drawn = partial(solo.picture, store, job.id, study, report)
+        if study.kind.name != COMPUTE_TIME and not as_json:
+            print(f"For another trainer: telescope export {job.id} --to torch")
+        _answer(ended, report, registry.to_document(study), drawn, plot, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
+    """Hand a job to the service.
+
+    Example: telescope submit examples/quickstart.yaml
+    """
+    document = job_file.read(file)
+    with _client(url) as client:
+        job = client.submit(document)
+    if as_json:
+        show_json(plain(job))
+    else:
+        print(f"{job.id}: {job.state}. Follow it with: telescope watch {job.id}")
+
+
+@app.command(rich_help_panel=JOBS)
+def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
+    """Say what a job would run and cost; spends nothing. With --url the service is asked.
+
+    Example: telescope preview job.yaml
+    """
+    from api.jobs import machine
+    from api.terminal import compute_time as comparison
+    from api.terminal import forecast
+    from telescope.studies import registry
+
+    document = job_file.read(file)
+    if url:
+        with _client(url) as client:
+            found = client.preview(document)
+    else:
+        study = registry.resolved(registry.parse(document))
+        found = registry.report_document(registry.preview(study, machine.found(configured({})[0])))
+    if as_json:
+        show_json(found)
+    elif document["kind"] == COMPUTE_TIME:
+        comparison.show_bill(found, console())
+    else:
+        forecast.show(found, console())
+
+
+@app.command(rich_help_panel=JOBS)
+def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Follow a job until it ends.
+
+    Example: telescope watch JOB
+    """
+    with _client(url) as client:
+        try:
+            ended = view.follow(watched(client, job_id), console(as_json))
+        except KeyboardInterrupt:
+            raise Interrupted(f"the job goes on. Follow it with: telescope watch {job_id}", job_id) from None
+        job = client.job(job_id)
+    if as_json:
+        show_json(plain(job))
+    else:
+        print(f"Its answer: telescope result {job_id}")
+    raise typer.Exit(0 if ended.state is JobState.SUCCEEDED else 3)
+
+
+@app.command(rich_help_panel=JOBS)
+def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = False) -> None:
+    """Print a job's answer, or what is known so far.
+
+    Example: telescope result JOB --plot picture.png
+    """
+    with _client(url) as client:
+        job = client.job(job_id)
+        now = view.progress(job, (), datetime.now(UTC), None)
+        report = client.result(job_id)
+        _answer(now, report, job.study or {}, lambda path: _picture(client, job, report, path), plot, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def jobs(url: Url = None, as_json: AsJson = False) -> None:
+    """List the service's jobs, the newest first.
+
+    Example: telescope jobs --json
+    """
+    with _client(url) as client:
+        found = list(client.jobs())
+    if as_json:
+        show_json({"items": plain(found)})
+        return
+    table = Table("job", "name", "state", "trials", "best loss", "created", box=None, header_style="dim", pad_edge=False)
+    for job in found:
+        best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
+        created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
+        table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
+    console().print(table if found else "No jobs yet: telescope submit examples/quickstart.yaml")
+
+
+@app.command(rich_help_panel=JOBS)
+def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """End a job for good; what it measured stays readable.
+
+    Example: telescope cancel JOB
+    """
+    _verb(Client.cancel, job_id, url, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def pause(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Stop a job's trials, keeping their checkpoints.
+
+    Example: telescope pause JOB
+    """
+    _verb(Client.pause, job_id, url, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Go on with a paused job.
+
+    Example: telescope resume JOB
+    """
+    _verb(Client.resume, job_id, url, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+    """Go on with a job that failed or was cancelled; what it finished is kept.
+
+    Example: telescope retry JOB
+    """
+    _verb(Client.retry, job_id, url, as_json)
+
+
+@app.command(rich_help_panel=JOBS)
+def clone(
+    job_id: JobId,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A change of the study; repeatable.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand a job's study in again, with changes; finished trials that the two share are reused.
+
+    Example: telescope clone JOB --set limits.max_base_runs=400
+    """
+    from api.jobs.changes import assigned
+
+    _verb(lambda client, of: client.clone(of, assigned(changes or ())), job_id, url, as_json)
+
+
+app.command(rich_help_panel=JOBS)(coordinates)
+app.command(rich_help_panel=JOBS)(export)
+app.command(rich_help_panel=JOBS)(frontier)
+app.command(rich_help_panel=JOBS)(judge)
+app.add_typer(corpora, name="corpus", rich_help_panel=JOBS)
+app.add_typer(processes)
+
+
+# How
+
+
+def watched(client: Client, job_id: str) -> Iterator[view.Progress]:
+    """A job at the service, now and after each change until it ended."""
+    forecast_flops = None
+    for i, job in enumerate(client.watch(job_id)):
+        if i == 0 and not job.terminal:
+            forecast_flops = _forecast_flops(client, job)
+        yield view.progress(job, client.trials(job_id), datetime.now(UTC), forecast_flops)
+
+
+def _forecast_flops(client: Client, job: Job) -> float | None:
+    """What the preview expects of the whole job; None where the service cannot say, which must not end a watch."""
+    try:
+        return float(client.preview(job.study)["flops"]["expected"])
+    except TelescopeError:
+        return None
+
+
+def _answer(
+    job: view.Progress, report: dict[str, Any], study: dict[str, Any], draw: Callable[[Path], None], plot: Path | None, as_json: bool
+) -> None:
+    """Print the answer, draw it if asked to, and exit with what it amounts to."""
+    from api.terminal import compute_time as comparison
+    from api.terminal import telescoping as answer
+
+    if as_json:
+        show_json(report)
+    elif study["kind"] == COMPUTE_TIME:
+        comparison.show(comparison.typed(report), console())
+    else:
+        answer.show(answer.typed(report), answer.target_width(study), console())
+    if plot:
+        draw(plot)
+    if job.state in (JobState.FAILED, JobState.CANCELLED):
+        print(f"The job is {job.state}: {job.reason or 'somebody asked for it'}", file=sys.stderr)
+    if job.state is JobState.FAILED:
+        raise typer.Exit(3)
+    raise typer.Exit(0 if report["final"] and report["verdict"] == "resolved" else 1)
+
+
+def _picture(client: Client, job: Job, report: dict[str, Any], path: Path) -> None:
+    """Draw what a job at the service found; of optimizers over batches, at the lowest of its target losses."""
+    from api.terminal import frontier as frontier_answer
+    from api.terminal import telescoping as answer
+
+    study = job.study or {}
+    if study["kind"] != COMPUTE_TIME:
+        answer.picture(answer.typed(report), client.trials(job.id), answer.target_width(study), path, job.name)
+        return
+    documents = asked(client, job.id, frontier_answer.lowest(study["target_losses"]))
+    frontier_answer.picture(frontier_answer.typed(documents), path, job.name)
+
+
+def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:
+    """Ask for something, and say where the job stands now."""
+    with _client(url) as client:
+        job = verb(client, job_id)
+    if as_json:
+        show_json(plain(job))
+    else:
+        print(f"{job.id}: {_state(job)}")
+
+
+def _state(job: Job) -> str:
+    return f"{job.state}, {job.requested} requested" if job.requested else job.state
+
+
+def _client(url: str | None) -> Client:
+    """The service that was named, or this machine's."""
+    return Client(url or local_url(configured({})[0]), patience_seconds=3.0)

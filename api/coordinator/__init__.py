@@ -1,0 +1,1 @@
+"""The coordinator: plans studies, hands trials to the executor, records events."""

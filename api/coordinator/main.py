@@ -1,0 +1,70 @@
+"""The coordinator process: settings, store, executor and loop put together, under a lock held for life."""
+
+import signal
+import threading
+import time
+
+from api.coordinator.coordinator import Coordinator, log
+from api.settings import Settings
+from api.store.engines import CoordinatorLock
+from api.store.record import Record
+from telescope.models import factory
+from workers.interface import Executor
+
+LOCK_POLL_SECONDS = 0.5
+
+
+def main(settings: Settings) -> None:
+    """Be the coordinator of an installation until SIGTERM or SIGINT; wait for the one that is there to end."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    record = Record(settings.database_url)
+    record.check_revision()
+    lock = CoordinatorLock(settings.database_url)
+    if not lock.acquire():
+        log.info("another coordinator is at work; waiting for its end")
+        while not stop.is_set() and not lock.acquire():
+            time.sleep(LOCK_POLL_SECONDS)
+    if not stop.is_set():
+        executor = build_executor(settings)
+        try:
+            Coordinator(
+                record,
+                executor,
+                settings.checkpoint_dir,
+                poll_seconds=settings.poll_seconds,
+                max_attempts=settings.max_attempts,
+            ).run(stop, lock)
+        finally:
+            executor.close()
+    lock.release()
+    record.close()
+
+
+def build_executor(settings: Settings) -> Executor:
+    """The executor that the settings ask for; Ray is imported where it is used."""
+    if settings.executor == "local":
+        from workers.local import LocalExecutor
+
+        return LocalExecutor()
+    if settings.executor == "ray_tune":
+        from workers.on_ray.tune import TuneExecutor
+
+        return TuneExecutor(
+            settings.workers,
+            address=settings.ray_address,
+            shared_storage=settings.shared_storage,
+            gpus_per_worker=settings.gpus_per_worker,
+            code=factory.code(settings.factories),
+            loggers=settings.tune_loggers,
+        )
+    from workers.on_ray.actors import RayExecutor
+
+    return RayExecutor(
+        settings.workers,
+        address=settings.ray_address,
+        shared_storage=settings.shared_storage,
+        gpus_per_worker=settings.gpus_per_worker,
+        code=factory.code(settings.factories),
+    )

@@ -1,0 +1,65 @@
+"""Which requests does telescope answer?
+
+Under /v1 jobs, what they found, their trials, and corpora; outside it /livez and /readyz. Handlers are synchronous (they wait for the
+database, on threads), short, and say nothing of SQL, Ray or errors: `api.store` has the rows, `api.http.bodies` judges what comes in,
+`api.http.errors` turns what is raised into problem+json.
+
+Rules that hold everywhere: a list is paged (`page_size` above 1000 counts as 1000); a job and its result carry an ETag, and a
+poll with If-None-Match costs one query; a verb that was carried out already is no error.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from api.http import bodies
+from api.jobs.submission import opened
+from api.settings import Settings
+from api.store.store import Store
+from telescope.studies.kind import AnyStudy
+
+UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the ETag in If-None-Match."}}
+INT32 = 2**31 - 1
+
+
+def store_of(request: Request) -> Store:
+    store: Store = request.app.state.store
+    return store
+
+
+def settings_of(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def body_of(request: Request) -> bytes:
+    return await request.body()
+
+
+def document_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
+    return bodies.document(body, request.headers.get("Content-Type"))
+
+
+def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
+    """What a clone changes; without a body, nothing."""
+    return document_of(request, body) if body else {}
+
+
+def study_of(document: Annotated[Any, Depends(document_of)], settings: Annotated[Settings, Depends(settings_of)]) -> AnyStudy:
+    """The study that the body asks for, its corpus opened and tokenised."""
+    return opened(document, settings)
+
+
+Rows = Annotated[Store, Depends(store_of)]
+Study = Annotated[AnyStudy, Depends(study_of)]
+JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
+TrialId = Annotated[int, Path(ge=0, le=INT32)]
+PageSize = Annotated[int, Query(ge=0, description="Items per page; at most 1000 are sent, and 0 leaves it to the server.")]
+PageToken = Annotated[str | None, Query(max_length=512, description="The `next_page_token` of the page before.")]
+Points = Annotated[int, Query(ge=2, le=10_000, description="About how many points each curve is thinned out to.")]
+Width = Annotated[int | None, Query(ge=1, le=INT32)]
+IfNoneMatch = Annotated[str | None, Header(description="The ETag of an earlier answer: 304 if nothing changed since.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(max_length=128, pattern="^[!-~]+$", description="A repeated POST with the same key and body returns the first job."),
+]

@@ -1,0 +1,47 @@
+"""Routes of health: whether the process lives, and whether the service is ready."""
+
+import asyncio
+
+from fastapi import APIRouter
+
+from api.http import schemas
+from api.http.dependencies import Rows
+from api.http.errors import described
+from api.store.engines import CoordinatorLock
+from telescope.errors import Problem, TelescopeError, Unavailable
+
+READY_SECONDS = 2.0
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez")
+async def live() -> schemas.Health:
+    """The process answers; touches nothing else."""
+    return schemas.Health(parts={"api": "ok"})
+
+
+@router.get("/readyz", responses=described(503))
+async def ready(store: Rows) -> schemas.Health:
+    """The database is there, at the right revision, and a coordinator works on it; 503 names what is missing."""
+    checks = {"database": store.check_revision, "coordinator": lambda: _require_coordinator(store.url)}
+    missing = []
+    for part, check in checks.items():
+        try:
+            await asyncio.wait_for(asyncio.to_thread(check), READY_SECONDS)
+        except TimeoutError:
+            missing.append(Problem(part, f"gave no answer within {READY_SECONDS:g} s"))
+        except TelescopeError as error:
+            missing.append(Problem(part, error.message))
+        if missing:  # the coordinator is asked by way of the database
+            raise Unavailable("; ".join(map(str, missing)), tuple(missing))
+    return schemas.Health(parts=dict.fromkeys(("api", *checks), "ok"))
+
+
+def _require_coordinator(url: str) -> None:
+    """Unavailable where nobody holds the lock that a coordinator holds for life."""
+    lock = CoordinatorLock(url)
+    try:
+        if lock.acquire():
+            raise Unavailable("no coordinator is at work; jobs wait. Start one with `telescope coordinator` or `telescope serve`")
+    finally:
+        lock.release()

@@ -1,0 +1,85 @@
+"""Routes of what a job found: result, levels, trials and curves."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.http import schemas
+from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Points, Rows, TrialId, Width
+from api.http.errors import described
+from api.http.representations import tagged, unless_seen
+from api.job_states import JobState
+from api.jobs import variants
+from api.store.curves import thin
+from api.store.rows import JobRow
+from api.store.store import Store
+from telescope.studies import registry
+from telescope.trials.outcome import TrialState
+from telescope.trials.types import OptimizerName
+
+router = APIRouter(prefix="/v1", responses=described(500, 503))
+
+
+@router.get("/jobs/{job_id}/result", tags=["results"], response_model=dict[str, Any], responses=described(404, 422) | UNCHANGED)
+def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
+    """The study's report, `final: false` while the job runs, with the levels decided so far."""
+    row = store.job(job_id)
+    return unless_seen(row, if_none_match) or tagged(row, _report(row, store))
+
+
+@router.get("/jobs/{job_id}/levels", tags=["results"], responses=described(404, 422))
+def levels(job_id: JobId, store: Rows) -> schemas.Levels:
+    """The decided levels of all ladders: window, grid, optimum, interval."""
+    report = _report(store.job(job_id), store)
+    items = [
+        {"optimizer": ladder["optimizer"], "variant": ladder.get("variant", ""), **level}
+        for ladder in report.get("ladders", ())
+        for level in ladder["levels"]
+    ]
+    return schemas.Levels(final=report["final"], items=[schemas.Level.model_validate(each) for each in items])
+
+
+@router.get("/jobs/{job_id}/trials", tags=["results"], responses=described(404, 422))
+def trials(
+    job_id: JobId,
+    store: Rows,
+    page_size: PageSize = 0,
+    page_token: PageToken = None,
+    state: TrialState | None = None,
+    width: Width = None,
+    optimizer: OptimizerName | None = None,
+) -> schemas.Page[schemas.Trial]:
+    """A job's trials in the order of their planning."""
+    page = store.trials(job_id, page_size or 50, page_token, state=state, width=width, optimizer=optimizer)
+    return schemas.Page[schemas.Trial].model_validate(variants.trials(store, job_id, page))
+
+
+@router.get("/jobs/{job_id}/curves", tags=["results"], responses=described(404, 422))
+def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None, optimizer: OptimizerName | None = None) -> schemas.Curves:
+    """The curves of a job's trials, thinned out so that spikes survive."""
+    found = store.curves(job_id, points, width=width, optimizer=optimizer)
+    return schemas.Curves(items=[schemas.Curve.model_validate(curve) for curve in found])
+
+
+@router.get("/trials/{trial_id}", tags=["results"], responses=described(404, 422))
+def trial(trial_id: TrialId, store: Rows) -> schemas.TrialDetail:
+    """One trial with its specification."""
+    found = store.trial(trial_id)
+    (named,) = variants.named(store, found.job_id, [found])
+    return schemas.TrialDetail(**dict(schemas.Trial.model_validate(named)), spec=store.trial_spec(trial_id))
+
+
+@router.get("/trials/{trial_id}/curve", tags=["results"], responses=described(404, 422))
+def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> schemas.Curve:
+    """A trial's curve over all its attempts; every point of it unless `points` is given."""
+    whole = store.curve(trial_id)
+    return schemas.Curve.model_validate(thin(whole, points) if points else whole)
+
+
+def _report(row: JobRow, store: Store) -> dict[str, Any]:
+    """The latest report; before the first, that of no trials."""
+    found = store.result(row.id)
+    if found is not None:
+        return found
+    ended = "cancelled" if row.state is JobState.CANCELLED else ""  # before it began
+    return registry.report_document(registry.parse(store.study_document(row.id)).report((), ended))

@@ -1,0 +1,1 @@
+"""Use cases of jobs that HTTP and the command line share."""

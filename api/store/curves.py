@@ -1,0 +1,132 @@
+"""How is a loss curve kept and shown?
+
+Kept: as chunks, one per report of a worker, each a compressed block of float64 columns (`encode`, `decode`); a row per point would
+cost a hundred times the write time. Read: `merge` joins the chunks of all attempts, a later attempt replacing everything from its
+first point on. Shown: `thin` keeps the least and the greatest loss of each bucket, so that spikes survive. Of a finished trial its
+outline is kept beside them (`outline_of`, `packed`, `unpacked`), for studies that read the curves of a whole job.
+
+A blob is a format version, the names of the metrics, and the columns step, tokens, flops, seconds, metrics... under zlib. That of an
+outline is raw: float32 [2, points], tokens and loss, so that ten thousand of them are read in the time that one query takes.
+"""
+
+import json
+import math
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from telescope.errors import TelescopeError
+from telescope.trials.outcome import Measurement
+from telescope.trials.outline import Outline, outlined
+
+FORMAT = 1
+HEADER = struct.Struct("<BHI")  # format version, bytes of the names, points
+FIXED = ("step", "tokens", "flops", "seconds")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive points of one attempt, encoded."""
+
+    attempt: int
+    blob: bytes
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Columns of one length; a metric is None where it was not measured or not finite."""
+
+    trial_id: int
+    step: tuple[int, ...]
+    tokens: tuple[int, ...]
+    flops: tuple[float, ...]
+    seconds: tuple[float, ...]
+    metrics: dict[str, tuple[float | None, ...]]
+
+
+class DamagedCurve(TelescopeError):
+    """A stored chunk is of a format that this version cannot read."""
+
+    code = "damaged_curve"
+
+
+def encode(points: Sequence[Measurement]) -> bytes:
+    """One blob of several points; metrics that some points lack are NaN there."""
+    names = sorted({name for point in points for name in point.metrics})
+    fixed = [[getattr(point, name) for point in points] for name in FIXED]
+    columns = np.array([*fixed, *([point.metrics.get(name, math.nan) for point in points] for name in names)], dtype="<f8")
+    header = json.dumps(names).encode()
+    return HEADER.pack(FORMAT, len(header), len(points)) + header + zlib.compress(columns.tobytes(), level=1)
+
+
+def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
+    """Names of the metrics, and the columns [4 + metrics, points]."""
+    version, name_bytes, points = HEADER.unpack_from(blob)
+    if version != FORMAT:
+        raise DamagedCurve(f"curve chunk of format {version}; this version of telescope reads format {FORMAT}")
+    start = HEADER.size + name_bytes
+    names = json.loads(blob[HEADER.size : start])
+    columns = np.frombuffer(zlib.decompress(blob[start:]), dtype="<f8")
+    return names, columns.reshape(len(FIXED) + len(names), points)
+
+
+def merge(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
+    """One curve of all chunks: attempts in order, each replacing what earlier ones recorded from its first point on."""
+    decoded = [(chunk.attempt, *decode(chunk.blob)) for chunk in chunks]
+    names = sorted({name for _, metrics, _ in decoded for name in metrics})
+    table = np.empty((len(FIXED) + len(names), 0))
+    for _, metrics, columns in sorted(decoded, key=lambda part: (part[0], part[2][0, 0])):
+        block = np.full((len(table), columns.shape[1]), np.nan)
+        block[: len(FIXED)] = columns[: len(FIXED)]
+        for row, name in enumerate(metrics, start=len(FIXED)):
+            block[len(FIXED) + names.index(name)] = columns[row]
+        table = np.hstack([table[:, table[0] < block[0, 0]], block])
+    return _curve(trial_id, names, table)
+
+
+def thin(curve: Curve, points: int) -> Curve:
+    """At most about `points` points: the first, the last, and of each bucket of steps the least and greatest train_loss."""
+    if len(curve.step) <= points:
+        return curve
+    losses = curve.metrics.get("train_loss") or next(iter(curve.metrics.values()))
+    values = np.array([math.inf if value is None else value for value in losses])
+    keep = {0, len(values) - 1}
+    for bucket in np.array_split(np.arange(len(values)), max(1, (points - 2) // 2)):
+        keep |= {int(bucket[values[bucket].argmin()]), int(bucket[values[bucket].argmax()])}
+    measured = [index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None]
+    if len(measured) <= points:  # held-out losses are few and decide: they stay
+        keep |= set(measured)
+    order = sorted(keep)
+    metrics = {name: tuple(column[i] for i in order) for name, column in curve.metrics.items()}
+    fixed = {name: tuple(getattr(curve, name)[i] for i in order) for name in FIXED}
+    return Curve(curve.trial_id, metrics=metrics, **fixed)
+
+
+def outline_of(curve: Curve) -> Outline:
+    """What studies read of a curve."""
+    missing = (None,) * len(curve.tokens)
+    trained, held_out = (np.array(curve.metrics.get(name, missing), dtype=np.float64) for name in ("train_loss", "loss"))  # None: nan
+    return outlined(curve.tokens, trained, held_out)
+
+
+def packed(outline: Outline) -> bytes:
+    """An outline's tokens and losses as they are kept."""
+    return np.stack([outline.tokens, outline.loss]).astype("<f4").tobytes()
+
+
+def unpacked(blob: bytes, held_out: bool) -> Outline:
+    """The outline that was kept."""
+    tokens, loss = np.frombuffer(blob, dtype="<f4").reshape(2, -1)
+    return Outline(tokens, loss, held_out)
+
+
+def _curve(trial_id: int, names: list[str], table: np.ndarray) -> Curve:
+    step, tokens, flops, seconds = table[: len(FIXED)].tolist()
+    metrics = {
+        name: tuple(value if math.isfinite(value) else None for value in column)
+        for name, column in zip(names, table[len(FIXED) :].tolist(), strict=True)
+    }
+    return Curve(trial_id, tuple(map(int, step)), tuple(map(int, tokens)), tuple(flops), tuple(seconds), metrics)

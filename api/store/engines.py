@@ -1,0 +1,118 @@
+"""How is the database opened, and how is it held by one coordinator alone?
+
+SQLite: write-ahead log, transactions of our own (the driver's implicit BEGIN loses updates without an error), writers queue by BEGIN
+IMMEDIATE, readers have an engine of their own that cannot write and never waits. PostgreSQL: psycopg, with connections checked before use.
+`CoordinatorLock` is a file lock beside the SQLite file, or an advisory lock on a PostgreSQL connection that does nothing else.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import NullPool
+
+from telescope.errors import TelescopeError, Unavailable
+
+BUSY_SECONDS = 30
+POOL_RECYCLE_SECONDS = 300
+COORDINATOR_KEY = 0x7E1E_5C0F  # of the advisory lock
+
+
+def open_engines(url: str) -> tuple[Engine, Engine]:
+    """The engine that writes and the one that reads."""
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(url, begin="BEGIN", query_only=True)
+    engine = create_engine(url, pool_pre_ping=True, pool_recycle=POOL_RECYCLE_SECONDS)
+    return engine, engine
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """A database that cannot be reached is Unavailable, whatever its driver calls it."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Unavailable(f"the database is away: {getattr(error, 'orig', None) or error}") from error
+
+
+def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", f"query_only = {int(query_only)}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+class Superseded(TelescopeError):
+    """Another coordinator has the lock that this one lost; it must end, for both would run the same trials."""
+
+    code, status, exit_status = "superseded", 503, 3
+
+
+class CoordinatorLock:
+    """Held by the one coordinator for life; the operating system or PostgreSQL frees it when its holder dies."""
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._file: IO[str] | None = None
+        self._engine: Engine | None = None
+        self._connection: Connection | None = None
+
+    def acquire(self) -> bool:
+        """Take it, or say that another coordinator has it."""
+        if self._url.get_backend_name() == "sqlite":
+            return self._lock_file()
+        with translated():
+            return self._lock_advisory()
+
+    def held(self) -> bool:
+        """Whether it is still ours: PostgreSQL frees it when the connection is cut."""
+        if self._connection is None:
+            return self._file is not None
+        try:
+            self._connection.execute(text("SELECT 1"))
+        except DBAPIError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Let the next coordinator in; idempotent."""
+        if self._file:
+            self._file.close()
+        if self._connection:
+            self._connection.invalidate()  # ends the session, and the lock with it
+            self._connection.close()
+        if self._engine:
+            self._engine.dispose()
+        self._file = self._connection = self._engine = None
+
+    def _lock_file(self) -> bool:
+        file = open(f"{self._url.database}.coordinator-lock", "w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def _lock_advisory(self) -> bool:
+        self.release()
+        self._engine = create_engine(self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._connection = self._engine.connect()
+        if not self._connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": COORDINATOR_KEY}).scalar():
+            self.release()
+            return False
+        return True

@@ -1,0 +1,99 @@
+"""Which statements do the store and the coordinator's record share?
+
+Functions on an open connection: rows into types, one job or trial by id, and the only two ways to change a job (`change_job`, and
+`move_job` for its state). Every change of a job raises its version.
+"""
+
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from api.job_states import JobState, Verb, advance
+from api.store.rows import JobRow, TrialRow
+from api.store.tables import jobs, trials
+from telescope.errors import NotFound
+from telescope.trials.outcome import TrialState
+
+JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
+TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
+OPEN = (TrialState.PENDING, TrialState.RUNNING)
+MIXED = "mixed"  # numerics of a trial that went on with others than it began with: nobody's, so nothing reuses it
+
+
+def now() -> datetime:
+    """The clock of the service, the only one that counts."""
+    return datetime.now(UTC)
+
+
+def as_job(row: Any) -> JobRow:
+    """A row that has JOB_COLUMNS."""
+    values = {field.name: getattr(row, field.name) for field in fields(JobRow)}
+    requested = values["requested"]
+    return JobRow(**values | {"state": JobState(row.state), "requested": Verb(requested) if requested else None})
+
+
+def as_trial(row: Any) -> TrialRow:
+    """A row that has TRIAL_COLUMNS."""
+    values = {column.name: getattr(row, column.name) for column in TRIAL_COLUMNS}
+    return TrialRow(**values | {"state": TrialState(row.state)})
+
+
+def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
+    """One job, or NotFound; `lock` keeps others from changing it until the transaction ends."""
+    query = select(*JOB_COLUMNS).where(jobs.c.id == job_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"no job {job_id}")
+    return as_job(row)
+
+
+def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> TrialRow:
+    """One trial, or NotFound; `lock` as for jobs."""
+    query = select(*TRIAL_COLUMNS).where(trials.c.id == trial_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"no trial {trial_id}")
+    return as_trial(row)
+
+
+def touch_job(connection: Connection, job_id: Any, **values: Any) -> None:
+    """Change a job's columns; `job_id` may be a subquery."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values))
+
+
+def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
+    """Change a job's columns and return it."""
+    touch_job(connection, job_id, **values)
+    return the_job(connection, job_id)
+
+
+def move_job(connection: Connection, job: JobRow, to: JobState, reason: str | None = None) -> JobRow:
+    """The one place where a job changes its state."""
+    moment = now()
+    ran = (moment - job.running_since).total_seconds() if job.running_since else 0.0
+    return change_job(
+        connection,
+        job.id,
+        state=advance(job.state, to),
+        requested=None,
+        reason=reason,
+        waiting_for=None,
+        started_at=job.started_at or (moment if to is JobState.RUNNING else None),
+        ended_at=moment if to.terminal else None,
+        running_since=moment if to is JobState.RUNNING else None,
+        running_seconds=job.running_seconds + ran,
+    )
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """An INSERT that knows ON CONFLICT, which SQLAlchemy spells per database."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def insert_new(connection: Connection, table: Table, values: Any, *unique: str) -> None:
+    """Insert one row or several, leaving out those whose `unique` columns exist already."""
+    if values:
+        connection.execute(upsert(connection, table).on_conflict_do_nothing(index_elements=unique), values)

@@ -1,0 +1,167 @@
+"""Which tables hold the service's memory?
+
+`jobs` and `trials` carry scalars alone, so that lists stay cheap; documents have tables of their own (`studies`, `results`, `specs`).
+A trial's identity within its job is its digest; `attempt` fences late reports; a curve is its `chunks`, and of a trial that completed its
+`outlines` too. The schema is built by `migrations`, and a test holds these models equal to it.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+    text,
+)
+from sqlalchemy.engine import Dialect
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment: seconds since 1970 in the database, an aware datetime in Python."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> float | None:
+        """To seconds."""
+        return None if value is None else value.timestamp()
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> datetime | None:
+        """To UTC."""
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+def _of_job(primary_key: bool = False) -> Column[str]:
+    return Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=primary_key, nullable=False)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(32), primary_key=True),  # sorts by time of creation
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("requested", String(16)),
+    Column("waiting_for", Text),
+    Column("reason", Text),
+    Column("owner", Text, nullable=False, server_default=""),
+    Column("idempotency_key", Text),
+    Column("body_hash", Text, nullable=False, server_default=""),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    Column("trials_done", Integer, nullable=False, server_default=text("0")),
+    Column("trials_total", Integer, nullable=False, server_default=text("0")),
+    Column("best_loss", Double),
+    Column("max_parallel", Integer),
+    Column("max_seconds", Double),
+    Column("running_since", Instant),
+    Column("running_seconds", Double, nullable=False, server_default=text("0")),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    UniqueConstraint("owner", "idempotency_key"),
+    CheckConstraint("state IN ('QUEUED','RUNNING','PAUSED','SUCCEEDED','FAILED','CANCELLED')", name="state"),
+    Index(None, "state", "id"),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    _of_job(primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+results = Table(
+    "results",
+    metadata,
+    _of_job(primary_key=True),
+    Column("final", Boolean, nullable=False, server_default=false()),
+    Column("document", Text, nullable=False),
+)
+
+specs = Table(
+    "specs",
+    metadata,
+    Column("digest", String(32), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _of_job(),
+    Column("digest", ForeignKey("specs.digest"), nullable=False),
+    Column("optimizer", String(16), nullable=False),
+    Column("width", Integer, nullable=False),
+    Column("lr", Double, nullable=False),
+    Column("weight_decay", Double, nullable=False),
+    Column("seed", BigInteger, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=text("1")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("worker", Text),
+    Column("loss", Double),
+    Column("diverged", Boolean, nullable=False, server_default=false()),
+    Column("step", Integer, nullable=False, server_default=text("0")),
+    Column("steps", Integer, nullable=False),
+    Column("batch_tokens", Integer),
+    Column("flops_planned", Double, nullable=False, server_default=text("0")),  # of the whole run, as forecast
+    Column("flops", Double, nullable=False, server_default=text("0")),
+    Column("flops_spent", Double, nullable=False, server_default=text("0")),
+    Column("seconds", Double, nullable=False, server_default=text("0")),
+    Column("failure_kind", String(16)),
+    Column("failure_message", Text),
+    Column("measure", String(16), nullable=False, server_default="loss"),
+    Column("metrics", Text),  # JSON of the last point's, infinite numbers included
+    Column("numerics", Text),  # what its numbers were computed with (telescope.trials.numerics)
+    Column("reused_from", ForeignKey("trials.id")),  # the trial of an earlier job that trained it; its curve is there
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("ended_at", Instant),
+    UniqueConstraint("job_id", "digest"),
+    CheckConstraint("state IN ('PENDING','RUNNING','COMPLETED','FAILED','STOPPED')", name="state"),
+    Index(None, "job_id", "id"),
+    Index(None, "job_id", "state", "id"),
+    Index(None, "digest"),
+    sqlite_autoincrement=True,  # ids are never used again
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("first_step", Integer, primary_key=True),  # numbers the chunks of an attempt, so that a repeated one changes nothing
+    Column("blob", LargeBinary, nullable=False),
+)
+
+outlines = Table(
+    "outlines",
+    metadata,
+    Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
+    Column("held_out", Boolean, nullable=False),
+    Column("blob", LargeBinary, nullable=False),  # not compressed: a study reads those of all its trials at once
+)

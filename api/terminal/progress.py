@@ -1,0 +1,241 @@
+"""How does a job look on a terminal while it runs?
+
+`progress` condenses a job and its trials into one frozen `Progress`; `follow` shows a stream of them, as a live picture on a
+terminal, as one line per change where the output is piped. `telescope run` feeds it from the store, `watch` and the demo from the
+HTTP client: both have jobs and trials with these attributes. Finished answers are shown by `api.terminal.telescoping`.
+
+Parts: `JobLike`, `TrialLike` (what is read) · `Level`, `Progress`, `progress` · `picture`, `line` · `follow`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import Protocol
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from api.job_states import JobState
+from telescope.trials.outcome import TrialState
+
+PACE_SECONDS = 60.0  # the pace is that of the last minute
+MEASURES = {"coordinates": "coordinate check", "loss": "width", "time": "step times"}  # in this order, with their names
+COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
+
+
+class JobLike(Protocol):
+    """A job as the store or the client has it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def waiting_for(self) -> str | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def started_at(self) -> datetime | None: ...
+
+
+class TrialLike(Protocol):
+    """A trial as the store or the client has it."""
+
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def variant(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def batch_tokens(self) -> int | None: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def measure(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def loss(self) -> float | None: ...
+    @property
+    def diverged(self) -> bool: ...
+    @property
+    def flops(self) -> float: ...
+    @property
+    def ended_at(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True)
+class Level:
+    """One optimizer at one width, and at one batch where a job has several; or its coordinate check or step times, over all of them.
+
+    Where a job compares architectures or texts, of one of these."""
+
+    optimizer: str
+    variant: str  # empty where there are no others
+    measure: str
+    width: int | None  # None where it is of all
+    batch_tokens: int | None  # None where it is of all, or the only one
+    done: int
+    running: int
+    total: int  # planned so far
+    best_loss: float | None
+    best_lr: float | None
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        batch = f", batch {self.batch_tokens}" if self.batch_tokens else ""
+        return MEASURES[self.measure] if self.width is None else f"width {self.width}{batch}"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands."""
+
+    id: str
+    name: str
+    state: JobState
+    waiting_for: str | None
+    reason: str | None
+    levels: tuple[Level, ...]
+    trials_per_minute: float | None  # over the last minute; None before the first trial ended
+    seconds_left: float | None  # by the FLOPs still forecast, at the pace of the last minute
+
+
+def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
+    """Condense a job and its trials; `forecast_flops` is what the preview expects of the whole job."""
+    trials = list(trials)
+    several = len({trial.batch_tokens for trial in trials}) > 1
+
+    def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
+        """Variant, optimizer, what is measured, and where it is the loss, the width and the batch."""
+        place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
+        return trial.variant, trial.optimizer, list(MEASURES).index(trial.measure), *place
+
+    levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
+    recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
+    per_minute = seconds_left = None
+    if recent and job.started_at:
+        span_seconds = max(1.0, min(PACE_SECONDS, (now - job.started_at).total_seconds()))
+        per_minute = 60 * len(recent) / span_seconds
+        flops_left = max(0.0, (forecast_flops or 0.0) - sum(t.flops for t in trials))
+        flops_recent = sum(t.flops for t in recent)
+        if flops_left and flops_recent:
+            seconds_left = flops_left * span_seconds / flops_recent
+    return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
+
+
+def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
+    optimizer, variant, measure = trials[0].optimizer, trials[0].variant, trials[0].measure
+    width = trials[0].width if measure == "loss" else None
+    batch_tokens = trials[0].batch_tokens if width and several_batches else None
+    states = [TrialState(trial.state) for trial in trials]
+    finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None and width]
+    best_loss, best_lr = min(finite) if finite else (None, None)
+    done = sum(state.terminal for state in states)
+    running = states.count(TrialState.RUNNING)
+    return Level(optimizer, variant, measure, width, batch_tokens, done, running, len(trials), best_loss, best_lr)
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _footer(now: Progress) -> str:
+    """Pace, time left and what is missing, as far as they are known."""
+    parts = []
+    if not now.state.terminal:
+        if now.trials_per_minute is not None:
+            parts.append(f"{now.trials_per_minute:.0f} trials/min")
+        if now.seconds_left is not None:
+            parts.append(f"about {duration(now.seconds_left)} left")
+        if now.waiting_for:
+            parts.append(f"waiting for: {now.waiting_for}")
+    elif now.reason and now.state != JobState.SUCCEEDED:
+        parts.append(now.reason)
+    return " · ".join(parts)
+
+
+def picture(now: Progress) -> RenderableType:
+    """The live view: a bar per level, the best of each, and how long it will take."""
+    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
+    variants = ("variant",) if any(level.variant for level in now.levels) else ()
+    for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
+        table.add_column(title, justify="left" if title in ("variant", "optimizer", "") else "right")
+    best = {of: min(losses) for of, losses in _losses(now.levels).items()}
+    for level in now.levels:
+        loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
+        table.add_row(
+            *(level.variant for _ in variants),
+            level.optimizer,
+            {"coordinates": "check", "time": "times"}.get(level.measure, str(level.width)),
+            *(str(level.batch_tokens or "") for _ in batches),
+            ProgressBar(total=level.total, completed=level.done, width=24),
+            f"{level.done}/{level.total}",
+            Text(loss, style="bold" if level.best_loss == best.get(level.variant, ...) else ""),
+            "" if level.best_lr is None else f"{level.best_lr:.3g}",
+        )
+    return Group(head, table, Text(_footer(now), style="dim"))
+
+
+def _losses(levels: Iterable[Level]) -> dict[str, list[float]]:
+    """The best losses of all levels by variant: those of different texts do not compare."""
+    found: dict[str, list[float]] = {}
+    for level in levels:
+        if level.best_loss is not None:
+            found.setdefault(level.variant, []).append(level.best_loss)
+    return found
+
+
+def line(now: Progress) -> str:
+    """The same in one line of plain text."""
+    several = len({level.optimizer for level in now.levels}) > 1
+    parts = [f"{now.name or now.id}: {now.state.lower()}"]
+    for level in now.levels:
+        who = " ".join(filter(None, (level.variant, level.optimizer if several else "", level.name)))
+        best = "" if level.best_loss is None else f", best loss {level.best_loss:.4f} at lr {level.best_lr:.3g}"
+        parts.append(f"{who}: {level.done}/{level.total} trials{best}")
+    if footer := _footer(now):
+        parts.append(footer)
+    return " | ".join(parts)
+
+
+def _news(now: Progress) -> tuple[object, ...]:
+    """What has to change for another line to be worth printing."""
+    return now.state, now.waiting_for, tuple((level.name, level.done, level.total) for level in now.levels)
+
+
+def follow(stream: Iterable[Progress], console: Console) -> Progress:
+    """Show a job until its stream ends; the last state is returned."""
+    states = iter(stream)
+    now = next(states)
+    if console.is_terminal:
+        with Live(picture(now), console=console, refresh_per_second=4) as live:
+            for now in states:
+                live.update(picture(now))
+        return now
+    console.out(line(now), highlight=False)
+    for following in states:
+        if _news(following) != _news(now):
+            console.out(line(following), highlight=False)
+        now = following
+    return now

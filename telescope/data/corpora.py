@@ -1,0 +1,235 @@
+"""Which texts are there to train on?
+
+Two are built in and need no download: `python-stdlib`, the source code of the running interpreter's standard library, and
+`python-docs`, its docstrings as prose. The user's own text is a file or a folder, named by its path or registered under a name.
+
+- `find(corpus)` tells what a job's `data.corpus` means; `available()` lists what has a name; `register` gives a path a name.
+- A `Corpus` gives its `documents()` in a fixed order, and a `fingerprint()` that changes when a file does, without reading it.
+- `is_path` and `path_of` let a service decide whose files it reads.
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+import os
+import re
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from telescope.data.documents import Document, Unreadable, absolute, is_tokens, read
+from telescope.errors import Conflict, InvalidInput
+from telescope.home import home
+
+FIELD = "data.corpus"
+BUILT_IN = ("python-stdlib", "python-docs")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+# Tests would be a third of the text; configuration differs from machine to machine.
+OUTSIDE_STDLIB = re.compile(r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*")
+HIDDEN = re.compile(r"\..*|__pycache__")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A named text and where it lies; `path` is None for a built-in one."""
+
+    name: str  # as a job says it
+    path: Path | None
+    text_field: str = "text"  # where jsonl and parquet keep their text
+
+    @property
+    def holds_tokens(self) -> bool:
+        """Whether it consists of tokens rather than text."""
+        return any(is_tokens(file) for _, file in self.files())
+
+    def files(self) -> tuple[tuple[str, Path], ...]:
+        """Its files, sorted by their name within the corpus; raises InvalidInput where there are none."""
+        if self.path is None:
+            return _stdlib_files()
+        try:
+            if self.path.is_file():
+                return (("", self.path),)
+            if self.path.is_dir():
+                return self._of_one_sort(_files_below(self.path, HIDDEN))
+            what = "is neither a file nor a folder" if self.path.exists() else "does not exist"
+        except OSError as error:
+            what = f"cannot be read ({error.strerror})"
+        raise InvalidInput.of(FIELD, f"{self.path} {what}; give the path of a file or folder that can be read", self.name)
+
+    def _of_one_sort(self, files: tuple[tuple[str, Path], ...]) -> tuple[tuple[str, Path], ...]:
+        pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
+        if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
+            return pair
+        if len({is_tokens(file) for _, file in files}) > 1:
+            message = f"{self.path} holds .bin token files and text side by side; keep token files in a folder of their own"
+            raise InvalidInput.of(FIELD, message, self.name)
+        return files
+
+    def documents(self) -> Iterator[Document]:
+        """Its documents, always in the same order; raises InvalidInput where one cannot be read or none has content."""
+        empty = True
+        for document in _built_in_documents(self.name) if self.path is None else self._read():
+            empty = False
+            yield document
+        if empty:
+            message = f"{self.path or self.name} is empty; give a file or folder with text in it"
+            raise InvalidInput.of(FIELD, message, self.name)
+
+    def _read(self) -> Iterator[Document]:
+        for name, file in self.files():
+            try:
+                yield from read(file, name, self.text_field)
+            except Unreadable as error:
+                raise InvalidInput.of(FIELD, str(error), self.name) from error
+
+    def fingerprint(self) -> str:
+        """Digest of where its files lie, their sizes and times of change; one `stat` per file."""
+        if self.path is None:
+            return f"{self.name} {_stdlib_fingerprint()}"
+        return f"{self.text_field} {fingerprint(tuple(file for _, file in self.files()))}"
+
+
+def is_training(name: str) -> bool:
+    """Whether a file is the training half of a split that nanoGPT's scripts made."""
+    return name in ("train.bin", "train.uint32.bin")
+
+
+def is_held_out(name: str) -> bool:
+    """Whether a file is the validation half of such a split."""
+    return name in ("val.bin", "val.uint32.bin")
+
+
+def find(corpus: str) -> Corpus:
+    """What `data.corpus` means; an unknown name is refused with the nearest ones."""
+    if is_path(corpus):
+        return Corpus(corpus, absolute(corpus))
+    if corpus in BUILT_IN:
+        return Corpus(corpus, None)
+    if (entry := _entry(corpus)).exists():
+        return _load(entry)
+    names = [known.name for known in available()]
+    near = " or ".join(difflib.get_close_matches(corpus, names, n=3, cutoff=0.5))
+    hint = f"did you mean {near}?" if near else f"known are {', '.join(names)};"
+    message = f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a path, such as ./{corpus}"
+    raise InvalidInput.of(FIELD, message, corpus)
+
+
+def is_path(corpus: str) -> bool:
+    """Whether `data.corpus` is a path rather than a name: whatever cannot be a name is a path."""
+    return not NAME.fullmatch(corpus)
+
+
+def path_of(corpus: str) -> Path | None:
+    """The file or folder that a corpus is read from, None for a built-in one."""
+    return find(corpus).path
+
+
+def available() -> tuple[Corpus, ...]:
+    """Every corpus that has a name: built-in ones, then registered ones."""
+    return (*(Corpus(name, None) for name in BUILT_IN), *registered())
+
+
+def registered() -> list[Corpus]:
+    """The registered corpora, sorted by name."""
+    return [_load(file) for file in sorted((home() / "corpora").glob("*.json"))]
+
+
+def register(name: str, path: str | Path, text_field: str = "text") -> Corpus:
+    """Give a path a name, after a look at its first document; the name keeps its path for good."""
+    if not NAME.fullmatch(name):
+        raise InvalidInput.of("name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name)
+    if name in BUILT_IN:
+        raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)
+    corpus = Corpus(name, absolute(path), text_field)
+    try:
+        next(corpus.documents())
+    except InvalidInput as error:
+        raise InvalidInput.because(tuple(replace(p, field="path", value=str(path)) for p in error.problems)) from error
+    file = _entry(name)
+    if file.exists() and _load(file) != corpus:
+        raise Conflict(f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}")
+    write_json(file, {"path": str(corpus.path), "text_field": text_field})
+    return corpus
+
+
+def _entry(name: str) -> Path:
+    return home() / "corpora" / f"{name}.json"
+
+
+def _load(file: Path) -> Corpus:
+    entry = json.loads(file.read_text())
+    return Corpus(file.stem, Path(entry["path"]), entry["text_field"])
+
+
+def write_json(file: Path, value: object) -> None:
+    """Write all of it or nothing, whoever else writes the same file at the same time."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as draft:
+        json.dump(value, draft)
+    os.replace(draft.name, file)
+
+
+def fingerprint(files: tuple[Path, ...]) -> str:
+    """Digest of the files' places, sizes and times of change."""
+    stats = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()[:32]
+
+
+def _files_below(folder: Path, outside: re.Pattern[str]) -> tuple[tuple[str, Path], ...]:
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not outside.fullmatch(name)]
+        paths = [Path(parent, name) for name in names if not outside.fullmatch(name)]
+        files += [(path.relative_to(folder).as_posix(), path) for path in paths if path.is_file()]
+    return tuple(sorted(files))
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+@lru_cache(maxsize=1)
+def _stdlib_files() -> tuple[tuple[str, Path], ...]:
+    files = _files_below(Path(sysconfig.get_path("stdlib")), OUTSIDE_STDLIB)
+    return tuple((name, file) for name, file in files if name.endswith(".py"))
+
+
+@lru_cache(maxsize=1)
+def _stdlib_fingerprint() -> str:
+    return fingerprint(tuple(file for _, file in _stdlib_files()))
+
+
+@lru_cache(maxsize=len(BUILT_IN))
+def _built_in_documents(corpus: str) -> tuple[Document, ...]:
+    sources = [document for name, file in _stdlib_files() for document in read(file, name)]
+    if corpus == "python-stdlib":
+        return tuple(sources)
+    prose = (Document(source.name, docstrings(str(source.content))) for source in sources)
+    return tuple(document for document in prose if document.content)
+
+
+def docstrings(source: str) -> str:
+    """The docstrings of a Python module as prose, in the order of the source; none where it does not parse."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old spellings in the source read
+            module = ast.parse(source)
+    except SyntaxError:
+        return ""
+    return "\n\n".join(_docstrings(module))
+
+
+def _docstrings(node: ast.AST) -> Iterator[str]:
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    text = ast.get_docstring(node) if documented else None  # type: ignore[arg-type]
+    if text:
+        yield text
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.expr):  # most of a tree, and no place for a docstring
+            yield from _docstrings(child)

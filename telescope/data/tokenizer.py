@@ -1,0 +1,123 @@
+"""How does text become numbers?
+
+`data.tokenizer` is one of three: `bytes` (256 symbols, nothing to learn), `bpe-N` (byte-level BPE of N entries, trained on the
+training split alone: Sennrich et al., arXiv 1508.07909; byte-level as in GPT-2), or the path of a tokenizer.json. Every document
+ends in an end-of-text token, where the tokenizer has one: byte 0, which no text holds, or `<|endoftext|>` and its like.
+
+`build` makes the `Tokenizer` that a name asks for; `from_tokens` is the one of corpora that are tokens already.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telescope.data.documents import Content, absolute
+from telescope.errors import InvalidInput
+
+FIELD = "data.tokenizer"
+END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+SMALLEST_BPE = 257  # 256 bytes and the end of text
+LARGEST_BPE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text to token ids in [0, vocab_size); `json` is the tokenizer.json that undoes it, where there is one."""
+
+    vocab_size: int
+    encode: Callable[[Content], NDArray[Any]]  # a document -> (n,), its end included
+    json: str | None = None
+
+
+def build(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
+    """The tokenizer that `data.tokenizer` asks for; a BPE learns from `training_text`."""
+    check(name)
+    if path := path_of(name):
+        return _from_file(path, name)
+    return BYTES if name == "bytes" else _train_bpe(bpe_size(name) or 0, iter(training_text()))
+
+
+def check(name: str) -> None:
+    """Refuse what is no tokenizer before any text is read."""
+    if (path := path_of(name)) is not None:
+        if not os.path.isfile(path):
+            raise InvalidInput.of(FIELD, f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N", name)
+        return
+    size = bpe_size(name)
+    if name != "bytes" and size is None:
+        near = difflib.get_close_matches(name, ("bytes", "bpe-4096"), n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise InvalidInput.of(FIELD, f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json", name)
+    if size is not None and not SMALLEST_BPE <= size <= LARGEST_BPE:
+        raise InvalidInput.of(FIELD, f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give bpe-4096, say", name)
+
+
+def path_of(name: str) -> Path | None:
+    """The file that a tokenizer is read from, None for bytes and bpe-N."""
+    named = name.endswith(".json") or "/" in name or "\\" in name
+    return absolute(name) if named else None
+
+
+def bpe_size(name: str) -> int | None:
+    """N of bpe-N, None for any other name."""
+    match = re.fullmatch(r"bpe-([0-9]{1,9})", name)
+    return int(match[1]) if match else None
+
+
+def _encode_bytes(text: Content) -> NDArray[Any]:
+    return np.frombuffer(str(text).encode() + b"\0", np.uint8)
+
+
+BYTES = Tokenizer(256, _encode_bytes)
+
+
+def from_tokens(parts: Iterable[NDArray[Any]]) -> Tokenizer:
+    """For a corpus of tokens: they are taken as they are, the vocabulary being as large as they need, in whole 64s."""
+    largest = max(int(part.max()) for part in parts)
+    return Tokenizer((largest // 64 + 1) * 64, np.asarray)
+
+
+def _from_file(path: Path, name: str) -> Tokenizer:
+    import tokenizers
+
+    try:
+        return _wrap(tokenizers.Tokenizer.from_file(str(path)))
+    except Exception as error:  # the library raises nothing more specific
+        message = f"{path} is no tokenizer.json ({error}); write one with Tokenizer.save() of the tokenizers library"
+        raise InvalidInput.of(FIELD, message, name) from error
+
+
+def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    bpe = tokenizers.Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[END_OF_TEXT[0]],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(texts, trainer)
+    return _wrap(bpe)
+
+
+def _wrap(library: Any) -> Tokenizer:
+    library.no_truncation()
+    library.no_padding()
+    vocabulary: dict[str, int] = library.get_vocab(with_added_tokens=True)
+    end = [vocabulary[token] for token in END_OF_TEXT if token in vocabulary][:1]
+
+    def encode(text: Content) -> NDArray[Any]:
+        return np.array(library.encode(str(text), add_special_tokens=False).ids + end, np.uint32)
+
+    return Tokenizer(max(vocabulary.values()) + 1, encode, library.to_str())

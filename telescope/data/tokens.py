@@ -1,0 +1,196 @@
+"""How does a corpus become files of tokens, once?
+
+`prepare(spec)` splits each corpus of the spec, tokenizes it and keeps the result under `TELESCOPE_HOME/tokens`:
+
+    <content>/{train,validation}.bin, meta.json    little-endian uint16 or uint32; `content` is the hash of both sides
+    prepared/<key>.json                            which content the sources have; `key` changes whenever a source file does
+
+so that a second look costs one `stat` per source file. Tokens are written aside and renamed: processes may race, and the first
+one wins. The split is by whole documents (`held_out_names`); a lone document is cut by position.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telescope.data import corpora, tokenizer
+from telescope.data.corpora import Corpus
+from telescope.data.documents import Content
+from telescope.data.tokenizer import Tokenizer
+from telescope.errors import InvalidInput
+from telescope.home import home
+from telescope.trials.data import DataSpec
+
+Side = Literal["train", "validation"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a corpus amounts to once it is tokens."""
+
+    content: str
+    vocab_size: int
+    dtype: str
+    train_tokens: int
+    validation_tokens: int
+
+    @property
+    def folder(self) -> Path:
+        """Where the tokens lie."""
+        return _tokens_home() / self.content
+
+    def map(self, side: Side) -> NDArray[Any]:
+        """The tokens of one side, memory-mapped: (n,)."""
+        return np.memmap(self.folder / f"{side}.bin", self.dtype, "r")
+
+
+@dataclass(frozen=True)
+class Split:
+    """A corpus in two: whole documents held out, or the end of its only one."""
+
+    corpus: Corpus
+    fraction: float
+    held_out: frozenset[str]  # names; empty for a lone document
+
+    @classmethod
+    def of(cls, corpus: Corpus, fraction: float) -> "Split":
+        """The fixed split of a corpus."""
+        names = [document.name for document in corpus.documents()]
+        return cls(corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset())
+
+    def pieces(self) -> Iterator[tuple[Side, Content]]:
+        """Everything in the corpus with its side, in order."""
+        for document in self.corpus.documents():
+            if self.held_out:
+                yield "validation" if document.name in self.held_out else "train", document.content
+            else:
+                cut = len(document.content) - round(self.fraction * len(document.content))
+                yield "train", document.content[:cut]
+                yield "validation", document.content[cut:]
+
+    def training_text(self) -> Iterator[str]:
+        """What a tokenizer may learn from."""
+        return (str(piece) for side, piece in self.pieces() if side == "train")
+
+
+def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
+    """The documents to hold out: those whose name hashes below the fraction, but at least one and never all.
+
+    A side thus depends on a document's own name, and added text does not move what was there. A split that nanoGPT's scripts
+    made (train.bin, val.bin) is kept.
+    """
+    if given := frozenset(filter(corpora.is_held_out, names)):
+        return given
+    hashed = {name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64 for name in names}
+    below = {name for name in names if hashed[name] < fraction} or {min(hashed, key=hashed.__getitem__)}
+    return frozenset(below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)})
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The corpora of a spec, and what turns all of them into tokens."""
+
+    corpora: tuple[Corpus, ...]
+    tokenizer: str
+    fraction: float  # held out of each
+
+    @cached_property
+    def split(self) -> Callable[[Corpus], Split]:
+        """A corpus in two; it is read for that, once."""
+        return cache(lambda corpus: Split.of(corpus, self.fraction))
+
+    @cached_property
+    def fingerprints(self) -> dict[Corpus, str]:
+        """What changes when a file of a corpus does."""
+        return {corpus: corpus.fingerprint() for corpus in self.corpora}
+
+    @cached_property
+    def text_encoder(self) -> Tokenizer:
+        """For all texts. A BPE learns from all of them, whatever their weights, so that every mixture of them has the same tokens."""
+        return tokenizer.build(self.tokenizer, lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora))
+
+    def encoder(self, corpus: Corpus) -> Tokenizer:
+        """What turns this corpus into tokens."""
+        holding = [each for each in self.corpora if each.holds_tokens]
+        if holding and self.tokenizer != "bytes":
+            message = f"corpus {holding[0].name} holds tokens already; leave the tokenizer out"
+            raise InvalidInput.of(tokenizer.FIELD, message, self.tokenizer)
+        if corpus in holding:
+            return tokenizer.from_tokens(np.asarray(document.content) for document in corpus.documents())
+        return self.text_encoder
+
+    def key(self, corpus: Corpus) -> str:
+        """All that the tokens of this corpus depend on, as a hash."""
+        learned = ""
+        if path := tokenizer.path_of(self.tokenizer):
+            learned = corpora.fingerprint((path,))
+        elif self.tokenizer != "bytes" and len(self.corpora) > 1:
+            learned = " ".join(sorted(self.fingerprints.values()))
+        described = (self.fingerprints[corpus], self.tokenizer, learned, self.fraction)
+        return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
+
+
+def prepare(spec: DataSpec) -> tuple[Prepared, ...]:
+    """The tokens that each part's sources give in their present state, from the cache where they were prepared before."""
+    sources = Sources(tuple(corpora.find(part.corpus) for part in spec.parts), spec.tokenizer, spec.validation_fraction)
+    tokenizer.check(spec.tokenizer)
+    return tuple(_prepare(corpus, sources) for corpus in sources.corpora)
+
+
+def _prepare(corpus: Corpus, sources: Sources) -> Prepared:
+    remembered = _tokens_home() / "prepared" / f"{sources.key(corpus)}.json"
+    try:
+        content = json.loads(remembered.read_text())
+        return Prepared(**json.loads((_tokens_home() / content / "meta.json").read_text()))
+    except FileNotFoundError:
+        prepared = _tokenize(sources.split(corpus), sources.encoder(corpus))
+        corpora.write_json(remembered, prepared.content)
+        return prepared
+
+
+def _tokens_home() -> Path:
+    return home() / "tokens"
+
+
+def _tokenize(split: Split, encoder: Tokenizer) -> Prepared:
+    """Write the tokens aside, and rename them to the name that their hash gives them."""
+    _tokens_home().mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_tokens_home(), prefix="draft-") as draft:
+        prepared = _write(Path(draft, "new"), split, encoder)
+        try:
+            os.rename(Path(draft, "new"), prepared.folder)
+        except OSError:
+            if not (prepared.folder / "meta.json").exists():  # otherwise another process was first with the same tokens
+                raise
+    return prepared
+
+
+def _write(folder: Path, split: Split, encoder: Tokenizer) -> Prepared:
+    folder.mkdir()
+    dtype = np.dtype("<u2" if encoder.vocab_size <= 2**16 else "<u4")
+    tokens_of = {"train": 0, "validation": 0}
+    hash_of = {side: hashlib.sha256() for side in tokens_of}
+    with (folder / "train.bin").open("wb") as train, (folder / "validation.bin").open("wb") as validation:
+        file_of = {"train": train, "validation": validation}
+        for side, piece in split.pieces():
+            tokens = np.ascontiguousarray(encoder.encode(piece), dtype)
+            file_of[side].write(tokens.data)
+            hash_of[side].update(tokens.data)
+            tokens_of[side] += len(tokens)
+    described = " ".join([str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())])
+    content = hashlib.sha256(described.encode()).hexdigest()[:32]
+    prepared = Prepared(content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"])
+    if encoder.json:
+        (folder / "tokenizer.json").write_text(encoder.json)
+    (folder / "meta.json").write_text(json.dumps(asdict(prepared)))
+    return prepared

@@ -1,0 +1,1 @@
+"""Models: our Transformer, and users' own modules."""

@@ -1,0 +1,127 @@
+"""How do positions look at each other?
+
+Causal self-attention in two kinds. `Attention`: multi-head, or grouped-query where several query heads share a key and value head.
+`LatentAttention`: keys and values drawn from one small latent vector per position (multi-head latent attention, DeepSeek-V2, arXiv
+2405.04434; queries are not compressed, as in its Lite version). Head size is fixed and the number of heads grows with width, and so does
+the latent.
+
+Letters: B batch, T context, D width, H query heads, K key/value heads, E head size, R rotated size, C latent size.
+Parts: `rotary` and `rotate`, positions · `Scores`, what both kinds share · `Attention` and `LatentAttention` · `largest_logits`.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from telescope.parametrisation import mup
+from telescope.shapes import Float
+from telescope.trials.model import ModelSpec
+
+Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
+"""Cosines and sines by which each position is turned."""
+
+
+def rotary(context: int, rotated_dim: int, base: float) -> Angles:
+    """Angles of rotary position embeddings (arXiv 2104.09864), the two halves of a head rotated against each other."""
+    frequency = base ** (-torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim)  # (R/2)
+    angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency).repeat(1, 2)  # (T, R)
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Float[Tensor, "B heads T R"], cos: Float[Tensor, "T R"], sin: Float[Tensor, "T R"]) -> Float[Tensor, "B heads T R"]:
+    """Turn each position's vectors by its angles."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-right, left), dim=-1) * sin
+
+
+def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B heads T size"]:
+    """The heads of a projection, which are consecutive rows of its matrix."""
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
+
+
+class Scores(nn.Module):
+    """What both kinds of attention share: the scale of logits, and the largest of each head, where somebody looks."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.scale = mup.attention_factor(spec)
+        self.largest: Tensor | None = None  # (H) so far; None while nobody looks (telescope.optim.qk_clip does)
+
+    def mix(self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]) -> Float[Tensor, "B T H_E"]:
+        """Values averaged by the softmax of the logits of what came before."""
+        if self.largest is not None:
+            self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
+        grouped = q.shape[1] > k.shape[1]
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)  # (B, H, T, E)
+        return mixed.transpose(1, 2).flatten(2)
+
+
+class Attention(Scores):
+    """Multi-head or grouped-query attention."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        width, kv_width = spec.width, spec.kv_heads * spec.head_dim
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, kv_width, bias=False)
+        self.value = nn.Linear(width, kv_width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+        self.query_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
+        """Mix positions; without angles they are known from what x holds."""
+        q = self.query_norm(split(self.query(x), self.spec.heads))
+        k = self.key_norm(split(self.key(x), self.spec.kv_heads))
+        if angles is not None:
+            q, k = rotate(q, *angles), rotate(k, *angles)
+        result: Tensor = self.output(self.mix(q, k, split(self.value(x), self.spec.kv_heads)))
+        return result
+
+
+class LatentAttention(Scores):
+    """Multi-head latent attention: of each position, generation would have to keep its latent and one rotated key, and nothing else.
+
+    Keys and values of all heads are projected up from the normalised latent. Positions are in a part of its own, `query_rotary` per head
+    and `key_rotary` shared by all heads: a rotation between latent and keys could not be drawn into the queries.
+
+    `key_rotary` has a fixed fan-out, as a readout has, and is HIDDEN all the same, for what muP asks of its updates is what it asks of any
+    hidden matrix: a spectral norm of sqrt(fan_out / fan_in) under Muon (by update scale spectral_ratio; the other scales take aspect ratios
+    to be constant), entries ~ 1/m under AdamW. Only its initial values need a rule of their own (`mup.SHARED_KEY_INIT`).
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        width, rank = spec.width, spec.kv_rank
+        self.query = nn.Linear(width, width, bias=False)
+        self.query_rotary = nn.Linear(width, spec.heads * spec.rotated_dim, bias=False)
+        self.latent = nn.Linear(width, rank, bias=False)
+        self.latent_norm = nn.RMSNorm(rank, eps=1e-6)
+        self.key = nn.Linear(rank, width, bias=False)
+        self.key_rotary = nn.Linear(width, spec.rotated_dim, bias=False)
+        self.value = nn.Linear(rank, width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
+        """Mix positions."""
+        assert angles is not None, "latent attention has rotary positions"
+        heads = self.spec.heads
+        latent = self.latent_norm(self.latent(x))  # (B, T, C)
+        q = torch.cat((split(self.query(x), heads), rotate(split(self.query_rotary(x), heads), *angles)), dim=-1)  # (B, H, T, E + R)
+        turned = rotate(split(self.key_rotary(x), 1), *angles).expand(-1, heads, -1, -1)  # (B, H, T, R)
+        k = torch.cat((split(self.key(latent), heads), turned), dim=-1)
+        result: Tensor = self.output(self.mix(q, k, split(self.value(latent), heads)))
+        return result
+
+
+@torch.no_grad()
+def largest_logits(q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float) -> Float[Tensor, "H"]:
+    """Largest logit of each head, signed, over windows and over the positions that see each other; in float32."""
+    context, shared = q.shape[2], q.shape[1] // k.shape[1]
+    with torch.autocast(q.device.type, enabled=False):
+        logits = q.float() @ k.float().repeat_interleave(shared, dim=1).mT * scale  # (B, H, T, T)
+    future = torch.ones(context, context, dtype=torch.bool, device=q.device).triu(1)
+    return logits.masked_fill_(future, -math.inf).amax(dim=(0, 2, 3))

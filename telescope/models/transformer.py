@@ -1,0 +1,171 @@
+"""What is being trained?
+
+A decoder-only Transformer, pre-norm: attention of either kind (telescope.models.attention),
+positions rotary or learned, RMSNorm or LayerNorm, a feed-forward block with or without a gate, tied
+or untied head; nowhere a bias. Every number that depends on width or depth is asked of
+`telescope.parametrisation.mup`, none is written here.
+
+Letters: B batch, T context, D width, R rotated size, F feed-forward units, V vocabulary. Parts:
+`norm`, `FeedForward`, `Block`, `Transformer`, `initialise`.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from telescope.models.attention import Angles, Attention, LatentAttention, rotary
+from telescope.parametrisation import mup
+from telescope.parametrisation.layout import MATRIX, Layout
+from telescope.parametrisation.roles import Role, roles
+from telescope.shapes import Float, Int
+from telescope.trials.model import ModelSpec
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.types import OptimizerName, Parametrisation
+
+HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
+"""Matrices whose rows are those of heads of one size, one after the other."""
+
+
+def norm(spec: ModelSpec) -> nn.Module:
+    """What stands before each block and the head."""
+    return nn.RMSNorm(spec.width, eps=1e-6) if spec.norm == "rms" else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """relu(x)^2."""
+    return functional.relu(x).square()
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gated": functional.silu,
+    "geglu": functional.gelu,
+    "relu2": squared_relu,
+    "gelu": functional.gelu,
+}
+"""Of the feed-forward block: on its gate, where it has one."""
+
+
+class FeedForward(nn.Module):
+    """Two or three matrices around a nonlinearity."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[spec.mlp]
+        self.up = nn.Linear(spec.width, spec.hidden, bias=False)
+        self.gate = nn.Linear(spec.width, spec.hidden, bias=False) if spec.gated else None
+        self.down = nn.Linear(spec.hidden, spec.width, bias=False)
+
+    def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """Transform each position."""
+        up = self.up(x)  # (B, T, F)
+        inner = self.activation(up) if self.gate is None else self.activation(self.gate(x)) * up
+        result: Tensor = self.down(inner)
+        return result
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each behind a norm and beside the residual stream."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.branch = mup.branch_multiplier(spec)
+        self.attention_norm = norm(spec)
+        self.attention = Attention(spec) if spec.attention == "heads" else LatentAttention(spec)
+        self.feed_forward_norm = norm(spec)
+        self.feed_forward = FeedForward(spec)
+
+    def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
+        """One layer."""
+        x = torch.add(x, self.attention(self.attention_norm(x), angles), alpha=self.branch)
+        return torch.add(x, self.feed_forward(self.feed_forward_norm(x)), alpha=self.branch)
+
+
+class Transformer(nn.Module):
+    """Tokens to logits; `parameter_roles` says which role each parameter plays."""
+
+    def __init__(self, spec: ModelSpec, vocab_size: int, context: int, parametrisation: Parametrisation) -> None:
+        super().__init__()
+        self.spec = spec
+        self.embedding = nn.Embedding(vocab_size, spec.width)
+        self.positions = nn.Embedding(context, spec.width) if spec.positions == "learned" else None
+        self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.depth))
+        self.norm = norm(spec)
+        self.head = None if spec.tied_embeddings else nn.Linear(spec.width, vocab_size, bias=False)
+        self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
+        # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its first logits of order one.
+        tied = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
+        self.head_multiplier = tied * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
+        if spec.positions == "rotary":
+            cos, sin = rotary(context, spec.rotated_dim, spec.rope_base)
+            self.register_buffer("cos", cos, persistent=False)
+            self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
+        """Logits of the next token at each position."""
+        context = tokens.shape[1]
+        x = self.embedding(tokens)
+        angles: Angles | None = None
+        if self.positions is None:
+            angles = self.cos[:context], self.sin[:context]  # type: ignore[index]  # buffers
+        else:
+            x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))  # of each window, as packs need it
+        x = x * self.embedding_multiplier
+        for block in self.blocks:
+            x = block(x, angles)
+        # Multiply the input rather than the logits: the same product, D/V of the work, and safe in every path to the logits.
+        x = self.norm(x) * self.head_multiplier
+        return functional.linear(x, self.embedding.weight if self.head is None else self.head.weight)
+
+    def parameter_roles(self) -> dict[str, Role]:
+        """Role of every parameter, by name."""
+        return roles(self, self.head)
+
+    def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
+        """Which matrices a hidden parameter holds."""
+        by_head = optimizer.muon_split == "heads" and name.endswith(HEADED)
+        return Layout(block_rows=self.spec.head_dim) if by_head else MATRIX
+
+    def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
+        """Initial standard deviation of a parameter."""
+        return init_std(self, name, role, optimizer)
+
+    def in_branch(self, name: str) -> bool:
+        """Whether a parameter lies in a residual branch, which the depth rule scales."""
+        return name.startswith("blocks.")
+
+    def last(self) -> nn.Module:
+        """The module that takes the last features."""
+        return self.norm
+
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Without dropout, of which it has none."""
+        return nullcontext()
+
+
+def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
+    """Initial standard deviation of a parameter: the base value times muP's factor."""
+    parameter = model.get_parameter(name)
+    trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+    feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
+    base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
+    scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
+    if name.endswith("attention.key_rotary.weight"):
+        scale *= mup.shared_key_factor(model.spec, optimizer.parametrisation)
+    return base * scale * mup.factors(model.spec, optimizer, role, trained_by).init_std
+
+
+@torch.no_grad()
+def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
+    """Draw every parameter anew, in place, from one generator: the same seed gives the same model on any device."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, role in model.parameter_roles().items():
+        parameter = model.get_parameter(name)
+        if role is Role.VECTOR:
+            parameter.fill_(1.0)
+        elif (std := init_std(model, name, role, optimizer)) == 0.0:
+            parameter.zero_()
+        else:
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)

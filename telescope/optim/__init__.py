@@ -1,0 +1,1 @@
+"""Muon and AdamW over the parameter groups of a model."""

@@ -1,0 +1,74 @@
+"""Parameter groups of a model: which optimizer trains a parameter, at which scaled learning rate and weight decay."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+
+from telescope.models.build import Model
+from telescope.models.build import build as build_model
+from telescope.parametrisation import mup
+from telescope.parametrisation.roles import Role
+from telescope.trials.model import AnyModel
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.types import OptimizerName
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters that share every effective hyperparameter at one width and depth."""
+
+    role: Role
+    optimizer: OptimizerName
+    scaled_lr: float
+    weight_decay: float  # scaled; each step multiplies by 1 - scaled_lr * weight_decay
+    eps: float | None  # of AdamW's denominator; Muon has none
+    init_std: float
+    multiplier: float  # on the layer's output in the forward pass
+    names: tuple[str, ...]
+    parameters: int
+
+    @property
+    def uses_muon(self) -> bool:
+        """Trained by Muon."""
+        return self.optimizer == "muon"
+
+
+def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
+    """The partition of the model's parameters, in the model's order."""
+    members: defaultdict[tuple[Role, float, mup.Factors], list[str]] = defaultdict(list)
+    for name, role in model.parameter_roles().items():
+        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.in_branch(name))
+        members[role, model.init_std(name, role, spec), factors].append(name)
+    result = tuple(_group(model, spec, role, std, factors, tuple(names)) for (role, std, factors), names in members.items())
+    named = [name for group in result for name in group.names]
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
+    return result
+
+
+def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
+    """The optimizer of a role."""
+    return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
+
+
+def _group(model: Model, spec: OptimizerSpec, role: Role, std: float, factors: mup.Factors, names: tuple[str, ...]) -> Group:
+    optimizer = trained_by(spec, role)
+    ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
+    multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
+    return Group(
+        role=role,
+        optimizer=optimizer,
+        scaled_lr=spec.lr * ratio * factors.lr,
+        weight_decay=0.0 if role in mup.UNDECAYED else spec.weight_decay * factors.weight_decay,
+        eps=spec.eps * factors.eps if optimizer == "adamw" else None,
+        init_std=std,
+        multiplier=multiplier,
+        names=names,
+        parameters=sum(model.get_parameter(name).numel() for name in names),
+    )
+
+
+def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[Group, ...]:
+    """The groups that this optimizer would use at a width, without building the model in memory; `context` counts for learned positions."""
+    with torch.device("meta"):
+        return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

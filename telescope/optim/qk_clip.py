@@ -1,0 +1,104 @@
+"""What keeps attention logits from exploding?
+
+QK-clip, the half of MuonClip that is not Muon (Kimi K2, arXiv 2507.20534). Muon lets query and key weights of a few heads grow until their
+logits are in the thousands. So after each optimizer step every head whose largest logit S of that step was above a threshold tau has its
+query and key rows shrunk, by powers of gamma = tau / S that make gamma in the logits:
+
+| attention     | shrunk                                                                                          |
+|---------------|-------------------------------------------------------------------------------------------------|
+| multi-head    | per head: query rows x gamma^alpha, key rows x gamma^(1 - alpha)                                |
+| grouped-query | per group: the same, S the largest of its heads' (Megatron's rule; docs/adr/0018)               |
+| latent (mla)  | per head: the same without rotation; rotary queries x gamma, the rotary key that all share never |
+
+- S is the largest logit, signed, over all windows, positions and micro-batches of a step, after rotation and before the softmax, of forward
+  passes in training alone. It is cleared at every step.
+- Only S > tau acts: tau / S of a negative S would be no factor. An S that is not finite is left alone, for that loss ends the trial.
+- Rows of other heads are multiplied by exactly one: they stay as they are, bit for bit. Rotation keeps lengths, and there are no biases, so
+  the logits of a clipped head shrink by exactly gamma.
+- The weights are the float32 masters that the optimizer steps; momenta are left alone. The step that triggered is not undone: logits are
+  smaller from the next one on.
+- Under QK-norm nothing would come of it; that is refused (telescope.trials.spec).
+
+All of it stays on the device: nobody waits for a number before the next point of the curve.
+
+Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind · `Watch`, which looks at a model in training.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from telescope.models.attention import Scores
+from telescope.shapes import Float
+from telescope.trials.optimizer import OptimizerOptions
+from telescope.trials.types import AttentionKind
+
+EXPONENTS: Mapping[AttentionKind, Mapping[str, Callable[[float], float]]] = {
+    "heads": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha},
+    "mla": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha, "query_rotary": lambda alpha: 1.0},
+}
+"""Projections whose rows are shrunk, and by which power of gamma. Each of a head's products of a query and a key has 1 in all."""
+
+
+def clip_factors(max_logits: Float[Tensor, "*groups"], tau: float) -> Float[Tensor, "*groups"]:
+    """gamma of each head or group: tau / S where S is finite and above tau, exactly one elsewhere."""
+    exceeding = (max_logits > tau) & max_logits.isfinite()
+    return torch.where(exceeding, tau / max_logits, 1.0)
+
+
+@torch.no_grad()
+def shrink(weight: Float[Tensor, "rows in"], factors: Float[Tensor, "groups"]) -> None:
+    """Multiply the rows of each group, consecutive ones, by its factor."""
+    weight.view(len(factors), -1, weight.shape[1]).mul_(factors[:, None, None])
+
+
+class Watch:
+    """Looks at the logits of a model in training, clips where asked to, and remembers what the next point of the curve says of both."""
+
+    def __init__(self, model: nn.Module, options: OptimizerOptions) -> None:
+        self.layers = [module for module in model.modules() if isinstance(module, Scores)]
+        self.device = next(model.parameters()).device
+        self.tau, self.alpha = options.qk_clip, options.qk_clip_alpha
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin a new interval of the curve."""
+        self.largest = torch.full((), -math.inf, device=self.device)
+        self.clipped = torch.zeros((), device=self.device)  # (layers, groups) from the first clip on: which were
+
+    def begin_step(self) -> None:
+        """Look at all forward passes from now on."""
+        for layer in self.layers:
+            layer.largest = torch.full((layer.spec.heads,), -math.inf, device=self.device)
+
+    @torch.no_grad()
+    def end_step(self) -> None:
+        """After the optimizer's step: look no more, and clip."""
+        seen = []
+        for layer in self.layers:
+            assert layer.largest is not None, "a step ends where it has begun"
+            seen.append(layer.largest)
+            layer.largest = None
+        logits = torch.stack(seen)  # (layers, H)
+        self.largest = torch.maximum(self.largest, logits.amax())
+        if self.tau is not None:
+            self.clip(logits, self.tau)
+
+    def clip(self, logits: Float[Tensor, "layers H"], tau: float) -> None:
+        """Shrink the projections of each group of heads, of one where heads share no keys, by its factor."""
+        groups = logits.view(len(logits), self.layers[0].spec.kv_heads, -1).amax(dim=2)  # (layers, groups)
+        factors = clip_factors(groups, tau)
+        for layer, gamma in zip(self.layers, factors, strict=True):
+            for name, exponent in EXPONENTS[layer.spec.attention].items():
+                shrink(layer.get_parameter(f"{name}.weight"), gamma ** exponent(self.alpha))
+        self.clipped = torch.maximum(self.clipped, (factors < 1).float())
+
+    def metrics(self) -> dict[str, float]:
+        """The largest logit since the last point, and how many heads were clipped since then; and begin anew."""
+        found = {"max_logit": float(self.largest)}
+        if self.tau is not None:
+            found["clipped_heads"] = float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+        self.forget()
+        return found

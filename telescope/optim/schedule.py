@@ -1,0 +1,28 @@
+"""The learning-rate schedule: warm-up, plateau and decay as a factor on the base rate."""
+
+import math
+
+from telescope.trials.horizon import HorizonSpec
+
+
+def lr_factor(horizon: HorizonSpec, step: int) -> float:
+    """The schedule: share of the peak lr at `step` (from 0). Warm-up is a line to 1; the last step of a decay is not yet zero."""
+    warmup = warmup_steps(horizon)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / (horizon.steps - warmup)
+    if horizon.decay == "wsd":
+        stable = horizon.steps - max(1, round(horizon.decay_fraction * horizon.steps))
+        progress = max(0.0, (step - stable) / (horizon.steps - stable))
+    decayed = {
+        "constant": 0.0,
+        "linear": progress,
+        "wsd": progress,
+        "cosine": (1 - math.cos(math.pi * progress)) / 2,
+    }[horizon.decay]
+    return 1 - (1 - horizon.final_lr_fraction) * decayed
+
+
+def warmup_steps(horizon: HorizonSpec) -> int:
+    """Steps of warm-up."""
+    return math.ceil(horizon.warmup_fraction * horizon.steps)

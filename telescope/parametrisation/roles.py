@@ -1,0 +1,37 @@
+"""The role of a parameter: how its shape grows with width, and with it every muP rule."""
+
+from enum import StrEnum
+
+from torch import nn
+
+
+class Role(StrEnum):
+    """How a parameter grows with width."""
+
+    EMBEDDING = "embedding"
+    HIDDEN = "hidden"
+    READOUT = "readout"
+    VECTOR = "vector"
+
+
+MODULE_ROLES: dict[type[nn.Module], Role] = {
+    nn.Embedding: Role.EMBEDDING,
+    nn.Linear: Role.HIDDEN,
+    nn.RMSNorm: Role.VECTOR,
+    nn.LayerNorm: Role.VECTOR,
+}
+
+
+def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
+    """Role of every parameter by its qualified name; `readout` is the output head, None where embeddings are tied.
+
+    Raises LookupError, naming the parameter, for a module type that has no role.
+    """
+    found: dict[str, Role] = {}
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(path, recurse=False):
+            if type(module) not in MODULE_ROLES:
+                raise LookupError(f"parameter {name} belongs to a {type(module).__name__}, which has no role in telescope.models.reading")
+            role = Role.READOUT if module is readout else MODULE_ROLES[type(module)]
+            found[name] = Role.VECTOR if parameter.ndim == 1 else role
+    return found

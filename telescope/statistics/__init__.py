@@ -1,0 +1,1 @@
+"""Statistics of losses against tokens, batch sizes and devices."""

@@ -1,0 +1,127 @@
+"""Estimates that are asked for in more than one place: intervals of a mixture of beliefs, and scaling laws.
+
+Parts: `Estimate`, a number with its 90 % interval · `difference` of two · `mixture`, of Student t distributions · `scaling_fit`, loss
+against size, and `loss_at`, what loss a size nobody trained is expected to reach.
+The model of a whole ladder is in `telescope.studies.telescoping.ladder.pooled`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr
+
+Array = NDArray[np.float64]
+
+QUANTILE = 0.95  # intervals run from 1 - QUANTILE to QUANTILE
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the 5 and 95 % points of what is believed about it."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length."""
+        return (self.high - self.low) / 2
+
+
+def difference(a: Estimate, b: Estimate) -> Estimate:
+    """a - b, of independent estimates: their distances to the ends of their intervals add in squares."""
+    value = a.value - b.value
+    return Estimate(value, value - math.hypot(a.value - a.low, b.high - b.value), value + math.hypot(a.high - a.value, b.value - b.low))
+
+
+def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:
+    """Mean and 5-95 % interval of a mixture of Student t distributions; the mean lowered by `lowered` Var / 2, to `low` at most."""
+    mean = float(weights @ means)
+    variance = float(weights @ (sds**2 + (means - mean) ** 2))
+
+    def point(probability: float) -> float:
+        low, high = float((means - 60 * sds).min()), float((means + 60 * sds).max())
+        for _ in range(60):
+            middle = (low + high) / 2
+            below = float(weights @ stdtr(dof, (middle - means) / sds)) < probability
+            low, high = (middle, high) if below else (low, middle)
+        return (low + high) / 2
+
+    low = point(1 - QUANTILE)
+    return Estimate(max(mean - lowered * variance / 2, low), low, point(QUANTILE))
+
+
+@dataclass(frozen=True)
+class ScalingFit:
+    """loss = A / parameters^exponent + E."""
+
+    A: float
+    exponent: float
+    E: float
+    r_squared: float  # share of the losses' variance that it explains
+    residual: float  # root mean square of what it does not, in % of the loss
+
+
+def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:
+    """Least squares over three or more sizes, with A and E not negative; None for fewer, or where loss does not fall with size."""
+    if len(losses) < 3 or losses[-1] >= losses[0]:
+        return None
+    sizes, y = np.array(parameters, dtype=np.float64), np.array(losses)
+    relative = sizes / sizes[0]
+
+    def line(exponent: float) -> tuple[float, float, float]:
+        """Squared error, A (relative to the smallest size) and E of the best line in relative^-exponent."""
+        t = relative**-exponent
+        slope = float((t - t.mean()) @ (y - y.mean()) / ((t - t.mean()) @ (t - t.mean())))
+        floor = float(y.mean() - slope * t.mean())
+        if floor < 0:
+            slope, floor = float(t @ y / (t @ t)), 0.0
+        return float(np.sum((slope * t + floor - y) ** 2)), slope, floor
+
+    grid = np.geomspace(0.01, 3.0, 200)
+    for _ in range(6):
+        best = int(np.argmin([line(e)[0] for e in grid]))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        grid, exponent = np.linspace(low, high, 21), float(grid[best])
+    squared, slope, floor = line(exponent)
+    if slope <= 0:
+        return None
+    explained = 1 - squared / float(np.sum((y - y.mean()) ** 2))
+    residual = 100 * float(np.sqrt(squared / len(y)) / y.mean())
+    return ScalingFit(float(slope * sizes[0] ** exponent), exponent, floor, explained, residual)
+
+
+EXPONENTS = np.geomspace(0.03, 1.5, 60)  # of loss against parameters that `loss_at` averages over
+LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8  # published ones are 0.08 to 0.5; the spread is of their logarithm
+
+
+def loss_at(size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]) -> Estimate | None:
+    """The loss that A / size^exponent + E expects at a size, from three or more others with known errors (standard deviations).
+
+    For a given exponent that is a weighted line; the exponents are averaged by how well they explain the losses and how likely they
+    were beforehand, those that need a negative A or E left out. None where no exponent is left.
+    """
+    if len(losses) < 3:
+        return None
+    sizes, y, w = np.array(parameters, dtype=np.float64), np.array(losses), 1 / np.array(sds) ** 2
+    means, spreads, beliefs = list[float](), list[float](), list[float]()
+    for exponent in EXPONENTS:
+        design = np.stack([(sizes / sizes[0]) ** -exponent, np.ones_like(sizes)], axis=1)
+        covariance = np.linalg.inv((design.T * w) @ design)
+        slope, floor = covariance @ (design.T @ (w * y))
+        if slope <= 0 or floor < 0:
+            continue
+        at = np.array([(size / sizes[0]) ** -exponent, 1.0])
+        misfit = float(w @ (y - design @ [slope, floor]) ** 2)
+        unlikely = (np.log(exponent / LIKELY_EXPONENT) / EXPONENT_SPREAD) ** 2
+        means.append(float(at @ [slope, floor]))
+        spreads.append(float(np.sqrt(at @ covariance @ at)))
+        beliefs.append(-(misfit + unlikely) / 2 + float(np.linalg.slogdet(covariance)[1]) / 2)
+    if not means:
+        return None
+    weights = np.exp(np.array(beliefs) - max(beliefs))
+    return mixture(np.array(means), np.array(spreads), weights / weights.sum(), dof=30.0)

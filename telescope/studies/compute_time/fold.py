@@ -1,0 +1,130 @@
+"""What does a compute-time study ask, and which runs does it still lack?
+
+Per optimizer and batch: hyperparameters (searched for here, or given), then a course of runs for each seed, and one short run alone on a
+worker that times a step. Batches do not wait for each other, but for the searches that their hyperparameters are drawn from.
+
+Parts: `ComputeTime`, the question · `AtBatch`, one optimizer at one batch so far · `progress`, the fold.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from telescope.errors import InvalidInput
+from telescope.studies.compute_time.question import Question
+from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
+from telescope.studies.compute_time.tuning import Candidates, Known, Tuned, neighbours, setting_at, tuned
+from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
+from telescope.trials.outcome import Trial, TrialState
+from telescope.trials.spec import TrialSpec
+from telescope.trials.types import OptimizerName
+
+TIMED_STEPS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """The search of one optimizer at one batch."""
+
+    optimizer: OptimizerName
+    tuned: Tuned
+
+
+@dataclasses.dataclass(frozen=True)
+class AtBatch:
+    """One optimizer at one batch, so far; without a setting until its hyperparameters are known."""
+
+    optimizer: OptimizerName
+    batch_tokens: int
+    setting: Setting | None
+    courses: tuple[Course, ...]  # one per seed
+    timed: Trial | None
+    missing: tuple[TrialSpec, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a study has come: all searches, and all batches, by optimizer and batch."""
+
+    searches: tuple[Search, ...]
+    batches: tuple[AtBatch, ...]
+
+    @property
+    def missing(self) -> tuple[TrialSpec, ...]:
+        """Runs of the current stages, each once."""
+        searched = {spec.digest: spec for one in self.searches for spec in one.tuned.missing}
+        return tuple((searched | {spec.digest: spec for one in self.batches for spec in one.missing}).values())
+
+
+def progress(question: Question, trials: Sequence[Trial]) -> Progress:
+    """Replay the study over the completed trials."""
+    completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
+    searches, batches = list[Search](), list[AtBatch]()
+    for optimizer in question.optimizers:
+        ours = [Search(optimizer, searched(question, optimizer, batch, completed)) for batch in question.tuned_batches]
+        searches += ours
+        known = tuple(hyperparameters(question, optimizer, [one.tuned for one in ours]))
+        batches += [at_batch(question, optimizer, batch, known, completed) for batch in question.batches]
+    return Progress(tuple(searches), tuple(batches))
+
+
+def searched(question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]) -> Tuned:
+    """The search at one batch."""
+    assert question.tuning is not None, "there are tuned batches only where there is tuning"
+    return tuned(question.tuning, question.runs, candidates(question, optimizer), batch_tokens, completed)
+
+
+def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequence[Tuned]) -> list[Known]:
+    """What is known at some batches, in ascending order; a batch whose search goes on is there without numbers."""
+    given = [
+        Known(one.batch_tokens, one.lr, one.weight_decay, "job" if one.job else "given", one.mark)
+        for one in question.given
+        if one.optimizer == optimizer
+    ]
+    ours = [Known(one.batch_tokens, 0.0 if one.missing else one.lr, one.weight_decay, "tuned", one.doubt) for one in found]
+    return sorted(given + ours, key=lambda one: one.batch_tokens)
+
+
+def at_batch(
+    question: Question, optimizer: OptimizerName, batch_tokens: int, known: tuple[Known, ...], completed: Mapping[str, Trial]
+) -> AtBatch:
+    """One optimizer at one batch, where the hyperparameters that it needs are known."""
+    if not known:
+        message = "has hyperparameters for no batch; hand the study to a service, which draws them from its jobs, or give some"
+        raise InvalidInput.of("given", message)
+    near = neighbours(batch_tokens, known)
+    if any(one.lr == 0.0 for one in near):
+        return AtBatch(optimizer, batch_tokens, None, (), None, ())
+    setting = setting_of(question, optimizer, setting_at(batch_tokens, near))
+    courses = tuple(course(question.runs, setting, seed, question.lowest, completed) for seed in range(question.seeds))
+    timing = timed_spec(question, setting)
+    untimed = () if timing.digest in completed else (timing,)
+    missing = tuple(spec for one in courses for spec in one.missing) + untimed
+    return AtBatch(optimizer, batch_tokens, setting, courses, completed.get(timing.digest), missing)
+
+
+@lru_cache(maxsize=1024)
+def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
+    """The optimizer as the study has it, but for what is searched for."""
+    given: dict[str, Any] = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+    if optimizer == "muon":
+        given["adamw_lr_ratio"] = question.adamw_lr_ratio
+    spec = OptimizerSpec(name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **given)
+    return Candidates(spec, question.model.spec, question.data)
+
+
+@lru_cache(maxsize=4096)
+def setting_of(question: Question, optimizer: OptimizerName, known: Known) -> Setting:
+    """What the runs at one batch have in common."""
+    base = candidates(question, optimizer)
+    chosen = replace(base.optimizer, lr=known.lr, weight_decay=known.weight_decay)
+    return Setting(chosen, base.model, base.data, known.batch_tokens, known.source, known.doubt)
+
+
+@lru_cache(maxsize=4096)
+def timed_spec(question: Question, setting: Setting) -> TrialSpec:
+    """The run that times a step."""
+    horizon = horizon_of(question.runs, setting.batch_tokens, TIMED_STEPS, "constant")
+    return TrialSpec(model=setting.model, optimizer=setting.optimizer, data=setting.data, horizon=horizon, measure="time")

@@ -1,0 +1,31 @@
+"""`kind: compute_time` as a value: the question, its checks, its fold, its answer and its forecast."""
+
+from collections.abc import Sequence
+
+from telescope.studies.compute_time.answer import answer
+from telescope.studies.compute_time.bill import Bill, preview
+from telescope.studies.compute_time.checks import checked
+from telescope.studies.compute_time.fold import progress
+from telescope.studies.compute_time.question import Question
+from telescope.studies.compute_time.report import Comparison
+from telescope.studies.kind import Kind, Plan
+from telescope.trials.outcome import Trial
+
+
+def plan(question: Question, trials: Sequence[Trial]) -> Plan:
+    """The runs that the current stages lack."""
+    missing = progress(question, trials).missing
+    return Plan(missing, not missing)
+
+
+KIND = Kind(
+    name="compute_time",
+    question=Question,
+    report=Comparison,
+    preview=Bill,
+    check=checked,
+    plan=plan,
+    answer=answer,
+    forecast=preview,
+    reads_curves=True,
+)

@@ -1,0 +1,1 @@
+"""The coordinate check: do updates keep their size as width grows?"""

@@ -1,0 +1,253 @@
+"""Does a parametrisation keep the size of a step, in every layer, whatever the width?
+
+The coordinate check (G. Yang et al., arXiv 2203.03466, D.1) as numbers with a verdict. Models of
+several widths take a few steps on one fixed batch; per layer the RMS of two changes is compared
+across width (`telescope.train.probes`): how far its raw output has moved since the beginning, and
+the part of it that its own update makes. Growth laws and their intervals are in
+`telescope.studies.coordinates.slopes`.
+
+**pass**: no slope beyond the gate. **fail**: the whole 90 % interval of one lies beyond it, and so
+does the widest doubling by itself: what comes of narrow models alone dies out, a wrong exponent
+does not. **unresolved** otherwise, and where there are fewer than four widths. What the check
+cannot see: weight decay, long horizons, slow drift; see telescope.studies.telescoping.answer.late.
+
+Parts: `Design` (which runs) and `design` · `judge` (what they say) · `step`, the fold ·
+`carry_out`, `check`: all of it in this process.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from telescope.models import user_model as module
+from telescope.studies.coordinates.causes import likely_cause
+from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict, LayerSlope, in_words, slopes
+from telescope.train.flops import trial_flops
+from telescope.train.probes import LOGITS
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import ModelSpec, ModuleSpec, width_problem
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
+from telescope.trials.types import Parametrisation
+
+FEWEST_WIDTHS = 4
+SEEDS, MORE_SEEDS, FEWEST_SEEDS = 3, 5, 2  # more where the verdict hangs
+STEPS, FEWEST_STEPS = 8, 4
+WINDOWS = 8  # of one context each: the fixed batch
+SHARE_OF_JOB, SECONDS = 0.02, 30.0  # may be spent, whichever is more
+SHARE_OF_LIMIT = 0.1  # of limits.max_flops, at most
+FLOPS_PER_SECOND = 5e10  # nominal: one CPU core; a plan may not depend on a clock
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which runs the check consists of: every width with every seed."""
+
+    base: TrialSpec  # the run at the base width
+    widths: tuple[int, ...]
+    seeds: int
+    most_seeds: int
+    steps: int
+
+    @property
+    def note(self) -> str:
+        """What was given up to stay within the budget."""
+        if not self.seeds:
+            return "it would cost more than its share of the job"
+        if (self.seeds, self.steps) == (SEEDS, STEPS):
+            return ""
+        return f"reduced to {self.seeds} seeds and {self.steps} steps, to stay within its share of the job"
+
+    @property
+    def ends(self) -> tuple[TrialSpec, TrialSpec]:
+        """A run at the narrowest and one at the widest width."""
+        return self.runs[0], self.runs[len(self.widths) - 1]
+
+    @cached_property
+    def runs(self) -> tuple[TrialSpec, ...]:
+        """All that there may be, seed by seed."""
+        return tuple(at(self.base, width, seed, self.steps) for seed in range(self.most_seeds) for width in self.widths)
+
+
+@dataclass(frozen=True)
+class CoordinateReport:
+    """The check's answer."""
+
+    verdict: CoordinateVerdict
+    reason: str
+    layers: tuple[LayerSlope, ...]  # the steepest first
+    cause: str | None  # where it fails: the likely one
+    widths: tuple[int, ...]
+    seeds: int
+    steps: int
+    lr: float
+    gate: float = GATE
+
+    @property
+    def failed(self) -> tuple[LayerSlope, ...]:
+        """The layers that failed."""
+        return tuple(layer for layer in self.layers if layer.verdict == "fail")
+
+
+# Which runs
+
+
+def at(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
+    """The check's run at a width: a few steps at constant lr on one batch, without weight decay."""
+    horizon, context = spec.horizon, spec.data.context
+    batch_tokens = min(WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens)
+    return replace(
+        spec,
+        model=replace(spec.model, width=width),
+        optimizer=replace(spec.optimizer, weight_decay=0.0),
+        horizon=HorizonSpec(
+            steps=steps,
+            batch_tokens=batch_tokens,
+            warmup_fraction=0.0,
+            decay="constant",
+            evaluation_tokens=batch_tokens,
+            record_every=1,
+        ),
+        seed=seed,
+        measure="coordinates",
+    )
+
+
+def widths_of(
+    model: ModelSpec | ModuleSpec, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
+) -> tuple[int, ...]:
+    """The base width doubled up to three times, not beyond the target; where those are too few, halved as well."""
+    doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
+    halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and builds(model, base_width // 2**i, parametrisation)]
+    return tuple(sorted(doubled + halved[: max(0, FEWEST_WIDTHS - len(doubled))]))
+
+
+def builds(model: ModelSpec | ModuleSpec, width: int, parametrisation: Parametrisation) -> bool:
+    """Whether there is such a model at a width."""
+    if isinstance(model, ModuleSpec):
+        return module.width_problem(replace(model, width=width), parametrisation) is None
+    return width_problem(model, width) is None
+
+
+def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf) -> Design:
+    """The check of a run at its base width: where a job of so many FLOPs does not allow all of it, fewer seeds, then fewer steps.
+
+    `max_flops` is a limit on all that the job may spend; the check leaves the most of it to the search.
+    """
+    widths = widths_of(base.model, base.model.base_width, target_width, base.optimizer.parametrisation)
+    allowed = min(max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND), SHARE_OF_LIMIT * max_flops)
+    for steps in (STEPS, FEWEST_STEPS):
+        seed_flops = math.fsum(trial_flops(at(base, width, 0, steps)) for width in widths)
+        seeds = math.floor(min(MORE_SEEDS, allowed / seed_flops))
+        if seeds >= FEWEST_SEEDS:
+            return Design(base, widths, min(SEEDS, seeds), seeds, steps)
+    return Design(base, widths, 0, 0, FEWEST_STEPS)
+
+
+# What they say
+
+
+def judge(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
+    """The verdict on complete trials, those of the first so many seeds."""
+    seeds = len({trial.spec.seed for trial in trials})
+    diverged = [trial.spec.model.width for trial in trials if trial.diverged]
+    layers = () if diverged or not trials else slopes(plan.widths, trials)
+    verdict, reason = verdict_of(plan, layers, seeds, diverged)
+    return CoordinateReport(
+        verdict=verdict,
+        reason=f"{reason} ({plan.note})" if plan.note else reason,
+        layers=layers,
+        cause=likely_cause(*plan.ends) if verdict == "fail" else None,
+        widths=plan.widths,
+        seeds=seeds,
+        steps=plan.steps,
+        lr=plan.base.optimizer.lr,
+    )
+
+
+def skipped(plan: Design, reason: str) -> CoordinateReport:
+    """The report of a check that is not made."""
+    return CoordinateReport("skipped", reason, (), None, plan.widths, 0, plan.steps, plan.base.optimizer.lr)
+
+
+def verdict_of(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]) -> tuple[CoordinateVerdict, str]:
+    """Verdict and reason."""
+    if len(plan.widths) < FEWEST_WIDTHS:
+        few = f"only {len(plan.widths)} widths up to the target ({', '.join(map(str, plan.widths))}), and the check needs {FEWEST_WIDTHS}"
+        return "unresolved", f"{few}; start from a narrower base_width, or a smaller head_dim, to have more"
+    if diverged:
+        at_widths = ", ".join(map(str, sorted(set(diverged))))
+        return (
+            "unresolved",
+            f"runs diverged within {plan.steps} steps at width {at_widths}, lr {plan.base.optimizer.lr:.3g}; lower search.lr",
+        )
+    if not layers:
+        return "unresolved", "no layer moved at all"
+    failed = [layer for layer in layers if layer.verdict == "fail"]
+    if failed:
+        # Own updates first, and the head's: they name the layers that are wrong, the others what follows from it.
+        worst = sorted(failed, key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope)))[:3]
+        more = f", and {len(failed) - len(worst)} more" if len(failed) > len(worst) else ""
+        return "fail", f"with width, {'; '.join(map(in_words, worst))}{more}; beyond ±{GATE}"
+    steepest = in_words(layers[0])
+    if all(layer.verdict == "pass" for layer in layers):
+        return "pass", f"over widths {plan.widths[0]} to {plan.widths[-1]}, {steepest}, the steepest of {len(layers)}; the gate is ±{GATE}"
+    return "unresolved", f"with {seeds} seeds, {steepest}: its interval lies across the gate of ±{GATE}"
+
+
+# All of it
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a check has come: what it has run, what it lacks, and its report when it lacks nothing."""
+
+    trials: tuple[Trial, ...]
+    missing: tuple[TrialSpec, ...]
+    report: CoordinateReport | None
+
+    @property
+    def failed(self) -> bool:
+        """The parametrisation is seen to be wrong: nothing should follow, unless that was known before."""
+        return self.report is not None and self.report.verdict == "fail"
+
+
+def step(plan: Design, done: Mapping[str, Trial]) -> Step:
+    """The check folded over completed trials by digest: a verdict that hangs after the first seeds is given a few more.
+
+    Nothing is run where there are too few widths for a verdict.
+    """
+    if not plan.seeds:
+        return Step((), (), skipped(plan, plan.note))
+    if len(plan.widths) < FEWEST_WIDTHS:
+        return Step((), (), judge(plan, ()))
+    for seeds in dict.fromkeys((plan.seeds, plan.most_seeds)):
+        specs = plan.runs[: seeds * len(plan.widths)]
+        trials = tuple(done[spec.digest] for spec in specs if spec.digest in done)
+        if missing := tuple(spec for spec in specs if spec.digest not in done):
+            return Step(trials, missing, None)
+        report = judge(plan, trials)
+        if report.verdict != "unresolved" or not report.layers:
+            break
+    return Step(trials, (), report)
+
+
+def carry_out(
+    plan: Design, train: Callable[[TrialSpec], Iterable[Measurement]], tell: Callable[[TrialSpec], None] = lambda spec: None
+) -> CoordinateReport:
+    """Run a check in this process; `tell` hears of each run before it begins."""
+    done = dict[str, Trial]()
+    while missing := (now := step(plan, done)).missing:
+        for spec in missing:
+            tell(spec)
+            done[spec.digest] = completed(spec, list(train(spec)))
+    assert now.report is not None, "a check that lacks nothing has a report"
+    return now.report
+
+
+def check(base: TrialSpec, target_width: int) -> CoordinateReport:
+    """The check of a run at its base width: `check(spec, target_width=1024).verdict`."""
+    from telescope.train.loop import train_one
+
+    return carry_out(design(base, target_width), train_one)

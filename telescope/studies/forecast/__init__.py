@@ -1,0 +1,1 @@
+"""Forecasts of cost that kinds of study share: spans, pace, disk."""

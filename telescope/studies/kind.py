@@ -1,0 +1,139 @@
+"""What a kind of study provides, and what a study is: a kind with a question.
+
+A kind is one frozen value. Everything outside its package reaches it through the fields of `Kind`, so a new kind is a
+package with such a value and one line in `telescope.studies.registry`.
+
+Parts: `Plan` · `Question`, what all questions say · `Kind` · `Study`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from telescope.errors import Problem
+from telescope.studies.forecast.pace import Machine
+from telescope.trials.data import DataSpec
+from telescope.trials.outcome import Trial
+from telescope.trials.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of the current stages that have not ended yet, and whether the question is answered."""
+
+    start: tuple[TrialSpec, ...]
+    done: bool
+
+
+class Question(Protocol):
+    """A validated document: frozen data, without behaviour of its own."""
+
+    @property
+    def name(self) -> str:
+        """What its author calls it."""
+        ...
+
+    @property
+    def data(self) -> DataSpec:
+        """The text that trials read."""
+        ...
+
+    @property
+    def reuse(self) -> bool:
+        """Whether finished trials of other jobs may stand in for its own."""
+        ...
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Batch sizes in tokens."""
+        ...
+
+
+Q = TypeVar("Q", bound=Question)
+R = TypeVar("R")
+P = TypeVar("P")
+
+
+def as_it_is(document: dict[str, Any]) -> dict[str, Any]:
+    """The codec of kinds whose documents hold every field of their question."""
+    return document
+
+
+def all_problems(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
+    """The problems of such documents."""
+    return tuple(problems)
+
+
+def own_text(question: Question) -> dict[str, DataSpec]:
+    """The text of kinds that read one."""
+    return {"data": question.data}
+
+
+def with_own_text(question: Any, texts: Sequence[DataSpec]) -> Any:
+    """The question with its one text resolved."""
+    (data,) = texts
+    return replace(question, data=data)
+
+
+def without_own_models(question: Any, seen: Callable[[Any, str], Any]) -> Any:
+    """The question of kinds that take none of the user's models."""
+    return question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind(Generic[Q, R, P]):
+    """Everything that a kind of study provides."""
+
+    name: str
+    """What documents say as `kind`."""
+    question: type[Q]
+    report: type[R]
+    preview: type[P]
+    check: Callable[[Q], Q]
+    """The question itself, or InvalidInput with everything that is wrong with it."""
+    plan: Callable[[Q, Sequence[Trial]], Plan]
+    """What to run, given the terminal trials in any order. A plan that is not `done` starts something."""
+    answer: Callable[[Q, Sequence[Trial], str], R]
+    """The report on the terminal trials; the text says why nothing follows, where that is so."""
+    forecast: Callable[[Q, Machine | None], P]
+    """What the question would run and cost."""
+    reads_curves: bool = False
+    """Whether reports need the outlines of curves; plans are made without them."""
+    texts: Callable[[Q], dict[str, DataSpec]] = own_text
+    """The data that trials read, by the field that names them."""
+    with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_own_text
+    with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_own_models
+    """The question with each of its models as a function of the model and its field sees it."""
+    expand: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
+    """A user's document with everything that it leaves unsaid."""
+    collapse: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
+    """The inverse of `expand`."""
+    as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = all_problems
+    """Problems of an expanded document, as problems of the document that a user wrote."""
+
+    def of(self, question: Q) -> "Study[Q, R, P]":
+        """The study of a question."""
+        return Study(self, question)
+
+
+@dataclass(frozen=True)
+class Study(Generic[Q, R, P]):
+    """A question and the kind that answers it: a pure fold over the question's finished trials."""
+
+    kind: Kind[Q, R, P]
+    question: Q
+
+    def plan(self, trials: Sequence[Trial]) -> Plan:
+        """What to run, given the terminal trials, in any order."""
+        return self.kind.plan(self.question, trials)
+
+    def report(self, trials: Sequence[Trial], ended: str = "") -> R:
+        """The answer to date; final where the plan is done, or where `ended` says why nothing follows."""
+        return self.kind.answer(self.question, trials, ended)
+
+    def preview(self, machine: Machine | None = None) -> P:
+        """What the study would run and cost."""
+        return self.kind.forecast(self.question, machine)
+
+
+AnyStudy = Study[Any, Any, Any]

@@ -1,0 +1,83 @@
+"""Problems of documents: what JSON cannot hold, and pydantic's complaints with a field, a value and a remedy."""
+
+import dataclasses
+import math
+import types
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ValidationError
+
+from telescope.errors import Problem, nearest
+
+FAMILIES = ("transformer", "module")
+
+
+def not_plain(value: object, path: str) -> Iterator[Problem]:
+    """Everything in a document that JSON cannot hold."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(key, str):
+                yield from not_plain(item, f"{path}.{key}".lstrip("."))
+            else:
+                yield Problem(path, "keys must be text; quote it", repr(key))
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from not_plain(item, f"{path}.{i}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(path, "must be a finite number", str(value))
+    elif not isinstance(value, (str, int, float, bool, type(None))):
+        yield Problem(path, "must be text, a number, true, false, null, a list or a mapping", repr(value))
+
+
+def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem]:
+    """Pydantic's complaints, one per field: those about the branches of a union become one, or give way to what lies deeper."""
+    found: dict[str, list[Problem]] = {}
+    for detail in error.errors(include_url=False):
+        problem = _problem(study_type, detail)
+        found.setdefault(problem.field, []).append(problem)
+    for field, said in found.items():
+        if not any(other.startswith(f"{field}.") for other in found if field):
+            yield replace(said[0], message="; or: ".join(dict.fromkeys(problem.message for problem in said)))
+
+
+def _problem(study_type: type, detail: Any) -> Problem:
+    """One of pydantic's complaints in our words: the path without its union branches, and the nearest name for an unknown key."""
+    names, fields, hint = [], field_types(study_type), study_type
+    for part in detail["loc"]:
+        if isinstance(part, int):
+            names.append(str(part))
+        elif part in fields or (part is detail["loc"][-1] and detail["type"] in ("unexpected_keyword_argument", "missing")):
+            names.append(part)
+            hint = fields.get(part, hint)
+            deeper = field_types(hint)
+            fields = deeper if part in fields else fields
+        elif members := [one for one in get_args(hint) if part in get_args(field_types(one).get("family"))]:
+            fields = field_types(members[0])  # of a model, the family says which
+    path, value = ".".join(names), detail.get("input")
+    if detail["type"] == "unexpected_keyword_argument":
+        return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)
+    if detail["type"] == "union_tag_invalid":  # of a model, the one union that a field of its own tells apart
+        tag = detail["ctx"]["tag"]
+        return Problem(f"{path}.family", f"must be one of: {', '.join(FAMILIES)}{nearest(tag, list(FAMILIES))}", tag)
+    if detail["type"] == "missing":
+        return Problem(path, "is missing; give it")
+    if detail["type"] == "dataclass_type":
+        expected = f"must be a block of fields such as {', '.join(list(field_types(hint))[:3])}"
+        return Problem(path, expected if value is not None else f"{expected}; it is empty", value)
+    if detail["type"] == "bool_type":
+        return Problem(path, "must be a boolean; use true or false", value)
+    return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
+
+
+def field_types(hint: Any) -> dict[str, Any]:
+    """Names and types of the fields of a dataclass, or of the dataclasses in a union or a tuple; empty for anything else."""
+    if get_origin(hint) is tuple:
+        return field_types(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return {name: found for member in get_args(hint) for name, found in field_types(member).items()}
+    if not dataclasses.is_dataclass(hint):
+        return {}
+    hints = get_type_hints(hint)
+    return {f.name: hints[f.name] for f in dataclasses.fields(hint)}

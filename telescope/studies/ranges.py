@@ -1,0 +1,22 @@
+"""The values of one hyperparameter that a study looks among."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from telescope.trials.types import STRICT, Count, Positive
+
+Width = Annotated[int, Field(ge=1, le=2**20)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Range:
+    """The values of one hyperparameter to look among, evenly on a log scale."""
+
+    low: Positive
+    high: Positive
+    points: Count
+    """Points of the base grid; 1 or 2 are compared but not fitted."""
+    extend: bool = True
+    """Whether the search may leave the range where the optimum lies at its border; false makes the range a wall."""

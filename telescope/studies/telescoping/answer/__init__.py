@@ -1,0 +1,1 @@
+"""The answer: estimates, verdict, budget and remedy."""

@@ -1,0 +1,154 @@
+"""What does a telescoping study answer, and how sure is it?
+
+Drawn from the trials at any moment; the rules of the verdict are in `verdict`, and what variants amount to together in `comparison`.
+
+The estimator is a named choice: `pooled`, the model over all levels; `per_level`, a quadratic per level and its vertices carried on by
+a/n; `argmin`, the last level's best point, as published and by default under `paper`. An argmin has no interval of its own: it is given
+that of the pooled model on the same runs, widened to hold it and half a step of its grid to each side. Where there is no such model the
+verdict is unresolved. The tests for borders and drifting are the same for all three.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+from telescope.optim.groups import describe
+from telescope.statistics.estimates import scaling_fit
+from telescope.studies.ranges import Range
+from telescope.studies.telescoping.answer import validation
+from telescope.studies.telescoping.answer.budget import climb, error_budgets, laws_of, shifts
+from telescope.studies.telescoping.answer.comparison import best_ladder, together
+from telescope.studies.telescoping.answer.importance import explained, ped_anova
+from telescope.studies.telescoping.answer.late import late_report
+from telescope.studies.telescoping.answer.levels import cost, drift, level_report
+from telescope.studies.telescoping.answer.remedy import remedy
+from telescope.studies.telescoping.answer.transfer import transfer
+from telescope.studies.telescoping.answer.verdict import DRIFTING, judged_values, verdict_of
+from telescope.studies.telescoping.axes import AxisName
+from telescope.studies.telescoping.fold.estimates import lowest_of, target_estimates
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.fold.progress import Progress, progress
+from telescope.studies.telescoping.fold.specs import target_spec
+from telescope.studies.telescoping.ladder.ladder import Ladder, pooled_fit
+from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.question.pairing import as_checked, assumptions, pairing
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.question.variants import Variant, variants
+from telescope.studies.telescoping.report import Cost, Hyperparameter, LadderReport, Method, Report, Validation, digits
+from telescope.studies.telescoping.schedules import blocks, edges, paper
+from telescope.train.flops import parameters
+from telescope.trials.outcome import Trial
+
+groups = lru_cache(maxsize=256)(describe)  # a running job is asked for its report again and again
+
+
+def answer(question: Question, trials: Sequence[Trial], ended: str = "") -> Report:
+    """The answer that these trials amount to; `ended` is a reason for which no more will come."""
+    reports = [variant_report(variant, trials, ended) for variant in variants(question)]
+    return together(question, reports) if question.sweep_over else reports[0]
+
+
+def variant_report(variant: Variant, trials: Sequence[Trial], ended: str) -> Report:
+    """The answer of one architecture on one text: that of its best ladder."""
+    found = [progress(variant.question, ladder, trials) for ladder in all_ladders(variant.question)]
+    ladders = tuple(ladder_report(variant, one, ended) for one in found)
+    best = best_ladder(ladders)
+    final = bool(ended) or all(one.ended for one in found)
+    if best is None and all(ladder.verdict == "refused" for ladder in ladders):
+        return Report(final, "refused", "; ".join(dict.fromkeys(ladder.reason for ladder in ladders)), None, ladders)
+    if best is None:
+        lost = next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None) if final else None
+        verdict, reason = (lost.verdict, lost.reason) if lost else ("unresolved", ended or "no level is finished yet")
+        return Report(final, verdict, reason, None, ladders)
+    return Report(final, best.verdict, best.reason, best.optimizer, ladders)
+
+
+def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport:
+    """One ladder's answer so far."""
+    question, ladder = variant.question, found.ladder
+    fit = pooled_fit(ladder, found.done)
+    levels = tuple(level_report(question, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
+    hyperparameters = target_values(question, found, fit) if lowest_of(found.done) else {}
+    borders = "; ".join(f"width {level.width}, {level.edge}" for level in levels if level.edge)
+    verdict, reason = verdict_of(found, fit, hyperparameters, borders, ended)
+    bill = cost(question, found)
+    checked = checked_at_target(question, found, fit, bill)
+    if checked and checked.contradicted and found.ended and not (ended or found.limit):
+        verdict, reason = "unresolved", validation.contradiction(checked)
+        hyperparameters |= {"lr": validation.overruled(hyperparameters["lr"], checked)}
+    values = {name: h.value for name, h in hyperparameters.items()}
+    target = target_spec(question, ladder.optimizer, values) if values else None
+    sizes = [parameters(question.model.at(level.width), question.data.vocab_size, question.data.context) for level in levels]
+    losses = [level.loss for level in levels]
+    laws = laws_of(ladder, found.done)
+    moves = shifts(laws, len(levels) - 1) if laws else ()
+    return LadderReport(
+        optimizer=ladder.optimizer,
+        verdict=verdict,
+        reason=reason,
+        hyperparameters=hyperparameters,
+        parameter_groups=groups(target.model, question.data.vocab_size, target.optimizer, question.data.context) if target else (),
+        pairing=as_checked(pairing(question, ladder.optimizer), found.check.report),
+        assumptions=assumptions(question, ladder.optimizer),
+        levels=levels,
+        drift=drift(fit, len(levels)) if fit else None,
+        scaling_fit=scaling_fit(sizes, losses) if all(map(math.isfinite, losses)) else None,
+        cost=bill,
+        shifts=moves,
+        error_budget=error_budgets(question.estimated_by, found, laws, hyperparameters) if laws else {},
+        climb=climb(found, fit, moves),
+        transfer=transfer(question, found, laws, levels, hyperparameters["lr"]) if laws else None,
+        validation=checked,
+        coordinates=found.check.report,
+        late=late_report(found),
+        remedy=remedy(found, fit, bill, reason.startswith(DRIFTING)) if fit and found.ended and verdict == "unresolved" else None,
+        method=method_of(question, ladder),
+        importance={name: digits(share) for name, share in ped_anova(ladder, found.done).items()} if found.done else {},
+        explained={name: digits(share) for name, share in explained(ladder, found.done, fit).items()} if fit else {},
+        variant=variant.name,
+        differs=dict(variant.differs),
+    )
+
+
+def method_of(question: Question, ladder: Ladder) -> Method:
+    """By which rules the ladder's runs are chosen and read."""
+    if question.schedule == "robust":
+        return Method("robust", question.estimated_by)
+    options, literal = paper.method(ladder, question.paper)
+    options |= {"lr_convention": question.optimizer_options.lr_convention}
+    return Method("paper", question.estimated_by, options, literal and question.estimated_by == "argmin")
+
+
+def checked_at_target(question: Question, found: Progress, fit: Fit | None, bill: Cost) -> Validation | None:
+    """What the runs at the target say of the ladder's learning rate, once there are any."""
+    if not found.validation or bill.validation is None:
+        return None
+    stated = target_estimates(question, found.ladder, found.done)[0]
+    return validation.assess(found.ladder, fit, stated, found.validation, bill.validation.flops)
+
+
+def target_values(question: Question, found: Progress, fit: Fit | None) -> dict[AxisName, Hyperparameter]:
+    """Every hyperparameter of the ladder: swept ones with their intervals, fixed ones as they are."""
+    swept = judged_values(found.ladder, fit, target_estimates(question, found.ladder, found.done), borders_of(question, found, fit))
+    return swept | fixed_values(question, found)
+
+
+def borders_of(question: Question, found: Progress, fit: Fit | None) -> tuple[int, ...]:
+    """The axes whose optimum lies at a border, at the base or at the top level."""
+    ladder = found.ladder
+    if question.schedule == "paper":
+        levels = range(blocks.top_level(found.done) + 1)
+        return tuple(i for level in levels for i, _ in paper.edges(ladder, found.done, level, question.paper, fit))
+    at_base = tuple(i for i, _ in edges.edges(ladder, found.done))
+    return at_base + (blocks.off_centre(ladder, found.done, fit) if fit else ())
+
+
+def fixed_values(question: Question, found: Progress) -> dict[AxisName, Hyperparameter]:
+    """What the user held fixed."""
+    swept = {axis.name for axis in found.ladder.axes}
+    held: dict[AxisName, float] = {}
+    if not isinstance(question.search.weight_decay, Range):
+        held["weight_decay"] = question.search.weight_decay
+    if found.ladder.optimizer == "muon" and "adamw_lr_ratio" not in swept:
+        held["adamw_lr_ratio"] = question.adamw_lr_ratio
+    return {name: Hyperparameter(value, value, value, False, "fixed", 0.0, None) for name, value in held.items()}

@@ -1,0 +1,114 @@
+"""Does the parametrisation still hold at the end of the runs?
+
+The coordinate check of the first steps cannot see what needs time: weight decay above all. So every
+run ends by saying how large its hidden matrices and its last step are (`telescope.train.probes`),
+and here those that a ladder trained anyway are compared over its levels. Per quantity, one
+least-squares line in log2 width over the runs near the optimum, with a slope for each axis besides:
+their learning rates and decays are not quite the same at every level. Under `robust` these are the
+blocks, which lie evenly around the optimum of their level; under `paper` the runs within an octave
+of the best of their level. Where the axes move with width so that they could explain the slope,
+nothing is said.
+
+Spectral norms are judged, by the gate of the first check. Last steps are only told: late gradients
+are mostly noise, and the norm of a noisy AdamW step falls with width beside that of a steady one,
+where all is right. A warning in the report, and no more: nobody is refused.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import stdtrit
+
+from telescope.statistics.estimates import QUANTILE, Array
+from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict
+from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.ladder.ladder import Point, argmin, outcomes
+from telescope.studies.telescoping.report import LateReport, LateSlope
+from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
+from telescope.train.probes import LATE
+from telescope.trials.outcome import Trial
+
+NEAR = 1.0  # octaves
+MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
+FEWEST_WIDTHS = 2
+JUDGED = "spectral/"
+CAUSE = "a weight-decay rule that does not fit its lr rule shows here and not in the first steps"
+
+
+def late_report(found: Progress) -> LateReport | None:
+    """The late check of a ladder so far; None where its runs say nothing of it, or too few levels have ended."""
+    near = near_optimum(found)
+    widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
+    names = sorted(name for name in (near[0][1].metrics if near else ()) if name.startswith(LATE))
+    names = [name for name in names if all(trial.metrics.get(name, 0.0) > 0 for _, trial in near)]
+    if len(widths) < FEWEST_WIDTHS or not names:
+        return None
+    x = design_matrix([point for point, _ in near], [trial.spec.model.width for _, trial in near])
+    if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:
+        return None
+    sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
+    slopes = tuple(sorted(lines(x, sizes, names), key=lambda one: (-abs(one.slope), one.name)))
+    return LateReport(*verdict_of(slopes, widths), slopes, widths, len(near))
+
+
+def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
+    """The ladder's finite runs in blocks, or else within an octave of the best point of their level, on every axis."""
+    ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
+    corners = {o.point for stage in found.done if stage.name in BLOCK_STAGES for o in stage.outcomes if o.finite}
+    if corners:
+        return [(point, trials[point]) for point in sorted(corners)]
+    for level in range(ladder.levels):
+        here = [o for o in outcomes(found.done, level) if o.finite]
+        if not here:
+            break
+        best = argmin(here)
+        close = [o.point for o in here if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))]
+        near += [(point, trials[point]) for point in close]
+    return near
+
+
+def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:  # (runs, 2 + axes)
+    """Log width, one, and the axes along which the runs differ."""
+    axes = np.array([point.x for point in points])
+    columns = [np.log2(widths), np.ones(len(points)), *(axes - axes.mean(axis=0)).T]
+    return np.stack([column for column in columns if np.any(column)], axis=1)
+
+
+def inflation(x: Array) -> float:
+    """By how much the variance of the slope in width (the first column) grows through the columns beside it."""
+    width, others = x[:, 0] - x[:, 0].mean(), x[:, 1:]
+    left = width - others @ np.linalg.lstsq(others, width, rcond=None)[0]
+    return float(width @ width / max(left @ left, 1e-12))
+
+
+def lines(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
+    """Slope and 90 % interval in log width of each column of sizes."""
+    inverse = np.linalg.pinv(x.T @ x)
+    fitted = inverse @ x.T @ sizes  # (columns, names)
+    dof = len(x) - int(np.linalg.matrix_rank(x))
+    spread = np.sqrt(np.sum((sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
+    half = float(stdtrit(dof, QUANTILE)) * spread
+    return [late_slope(name.removeprefix(LATE), float(s), float(h)) for name, s, h in zip(names, fitted[0], half, strict=True)]
+
+
+def late_slope(name: str, slope: float, half: float) -> LateSlope:
+    """One quantity against the gate."""
+    low, high = slope - half, slope + half
+    beyond = low > GATE or high < -GATE
+    verdict: CoordinateVerdict = "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    judged = name.startswith(JUDGED)
+    return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None)
+
+
+def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, str]:
+    """Verdict and reason."""
+    judged = [one for one in slopes if one.verdict]
+    failed = [one for one in judged if one.verdict == "fail"]
+    worst = (failed or judged)[0]
+    law = f"width^{worst.slope:+.2f} ({worst.low:+.2f} to {worst.high:+.2f}) over widths {widths[0]} to {widths[-1]}"
+    words = f"at the end of the runs the spectral norm of {worst.name.removeprefix(JUDGED)} goes as {law}"
+    if failed:
+        return "fail", f"{words}, beyond ±{GATE}; {CAUSE}"
+    if all(one.verdict == "pass" for one in judged):
+        return "pass", f"{words}, the steepest of {len(judged)}; the gate is ±{GATE}"
+    return "unresolved", f"{words}: not clearly within ±{GATE}, nor beyond it"

@@ -1,0 +1,149 @@
+"""What happened at each width of a ladder, how did the optimum move, and what did it cost?"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from telescope.statistics.estimates import Estimate
+from telescope.studies.telescoping.fold.estimates import around_argmin, chosen
+from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.specs import target_spec
+from telescope.studies.telescoping.ladder import per_level
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes, seed_means, seed_noise
+from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.report import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
+from telescope.studies.telescoping.schedules import blocks, edges, paper
+from telescope.train.flops import steps_by, trial_flops
+from telescope.trials.outcome import Trial
+
+
+def level_report(question: Question, found: Progress, fit: Fit | None, level: int) -> LevelReport:
+    """What is known about one width of a study, by the study's estimator."""
+    ladder, done = found.ladder, found.done
+    fitted = level_estimates(ladder, fit, level) if fit else {}
+    if question.estimated_by == "per_level":
+        fitted = per_level.at_level(per_level.vertices(ladder, done), level)
+    elif question.estimated_by == "argmin":
+        best = chosen(question, ladder, done, level)
+        seen = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
+        fitted = {i: around_argmin(seen, i, best[i], estimate) for i, estimate in fitted.items()}
+    return described(ladder, done, fit, level, fitted, edge_of(question, found, fit, level))
+
+
+def described(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate], edge: str | None
+) -> LevelReport:
+    """What is known about one width, given its optimum per axis (where it is fitted) and the borders that lies at; none where all
+    diverged."""
+    here = outcomes(done, level)
+    columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
+    means = seed_means(here)
+    finite = [loss for loss in means.values() if math.isfinite(loss)]
+    floor, noise = fit.floor(level) if fit else None, seed_noise(here)
+    known, lowest = (fitted, argmin(here)) if any(o.finite for o in here) else ({}, ())
+    centres = dict(enumerate(lowest)) | {i: estimate.value for i, estimate in known.items()}
+    return LevelReport(
+        level=level,
+        width=ladder.widths[level],
+        window={name: interval(xs[0], xs[-1], name) for name, xs in columns.items()},
+        grid={name: tuple(sorted(from_estimate(x, name) for x in xs)) for name, xs in columns.items()},
+        stages=tuple(dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))),
+        trials=len(here),
+        diverged=sum(not o.finite for o in here),
+        optimum={axis.name: from_estimate(centres[i], axis.name) for i, axis in enumerate(ladder.axes) if i in centres},
+        interval={ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name) for i, e in known.items()},
+        best_loss=digits(min(finite)) if finite else None,
+        fitted_loss=digits(floor) if floor is not None else None,
+        seed_noise=digits(noise) if noise is not None else None,
+        edge=edge,
+    )
+
+
+def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]:
+    """The fitted optimum at a level, in octaves per axis."""
+    estimates = {}
+    for j, i in enumerate(ladder.fitted):
+        x, half = float(fit.optima[level, j]), fit.quantile * fit.sd_of(fit.optima_gradient[level, j])
+        estimates[i] = Estimate(x, x - half, x + half)
+    return estimates
+
+
+def edge_of(question: Question, found: Progress, fit: Fit | None, level: int) -> str | None:
+    """The borders that this level's optimum lies at, in words."""
+    ladder = found.ladder
+    at: list[str] = []
+    if question.schedule == "paper":
+        at = [
+            f"{ladder.axes[i].name}: {ladder.axes[i].side(side)}" for i, side in paper.edges(ladder, found.done, level, question.paper, fit)
+        ]
+    elif level == 0:
+        at = [f"{ladder.axes[i].name}: {ladder.axes[i].side(side)}" for i, side in edges.edges(ladder, found.done)]
+    elif fit and level == blocks.top_level(found.done):
+        at = [f"{ladder.axes[i].name}: outside its last block" for i in blocks.off_centre(ladder, found.done, fit)]
+    return ", ".join(at) or None
+
+
+def drift(fit: Fit, levels: int) -> Drift | None:
+    """Least-squares slope of the learning rate's optimum over the levels run."""
+    if levels < 2:
+        return None
+    i = np.array(fit.layout.heights[:levels] or range(levels), dtype=np.float64)
+    weights = (i - i.mean()) / np.sum((i - i.mean()) ** 2)
+    slope = float(weights @ fit.optima[:levels, 0])
+    half = fit.quantile * fit.sd_of(weights @ fit.optima_gradient[:levels, 0])
+    return Drift(digits(slope), digits(slope - half), digits(slope + half))
+
+
+def cost(question: Question, found: Progress) -> Cost:
+    """The bill so far; what other jobs had trained already is counted, and not billed."""
+    ladder = found.ladder
+    levels = [level_cost(found, level, width) for level, width in enumerate(ladder.widths)]
+    at_target = level_cost(found, ladder.levels, ladder.target_width)
+    checked = check_cost(found)
+    bill: list[LevelCost | CheckCost] = [*levels, at_target, checked]
+    final = final_run_flops(question, ladder)
+    tuning = math.fsum(level.flops for level in bill)
+    useful = math.fsum(trial.flops for trial in (*found.check.trials, *(trial for _, trial in found.trials)))
+    full = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
+    return Cost(
+        levels=tuple(levels),
+        trials=sum(level.trials for level in bill),
+        tokens=sum(level.tokens for level in bill),
+        flops=tuning,
+        seconds=math.fsum(level.seconds for level in bill),
+        reused=sum(trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))),
+        final_run_flops=final,
+        share=digits(final / (final + useful)),
+        saving=digits(1 - (final + useful) / full),
+        validation=at_target if at_target.trials else None,
+        coordinates=checked if checked.trials else None,
+    )
+
+
+def level_cost(found: Progress, level: int, width: int) -> LevelCost:
+    """What the runs of one width cost."""
+    here = [trial for point, trial in found.trials if point.level == level]
+    return LevelCost(width, len(here), *paid(here))
+
+
+def check_cost(found: Progress) -> CheckCost:
+    """What the coordinate check cost."""
+    return CheckCost(len(found.check.trials), *paid(found.check.trials))
+
+
+def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
+    """Tokens, FLOPs and seconds of those that no other job had trained."""
+    ours = [trial for trial in trials if not trial.reused]
+    return sum(map(tokens_of, ours)), math.fsum(t.flops for t in ours), math.fsum(t.seconds for t in ours)
+
+
+def tokens_of(trial: Trial) -> int:
+    """What a trial was trained on: one that diverged stopped early."""
+    return steps_by(trial.spec, trial.flops, trial.diverged) * trial.spec.horizon.batch_tokens
+
+
+def final_run_flops(question: Question, ladder: Ladder) -> float:
+    """One run at the target."""
+    return trial_flops(target_spec(question, ladder.optimizer, {axis.name: axis.value(axis.low) for axis in ladder.axes}))

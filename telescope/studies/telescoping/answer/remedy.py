@@ -1,0 +1,92 @@
+"""What would resolve a ladder that is not resolved, and what would that cost?
+
+By the greedy rule's own forecast: the blocks of rounds 2 to 4 that a small budget left out, then more until every interval at the target
+is narrow enough. Where it is so already under each drift law, or the optimum still drifts, more runs at the same widths do not help: one
+block at the next width does.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from telescope.statistics.estimates import Array
+from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.report import Cost, Remedy, digits
+from telescope.studies.telescoping.schedules import blocks, robust
+
+
+def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
+    """Levels of the blocks that would do; none where no blocks within this ladder would."""
+    ladder, top = found.ladder, blocks.top_level(found.done)
+    if (ladder.levels == 1 and ladder.doublings) or math.isinf(ladder.max_base_runs):
+        return ()
+    owed, tolerance = owed_blocks(found), blocks.needed(ladder, found.done, fit)
+    if drifting or (blocks.enough(fit, fit.covariance, tolerance) and not owed):
+        return (top + 1,) if top + 1 < ladder.levels else ()
+    levels, covariance = list(owed), after(found, fit, owed)
+    later = blocks.greedy(ladder, found.done, replace(fit, covariance=covariance), math.inf)
+    while len(levels) < blocks.MOST_BLOCKS + len(owed):
+        if blocks.enough(fit, covariance, tolerance):
+            return tuple(levels)
+        level, covariance = next(later)
+        levels.append(level)
+    return ()
+
+
+def owed_blocks(found: Progress) -> tuple[int, ...]:
+    """Levels of the blocks of rounds 2 to 4 that the budget did not allow; a larger one is spent on them first."""
+    wanted = (robust.SHAPE_BLOCKS, *robust.CLIMB_BLOCKS)[: found.ladder.levels]
+    lacking = [count + (level == 0) - blocks.blocks_run(found.done, level) for level, count in enumerate(wanted)]
+    return tuple(level for level, count in enumerate(lacking) for _ in range(count))
+
+
+def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
+    """The covariance expected after one more block at each of these levels."""
+    corners, precision = blocks.signs(len(found.ladder.fitted), 0), np.linalg.inv(fit.covariance)
+    for level in levels:
+        centre, spans = blocks.place(found.ladder, found.done, fit, level)
+        precision = precision + fit.information(level, centre + spans * corners)
+    expected: Array = np.linalg.inv(precision)
+    return expected
+
+
+def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
+    """The missing blocks and their cost; seconds at the pace of the ladder's own runs, where it is known."""
+    ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
+    if not levels:
+        return None
+    costs = [blocks.block_cost(ladder, level) for level in levels]
+    runs = math.fsum(costs)
+    paces = [one.flops / one.seconds for one in bill.levels if one.seconds]
+    seconds = math.fsum(
+        cost * ladder.base_flops / paces[min(level, len(paces) - 1)] for level, cost in zip(levels, costs, strict=True) if paces
+    )
+    return Remedy(
+        blocks=len(levels),
+        widths=tuple(dict.fromkeys(ladder.widths[level] for level in levels)),
+        base_runs=digits(runs),
+        flops=digits(runs * ladder.base_flops),
+        seconds=digits(seconds) if paces else None,
+        max_base_runs=math.ceil(robust.spent(ladder, found.done) + runs),
+    )
+
+
+def in_words(found: Progress, fit: Fit, drifting: bool = False) -> str:
+    """The remedy as the end of a reason; what that costs is in the `Remedy`."""
+    ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
+    if ladder.levels == 1 and ladder.doublings:
+        return "one width cannot bound the drift; raise calibration_width"
+    if math.isinf(ladder.max_base_runs):
+        return "a published grid has no more to give: add seeds, or use schedule: robust, which buys runs where they remove most doubt"
+    if not levels:
+        wider = "calibrate on wider models"
+        return wider if drifting else f"more seeds will hardly mend it; train longer, with larger batches, or {wider}"
+    runs = math.fsum(blocks.block_cost(ladder, level) for level in levels)
+    needed = f"about {len(levels)} more block{'s' * (len(levels) > 1)} of runs would do"
+    if levels == (blocks.top_level(found.done) + 1,):
+        needed = f"a block at width {ladder.widths[levels[0]]} would tell"
+    limit = math.ceil(robust.spent(ladder, found.done) + runs)
+    return f"{needed}: set limits.max_base_runs to {limit}"

@@ -1,0 +1,168 @@
+"""Was the answer right? What do real runs at the target width say of it?
+
+After a ladder's rounds have ended, and where the study asks for it: two seeds, each at the learning rate handed out and an octave to
+either side, the other hyperparameters held; then an octave further wherever the lowest loss lies at an end, twice at most. These seeds
+are none of the ladder's, so the evidence is independent of its answer.
+
+The bowl of `pooled` along the learning rate alone is fitted to them, a free height per seed, with the curvature, skew
+and noise that the ladder found as priors and nothing said about where the optimum lies. Four parameters are few enough to sum the
+posterior over a grid instead of approximating it. Intervals run from its 5 % to its 95 % point; the regret's begins at 0 where the
+optimum's holds the learning rate handed out, since then nothing better is proven.
+
+Parts: `next_stage` · `Shape`, what the ladder taught about the bowl · `posterior` -> `Posterior` · `assess` -> `Validation` ·
+`contradiction`, `overruled`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import ndtri
+
+from telescope.statistics.estimates import QUANTILE, Array, Estimate
+from telescope.studies.telescoping.ladder.bowl import Layout, skewed
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, outcomes, seed_means, seed_noise
+from telescope.studies.telescoping.ladder.pooled import ETA, NOISE, NOISE_DOF, Fit
+from telescope.studies.telescoping.report import Hyperparameter, Interval, Validation, digits, from_estimate
+from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
+
+NOISE_WORTH = 6.0  # observations at most: what the ladder's noise tells about that of another width
+BEYOND, MESH = 3.0, 1 / 64  # octaves: how far outside the runs an optimum is looked for, and how finely
+SETTLED = 0.5  # octaves of half-width at which the runs at the target have an optimum of their own
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known beforehand of the bowl at the target: normal log curvature and skew, and the noise (% of the loss) with its worth."""
+
+    log_a: float
+    log_a_sd: float
+    skew: float
+    skew_sd: float
+    sigma: float
+    dof: float
+
+    @classmethod
+    def of(cls, fit: Fit | None) -> "Shape":
+        """From the ladder's fit, the curvature less certain by what it may differ between widths; from the model's own priors without."""
+        layout = fit.layout if fit else Layout(1, 1, 0.0)
+        mean, precision = layout.prior([0.0] * layout.axes)
+        theta, variance = (fit.theta, np.diag(fit.covariance)) if fit else (mean, 1 / precision)
+        log_a, skew, level = (layout.slots[name].start for name in ("log_a", "skew", "d"))
+        return cls(
+            float(theta[log_a]),
+            math.sqrt(float(variance[log_a] + 1 / precision[level])),
+            float(theta[skew]),
+            math.sqrt(float(variance[skew])),
+            fit.sigma if fit else NOISE,
+            min(fit.dof, NOISE_WORTH) if fit else NOISE_DOF,
+        )
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the runs leave believable: optima (octaves), and the regret (% of the loss) of the learning rate handed out."""
+
+    optimum: Estimate
+    regret: Estimate
+
+
+def posterior(found: Sequence[Outcome], handed_out: float, shape: Shape) -> Posterior | None:
+    """By summing over optimum, curvature and skew, with noise and heights integrated out; None where no two rates have finite losses."""
+    finite = [o for o in found if o.finite]
+    x, loss = np.array([o.point.x[0] for o in finite]), np.array([o.loss for o in finite])
+    if len(set(x)) < 2:
+        return None
+    z = 100 * (loss / loss.min() - 1)
+    cliff = min((o.point.x[0] for o in found if not o.finite and o.point.x[0] > x.max()), default=math.inf)
+    optima = np.arange(x.min() - BEYOND, min(x.max() + BEYOND, cliff), MESH)[:, None, None]
+    curvature = np.exp(shape.log_a + shape.log_a_sd * normal_nodes(15))[:, None]
+    skew = np.maximum(shape.skew + shape.skew_sd * normal_nodes(5), 0.0)
+    heights = curvature[..., None] * skewed(x - optima[..., None], skew[:, None])  # [optimum, curvature, skew, run]
+    seeds = np.array([o.point.seed for o in finite])
+    log_weights = log_likelihood(z, heights, seeds, shape)
+    weights = np.exp(log_weights - log_weights.max())
+    regret = curvature * skewed(handed_out - optima, skew)
+    return Posterior(estimate(np.broadcast_to(optima, weights.shape), weights), estimate(regret, weights))
+
+
+def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
+    """Of every bowl: Student's t, since the noise is known as well as `shape.dof` observations tell; a free height per seed."""
+    w = 1 / (1 + (ETA * np.maximum(heights, z) / shape.sigma) ** 2)
+    r, total = z - heights, np.log(w).sum(-1) / 2
+    squares = np.zeros(total.shape)
+    blocks = sorted(set(seeds.tolist()))
+    for seed in blocks:
+        mine, ours = w[..., seeds == seed], r[..., seeds == seed]
+        mass = mine.sum(-1)
+        mean = (mine * ours).sum(-1) / mass
+        squares += (mine * (ours - mean[..., None]) ** 2).sum(-1)
+        total -= np.log(mass) / 2
+    result: Array = total - (shape.dof + len(z) - len(blocks)) / 2 * np.log(shape.dof * shape.sigma**2 + squares)
+    return result
+
+
+def normal_nodes(count: int) -> Array:
+    """Standard normal values of equal weight."""
+    nodes: Array = ndtri((np.arange(count) + 0.5) / count)
+    return nodes
+
+
+def estimate(values: Array, weights: Array) -> Estimate:
+    """Median and 5-95 % points of weighted values."""
+    order = np.argsort(values, axis=None)
+    below = np.cumsum(weights.reshape(-1)[order])
+    low, middle, high = np.searchsorted(below, np.array([1 - QUANTILE, 0.5, QUANTILE]) * below[-1])
+    flat = values.reshape(-1)[order]
+    return Estimate(float(flat[middle]), float(flat[low]), float(flat[high]))
+
+
+def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float) -> Validation | None:
+    """What the finished runs at the target say of the learning rate that the ladder states (octaves); None before there are any."""
+    if not done:
+        return None
+    found, rate = outcomes(done), ladder.axes[0].clip(stated.value)
+    believed = posterior(found, rate, Shape.of(fit))
+    loss = next(mean for x, mean in seed_means(found).items() if x[0] == rate)
+    noise, known = seed_noise(found), math.isfinite(loss)
+    best, regret = (believed.optimum, believed.regret) if believed else (None, None)
+    if best and regret and best.low <= rate <= best.high:
+        regret = replace(regret, low=0.0)
+    return Validation(
+        width=ladder.target_width,
+        trials=len(found),
+        diverged=sum(not o.finite for o in found),
+        flops=flops,
+        lr=from_estimate(stated.value),
+        stated=Interval(from_estimate(stated.low), from_estimate(stated.high)),
+        loss=digits(loss) if known else None,
+        loss_error=digits(loss * noise / 100 / math.sqrt(len(SEEDS))) if known and noise is not None else None,
+        seed_noise=digits(noise) if noise is not None else None,
+        optimum=from_estimate(best.value) if best else None,
+        interval=Interval(from_estimate(best.low), from_estimate(best.high)) if best else None,
+        regret=digits(regret.value) if regret else None,
+        regret_interval=Interval(digits(regret.low), digits(regret.high)) if regret else None,
+        held=stated.low <= best.value <= stated.high if best else None,
+        contradicted=best is not None and (best.high < stated.low or best.low > stated.high),
+        settled=best is not None and open_end(done) is None and best.half_width <= SETTLED,
+    )
+
+
+def contradiction(found: Validation) -> str:
+    """Why the ladder's answer does not stand."""
+    assert found.interval is not None
+    assert found.regret is not None
+    theirs = f"{found.optimum:.3g} ({found.interval.low:.3g} to {found.interval.high:.3g})"
+    ours = f"the ladder's {found.lr:.3g} ({found.stated.low:.3g} to {found.stated.high:.3g}), which costs {found.regret:.2g} % of the loss"
+    handed_out = "the former is handed out" if found.settled else "the latter is still handed out: the runs there do not settle it"
+    return f"contradicted: runs at width {found.width} put the optimum of lr at {theirs}, not at {ours}; {handed_out}"
+
+
+def overruled(ladders: Hyperparameter, found: Validation) -> Hyperparameter:
+    """The learning rate to hand out where the runs at the target contradict the ladder's: their own, if they settle one."""
+    if not found.settled or found.optimum is None or found.interval is None:
+        return replace(ladders, resolved=False, status="unresolved")
+    low, high = found.interval.low, found.interval.high
+    half = digits(math.log2(high / low) / 2)
+    return replace(ladders, value=found.optimum, low=low, high=high, half_width=half, resolved=False, status="unresolved")

@@ -1,0 +1,146 @@
+"""Is an answer resolved, unresolved, unbracketed or refused, and why?
+
+The learning rate decides, in this order: **refused**, the coordinate check fails; **unbracketed**, its optimum lies at a border that may
+not or could not be moved, or every run diverged; **unresolved**, a limit was reached, its 90 % interval at the target is wider than half
+an octave to each side, or its optimum moved by more than 0.4 octave between the two widest levels; **resolved** otherwise. The other
+hyperparameters are held to tolerances of equal loss cost, and called flat where the worst point of their interval costs next to nothing
+and no group of runs elsewhere did better than the model allows. Of several optimizers the best one's verdict holds; of several variants the
+worst one's (`comparison`).
+
+Parts: `verdict_of` a ladder at any moment · `judged`, of what has ended · `last_move` · `judged_values`, a status for each hyperparameter.
+"""
+
+from collections.abc import Callable, Sequence
+
+from telescope.statistics.estimates import Estimate
+from telescope.studies.telescoping.answer.remedy import in_words
+from telescope.studies.telescoping.axes import AxisName
+from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes
+from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.report import Hyperparameter, Status, Verdict, digits, from_estimate, interval
+from telescope.studies.telescoping.schedules import blocks
+
+LR_HALF_WIDTH = 0.5  # octaves
+LR_MOVE = 0.4  # octaves between the two widest levels
+FLAT_COST = 0.2  # % of the loss
+SURPRISE = 1.6  # standard errors by which runs may do better than the bowl says; one right bowl in a hundred is beaten by more
+DRIFTING = "drifting"  # how the reason of that verdict begins
+
+
+def verdict_of(found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: str) -> tuple[Verdict, str]:
+    """Verdict and reason, by the learning rate; see the module's text for the order."""
+    check = found.check.report
+    if check and found.refused:
+        remedy = "Mend the rule, or set coordinates: skip"
+        return "refused", f"the coordinate check fails: {check.reason}. Likely cause: {check.cause}. {remedy}"
+    if not values and found.done:
+        stopped = ended or found.limit or ("" if found.ended else "running")
+        return ("unresolved", f"{stopped}; so far {all_diverged(found.done)}") if stopped else ("unbracketed", all_diverged(found.done))
+    if not values:
+        first = "the base grid" if check else "the coordinate check"
+        return "unresolved", ended or found.limit or f"running: {first} is not finished"
+    if ended or found.limit:
+        return "unresolved", ended or found.limit
+    lr = values["lr"]
+    if not found.ended:
+        return "unresolved", f"running: so far {interval_of(lr) if lr.half_width else 'there is no interval of lr'}"
+    wider = in_words(found, fit, drifting=True) if fit else ""
+    return judged(lr, fit, blocks.top_level(found.done), lambda fit: in_words(found, fit), borders, wider)
+
+
+def all_diverged(done: Sequence[Done]) -> str:
+    """What to say where no run has a loss."""
+    return f"every run diverged; add lr below {from_estimate(min(o.point.x[0] for o in outcomes(done))):.3g}"
+
+
+def interval_of(lr: Hyperparameter) -> str:
+    """Its width in words."""
+    return f"the 90 % interval of lr at the target is +-{lr.half_width:.2f} octave"
+
+
+def judged(
+    lr: Hyperparameter,
+    fit: Fit | None,
+    top: int,
+    narrower: Callable[[Fit], str],
+    borders: str = "",
+    wider: str = "calibrate on wider models",
+) -> tuple[Verdict, str]:
+    """Verdict and reason of what has ended at level `top`.
+
+    `narrower` says what would make the interval narrow enough, `wider` what would tell a drift from chance; `borders` are the optimum's.
+    """
+    interval = interval_of(lr)
+    if lr.status == "unbracketed":
+        which = f" ({borders})" if borders else ""
+        return "unbracketed", f"the optimum of lr lies at the border of what was, or may be, tried: about {lr.value:.3g}{which}"
+    if fit is None:
+        return "unresolved", "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
+    if lr.half_width > LR_HALF_WIDTH:
+        return "unresolved", f"interval: {interval}, wider than +-{LR_HALF_WIDTH}; {narrower(fit)}"
+    move, between = last_move(fit, top)
+    if abs(move) > LR_MOVE:
+        return "unresolved", f"{DRIFTING}: the optimum of lr moved {move:+.2f} octave {between}; check the parametrisation, or {wider}"
+    return "resolved", f"{interval}, and its optimum moved {move:+.2f} octave {between}"
+
+
+def last_move(fit: Fit, top: int) -> tuple[float, str]:
+    """Octaves that the learning rate's optimum moved between the two widest levels, and between which; 0 with one level.
+
+    Levels that are not doublings: from the widest one that lies a doubling or more below; where none does, per doubling from the lowest.
+    """
+    if top == 0:
+        return 0.0, "between the two widest levels"
+    heights = fit.layout.heights or range(top + 1)
+    below = max((i for i in range(top) if heights[top] - heights[i] > 1 - 1e-9), default=0)
+    move, rise = float(fit.optima[top, 0] - fit.optima[below, 0]), heights[top] - heights[below]
+    if abs(rise - 1) < 1e-9:
+        return move, "between the two widest levels"
+    if rise > 1:
+        return move, f"over the last {rise:.2g} doublings of the width"
+    return move / rise, f"per doubling of the width, going by its last {rise:.2g} doublings"
+
+
+def judged_values(
+    ladder: Ladder, fit: Fit | None, estimates: dict[int, Estimate], at_border: Sequence[int]
+) -> dict[AxisName, Hyperparameter]:
+    """The swept hyperparameters at the target, from their estimates in octaves per axis, and the axes whose optimum is at a border."""
+    tolerances = dict(zip(ladder.fitted, blocks.tolerances(fit), strict=True)) if fit else {}
+    tolerances[0] = LR_HALF_WIDTH
+    result: dict[AxisName, Hyperparameter] = {}
+    for i, estimate in sorted(estimates.items()):
+        axis = ladder.axes[i]
+        tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
+        status = status_of(ladder, i, fit, estimate, tolerance, i in at_border or not axis.allows(estimate.value))
+        span = interval(estimate.low, estimate.high, axis.name)
+        result[axis.name] = Hyperparameter(
+            value=from_estimate(estimate.value, axis.name),
+            low=span.low,
+            high=span.high,
+            resolved=status == "resolved",
+            status=status,
+            half_width=digits(estimate.half_width),
+            tolerance=digits(tolerance) if tolerance is not None else None,
+        )
+    return result
+
+
+def status_of(ladder: Ladder, i: int, fit: Fit | None, estimate: Estimate, tolerance: float | None, at_border: bool) -> Status:
+    """Of one swept hyperparameter, the axis `i`."""
+    if not ladder.axes[i].fitted:
+        return "swept"
+    doubted = i > 0 and fit is not None and fit.surprise(ladder.fitted.index(i)) > SURPRISE
+    if i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate) and not doubted:
+        return "flat"
+    if at_border:
+        return "unbracketed"
+    if doubted:
+        return "unresolved"
+    return "resolved" if fit is not None and tolerance is not None and estimate.half_width <= tolerance else "unresolved"
+
+
+def is_flat(fit: Fit, index: int, estimate: Estimate) -> bool:
+    """Whether the worst point of the interval costs less than 0.2 % of the loss, or than one standard error of a seed."""
+    costs = [fit.cost(index, end - estimate.value) for end in (estimate.low, estimate.high)]
+    return max(costs) < max(FLAT_COST, fit.sigma)

@@ -1,0 +1,1 @@
+"""The fold of a ladder's stages over its finished trials."""

@@ -1,0 +1,66 @@
+"""The ladders of a study, with the costs of their levels and their coordinate checks."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+
+from telescope.studies.coordinates.check import Design, design
+from telescope.studies.telescoping.axes import Axis
+from telescope.studies.telescoping.fold.specs import target_spec, trial_spec
+from telescope.studies.telescoping.ladder.ladder import Ladder
+from telescope.studies.telescoping.question.question import Question, ranges
+from telescope.studies.telescoping.question.variants import Variant, variants
+from telescope.studies.telescoping.schedules import robust, windows
+from telescope.train.flops import trial_flops
+from telescope.trials.types import OptimizerName
+
+
+def each_ladder(question: Question) -> Iterator[tuple[Variant, Ladder]]:
+    """Every ladder with the variant that it belongs to."""
+    return ((variant, ladder) for variant in variants(question) for ladder in ladders(variant.question))
+
+
+def all_ladders(question: Question) -> tuple[Ladder, ...]:
+    """One ladder per optimizer, for every variant."""
+    return tuple(ladder for _, ladder in each_ladder(question))
+
+
+@lru_cache(maxsize=256)
+def ladders(question: Question) -> tuple[Ladder, ...]:
+    """One ladder per optimizer of a study of one variant, with the costs of its levels."""
+    return tuple(_ladder(question, optimizer) for optimizer in question.optimizers)
+
+
+def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
+    swept = ranges(question, optimizer)
+    flops = [
+        trial_flops(trial_spec(question, optimizer, width, {name: r.low for name, r in swept.items()})) for width in question.model.widths
+    ]
+    ladder = Ladder(
+        optimizer=optimizer,
+        widths=question.model.widths,
+        target_width=question.model.target_width,
+        axes=tuple(Axis.between(name, r.low, r.high, r.points, r.extend) for name, r in swept.items()),
+        costs=tuple(cost / flops[0] for cost in flops),
+        base_flops=flops[0],
+        target_cost=trial_flops(target_spec(question, optimizer, {name: r.low for name, r in swept.items()})) / flops[0],
+        seeds=question.seeds,
+    )
+    if question.schedule == "paper":
+        return ladder
+    return replace(ladder, max_base_runs=question.limits.max_base_runs or robust.budget(ladder))
+
+
+@lru_cache(maxsize=256)
+def coordinate_design(question: Question, ladder: Ladder) -> Design:
+    """The coordinate check of a ladder, in the middle of its ranges."""
+    middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
+    runs = (
+        robust.forecast(ladder)
+        if question.schedule == "robust"
+        else [windows.runs(ladder, i, question.paper) for i in range(ladder.levels)]
+    )
+    flops = ladder.base_flops * sum(ladder.costs[level] * count for level, count in enumerate(runs))
+    most = math.inf if question.limits.max_flops is None else question.limits.max_flops / len(question.optimizers)
+    return design(trial_spec(question, ladder.optimizer, ladder.widths[0], middle), ladder.target_width, flops, most)

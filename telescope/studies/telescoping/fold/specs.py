@@ -1,0 +1,59 @@
+"""The training run that a planned point stands for."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from telescope.studies.ranges import Range
+from telescope.studies.telescoping.axes import SCALES, AxisName, field_of
+from telescope.studies.telescoping.ladder.ladder import Ladder, Point
+from telescope.studies.telescoping.question.question import Question
+from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
+from telescope.trials.spec import TrialSpec
+from telescope.trials.types import OptimizerName
+
+
+def trial_spec(question: Question, optimizer: OptimizerName, width: int, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
+    """A run at a width: swept values where given, the question's fixed ones elsewhere. The question is of one variant."""
+    assert question.sweep_over is None, "a run belongs to a variant"
+    return _spec(question, optimizer, width, tuple(sorted(values.items())), seed)
+
+
+def target_spec(question: Question, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
+    """The final run, at the target width and depth."""
+    return replace(trial_spec(question, optimizer, question.model.target_width, values, seed), model=question.model.target)
+
+
+@lru_cache(maxsize=65_536)
+def _spec(question: Question, optimizer: OptimizerName, width: int, values: tuple[tuple[AxisName, float], ...], seed: int) -> TrialSpec:
+    """The specification of a run; cached, since a plan is folded anew after every trial."""
+    given: dict[str, Any] = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+    if not isinstance(question.search.weight_decay, Range):
+        given["weight_decay"] = question.search.weight_decay
+    if optimizer == "muon":
+        given["adamw_lr_ratio"] = question.adamw_lr_ratio
+    else:
+        given["muon_split"] = "whole"
+    parts: dict[str, dict[str, Any]] = {"optimizer": given, "horizon": {}}
+    for name, value in values:
+        parts[SCALES[name].part][field_of(name, optimizer)] = value
+    return TrialSpec(
+        model=question.model.at(width),
+        optimizer=OptimizerSpec(
+            name=optimizer,
+            parametrisation=question.parametrisation,
+            **given,
+        ),
+        data=question.data,
+        horizon=replace(question.horizon, **parts["horizon"]),
+        seed=seed,
+    )
+
+
+def spec_of(question: Question, ladder: Ladder, point: Point) -> TrialSpec:
+    """The run that a planned point stands for."""
+    values = {axis.name: axis.value(x) for axis, x in zip(ladder.axes, point.x, strict=True)}
+    if point.level == ladder.levels:
+        return target_spec(question, ladder.optimizer, values, point.seed)
+    return trial_spec(question, ladder.optimizer, ladder.widths[point.level], values, point.seed)

@@ -1,0 +1,1 @@
+"""The forecast of a telescoping study's cost."""

@@ -1,0 +1,150 @@
+"""What else could one do, what would that cost, and how far off would it end?
+
+Beside a ladder's bill: copy the optimum of the smallest width, do so with three seeds, look a published law up, or sweep the target
+itself. Errors of those that train are of their argmin on the very bowls that the ladder is rehearsed on (`rehearsal`),
+noise included, so that rows differ by the choice and not by the draw; the law's is what its authors report.
+
+Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `advice`, in words, where telescoping is not worth it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from telescope.optim.groups import describe
+from telescope.parametrisation.roles import Role
+from telescope.statistics.estimates import Array
+from telescope.studies.telescoping.answer.levels import final_run_flops
+from telescope.studies.telescoping.forecast.bill import REHEARSALS, Bill
+from telescope.studies.telescoping.forecast.rehearsal import Bowl, Rehearsal
+from telescope.studies.telescoping.ladder.ladder import Ladder, Point
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.report import amount, digits
+from telescope.studies.telescoping.schedules import robust
+from telescope.studies.telescoping.schedules.blocks import block_cost
+from telescope.trials.optimizer import OptimizerSpec
+
+LARGEST_TRIED = 1000  # points of the grid
+SEEDS = 3
+STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # between which it was fitted
+
+
+Figures = tuple[float | None, float | None]  # error and regret
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to an answer; errors are root mean squares of the learning rate at the target, in octaves, regrets means in % of the loss."""
+
+    name: str
+    trials: int
+    flops: float
+    error: float | None
+    regret: float | None
+    lr: float | None  # where it can be said beforehand
+    note: str
+
+
+def choices(question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence[Rehearsal]) -> tuple[Choice, ...]:
+    """The ladder itself, then what else there is."""
+    grid, base, final = robust.base_runs(ladder), ladder.base_flops, final_run_flops(question, ladder)
+    bowls = len(rehearsals) or REHEARSALS
+    (copied, averaged, swept), narrow, target = tried(ladder, bowls), ladder.widths[0], ladder.target_width
+    own: Figures = (None, None)
+    how = "not rehearsed: that would take too long"
+    if rehearsals:
+        own = figures([one.error for one in rehearsals], [one.regret for one in rehearsals])
+        how = f"mean of {bowls} rehearsals, as of all that train"
+    here = f"the best of one grid at width {narrow}, used at {target}: its drift stays unknown"
+    return (
+        Choice("telescoping", round(bill.trials.expected), digits(bill.flops.expected), *own, None, f"widths {narrow} up; {how}"),
+        Choice("copy", grid, digits(grid * base), *copied, None, here),
+        Choice("copy_with_seeds", SEEDS * grid, digits(SEEDS * grid * base), *averaged, None, f"{here}; {SEEDS} seeds per point"),
+        step_law(question, ladder),
+        Choice(
+            "sweep_target", grid, digits(grid * final), *swept, None, f"one grid at width {target} itself; its best run is the final one"
+        ),
+    )
+
+
+def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
+    """Of the argmin of the base grid at the base width, with one seed and with several, and at the target; nothing for huge grids."""
+    if robust.base_runs(ladder) > LARGEST_TRIED:
+        return (None, None), (None, None), (None, None)
+    grid, ends = robust.base_grid(ladder), tuple(list[tuple[float, float]]() for _ in range(3))
+    for number in range(bowls):
+        bowl, t = Bowl.drawn(ladder, number), ladder.doublings
+
+        def loss(level: int, seed: int, bowl: Bowl = bowl) -> Array:
+            """Of the whole grid."""
+            return np.array([bowl.loss(ladder, Point(level, point.x, seed)) for point in grid])
+
+        seeds = [loss(0, seed) for seed in range(SEEDS)]
+        for found, losses in zip(ends, (seeds[0], sum(seeds), loss(ladder.levels, 0)), strict=True):
+            best = np.array(grid[int(np.argmin(losses))].x)
+            found.append((float(best[0] - bowl.optimum(t)[0]), float(bowl.excess(t, best))))
+    copied, averaged, swept = (figures(*zip(*found, strict=True)) for found in ends)
+    return copied, averaged, swept
+
+
+def figures(errors: Sequence[float], regrets: Sequence[float]) -> tuple[float, float]:
+    """Root mean square of errors, mean of regrets."""
+    return digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))), digits(math.fsum(regrets) / len(regrets))
+
+
+def step_law(question: Question, ladder: Ladder) -> Choice:
+    """lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, N without those of embeddings, D in tokens: AdamW's, unparametrised."""
+    model, tokens, letters = question.model.target, question.horizon.tokens, max(1, question.data.vocab_size)
+    vocabulary = (Role.EMBEDDING, Role.READOUT)
+    any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
+    size = sum(group.parameters for group in describe(model, letters, any_optimizer) if group.role not in vocabulary)
+    lr, batch = 1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571
+    if ladder.optimizer == "muon":
+        return Choice("step_law", 0, 0.0, None, None, None, "arXiv 2503.04715 is about AdamW: it says nothing about Muon")
+    (low_n, high_n), (low_d, high_d) = STEP_LAW_PARAMETERS, STEP_LAW_TOKENS
+    law = f"arXiv 2503.04715, an effective lr under the standard parametrisation, batches of {batch:.3g} tokens"
+    if low_n <= size <= high_n and low_d <= tokens <= high_d:
+        return Choice("step_law", 0, 0.0, None, 0.094, digits(lr), f"{law}; the regret is what its authors report")
+    fitted = f"fitted between {low_n:.0e} and {high_n:.0e} parameters and {low_d:.0e} and {high_d:.0e} tokens"
+    return Choice("step_law", 0, 0.0, None, None, digits(lr), f"{law}; {fitted}, and not to be trusted at {size:.2g} and {tokens:.2g}")
+
+
+def as_good(ways: Sequence[Choice]) -> list[str]:
+    """The choices that cost less than the ladder, the first, and lose no more on the bowls of its rehearsals."""
+    own, *others = ways
+    return [
+        f"{one.name.replace('_', ' ')} takes {amount(one.flops)}FLOP and loses {one.regret:.2g} %, this ladder {own.regret:.2g} %"
+        for one in others
+        if one.trials and one.regret is not None and own.regret is not None and one.flops < own.flops and one.regret <= own.regret
+    ]
+
+
+def least_budget(ladder: Ladder) -> float:
+    """Base runs that three widths and a bowl to judge them by need: the grid, two blocks there, one at each of two doublings."""
+    climbed = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
+    return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climbed
+
+
+def advice(question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice]) -> tuple[str, ...]:
+    """Where another way is better, in words."""
+    grid, final, tuning = robust.base_runs(ladder), final_run_flops(question, ladder), bill.flops.expected
+    target, times, found = ladder.target_width, ladder.target_width / ladder.widths[0], list[str]()
+    if grid * final <= tuning:
+        found.append(f"sweep width {target} itself: its grid takes {amount(grid * final)}FLOP, this ladder about {amount(tuning)}FLOP")
+    elif times <= 2:
+        found.append(f"width {target} is at most twice the base width: a ladder has little to gain there; consider sweeping it directly")
+    if grid > times**2:
+        found.append(f"the grid has {grid} points, more than (target / base width)^2 = {times**2:.0f}: tuning outweighs the final run")
+    elif final < tuning:
+        found.append(
+            f"the final run takes {amount(final)}FLOP, tuning about {amount(tuning)}FLOP: it pays where the answer is used more than once"
+        )
+    found += as_good(ways)
+    least, cap = math.ceil(least_budget(ladder)), ladder.max_base_runs
+    if question.schedule == "robust" and cap < least:
+        found.append(f"limits.max_base_runs {cap:.0f} is below {least}, the least for three widths: expect unresolved")
+    if ladder.levels < 3 and ladder.doublings:
+        found.append("fewer than three widths cannot test the drift law: raise model.calibration_width")
+    return tuple(f"{ladder.optimizer}: {said}" for said in found)

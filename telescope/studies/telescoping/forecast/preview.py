@@ -1,0 +1,177 @@
+"""What will a telescoping study cost, before it runs, and what else could one do instead?
+
+Trials, tokens, FLOPs (`bill`), seconds (`pace`), disk (`telescope.studies.forecast.disk`) and
+cheaper choices (`alternatives`), per ladder and of all ladders together.
+
+Parts: `preview` -> `Preview` · `ladder_preview` -> `LadderPreview`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from telescope.studies.forecast.disk import Disk, checkpoint_bytes, curve_bytes
+from telescope.studies.forecast.pace import Machine, Pace, assumed, pace
+from telescope.studies.forecast.span import Span, total
+from telescope.studies.telescoping.answer.levels import final_run_flops
+from telescope.studies.telescoping.fold.ladders import each_ladder
+from telescope.studies.telescoping.fold.specs import trial_spec
+from telescope.studies.telescoping.forecast.alternatives import Choice, advice, choices
+from telescope.studies.telescoping.forecast.bill import Bill, Line, bill_of, cost_of, rehearsed, target_lines
+from telescope.studies.telescoping.forecast.clock import Clock
+from telescope.studies.telescoping.forecast.rehearsal import ASSUMES, Rehearsal
+from telescope.studies.telescoping.ladder.ladder import Ladder
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.question.variants import Variant
+from telescope.studies.telescoping.report import digits
+from telescope.trials.types import OptimizerName
+
+REUSED = "; finished trials of other jobs are reused at no cost, which is not counted here"
+
+
+@dataclass(frozen=True)
+class LevelPreview:
+    """The runs at one width that are known beforehand."""
+
+    width: int
+    trials: int
+    tokens: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class LadderPreview:
+    """One optimizer's bill, for one variant where the study compares several."""
+
+    optimizer: OptimizerName
+    variant: str
+    levels: tuple[LevelPreview, ...]
+    validation: LevelPreview | None  # the least number of runs at the target, where the study asks for any
+    lines: tuple[Line, ...]
+    trials: Span
+    tokens: Span
+    flops: Span
+    seconds: Span
+    pace: Pace  # at the widest level
+    final_run_flops: float
+    final_run_seconds: float
+    share: float  # the final run's part of it and the expected tuning
+    choices: tuple[Choice, ...]
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The bill beforehand, of all ladders together and of each."""
+
+    trials: Span
+    tokens: Span
+    flops: Span
+    seconds: Span  # of training, with `parallel` trials at once
+    parallel: int
+    estimated: bool  # whether the seconds rest on an assumed speed
+    disk: Disk
+    final_run_flops: float
+    share: float
+    assumes: str  # by what is expected
+    advice: tuple[str, ...]
+    ladders: tuple[LadderPreview, ...]
+
+
+def preview(question: Question, machine: Machine | None = None) -> Preview:
+    """The forecast; the study's data should be resolved, since the vocabulary costs too."""
+    machine = machine or Machine()
+    parallel = min([limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    ladders = tuple(ladder_preview(variant, ladder, machine, parallel) for variant, ladder in each_ladder(question))
+    flops, final = total(one.flops for one in ladders), max(one.final_run_flops for one in ladders)
+    return Preview(
+        trials=total(one.trials for one in ladders),
+        tokens=total(one.tokens for one in ladders),
+        flops=flops,
+        seconds=total(one.seconds for one in ladders),
+        parallel=parallel,
+        estimated=any(one.pace.estimated for one in ladders),
+        disk=disk(question, ladders, machine, parallel),
+        final_run_flops=final,
+        share=digits(final / (final + flops.expected)),
+        assumes=ASSUMES + (REUSED if question.reuse else ""),
+        advice=tuple(all_advice(ladders)),
+        ladders=ladders,
+    )
+
+
+def disk(question: Question, ladders: Sequence[LadderPreview], machine: Machine, parallel: int) -> Disk:
+    """Of all ladders, with every run as large as the widest."""
+    widest = [
+        trial_spec(variant.question, ladder.optimizer, ladder.widths[-1], {axis.name: axis.value(axis.low) for axis in ladder.axes})
+        for variant, ladder in each_ladder(question)
+    ]
+    curves = math.fsum(curve_bytes(spec, machine.encode) * one.trials.expected for spec, one in zip(widest, ladders, strict=True))
+    return Disk(round(curves), parallel * max(map(checkpoint_bytes, widest)))
+
+
+def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
+    """Each piece once; with the variants that it is for, where that is not all of them."""
+    variants = dict.fromkeys(one.variant for one in ladders)
+    for said in dict.fromkeys(said for one in ladders for said in one.advice):
+        ours = dict.fromkeys(one.variant for one in ladders if said in one.advice)
+        yield said if len(ours) == len(variants) else f"{', '.join(ours)}: {said}"
+
+
+def ladder_preview(variant: Variant, ladder: Ladder, machine: Machine, parallel: int) -> LadderPreview:
+    """The forecast of one ladder."""
+    question = variant.question
+    rehearsals = rehearsed(question, ladder)
+    bill, final, tokens = bill_of(question, ladder, rehearsals), final_run_flops(question, ladder), question.horizon.tokens
+    paces = paces_of(question, ladder, machine)
+    found = choices(question, ladder, bill, rehearsals)
+    clock = Clock(ladder, parallel, tuple(one.flops_per_second for one in paces))
+    return LadderPreview(
+        optimizer=ladder.optimizer,
+        variant=variant.name,
+        levels=tuple(
+            LevelPreview(width, count, count * tokens, cost_of(ladder, {level: count}))
+            for level, (width, count) in enumerate(zip(ladder.widths, bill.known, strict=True))
+        ),
+        validation=at_target(question, ladder),
+        lines=bill.lines,
+        trials=bill.trials,
+        tokens=bill.tokens,
+        flops=bill.flops,
+        seconds=seconds_of(clock, bill, rehearsals),
+        pace=paces[-2],
+        final_run_flops=final,
+        final_run_seconds=digits(final / paces[-1].flops_per_second),
+        share=digits(final / (final + bill.flops.expected)),
+        choices=found,
+        advice=advice(question, ladder, bill, found),
+    )
+
+
+def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]:
+    """The speed at every level, and at the target."""
+    if machine.rates:
+        widths = (*ladder.widths, ladder.target_width)
+        return [pace(machine.rates, ladder.optimizer, width, question.horizon.batch_tokens) for width in widths]
+    runs = [ladder.base_flops * cost for cost in ladder.costs] + [final_run_flops(question, ladder)]
+    depths = [question.model.depth] * ladder.levels + [question.model.target.depth]
+    return [assumed(flops / question.horizon.steps, depth) for flops, depth in zip(runs, depths, strict=True)]
+
+
+def at_target(question: Question, ladder: Ladder) -> LevelPreview | None:
+    """The runs that validation begins with."""
+    for line in target_lines(question, ladder):
+        runs = round(line.trials.least)
+        return LevelPreview(ladder.target_width, runs, runs * question.horizon.tokens, line.flops.least)
+    return None
+
+
+def seconds_of(clock: Clock, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
+    """Time until the last run has ended: of the known stages, of the rehearsed ones, and at most of all that the limits allow."""
+    known = math.fsum(clock.stage_seconds({level: count}) for level, count in enumerate(bill.known))
+    certain = cost_of(clock.ladder, dict(enumerate(bill.known)))
+    least, most = (known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most))
+    rehearsed = [math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages) for one in rehearsals]
+    checks = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
+    expected = math.fsum(rehearsed) / len(rehearsed) + checks if rehearsed else least
+    return Span(digits(least), digits(max(least, expected)), digits(max(least, expected, most)))

@@ -1,0 +1,116 @@
+"""What will a study probably do, before any model is trained?
+
+Its own schedule is folded over a few closed-form bowls whose optimum is known: what the rounds cost there is what they are expected to
+cost, and how far off they end is how far off they are expected to end. The bowls are drawn, once and for all, from what reference
+studies of small models met: curvature 0.25 to 1.1 % of the loss per octave^2 of the learning rate, other axes 3 to 10 times flatter, a
+drift of up to 1.5 octaves from base to target by one of the pooled model's laws, noise of 0.2 % of the loss per run, 0.4 of its variance
+shared by the runs of a seed, an optimum in the middle half of the range at the base width, and no divergence.
+
+Parts: `Bowl` · `rehearse` -> `Rehearsal`.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from telescope.statistics.estimates import Array
+from telescope.studies.telescoping.fold.estimates import target_estimates
+from telescope.studies.telescoping.fold.progress import exceeded, next_stage
+from telescope.studies.telescoping.ladder.bowl import skewed
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point
+from telescope.studies.telescoping.ladder.pooled import LAWS
+from telescope.studies.telescoping.question.question import Question
+
+NOISE, PAIRING = 0.2, 0.4  # % of the loss per run; share of its variance that the runs of a seed have in common
+SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
+ASSUMES = f"an optimum inside the range, noise of {NOISE} % of the loss, a drift of up to {MOST_DRIFT} octaves, and no divergence"
+
+
+@dataclass(frozen=True, eq=False)
+class Bowl:
+    """A loss in closed form, in octaves of a ladder's axes; heights are doublings above the base width."""
+
+    number: int
+    base: Array  # the optimum at the base width
+    drift: Array  # from there to the target
+    phi: float  # of the drift law, as in `pooled`
+    curvature: float
+    flatness: Array  # of each axis, over the learning rate's
+    doublings: float
+
+    @classmethod
+    def drawn(cls, ladder: Ladder, number: int) -> "Bowl":
+        """The bowl of this number, over a ladder's axes."""
+        rng, axes = np.random.default_rng(number), len(ladder.axes)
+        low, high = np.array([[axis.low, axis.high] for axis in ladder.axes]).T
+        return cls(
+            number=number,
+            base=low + rng.uniform(0.25, 0.75, axes) * (high - low),
+            drift=rng.uniform(-MOST_DRIFT, MOST_DRIFT, axes),
+            phi=float(rng.choice([phi for phi, _ in LAWS], p=[probability for _, probability in LAWS])),
+            curvature=float(np.exp(rng.uniform(np.log(0.25), np.log(1.1)))),
+            flatness=np.array([1.0, *rng.uniform(3, 10, axes - 1)]),
+            doublings=ladder.doublings,
+        )
+
+    def optimum(self, height: float) -> Array:
+        """Where it lies so many doublings above the base; the target is `doublings` above."""
+        t = self.doublings
+        if t == 0:
+            return self.base
+        inverse = (2.0**-height - 2.0**-t) / (1 - 2.0**-t)
+        left = inverse + self.phi * ((t - height) / t - inverse)
+        moved: Array = self.base - self.drift * (1 - left)
+        return moved
+
+    def excess(self, height: float, x: Array) -> Array:
+        """% of the loss above that of the optimum: [..., axis] -> [...]."""
+        u = x - self.optimum(height)
+        v = u[..., 0] + CROSS * u[..., 1:].sum(-1)
+        result: Array = self.curvature * (skewed(v, np.array(SKEW)) + (u[..., 1:] ** 2 / self.flatness[1:]).sum(-1))
+        return result
+
+    def loss(self, ladder: Ladder, point: Point) -> float:
+        """Of one run, its noise included."""
+        height = ladder.heights[point.level] if point.level < ladder.levels else ladder.doublings
+        place = [self.number, point.level, point.seed]
+        common = np.random.default_rng(place).standard_normal()
+        own = np.random.default_rng([*place, *(round(64 * x) % 2**32 for x in point.x)]).standard_normal()
+        noise = NOISE * (math.sqrt(PAIRING) * common + math.sqrt(1 - PAIRING) * own)
+        return 1 + (float(self.excess(height, np.array(point.x))) + float(noise)) / 100
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What the schedule did on one bowl: runs per level of each stage, and how far off it ended."""
+
+    stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]  # (name, ((level, runs), ...))
+    error: float  # octaves of the learning rate at the target
+    regret: float  # % of the loss there
+
+    def runs(self, *names: str) -> dict[int, int]:
+        """Runs per level in stages of these names; of all stages where none is named."""
+        total = Counter[int]()
+        for name, levels in self.stages:
+            if not names or name in names:
+                total.update(dict(levels))
+        return dict(total)
+
+
+@lru_cache(maxsize=256)
+def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
+    """Fold the study's schedule over a bowl, its limits included; what is run at the target afterwards is left out."""
+    bowl, done, planned = Bowl.drawn(ladder, number), list[Done](), list[Point]()
+    while stage := next_stage(question.schedule, question.paper, ladder, tuple(done)):
+        planned += stage.points
+        if exceeded(question, ladder, planned):
+            break
+        done.append(Done(stage.name, tuple(sorted(Outcome(point, bowl.loss(ladder, point)) for point in stage.points))))
+    found = target_estimates(question, ladder, done)
+    handed_out = np.array([found[i].value for i in range(len(ladder.axes))])
+    counts = tuple((stage.name, tuple(sorted(Counter(o.point.level for o in stage.outcomes).items()))) for stage in done)
+    error = float(handed_out[0] - bowl.optimum(ladder.doublings)[0])
+    return Rehearsal(counts, error, float(bowl.excess(ladder.doublings, handed_out)))

@@ -1,0 +1,1 @@
+"""The verdict on a sweep that was run elsewhere."""

@@ -1,0 +1,278 @@
+"""Does a sweep that somebody already has transfer to the width they want to train?
+
+By the same functions as a job's report: the runs become the stages of a ladder (`ladder_of`), the
+pooled model is fitted to all widths at once, and the learning rate decides the verdict
+(`telescope.studies.telescoping.answer.verdict.judged`). Besides, each width gets a verdict of its
+own:
+
+    unbracketed   its lowest loss, or its fitted optimum, lies at a border of what was run, or everything diverged
+    unresolved    fewer than three learning rates, or an interval wider than half an octave to each side
+    resolved      otherwise
+
+Widths need not be doublings: a level lies log2(width / narrowest) doublings up. An axis is fitted
+where some width has three values of it that did not diverge; otherwise its values are compared. The
+fit sees the runs near the optimum of each width alone (`near_optimum`).
+
+Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `sides`,
+`level_verdict` · `to_narrow`.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from telescope.errors import InvalidInput
+from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_fit
+from telescope.studies.telescoping.answer.budget import laws_of
+from telescope.studies.telescoping.answer.levels import described, drift, level_estimates
+from telescope.studies.telescoping.answer.transfer import copying
+from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, all_diverged, judged, judged_values
+from telescope.studies.telescoping.axes import Axis, AxisName
+from telescope.studies.telescoping.fold.estimates import lowest_of, pooled_estimates
+from telescope.studies.telescoping.judge.sweep import WIDEST, Row, Sweep
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
+from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.report import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
+from telescope.studies.telescoping.schedules import blocks
+from telescope.studies.telescoping.schedules.edges import side_of
+
+FEWEST_LRS = 3
+NEAR = 2.0 + 1e-9  # octaves
+APART = 0.5  # octaves: a learning rate nearer to one that was run adds nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedLevel(LevelReport):
+    """One width of the sweep, with a verdict on its own optimum."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the sweep says; hyperparameters are those for `target_width`."""
+
+    verdict: Verdict
+    reason: str
+    target_width: int
+    hyperparameters: dict[AxisName, Hyperparameter]
+    levels: tuple[JudgedLevel, ...]
+    drift: Drift | None
+    copying: tuple[Copying, ...]  # what the narrowest width's optimum costs at each wider one and at the target, in the fitted bowl
+    measured_regret: float | None  # % of the loss at the widest, of the narrowest's lowest point; None where it was not run, or diverged
+    scaling_fit: ScalingFit | None  # of the loss at each optimum, against width
+    notes: tuple[str, ...]
+
+
+def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
+    """The verdict on a sweep's transfer to a width; by default to twice its widest."""
+    notes = sweep.notes
+    if target_width is None:
+        target_width = 2 * sweep.widths[-1]
+        notes = (*notes, f"judged for width {target_width}, twice the widest; name another as the target width")
+    if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
+        wanted = f"must be at least {sweep.widths[-1]}, the widest width in the sweep; leave narrower targets to a sweep of their own"
+        raise InvalidInput.of("target_width", wanted, target_width)
+    ladder, done = ladder_of(sweep, target_width)
+    near = tuple(near_optimum(stage) for stage in done)
+    fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)  # what is copied may lie far up the bowl: all runs tell its height there
+    levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
+    values = target_values(ladder, done, pooled_estimates(ladder, near), fit)
+    verdict, reason = judged_sweep(ladder, done, fit, values, levels)
+    losses = [level.loss for level in levels]
+    return Judgement(
+        verdict=verdict,
+        reason=reason,
+        target_width=target_width,
+        hyperparameters=values | unswept(sweep) if values else {},
+        levels=levels,
+        drift=drift(fit, ladder.levels) if fit else None,
+        copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width) if fit and laws and ladder.levels > 1 else (),
+        measured_regret=measured_regret(ladder, done),
+        scaling_fit=scaling_fit(ladder.widths, losses) if all(map(math.isfinite, losses)) else None,
+        notes=notes,
+    )
+
+
+def judged_sweep(
+    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, values: dict[AxisName, Hyperparameter], levels: Sequence[JudgedLevel]
+) -> tuple[Verdict, str]:
+    """Verdict on the transfer, and its reason with what to run."""
+    if not values:
+        return "unbracketed", all_diverged(done)
+    wider = f"sweep width {2 * ladder.widths[-1]} too"
+    verdict, reason = judged(values["lr"], fit, ladder.levels - 1, lambda fit: to_narrow(ladder, done, fit), wider=wider)
+    return verdict, "; ".join([reason, *([] if verdict == "resolved" else told(verdict, fit, levels))])
+
+
+def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
+    """The sweep as a ladder whose every width was one stage."""
+    names: list[AxisName] = ["lr", "weight_decay"] if len(decays(sweep)) > 1 else ["lr"]
+    ladder = Ladder(
+        optimizer="adamw",  # plays no part: nothing is planned
+        widths=sweep.widths,
+        target_width=target_width,
+        axes=tuple(axis_of(sweep, name) for name in names),
+        costs=tuple((width / sweep.widths[0]) ** 2 for width in sweep.widths),
+    )
+    seeds = {seed: i for i, seed in enumerate(sorted({row.seed for row in sweep.rows}))}
+
+    def outcome(row: Row) -> Outcome:
+        x = tuple(octaves(row, name) for name in names)
+        return Outcome(Point(sweep.widths.index(row.width), x, seeds[row.seed]), row.loss)
+
+    stages = [sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths]
+    return ladder, tuple(Done("sweep", tuple(stage)) for stage in stages)
+
+
+def axis_of(sweep: Sweep, name: AxisName) -> Axis:
+    """A column as an axis with as many points as one width has values of it, those that diverged throughout not counted."""
+    tried = {octaves(row, name) for row in sweep.rows}
+    counts = [len({octaves(row, name) for row in sweep.rows if row.width == width and row.finite}) for width in sweep.widths]
+    return Axis(name, min(tried), max(tried), max(counts) or len(tried), extend=True)
+
+
+def octaves(row: Row, name: AxisName) -> float:
+    """A hyperparameter of a run."""
+    return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
+
+
+def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
+    """Weight decay where all runs had the same."""
+    held = decays(sweep)
+    return {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)} if len(held) == 1 else {}
+
+
+def decays(sweep: Sweep) -> list[float]:
+    """The weight decays tried; none where the sweep does not tell."""
+    return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
+
+
+def near_optimum(stage: Done) -> Done:
+    """The runs of a width that the fit sees: within NEAR octaves of its lowest point in lr, and the next ones beyond it on either side.
+
+    A sweep runs its whole grid at every width. Real bowls are not the model's far up their walls, and so many far points would drown
+    the few that tell where the optimum lies: with them a 90 % interval can hold the truth in 60 % of cases, without in 90 %.
+    """
+    lowest = argmin(stage.outcomes)[0]
+    tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})
+    beside = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
+    return Done(stage.name, tuple(o for o in stage.outcomes if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside))
+
+
+def target_values(ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None) -> dict[AxisName, Hyperparameter]:
+    """The hyperparameters at the target; an axis that is not fitted has the value that did best at the narrowest width with a loss."""
+    best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
+    ends = [sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
+    return judged_values(ladder, fit, best | fitted, [i for at in ends for i in at])
+
+
+def judged_level(ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int) -> JudgedLevel:
+    """What is known about one width."""
+    at = sides(ladder, done, fit, level)
+    edge = ", ".join(f"{ladder.axes[i].name}: {'low' if side < 0 else 'high'}" for i, side in at.items()) or None
+    found = level_estimates(ladder, fit, level) if fit else {}
+    verdict, reason = level_verdict(ladder, done, fit, level, at)
+    return JudgedLevel(**vars(described(ladder, done, fit, level, found, edge)), verdict=verdict, reason=reason)
+
+
+def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> dict[int, int]:
+    """Per axis whose optimum lies at a border of what a width ran: -1 for the low one, +1 for the high one.
+
+    At a border is what lies within a quarter of the last step of it: the fitted optimum, or the lowest point. Of two values one always is
+    the lowest, so there only a fitted optimum outside them counts. Where everything diverged, the optimum lies below.
+    """
+    here = outcomes(done, level)
+    if not any(o.finite for o in here):
+        return {0: -1}
+    lowest, at = argmin(here), dict[int, int]()
+    for i, axis in enumerate(ladder.axes):
+        values = sorted({o.point.x[i] for o in here})
+        places = [float(fit.optima[level, ladder.fitted.index(i)])] if fit and axis.fitted else []
+        margins = (0.0, 0.0)
+        if len(values) >= FEWEST_LRS:
+            places.append(lowest[i])
+            margins = ((values[1] - values[0]) / 4, (values[-1] - values[-2]) / 4)
+        if axis.fitted and len(values) > 1 and places and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places)):
+            at[i] = side
+    return at
+
+
+def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]) -> tuple[Verdict, str]:
+    """Verdict on a width's own optimum, and its reason with what to run."""
+    here = outcomes(done, level)
+    tried, finite = sorted({o.point.x[0] for o in here}), {o.point.x[0] for o in here if o.finite}
+    if not finite:
+        return "unbracketed", f"every run diverged; add lr below {shown(tried[0])}"
+    if len(finite) < FEWEST_LRS:
+        have = f"{len(finite)} learning rate{'s' * (len(finite) > 1)} with a loss" + (
+            ", which lean on the bowl of other widths" if fit else ""
+        )
+        return "unresolved", f"{have}; add lr {listed(missing_lrs(fit, level, tried, argmin(here)[0]))}"
+    if side := at.get(0, 0):
+        border, step = (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
+        beyond = [border + side * step, border + 2 * side * step]
+        return "unbracketed", f"the optimum lies at the {'lowest' if side < 0 else 'highest'} lr run; add lr {listed(beyond)}"
+    if fit is None:
+        return "unresolved", "the narrowest width has no finite loss to fit; leave it out, or give it some"
+    half = level_estimates(ladder, fit, level)[0].half_width
+    if half > LR_HALF_WIDTH:
+        return "unresolved", f"the optimum is known to +-{half:.2f} octave only; add seeds"
+    return "resolved", f"the optimum is known to +-{half:.2f} octave"
+
+
+def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
+    """Learning rates, in octaves, that would bracket a width's optimum together with those that it has."""
+    centre = float(fit.optima[level, 0]) if fit else best
+    wanted = [centre - 1, centre + 1, centre, centre - 2, centre + 2]
+    new = [x for x in wanted if all(abs(x - other) > APART for other in tried)]
+    return sorted(new[: max(1, FEWEST_LRS - len(tried))])
+
+
+def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> list[str]:
+    """What a reason that blames single widths should say of them."""
+    if verdict == "unbracketed":
+        return [f"width {one.width}: {one.reason}" for one in levels if one.verdict == "unbracketed"]
+    return [f"width {one.width}: {one.reason}" for one in levels] if fit is None else []
+
+
+def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> str:
+    """What would make the interval narrow enough, by the greedy rule's forecast."""
+    if ladder.levels == 1 and ladder.doublings:
+        return f"one width cannot bound the drift; run a second one, such as {2 * ladder.widths[0]}"
+    added = Counter[int]()
+    for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS):
+        added[level] += 1
+        if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
+            spans = blocks.half_spans(done, fit)
+            wanted = [f"{count} x {corners(ladder, fit, level, spans)}" for level, count in sorted(added.items())]
+            return f"new seeds would do, at about {'; '.join(wanted)}"
+    return "more seeds will hardly mend it; add a wider width, or make the runs longer"
+
+
+def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> str:
+    """A block of runs in words."""
+    ends = [(x - h, x + h) for x, h in zip(fit.optima[level], spans, strict=True)]
+    names = [ladder.axes[i].name.replace("_", " ") for i in ladder.fitted]
+    grid = " with ".join(f"{name} {shown(low)} and {shown(high)}" for name, (low, high) in zip(names, ends, strict=True))
+    return f"width {ladder.widths[level]}, {grid}"
+
+
+def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
+    """What the narrowest width's lowest point costs at the widest, over the lowest one there, as measured."""
+    means = seed_means(outcomes(done, ladder.levels - 1))
+    copied = means.get(argmin(outcomes(done, 0)), math.inf)
+    return digits(100 * (copied / min(means.values()) - 1)) if ladder.levels > 1 and math.isfinite(copied) else None
+
+
+def listed(octaves: Sequence[float]) -> str:
+    """Values in words."""
+    return " and ".join(map(shown, octaves))
+
+
+def shown(octaves: float) -> str:
+    """One value."""
+    return f"{2.0**octaves:.3g}"

@@ -1,0 +1,38 @@
+"""`kind: telescope` as a value: the question, its checks, its fold, its answer and its forecast."""
+
+from collections.abc import Sequence
+
+from telescope.studies.kind import Kind, Plan
+from telescope.studies.telescoping.answer.answer import answer
+from telescope.studies.telescoping.checks import checked
+from telescope.studies.telescoping.fold.ladders import each_ladder
+from telescope.studies.telescoping.fold.progress import progress
+from telescope.studies.telescoping.forecast.preview import Preview, preview
+from telescope.studies.telescoping.question import variants
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.report import Report
+from telescope.trials.outcome import Trial
+
+
+def plan(question: Question, trials: Sequence[Trial]) -> Plan:
+    """The runs that the current stage of each ladder still lacks."""
+    ladders = [progress(variant.question, ladder, trials) for variant, ladder in each_ladder(question)]
+    return Plan(tuple(spec for one in ladders for spec in one.missing), all(one.ended for one in ladders))
+
+
+KIND = Kind(
+    name="telescope",
+    question=Question,
+    report=Report,
+    preview=Preview,
+    check=checked,
+    plan=plan,
+    answer=answer,
+    forecast=preview,
+    texts=variants.texts,
+    with_texts=variants.with_texts,
+    with_models=variants.with_models,
+    expand=variants.expanded,
+    collapse=variants.condensed,
+    as_given=variants.as_given,
+)

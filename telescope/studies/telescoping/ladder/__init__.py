@@ -1,0 +1,1 @@
+"""A ladder of widths and the statistical model of its losses."""

@@ -1,0 +1,192 @@
+"""What is one ladder of a telescoping study, before any loss is known?
+
+An optimizer's run up the widths: its axes (hyperparameters in octaves, on the planning lattice), its levels (one per width, a doubling
+apart), what a run costs at each, and the points, stages and outcomes that its schedule is folded over.
+
+Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin` · `pooled_fit`.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from telescope.studies.telescoping.axes import Axis
+from telescope.studies.telescoping.ladder.bowl import Layout
+from telescope.studies.telescoping.ladder.pooled import Fit, Run, fit
+from telescope.trials.types import OptimizerName
+
+X = tuple[float, ...]  # octaves of each axis
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    """A planned run within a ladder: level, octaves of each axis, seed."""
+
+    level: int
+    x: tuple[float, ...]
+    seed: int
+
+
+@dataclass(frozen=True, order=True)
+class Outcome:
+    """A point and its loss, infinite where it diverged."""
+
+    point: Point
+    loss: float
+
+    @property
+    def finite(self) -> bool:
+        """It did not diverge."""
+        return math.isfinite(self.loss)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Points planned together: a function of the stages before it."""
+
+    name: str  # what it is for: grid, edge, shape, climb, recentre, top-up
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A stage whose points have all ended."""
+
+    name: str
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What a schedule needs to know; costs are of one run at each level, in runs at the base width."""
+
+    optimizer: OptimizerName
+    widths: tuple[int, ...]
+    target_width: int
+    axes: tuple[Axis, ...]
+    costs: tuple[float, ...]
+    base_flops: float = 0.0
+    seeds: int = 1
+    max_base_runs: float = math.inf
+    target_cost: float = math.inf  # of one run at the target, which counts as the level after the last
+
+    def cost(self, level: int) -> float:
+        """One run at a level, or at the target."""
+        return self.costs[level] if level < self.levels else self.target_cost
+
+    @property
+    def levels(self) -> int:
+        """Number of widths."""
+        return len(self.widths)
+
+    @property
+    def doublings(self) -> float:
+        """From the base width to the target."""
+        return math.log2(self.target_width / self.widths[0])
+
+    @cached_property
+    def heights(self) -> tuple[float, ...]:
+        """Doublings of each level above the base."""
+        return tuple(math.log2(width / self.widths[0]) for width in self.widths)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The parameters of its pooled model."""
+        saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
+        return Layout(len(self.fitted), self.levels, self.doublings, self.heights, saturating)
+
+    @cached_property
+    def fitted(self) -> tuple[int, ...]:
+        """Indices of the axes with enough points to fit."""
+        return tuple(i for i, axis in enumerate(self.axes) if axis.fitted)
+
+
+def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Point, ...]:
+    """Every combination of the axes' values, with every seed."""
+    return tuple(Point(level, x, seed) for x in itertools.product(*values) for seed in range(seeds))
+
+
+def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, ...]:
+    """All outcomes so far, or those of one level; each point once, sorted."""
+    found = {o for stage in done for o in stage.outcomes if level is None or o.point.level == level}
+    return tuple(sorted(found))
+
+
+def seed_means(found: Sequence[Outcome]) -> dict[tuple[float, ...], float]:
+    """Mean loss over the seeds of each x; infinite where one of them diverged."""
+    losses: dict[tuple[float, ...], list[float]] = {}
+    for outcome in found:
+        losses.setdefault(outcome.point.x, []).append(outcome.loss)
+    return {x: sum(values) / len(values) for x, values in losses.items()}
+
+
+def seed_noise(found: Sequence[Outcome]) -> float | None:
+    """Pooled standard deviation of one run between seeds at the same point, in % of the loss."""
+    losses: dict[tuple[float, ...], list[float]] = {}
+    for outcome in found:
+        if outcome.finite:
+            losses.setdefault(outcome.point.x, []).append(outcome.loss)
+    repeated = [np.array(values) for values in losses.values() if len(values) > 1]
+    if not repeated:
+        return None
+    squares = sum(float(np.sum((v / v.mean() - 1) ** 2)) for v in repeated)
+    return 100 * math.sqrt(squares / sum(len(v) - 1 for v in repeated))
+
+
+def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
+    """The x of lowest mean loss; among equals the one with the lowest learning rate. Where no x is without divergence, of the runs left."""
+    means = seed_means(found)
+    if math.isinf(min(means.values())):
+        means = seed_means([outcome for outcome in found if outcome.finite]) or means
+    return min(means, key=lambda x: (means[x], x))
+
+
+def at_level(done: Sequence[Done], level: int) -> list[Done]:
+    """The stages of a level."""
+    return [stage for stage in done if any(o.point.level == level for o in stage.outcomes)]
+
+
+def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
+    """A level's point of lowest mean loss; where `near` says, axis by axis, where the optimum lies, the point nearest to that."""
+    found = outcomes(done, level)
+    best, columns = argmin(found), list(zip(*[o.point.x for o in found], strict=True))
+    spans = [max(column) - min(column) or 1.0 for column in columns]
+    at = [near.get(i, x) for i, x in enumerate(best)]
+    finite = {x: loss for x, loss in seed_means(found).items() if math.isfinite(loss)}
+
+    def far(x: X) -> tuple[float, float, X]:
+        return sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)), finite[x], x
+
+    return min(finite, key=far) if near else best
+
+
+def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
+    """The values of the merely swept axes that did best when a level was first run; its fit keeps to them."""
+    first = next(stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes))
+    best = argmin([o for o in first if o.point.level == level])
+    return tuple(x for x, axis in zip(best, ladder.axes, strict=True) if not axis.fitted)
+
+
+def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[Run, ...]:
+    """What the pooled model may see: finite losses on the fitted axes, at the best values of the merely swept ones."""
+    kept = {level: swept_values(ladder, done, level) for level in {o.point.level for o in outcomes(done)}}
+    return tuple(
+        Run(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
+        for o in outcomes(done)
+        if o.finite and kept[o.point.level] == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
+    )
+
+
+def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
+    """The pooled model of the outcomes so far; None where the learning rate is not fitted or nothing at the base is finite."""
+    return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
+
+
+def merge(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:
+    """One x from its fitted and its merely swept parts."""
+    ours, theirs = iter(fitted), iter(swept)
+    return tuple(next(ours) if axis.fitted else next(theirs) for axis in ladder.axes)

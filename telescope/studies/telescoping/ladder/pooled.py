@@ -1,0 +1,292 @@
+"""Where does the optimum lie at a width nobody trained, and how sure are we?
+
+One model over all levels of a ladder at once: a skewed bowl whose shape is shared, whose optimum follows a drift law in the width
+(`bowl`), and whose height is free for every block (a level and a seed). With z = 100 (loss / best loss of the level - 1):
+
+    data     z = c_block + f_i(x) + error         of variance sigma^2 + (ETA max(f, z))^2, which discounts points far up the bowl
+
+fitted by Levenberg-Marquardt under weak priors, so that it can always be solved, and averaged over the three laws, so that the
+interval at the target knows that a law is an assumption. Diverged runs take no part in the fit: rank them elsewhere.
+
+Parts: `Run` (the data) · `Sample` · `fit` -> `Fit` · `laws_at_target` -> `Laws` · `at_target`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from telescope.statistics.estimates import QUANTILE, Array, Estimate, mixture
+from telescope.studies.telescoping.ladder.bowl import Layout, bowl, saturated
+
+ETA = 0.15  # share of the bowl's height that the model may be wrong by
+NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observations
+NOISE_DOF = 2.0
+LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
+NEGLIGIBLE = 1e-10  # improvement of the objective, relative, at which a fit has converged
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finite loss: at which level, at which octaves of the hyperparameters, in which block (seed) of that level."""
+
+    level: int
+    x: tuple[float, ...]
+    block: int
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Runs as arrays: level and x of each, z in %, and which block each belongs to."""
+
+    level: NDArray[np.int64]
+    x: Array
+    z: Array
+    member: Array  # [run, block], 1 where the run is in the block
+    best: Array  # lowest loss of each level
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "Sample":
+        """The arrays of some runs with finite losses."""
+        level = np.array([run.level for run in runs], dtype=np.int64)
+        loss = np.array([run.loss for run in runs])
+        best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
+        blocks = sorted({(run.level, run.block) for run in runs})
+        member = np.array([[(run.level, run.block) == block for block in blocks] for run in runs], dtype=np.float64)
+        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best)
+
+    def block_means(self, values: Array, weights: Array) -> Array:
+        """Weighted means over the runs of each block: [run, ...] -> [block, ...]."""
+        result: Array = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        return result
+
+    def centred(self, values: Array, weights: Array) -> Array:
+        """Values [run, ...] less the weighted mean of their block: this removes the free height of every block exactly."""
+        result: Array = values - self.member @ self.block_means(values, weights)
+        return result
+
+    def variance(self, heights: Array, sigma: float) -> Array:
+        """Of the error of each run: the bowl's height, fitted or seen, counts for what the bowl's form may be wrong by."""
+        return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
+
+    def linearised(self, layout: Layout, theta: Array) -> tuple[Array, Array]:
+        """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
+        step = 1e-4
+        heights = bowl(layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x)
+        return heights[0], (heights[1:] - heights[0]).T / step
+
+
+def minimise(sample: Sample, layout: Layout, theta: Array, weights: Array, prior: tuple[Array, Array]) -> Array:
+    """The parameters of least 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by Levenberg-Marquardt."""
+    mean, precision = prior
+
+    def objective(at: Array) -> float:
+        r = sample.centred(sample.z - bowl(layout, at, sample.level, sample.x), weights)
+        return float(weights @ r**2 + precision @ (at - mean) ** 2) / 2
+
+    damping, current = 1e-3, objective(theta)
+    for _ in range(60):
+        f, J = sample.linearised(layout, theta)
+        r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
+        gradient = J.T @ (weights * r) - precision * (theta - mean)
+        information = (J.T * weights) @ J + np.diag(precision)
+        diagonal = np.diag(np.diag(information))
+        while True:
+            step = np.linalg.solve(information + damping * diagonal, gradient)
+            promised = float(gradient @ step) / 2  # of the objective, at least
+            if promised < NEGLIGIBLE * (1 + current):
+                return theta
+            proposed = objective(theta + step)
+            if proposed <= current:
+                break
+            damping *= 5
+        theta, current, damping = theta + step, proposed, max(damping / 10, 1e-9)
+    return theta
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The model at its best parameters, with their covariance; sigma in % of the loss."""
+
+    layout: Layout
+    sample: Sample
+    theta: Array
+    covariance: Array
+    sigma: float
+    dof: float
+
+    @property
+    def curvature(self) -> float:
+        """A: % of the loss per octave^2 of the learning rate."""
+        return float(np.exp(self.theta[self.layout.slots["log_a"]][0]))
+
+    @property
+    def ratios(self) -> Array:
+        """Curvature of each hyperparameter over the learning rate's (1 for itself)."""
+        return np.concatenate([[1.0], np.exp(self.theta[self.layout.slots["log_r"]])])
+
+    @cached_property
+    def optima(self) -> Array:
+        """x*_i: [level, axis]."""
+        return self.layout.optima(self.theta)
+
+    @cached_property
+    def optima_gradient(self) -> Array:
+        """Derivatives of x*_i: [level, axis, parameter]."""
+        step = 1e-6
+        moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
+        return np.moveaxis((moved - self.optima) / step, 0, -1)
+
+    def floor(self, level: int) -> float | None:
+        """Loss at a level's optimum, averaged over its blocks; None where the level has no finite loss.
+
+        The lowest loss seen depends on how near to the optimum one ran, and how often; this does not.
+        """
+        sample = self.sample
+        blocks = sample.member[sample.level == level].any(axis=0)
+        if not blocks.any():
+            return None
+        heights = bowl(self.layout, self.theta, sample.level, sample.x)
+        c = sample.block_means(sample.z - heights, 1 / sample.variance(heights, self.sigma))
+        return float(sample.best[level] * (1 + c[blocks].mean() / 100))
+
+    def cost(self, axis: int, octaves: float) -> float:
+        """% of the loss by which a hyperparameter other than the learning rate is worse, so many octaves from its optimum."""
+        u, layout = np.array(octaves, dtype=np.float64), self.layout
+        if axis in layout.saturating:
+            u = saturated(u, self.theta[layout.slots["knee"].start + layout.saturating.index(axis)])
+        return self.curvature * float(self.ratios[axis] * u**2)
+
+    def surprise(self, axis: int) -> float:
+        """By how many standard errors runs at a similar distance from an axis's optimum, an octave of it, did better than the bowl says.
+
+        Of all such octaves of three runs or more the greatest figure: a bowl of the wrong form shows in it, noise hardly.
+        """
+        sample = self.sample
+        heights = bowl(self.layout, self.theta, sample.level, sample.x)
+        weights = 1 / sample.variance(heights, self.sigma)
+        residuals = sample.centred(sample.z - heights, weights)
+        octave = np.floor(sample.x[:, axis] - self.optima[sample.level, axis])
+        groups = [octave == value for value in np.unique(octave)]
+        better = [-float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum()) for g in groups if g.sum() >= 3]
+        return max(better, default=0.0)
+
+    def sd_of(self, gradient: Array) -> float:
+        """Standard deviation of a quantity from its derivatives by the parameters."""
+        return float(np.sqrt(gradient @ self.covariance @ gradient))
+
+    @property
+    def quantile(self) -> float:
+        """Half-width of a 90 % interval in standard deviations."""
+        return float(stdtrit(self.dof, QUANTILE))
+
+    def target_half_widths(self, covariance: Array | None = None) -> Array:
+        """Half-width of the 90 % interval of each hyperparameter at the target, before the laws are averaged."""
+        variance = np.diag(self.covariance if covariance is None else covariance)[self.layout.slots["x"]]
+        return self.quantile * np.sqrt(variance)
+
+    def information(self, level: int, points: Array) -> Array:
+        """What one more block of these points [run, axis] at a level would add to the inverse covariance."""
+        runs = [Run(level, tuple(point), 0, 1.0) for point in points]
+        extra = Sample.of(runs)
+        f, J = extra.linearised(self.layout, self.theta)
+        weights = 1 / (self.sigma**2 + (ETA * f) ** 2)
+        J = extra.centred(J, weights)
+        return (J.T * weights) @ J
+
+
+def solve(sample: Sample, layout: Layout, theta: Array, sigma: float, prior: tuple[Array, Array], rounds: int, free: bool) -> Fit:
+    """Minimise with weights renewed between rounds, sigma too where it is free."""
+    dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
+    for _ in range(rounds):
+        weights = 1 / sample.variance(bowl(layout, theta, sample.level, sample.x), sigma)
+        theta = minimise(sample, layout, theta, weights, prior)
+        f, J = sample.linearised(layout, theta)
+        weights = 1 / sample.variance(f, sigma)
+        r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
+        information: Array = (J.T * weights) @ J
+        covariance = np.linalg.inv(information + np.diag(prior[1])).astype(np.float64)
+        spare = len(r) - blocks - float(np.sum(information * covariance))
+        dof = NOISE_DOF + max(spare, 1.0)
+        clean = (sigma**2 * weights) ** 2  # points far up the bowl tell little about sigma
+        near = NOISE_DOF + max(spare * float(clean.mean()), 1.0)
+        renewed = np.sqrt((NOISE_DOF * NOISE**2 + float(clean @ r**2)) / near)
+        settled = abs(renewed / sigma - 1) < 0.02
+        sigma = float(renewed) if free else sigma
+        if free and settled:
+            break
+    return Fit(layout, sample, theta, covariance, sigma, dof)
+
+
+def lowest(runs: Sequence[Run]) -> tuple[float, ...]:
+    """Where the lowest loss at the base was."""
+    return min((run for run in runs if run.level == 0), key=lambda run: (run.loss, run.x)).x
+
+
+@lru_cache(maxsize=4096)
+def fit(runs: tuple[Run, ...], layout: Layout) -> Fit | None:
+    """The pooled model of some runs (finite losses, in a fixed order); None where there is no run at the base."""
+    if not any(run.level == 0 for run in runs):
+        return None
+    prior = layout.prior(near=lowest(runs))
+    return solve(Sample.of(runs), layout, prior[0].copy(), 0.3, prior, rounds=8, free=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Laws:
+    """The fit under each drift law of LAWS, and how probable each law is after the data."""
+
+    fits: tuple[Fit, ...]
+    weights: Array
+    precision: Array  # of the priors, the same under every law
+
+
+@lru_cache(maxsize=4096)
+def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
+    """What `at_target` averages."""
+    pooled = fit(runs, layout)
+    if pooled is None:
+        return None
+    sample, sigma = pooled.sample, pooled.sigma
+    fits, log_weights = [], []
+    for phi, probability in LAWS:
+        prior = layout.prior(lowest(runs), phi, phi_sd=1e-4)
+        law = solve(sample, layout, pooled.theta, sigma, prior, rounds=3, free=False)
+        f = bowl(layout, law.theta, sample.level, sample.x)
+        variance = sample.variance(f, sigma)
+        r = sample.centred(sample.z - f, 1 / variance)
+        objective = float(np.sum(r**2 / variance) + prior[1] @ (law.theta - prior[0]) ** 2) / 2
+        evidence = -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        fits.append(law)
+        log_weights.append(np.log(probability) + evidence)
+    weights = np.exp(np.array(log_weights) - max(log_weights))
+    weights /= weights.sum()
+    return Laws(tuple(fits), weights, prior[1])
+
+
+@lru_cache(maxsize=4096)
+def at_target(runs: tuple[Run, ...], layout: Layout) -> tuple[Estimate, ...] | None:
+    """Each hyperparameter at the target, in octaves, averaged over the drift laws by what they explain.
+
+    The value handed out for the learning rate is lowered by s Var / 2, which minimises the expected loss in a skewed bowl; the
+    interval stays.
+    """
+    pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
+    if pooled is None or laws is None:
+        return None
+    skew = float(pooled.theta[pooled.layout.slots["skew"]][0])
+    return tuple(
+        mixture(
+            np.array([law.theta[axis] for law in laws.fits]),
+            np.array([np.sqrt(law.covariance[axis, axis]) for law in laws.fits]),
+            laws.weights,
+            pooled.dof,
+            lowered=skew if axis == 0 else 0.0,
+        )
+        for axis in range(pooled.layout.axes)
+    )

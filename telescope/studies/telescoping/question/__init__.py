@@ -1,0 +1,1 @@
+"""What a telescoping study asks: data, without plan or report."""

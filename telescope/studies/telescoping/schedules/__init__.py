@@ -1,0 +1,1 @@
+"""Schedules: which runs a ladder needs next."""

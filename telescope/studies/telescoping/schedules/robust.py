@@ -1,0 +1,167 @@
+"""How does one telescope when losses are noisy and the drift law is unknown?
+
+Rounds, each a function of the outcomes of the rounds before it:
+
+1. `grid`      the user's grid at the base width (for three or more fitted axes 2^(k+2) scrambled Sobol points instead), and `edge`: while
+               the optimum lies at a border, more points beyond it (`edges`)
+2. `shape`     four blocks at the base width (`blocks`), to learn the bowl and the noise
+3. `climb`     two blocks at the next width; 4. one at the one after; `recentre`: another block at the top level, where its optimum turned
+               out to lie outside the corners of its last block
+5. `top-up`    blocks where they remove most doubt at the target per cost, until the intervals are narrow enough or the budget is spent
+
+The budget is in runs at the base width; one block of every level still owed is kept in reserve.
+"""
+
+import hashlib
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
+from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.schedules.blocks import (
+    beyond_walls,
+    block,
+    block_cost,
+    blocks_run,
+    enough,
+    greedy,
+    needed,
+    off_centre,
+    signs,
+    top_level,
+)
+from telescope.studies.telescoping.schedules.edges import beyond_the_edge, walled
+from telescope.trials.lattice import snap
+
+BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
+RECENTRINGS = 4  # in a row
+SHAPE_BLOCKS = 4
+CLIMB_BLOCKS = (2, 1)  # at the first two doublings
+TOP_UP_BLOCKS = 4  # at most, per round
+LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0  # by default, in costs of rounds 1 to 4
+OPENING_BLOCKS = 2  # then a new level is judged first
+
+
+def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
+    """The next round; None when the answer is good enough or nothing more can be bought."""
+    if not done:
+        return Stage("grid", base_grid(ladder))
+    if done[-1].name in ("grid", "edge"):
+        beyond = beyond_the_edge(ladder, done)
+        if beyond and spent(ladder, done) + len(beyond) + reserve(ladder, 0) <= ladder.max_base_runs:
+            return Stage("edge", beyond)
+    pooled = pooled_fit(ladder, done)
+    if pooled is None:
+        return None
+    rounds = [stage.name for stage in done]
+    top = top_level(done)
+    if top == 0 and "shape" not in rounds:
+        return blocks_stage(ladder, done, pooled, "shape", 0, SHAPE_BLOCKS) or climb(ladder, done, pooled)
+    if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and left_behind(ladder, done, pooled):
+        stage = blocks_stage(ladder, done, pooled, "recentre", top, 1)
+        if stage:
+            return stage
+    if top < last_owed(ladder):
+        return climb(ladder, done, pooled)
+    return top_up(ladder, done, pooled)
+
+
+def base_runs(ladder: Ladder) -> int:
+    """Size of the first round."""
+    if len(ladder.fitted) < 3:
+        return math.prod(axis.points for axis in ladder.axes)
+    sobol = int(2 ** (len(ladder.fitted) + 2))
+    return sobol * math.prod(axis.points for axis in ladder.axes if not axis.fitted)
+
+
+def base_grid(ladder: Ladder) -> tuple[Point, ...]:
+    """The first round."""
+    if len(ladder.fitted) < 3:
+        return grid(0, [axis.values for axis in ladder.axes], seeds=1)
+    from scipy.stats import qmc  # takes a second to import, and few studies need it
+
+    fitted = [ladder.axes[i] for i in ladder.fitted]
+    seed = int(hashlib.sha256(repr(ladder.axes).encode()).hexdigest()[:8], 16)
+    cube = qmc.Sobol(len(fitted), scramble=True, rng=seed).random(2 ** (len(fitted) + 2))
+    spread = [tuple(snap(a.low + u * (a.high - a.low)) for a, u in zip(fitted, row, strict=True)) for row in cube]
+    swept = [axis.values for axis in ladder.axes if not axis.fitted]
+    return tuple(Point(0, merge(ladder, x, rest), 0) for x in spread for rest in itertools.product(*swept))
+
+
+def forecast(ladder: Ladder) -> tuple[int, ...]:
+    """Runs per level of rounds 1 to 4, known beforehand; edge rule and top-up come on top."""
+    corners = len(signs(len(ladder.fitted), 0))
+    blocks = [SHAPE_BLOCKS, *CLIMB_BLOCKS[: ladder.levels - 1], *[0] * (ladder.levels - 1 - len(CLIMB_BLOCKS))]
+    return tuple(corners * count + (base_runs(ladder) if level == 0 else 0) for level, count in enumerate(blocks))
+
+
+def budget(ladder: Ladder) -> float:
+    """What may be spent where the user does not say, in runs at the base width.
+
+    What the published rule spends, an equal sum at every level; but in proportion to rounds 1 to 4, which that falls short of for one
+    hyperparameter and exceeds tenfold for three.
+    """
+    published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
+    known = math.fsum(cost * runs for cost, runs in zip(ladder.costs, forecast(ladder), strict=True))
+    return min(max(published, LEAST_BUDGET * known), MOST_BUDGET * known)
+
+
+def last_owed(ladder: Ladder) -> int:
+    """The level that must be reached: three widths test the drift law, where the ladder and the budget have room for them."""
+    cost, level = float(base_runs(ladder)), 0
+    while level < min(len(CLIMB_BLOCKS), ladder.levels - 1) and cost + block_cost(ladder, level + 1) <= ladder.max_base_runs:
+        level += 1
+        cost += block_cost(ladder, level)
+    return level
+
+
+def spent(ladder: Ladder, done: Sequence[Done]) -> float:
+    """Cost so far."""
+    return sum(ladder.costs[o.point.level] for stage in done for o in stage.outcomes)
+
+
+def reserve(ladder: Ladder, top: int) -> float:
+    """One block of every level that is still owed above `top`."""
+    return sum(block_cost(ladder, level) for level in range(top + 1, last_owed(ladder) + 1))
+
+
+def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, name: str, level: int, wanted: int) -> Stage | None:
+    """As many blocks at one level as are wanted and affordable."""
+    left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
+    count = min(wanted, math.floor(left / block_cost(ladder, level) + 1e-9))
+    first = blocks_run(done, level)
+    points = [p for number in range(first, first + count) for p in block(ladder, done, pooled, level, number)]
+    return Stage(name, tuple(points)) if points else None
+
+
+def left_behind(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> set[int]:
+    """The axes on which another block at the top level would find the optimum that its last one missed; none where a wall hides lr's."""
+    beyond = set(beyond_walls(ladder, done, pooled))
+    return set() if 0 in beyond else set(off_centre(ladder, done, pooled)) - beyond
+
+
+def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
+    """The first blocks at the next width."""
+    level = top_level(done) + 1
+    if level > last_owed(ladder):
+        return top_up(ladder, done, pooled)
+    return blocks_stage(ladder, done, pooled, "climb", level, CLIMB_BLOCKS[level - 1])
+
+
+def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
+    """A round of blocks where they remove most doubt; None where there is little left, or no budget, or lr is unbracketed for good."""
+    tolerance = needed(ladder, done, pooled)
+    if 0 in (*beyond_walls(ladder, done, pooled), *walled(ladder, done)):
+        return None
+    if enough(pooled, pooled.covariance, tolerance) and not left_behind(ladder, done, pooled):
+        return None
+    top, points = top_level(done), list[Point]()
+    chosen: Counter[int] = Counter()
+    for level, covariance in itertools.islice(greedy(ladder, done, pooled, ladder.max_base_runs - spent(ladder, done)), TOP_UP_BLOCKS):
+        points += block(ladder, done, pooled, level, blocks_run(done, level) + chosen[level])
+        chosen[level] += 1
+        if enough(pooled, covariance, tolerance) or chosen[top + 1] == OPENING_BLOCKS:
+            break
+    return Stage("top-up", tuple(points)) if points else None

@@ -1,0 +1,142 @@
+"""How is a window filled where its whole grid would cost too much?
+
+`qmc` spreads a scrambled Sobol sequence over it; `gp` and `tpe` begin with half of the points spread like that and then ask Optuna for
+batches of fixed size. A sampler keeps no state: for every batch it is built anew from the runs so far, in sorted order, and seeded by
+what is asked, so that a replay proposes the same points. Proposals lie on the planning lattice and repeat none.
+
+Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `told`, runs as an Optuna study · `quietly`.
+"""
+
+import hashlib
+import itertools
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from telescope.studies.telescoping.question.parts import Sampler
+from telescope.trials.lattice import snap
+
+if TYPE_CHECKING:
+    import optuna
+
+BATCH = 8  # points per stage of gp and tpe
+ATTEMPTS = 16  # Sobol sequences, or proposals per point, before a window is taken for full
+
+X = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A window: lowest and highest octaves of each axis."""
+
+    low: X
+    high: X
+
+    def at(self, share: Sequence[float]) -> X:
+        """The lattice point at these shares of the way from low to high."""
+        return tuple(self.snap(i, low + u * (high - low)) for i, (u, low, high) in enumerate(zip(share, self.low, self.high, strict=True)))
+
+    def snap(self, axis: int, x: float) -> float:
+        """The nearest lattice point inside."""
+        return min(max(snap(x), self.low[axis]), self.high[axis])
+
+
+def batch_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
+    """Points of each stage of a level: all at once where they do not depend on losses."""
+    if sampler == "qmc":
+        return (trials,)
+    rest = trials // 2
+    return (trials - rest, *[BATCH] * (rest // BATCH), *([rest % BATCH] if rest % BATCH else []))
+
+
+def propose(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object) -> tuple[X, ...]:
+    """The next points to try, given those tried in this window and their losses; `key` says which question this is."""
+    seed = int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16)
+    taken = {x for x, _ in seen}
+    asked = ask(sampler, box, sorted(seen), count, seed) if seen and sampler != "qmc" else []
+    found: dict[X, None] = {}
+    for x in itertools.chain(asked, spread(box, count, seed)):
+        if len(found) == count:
+            break
+        if x not in taken:
+            found[x] = None
+    return tuple(found)
+
+
+def spread(box: Box, count: int, seed: int) -> Iterator[X]:
+    """Points of scrambled Sobol sequences, one after the other."""
+    from scipy.stats import qmc  # takes a second to import, and few studies need it
+
+    for attempt in range(ATTEMPTS):
+        cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + attempt).random_base2(math.ceil(math.log2(max(count, 2))))
+        yield from map(box.at, cube)
+
+
+def ask(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, seed: int) -> list[X]:
+    """`count` different new points by Optuna's sampler, or as many as it finds."""
+    taken, found = {x for x, _ in seen}, dict[X, None]()
+    with quietly():
+        question, space = told(box, seen, sampler, seed)
+        for _ in range(ATTEMPTS * count):
+            params = question.ask(space).params
+            x = tuple(box.snap(i, params[name]) for i, name in enumerate(space))
+            if x not in taken:
+                found[x] = None
+            if len(found) == count:
+                break
+    return list(found)
+
+
+def told(
+    box: Box, seen: Sequence[tuple[X, float]], sampler: Sampler, seed: int
+) -> tuple["optuna.Study", "dict[str, optuna.distributions.BaseDistribution]"]:
+    """An Optuna study that was told these runs, and its search space, an axis per number.
+
+    Losses are told as log(1 + % above the lowest), which tames the walls of the bowl; diverged runs are worse than the worst.
+    """
+    import optuna
+
+    by: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
+    if sampler == "gp":
+        by = optuna.samplers.GPSampler(seed=seed, n_startup_trials=0)
+    elif sampler == "tpe":
+        by = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True)
+    question = optuna.create_study(sampler=by)
+    names = [str(i) for i in range(len(box.low))]
+    space: dict[str, optuna.distributions.BaseDistribution] = {
+        name: optuna.distributions.FloatDistribution(low, high) for name, low, high in zip(names, box.low, box.high, strict=True)
+    }
+    for (x, _), height in zip(seen, heights([loss for _, loss in seen]), strict=True):
+        question.add_trial(optuna.trial.create_trial(params=dict(zip(names, x, strict=True)), distributions=space, value=height))
+    return question, space
+
+
+def heights(losses: Sequence[float]) -> list[float]:
+    """log(1 + % above the lowest); one more than the highest where diverged."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if not finite:
+        return [0.0] * len(losses)
+    lowest = min(finite)
+    worst = 1 + math.log1p(100 * (max(finite) / lowest - 1))
+    return [math.log1p(100 * (loss / lowest - 1)) if math.isfinite(loss) else worst for loss in losses]
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Optuna without log lines and without warnings about what it calls experimental; torch in one thread, so that sums repeat."""
+    import optuna
+    import torch
+
+    level, threads = optuna.logging.get_verbosity(), torch.get_num_threads()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
+        torch.set_num_threads(threads)

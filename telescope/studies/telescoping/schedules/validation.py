@@ -1,0 +1,39 @@
+"""The runs at the target width that check a ladder's answer."""
+
+from collections.abc import Sequence
+
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, argmin, outcomes
+
+STAGE = "validation"
+SEEDS = range(1000, 1002)  # no ladder has come so far
+OFFSETS = (-1.0, 0.0, 1.0)  # octaves of the learning rate
+EXTENSIONS = 2  # of one octave
+LEAST_RUNS = len(SEEDS) * len(OFFSETS)
+MOST_RUNS = LEAST_RUNS + len(SEEDS) * EXTENSIONS
+
+
+def next_stage(ladder: Ladder, handed_out: Sequence[float], done: Sequence[Done]) -> Stage | None:
+    """The next runs at the target, around what was handed out in octaves per axis; None where the optimum is between them."""
+    axis = ladder.axes[0]
+    if not done:
+        rates = dict.fromkeys(axis.clip(handed_out[0] + offset) for offset in OFFSETS)
+        return Stage(STAGE, runs_at(ladder, tuple(rates), handed_out))
+    end = open_end(done)
+    if len(done) > EXTENSIONS or end is None or not axis.allows(end):
+        return None
+    return Stage(STAGE, runs_at(ladder, (end,), handed_out))
+
+
+def runs_at(ladder: Ladder, rates: Sequence[float], handed_out: Sequence[float]) -> tuple[Point, ...]:
+    """All seeds at some learning rates; the level above the ladder's widest stands for the target."""
+    held = tuple(axis.clip(x) for axis, x in zip(ladder.axes[1:], handed_out[1:], strict=True))
+    return tuple(Point(ladder.levels, (rate, *held), seed) for rate in rates for seed in SEEDS)
+
+
+def open_end(done: Sequence[Done]) -> float | None:
+    """The learning rate an octave beyond the lowest loss, where that lies at an end."""
+    found = outcomes(done)
+    rates, best = sorted({o.point.x[0] for o in found}), argmin(found)[0]
+    if best == rates[0]:
+        return best - 1
+    return best + 1 if best == rates[-1] else None

@@ -1,0 +1,151 @@
+"""How are trials trained?
+
+`train(specs)` is a generator of measurements, and the only training loop: a worker forwards what it
+yields, a test lists it, closing it stops the run. Its trials are of one shape and run as one
+program, a *pack* (telescope.train.pack); `train_one(spec)` is a pack of one. Each trial is a
+function of its spec alone: initialisation from the seed, batches from (seed, step); in company its
+curve is the one that it has alone, to rounding. A run resumed from its checkpoint in the same
+company, by the same program, yields, on a CPU, bit for bit the points that an undisturbed one
+yields from there on.
+
+A loss that is not finite, or above that of the first step for a quarter of the run, ends the trial
+as *diverged*: its last point carries an infinite held-out loss. That is a result, not an error. It
+is counted at every step, on the device, and looked at where points are recorded, so that how often
+that is decides nothing.
+
+A run whose held-out loss, where it is measured on the way, is at or below `stop_below_loss` ends
+there, with that loss.
+
+A *trunk* leaves its state at each of its `kept_steps`. A *branch* begins at such a state, or makes
+the trunk's steps itself, in silence, where there is none: its curve, its seconds and its FLOPs
+begin after `branch.step`, and are the same bit for bit, on a CPU, either way.
+
+A trial that measures coordinates (telescope.studies.coordinates.check) takes its few steps all on
+the first batch, and each point of its curve says how far every layer's output has moved by then.
+One that measures time records each step, and says at its end how long one takes. Any other trial
+that makes its last step says there where its hidden matrices ended (telescope.train.probes). Where
+the optimizer's options ask for it, the largest attention logits of training are said, and clipped
+(telescope.optim.qk_clip).
+
+Parts: `Run`, one trial in the middle of its training · `advance`, a step of several · `train` and
+`train_one`, the loop.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from telescope.optim.optimizer import step_together
+from telescope.optim.schedule import lr_factor
+from telescope.train import pack, probes
+from telescope.train.checkpoint import CheckpointFile
+from telescope.train.run import Run
+from telescope.trials.outcome import Measurement
+from telescope.trials.spec import TrialSpec
+
+
+class Clock:
+    """Wall-clock time, shared equally between the runs that it was spent on."""
+
+    def __init__(self) -> None:
+        self.charged = time.perf_counter()
+
+    def charge(self, runs: Collection[Run]) -> None:
+        """Put the time since the last charge on these runs; nobody is charged for the steps of a trunk."""
+        now = time.perf_counter()
+        for run in runs:
+            if not run.silent:
+                run.seconds += (now - self.charged) / len(runs)
+        self.charged = now
+
+
+def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
+    """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
+    models, watches = [run.model for run in runs], [run.watch for run in runs if run.watch]
+    assert len(runs) == 1 or not watches, "a run whose logits are watched trains alone"
+    for watch in watches:
+        watch.begin_step()
+    for run in runs:
+        run.reseed()
+    micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
+    total = torch.zeros(len(runs), device=runs[0].device)
+    for windows in micro_batches:
+        loss = losses(models, torch.stack(windows)) / len(micro_batches)
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
+    for watch in watches:
+        watch.end_step()
+    for run, loss in zip(runs, total, strict=True):
+        run.count(loss)
+    return total
+
+
+def train(
+    specs: Sequence[TrialSpec],
+    checkpoints: Sequence[CheckpointFile | None] | None = None,
+    stopping: Callable[[int], bool] = lambda index: False,
+    losses: pack.Losses = pack.losses,
+) -> Iterator[tuple[int, Measurement | None, bool]]:
+    """Train trials of one shape together, each from its checkpoint or its trunk; yields (index of the trial, point, whether its last).
+
+    The last point of each has its final held-out loss. At each step `stopping` is asked which trials should leave; one that does is named
+    once more, without a point. `losses` is the program: of telescope.train.pack, or of telescope.train.compiled.
+    """
+    assert len({pack.shape(spec) for spec in specs}) == 1, "a pack is of trials of one shape"
+    files = checkpoints or [None] * len(specs)
+    runs = {index: Run(spec) for index, spec in enumerate(specs)}
+    if specs[0].measure == "coordinates":
+        for index, run in runs.items():
+            for point in first_steps(run):
+                yield index, point, run.ended
+                if not run.ended and stopping(index):
+                    yield index, None, True
+                    break
+        return
+    for run, file in zip(runs.values(), files, strict=True):
+        if file and (state := file.load(run.spec.branch)):
+            run.restore(state)
+    clock = Clock()
+    while runs:
+        for index in [index for index in runs if stopping(index)]:
+            del runs[index]
+            yield index, None, True
+        if not runs:
+            return
+        for run in runs.values():
+            run.look_ahead()
+        advance(list(runs.values()), losses)
+        points = {index: metrics for index, run in runs.items() if (metrics := run.metrics()) is not None}
+        clock.charge(runs.values())
+        for index, run in list(runs.items()):
+            file = files[index]
+            if file and run.step in run.spec.kept_steps and not run.diverged:
+                file.keep(run.spec.digest, run.state())  # before anybody hears that the run has ended
+            if index in points:
+                yield index, run.point(points[index]), run.ended
+            if run.ended:
+                del runs[index]
+            elif file and run.interval_steps == 0 and file.due():
+                file.save(run.state())
+
+
+def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
+    """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last with the final held-out loss."""
+    return (point for _, point, _ in train((spec,), (checkpoint,)) if point is not None)
+
+
+def first_steps(run: Run) -> Iterator[Measurement]:
+    """A point per step, each with how far the layers' outputs on the fixed batch have moved since step 0."""
+    clock = Clock()
+    beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
+    while not run.ended:
+        advance([run])
+        metrics = run.close_interval() | beginning.metrics()
+        if run.ended:
+            metrics["loss"] = math.inf if run.diverged else run.held_out_loss()
+        clock.charge([run])
+        yield run.point(metrics)

@@ -1,0 +1,133 @@
+"""How does a worker run trials of one shape fastest: how many together, and compiled or not?
+
+By a short measurement on random tokens. Packs of 1, 2, 4, ... trials are timed until one needs more time per trial than the one before.
+Then, if what compiling is expected to save over the steps that are left repays what it is expected to take, the same is done compiled. The
+fastest wins, the plainer one where it is nearly as fast.
+
+Parts: `Program`, the answer · `choose` · `fastest`, `race` and `stepper`, the measurement · `trial_bytes`, `free_bytes`, its limits.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from telescope.models.transformer import Transformer
+from telescope.optim.groups import describe
+from telescope.optim.optimizer import build, step_together
+from telescope.train import compiled, pack
+from telescope.trials.spec import TrialSpec
+
+WORTH_IT = 0.95  # what replaces the plainer way must need less than this share of its time
+LEVEL = 1.05  # a pack is not worth trying twice as large where the smaller one needs more than this share of what half of it needs
+TIMED_ROUNDS = 3
+SAVED = 0.25  # of a step, by compiling, before it was measured; seen: 0.25 to 0.4 at widths up to 128, 0.1 to 0.2 at 256
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Program:
+    """How a worker runs trials of one shape."""
+
+    members: int = 1
+    compiled: bool = False
+    repaid_steps: float = math.inf  # before one worker, from which compiling is worth a try; none where it was tried or cannot be
+    reason: str = ""  # for or against compiling
+
+
+def choose(spec: TrialSpec, most: int, steps: float) -> Program:
+    """The fastest program for trials of this shape, up to `most` together; `steps` of the same graph are left to run for each worker."""
+    if trial_bytes(spec) > free_bytes():
+        return Program(reason="not measured: a trial needs more memory than packs may take")
+    eager = fastest(spec, most, pack.losses)
+    if obstacle := compiled.obstacle():
+        return Program(eager.members, reason=f"not compiled: {obstacle}")
+    graph = compiled.Graph.of(spec)
+    cost_seconds = compiled.expected_seconds(graph)
+    repaid_steps = cost_seconds / (SAVED * eager.seconds)
+    if steps < repaid_steps:
+        reason = f"not compiled: {steps:,.0f} steps would hardly repay the {cost_seconds:.0f} s that it takes"
+        return Program(eager.members, repaid_steps=repaid_steps, reason=reason)
+    try:
+        seconds = compiled.prepare(graph)
+        found = fastest(spec, most, compiled.losses)
+    except Exception as error:  # of torch, of the compiler, of what that includes
+        return Program(eager.members, reason=f"not compiled: {compiled.obstacle() or repr(error)}")
+    took = f"compiled in {seconds:.1f} s, {eager.seconds / found.seconds:.2f} times as fast"
+    if found.seconds > WORTH_IT * eager.seconds:
+        return Program(eager.members, reason=f"{took}: not used")
+    return Program(found.members, compiled=True, reason=took)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """So many trials together need so long for a step, each."""
+
+    members: int
+    seconds: float
+
+
+def fastest(spec: TrialSpec, most: int, losses: pack.Losses) -> Timing:
+    """The best number of trials to run together, as far as memory holds them; 1 where packing does not pay."""
+    most = min(most, free_bytes() // trial_bytes(spec))
+    step, least, size = stepper(spec, most, losses), dict[int, float](), 1
+    race(step, (1,), least)
+    while 2 * size <= most and least[size] <= LEVEL * least[max(1, size // 2)]:
+        size *= 2
+        race(step, (size // 2, size), least)
+    best = min(least, key=least.__getitem__)
+    race(step, (1, best), least)
+    return Timing(best, least[best]) if least[best] < WORTH_IT * least[1] else Timing(1, least[1])
+
+
+def race(step: Callable[[int], float], sizes: Sequence[int], least: dict[int, float]) -> None:
+    """Lower `least`, seconds of a step of so many, per trial, by a few steps of each size in turns; a size's first is not counted.
+
+    In turns, for a machine that is busy for a moment, as with the planning of the very job, must not decide between them.
+    """
+    for size in sizes:
+        if size not in least:
+            step(size)
+    for _ in range(TIMED_ROUNDS):
+        for size in sizes:
+            least[size] = min(least.get(size, math.inf), step(size) / size)
+
+
+def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], float]:
+    """A function that makes a step of so many of `most` new models, on random tokens, and returns the seconds that it took."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
+    tokens = torch.randint(spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device)
+    models = [
+        Transformer(pack.own_model(spec), spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation).to(device)
+        for _ in range(most)
+    ]
+    optimizers = [build(model, spec.optimizer) for model in models]
+
+    def step(size: int) -> float:
+        started = time.perf_counter()
+        losses(models[:size], tokens[:size]).sum().backward()  # type: ignore[no-untyped-call]
+        step_together(optimizers[:size], [0.0] * size)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+    return step
+
+
+def trial_bytes(spec: TrialSpec) -> int:
+    """About what one more member needs: weights, gradients, both again in a stack, optimizer state, and what a backward pass keeps."""
+    model, tokens = pack.own_model(spec), spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
+    parameters = sum(group.parameters for group in describe(model, spec.data.vocab_size, spec.optimizer, spec.data.context))
+    per_layer = 12 * model.width + 4 * model.hidden + 2 * model.heads * spec.data.context
+    return FLOAT_BYTES * (6 * parameters + tokens * (model.depth * per_layer + 3 * spec.data.vocab_size))
+
+
+def free_bytes() -> int:
+    """Memory that packs may take: half of what a GPU has free; an eighth of a machine's, which several workers share."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0]) // 2
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8

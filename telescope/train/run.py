@@ -1,0 +1,170 @@
+"""One training run of a pack: its model, optimizer, data and measurements."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from telescope.data import batches as data
+from telescope.models.build import Model, begin
+from telescope.models.transformer import Transformer
+from telescope.models.user_model import UserModel
+from telescope.optim.optimizer import Optimizer, build
+from telescope.optim.qk_clip import Watch
+from telescope.train import pack, probes
+from telescope.train.flops import flops_by
+from telescope.trials.horizon import UNTIMED_STEPS
+from telescope.trials.outcome import Measurement
+from telescope.trials.spec import TrialSpec
+
+EVALUATED_TOKENS = 4096  # at once: twice as many take a sixth to two fifths longer on a CPU, whose cache holds no more
+KEPT = ("step", "seconds", "first_loss", "above", "longest")
+
+
+class Run:
+    """A trial in the middle of its training: model, optimizer, batches and the state that a checkpoint keeps."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        self.spec = spec
+        self.tokens = data.open_tokens(spec.data)
+        self.held_out = data.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model: Model = begin(spec).to(self.device)
+        self.optimizer: Optimizer = build(self.model, spec.optimizer)
+        self.watch = Watch(self.model, spec.optimizer) if isinstance(self.model, Transformer) and spec.optimizer.watches_logits else None
+        self.step = 0
+        self.first_loss = torch.full((), math.nan, device=self.device)
+        self.above = torch.zeros((), device=self.device)  # consecutive steps up to now with a loss above the first
+        self.longest = torch.zeros((), device=self.device)  # the most of them so far
+        self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0  # since the last point
+        self.ending: probes.Ending | None = None
+        self.curve: list[Measurement] = []
+        self.diverged = False
+        self.stopped = False  # below its loss
+        self.seconds = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Trained to its end, stopped below its loss, or diverged."""
+        return self.diverged or self.stopped or self.step == self.spec.horizon.steps
+
+    @property
+    def silent(self) -> bool:
+        """Not past the steps of its trunk: they are none of its curve."""
+        return self.step <= self.spec.branch_step
+
+    def batch(self, step: int) -> Tensor:  # (windows, context + 1)
+        """What is read at a step: where coordinates are measured, always the first batch."""
+        context = self.spec.data.context
+        at = 0 if self.spec.measure == "coordinates" else step
+        batch = data.batch(self.tokens.train, self.spec.seed, at, self.spec.horizon.batch_tokens // context, context)
+        return batch.to(self.device, non_blocking=True)
+
+    def micro_batches(self) -> tuple[Tensor, ...]:  # of (windows, context + 1)
+        """What the next step reads, as much at a time as fits into memory."""
+        windows_at_once = (self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens) // self.spec.data.context
+        return torch.split(self.batch(self.step), windows_at_once)
+
+    def reseed(self) -> None:
+        """What a user's model draws in a step, as dropout does, follows from the seed and the step alone."""
+        if isinstance(self.model, UserModel):
+            torch.manual_seed(self.spec.seed * 1_000_003 + self.step)
+
+    def count(self, loss: Tensor) -> None:
+        """One step more, which began with this loss: remember what `diverged` and the curve need of it."""
+        if self.step == 0:
+            self.first_loss = loss.clone()
+        self.above = torch.where(loss > self.first_loss, self.above + 1, 0.0)
+        self.longest = torch.maximum(self.longest, self.above)
+        self.step += 1
+        if not self.silent:
+            self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
+        elif self.watch:
+            self.watch.forget()
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """Mean loss over the validation windows of each part of the data, weighted by its share; inf where it is not finite."""
+        shares = self.tokens.validation.shares
+        mean = sum(share * self.mean_loss(windows) for share, windows in zip(shares, self.held_out, strict=True))
+        return mean if math.isfinite(mean) else math.inf
+
+    def mean_loss(self, windows: Tensor) -> float:  # (n, context + 1)
+        """Over windows, as many at a time as a processor's cache holds."""
+        chunks = torch.split(windows.to(self.device), max(1, EVALUATED_TOKENS // self.spec.data.context))
+        with self.model.evaluating():
+            return float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
+
+    def look_ahead(self) -> None:
+        """Before the last step, remember what it will change."""
+        if self.spec.measure == "loss" and self.step + 1 == self.spec.horizon.steps:
+            self.ending = probes.Ending(self.model, self.batch(self.step)[:1, :-1])
+
+    def metrics(self) -> dict[str, float] | None:
+        """What the curve says at this step, and whether the run ends with it; None where nothing is recorded."""
+        evaluated, stop = self.evaluated, self.spec.horizon.stop_below_loss
+        if self.silent or not (evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0):
+            return None
+        metrics = self.close_interval()
+        if self.diverged:
+            return metrics | {"loss": math.inf}
+        if evaluated:
+            metrics["loss"] = self.held_out_loss()
+            self.stopped = stop is not None and metrics["loss"] <= stop
+        if self.ending:
+            metrics |= self.ending.metrics()
+        if self.spec.measure == "time" and self.ended:
+            metrics["step_seconds"] = step_seconds(self.curve)
+        return metrics
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the held-out loss is due at this step."""
+        every = self.spec.horizon.evaluate_every
+        on_the_way = self.spec.measure == "loss" and every is not None and self.step % every == 0
+        return on_the_way or self.step == self.spec.horizon.steps
+
+    def close_interval(self) -> dict[str, float]:
+        """Mean loss since it was last asked for, and logits where they are watched; judges by the mean, and by what was counted at each
+        step, whether the run diverged."""
+        mean = float(self.interval_loss) / self.interval_steps
+        self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
+        self.diverged = not math.isfinite(mean) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
+        return {"train_loss": mean} | (self.watch.metrics() if self.watch else {})
+
+    def point(self, metrics: dict[str, float]) -> Measurement:
+        """The point of the curve at this step."""
+        tokens = self.step * self.spec.horizon.batch_tokens
+        flops = flops_by(self.spec, self.step, self.diverged, sum(map(len, self.held_out)))
+        self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
+        return self.curve[-1]
+
+    def state(self) -> dict[str, Any]:
+        """All that a branch needs, and at a step where no interval is open all that a resumed run needs, and the curve up to there."""
+        kept = {name: getattr(self, name) for name in KEPT} | {"curve": [astuple(point) for point in self.curve]}
+        return kept | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the run that `state` was taken of."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.curve = curve_of(state)
+        for name in KEPT:
+            value = state[name]
+            setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
+
+
+def curve_of(state: dict[str, Any]) -> list[Measurement]:
+    """The points that a checkpoint holds."""
+    return [Measurement(*point) for point in state["curve"]]
+
+
+def step_seconds(curve: Sequence[Measurement]) -> float:
+    """Median time of a step, of points at every step; those at the beginning left out."""
+    timed = curve[UNTIMED_STEPS - 1 :]
+    return median(point.seconds - before.seconds for before, point in pairwise(timed))

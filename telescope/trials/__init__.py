@@ -1,0 +1,1 @@
+"""Specifications, identities and outcomes of training runs."""

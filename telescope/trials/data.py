@@ -1,0 +1,35 @@
+"""Specification of the text that a trial reads."""
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from telescope.trials import mixtures
+from telescope.trials.types import STRICT
+
+ORIGIN = ("corpus", "tokenizer")  # of data: where their tokens come from, by names or paths
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DataSpec:
+    """A stream of tokens. `telescope.data.resolve` fills in `content` and `vocab_size` when a job is accepted."""
+
+    corpus: mixtures.CorpusOrMixture
+    """A built-in corpus (python-stdlib, python-docs), a registered name, or the path of a file or folder; or a mixture, a mapping of two
+    or more of these to weights, such as {python-stdlib: 7, python-docs: 3}."""
+    tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
+    """bytes, bpe-N (a BPE of N entries trained on the corpus, or on all parts of a mixture), or the path of a tokenizer.json."""
+    context: Annotated[int, Field(ge=2)] = 64
+    """Tokens per training window."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of each corpus, by whole files where there are several, held out for the loss that decides."""
+    content: str = ""
+    """Hash of the tokens and their split, filled in by telescope; if given, it must match."""
+    vocab_size: Annotated[int, Field(ge=0)] = 0
+    """Filled in by telescope."""
+
+    @property
+    def parts(self) -> tuple[mixtures.Part, ...]:
+        """The corpora that windows are drawn from, with weights that sum to 1; one corpus is all of it."""
+        return mixtures.parts(self.corpus)

@@ -1,0 +1,84 @@
+"""Specification of an optimizer: base values, which do not depend on width, and the rules that scale them."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from telescope.errors import Problem
+from telescope.trials.model import Architecture
+from telescope.trials.types import (
+    STRICT,
+    Fraction,
+    MuonLrRule,
+    MuonSplit,
+    NonNegative,
+    OptimizerName,
+    Parametrisation,
+    Positive,
+    UpdateScale,
+    WeightDecayRule,
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimizerOptions:
+    """Everything about the optimizers that a study does not sweep."""
+
+    lr_convention: Literal["base_relative", "absolute"] = "base_relative"
+    """For mup-paper: width factors relative to the base width, or absolute powers of the width as in the paper's table."""
+    update_scale: UpdateScale | None = None
+    """Muon's factor on the orthogonalised update; by default the parametrisation's own (see telescope.parametrisation.mup)."""
+    muon_lr_rule: MuonLrRule | None = None
+    """How Muon's lr falls with m: not at all, as m^-1/2 or as 1/m; by default as belongs to the update scale in this parametrisation."""
+    weight_decay_rule: WeightDecayRule | None = None
+    """How weight decay changes with m (see telescope.parametrisation.mup); by default the parametrisation's own."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    nesterov: bool = True
+    newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
+    newton_schulz_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    eps: Positive = 1e-8
+    init_scale: Positive = 1.0
+    """Factor on the initial values of hidden matrices."""
+    muon_split: MuonSplit = "whole"
+    """Whether Muon takes query, key and value as whole matrices or head by head (mla's rotary parts whole); of a user's model,
+    model.splits says it."""
+    qk_clip: Positive | None = None
+    """Muon's companion in MuonClip, for either optimizer: after each step, heads whose largest attention logit was above this have their
+    query and key weights shrunk so that it falls to it (telescope.optim.qk_clip); 100 is usual."""
+    qk_clip_alpha: Fraction = 0.5
+    """Of that shrinking, the share (in the exponent) that queries take; keys take the rest."""
+    measure_max_logit: bool = False
+    """Say in the curve how large attention logits become; trials that clip do anyway. Either makes trials train alone, and not compiled."""
+
+    @property
+    def watches_logits(self) -> bool:
+        """Whether attention logits are looked at."""
+        return self.qk_clip is not None or self.measure_max_logit
+
+
+def clip_problems(model: Architecture, optimizer: OptimizerOptions) -> Iterator[Problem]:
+    """Why logits cannot be clipped as asked: fields of the optimizer's options."""
+    if optimizer.qk_clip is not None and model.qk_norm:
+        message = "has no effect under model.qk_norm, which takes the weights' size out of the logits; drop one of the two"
+        yield Problem("qk_clip", message, optimizer.qk_clip)
+    alpha = optimizer.qk_clip_alpha
+    if optimizer.qk_clip is None and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default:
+        yield Problem("qk_clip_alpha", "has no meaning without qk_clip; leave it out, or give that, too", alpha)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OptimizerSpec(OptimizerOptions):
+    """The optimizer and its base hyperparameters; effective values per parameter group follow from `telescope.parametrisation.mup`."""
+
+    name: OptimizerName
+    lr: Positive
+    """Base learning rate, independent of width (of Muon in a Muon run)."""
+    weight_decay: NonNegative
+    """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr * scaled_weight_decay."""
+    adamw_lr_ratio: Positive = 0.5
+    """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) over Muon's."""
+    parametrisation: Parametrisation = "mup"

@@ -1,0 +1,84 @@
+"""What fully determines one training run?
+
+A `TrialSpec`: model, optimizer, data, horizon and seed, all frozen and validated, and identified by the digest of its canonical
+JSON. Two trials with one digest are one trial, whoever planned them and whenever.
+
+Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) of our own Transformer, `architecture_problems` and
+`width_problem` (what cannot be built) · `ModuleArchitecture` and `ModuleSpec` of a user's model, `AnyModel` · `OptimizerSpec` (base,
+width-independent values), `clip_problems` · `DataSpec` (with the corpus's content hash, so that the digest covers the text itself) ·
+`HorizonSpec` (how long, how batched, which schedule) · `Branch` · `TrialSpec` · `canonical_json`, `digest`, `snap`.
+"""
+
+from dataclasses import field
+from functools import cached_property
+from typing import Literal
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from telescope.trials.data import ORIGIN, DataSpec
+from telescope.trials.horizon import UNTIMED_STEPS, Branch, HorizonSpec, batch_problem
+from telescope.trials.identity import LATER, _hashed, _plain
+from telescope.trials.model import AnyModel, Architecture
+from telescope.trials.optimizer import OptimizerSpec, clip_problems
+from telescope.trials.types import STRICT, Count, _require_none
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrialSpec:
+    """One training run, fully determined; its identity is `digest`."""
+
+    model: AnyModel
+    optimizer: OptimizerSpec
+    data: DataSpec
+    horizon: HorizonSpec
+    seed: int = field(default=0)
+    """Seeds initialisation and data order alike."""
+    measure: Literal["loss", "coordinates", "time"] = "loss"
+    """What the run is for: its final held-out loss, how far each layer's output moves in its first
+    steps (telescope.studies.coordinates.check), or how long a step takes, alone on a worker."""
+    branch: Branch | None = None
+    """The run is as its horizon says, but may begin at a state that another trial left; without that it makes all its steps."""
+    kept_steps: tuple[Count, ...] = ()
+    """Steps at which the run's state is kept for others to branch from, until the job ends."""
+
+    @model_validator(mode="after")
+    def _windows(self) -> "TrialSpec":
+        problem = batch_problem(self.data, self.horizon)
+        if problem:
+            raise ValueError(problem)
+        if isinstance(self.model, Architecture):
+            _require_none(clip_problems(self.model, self.optimizer))
+        elif self.optimizer.watches_logits:
+            raise ValueError("telescope does not see the attention logits of a user's model; leave qk_clip and measure_max_logit out")
+        if self.branch and self.branch.step >= self.horizon.steps:
+            raise ValueError(f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier")
+        if self.measure == "time" and self.horizon.steps < UNTIMED_STEPS + 2:
+            raise ValueError(f"{self.horizon.steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more")
+        return self
+
+    @property
+    def branch_step(self) -> int:
+        """Steps that the run has in common with its trunk: its curve and its costs begin after them."""
+        return self.branch.step if self.branch else 0
+
+    @property
+    def own_steps(self) -> int:
+        """Steps after those."""
+        return self.horizon.steps - self.branch_step
+
+    @cached_property
+    def digest(self) -> str:
+        """Identity of the run: 128 bits of the SHA-256 of its canonical JSON.
+
+        Of data whose content is known, it leaves out where they come from: the content is the hash of the tokens themselves. What specs
+        could say only later (`LATER`) is left out where it says nothing, so that runs keep their identity.
+        """
+        plain = _plain(self)
+        for part, name, default in LATER:
+            values = plain[part] if part else plain
+            if name in values and values[name] == default:  # a user's model has other fields
+                del values[name]
+        if self.data.content:
+            plain["data"] = {name: value for name, value in plain["data"].items() if name not in ORIGIN}
+        return _hashed(plain)

@@ -1,0 +1,80 @@
+"""`telescope coordinates`: a table for people, a document for programs, a picture, and an exit status."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.main import app
+
+JOB = """
+kind: telescope
+optimizer: [muon, adamw]
+parametrisation: {parametrisation}
+model: {{base_width: {base_width}, calibration_width: 32, target_width: 64, depth: 1, head_dim: 8, mlp_ratio: 2.0}}
+data: {{corpus: python-stdlib, context: 32}}
+horizon: {{steps: 60, batch_tokens: 256}}
+search: {{lr: {{low: 0.008, high: 0.03, points: 5}}}}
+"""
+
+
+@pytest.fixture
+def job(tmp_path):
+    def write(parametrisation="mup", base_width=8):
+        file = tmp_path / "job.yaml"
+        file.write_text(JOB.format(parametrisation=parametrisation, base_width=base_width))
+        return file
+
+    return write
+
+
+def telescope(*words):
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def test_a_job_that_passes_prints_a_row_per_layer_and_exits_with_0(job):
+    result = telescope("coordinates", job(), "--optimizer", "muon")
+    assert result.exit_code == 0
+    assert "muon: widths 8, 16, 32, 64; 3 seeds; 8 steps" in result.stdout
+    assert "pass: over widths 8 to 64" in result.stdout
+    rows = [line for line in result.stdout.splitlines() if line.startswith(("blocks.", "logits"))]
+    assert len(rows) == 15
+    assert "adamw" not in result.stdout
+
+
+def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture_is_drawn(job, tmp_path):
+    result = telescope("coordinates", job("standard"), "--json", "--plot", tmp_path / "check.png")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert (found["passed"], found["failed"]) == (False, True)
+    assert [ladder["optimizer"] for ladder in found["ladders"]] == ["muon", "adamw"]
+    adamw = found["ladders"][1]
+    assert adamw["verdict"] == "fail"
+    assert "AdamW's lr of hidden matrices needs to be ~ 1/m, but it is constant" in adamw["cause"]
+    assert len(adamw["layers"][0]["sizes"]) == 4
+    assert (tmp_path / "check.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_too_few_widths_are_unresolved_which_is_no_failure(job):
+    result = telescope("coordinates", job(base_width=32), "--optimizer", "muon")
+    assert result.exit_code == 0
+    assert "muon: widths 8, 16, 32, 64" in result.stdout  # halves make up for doublings that are missing
+    few = job(base_width=32)
+    few.write_text(few.read_text().replace("head_dim: 8", "head_dim: 32"))
+    result = telescope("coordinates", few)
+    assert result.exit_code == 0
+    assert "unresolved: only 2 widths up to the target (32, 64)" in result.stdout
+    assert "A job would go on all the same" in result.stdout
+
+
+def test_an_optimizer_that_the_job_has_not_is_bad_input(job):
+    result = telescope("coordinates", job(), "--optimizer", "sgd")
+    assert result.exit_code == 2
+    assert "it has muon, adamw" in result.stderr
+
+
+def test_a_job_of_one_width_has_no_coordinates_to_check():
+    result = telescope("coordinates", "examples/compute_time.yaml", "--json")
+    assert result.exit_code == 2
+    (problem,) = json.loads(result.stdout)["error"]["problems"]
+    assert (problem["field"], problem["value"]) == ("kind", "compute_time")

@@ -1,0 +1,219 @@
+"""`telescope frontier` and the client's methods, against a real server over a job whose curves follow known laws."""
+
+import csv
+import io
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import migrations
+from api.cli.main import app
+from api.http.app import create_app
+from api.settings import Settings
+from api.store.record import Record
+from api.terminal import frontier as frontier_answer
+from telescope.client import client as client_module
+from telescope.client.client import Client
+from telescope.errors import InvalidInput, NotFound
+from telescope.statistics.frontier import AtDevices, Dominance
+from telescope.statistics.token_ratio import Standing
+from telescope.studies import registry
+from telescope.studies.compute_time.analysis import Analysis
+from tests.api.batch_jobs import ATTAINED, document, finished_job
+from tests.telescope.client.test_client import address, serving
+
+TABLES = ("frontier", "batch-sizes", "token-ratio")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Analysis]]:
+    """A service's address, the id of its one job, and what that job's runs say."""
+    from api.jobs.analyses import analysed
+
+    url = f"sqlite:///{tmp_path_factory.mktemp('service')}/telescope.db"
+    migrations.upgrade(url)
+    record = Record(url)
+    job_id = finished_job(record, document())
+    found = analysed(job_id, record)
+    record.close()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        with serving(create_app(Settings(database_url=url)), listener):
+            yield address(listener), job_id, found
+
+
+def telescope(url: str, *words: object) -> Any:
+    return CliRunner().invoke(app, ["frontier", *map(str, words), "--url", url])
+
+
+def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier_answer.Answers:
+    return frontier_answer.Answers(found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss))
+
+
+def shown(found: frontier_answer.Answers) -> str:
+    console = Console(file=io.StringIO(), width=140, highlight=False)
+    frontier_answer.show(found, console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+# The client
+
+
+@pytest.mark.parametrize("page_size", [2, 1000])
+def test_the_clients_documents_are_the_analysis_whatever_the_pages(
+    served: tuple[str, str, Analysis], monkeypatch: pytest.MonkeyPatch, page_size: int
+) -> None:
+    url, job_id, found = served
+    monkeypatch.setattr(client_module, "PAGE_SIZE", page_size)
+    with Client(url) as client:
+        assert client.frontier(job_id, ATTAINED) == registry.report_document(found.frontier(ATTAINED))
+        assert client.batch_sizes(job_id, 2.1, optimizer="muon") == registry.report_document(found.batch_sizes(2.1, "muon"))
+        assert client.token_ratio(job_id, 2.1) == registry.report_document(found.token_ratio(2.1))
+
+
+def test_the_client_raises_what_the_server_did(served: tuple[str, str, Analysis]) -> None:
+    url, job_id, _ = served
+    with Client(url) as client:
+        with pytest.raises(InvalidInput, match="no run reached it"):
+            client.frontier(job_id, 1.0)
+        with pytest.raises(NotFound):
+            client.csv("job-x", "frontier", 2.0)
+
+
+# The command
+
+
+def test_all_three_tables_and_what_they_amount_to_are_printed(served: tuple[str, str, Analysis]) -> None:
+    url, job_id, found = served
+    result = telescope(url, job_id, "--target-loss", ATTAINED)
+    assert result.exit_code == 0, result.stderr
+    said = result.stdout
+    for title in ("Hours against devices", "Tokens against batch size", "AdamW's tokens over Muon's"):
+        assert title in said
+    assert found.read in said
+    assert " measured" in said
+    assert " modelled" in said
+    assert "Muon is ahead all the way" in said
+    assert "Critical batch by the piecewise law" in said
+    assert "Critical batch by the smooth form" in said
+    assert "token-optimal batch" in said
+    assert "From a batch of" in said
+
+
+def test_one_document_has_all_three_answers(served: tuple[str, str, Analysis]) -> None:
+    url, job_id, found = served
+    result = telescope(url, job_id, "--target-loss", ATTAINED, "--optimizer", "muon", "--json")
+    assert result.exit_code == 0
+    said = json.loads(result.stdout)
+    assert said["frontier"] == registry.report_document(found.frontier(ATTAINED, "muon"))
+    assert said["batch_sizes"] == registry.report_document(found.batch_sizes(ATTAINED, "muon"))
+    assert said["token_ratio"] == registry.report_document(found.token_ratio(ATTAINED))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_csv_is_what_the_service_sends(served: tuple[str, str, Analysis], table: str) -> None:
+    url, job_id, found = served
+    result = telescope(url, job_id, "--target-loss", ATTAINED, "--csv", table)
+    assert result.exit_code == 0
+    header, *rows = csv.reader(io.StringIO(result.stdout, newline=""))
+    assert "batch_tokens" in header
+    assert len(rows) == len(getattr(found, table.replace("-", "_"))(ATTAINED).rows)
+
+
+def test_the_picture_is_written_beside_csv_too(served: tuple[str, str, Analysis], tmp_path: Path) -> None:
+    url, job_id, _ = served
+    for words in ((), ("--csv", "frontier")):
+        path = tmp_path / f"{len(words)}.png"
+        assert telescope(url, job_id, "--target-loss", ATTAINED, "--plot", path, *words).exit_code == 0
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("--target-loss", 1.0), "target_loss"),
+        (("--target-loss", 2, "--csv", "frontier", "--json"), "--csv"),
+        (("--target-loss", -2), "target_loss"),
+        ((), "--target-loss"),
+    ],
+)
+def test_bad_input_ends_with_status_2_and_names_the_field(served: tuple[str, str, Analysis], words: tuple[object, ...], field: str) -> None:
+    url, job_id, _ = served
+    result = telescope(url, job_id, *words)
+    assert result.exit_code == 2
+    assert field in (json.loads(result.stdout)["error"]["problems"][0]["field"] if "--json" in words else result.stderr)
+
+
+# What is said
+
+
+def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(served: tuple[str, str, Analysis]) -> None:
+    _, _, found = served
+    of = answers(found)
+    behind = sum(not row.on_frontier for row in of.frontier.rows)
+    assert f"Not on the frontier: {behind} rows. `--csv frontier`" in shown(of)
+    censored = tuple(replace(row, censored=True, on_frontier=False, hours_high=None) for row in of.frontier.rows)
+    said = shown(replace(of, frontier=replace(of.frontier, rows=censored, dominance=None)))
+    assert f"{len(censored)} of them are bounds, since a run did not reach the loss" in said
+    assert "No comparison" in said
+    early = tuple(replace(row, early=True, on_frontier=False) for row in of.frontier.rows)
+    assert f"{len(early)} of them are bounds" in shown(replace(of, frontier=replace(of.frontier, rows=early)))
+
+
+def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) -> None:
+    _, _, found = served
+    of = answers(found)
+    first, second, third, *rest = of.batch_sizes.rows
+    rows = (
+        replace(first, reached=1, censored=2, tokens_low=0.0, tokens_high=None),
+        replace(second, reached=2, early=1, tokens_low=None),
+        replace(third, reached=0, diverged=3, tokens=None, tokens_low=None, tokens_high=None, steps=None),
+        *rest,
+    )
+    lines = shown(replace(of, batch_sizes=replace(of.batch_sizes, rows=rows))).splitlines()
+    of_batch = [line for line in lines if line.startswith("Muon ") and " 0.02 " in line]
+    assert "over " in of_batch[0]
+    assert "1, 2 censored" in of_batch[0]
+    assert "under " in of_batch[1]
+    assert "2, 1 early" in of_batch[1]
+    assert "0, 3 diverged" in of_batch[2]
+
+
+@pytest.mark.parametrize(
+    ("first_ahead", "second_ahead", "said"),
+    [
+        (0.0, 2.0, "Muon is ahead all the way"),
+        (2.0, 0.0, "AdamW is ahead all the way"),
+        (1.0, 2.0, "the curves cross: Muon by 2, AdamW by 1 doublings"),
+        (0.0, 0.0, "neither is ahead anywhere"),
+    ],
+)
+def test_who_is_ahead(first_ahead: float, second_ahead: float, said: str) -> None:
+    rows = (AtDevices(1, 4.0, 2.0), AtDevices(8, 1.0, 0.5))
+    words = frontier_answer.dominance_words(Dominance(rows, first_ahead, second_ahead))
+    assert said in words
+    assert "over 1 to 8 devices" in words
+
+
+def test_one_common_device_count_is_a_comparison_too() -> None:
+    words = frontier_answer.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
+    assert words == "AdamW needs 1.5 times Muon's hours on 4 devices, the only count that both frontiers reach."
+
+
+def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(served: tuple[str, str, Analysis]) -> None:
+    _, _, found = served
+    of = answers(found)
+    none = replace(of.token_ratio, rows=(), trend=None, note="a ratio needs runs of both optimizers, and there are some of muon alone")
+    assert "A ratio needs runs of both optimizers, and there are some of muon alone." in shown(replace(of, token_ratio=none))
+    bound = replace(of.token_ratio.rows[0], pairs=0, ratio_low=0.0, ratio_high=None, gap_low=None, gap_high=None, muon=Standing.UNRESOLVED)
+    said = shown(replace(of, token_ratio=replace(of.token_ratio, rows=(bound,), trend=None)))
+    assert "bound  unresolved" in said
+    assert "No trend" in said

@@ -1,0 +1,420 @@
+"""Do the commands do what they say, and say what is wrong?"""
+
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli import job_file
+from api.cli.main import app
+from tests.api.serving import environment, eventually, serving
+
+JOB = """
+kind: telescope
+name: tiny
+model: {{base_width: 16, calibration_width: 32, target_width: 64, depth: 1, head_dim: 16}}
+data: {{corpus: {corpus}, context: 16}}
+horizon: {{steps: {steps}, batch_tokens: 64, evaluation_tokens: 64}}
+search: {{lr: {{low: 4e-3, high: 1, points: 5}}}}
+schedule: paper
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    for i in range(12):
+        text = "".join(f"line {n}: {n * n % 97} apples and {n * i % 89} pears\n" for n in range(200))
+        (folder / f"{i}.txt").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def job(corpus, tmp_path):
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB.format(corpus=corpus, steps=12))
+    return file
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def service(home, corpus):
+    with serving(home, TELESCOPE_DATA_ROOTS=str(corpus)) as running:
+        yield running
+
+
+def telescope(*words):
+    return CliRunner().invoke(app, list(map(str, words)))
+
+
+def document(result):
+    return json.loads(result.stdout)
+
+
+def command(home, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "api.cli", *map(str, words)],
+        env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "field", "remedy"),
+    [
+        ("pionts", "points", "search.lr.pionts", "did you mean points?"),
+        ("depth: one", "depth: 1", "model.depth", "integer"),
+        ("low: 2", "low: 4e-3", "search.lr.low", "swap them"),
+        ("points: 0", "points: 5", "search.lr.points", "1"),
+        ("base_width: 24", "base_width: 16", "model.base_width", "multiple"),
+        ("calibration_width: 48", "calibration_width: 32", "model.calibration_width", "doubl"),
+        ("target_width: 16", "target_width: 64", "model.target_width", "32"),
+        ("batch_tokens: 8", "batch_tokens: 64", "horizon.batch_tokens", "use a multiple of 16"),
+        ("context: 16}\nlimits: {max_trials: 2}", "context: 16}", "limits.max_trials", "5"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["preview", "run"])
+def test_a_bad_job_is_refused_before_anything_runs_naming_field_and_remedy(job, verb, wrong, right, field, remedy):
+    assert right in job.read_text()
+    job.write_text(job.read_text().replace(right, wrong, 1))
+    result = telescope(verb, job)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    said = [line for line in result.stderr.splitlines() if line.strip().startswith(f"{field}:")]
+    assert said, result.stderr
+    assert remedy in said[0]
+
+
+@pytest.mark.parametrize("corpus_name", ["nowhere", "empty", "short.txt"])
+def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(job, tmp_path, corpus, corpus_name):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "short.txt").write_text("too short")
+    job.write_text(job.read_text().replace(str(corpus), str(tmp_path / corpus_name)))
+    result = telescope("preview", job, "--json")
+    assert result.exit_code == 2
+    assert document(result)["error"]["problems"][0]["field"] == "data.corpus"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.yaml", "kind: telescope\nmodel: {depth: [1}\n", "line 2, column 18"),
+        ("a.json", '{"kind": "telescope",\n "model" 3}', "line 2, column 10"),
+        ("a.yaml", "", "is empty"),
+        ("a.yaml", "# nothing\n", "nothing but comments"),
+        ("a.yaml", "- a\n", "a list"),
+        ("a.yaml", b"\xff\xfe\xfd", "not UTF-8"),
+        ("a.yaml", "kind: telescope\nkind: telescope\n", "line 2"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused_with_the_place(tmp_path, name, text, said):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    result = telescope("preview", tmp_path / name)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path):
+    assert document(telescope("preview", job, "--json"))["trials"]["most"] == 6
+    missing = telescope("preview", tmp_path / "missing.yaml", "--json")
+    assert (missing.exit_code, document(missing)["error"]["code"]) == (2, "invalid_input")
+    usage = telescope("preview", "--json")
+    assert (usage.exit_code, document(usage)["error"]["code"]) == (2, "invalid_input")
+    away = telescope("jobs", "--url", "http://127.0.0.1:1", "--json")
+    assert (away.exit_code, document(away)["error"]["code"]) == (3, "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "said"),
+    [
+        (("judge", "sweep.csv", "--target-width", "wide"), "--target-width", "valid integer"),
+        (("judge",), "FILE.csv", "is missing"),
+        (("preview",), "FILE", "is missing"),
+        (("cancel",), "JOB", "is missing"),
+        (("clone", "job-1", "--sett", "a=1"), "--sett", "No such option"),
+        (("submitt",), "command", "submitt"),
+    ],
+)
+def test_a_command_that_cannot_be_understood_names_the_word_at_fault(words, field, said):
+    result = telescope(*words, "--json")
+    [problem] = document(result)["error"]["problems"]
+    assert (result.exit_code, problem["field"]) == (2, field)
+    assert said in problem["message"]
+    assert document(result)["error"]["message"].startswith(f"{field}: ")
+
+
+def test_a_setting_at_fault_is_named_by_option_and_variable():
+    result = telescope("serve", "--port", 99999)
+    assert result.exit_code == 2
+    assert "--port (or TELESCOPE_PORT)" in result.stderr
+
+
+def test_every_command_explains_itself_with_an_example():
+    for words in [
+        *(["serve"], ["api"], ["coordinator"], ["migrate"], ["run"], ["submit"], ["preview"], ["watch"], ["result"], ["jobs"]),
+        *(["cancel"], ["pause"], ["resume"], ["retry"], ["clone"], ["export"], ["corpus", "add"], ["corpus", "list"]),
+    ]:
+        result = telescope(*words, "--help")
+        assert result.exit_code == 0
+        assert f"Example: telescope {' '.join(words)}" in result.stdout
+
+
+# Answers
+
+
+def test_a_corpus_that_was_added_can_be_named(corpus, job):
+    assert telescope("corpus", "add", "apples", corpus).exit_code == 0
+    assert {"name": "apples", "path": str(corpus)}.items() <= document(telescope("corpus", "list", "--json"))["items"][-1].items()
+    job.write_text(job.read_text().replace(str(corpus), "apples"))
+    assert telescope("preview", job).exit_code == 0
+
+
+@pytest.fixture(scope="module")
+def ran(corpus, tmp_path_factory):
+    """A whole `telescope run` that has ended, and the user's folder that it ran in, which has an api of its own."""
+    folder = tmp_path_factory.mktemp("ran")
+    (folder / "api").mkdir()
+    (folder / "api" / "settings.py").write_text("raise SystemExit('hostile')")
+    (folder / "api" / "__init__.py").write_text("")
+    (folder / "job.yaml").write_text(JOB.format(corpus=corpus, steps=12))
+    words = [sys.executable, "-P", "-m", "api.cli", "run", "job.yaml", "--executor", "local", "--plot", "a.png"]
+    return subprocess.run(words, env=environment(folder / "home"), cwd=folder, capture_output=True, text=True, timeout=90), folder
+
+
+def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(ran):
+    ended, folder = ran
+    out = ended.stdout
+    assert ended.returncode in (0, 1), ended.stderr
+    lines = [line for line in out.splitlines() if line.startswith("tiny: ")]
+    assert "width 16: 5/5 trials" in lines[-1]
+    assert "width 32: 1/1 trials" in lines[-1]
+    assert len(lines) == len(set(lines)), "a line per change"
+    assert "train width 64 with lr" in out.lower()
+    assert "Bill: 6 trials" in out
+    assert "\x1b" not in out
+    assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_folder_api_where_the_user_happens_to_be_is_not_ours(ran):
+    ended, folder = ran
+    assert (folder / "api" / "settings.py").exists()
+    assert "hostile" not in ended.stderr
+    assert "Bill: 6 trials" in ended.stdout
+
+
+def test_logs_carry_date_level_and_name(ran):
+    log = (ran[1] / "home" / "run.log").read_text()
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO telescope.coordinator: job job-\S+ SUCCEEDED", log, re.MULTILINE), log
+
+
+def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_path):
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    process = command(tmp_path / "home", "run", job, "--executor", "local")
+    for line in process.stdout:
+        if "running" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    again = err.rpartition("telescope ")[2].split()
+    assert again[:2] == ["run", "--resume"]
+    process = command(tmp_path / "home", *again, "--executor", "local")
+    assert "running" in next(line for line in process.stdout if "queued" not in line and "paused" not in line)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+
+
+def test_run_that_is_interrupted_twice_beside_a_service_pauses_the_job_there_or_says_that_it_has_not_yet(service, home, job, corpus):
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    process = command(home, "run", job, "--json")
+    next(line for line in process.stderr if "running" in line)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+    error = json.loads(out)["error"]
+    assert (process.returncode, error["code"]) == (130, "interrupted")
+    assert error["message"].startswith(("Paused; ", "pause requested; "))
+
+    def state():
+        items = document(telescope("jobs", "--url", service.url, "--json"))["items"]
+        return next(each["state"] for each in items if each["id"] == error["job"])
+
+    eventually(lambda: state() == "PAUSED", 20, state)
+    assert telescope("cancel", error["job"], "--url", service.url).exit_code == 0
+
+
+def test_a_job_is_submitted_watched_and_answered_over_http(service, job, tmp_path):
+    url = ("--url", service.url)
+    submitted = telescope("submit", job, *url, "--json")
+    assert submitted.exit_code == 0, submitted.output
+    job_id = document(submitted)["id"]
+    watched = telescope("watch", job_id, *url)
+    assert watched.exit_code == 0, watched.output
+    assert "width 16: 5/5 trials" in watched.stdout
+    report = telescope("result", job_id, *url, "--json", "--plot", tmp_path / "a.png")
+    assert document(report)["final"]
+    assert report.exit_code == (0 if document(report)["verdict"] == "resolved" else 1)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert (
+        f"width 64 with lr {document(report)['ladders'][0]['hyperparameters']['lr']['value']:.3g}"
+        in telescope("result", job_id, *url).stdout
+    )
+    assert job_id in telescope("jobs", *url).stdout
+    assert telescope("cancel", job_id, *url).exit_code == 2, "it has ended"
+
+
+def test_a_job_is_paused_resumed_and_cancelled_over_http(service, corpus, job):
+    url = ("--url", service.url)
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    job_id = document(telescope("submit", job, *url, "--json"))["id"]
+
+    def state():
+        return next(each["state"] for each in document(telescope("jobs", *url, "--json"))["items"] if each["id"] == job_id)
+
+    eventually(lambda: state() == "RUNNING", 20, state)
+    assert telescope("pause", job_id, *url).exit_code == 0
+    eventually(lambda: state() == "PAUSED", 20, state)
+    assert telescope("resume", job_id, *url).exit_code == 0
+    eventually(lambda: state() == "RUNNING", 20, state)
+    assert telescope("result", job_id, *url).exit_code == 1
+    assert telescope("cancel", job_id, *url, "--json").exit_code == 0
+    eventually(lambda: state() == "CANCELLED", 20, state)
+    assert telescope("watch", job_id, *url).exit_code == 3
+    assert telescope("retry", job_id, *url).exit_code == 0
+    eventually(lambda: state() == "RUNNING", 20, state)
+    assert telescope("cancel", job_id, *url).exit_code == 0
+    eventually(lambda: state() == "CANCELLED", 20, state)
+
+
+def test_a_clone_of_a_finished_job_trains_nothing_again_and_says_so(service, job):
+    url = ("--url", service.url)
+    job_id = document(telescope("submit", job, *url, "--json"))["id"]
+    assert telescope("watch", job_id, *url).exit_code == 0
+    cloned = document(telescope("clone", job_id, "--set", "name=again", "--set", "limits.max_parallel=1", *url, "--json"))
+    assert (cloned["name"], cloned["study"]["limits"]["max_parallel"]) == ("again", 1)
+    assert telescope("watch", cloned["id"], *url).exit_code == 0
+    first, again = (document(telescope("result", each, *url, "--json")) for each in (job_id, cloned["id"]))
+    assert (again["verdict"], again["reason"]) == (first["verdict"], first["reason"])
+    trials = again["ladders"][0]["cost"]["trials"]
+    assert f"Bill: {trials} of {trials} trials reused, 0 tokens, 0 FLOP, 0 s of training" in telescope("result", cloned["id"], *url).stdout
+    refused = telescope("clone", job_id, "--set", "search.lr.pionts=4", *url)
+    assert (refused.exit_code, "search.lr.pionts" in refused.stderr) == (2, True)
+    refused = telescope("retry", job_id, *url)
+    assert (refused.exit_code, "clone it" in refused.stderr) == (2, True)
+
+
+def test_an_unknown_job_is_bad_input(service):
+    result = telescope("result", "job-nowhere", "--url", service.url)
+    assert result.exit_code == 2
+    assert "job-nowhere" in result.stderr
+
+
+# What users meet besides their jobs
+
+
+def test_run_says_why_its_coordinator_does_not_start_and_how_to_go_on(job, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "telescope.db.coordinator-lock").mkdir()  # where a coordinator expects a file
+    process = command(home, "run", job, "--executor", "local")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 3, err
+    assert "waiting for: its coordinator" in out
+    assert "telescope.db.coordinator-lock" in err.partition("the coordinator does not start: ")[2]
+    assert str(home / "run.log") in err
+    assert "telescope run --resume job-" in err
+    assert "Traceback" not in err
+
+
+def test_an_interruption_is_one_document_too(service, job, corpus, tmp_path):
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    ran = command(tmp_path / "home", "run", job, "--executor", "local", "--json")
+    submitted = document(telescope("submit", job, "--url", service.url, "--json"))["id"]
+    watched = command(tmp_path / "home", "watch", submitted, "--url", service.url, "--json")
+    for process in (ran, watched):
+        next(line for line in process.stderr if "running" in line)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=20)
+        error = json.loads(out)["error"]
+        assert (process.returncode, error["code"]) == (130, "interrupted")
+        assert error["job"].startswith("job-")
+        assert error["job"] in error["message"]
+    telescope("cancel", submitted, "--url", service.url)
+
+
+def test_a_job_that_ends_before_its_time_says_so_in_its_result(service, job, corpus):
+    url = ("--url", service.url)
+    job.write_text(JOB.format(corpus=corpus, steps=100_000))
+    job_id = document(telescope("submit", job, *url, "--json"))["id"]
+    eventually(lambda: document(telescope("jobs", *url, "--json"))["items"][0]["state"] == "RUNNING", 20)
+    telescope("cancel", job_id, *url)
+    assert telescope("watch", job_id, *url).exit_code == 3
+    result = telescope("result", job_id, *url, "--json")
+    assert result.exit_code == 1
+    assert (document(result)["final"], document(result)["reason"]) == (True, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "said"),
+    [
+        ("sqlite:////nonexistent/x.db", 2, "TELESCOPE_DATABASE_URL"),
+        ("postgresql://:::/", 2, "TELESCOPE_DATABASE_URL"),
+        ("postgresql://127.0.0.1:1/x", 3, "database is away"),
+    ],
+)
+def test_a_database_that_cannot_be_is_refused_with_its_setting(url, status, said):
+    result = telescope("migrate", "--database-url", url)
+    assert result.exit_code == status
+    assert said in result.stderr
+    assert "unexpected" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["migrate", "coordinator", "serve"])
+def test_a_database_of_a_newer_telescope_asks_for_an_upgrade(tmp_path, verb):
+    url = f"sqlite:///{tmp_path}/newer.db"
+    assert telescope("migrate", "--database-url", url).exit_code == 0
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'f00f'")
+    process = command(tmp_path, verb, "--database-url", url)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "f00f" in err
+    assert "upgrade telescope" in err
+    assert "telescope migrate" not in err
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path / "home"))
+    result = telescope("corpus", "list")
+    assert result.exit_code == 2
+    assert "TELESCOPE_HOME: cannot be used as a folder" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.json", '{"a":' * 20_000), ("a.yaml", "[" * 20_000)])
+def test_a_document_that_nests_without_end_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    result = telescope("preview", tmp_path / name)
+    assert result.exit_code == 2
+    assert "too deeply" in result.stderr
+
+
+def test_what_nobody_foresaw_is_one_line_and_one_document(job, monkeypatch):
+    monkeypatch.setattr(job_file, "read", lambda file: 1 // 0)
+    result = telescope("preview", job)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "ZeroDivisionError" in result.stderr
+    assert document(telescope("preview", job, "--json"))["error"]["code"] == "error"

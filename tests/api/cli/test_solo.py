@@ -1,0 +1,86 @@
+"""What `telescope run` does with an interruption, and what it says of it."""
+
+import io
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from sqlalchemy import event
+
+from api.cli import solo
+from api.job_states import JobState, Verb
+from api.settings import Settings
+from api.store.record import Record
+from api.store.rows import JobRow
+from telescope.studies import registry
+from tests.api.serving import environment
+from tests.surfaces import document
+
+
+class Impatient(io.StringIO):
+    """A terminal whose user presses Ctrl-C at the first line."""
+
+    def write(self, text: str) -> int:
+        """Take the text, and interrupt."""
+        signal.raise_signal(signal.SIGINT)
+        return super().write(text)
+
+
+def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path))
+    study = registry.parse(document())
+    with solo.installation(Settings(database_url=f"sqlite:///{tmp_path}/telescope.db")) as store:
+        job, _ = store.create_job(registry.to_document(study))
+        again: list[int] = []
+
+        def interrupt(*_: Any) -> None:
+            again.append(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+        event.listen(store._writer, "before_cursor_execute", interrupt)
+        nowhere = {"TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"}  # this coordinator has nothing to work on
+        with solo.coordinator(environment(tmp_path) | nowhere) as child, pytest.raises(KeyboardInterrupt):
+            solo.follow(store, job.id, child, study, Console(file=Impatient()))
+        assert len(again) >= 2, "it was interrupted again, and more than once"
+        assert store.job(job.id).state is JobState.PAUSED
+
+
+@pytest.fixture
+def row(record: Record) -> JobRow:
+    """A job of which nothing runs yet."""
+    return record.create_job(document())[0]
+
+
+@pytest.mark.parametrize(
+    ("state", "requested", "said"),
+    [
+        (JobState.PAUSED, None, "Paused; what it did is kept. Go on with: telescope run --resume {id}"),
+        (
+            JobState.RUNNING,
+            Verb.PAUSE,
+            "pause requested; a coordinator carries it out, and what it did is kept. Go on with: telescope run --resume {id}",
+        ),
+        (JobState.RUNNING, Verb.CANCEL, "it is not paused but CANCELLED. What it found: telescope result {id}"),
+        (JobState.SUCCEEDED, None, "it is not paused but SUCCEEDED. What it found: telescope result {id}"),
+        (JobState.RUNNING, None, "it goes on; watch it with: telescope watch {id}"),
+        (JobState.QUEUED, None, "it goes on; watch it with: telescope watch {id}"),
+    ],
+)
+def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(row: JobRow, state: JobState, requested: Verb | None, said: str) -> None:
+    assert solo.parting(replace(row, state=state, requested=requested)) == said.format(id=row.id)
+
+
+def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(record: Record, row: JobRow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solo, "PAUSE_SECONDS", 0.0)
+    record.begin_job(row.id)
+    assert solo.parting(solo.pause(record, row.id)).startswith("pause requested; ")
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
+def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(record: Record, row: JobRow, state: JobState) -> None:
+    record.begin_job(row.id)
+    ended = record.finish_job(row.id, state, None)
+    assert solo.pause(record, row.id) == ended

@@ -1,0 +1,259 @@
+"""Answers to a target loss over HTTP: rows in pages and as CSV, tags, and what is refused; on both databases, of curves with known laws."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from pydantic import TypeAdapter
+from sqlalchemy import text
+
+import migrations
+from api.http import schemas
+from api.http.app import create_app
+from api.http.representations import CSV
+from api.jobs.analyses import Analyses, analysed
+from api.settings import Settings
+from api.store.record import Record
+from api.store.store import Store
+from telescope.studies import registry
+from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, FrontierAnswer, FrontierRow, RatioAnswer, RatioRow
+from tests.api.batch_jobs import ATTAINED, document, finished_job
+from tests.api.http.test_http import problem
+from tests.api.store.test_store import counted
+from tests.api.trials import DOCUMENT
+
+ANSWERS = {
+    "frontier": (FrontierAnswer, FrontierRow, schemas.FrontierPage),
+    "batch-sizes": (BatchAnswer, BatchRow, schemas.BatchPage),
+    "token-ratio": (RatioAnswer, RatioRow, schemas.RatioPage),
+}
+TABLES = list(ANSWERS)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    url = f"sqlite:///{tmp_path_factory.mktemp('app')}/telescope.db"
+    migrations.upgrade(url)
+    return create_app(Settings(database_url=url))
+
+
+@pytest.fixture
+def service(app: FastAPI, database_url: str) -> Iterator[TestClient]:
+    app.state.store, app.state.analyses = Store(database_url), Analyses()
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+    app.state.store.close()
+
+
+@pytest.fixture
+def job_id(record: Record) -> str:
+    return finished_job(record, document())
+
+
+def expected(record: Record, job_id: str, table: str, *asked: Any) -> Any:
+    """What the analysis itself says."""
+    return getattr(analysed(job_id, record), table.replace("-", "_"))(ATTAINED, *asked)
+
+
+def joined(service: TestClient, path: str, **parameters: Any) -> Any:
+    """An answer with the rows of all its pages."""
+    rows: list[Any] = []
+    while True:
+        response = service.get(path, params=parameters)
+        assert response.status_code == 200, response.text
+        page = response.json()
+        assert len(page["items"]) <= parameters["page_size"]
+        rows += page.pop("items")
+        if (token := page.pop("next_page_token")) is None:
+            return page | {"rows": rows}
+        parameters["page_token"] = token
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_an_answer_in_pages_is_the_answer_of_the_analysis(service: TestClient, record: Record, job_id: str, table: str) -> None:
+    found = joined(service, f"/v1/jobs/{job_id}/{table}", target_loss=ATTAINED, page_size=3)
+    assert found == registry.report_document(expected(record, job_id, table))
+    assert len(found["rows"]) > 6
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_csv_has_all_rows_a_column_per_field_and_every_digit(service: TestClient, record: Record, job_id: str, table: str) -> None:
+    response = service.get(f"/v1/jobs/{job_id}/{table}", params={"target_loss": ATTAINED}, headers={"Accept": CSV})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    _, kind, _ = ANSWERS[table]
+    header, *rows = csv.reader(io.StringIO(response.text, newline=""))
+    assert header == [field.name for field in fields(kind)]
+    as_text = [{name: value or None for name, value in zip(header, row, strict=True)} for row in rows]
+    assert TypeAdapter(list[kind]).validate_python(as_text) == list(expected(record, job_id, table).rows)
+
+
+@pytest.mark.parametrize("table", ["frontier", "batch-sizes"])
+def test_one_optimizer_can_be_asked_for(service: TestClient, record: Record, job_id: str, table: str) -> None:
+    found = joined(service, f"/v1/jobs/{job_id}/{table}", target_loss=ATTAINED, optimizer="adamw", page_size=1000)
+    assert found == registry.report_document(expected(record, job_id, table, "adamw"))
+    assert {row["optimizer"] for row in found["rows"]} == {"adamw"}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_is_sent_is_all_that_the_answer_has(table: str) -> None:
+    answer, _, page = ANSWERS[table]
+    ours = {"items" if field.name == "rows" else field.name for field in fields(answer)}
+    assert set(page.model_fields) == ours | {"next_page_token"}
+
+
+# Tags
+
+
+def queries(statements: list[str]) -> list[str]:
+    """Without the BEGIN of SQLite's transactions."""
+    return [statement for statement in statements if statement != "BEGIN"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_known_answer_costs_one_query_and_no_analysis(app: FastAPI, service: TestClient, job_id: str, table: str) -> None:
+    path, asked = f"/v1/jobs/{job_id}/{table}", {"target_loss": ATTAINED}
+    first = service.get(path, params=asked)
+    assert first.headers["vary"] == "Accept"
+    app.state.analyses = None  # asking it for anything would be a defect
+    with counted(app.state.store) as statements:
+        again = service.get(path, params=asked, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    assert (again.headers["etag"], again.headers["vary"]) == (first.headers["etag"], "Accept")
+    assert len(queries(statements)) == 1
+
+
+def test_another_target_of_the_same_version_costs_one_query(app: FastAPI, service: TestClient, job_id: str) -> None:
+    counts = []
+    for target in (ATTAINED, 2.1, 2.2):
+        with counted(app.state.store) as statements:
+            assert service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": target}).status_code == 200
+        counts.append(len(queries(statements)))
+    assert counts == [4, 1, 1]
+
+
+def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: TestClient, record: Record, job_id: str) -> None:
+    def tag(job: str = job_id, table: str = "frontier", accept: str = "*/*", **asked: Any) -> str:
+        response = service.get(f"/v1/jobs/{job}/{table}", params={"target_loss": ATTAINED} | asked, headers={"Accept": accept})
+        assert response.status_code == 200, response.text
+        return str(response.headers["etag"])
+
+    token = service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": ATTAINED, "page_size": 2}).json()["next_page_token"]
+    tags = [
+        tag(),
+        tag(job=finished_job(record, document())),
+        tag(table="batch-sizes"),
+        tag(table="token-ratio"),
+        tag(accept=CSV),
+        tag(target_loss=2.1),
+        tag(optimizer="muon"),
+        tag(page_size=2),
+        tag(page_size=2, page_token=token),
+    ]
+    assert len(set(tags)) == len(tags)
+    assert tag() == tags[0] == tag(target_loss="2.00")
+    record.put_result(job_id, {}, final=True)
+    assert tag() not in tags, "the job has changed"
+    app.version, kept = "other", app.version
+    assert tag() not in tags
+    app.version = kept
+
+
+def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: Record) -> None:
+    job_id = finished_job(record, document())
+    path, asked = f"/v1/jobs/{job_id}/batch-sizes", {"target_loss": ATTAINED, "page_size": 1000}
+    before = service.get(path, params=asked)
+    with record._write() as connection:
+        connection.execute(text("UPDATE trials SET state = 'STOPPED' WHERE seed = 0 AND measure = 'loss'"))
+    same = service.get(path, params=asked)
+    assert same.json() == before.json(), "nobody said that anything changed"
+    record.put_result(job_id, {}, final=True)
+    after = service.get(path, params=asked, headers={"If-None-Match": before.headers["etag"]})
+    assert after.status_code == 200
+    assert {row["reached"] for row in before.json()["items"]} == {3}
+    assert {row["reached"] for row in after.json()["items"]} == {2}
+
+
+def test_a_page_of_an_answer_that_has_changed_since_is_refused(service: TestClient, record: Record, job_id: str) -> None:
+    path, asked = f"/v1/jobs/{job_id}/frontier", {"target_loss": ATTAINED, "page_size": 2}
+    token = service.get(path, params=asked).json()["next_page_token"]
+    refused = problem(service.get(path, params=asked | {"page_token": token, "target_loss": 2.1}), 422)
+    assert [each["field"] for each in refused["errors"]] == ["page_token"]
+    record.put_result(job_id, {}, final=True)
+    problem(service.get(path, params=asked | {"page_token": token}), 422)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("asked", "field", "said"),
+    [
+        ({}, "target_loss", "required"),
+        ({"target_loss": "low"}, "target_loss", "number"),
+        ({"target_loss": 0}, "target_loss", "greater than 0"),
+        ({"target_loss": -1}, "target_loss", "greater than 0"),
+        ({"target_loss": "inf"}, "target_loss", "finite"),
+        ({"target_loss": "nan"}, "target_loss", "finite"),
+        ({"target_loss": 1.5}, "target_loss", "no run reached it"),
+        ({"target_loss": 2, "optimizer": "sgd"}, "optimizer", "muon"),
+        ({"target_loss": 2, "target": 2}, "target", "unknown"),
+        ({"target_loss": 2, "page_token": "made-up"}, "page_token", "not given by this list"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_by_field(service: TestClient, job_id: str, asked: dict[str, Any], field: str, said: str) -> None:
+    refused = problem(service.get(f"/v1/jobs/{job_id}/frontier", params=asked), 422)
+    assert [each["field"] for each in refused["errors"]] == [field]
+    assert said in refused["errors"][0]["message"]
+
+
+def test_a_ratio_of_one_optimizer_is_refused(service: TestClient, job_id: str) -> None:
+    refused = problem(service.get(f"/v1/jobs/{job_id}/token-ratio", params={"target_loss": 2, "optimizer": "muon"}), 422)
+    assert refused["errors"][0]["field"] == "optimizer"
+
+
+def test_pages_of_csv_are_refused_and_so_are_too_many_rows(service: TestClient, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"/v1/jobs/{job_id}/frontier"
+    refused = problem(service.get(path, params={"target_loss": 2, "page_size": 5}, headers={"Accept": CSV}), 422)
+    assert refused["errors"][0]["field"] == "page_size"
+    monkeypatch.setattr("api.http.routes.frontier.MOST_CSV_ROWS", 10)
+    refused = problem(service.get(path, params={"target_loss": 2}, headers={"Accept": CSV}), 422)
+    assert "more than the 10" in refused["detail"]
+
+
+def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(app: FastAPI, service: TestClient, job_id: str) -> None:
+    with counted(app.state.store) as statements:
+        refused = service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2}, headers={"Accept": "text/html"})
+    assert problem(refused, 406)["code"] == "not_acceptable"
+    assert statements == []
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_jobs_of_other_kinds_have_no_frontier(service: TestClient, record: Record, table: str) -> None:
+    job, _ = record.create_job(DOCUMENT)
+    refused = problem(service.get(f"/v1/jobs/{job.id}/{table}", params={"target_loss": 2}), 422)
+    assert "compute_time" in refused["detail"]
+    assert refused["errors"][0]["field"] == "job_id"
+
+
+def test_an_unknown_job_is_not_found(service: TestClient) -> None:
+    problem(service.get("/v1/jobs/job-x/frontier", params={"target_loss": 2}), 404)
+
+
+def test_a_job_of_which_nothing_has_ended_says_so(service: TestClient, record: Record) -> None:
+    job, _ = record.create_job(document())
+    refused = problem(service.get(f"/v1/jobs/{job.id}/frontier", params={"target_loss": 2}), 422)
+    assert "no run can be read yet" in refused["detail"]
+
+
+def test_what_is_sent_is_documented(service: TestClient) -> None:
+    paths: Any = service.get("/openapi.json").json()["paths"]
+    for table in TABLES:
+        answered = paths[f"/v1/jobs/{{job_id}}/{table}"]["get"]["responses"]
+        assert set(answered) == {"200", "304", "404", "406", "422", "500", "503"}
+        assert set(answered["200"]["content"]) == {"application/json", CSV}

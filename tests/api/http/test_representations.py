@@ -1,0 +1,93 @@
+"""Which form an Accept header prefers, what CSV gives back, what an entity tag depends on."""
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.http.representations import CSV, JSON, csv_text, entity_tag, preferred, seen
+from telescope.statistics.step_time import Origin
+
+OFFERED = (JSON, CSV)
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("application/json", JSON),
+        ("text/csv", CSV),
+        ("text/*", CSV),
+        ("TEXT/CSV; header=present", CSV),
+        ("text/csv, application/json", JSON),
+        ("application/json;q=0.5, text/csv", CSV),
+        ("application/json;q=0.5, text/csv;q=0.4", JSON),
+        ("text/html, application/xhtml+xml, */*;q=0.8", JSON),
+        ("application/json;q=0, */*", CSV),
+        ("text/csv;q=0.3, */*;q=0.1", CSV),
+        ("text/*;q=0.9, text/csv;q=0.1, application/*;q=0.2", JSON),
+        ("text/html", None),
+        ("application/json;q=0", None),
+        ("*/*;q=0", None),
+        ("text/csv;q=often", None),
+        (",;,", None),
+    ],
+)
+def test_the_form_that_is_preferred(accept: str, media: str | None) -> None:
+    assert preferred(accept, OFFERED) == media
+
+
+@given(st.text())
+def test_no_header_is_a_defect(accept: str) -> None:
+    assert preferred(accept, OFFERED) in (JSON, CSV, None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of every kind of value that rows have."""
+
+    name: str
+    number: float | None
+    count: int
+    kept: bool
+    origin: Origin
+
+
+def parsed(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+@given(st.text(st.characters(exclude_categories=("Cs", "Cc"))), st.floats(allow_nan=False), st.integers())
+def test_rows_come_back_from_csv_as_they_were(name: str, number: float, count: int) -> None:
+    text = csv_text([Row(name, number, count, True, Origin.MODELLED)], Row)
+    header, row = parsed(text)
+    assert header == ["name", "number", "count", "kept", "origin"]
+    assert row == [name, repr(number), str(count), "true", "modelled"]
+    assert float(row[1]) == number
+    assert math.copysign(1, float(row[1])) == math.copysign(1, number)
+
+
+def test_what_is_not_known_is_empty_and_no_rows_are_a_header() -> None:
+    assert csv_text([Row("a", None, 0, False, Origin.MEASURED)], Row).splitlines()[1] == "a,,0,false,measured"
+    assert csv_text([], Row) == "name,number,count,kept,origin\r\n"
+
+
+def test_a_tag_differs_with_each_part() -> None:
+    parts = ["0.1", "job-1", 3, 2.0, None, JSON]
+    tags = {entity_tag(*parts)}
+    for i, other in enumerate(["0.2", "job-2", 4, math.nextafter(2.0, 3), "muon", CSV]):
+        tags.add(entity_tag(*parts[:i], other, *parts[i + 1 :]))
+    assert len(tags) == 7
+    assert entity_tag(*parts) in tags
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [('"a"', True), ('W/"a"', True), ('"b", "a"', True), ("*", True), ('"b"', False), (None, False)]
+)
+def test_a_client_names_what_it_has(said: str | None, found: bool) -> None:
+    assert seen('"a"', said) is found

@@ -1,0 +1,84 @@
+"""Does a patch change what it names, and nothing else?"""
+
+from typing import Any
+
+import pytest
+
+from api.jobs.changes import assigned, merged, patched
+from telescope.errors import InvalidInput
+from telescope.studies.registry import parse, to_document
+
+# RFC 7396, appendix A, as far as both sides are JSON objects
+APPENDIX = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+@pytest.mark.parametrize(("target", "patch", "result"), APPENDIX)
+def test_a_patch_is_merged_as_the_standard_says(target: Any, patch: Any, result: Any) -> None:
+    before = repr(target)
+    assert merged(target, patch) == result
+    assert repr(target) == before, "what is patched stays as it is"
+
+
+def test_other_data_are_looked_at_anew_and_equal_ones_must_be_what_they_were() -> None:
+    study = {"kind": "telescope", "data": {"corpus": "a", "tokenizer": "bytes", "context": 64, "content": "abc", "vocab_size": 256}}
+    assert patched(study, {"data": {"corpus": "b"}})["data"] == {"corpus": "b", "tokenizer": "bytes", "context": 64}
+    assert patched(study, {"data": {"corpus": "b", "content": "abd"}})["data"]["content"] == "abd"
+    assert patched(study, {"data": {"context": 32}})["data"] == study["data"] | {"context": 32}
+    assert patched(study, {"name": "again"}) == study | {"name": "again"}
+
+
+def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> None:
+    asked = {"kind": "telescope", "data": {"corpus": "python-stdlib"}, "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}}}
+    model = {"preset": "gpt2-like", "base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 3, "mlp_ratio": 2.0}
+    stored = to_document(parse(asked | {"model": model}))
+    assert stored["model"]["positions"] == "learned"
+
+    def cloned(**changes: object) -> object:
+        return parse(patched(stored, {"model": changes})).model
+
+    assert cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).model
+    assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).model
+    assert cloned(preset="mla", mlp_ratio=1.0) == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).model
+    assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).model
+
+
+@pytest.mark.parametrize("patch", [[1], "limits", 7, None])
+def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
+    with pytest.raises(InvalidInput, match="mapping of the fields to change"):
+        patched({}, patch)
+
+
+def test_assignments_spell_a_patch() -> None:
+    words = ["limits.max_base_runs=400", "limits.max_flops=null", "search.lr.high=2e-1", "optimizer=[muon, adamw]", "name=a = b"]
+    limits = {"max_base_runs": 400, "max_flops": None}
+    spelt = {"limits": limits, "search": {"lr": {"high": 0.2}}, "optimizer": ["muon", "adamw"], "name": "a = b"}
+    assert assigned(words) == spelt
+
+
+@pytest.mark.parametrize("words", [["limits"], ["=4"], ["limits..max=4"], ["name=[a"], ["limits=4", "limits.max_trials=4"]])
+def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        assigned(words)
+    assert refused.value.problems[0].field == "--set"
+
+
+def test_other_tokens_are_looked_for_in_every_text_that_is_compared() -> None:
+    texts = [{"name": "a", "content": "abc", "vocab_size": 256}, {"name": "b", "corpus": "b", "content": "bcd", "vocab_size": 256}]
+    study = {"data": {"corpus": "a"}, "sweep_over": {"model": None, "data": texts}}
+    before = repr(study)
+    anew = [{"name": "a"}, {"name": "b", "corpus": "b"}]
+    assert patched(study, {"data": {"tokenizer": "bpe-512"}})["sweep_over"] == {"model": None, "data": anew}
+    assert patched(study, {"data": {"context": 32}})["sweep_over"] == study["sweep_over"]
+    assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {"data": {"corpus": "c"}}
+    assert repr(study) == before

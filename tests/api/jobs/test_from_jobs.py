@@ -1,0 +1,144 @@
+"""Do the answers of telescope jobs become the hyperparameters of a compute-time study, and only where they may?"""
+
+from typing import Any
+
+import pytest
+
+from api.job_states import JobState
+from api.jobs.from_jobs import filled
+from api.store.record import Record
+from telescope.errors import InvalidInput
+from telescope.studies import registry, run
+from telescope.studies.compute_time import ComputeTime
+from tests.executors import train_one
+
+DATA = {"corpus": "none", "context": 16, "content": "none", "vocab_size": 256}
+MODEL = {"depth": 1, "head_dim": 16}
+SEARCH: dict[str, Any] = {"lr": {"low": 0.005, "high": 0.25, "points": 4}, "weight_decay": 0.2}
+
+
+def finished(record: Record, **changes: Any) -> str:
+    """The id of a telescope job that has succeeded, at batches of 32 tokens."""
+    document = {
+        "kind": "telescope",
+        "optimizer": ["muon", "adamw"],
+        "model": MODEL | {"base_width": 32, "calibration_width": 64, "target_width": 128},
+        "data": DATA,
+        "horizon": {"steps": 5, "batch_tokens": 32},
+        "search": SEARCH,
+        "schedule": "paper",
+        "coordinates": "skip",
+    }
+    study = registry.parse(document | changes)
+    job, _ = record.create_job(registry.to_document(study))
+    record.begin_job(job.id)
+    record.finish_job(job.id, JobState.SUCCEEDED, None, registry.report_document(run(study, train_one)))
+    return job.id
+
+
+def asking(*jobs: str, force: bool = False, **changes: Any) -> ComputeTime:
+    """A study that draws from jobs."""
+    document = {
+        "kind": "compute_time",
+        "model": MODEL | {"width": 64, "base_width": 32},
+        "data": DATA,
+        "batch_tokens": [32, 64],
+        "runs": {"tokens": 2000},
+        "from_jobs": {"jobs": list(jobs), "force": force},
+    }
+    study = registry.parse(document | changes)
+    assert isinstance(study, ComputeTime)
+    return study
+
+
+def taken(study: ComputeTime, record: Record) -> ComputeTime:
+    """With its hyperparameters."""
+    found = filled(study, record)
+    assert isinstance(found, ComputeTime)
+    return found
+
+
+def refusal(study: ComputeTime, record: Record) -> str:
+    """Why the jobs are refused."""
+    with pytest.raises(InvalidInput) as caught:
+        filled(study, record)
+    return str(caught.value)
+
+
+def test_a_jobs_answer_is_taken_at_its_batch_for_every_optimizer(record: Record) -> None:
+    job = finished(record)
+    report = record.result(job)
+    assert report is not None
+    found = taken(asking(job), record)
+    rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"]}
+    assert {one.optimizer: one.lr for one in found.given} == rates
+    assert {(one.batch_tokens, one.weight_decay, one.job) for one in found.given} == {(32, 0.2, job)}
+
+
+def test_several_jobs_give_several_batches(record: Record) -> None:
+    first, second = finished(record), finished(record, horizon={"steps": 5, "batch_tokens": 64})
+    assert {one.batch_tokens for one in taken(asking(first, second), record).given} == {32, 64}
+
+
+def test_what_was_drawn_stands_by_itself_from_then_on(record: Record) -> None:
+    found = taken(asking(finished(record)), record)
+    again = registry.parse(registry.to_document(found))
+    assert again == found
+    assert filled(again, record) == found
+    assert again.plan(()).start
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model": MODEL | {"depth": 2, "width": 64, "base_width": 32}}, "model.depth"),
+        ({"model": MODEL | {"width": 64}}, "model.base_width"),
+        ({"data": DATA | {"content": "other"}}, "data"),
+        ({"data": DATA | {"context": 8}}, "data.context"),
+        ({"parametrisation": "standard"}, "parametrisation"),
+        ({"optimizer_options": {"beta2": 0.99}}, "optimizer_options"),
+        ({"adamw_lr_ratio": 1.0}, "adamw_lr_ratio"),
+    ],
+)
+def test_a_job_of_another_model_corpus_or_rule_is_refused_unless_forced_and_then_marked(
+    record: Record, changes: dict[str, Any], named: str
+) -> None:
+    job = finished(record)
+    assert f"differs from this study in {named}" in refusal(asking(job, **changes), record)
+    forced = taken(asking(job, force=True, **changes), record)
+    assert all(f"forced: job {job} differs in {named}" in one.mark for one in forced.given)
+
+
+def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: Record) -> None:
+    job = finished(record, search=SEARCH | {"momentum": {"low": 0.9, "high": 0.97, "points": 2}})
+    assert "differs from this study in search.momentum, which the job tuned too" in refusal(asking(job), record)
+
+
+def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: Record) -> None:
+    job = finished(record)
+    report = record.result(job)
+    assert report is not None
+    assert {ladder["verdict"] for ladder in report["ladders"]} == {"unresolved"}, "Algorithm 1 has no interval"
+    assert {one.mark for one in taken(asking(job), record).given} == {f"job {job} is unresolved for {name}" for name in ("muon", "adamw")}
+
+
+def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(record: Record) -> None:
+    entries = [{"name": "gelu", "mlp": "gelu"}, {"name": "own"}, {"name": "tied gelu", "mlp": "gelu", "tied_embeddings": True}]
+    job = finished(record, sweep_over={"model": entries})
+    report = record.result(job)
+    assert report is not None
+    rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"] if ladder["variant"] == "own"}
+    assert {one.optimizer: one.lr for one in taken(asking(job), record).given} == rates
+    squared = asking(job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True})
+    assert "differs from this study in model.mlp (tied gelu of its variants the least)" in refusal(squared, record)
+
+
+def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record: Record) -> None:
+    waiting, _ = record.create_job(registry.to_document(asking("job-0")))
+    said = refusal(asking("job-nowhere", waiting.id), record)
+    assert "from_jobs.jobs.0: there is no such job" in said
+    assert "from_jobs.jobs.1: is a compute_time job that is QUEUED" in said
+
+
+def test_jobs_without_an_answer_for_an_optimizer_are_refused(record: Record) -> None:
+    assert "none of these jobs has an answer for adamw" in refusal(asking(finished(record, optimizer="muon")), record)

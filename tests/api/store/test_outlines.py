@@ -1,0 +1,218 @@
+"""Are outlines kept of whole curves, read for whole jobs in a constant number of queries, and handed to studies that read curves?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from sqlalchemy import delete
+
+from api.coordinator.coordinator import Coordinator
+from api.job_states import Verb
+from api.store.curves import Chunk, encode, merge, outline_of, packed, unpacked
+from api.store.record import Record
+from api.store.tables import outlines
+from telescope.studies import registry, run
+from telescope.studies.telescoping import Telescope
+from telescope.trials.outcome import Failure, Measurement, Trial, completed
+from telescope.trials.outline import POINTS, Outline
+from telescope.trials.types import STRICT
+from tests.api.coordinator.test_coordinator import document, drive, ended
+from tests.api.store.test_store import counted, first_trial, running_job, running_trial
+from tests.api.trials import outcome, point, points, spec
+from tests.executors import InstantExecutor, train_one
+
+FINITE = {"allow_nan": False, "allow_infinity": False}
+
+
+def same(one: Outline | None, other: Outline | None) -> bool:
+    """Whether two outlines are equal to the last bit."""
+    assert one is not None
+    assert other is not None
+    return one.held_out == other.held_out and one.tokens.tobytes() == other.tokens.tobytes() and one.loss.tobytes() == other.loss.tobytes()
+
+
+def curve(steps: int, evaluated_every: int) -> list[Measurement]:
+    """A curve that measures its held-out loss now and then, and at the end."""
+    found = []
+    for step in range(1, steps + 1):
+        metrics = {"train_loss": 5 - math.log(step) / 3}
+        if step % evaluated_every == 0 or step == steps:
+            metrics["loss"] = 5 - math.log(step) / 4
+        found.append(point(step, **metrics))
+    return found
+
+
+@given(st.integers(0, 9).flatmap(lambda n: arrays(np.float32, (2, n), elements=st.floats(width=32, **FINITE))), st.booleans())
+def test_an_outline_is_read_back_bit_for_bit(columns: Any, held_out: bool) -> None:
+    outline = Outline(columns[0], columns[1], held_out)
+    assert len(packed(outline)) == 8 * columns.shape[1]
+    assert same(unpacked(packed(outline), held_out), outline)
+
+
+@pytest.mark.parametrize("evaluated_every", [10, 1000], ids=["held out", "trained on"])
+def test_of_a_stored_curve_it_is_that_of_the_measured_one(evaluated_every: int) -> None:
+    measured = curve(301, evaluated_every)
+    measured[7] = point(8, train_loss=math.nan, loss=math.inf)
+    stored = merge(1, [Chunk(1, encode(measured[:200])), Chunk(1, encode(measured[200:]))])
+    found = outline_of(stored)
+    assert same(found, completed(spec(), measured).outline)
+    assert found.held_out is (evaluated_every == 10)
+    assert len(found.loss) == (31 if found.held_out else POINTS)
+    assert np.isfinite(found.loss).all()
+
+
+def test_a_curve_without_any_finite_loss_has_an_empty_one() -> None:
+    outline = outline_of(merge(1, [Chunk(1, encode([point(1, grad_norm=1.0), point(2, train_loss=math.nan)]))]))
+    assert (len(outline.tokens), len(outline.loss), outline.held_out) == (0, 0, False)
+    assert same(unpacked(packed(outline), False), outline)
+
+
+def test_a_finished_trials_outline_is_of_all_its_attempts(record: Record) -> None:
+    trial = running_trial(record)
+    whole = curve(10, 2)
+    record.trial_measured(trial.id, 1, [*whole[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)])
+    record.trial_released(trial.id, 1)
+    record.trial_started(trial.id, 2, 3, "worker", "cpu")
+    record.trial_measured(trial.id, 2, whole[3:8])
+    assert record.terminal_trials(trial.job_id, outlines=True) == []
+    record.trial_finished(trial.id, completed(spec(), whole[8:], attempt=2), whole[8:])
+
+    (found,) = record.terminal_trials(trial.job_id, outlines=True)
+    assert same(found.outline, completed(spec(), whole).outline)
+    assert found.outline is not None
+    assert found.outline.tokens.tolist() == [64.0, 128.0, 192.0, 256.0, 320.0]
+    assert record.terminal_trials(trial.job_id)[0].outline is None, "not asked for"
+
+
+def test_a_diverged_trial_has_one_too(record: Record) -> None:
+    trial = running_trial(record)
+    record.trial_measured(trial.id, 1, points(1, 4))
+    record.trial_finished(trial.id, *outcome(spec(), math.inf))
+    (found,) = record.terminal_trials(trial.job_id, outlines=True)
+    assert found.diverged
+    assert found.outline is not None
+    assert len(found.outline.loss) == 4
+
+
+def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(record: Record) -> None:
+    trained = running_trial(record)
+    record.trial_measured(trained.id, 1, points(1, 9))
+    record.trial_finished(trained.id, *outcome(spec()))
+    later = running_job(record, trials=2)
+    assert record.reuse_trials(later, "cpu") == 1
+    (theirs,) = record.terminal_trials(trained.job_id, outlines=True)
+    (ours,) = record.terminal_trials(later, outlines=True)
+    assert ours.reused
+    assert same(ours.outline, theirs.outline)
+
+
+def test_a_trial_that_completed_before_there_were_any_has_none(record: Record) -> None:
+    trial = running_trial(record)
+    record.trial_finished(trial.id, *outcome(spec()))
+    with record._write() as connection:
+        connection.execute(delete(outlines))
+    (found,) = record.terminal_trials(trial.job_id, outlines=True)
+    assert (found.loss, found.outline) == (3.0, None)
+
+
+def test_a_trial_that_failed_has_none(record: Record) -> None:
+    trial = running_trial(record)
+    record.trial_measured(trial.id, 1, points(1, 4))
+    record.trial_failed(trial.id, 1, Failure("operational", "died"), 1)
+    assert [found.outline for found in record.terminal_trials(trial.job_id, outlines=True)] == [None]
+
+
+def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(record: Record, database_url: str) -> None:
+    def queries(trials: int) -> int:
+        job_id = running_job(record, trials)
+        for trial in record.trials(job_id, trials).items:
+            record.trial_started(trial.id, 1, 0, "worker", "cpu")
+            record.trial_finished(trial.id, *outcome(spec(trial.seed)))
+        stranger = Record(database_url)
+        with counted(stranger) as statements:
+            assert sum(trial.outline is not None for trial in stranger.terminal_trials(job_id, outlines=True)) == trials
+        stranger.close()
+        return len(statements)
+
+    assert queries(3) == queries(60) <= 3
+
+
+def test_outlines_go_with_their_trial(record: Record) -> None:
+    job_id = running_job(record)
+    trial = first_trial(record, job_id)
+    record.trial_started(trial.id, 1, 0, "worker", "cpu")
+    record.trial_finished(trial.id, *outcome(spec()))
+    with record._write() as connection:
+        connection.exec_driver_sql("DELETE FROM jobs")
+        assert connection.execute(outlines.select()).all() == []
+
+
+# Studies that read curves
+
+
+@dataclass(frozen=True)
+class Read:
+    """Everything that a study's outlines say."""
+
+    final: bool
+    reason: str
+    outlines: tuple[tuple[str, bool, tuple[float, ...], tuple[float, ...]], ...]
+
+
+@pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
+class Reader(Telescope):
+    """A study that answers with its outlines; it plans as telescope does."""
+
+    Report: ClassVar[type] = Read
+    reads_curves: ClassVar[bool] = True
+
+    def report(self, trials: Sequence[Trial], ended: str = "") -> Any:
+        """All of them."""
+        said = []
+        for trial in trials:
+            assert trial.outline is not None
+            said.append((trial.digest, trial.outline.held_out, tuple(trial.outline.tokens.tolist()), tuple(trial.outline.loss.tolist())))
+        return Read(bool(ended) or self.plan(trials).done, ended, tuple(sorted(said)))
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The document of a study that reads curves."""
+    study = document()
+    monkeypatch.setitem(registry.STUDIES, "telescope", replace(registry.STUDIES["telescope"], study=Reader))
+    return study
+
+
+def test_the_service_reports_of_outlines_as_the_plain_loop_does(record: Record, tmp_path: Path, reading: dict[str, Any]) -> None:
+    job, _ = record.create_job(reading)
+    coordinator = Coordinator(record, InstantExecutor(slots=3, seed=2), tmp_path, poll_seconds=1e-9)
+    drive(coordinator, lambda: record.result(job.id) is not None)
+    interim = record.result(job.id)
+    assert interim is not None
+    assert len(interim["outlines"]) > 0
+    drive(coordinator, ended(record, job.id))
+    report = record.result(job.id)
+    assert report == registry.report_document(run(registry.parse(reading), train_one))
+    assert report is not None
+    assert {len(tokens) for _, _, tokens, _ in report["outlines"]} == {0, 5}, "a diverged run has no finite loss"
+
+
+def test_a_cancelled_job_reports_of_outlines_too(record: Record, tmp_path: Path, reading: dict[str, Any]) -> None:
+    job, _ = record.create_job(reading)
+    executor = InstantExecutor(slots=1, seed=2)
+    coordinator = Coordinator(record, executor, tmp_path, poll_seconds=1e-9)
+    drive(coordinator, lambda: record.job(job.id).trials_done > 0)
+    record.request(job.id, Verb.CANCEL)
+    drive(coordinator, ended(record, job.id))
+    report = record.result(job.id)
+    assert report is not None
+    assert report["final"] is True
+    assert len(report["outlines"]) == record.job(job.id).trials_done

@@ -1,0 +1,791 @@
+"""Does the store keep its promises on both databases: one job per key, legal verbs, fenced writes, pages, a constant number of queries?"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytest
+from sqlalchemy import Engine, event, select, text
+
+from api.job_states import JobState, Verb
+from api.store.engines import CoordinatorLock
+from api.store.record import Record
+from api.store.rows import JobRow, Rate, TrialRow
+from api.store.store import IdempotencyMismatch, Store, new_job_id
+from api.store.tables import results
+from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
+from telescope.train.flops import trial_flops
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import Branch
+from telescope.trials.outcome import Failure, Measurement, TrialState, completed
+from tests.api.trials import DOCUMENT, outcome, point, points, spec
+
+MAX_QUERIES = 5
+
+
+def running_job(record: Record, trials: int = 1) -> str:
+    """A job that has begun, with pending trials."""
+    job, _ = record.create_job(DOCUMENT)
+    record.begin_job(job.id)
+    record.plan_trials(job.id, [spec(seed) for seed in range(trials)])
+    return job.id
+
+
+def first_trial(record: Record, job_id: str) -> TrialRow:
+    return record.trials(job_id, 1).items[0]
+
+
+def running_trial(record: Record) -> TrialRow:
+    """A trial that a worker has begun."""
+    trial = first_trial(record, running_job(record))
+    assert record.trial_started(trial.id, 1, 0, "worker", "cpu")
+    return record.trial(trial.id)
+
+
+# ------------------------------------------------------------------------------------------------------- jobs
+
+
+def test_a_new_job_is_queued_and_keeps_its_study(record: Record) -> None:
+    job, created = record.create_job(DOCUMENT, owner="ada")
+    assert created
+    assert (job.state, job.name, job.kind, job.owner, job.max_parallel) == (JobState.QUEUED, "a job", "telescope", "ada", 3)
+    assert job.created_at.tzinfo is not None
+    assert record.job(job.id) == job
+    assert record.study_document(job.id) == DOCUMENT
+    assert record.result(job.id) is None
+
+
+def test_one_key_makes_one_job_and_refuses_another_body(record: Record) -> None:
+    first, created = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
+    again, created_again = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
+    assert (created, created_again, again.id) == (True, False, first.id)
+    with pytest.raises(IdempotencyMismatch, match="key"):
+        record.create_job(DOCUMENT, idempotency_key="key", body_hash="b")
+    other, _ = record.create_job(DOCUMENT, idempotency_key="key", body_hash="b", owner="ada")
+    assert other.id != first.id
+    assert len(record.jobs().items) == 2
+
+
+def test_one_key_sent_many_times_at_once_makes_one_job(record: Record) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: record.create_job(DOCUMENT, idempotency_key="key", body_hash="a"), range(16)))
+    assert len({job.id for job, _ in made}) == 1
+    assert sum(created for _, created in made) == 1
+
+
+def test_jobs_without_a_key_are_all_different(record: Record) -> None:
+    assert record.create_job(DOCUMENT)[0].id != record.create_job(DOCUMENT)[0].id
+
+
+def test_job_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1_000_000_000_000_000_000, 1_000_000_001_000_000_000, 2_000_000_000_000_000_000])
+    monkeypatch.setattr("time.time_ns", lambda: next(clock))
+    ids = [new_job_id() for _ in range(3)]
+    assert ids == sorted(ids)
+
+
+@pytest.mark.parametrize("ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves])
+def test_an_unknown_job_is_not_found(record: Record, ask: Callable[[Store, str], Any]) -> None:
+    with pytest.raises(NotFound, match="no job job-x"):
+        ask(record, "job-x")
+
+
+@pytest.mark.parametrize("ask", [Store.trial, Store.trial_spec, Store.curve])
+def test_an_unknown_trial_is_not_found(record: Record, ask: Callable[[Store, int], Any]) -> None:
+    with pytest.raises(NotFound, match="no trial 7"):
+        ask(record, 7)
+
+
+# ------------------------------------------------------------------------------------------------------- verbs
+
+
+def in_state(record: Record, state: JobState) -> JobRow:
+    """A job in a state, by the way that leads there."""
+    job, _ = record.create_job(DOCUMENT)
+    if state is JobState.PAUSED:
+        return record.request(job.id, Verb.PAUSE)
+    if state is JobState.CANCELLED:
+        return record.request(job.id, Verb.CANCEL)
+    if state is not JobState.QUEUED:
+        job = record.begin_job(job.id)
+    return record.finish_job(job.id, state, "because", {}) if state.terminal else job
+
+
+AT_ONCE = {
+    (JobState.QUEUED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.QUEUED, Verb.PAUSE): JobState.PAUSED,
+    (JobState.QUEUED, Verb.RESUME): JobState.QUEUED,
+    (JobState.PAUSED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.PAUSED, Verb.PAUSE): JobState.PAUSED,
+    (JobState.PAUSED, Verb.RESUME): JobState.QUEUED,
+    (JobState.CANCELLED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.QUEUED, Verb.RETRY): JobState.QUEUED,
+    (JobState.FAILED, Verb.RETRY): JobState.QUEUED,
+    (JobState.CANCELLED, Verb.RETRY): JobState.QUEUED,
+}
+ON_REQUEST = {(JobState.RUNNING, Verb.CANCEL): JobState.CANCELLED, (JobState.RUNNING, Verb.PAUSE): JobState.PAUSED}
+
+
+def test_each_verb_does_in_each_state_what_the_table_says(record: Record) -> None:
+    for state, verb in itertools.product(JobState, Verb):
+        job = in_state(record, state)
+        if (state, verb) in AT_ONCE:
+            assert record.request(job.id, verb).state is AT_ONCE[state, verb]
+        elif (state, verb) in ON_REQUEST:
+            asked = record.request(job.id, verb)
+            assert (asked.state, asked.requested) == (state, verb)
+            assert asked.version > job.version
+            done = record.carry_out(job.id)
+            assert (done.state, done.requested) == (ON_REQUEST[state, verb], None)
+        else:
+            with pytest.raises(Conflict, match=job.id):
+                record.request(job.id, verb)
+            assert record.job(job.id) == job
+
+
+def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: Record) -> None:
+    job_id = running_job(record)
+    record.request(job_id, Verb.PAUSE)
+    assert record.request(job_id, Verb.RESUME).requested is None
+    record.request(job_id, Verb.PAUSE)
+    assert record.request(job_id, Verb.CANCEL).requested is Verb.CANCEL
+    for verb in (Verb.PAUSE, Verb.RESUME):
+        with pytest.raises(Conflict):
+            record.request(job_id, verb)
+    assert record.carry_out(job_id).state is JobState.CANCELLED
+
+
+def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(record: Record) -> None:
+    job_id = running_job(record)
+    record.request(job_id, Verb.PAUSE)
+    record.carry_out(job_id)
+    assert record.request(job_id, Verb.CANCEL).state is JobState.PAUSED
+    assert [job.id for job in record.active_jobs()] == [job_id]
+    record.carry_out(job_id)
+    assert first_trial(record, job_id).state is TrialState.STOPPED
+    assert record.active_jobs() == []
+
+
+def test_running_time_leaves_pauses_out(record: Record) -> None:
+    job_id = running_job(record)
+    assert record.job(job_id).running_since is not None
+    record.request(job_id, Verb.PAUSE)
+    paused = record.carry_out(job_id)
+    assert (paused.running_since, paused.running_seconds > 0) == (None, True)
+    record.request(job_id, Verb.RESUME)
+    resumed = record.begin_job(job_id)
+    assert resumed.running_since is not None
+    assert (resumed.started_at, resumed.running_seconds) == (paused.started_at, paused.running_seconds)
+
+
+def test_cancelling_two_thousand_trials_is_one_statement(record: Record) -> None:
+    job_id = running_job(record, trials=2000)
+    record.request(job_id, Verb.CANCEL)
+    with counted(record) as statements:
+        record.carry_out(job_id)
+    assert sum(statement.startswith("UPDATE trials") for statement in statements) == 1
+    assert {trial.state for trial in record.trials(job_id, 1000).items} == {TrialState.STOPPED}
+
+
+# ------------------------------------------------------------------------------------------------------- trials
+
+
+def test_planning_twice_starts_nothing_twice(record: Record) -> None:
+    job_id = running_job(record, trials=3)
+    assert record.plan_trials(job_id, [spec(seed) for seed in range(5)]) == 2
+    assert record.plan_trials(job_id, [spec(seed) for seed in range(5)]) == 0
+    assert record.job(job_id).trials_total == 5
+    assert [trial.seed for trial in record.trials(job_id).items] == [0, 1, 2, 3, 4]
+    assert record.known_digests(job_id) == {spec(seed).digest for seed in range(5)}
+
+
+def test_two_jobs_may_have_the_same_trial(record: Record) -> None:
+    first, second = running_job(record), running_job(record)
+    assert first_trial(record, first).digest == first_trial(record, second).digest
+    assert first_trial(record, first).id != first_trial(record, second).id
+
+
+def test_specs_survive_the_database(record: Record, database_url: str) -> None:
+    job_id = running_job(record)
+    trial = first_trial(record, job_id)
+    stranger = Record(database_url)  # has parsed nothing yet
+    assert stranger.trial_spec(trial.id) == spec(0)
+    assert stranger.trial_spec(trial.id).digest == trial.digest == spec(0).digest
+    assert stranger.pending_trials(job_id, 1)[0].spec == spec(0)
+    stranger.close()
+
+
+def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record: Record) -> None:
+    job_id = running_job(record, trials=0)
+    planned = [spec(0), spec(0, width=64), spec(1), spec(0, optimizer="muon"), spec(0, steps=1000)]
+    record.plan_trials(job_id, planned[:3])
+    record.plan_trials(job_id, planned[3:])
+    waiting = [pending.spec for pending in record.pending_trials(job_id, 10)]
+    short, wide, equal, muon, long = planned
+    assert waiting == [long, wide, muon, short, equal]
+    assert [trial_flops(spec) for spec in waiting] == sorted(map(trial_flops, planned), reverse=True)
+    assert record.pending_trials(job_id, 2)[-1].spec == wide
+    record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, 0, "worker", "cpu")
+    assert record.pending_trials(job_id, 1)[0].spec == wide
+
+
+def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record: Record) -> None:
+    job_id = running_job(record, trials=4)
+    for trial, loss in zip(record.trials(job_id).items, (3.0, 2.0, float("inf"), 2.5), strict=True):
+        record.trial_started(trial.id, 1, 0, "worker", "cpu")
+        assert record.trial_finished(trial.id, *outcome(spec(trial.seed), loss))
+    job = record.job(job_id)
+    assert (job.trials_done, job.best_loss) == (4, 2.0)
+    assert [trial.loss for trial in record.terminal_trials(job_id)] == [3.0, 2.0, float("inf"), 2.5]
+    diverged = record.trials(job_id).items[2]
+    assert (diverged.loss, diverged.diverged, diverged.failure_kind) == (None, True, "scientific")
+    assert record.terminal_trials(job_id)[2].diverged
+
+
+@pytest.mark.parametrize("measure", ["coordinates", "time"])
+def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pace(
+    record: Record, measure: Literal["coordinates", "time"]
+) -> None:
+    checks = [replace(spec(0), measure=measure), spec(1)]
+    job_id = running_job(record, trials=0)
+    record.plan_trials(job_id, checks)
+    for trial, planned, loss in zip(record.trials(job_id).items, checks, (1.0, 2.0), strict=True):
+        assert trial.measure == planned.measure
+        record.trial_started(trial.id, 1, 0, "worker", "cpu")
+        assert record.trial_finished(trial.id, *outcome(planned, loss))
+    assert (record.job(job_id).trials_done, record.job(job_id).best_loss) == (2, 2.0)
+    assert [rate.trials for rate in record.rates()] == [1]
+    later = running_job(record, trials=0)
+    record.plan_trials(later, checks)
+    assert record.reuse_trials(later, "cpu") == 2
+    assert record.job(later).best_loss == 2.0
+
+
+def test_a_finished_trial_finishes_once(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial_finished(trial.id, *outcome(spec(0), 2.0))
+    done = record.trial(trial.id)
+    assert not record.trial_finished(trial.id, *outcome(spec(0), 1.0))
+    assert not record.trial_started(trial.id, 1, 0, "late", "cpu")
+    assert not record.trial_measured(trial.id, 1, points(1, 20))
+    assert not record.trial_released(trial.id, 1)
+    assert record.trial_failed(trial.id, 1, Failure("operational", "late"), 3) is None
+    assert record.trial(trial.id) == done
+    assert record.job(trial.job_id).trials_done == 1
+
+
+def test_a_repeated_report_changes_nothing(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial_measured(trial.id, 1, points(1, 3))
+    assert record.trial_measured(trial.id, 1, points(4, 6))
+    before = record.trial(trial.id)
+    assert not record.trial_measured(trial.id, 1, points(4, 6))
+    assert not record.trial_measured(trial.id, 1, points(1, 3))
+    assert record.trial(trial.id) == before
+    assert record.curve(trial.id).step == (1, 2, 3, 4, 5, 6)
+
+
+def test_repeated_steps_are_spent_and_not_useful(record: Record) -> None:
+    trial = running_trial(record)
+    record.trial_measured(trial.id, 1, points(1, 6))
+    assert record.requeue_lost() == 1
+    assert record.pending_trials(trial.job_id, 1)[0].attempt == 2
+    record.trial_started(trial.id, 2, 4, "another worker", "cpu")
+    resumed = record.trial(trial.id)
+    assert (resumed.step, resumed.flops, resumed.flops_spent) == (4, 4e6, 6e6)
+    record.trial_measured(trial.id, 2, points(5, 10))
+    record.trial_finished(trial.id, *outcome(spec(0), attempt=2))
+    done = record.trial(trial.id)
+    assert (done.step, done.flops, done.flops_spent, done.attempt) == (10, 10e6, 12e6, 2)
+    assert record.curve(trial.id).step == tuple(range(1, 11))
+
+
+TRUNK, BRANCH_STEP = spec(0), 4
+BRANCHED = replace(spec(0, steps=12), branch=Branch(trunk=TRUNK.digest, step=BRANCH_STEP))
+
+
+def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
+    """A branch that waits, and whose trunk has been trained."""
+    job_id = running_job(record)
+    trunk = first_trial(record, job_id)
+    record.trial_started(trunk.id, 1, 0, "worker", trunks)
+    record.trial_finished(trunk.id, *outcome(TRUNK))
+    record.plan_trials(job_id, [BRANCHED])
+    return record.trials(job_id).items[1]
+
+
+def own_points(first: int, last: int) -> tuple[Measurement, ...]:
+    """Of a branch, whose FLOPs are those after its trunk."""
+    return tuple(replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1))
+
+
+@pytest.mark.parametrize(
+    ("resumed_step", "kept", "spent"),
+    [(8, 4e6, 10e6), (BRANCH_STEP, 0.0, 14e6), (2, 0.0, 14e6), (0, 0.0, 14e6)],
+    ids=["its own checkpoint", "its trunk's state", "a checkpoint within the trunk's steps", "nothing"],
+)
+def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, resumed_step: int, kept: float, spent: float) -> None:
+    trial = branch_trial(record)
+    assert record.trial_started(trial.id, 1, BRANCH_STEP, "worker", "cpu", BRANCHED.branch)
+    begun = record.trial(trial.id)
+    assert (begun.step, begun.flops, begun.flops_spent, begun.numerics) == (0, 0, 0, "cpu")
+    record.trial_measured(trial.id, 1, own_points(5, 10))
+    record.trial_released(trial.id, 1)
+    assert record.trial_started(trial.id, 2, resumed_step, "worker", "cpu", BRANCHED.branch)
+    resumed = record.trial(trial.id)
+    assert (resumed.step, resumed.flops, resumed.flops_spent) == (resumed_step, kept, 6e6)
+    record.trial_measured(trial.id, 2, own_points(max(5, resumed_step + 1), 12))
+    done = record.trial(trial.id)
+    assert (done.step, done.flops, done.flops_spent) == (12, 8e6, spent)
+
+
+def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_spent_nothing(record: Record) -> None:
+    trial = branch_trial(record)
+    record.trial_started(trial.id, 1, BRANCH_STEP, "worker", "cpu", BRANCHED.branch)
+    record.trial_measured(trial.id, 1, own_points(5, 5))
+    for attempt, resumed_step in ((2, BRANCH_STEP), (3, 0)):
+        record.trial_released(trial.id, attempt - 1)
+        assert record.trial_started(trial.id, attempt, resumed_step, "worker", "cpu", BRANCHED.branch)
+        assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
+
+
+def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Record) -> None:
+    for trunks, resumed_step, said in (
+        ("cpu", BRANCH_STEP, "cpu"),
+        ("gpu", BRANCH_STEP, "mixed"),
+        ("gpu", 0, "cpu"),
+        ("mixed", 4, "mixed"),
+    ):
+        trial = branch_trial(record, trunks)
+        record.trial_started(trial.id, 1, resumed_step, "worker", "cpu", BRANCHED.branch)
+        assert record.trial(trial.id).numerics == said
+        record.trial_measured(trial.id, 1, own_points(5, 6))
+        record.trial_released(trial.id, 1)
+        record.trial_started(trial.id, 2, 6, "worker", "cpu", BRANCHED.branch)  # from its own checkpoint
+        assert record.trial(trial.id).numerics == said
+
+
+def test_the_last_point_is_kept_even_where_no_report_brought_it(record: Record) -> None:
+    trial = running_trial(record)
+    record.trial_measured(trial.id, 1, points(1, 9))
+    record.trial_finished(trial.id, *outcome(spec(0), 2.5))
+    assert record.curve(trial.id).metrics["loss"] == (*[None] * 9, 2.5)
+
+
+def test_failures_count_up_to_the_limit(record: Record) -> None:
+    trial = running_trial(record)
+    died = Failure("operational", "its worker died")
+    again = record.trial_failed(trial.id, 1, died, 2)
+    assert again is not None
+    assert (again.state, again.attempt, again.failures, again.failure_message) == (TrialState.PENDING, 2, 1, "its worker died")
+    failed = record.trial_failed(trial.id, 2, died, 2)
+    assert failed is not None
+    assert (failed.state, failed.failures, failed.ended_at is not None) == (TrialState.FAILED, 2, True)
+
+
+def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial_released(trial.id, 1)
+    assert (record.trial(trial.id).state, record.trial(trial.id).attempt) == (TrialState.PENDING, 2)
+    record.request(trial.job_id, Verb.CANCEL)
+    record.carry_out(trial.job_id)
+    assert not record.trial_released(trial.id, 2)
+    assert record.trial(trial.id).state is TrialState.STOPPED
+
+
+def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
+    job_id = running_job(record, trials=2)
+    record.plan_trials(job_id, [spec(0, width=64, optimizer="muon", steps=500)])
+    for trial in record.trials(job_id).items:
+        record.trial_started(trial.id, 1, 0, "worker", "cpu")
+        record.trial_measured(trial.id, 1, points(1, trial.steps))
+    assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
+    assert len(record.curves(job_id, width=64)) == len(record.curves(job_id, optimizer="muon")) == 1
+
+
+def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Record) -> None:
+    job_id = running_job(record)
+    record.put_result(job_id, {"final": False}, final=False)
+    assert record.result(job_id) == {"final": False}
+    version = record.job(job_id).version
+    ended = record.finish_job(job_id, JobState.SUCCEEDED, None, {"final": True})
+    assert (ended.state, record.result(job_id)) == (JobState.SUCCEEDED, {"final": True})
+    assert ended.version > version
+    assert first_trial(record, job_id).state is TrialState.STOPPED
+
+
+def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Record) -> None:
+    waiting, queued = running_job(record), record.create_job(DOCUMENT)[0].id
+    busy = running_trial(record).job_id
+    record.set_waiting("a GPU")
+    assert [record.job(job_id).waiting_for for job_id in (waiting, queued, busy)] == ["a GPU", None, None]
+    version = record.job(waiting).version
+    record.set_waiting("a GPU")
+    assert record.job(waiting).version == version
+    record.set_waiting(None)
+    assert record.job(waiting).waiting_for is None
+
+
+# ------------------------------------------------------------------------------------------------------- reuse
+
+
+def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu") -> str:
+    """A job whose trials a worker has trained, with curves; their seeds count from 0."""
+    job_id = running_job(record, trials=len(losses))
+    for trial, loss in zip(record.trials(job_id).items, losses, strict=True):
+        record.trial_started(trial.id, 1, 0, "worker", numerics)
+        record.trial_measured(trial.id, 1, points(1, 9))
+        record.trial_finished(trial.id, *outcome(spec(trial.seed), loss))
+    return job_id
+
+
+def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that_was_measured(record: Record) -> None:
+    earlier = finished_job(record, (3.0, float("inf")))
+    later = running_job(record, trials=3)
+    version = record.job(later).version
+    assert record.reuse_trials(later, "cpu") == 2
+    assert record.job(later).version > version
+    assert (record.job(later).trials_done, record.job(later).best_loss) == (2, 3.0)
+    for old, new in zip(record.trials(earlier).items, record.trials(later).items[:2], strict=True):
+        same = ("digest", "state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "numerics")
+        assert [getattr(new, name) for name in same] == [getattr(old, name) for name in same]
+        assert (new.reused_from, new.flops_spent, new.seconds, new.worker) == (old.id, 0, 0, None)
+        assert new.ended_at is not None
+        assert record.curve(new.id).step == record.curve(old.id).step == tuple(range(1, 11))
+        assert record.curve(new.id).trial_id == new.id
+    assert [curve.trial_id for curve in record.curves(later)] == [trial.id for trial in record.trials(later).items[:2]]
+    assert record.trials(later).items[2].state is TrialState.PENDING
+    ours, theirs = record.terminal_trials(later), record.terminal_trials(earlier)
+    assert [replace(trial, reused=False, seconds=old.seconds) for trial, old in zip(ours, theirs, strict=True)] == theirs
+    assert [(trial.reused, trial.diverged) for trial in ours] == [(True, False), (True, True)]
+    assert record.reuse_trials(later, "cpu") == 0, "asked again, it changes nothing"
+
+
+def test_a_reused_trial_is_reused_from_where_it_was_trained(record: Record) -> None:
+    planned_before = running_job(record)
+    trained = first_trial(record, finished_job(record))
+    for job_id in (planned_before, running_job(record)):
+        record.reuse_trials(job_id, "cpu")
+        assert first_trial(record, job_id).reused_from == trained.id
+
+
+def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(record: Record) -> None:
+    finished_job(record, numerics="another device")
+    failed = running_trial(record)
+    record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
+    busy = running_trial(record)
+    later = running_job(record, trials=2)
+    assert record.reuse_trials(later, "cpu") == 0
+    assert record.trial(busy.id).state is TrialState.RUNNING
+    assert {trial.state for trial in record.trials(later).items} == {TrialState.PENDING}
+
+
+def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: Record) -> None:
+    finished_job(record, (3.0, 2.0, 1.0))
+    later = running_job(record, trials=3)
+    begun, held, free = record.trials(later).items
+    record.trial_started(begun.id, 1, 0, "worker", "cpu")
+    record.trial_measured(begun.id, 1, points(1, 3))
+    record.trial_released(begun.id, 1)
+    assert record.reuse_trials(later, "cpu", [held.id]) == 1
+    assert [trial.reused_from is None for trial in record.trials(later).items] == [True, True, False]
+    assert record.trial(free.id).state is TrialState.COMPLETED
+
+
+def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(record: Record) -> None:
+    trial = running_trial(record)
+    assert record.trial(trial.id).numerics == "cpu"
+    record.trial_measured(trial.id, 1, points(1, 5))
+    record.trial_released(trial.id, 1)
+    record.trial_started(trial.id, 2, 5, "worker", "gpu")
+    assert record.trial(trial.id).numerics == "mixed"
+    record.trial_released(trial.id, 2)
+    record.trial_started(trial.id, 3, 5, "worker", "gpu")
+    assert record.trial(trial.id).numerics == "mixed", "the first steps stay what they were"
+    record.trial_released(trial.id, 3)
+    record.trial_started(trial.id, 4, 0, "worker", "gpu")
+    assert record.trial(trial.id).numerics == "gpu", "it began anew"
+
+
+def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(record: Record) -> None:
+    def statements(trials: int) -> int:
+        finished_job(record)
+        job_id = running_job(record, trials)
+        with counted(record) as sent:
+            assert record.reuse_trials(job_id, "cpu") == 2
+        return len(sent)
+
+    assert statements(2) == statements(2000) <= MAX_QUERIES
+
+
+def test_the_last_points_metrics_are_kept_whatever_their_names(record: Record) -> None:
+    trial = running_trial(record)
+    last = point(10, train_loss=2.0, loss=2.5, update_rms=0.1, odd=float("inf"))
+    record.trial_finished(trial.id, completed(spec(0), [last]), [last])
+    assert record.terminal_trials(trial.job_id)[0].metrics == last.metrics
+
+
+def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(record: Record, database_url: str) -> None:
+    def at(corpus: str | dict[str, float]) -> str:
+        job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
+        record.begin_job(job.id)
+        mine = replace(spec(0), data=replace(spec(0).data, corpus=corpus))
+        record.plan_trials(job.id, [mine])
+        return job.id
+
+    places = ("/here", "/there", {"/there": 7.0, "/here": 3.0})
+    jobs = [at(place) for place in places]
+    assert len({first_trial(record, job_id).digest for job_id in jobs}) == 1
+    stranger = Record(database_url)
+    for job_id, place in zip(jobs, places, strict=True):
+        own = replace(spec(0).data, corpus=place)
+        assert stranger.pending_trials(job_id, 1)[0].spec.data == own
+        assert stranger.trial_spec(first_trial(record, job_id).id).data == own
+    stranger.close()
+
+
+def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(record: Record, database_url: str) -> None:
+    def data(content: str, corpus: str) -> DataSpec:
+        return replace(spec(0).data, content=content, corpus=corpus)
+
+    def planned(texts: dict[str, str], of: dict[str, Any]) -> str:
+        job, _ = record.create_job(DOCUMENT | of)
+        record.begin_job(job.id)
+        record.plan_trials(job.id, [replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()])
+        return job.id
+
+    for content in "xy":  # elsewhere, by a job each
+        planned({content: f"/there/{content}"}, {"data": {"corpus": f"/there/{content}", "content": content}})
+    entries = [{"name": one, "corpus": f"/here/{one}", "content": one} for one in "xy"]
+    both = planned({"x": "/here/x", "y": "/here/y"}, {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}})
+    stranger = Record(database_url)
+    assert {one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)} == {"x": "/here/x", "y": "/here/y"}
+    assert set(stranger.specs(both)) == {trial.digest for trial in stranger.trials(both).items}
+    stranger.close()
+
+
+def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record) -> None:
+    finished_job(record, (3.0, float("inf")))
+    record.reuse_trials(running_job(record), "cpu")
+    wide = running_job(record, trials=0)
+    record.plan_trials(wide, [spec(0, width=64, steps=20)])
+    trial = first_trial(record, wide)
+    record.trial_started(trial.id, 1, 0, "worker", "gpu")
+    record.trial_finished(trial.id, *outcome(spec(0, width=64, steps=20)))
+    mixed = running_trial(record)
+    record.trial_started(mixed.id, 1, 0, "worker", "cpu")
+    record.trial_released(mixed.id, 1)
+    record.trial_started(mixed.id, 2, 5, "worker", "gpu")
+    record.trial_finished(mixed.id, *outcome(spec(0), attempt=2))
+    running_trial(record)
+    newest, older = record.rates()
+    assert newest == Rate("adamw", 64, 32, "gpu", 1, pytest.approx(1e7))
+    assert older == Rate("adamw", 32, 32, "cpu", 2, pytest.approx(1e7))
+
+
+# ------------------------------------------------------------------------------------------------------- retries
+
+
+def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finished(record: Record) -> None:
+    job_id = finished_job(record)
+    record.plan_trials(job_id, [spec(seed) for seed in range(4)])
+    done, _, failed, stopped = record.trials(job_id).items
+    record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
+    record.finish_job(job_id, JobState.FAILED, "a trial failed", {"final": True, "best": "muon"})
+    assert record.trial(stopped.id).state is TrialState.STOPPED
+
+    queued = record.request(job_id, Verb.RETRY)
+    assert (queued.state, queued.reason, queued.ended_at, queued.requested) == (JobState.QUEUED, None, None, None)
+    assert record.result(job_id) == {"final": False, "best": "muon"}, "what was known is kept, as what is known so far"
+    with record._read() as connection:
+        assert connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar() is False
+    running = record.begin_job(job_id)
+    assert (running.state, running.trials_done, running.started_at) == (JobState.RUNNING, 2, queued.started_at)
+    assert record.trial(done.id) == done
+    for trial_id in (failed.id, stopped.id):
+        again = record.trial(trial_id)
+        assert (again.state, again.attempt, again.failures, again.ended_at) == (TrialState.PENDING, 2, 0, None)
+    assert not record.trial_started(failed.id, 1, 0, "zombie", "cpu")
+
+
+def test_a_retry_can_be_cancelled_before_it_begins(record: Record) -> None:
+    job_id = running_job(record)
+    record.finish_job(job_id, JobState.FAILED, "because")
+    record.request(job_id, Verb.RETRY)
+    record.request(job_id, Verb.CANCEL)
+    assert record.carry_out(job_id).state is JobState.CANCELLED
+    assert first_trial(record, job_id).state is TrialState.STOPPED
+
+
+# ------------------------------------------------------------------------------------------------------- pages
+
+
+def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(record: Record) -> None:
+    job_id = running_job(record, trials=7)
+    seen, token = [], None
+    while True:
+        page = record.trials(job_id, 3, token)
+        seen += [trial.seed for trial in page.items]
+        token = page.next_page_token
+        if token is None:
+            break
+    assert seen == list(range(7))
+
+
+def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> None:
+    ids = sorted((record.create_job(DOCUMENT)[0].id for _ in range(5)), reverse=True)
+    record.request(ids[2], Verb.CANCEL)
+    first = record.jobs(3)
+    assert [job.id for job in first.items] == ids[:3]
+    assert [job.id for job in record.jobs(3, first.next_page_token).items] == ids[3:]
+    assert [job.id for job in record.jobs(state=JobState.CANCELLED).items] == [ids[2]]
+
+
+def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> None:
+    job_id = running_job(record, trials=2)
+    record.plan_trials(job_id, [spec(0, width=64), spec(0, optimizer="muon")])
+    record.trial_started(first_trial(record, job_id).id, 1, 0, "worker", "cpu")
+    assert len(record.trials(job_id, state=TrialState.PENDING).items) == 3
+    assert len(record.trials(job_id, width=64).items) == 1
+    assert len(record.trials(job_id, optimizer="adamw", width=32).items) == 2
+
+
+@pytest.mark.parametrize("token", ["nonsense", "bnVsbA", "WzFd", "é"])
+def test_a_made_up_page_token_is_refused(record: Record, token: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        record.jobs(10, token)
+    assert refused.value.problems[0].field == "page_token"
+
+
+def test_a_page_token_holds_for_its_own_list_alone(record: Record) -> None:
+    job_id = running_job(record, trials=3)
+    token = record.trials(job_id, 1).next_page_token
+    with pytest.raises(InvalidInput):
+        record.trials(job_id, 1, token, width=32)
+    with pytest.raises(InvalidInput):
+        record.jobs(1, token)
+
+
+def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: Record) -> None:
+    job_id = running_job(record, trials=3)
+    assert len(record.trials(job_id, 10**9).items) == 3
+    with pytest.raises(InvalidInput, match="page_size"):
+        record.trials(job_id, 0)
+
+
+@contextmanager
+def counted(record: Record) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile."""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    engines: set[Engine] = {record._reader, record._writer}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record: Record, database_url: str) -> None:
+    def queries(trials: int) -> list[int]:
+        job_id = running_job(record, trials)
+        for trial in record.trials(job_id, 10).items:
+            record.trial_started(trial.id, 1, 0, "worker", "cpu")
+            record.trial_finished(trial.id, *outcome(spec(trial.seed)))
+        stranger = Record(database_url)
+        counts = []
+        for ask in (stranger.job, stranger.trials, stranger.curves, stranger.terminal_trials, stranger.result):
+            with counted(stranger) as statements:
+                ask(job_id)
+            counts.append(len(statements))
+        with counted(stranger) as statements:
+            stranger.jobs()
+        stranger.close()
+        return [*counts, len(statements)]
+
+    few, many = queries(10), queries(2000)
+    assert few == many
+    assert max(many) <= MAX_QUERIES
+
+
+# --------------------------------------------------------------------------------------------- the database itself
+
+
+def test_writers_in_parallel_lose_no_update(record: Record, database_url: str) -> None:
+    job_id = running_job(record)
+    before = record.job(job_id).version
+    others = [Record(database_url) for _ in range(4)]
+
+    def bump(writer: Record) -> None:
+        for _ in range(25):
+            writer.put_result(job_id, {}, final=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(bump, others))
+    assert record.job(job_id).version == before + 100
+    for other in others:
+        other.close()
+
+
+def test_readers_do_not_wait_for_a_writer(record: Record) -> None:
+    job_id = running_job(record)
+    with record._write() as connection:
+        connection.execute(text("UPDATE jobs SET name = 'not yet'"))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(record.job, job_id).result(timeout=5).name == "a job"
+
+
+def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: Record) -> None:
+    if record.url.startswith("sqlite"):
+        with pytest.raises(Unavailable, match="readonly"), record._read() as connection:
+            connection.execute(text("DELETE FROM jobs"))
+
+
+def test_a_database_that_is_away_is_unavailable(tmp_path: Any) -> None:
+    for url in (f"sqlite:///{tmp_path}/nowhere/telescope.db", "postgresql+psycopg://nobody@127.0.0.1:1/nothing"):
+        store = Store(url)
+        for ask in (store.check_revision, store.jobs):
+            with pytest.raises(Unavailable, match="away"):
+                ask()
+        store.close()
+
+
+def test_a_cut_connection_is_replaced(record: Record, database_url: str) -> None:
+    record.jobs()
+    if database_url.startswith("postgresql"):
+        stranger = Record(database_url)
+        with stranger._write() as connection:
+            ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            assert connection.execute(text(ours)).rowcount >= 1
+        stranger.close()
+    record.jobs()
+
+
+def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(database_url: str) -> None:
+    first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
+    assert first.acquire()
+    assert first.held()
+    assert not second.acquire()
+    assert not second.held()
+    first.release()
+    assert not first.held()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(record: Record, database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        return  # the operating system frees a file lock with its process alone
+    lock = CoordinatorLock(database_url)
+    assert lock.acquire()
+    with record._write() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+    assert not lock.held()
+    assert lock.acquire()
+    lock.release()

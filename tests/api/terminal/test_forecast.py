@@ -1,0 +1,78 @@
+"""Does a forecast know what this installation knows, and do people read it?"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import migrations
+from api.jobs import machine
+from api.settings import Settings
+from api.store.curves import encode
+from api.store.record import Record
+from api.store.store import Store
+from api.terminal import forecast
+from telescope.studies.registry import report_document
+from telescope.studies.telescoping.forecast.preview import preview
+from tests.api.trials import DOCUMENT, outcome, spec
+from tests.surfaces import document, study
+
+
+def read(document: dict[str, Any]) -> str:
+    console = Console(width=200, file=io.StringIO())
+    forecast.show(document, console)
+    return console.file.getvalue()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}", workers=3)
+
+
+def test_without_a_database_nothing_is_known_and_none_is_made(settings: Settings, tmp_path: Path) -> None:
+    known = machine.found(settings)
+    assert (known.rates, known.slots, known.encode) == ((), 3, encode)
+    assert list(tmp_path.iterdir()) == []
+    assert machine.slots(Settings(executor="local", workers=3)) == 1
+
+
+def test_a_database_of_another_version_is_left_alone(settings: Settings) -> None:
+    Path(settings.database_url.removeprefix("sqlite:///")).touch()
+    assert machine.found(settings).rates == ()
+
+
+def test_seconds_come_from_the_trials_of_this_installation(settings: Settings) -> None:
+    assert preview(study(optimizer="adamw"), machine.found(settings)).estimated
+    migrations.upgrade(settings.database_url)
+    record = Record(settings.database_url)
+    job, _ = record.create_job(DOCUMENT)
+    record.begin_job(job.id)
+    record.plan_trials(job.id, [spec(0)])
+    (trial,) = record.trials(job.id).items
+    record.trial_started(trial.id, 1, 0, "worker", "torch on a test")
+    record.trial_finished(trial.id, *outcome(spec(0)))
+    record.close()
+    found = preview(study(optimizer="adamw"), machine.found(settings))
+    assert not found.estimated
+    assert found.ladders[0].pace.flops_per_second == pytest.approx(1e7)
+    assert "1 runs of adamw at width 32, batches of 32 tokens, torch on a test" in found.ladders[0].pace.source
+    store = Store(settings.database_url)
+    assert machine.known(settings, store) == machine.found(settings)
+    store.close()
+
+
+def test_people_read_the_lines_of_the_bill_the_choices_and_the_advice() -> None:
+    asked = study(coordinates="check", validate_at_target=True, limits={"max_trials": 4000, "max_base_runs": 60})
+    said = read(report_document(preview(asked)))
+    for words in ("coordinate check", "rounds 1 to 4", "edge rule", "top-up", "runs at the target", "all, the most enforced"):
+        assert words in said
+    for words in ("copy", "copy with seeds", "step law", "sweep target", "octave", "estimated", "expect unresolved", "of checkpoints"):
+        assert words in said
+    assert "(estimated: no run is known here yet, so 20 GFLOP/s and 2.5 ms per block and step are assumed, those of one CPU thread)" in said
+    large = document()["model"] | {"target_width": 1024}  # beside whose final run tuning is cheap
+    two = read(report_document(preview(study(optimizer=["muon", "adamw"], model=large))))
+    assert "Muon: rounds 1 to 4" in two
+    assert "AdamW: rounds 1 to 4" in two
+    assert "Advice" not in two

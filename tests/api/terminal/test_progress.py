@@ -1,0 +1,138 @@
+"""Does the view say what is going on?"""
+
+import io
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from api.terminal.progress import follow, line, picture, progress
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Job:
+    id: str = "job-1"
+    name: str = "quickstart"
+    state: str = "RUNNING"
+    waiting_for: str | None = None
+    reason: str | None = None
+    started_at: datetime | None = NOW - timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Trial:
+    width: int
+    lr: float
+    state: str = "COMPLETED"
+    loss: float | None = None
+    flops: float = 100.0
+    ended_at: datetime | None = NOW - timedelta(seconds=5)
+    optimizer: str = "muon"
+    variant: str = ""
+    weight_decay: float = 0.1
+    seed: int = 0
+    measure: str = "loss"
+    diverged: bool = False
+    batch_tokens: int | None = 512
+
+
+PENDING = {"state": "PENDING", "flops": 0.0, "ended_at": None}
+TRIALS = (Trial(64, 0.03, loss=2.0), Trial(32, 0.01, loss=2.5), Trial(32, 0.02, diverged=True), Trial(32, 0.04, **PENDING))
+
+
+def shown(now, **options):
+    stream = io.StringIO()
+    Console(file=stream, width=100, **options).print(picture(now))
+    return stream.getvalue()
+
+
+def test_a_level_counts_what_ended_and_knows_its_best():
+    narrow, wide = progress(Job(), TRIALS, NOW, None).levels
+    assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (32, 2, 3, 2.5, 0.01)
+    assert (wide.width, wide.done, wide.total, wide.best_loss) == (64, 1, 1, 2.0)
+
+
+def test_the_coordinate_check_is_one_line_of_its_own_and_its_losses_are_nobodys_best():
+    checks = [Trial(width, 0.02, loss=1.0, measure="coordinates") for width in (16, 32, 64)]
+    check, narrow, _ = progress(Job(), [*TRIALS, *checks], NOW, None).levels
+    assert (check.width, check.done, check.total, check.best_loss) == (None, 3, 3, None)
+    assert (narrow.total, narrow.best_loss) == (3, 2.5)
+    assert "coordinate check: 3/3 trials" in line(progress(Job(), [*TRIALS, *checks], NOW, None))
+
+
+def test_the_times_of_steps_come_last_in_a_line_of_their_own():
+    times = [Trial(width, 0.02, loss=1.0, measure="time") for width in (32, 64)]
+    now = progress(Job(), [*times, *TRIALS], NOW, None)
+    assert [(level.name, level.total, level.best_loss) for level in now.levels] == [
+        ("width 32", 3, 2.5), ("width 64", 1, 2.0), ("step times", 2, None),
+    ]  # fmt: skip
+    assert line(now).partition(" | width 64")[2].startswith(": 1/1 trials, best loss 2.0000 at lr 0.03 | step times: 2/2 trials |")
+    assert "times" in shown(now)
+
+
+def test_batches_are_told_apart_where_a_job_has_several():
+    trials = [Trial(32, 0.01, loss=2.5), Trial(32, 0.01, loss=2.4, batch_tokens=1024), Trial(32, 0.02, loss=2.3, batch_tokens=1024)]
+    now = progress(Job(), trials, NOW, None)
+    assert [(level.name, level.total) for level in now.levels] == [("width 32, batch 512", 1), ("width 32, batch 1024", 2)]
+    assert "batch" in shown(now)
+    assert "batch" not in shown(progress(Job(), TRIALS, NOW, None))
+
+
+def test_variants_are_told_apart_and_each_has_a_best_loss_of_its_own(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    trials = [replace(trial, variant=variant, loss=trial.loss and trial.loss * factor) for variant, factor in (("code", 1), ("prose", 2))
+              for trial in TRIALS]  # fmt: skip
+    now = progress(Job(), trials, NOW, None)
+    assert [(level.variant, level.name, level.best_loss) for level in now.levels] == [
+        ("code", "width 32", 2.5), ("code", "width 64", 2.0), ("prose", "width 32", 5.0), ("prose", "width 64", 4.0),
+    ]  # fmt: skip
+    assert "code width 64: 1/1 trials, best loss 2.0000 at lr 0.03 | prose width 32: 2/3" in line(now)
+    assert "variant" in shown(now)
+    assert "variant" not in shown(progress(Job(), TRIALS, NOW, None))
+    assert re.findall(r"\x1b\[1m *(\d\.\d+)", shown(now, force_terminal=True)) == ["2.0000", "4.0000"]
+
+
+def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():
+    now = progress(Job(), TRIALS, NOW, forecast_flops=900.0)
+    assert now.trials_per_minute == pytest.approx(3 / 0.5)
+    assert now.seconds_left == pytest.approx(600 / (300 / 30))
+    long_ago = [replace(trial, ended_at=NOW - timedelta(minutes=5)) for trial in TRIALS]
+    assert progress(Job(), long_ago, NOW, 900.0).seconds_left is None
+
+
+def test_line_and_picture_say_levels_best_pace_time_left_and_what_is_missing():
+    now = progress(Job(waiting_for="a free GPU"), TRIALS, NOW, 900.0)
+    assert line(now) == (
+        "quickstart: running | width 32: 2/3 trials, best loss 2.5000 at lr 0.01 | width 64: 1/1 trials, best loss 2.0000 at lr 0.03"
+        " | 6 trials/min · about 1 min left · waiting for: a free GPU"
+    )
+    for word in ("quickstart", "running", "2/3", "2.5000", "64", "6 trials/min", "about 1 min left", "waiting for: a free GPU"):
+        assert word in shown(now)
+
+
+def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():
+    states = [
+        progress(Job(state="QUEUED"), (), NOW, None),
+        progress(Job(), TRIALS[:1], NOW, None),
+        progress(Job(), TRIALS[:1], NOW + timedelta(seconds=9), None),  # only the clock moved
+        progress(Job(state="FAILED", reason="no such corpus"), TRIALS[:2], NOW, None),
+    ]
+    stream = io.StringIO()
+    assert follow(states, Console(file=stream, width=60)) == states[-1]
+    assert [said.partition(" | ")[0] for said in stream.getvalue().splitlines()] == [
+        "quickstart: queued", "quickstart: running", "quickstart: failed",
+    ]  # fmt: skip
+    assert stream.getvalue().rstrip().endswith("no such corpus")
+
+
+def test_on_a_terminal_the_last_picture_stays(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")  # on a dumb one, pictures cannot be redrawn
+    stream = io.StringIO()
+    states = [progress(Job(), TRIALS[:1], NOW, None), progress(Job(state="SUCCEEDED"), TRIALS, NOW, None)]
+    follow(states, Console(file=stream, width=100, force_terminal=True))
+    assert "succeeded" in stream.getvalue()
+    assert stream.getvalue().rfind("2/3") > stream.getvalue().find("1/1")

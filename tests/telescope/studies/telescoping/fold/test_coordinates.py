@@ -1,0 +1,298 @@
+"""The coordinate check as the first stage of a ladder, and at the end of its runs."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from telescope.studies import run
+from telescope.studies.registry import parse, report_document, resolved
+from telescope.studies.telescoping.answer.late import late_report
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.fold.progress import Progress, exceeded, progress
+from telescope.studies.telescoping.fold.specs import trial_spec
+from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.ladder.ladder import Done, Outcome, Point
+from telescope.studies.telescoping.report import LateReport
+from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
+from telescope.train.loop import train_one
+from telescope.train.probes import LATE
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
+from tests.surfaces import Surface, document, random_surface, study
+
+FLAT = random_surface(3, noise=0.2)
+
+
+def checking(**changes: Any) -> Any:
+    return study(coordinates="check", **changes)
+
+
+# Before the search
+
+
+def test_nothing_is_searched_before_the_check_has_passed() -> None:
+    asked = checking()
+    first = KIND.of(asked).plan([]).start
+    assert len(first) == 12
+    assert {spec.measure for spec in first} == {"coordinates"}
+    assert {spec.model.width for spec in first} == {32, 64, 128, 256}
+    assert [spec.optimizer.lr for spec in first] == pytest.approx([2.0**-5.5] * 12)  # the geometric middle of the range
+    trials = [completed(spec, FLAT(spec)) for spec in first]
+    assert KIND.of(asked).plan(trials[1:]).start == first[:1]
+    assert "coordinate check is not finished" in KIND.of(asked).report(trials[1:]).ladders[0].reason
+    assert {spec.measure for spec in KIND.of(asked).plan(trials).start} == {"loss"}
+
+
+def test_a_passed_check_leaves_the_search_as_it_would_be_without_and_is_on_the_bill() -> None:
+    with_check, without = (run(KIND.of(asked), FLAT) for asked in (checking(), study()))
+    mine, theirs = with_check.ladders[0], without.ladders[0]
+    assert mine.coordinates.verdict == "pass"
+    assert theirs.coordinates.verdict == "skipped"
+    assert (mine.hyperparameters, mine.levels, mine.verdict) == (theirs.hyperparameters, theirs.levels, theirs.verdict)
+    bill = mine.cost.coordinates
+    assert theirs.cost.coordinates is None
+    assert (bill.trials, bill.tokens) == (12, 12 * 8 * 512)
+    assert mine.cost.trials == theirs.cost.trials + 12
+    assert mine.cost.flops == pytest.approx(theirs.cost.flops + bill.flops)
+    assert mine.cost.tokens == theirs.cost.tokens + bill.tokens
+    assert parse_report(with_check) == with_check
+
+
+def parse_report(report: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(type(report)).validate_python(report_document(report))
+
+
+@pytest.mark.parametrize("growth", [0.6, -0.6])
+def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_search(growth: float) -> None:
+    report = run(KIND.of(checking()), replace(FLAT, growth=growth))
+    (ladder,) = report.ladders
+    assert (report.final, report.verdict, report.best) == (True, "refused", None)
+    assert (ladder.verdict, ladder.hyperparameters, ladder.levels, ladder.cost.trials) == ("refused", {}, (), 12)
+    assert "coordinate check fails: with width, the own updates of blocks.0.layer change as width^" in report.reason
+    assert "Likely cause:" in report.reason
+    assert report.reason.endswith("Mend the rule, or set coordinates: skip")
+    assert ladder.pairing.remarks == ()
+    assert ladder.coordinates is not None
+    assert [layer.layer for layer in ladder.coordinates.failed] == ["blocks.0.layer"] * 2
+
+
+UNSOUND: dict[str, dict[str, Any]] = {
+    "forced": {"optimizer_options": {"update_scale": "rms_match", "muon_lr_rule": "inverse"}, "force_pairing": True},
+    "mup-paper": {"parametrisation": "mup-paper"},
+    "standard": {"parametrisation": "standard"},
+}
+
+
+@pytest.mark.parametrize("changes", UNSOUND.values(), ids=UNSOUND)
+def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_answer_says_so(changes: dict[str, Any]) -> None:
+    growing = replace(FLAT, growth=-0.6)
+    ladder, unchecked = (run(KIND.of(study(**changes, coordinates=how)), growing).ladders[0] for how in ("check", "skip"))
+    assert ladder.coordinates is not None
+    assert ladder.coordinates.verdict == "fail"
+    assert (ladder.verdict, ladder.reason, ladder.levels) == (unchecked.verdict, unchecked.reason, unchecked.levels)
+    assert ladder.levels
+    assert ladder.hyperparameters == unchecked.hyperparameters != {}
+    assert ladder.cost.trials == unchecked.cost.trials + 12
+    (said,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
+    assert "coordinate check fails" in said
+    assert said.endswith(ladder.coordinates.reason)
+    assert "coordinate check" not in " ".join(run(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks)
+
+
+def test_what_sound_rules_make_of_the_papers_parametrisation_is_refused_where_its_check_fails() -> None:
+    options = {"muon_lr_rule": "inverse_sqrt", "weight_decay_rule": "fixed_tokens"}
+    report = run(KIND.of(checking(parametrisation="mup-paper", optimizer_options=options)), replace(FLAT, growth=0.6))
+    assert report.verdict == "refused"
+
+
+def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> None:
+    asked = resolved(
+        parse(
+            {
+                "kind": "telescope",
+                "parametrisation": "mup-paper",
+                "schedule": "paper",
+                "model": {"base_width": 16, "calibration_width": 32, "target_width": 128, "depth": 1, "head_dim": 16, "mlp_ratio": 2},
+                "data": {"corpus": "python-stdlib", "context": 32},
+                "horizon": {"steps": 6, "batch_tokens": 256, "evaluation_tokens": 256},
+                "search": {"lr": {"low": 2.0**-6, "high": 2.0**-4, "points": 3}},
+            }
+        ).question
+    )
+    (ladder,) = run(KIND.of(asked), train_one).ladders
+    assert ladder.coordinates is not None
+    assert (ladder.coordinates.verdict, ladder.pairing.forced) == ("fail", False)
+    assert ladder.verdict != "refused"
+    assert [level.width for level in ladder.levels] == [16, 32]
+    assert "coordinate check fails" in ladder.pairing.remarks[-1]
+
+
+def test_a_verdict_that_hangs_is_given_five_seeds_and_then_the_search_goes_on() -> None:
+    report = run(KIND.of(checking()), replace(FLAT, growth=0.27))
+    (ladder,) = report.ladders
+    assert ladder.coordinates is not None
+    assert (ladder.coordinates.verdict, ladder.coordinates.seeds) == ("unresolved", 5)
+    assert ladder.cost.coordinates.trials == 20
+    assert report.verdict != "refused"
+    assert ladder.hyperparameters
+
+
+def test_a_refused_ladder_does_not_hold_up_the_other() -> None:
+    def train(spec: TrialSpec) -> Sequence[Measurement]:
+        return replace(FLAT, growth=0.6 if spec.optimizer.name == "adamw" else 0.0)(spec)
+
+    report = run(KIND.of(checking(optimizer=["adamw", "muon"])), train)
+    assert report.ladders[0].verdict == "refused"
+    assert report.best == "muon"
+    assert report.verdict == report.ladders[1].verdict != "refused"
+
+
+def test_where_there_are_too_few_widths_nothing_is_checked_and_the_report_warns() -> None:
+    model = document()["model"] | {"base_width": 32, "calibration_width": 64, "target_width": 64}
+    asked = checking(model=model)
+    assert {spec.measure for spec in KIND.of(asked).plan([]).start} == {"loss"}
+    check = run(KIND.of(asked), Surface(FLAT.target, target_width=64)).ladders[0].coordinates
+    assert check is not None
+    assert check.verdict == "unresolved"
+    assert "only 3 widths" in check.reason
+
+
+def test_limits_on_the_search_do_not_count_the_check_and_a_limit_on_flops_does() -> None:
+    assert run(KIND.of(checking(limits={"max_trials": 45})), FLAT).ladders[0].cost.trials in range(24 + 12, 45 + 12 + 1)
+    base = all_ladders(study())[0].base_flops
+    for runs in (60, 200):
+        (ladder,) = run(KIND.of(checking(limits={"max_flops": runs * base})), FLAT).ladders
+        assert ladder.levels
+        assert ladder.cost.flops <= runs * base
+        assert ladder.cost.coordinates is None or ladder.cost.coordinates.flops <= 0.1 * runs * base
+
+
+def test_the_flops_of_the_check_count_towards_the_limit() -> None:
+    asked = checking(limits={"max_flops": 100.0 * all_ladders(study())[0].base_flops})
+    (ladder,) = all_ladders(asked)
+    points = [Point(0, (0.0, 0.0), seed) for seed in range(90)]
+    assert exceeded(asked, ladder, points, 9.0 * ladder.base_flops) == ""
+    assert exceeded(asked, ladder, points, 11.0 * ladder.base_flops) == "limit:max_flops"
+
+
+def test_whatever_the_order_of_the_trials_the_report_is_one() -> None:
+    asked, trials = checking(), list[Trial]()
+    surface = replace(FLAT, growth=0.27)
+    while not (plan := KIND.of(asked).plan(trials)).done:
+        trials += [completed(spec, surface(spec)) for spec in plan.start]
+    shuffled = random.Random(1).sample(trials, len(trials))
+    assert KIND.of(asked).report(shuffled) == KIND.of(asked).report(trials) == run(KIND.of(asked), surface)
+
+
+# At the end of the runs
+
+
+def ended(growth: float, seeds: int = 2, far: float = 0.0) -> Progress:
+    """Three levels of runs whose spectral norms go as width^growth, as lr^0.7, and by as much as `far` where they are off the optimum."""
+    asked = study(1)
+    (ladder,) = all_ladders(asked)
+    rng = np.random.default_rng(1)
+    trials: dict[Point, Trial] = {}
+    for level, width in enumerate(ladder.widths[:3]):
+        for x in (-8.0, -6.0, -5.5, -5.0) if level == 0 else (-6.0, -5.25):
+            for seed in range(seeds):
+                spec = trial_spec(asked, "muon", width, {"lr": 2.0**x}, seed)
+                size = growth * math.log2(width) + 0.7 * x + 0.02 * rng.standard_normal() + (far if x < -7 else 0.0)
+                loss = 3.0 - 0.1 * level + 0.01 * (x + 5.5) ** 2
+                metrics = {"loss": loss, f"{LATE}spectral/up": 2.0**size, f"{LATE}update/up": 2.0 ** (3 * size)}
+                trials[Point(level, (x,), seed)] = completed(spec, [Measurement(120, 1, 1.0, 1.0, metrics)])
+    done = tuple(
+        Done("grid", tuple(sorted(Outcome(p, t.loss or 0.0) for p, t in trials.items() if p.level == level))) for level in range(3)
+    )
+    return Progress(ladder, done, tuple(trials.items()), (), True)
+
+
+def found(progress: Progress) -> LateReport:
+    report = late_report(progress)
+    assert report is not None
+    return report
+
+
+@pytest.mark.parametrize(("growth", "verdict"), [(0.0, "pass"), (0.2, "pass"), (0.6, "fail"), (-0.6, "fail")])
+def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(growth: float, verdict: str) -> None:
+    report = found(ended(growth, far=5.0))  # runs more than an octave from the best one do not count
+    (spectral,) = (one for one in report.slopes if one.name == "spectral/up")
+    assert report.verdict == spectral.verdict == verdict
+    assert spectral.slope == pytest.approx(growth, abs=0.03)
+    assert spectral.low < growth < spectral.high
+    assert (report.runs, report.widths) == (14, (32, 64, 128))
+
+
+def test_under_robust_the_blocks_are_compared_and_the_base_grid_is_not() -> None:
+    whole = ended(0.1, far=5.0)
+    far, *near = [replace(stage, name="climb") for stage in whole.done]
+    assert found(replace(whole, done=(whole.done[0], *near))).runs == 8
+    assert found(replace(whole, done=(far, *near))).runs == 16
+
+
+def test_where_the_learning_rates_move_with_width_the_late_check_says_nothing() -> None:
+    whole = ended(0.0)
+    kept = tuple(
+        replace(stage, outcomes=tuple(o for o in stage.outcomes if o.point.x[0] == x))
+        for stage, x in zip(whole.done, (-5.0, -5.25, -6.0), strict=True)
+    )
+    assert late_report(replace(whole, done=kept)) is None
+    on_a_line = tuple(
+        replace(stage, outcomes=tuple(o for o in stage.outcomes if o.point.x[0] == x))
+        for stage, x in zip(whole.done[:2], (-5.0, -5.25), strict=True)
+    )
+    assert late_report(replace(whole, done=on_a_line)) is None, "lr and width cannot be told apart"
+
+
+def test_the_late_check_knows_the_stages_of_robust_that_are_blocks() -> None:
+    asked, trials = study(2), list[Trial]()
+    while not (plan := KIND.of(asked).plan(trials)).done:
+        trials += [completed(spec, FLAT(spec)) for spec in plan.start]
+    (ladder,) = all_ladders(asked)
+    names = {stage.name for stage in progress(asked, ladder, trials).done}
+    assert names >= {"grid", "shape", "climb"}
+    assert names - {"edge"} <= {"grid", *BLOCK_STAGES}
+
+
+def test_last_steps_are_told_and_not_judged() -> None:
+    report = found(ended(0.2))
+    (update,) = (one for one in report.slopes if one.name == "update/up")
+    assert (round(update.slope, 1), update.verdict, report.verdict) == (0.6, None, "pass")
+
+
+def test_one_width_or_runs_that_say_nothing_give_no_late_report() -> None:
+    whole = ended(0.0)
+    assert late_report(replace(whole, done=whole.done[:1])) is None
+    assert run(KIND.of(study()), FLAT).ladders[0].late is None
+
+
+@pytest.mark.parametrize(("rule", "verdict"), [("fixed_tokens", "pass"), ("constant", "fail")])
+def test_a_decay_rule_that_does_not_fit_the_lr_rule_passes_the_early_check_and_fails_the_late_one(rule: str, verdict: str) -> None:
+    asked = resolved(
+        parse(
+            {
+                "kind": "telescope",
+                "optimizer": "adamw",
+                "schedule": "paper",
+                "seeds": 2,
+                "force_pairing": True,
+                "model": {"base_width": 16, "calibration_width": 64, "target_width": 128, "depth": 1, "head_dim": 8, "mlp_ratio": 2},
+                "data": {"corpus": "python-stdlib", "context": 32},
+                "horizon": {"steps": 60, "batch_tokens": 256, "evaluation_tokens": 1024},
+                "optimizer_options": {"weight_decay_rule": rule},
+                "search": {"lr": {"low": 0.01, "high": 0.02, "points": 2}, "weight_decay": 3.0},
+            }
+        ).question
+    )
+    (ladder,) = run(KIND.of(asked), train_one).ladders
+    assert ladder.coordinates is not None
+    assert ladder.late is not None
+    assert (ladder.coordinates.verdict, ladder.late.verdict) == ("pass", verdict)
+    assert ladder.verdict != "refused"

@@ -1,0 +1,138 @@
+"""One real compilation, in a process of its own, where there is a compiler; and what is remembered of it."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from telescope.train import compiled
+from telescope.train.compiled import Graph
+from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
+
+SCRIPT = """
+import json
+from dataclasses import replace
+
+import torch
+from torch._dynamo.utils import counters
+
+from telescope import compiled, pack
+from telescope.compiled import Graph
+from telescope.train import train
+from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
+
+torch.set_num_threads(1)
+model = replace(MODEL, depth=1)
+exact = replace(MUON, newton_schulz_dtype="float32")
+horizon = replace(HORIZON, micro_batch_tokens=HORIZON.batch_tokens // 2)
+packs = [
+    [trial(ADAMW, model, horizon), trial(replace(ADAMW, lr=2 * ADAMW.lr, weight_decay=0.3), model, horizon, seed=1)],
+    [trial(exact, model, horizon), trial(exact, model, replace(horizon, decay="constant"), seed=2)],
+    [trial(ADAMW, replace(model, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True), horizon)],
+]
+obstacle = compiled.obstacle()
+expected = compiled.expected_seconds(Graph.of(packs[0][0]))
+ready = compiled.ready(Graph.of(packs[0][0]))
+programs = (pack.losses, compiled.losses) if ready else (pack.losses,)
+found = {
+    "obstacle": obstacle,
+    "ready": ready,
+    "expected": [expected, compiled.expected_seconds(Graph.of(packs[1][1])), compiled.expected_seconds(Graph.of(trial()))],
+    "curves": [
+        [(i, p.step, p.metrics.get("train_loss"), p.metrics.get("loss")) for specs in packs for i, p, _ in train(specs, losses=program)]
+        for program in programs
+    ],
+    "graphs": counters["stats"]["unique_graphs"],
+}
+print(json.dumps(found))
+"""
+
+
+def test_one_graph_serves_all_trials_of_a_shape_and_their_curves_are_eager_ones_to_rounding(tmp_path: Path) -> None:
+    """Also where there is no compiler: then nothing can be, and that is said."""
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TELESCOPE_COMPILE": "auto"}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    possible = found["obstacle"] is None and Path(sysconfig.get_path("include"), "Python.h").exists()
+    assert found["ready"] == possible, done.stderr
+    if not possible:
+        return
+    eager, fused = found["curves"]
+    for one, other in zip(eager, fused, strict=True):
+        assert one[:2] == other[:2]
+        assert one[2:] == pytest.approx(other[2:], abs=2e-5)
+    assert found["graphs"] == 2, "one for each architecture"
+    first, again, another = found["expected"]
+    assert (first, again) == (compiled.FIRST_SECONDS, compiled.FOUND_SECONDS)
+    assert another not in (first, again)  # what this one took
+
+
+def test_a_graph_is_shared_by_all_that_only_the_optimizer_tells_apart_and_by_nothing_else() -> None:
+    graph = Graph.of(trial())
+    assert graph == Graph.of(trial(replace(ADAMW, lr=0.5, weight_decay=0.5), horizon=replace(HORIZON, steps=7), seed=3))
+    others = [
+        trial(model=replace(MODEL, depth=MODEL.depth + 1)),
+        trial(replace(MUON, parametrisation="standard")),
+        trial(horizon=replace(HORIZON, batch_tokens=2 * HORIZON.batch_tokens)),
+        trial(horizon=replace(HORIZON, micro_batch_tokens=HORIZON.batch_tokens // 2)),
+    ]
+    assert len({graph, *map(Graph.of, others)}) == 5
+    assert len({each.record for each in map(Graph.of, others)}) == 4
+
+
+def test_what_another_graph_took_last_is_expected_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    graph = Graph.of(trial())
+    assert compiled.expected_seconds(graph) == compiled.FIRST_SECONDS
+    for name, seconds, at in (("old", 50.0, 1000), ("new", 17.0, 2000)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"seconds": seconds}))
+        os.utime(tmp_path / f"{name}.json", (at, at))
+    assert compiled.expected_seconds(graph) == 17.0
+    (tmp_path / "cut_short.json").write_text('{"seco')
+    assert compiled.expected_seconds(graph) == compiled.FIRST_SECONDS
+
+
+def test_what_this_machine_has_compiled_takes_a_new_process_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    graph = Graph.of(trial())
+    graph.record.write_text(json.dumps({"seconds": 50.0}))
+    assert compiled.expected_seconds(graph) == compiled.AGAIN_SECONDS
+
+
+def test_where_compiling_fails_that_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[object] = []
+
+    def fail(models: object, windows: object) -> torch.Tensor:
+        tried.append(models)
+        raise RuntimeError("no Python.h\nand so on")
+
+    monkeypatch.setenv("TELESCOPE_COMPILE", "auto")
+    monkeypatch.setattr(compiled, "losses", fail)
+    monkeypatch.setattr(compiled, "_failures", [])
+    monkeypatch.setattr("shutil.which", lambda compiler: compiler)
+    graphs = [Graph.of(trial(model=replace(MODEL, depth=depth))) for depth in (8, 8, 9)]
+    assert [compiled.ready(graph) for graph in graphs] == [False] * 3
+    compiled.ready.cache_clear()
+    assert len(tried) == 1
+    assert "is not compiled here: RuntimeError: no Python.h (" in caplog.text
+
+
+def test_what_compiling_took_is_not_worth_a_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path / "folder")
+    graph = Graph.of(trial())
+    compiled.remember(graph, 12.0)
+    (record,) = (tmp_path / "folder").iterdir()
+    assert record == graph.record
+    assert json.loads(record.read_text())["seconds"] == 12.0
+    monkeypatch.setattr(compiled, "cache_folder", lambda: record / "below a file")
+    compiled.remember(graph, 12.0)
+    assert "is not remembered" in caplog.text

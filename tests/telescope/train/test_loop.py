@@ -1,0 +1,185 @@
+"""One trial: learns, repeats itself, survives interruption, accumulates, and calls divergence by its name."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from telescope.data import batches as data
+from telescope.train.checkpoint import CheckpointFile
+from telescope.train.flops import trial_flops
+from telescope.train.loop import advance, train_one
+from telescope.train.run import Run, curve_of, step_seconds
+from telescope.trials.data import DataSpec
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.outcome import Measurement, completed
+from telescope.trials.spec import TrialSpec
+from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
+
+GQA_TIED = replace(MODEL, query_heads_per_kv=2, tied_embeddings=True, mlp="relu2", qk_norm=True)
+CLIPPED = trial(replace(MUON, lr=0.2, qk_clip=0.5), replace(MODEL, attention="mla"))
+SPECS = {"muon": trial(), "adamw": trial(ADAMW), "gqa_tied": trial(model=GQA_TIED), "clipped": CLIPPED}
+
+
+def values(points: list[Measurement] | Iterator[Measurement]) -> list[tuple[int, dict[str, float]]]:
+    return [(point.step, dict(point.metrics)) for point in points]
+
+
+@pytest.fixture(params=SPECS.values(), ids=SPECS)
+def spec(request: pytest.FixtureRequest) -> TrialSpec:
+    found: TrialSpec = request.param
+    return found
+
+
+def test_a_run_repeats_itself_bit_for_bit(spec: TrialSpec) -> None:
+    assert values(train_one(spec)) == values(train_one(spec))
+
+
+def test_a_run_resumed_from_any_checkpoint_yields_the_identical_rest(spec: TrialSpec, tmp_path: Path) -> None:
+    whole = values(train_one(spec))
+    for points_before_death in (1, 2, 3):
+        path = tmp_path / f"{points_before_death}.pt"
+        first = train_one(spec, CheckpointFile(path, every_seconds=0))
+        for _ in range(points_before_death + 1):  # a checkpoint is written when the generator is asked for the next point
+            next(first)
+        first.close()
+        file = CheckpointFile(path)
+        assert values(train_one(spec, file)) == whole[points_before_death:]
+        assert file.step == whole[points_before_death - 1][0]
+
+
+def test_the_curve_has_its_points_tokens_and_flops() -> None:
+    spec = trial()
+    points = list(train_one(spec))
+    assert [point.step for point in points] == [3, 6, 9, 12]
+    assert points[-1].tokens == 12 * 128
+    assert points[-1].flops == trial_flops(spec)
+    assert [("loss" in point.metrics) for point in points] == [False, False, False, True]
+    assert all(b.seconds > a.seconds for a, b in itertools.pairwise(points))
+
+
+def test_it_learns_real_text() -> None:
+    longer = replace(HORIZON, steps=60, batch_tokens=512)
+    losses = [point.metrics["train_loss"] for point in train_one(trial(horizon=longer))]
+    assert losses[0] > 5.0  # near ln 256 = 5.545
+    assert losses[-1] < 3.6
+
+
+def test_accumulating_micro_batches_changes_nothing_but_rounding() -> None:
+    whole = values(train_one(trial(ADAMW)))
+    parts = values(train_one(trial(ADAMW, horizon=replace(HORIZON, micro_batch_tokens=32))))
+    for (_, a), (_, b) in zip(whole, parts, strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_an_absurd_lr_completes_as_diverged_and_is_worst() -> None:
+    spec = trial(replace(ADAMW, lr=1e4), horizon=replace(HORIZON, steps=200))
+    points = list(train_one(spec))
+    result = completed(spec, points)
+    assert points[-1].step < 200
+    assert result.loss == math.inf
+    assert result.diverged
+    assert result.failure is not None
+    assert result.failure.kind == "scientific"
+
+
+@pytest.mark.parametrize("record_every", [1, 3, 60])
+def test_divergence_does_not_depend_on_how_often_points_are_recorded(record_every: int) -> None:
+    horizon = replace(HORIZON, steps=120, record_every=record_every)
+    points = list(train_one(trial(replace(ADAMW, lr=10.0), horizon=horizon)))
+    assert all(math.isfinite(point.metrics["train_loss"]) for point in points)  # it is above its start, and finite
+    assert completed(trial(), points).diverged
+
+
+def test_seeds_draw_other_batches_and_other_weights() -> None:
+    assert values(train_one(trial(seed=1))) != values(train_one(trial(seed=2)))
+    spec = trial(seed=1)
+    first = Run(spec)
+    other = Run(trial(seed=2))
+    other.model.load_state_dict(first.model.state_dict())
+    losses = [[float(advance([run])) for _ in range(2)] for run in (first, other)]
+    assert losses[0][0] == losses[1][0]  # the head is silent at first
+    assert losses[0][1] != losses[1][1]
+
+
+def test_a_checkpoint_holds_the_curve_up_to_its_step(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "c.pt", every_seconds=0)
+    running = train_one(trial(), file)
+    points = [next(running) for _ in range(3)]
+    running.close()
+    state = file.load()
+    assert state is not None
+    assert curve_of(state) == points[:2]
+
+
+def test_three_parametrisations_give_bit_identical_curves_at_the_base_width() -> None:
+    base = replace(MODEL, width=16)
+    for optimizer in (ADAMW, replace(MUON, update_scale="rms_match")):
+        curves = [
+            values(train_one(trial(replace(optimizer, parametrisation=p), model=base)))  # type: ignore[arg-type]
+            for p in ("mup", "mup-paper", "standard")
+        ]
+        assert curves[0] == curves[1] == curves[2]
+        wider = [values(train_one(trial(replace(optimizer, parametrisation=p)))) for p in ("mup", "standard")]  # type: ignore[arg-type]
+        assert wider[0] != wider[1]
+
+
+def test_evaluation_happens_where_it_is_asked_for() -> None:
+    horizon = HorizonSpec(steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8)
+    assert [(p.step, "loss" in p.metrics) for p in train_one(trial(horizon=horizon))] == [(4, True), (8, True)]
+
+
+def test_a_run_stops_at_the_first_held_out_loss_at_or_below_its_target() -> None:
+    horizon = replace(HORIZON, steps=40, batch_tokens=256, evaluate_every=8)
+    whole = [point for point in train_one(trial(horizon=horizon)) if "loss" in point.metrics]
+    for target, end in ((whole[2].metrics["loss"], 24), (whole[2].metrics["loss"] * 0.999, 32), (whole[-1].metrics["loss"] * 0.9, 40)):
+        spec = trial(horizon=replace(horizon, stop_below_loss=target))
+        points = list(train_one(spec))
+        assert points[-1].step == end
+        assert values(points) == [one for one in values(train_one(trial(horizon=horizon))) if one[0] <= end]
+        assert completed(spec, points).loss == points[-1].metrics["loss"]
+        assert any(name.startswith("late/") for name in points[-1].metrics) == (end == 40), "what its last step did, it alone can say"
+
+
+def test_a_training_loss_below_the_target_ends_nothing() -> None:
+    horizon = replace(HORIZON, steps=40, batch_tokens=256, record_every=1, evaluate_every=40, stop_below_loss=4.0)
+    points = list(train_one(trial(horizon=horizon)))
+    assert points[-1].step == 40
+    assert min(point.metrics["train_loss"] for point in points[:-1]) < 4.0
+
+
+def test_a_run_that_diverges_is_no_run_below_its_loss() -> None:
+    horizon = replace(HORIZON, steps=200, evaluate_every=5, stop_below_loss=1.0)
+    assert completed(trial(), list(train_one(trial(replace(ADAMW, lr=1e4), horizon=horizon)))).diverged
+
+
+def test_a_run_that_measures_time_records_each_step_and_is_evaluated_once() -> None:
+    spec = replace(trial(horizon=replace(HORIZON, evaluate_every=4)), measure="time")
+    points = list(train_one(spec))
+    assert [point.step for point in points] == list(range(1, 13))
+    assert [point.step for point in points if "loss" in point.metrics] == [12]
+    assert set(points[-1].metrics) == {"train_loss", "loss", "step_seconds"}
+    assert not completed(spec, points).diverged
+    timed = [b.seconds - a.seconds for a, b in itertools.pairwise(points)][4:-1]  # of steps 6 to 11
+    assert points[-1].metrics["step_seconds"] == statistics.median(timed)
+
+
+def test_the_time_of_a_step_is_the_median_of_those_after_the_fifth() -> None:
+    seconds = [100.0, 200.0, 300.0, 400.0, 500.0, 501.0, 503.0, 523.0]  # steps 6 to 8 took 1, 2 and 20
+    assert step_seconds([Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]) == 2.0
+
+
+GOLDEN = {"muon": 3.1846, "adamw": 3.3028}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_losses_guard_every_refactoring(name: str) -> None:
+    text = data.resolve(DataSpec(corpus=str(Path(__file__).parents[2] / "LICENSE"), context=32))
+    optimizer = {"muon": MUON, "adamw": ADAMW}[name]
+    horizon = replace(HORIZON, steps=40, batch_tokens=256)
+    spec = TrialSpec(model=MODEL, optimizer=optimizer, data=text, horizon=horizon, seed=0)
+    assert completed(spec, list(train_one(spec))).loss == pytest.approx(GOLDEN[name], rel=2e-3)

@@ -1,0 +1,122 @@
+"""Does the Ray executor survive what happens to Ray: dead and stuck workers, a killed driver, the end?"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.telescope.small import trial
+from tests.workers.driving import LONG, Driver, family, python, until_dead
+from workers import processes
+from workers.interface import Finished, Stopped
+from workers.on_ray import slot as ray_slot
+from workers.on_ray.actors import RayExecutor
+from workers.on_ray.cluster import Demand
+
+
+@pytest.fixture(scope="module")
+def executor(session_home: Path) -> Iterator[RayExecutor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELESCOPE_HOME", str(session_home))
+        made = RayExecutor(2)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def driver(executor: RayExecutor, tmp_path: Path) -> Driver:
+    return Driver(executor, tmp_path)
+
+
+def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_slot, "FRESH_SECONDS", 0.0)
+    done = [driver.submit(trial(seed=seed)) for seed in range(2)]
+    driver.until_end(*done)
+    worker = psutil.Process(driver.pid(done[0]))
+    worker.kill()
+    until_dead([worker])
+    again = [driver.submit(trial()) for _ in done]
+    driver.until_end(*again)
+    assert all(isinstance(driver.terminal(each), Finished) for each in again)
+
+
+def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_slot, "STUCK_SECONDS", 1.0)
+    stuck = driver.submit(trial(horizon=LONG))
+    driver.until_points(stuck)
+    worker = psutil.Process(driver.pid(stuck))
+    worker.suspend()
+    driver.executor.stop(stuck.trial_id)
+    assert driver.until_end(stuck, seconds=5)[-1] == Stopped(stuck.trial_id, 1)
+    until_dead([worker], seconds=10)  # Ray asks for 5 s before it kills
+    assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
+
+
+def test_trials_share_warm_workers(driver: Driver) -> None:
+    trials = [driver.submit(trial(seed=seed)) for seed in range(8)]
+    driver.until_end(*trials)
+    assert len({driver.pid(each) for each in trials}) <= 2
+
+
+def test_close_leaves_no_process_and_no_file_behind(driver: Driver) -> None:
+    driver.until_points(driver.submit(trial(horizon=LONG)))
+    ours = family()
+    folder = driver.executor._cluster.folder
+    assert folder.is_dir()
+    assert len(ours) > 5
+    begun = time.monotonic()
+    driver.executor.close()
+    assert time.monotonic() - begun < 5
+    until_dead(ours, seconds=0.1)
+    assert not folder.exists()
+
+
+def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home: Path) -> None:
+    with python("tests.workers.ray_driver", "train", "local", environment={"TELESCOPE_HOME": str(session_home)}) as child:
+        assert child.line() == "trains"
+        (raylet,) = [p for p in family(child.process.pid) if p.name() == "raylet"]
+        raylet.kill()
+        said = ""
+        while "this machine's node of it has died" not in said:  # after what Ray itself has to say about it
+            said = child.line(seconds=40)
+        assert child.line(seconds=15) == "closed"
+
+
+def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path) -> None:
+    environment = {"TELESCOPE_HOME": str(session_home), processes.MARKER: "test-of-a-killed-driver", "RAY_AUTH_MODE": "token"}
+    with python("tests.workers.ray_driver", "train", "local", environment=environment) as child:
+        assert child.line() == "trains"
+        left = family(child.process.pid)
+        assert len(left) > 5
+        child.process.kill()
+        child.process.wait()
+        assert processes.end_all("test-of-a-killed-driver", 3.0)
+        until_dead(left, seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("total", "share", "demand", "fits"),
+    [
+        ({"CPU": 4.0}, None, Demand("CPU", 1.0), 4),
+        ({"CPU": 8.0, "GPU": 2.0}, None, Demand("GPU", 1.0), 2),
+        ({"CPU": 8.0, "GPU": 2.0}, 0.3, Demand("GPU", 0.3), 6),
+        ({"CPU": 8.0, "GPU": 4.0}, 2.0, Demand("GPU", 2.0), 2),
+        ({"CPU": 8.0, "GPU": 4.0}, 0.0, Demand("CPU", 1.0), 8),
+        ({}, None, Demand("CPU", 1.0), 0),
+        ({"CPU": 8.0}, 1.0, Demand("GPU", 1.0), 0),
+    ],
+)
+def test_a_worker_takes_a_gpu_or_a_share_of_one_where_there_are_any(
+    total: dict[str, float], share: float | None, demand: Demand, fits: int
+) -> None:
+    assert Demand.suited(total, share) == demand
+    assert demand.fits(total) == fits
+
+
+def test_a_shortage_says_what_is_asked_what_is_free_and_whether_it_can_ever_be() -> None:
+    never = Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0})
+    assert never == "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; add a node or ask for less"
+    held = Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5})
+    assert held == "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"

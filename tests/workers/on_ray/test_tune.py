@@ -1,0 +1,202 @@
+"""Does the Tune executor bear what happens to workers, say what it lacks, and let Tune's loggers hear? The contract is in test_contract."""
+
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+from ray.tune.experiment import Trial
+from tensorboardX.proto import event_pb2
+
+from api.settings import Settings
+from telescope.errors import Unavailable
+from telescope.trials.outcome import Failure
+from tests.telescope.small import trial
+from tests.workers.driving import LONG, Driver, family, numbers, plain, until_dead
+from workers.desk import Desk
+from workers.interface import Assignment, Event, Failed, Finished, Started, Stopped, Waiting
+from workers.on_ray import experiment as ray_experiment
+from workers.on_ray import tune as ray_tune
+from workers.on_ray.cluster import Demand
+from workers.on_ray.experiment import Feed, Flights, Relay
+from workers.on_ray.slot import Placement
+from workers.on_ray.tune import TuneExecutor
+
+FEW = 4  # trials of the first experiment
+
+
+@pytest.fixture(scope="module")
+def executor(session_home: Path) -> Iterator[TuneExecutor]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TELESCOPE_HOME", str(session_home))
+        patch.setattr(ray_tune, "TRIALS_PER_WORKER", FEW)
+        made = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
+        while made.numerics is None:
+            made.events(0.1)
+        patch.setattr(ray_tune, "TRIALS_PER_WORKER", 500)
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def driver(executor: TuneExecutor, tmp_path: Path) -> Driver:
+    return Driver(executor, tmp_path)
+
+
+def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_workers(driver: Driver) -> None:
+    trials = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]  # the warm-up is one of the few
+    driver.until_end(*trials)
+    assert [numbers(driver.curve(each)) for each in trials] == [plain(trial(seed=seed)) for seed in range(FEW + 2)]
+    early, late = ({driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :]))
+    assert not early & late
+
+
+def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: Driver) -> None:
+    trials = [driver.submit(trial()) for _ in range(300)]
+    driver.until(lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20)
+    for each in trials:
+        driver.executor.stop(each.trial_id)
+    driver.until_end(*trials, seconds=10)
+    assert len({driver.pid(each) for each in trials if driver.started(each)}) == 2
+
+
+def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_tune, "STUCK_SECONDS", 1.0)
+    stuck = driver.submit(trial(horizon=LONG))
+    driver.until_points(stuck)
+    worker = psutil.Process(driver.pid(stuck))
+    worker.suspend()
+    driver.executor.stop(stuck.trial_id)
+    assert driver.until_end(stuck, seconds=10)[-1] == Stopped(stuck.trial_id, 1)
+    until_dead([worker], seconds=10)  # Ray asks for 5 s before it kills
+
+
+class Holder:
+    def ready(self) -> None:
+        """Answers once the actor holds its CPU."""
+
+
+def lacked(driver: Driver) -> list[str | None]:
+    """What was said of it, in order."""
+    return [event.reason for event in driver.seen if isinstance(event, Waiting)]
+
+
+def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
+    running = driver.submit(trial(horizon=LONG))
+    driver.until_points(running)  # one worker holds its CPU; another, from before, is ended meanwhile
+    foreign = ray.remote(num_cpus=1)(Holder).remote()
+    ray.get(foreign.ready.remote(), timeout=20)
+    waiting = driver.submit(trial(horizon=LONG))
+    full = "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
+    driver.until(lambda: any(full in (reason or "") for reason in lacked(driver)), seconds=10)
+    driver.executor.stop(waiting.trial_id)
+    assert driver.until_end(waiting, seconds=2) == [Stopped(waiting.trial_id, 1)]
+    driver.until(lambda: lacked(driver)[-1] is None, seconds=2)
+    following = driver.submit(trial())
+    ray.kill(foreign)
+    assert isinstance(driver.until_end(following)[-1], Finished)
+    driver.executor.stop(running.trial_id)
+    driver.until_end(running, seconds=10)
+
+
+def scalars(folder: Path) -> dict[str, dict[int, float]]:
+    """What TensorBoard would show: name -> step -> value."""
+    found: dict[str, dict[int, float]] = {}
+    for file in folder.glob("events.out.tfevents.*"):
+        rest = file.read_bytes()
+        while rest:  # length, its checksum, an event, its checksum
+            (length,) = struct.unpack("<Q", rest[:8])
+            event, rest = event_pb2.Event.FromString(rest[12 : 12 + length]), rest[16 + length :]
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = value.simple_value
+    return found
+
+
+def test_close_ends_every_process_and_loggers_have_heard_each_point(driver: Driver, session_home: Path) -> None:
+    heard = driver.submit(trial(seed=7))
+    driver.until_end(heard)
+    driver.until_points(driver.submit(trial(horizon=LONG)))
+    ours = family()
+    begun = time.monotonic()
+    driver.executor.close()
+    assert time.monotonic() - begun < 10
+    until_dead(ours, seconds=0.1)
+    (folder,) = (session_home / "tune").glob(f"*/trial-{heard.trial_id}-attempt-1")
+    shown = scalars(folder)["ray/tune/train_loss"]
+    assert shown == pytest.approx({point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6)
+    assert not list((session_home / "tune").glob("*/warm-up/events*"))
+
+
+def test_a_logger_without_its_package_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ray_tune.LOGGERS, "mlflow", ("a_package_that_is_not_there", "", {}))
+    with pytest.raises(Unavailable, match=r"TELESCOPE_TUNE_LOGGERS names mlflow.*pip install a_package_that_is_not_there"):
+        TuneExecutor(2, loggers=("mlflow",))
+
+
+def test_the_loggers_of_the_settings_are_names_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TELESCOPE_EXECUTOR", "ray_tune")
+    monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", "tensorboard, wandb")
+    assert Settings().tune_loggers == ("tensorboard", "wandb")
+    assert set(Settings().tune_loggers) <= ray_tune.LOGGERS.keys()
+
+
+class Held(Trial):
+    """One of Tune's, which has no folder, and so no file that says why it failed."""
+
+    error_file = None
+
+    def __init__(self, tune_id: str) -> None:
+        super().__init__("Attempt", stub=True, trial_id=tune_id)
+
+
+class Turns:
+    """What Tune asks and tells in its turns, told here by hand: an order of events that Tune itself leaves to chance."""
+
+    def __init__(self) -> None:
+        self.desk = Desk()
+        self.flights = Flights(self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0)
+        self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
+
+    def begin(self, tune_id: str) -> Held:
+        """A worker takes what the desk holds."""
+        assert isinstance(self.feed.suggest(tune_id), dict)
+        held = Held(tune_id)
+        self.relay.on_trial_start(held)
+        return held
+
+    def tell(self, held: Held, *events: Event) -> None:
+        for event in events:
+            self.relay.on_trial_result(held, {"event": event})
+
+
+def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
+    turns = Turns()
+    turns.flights.numerics = "warm"
+    said = Failed(7, 1, Failure("operational", "boom"))
+    turns.desk.submit(Assignment(7, 1, trial(), "7.pt"))
+    first = turns.begin("first")
+    turns.tell(first, Started(7, 1, 0, "worker", "warm"), said)
+    turns.desk.submit(Assignment(7, 2, trial(), "7.pt"))
+    second = turns.begin("second")  # on another worker
+    assert turns.flights.of(7) is turns.flights["second"]
+    turns.relay.on_trial_error(first)
+    following = (Started(7, 2, 0, "worker", "warm"), Finished(7, 2, ()))
+    turns.tell(second, *following)
+    turns.relay.on_trial_complete(second)
+    assert turns.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), said, *following]
+
+
+def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_experiment, "PAUSE_SECONDS", 0.0)
+    turns = Turns()
+    for tune_id in ("first", "second"):
+        assert turns.feed.suggest(tune_id) == {}
+        turns.relay.on_trial_error(Held(tune_id))
+    (said,) = turns.desk.events(0)
+    assert isinstance(said, Waiting)
+    assert "a worker's process could not start" in str(said.reason)
+    turns.begin("third")
+    assert turns.desk.events(0) == [Waiting(None)]

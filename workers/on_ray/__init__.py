@@ -1,0 +1,1 @@
+"""Executors on Ray: the only package that imports it."""

@@ -1,0 +1,238 @@
+"""How do trials run on Ray Tune?
+
+For those who want Tune's logger callbacks. One endless Tune experiment stands where `workers.on_ray.actors` has its slots: a searcher
+hands out what the desk holds, a class trainable on a reused actor trains it, a callback passes its events on. The desk, the worker with
+its hygiene, the cluster and the words for what is lacking are the bare executor's; whoever wants speed uses that one (ADR 12).
+
+What was seen of Tune 2.60 shapes the code. It starts workers for trials only, so the first is one without an assignment, and says what
+workers compute with. Nobody can stop a trial from outside, but Tune asks its scheduler at each result and each turn. It waits in
+silence while others hold all CPUs, so each turn looks at the age of what has not begun. It keeps all trials in memory, so an
+experiment ends after some hundreds and another follows.
+
+Parts: `Attempt` (in the worker) · `TuneExecutor` · `LOGGERS`, `logger`. What Tune asks and tells is in `workers.on_ray.experiment`.
+"""
+
+import atexit
+import importlib
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import ConcurrencyLimiter
+
+from telescope.errors import Unavailable, WorkersLost
+from telescope.home import home
+from workers.desk import Desk
+from workers.interface import Assignment, Event, Finished
+from workers.on_ray.cluster import Cluster, Demand
+from workers.on_ray.experiment import ASSIGNMENT, Ends, Feed, Flight, Flights, Relay
+from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Worker, handed_down
+from workers.packs import Pack
+
+CLOSE_SECONDS = 5.0  # for running trials to reach a point, and for loggers to end
+ENVIRONMENT = {  # what Tune asks of this process
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV and JSON files
+    "RAY_AIR_NEW_OUTPUT": "0",  # no tables
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are events
+    "TUNE_DISABLE_AUTO_INIT": "1",  # a late call after the end starts no other Ray
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
+}
+LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, class, options
+    "tensorboard": ("tensorboardX", "ray.tune.logger.TBXLoggerCallback", {}),
+    "mlflow": ("mlflow", "ray.air.integrations.mlflow.MLflowLoggerCallback", {"experiment_name": "telescope"}),
+    "wandb": ("wandb", "ray.air.integrations.wandb.WandbLoggerCallback", {"project": "telescope"}),
+}
+
+
+class Attempt(tune.Trainable):  # type: ignore[misc]
+    """Runs inside an actor's process: the bare executor's worker, one event per step."""
+
+    _events: Any = None
+
+    def setup(self, config: dict[str, Any], environment: Mapping[str, str]) -> None:
+        """Warm up, once per process."""
+        self._worker = Worker(environment)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next assignment; the one before may have been left half-way."""
+        self.cleanup()
+        if new_config:
+            self._events = self._worker.run(Pack((ASSIGNMENT.validate_python(new_config),)))
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """The next event. After a failure there is none, and the error that says so ends this process."""
+        if self._events is None:
+            return {"numerics": self._worker.ready(), "done": True}
+        event: Event | None = next(self._events, None)
+        if event is None:
+            raise RuntimeError("a worker whose trial failed is not used again")
+        finished = isinstance(event, Finished)
+        if finished:
+            self.cleanup()
+        return {"event": event, "done": finished}
+
+    def cleanup(self) -> None:
+        """Close what was being trained, which leaves the process as it was found."""
+        if self._events is not None:
+            self._events.close()
+        self._events = None
+
+
+class TuneExecutor:
+    """Ray Tune with warm actors; see `workers.interface` for what the four methods promise."""
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        address: str | None = None,
+        shared_storage: bool = False,
+        gpus_per_worker: float | None = None,
+        code: Sequence[Path] = (),
+        patience_seconds: float = 30.0,
+        loggers: Sequence[str] = (),
+    ) -> None:
+        """As of `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go to TELESCOPE_HOME/tune."""
+        os.environ.update(ENVIRONMENT)
+        self._loggers = [logger(name) for name in loggers]
+        self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage, code)
+        self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
+        self._desk = Desk()
+        self._placement = Placement(self._desk)  # of all experiments: what one lacked, the next one may find
+        self._slots = 1
+        self._begin()
+        self._grow()
+        self._broken: Exception | None = None
+        self._closed = False
+        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # what Tune writes, and nobody reads
+        self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)  # a process that ends by an error leaves nothing behind either
+
+    @property
+    def slots(self) -> int:
+        """Workers that train at once; more when nodes join."""
+        return self._slots
+
+    @property
+    def room(self) -> int:
+        """A trial for each worker, for packs are not Tune's, and one that waits."""
+        return self._slots + 1
+
+    @property
+    def numerics(self) -> str | None:
+        """What the worker that became warm last computes with; None while an experiment begins."""
+        return self._flights.numerics
+
+    def submit(self, *assignments: Assignment) -> None:
+        """Queue one attempt at each for the next free workers."""
+        self._desk.submit(*assignments)
+
+    def stop(self, trial_id: int) -> None:
+        """End a trial: at once when it is queued, at its next event when it runs, with its process if there is none for long.
+
+        A worker that hangs while it takes a trial over is not ended: Tune has not said yet that the trial is there.
+        """
+        self._desk.stop(trial_id)
+        if flight := self._flights.of(trial_id):
+            watch = threading.Timer(STUCK_SECONDS, self._kill_stuck, (flight,))
+            watch.daemon = True
+            watch.start()
+
+    def events(self, timeout: float) -> Sequence[Event]:
+        """What happened, waiting up to `timeout` seconds for the first of it; WorkersLost when Tune or Ray's head is gone."""
+        if not self._closed:
+            self._require_ray()
+        return self._desk.events(timeout)
+
+    def close(self) -> None:
+        """End the experiment, and a Ray that was started here with every process of it; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        atexit.unregister(self.close)
+        self._flights.over = True  # before whoever waits at the desk wakes, and looks
+        self._desk.close()
+        self._thread.join(CLOSE_SECONDS)
+        self._cluster.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _demand(self) -> Demand:
+        """What a worker asks for in the cluster as it is now."""
+        return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
+
+    def _begin(self) -> None:
+        """Prepare the next experiment."""
+        self._flights = Flights(self._desk, self._placement, self._demand(), self._patience_seconds)
+        self._limiter = ConcurrencyLimiter(Feed(self._flights), self._slots)
+
+    def _work(self) -> None:
+        """One experiment after the other."""
+        try:
+            while not self._desk.closed:
+                self._run()
+                self._begin()
+        except Exception as error:  # Ray itself is gone, a logger raised, or this code is wrong: the coordinator is to know
+            self._broken = error
+
+    def _run(self) -> None:
+        flights = self._flights
+        tune.run(
+            tune.with_parameters(Attempt, environment=handed_down()),
+            name=f"telescope-{datetime.now():%Y%m%d-%H%M%S}",
+            search_alg=self._limiter,
+            scheduler=Ends(flights),
+            callbacks=[Relay(flights, self._loggers)],
+            num_samples=TRIALS_PER_WORKER,
+            resources_per_trial={"cpu": 0.0, "gpu": 0.0} | {flights.demand.resource.lower(): flights.demand.amount},
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            storage_path=str(home().resolve() / "tune" if self._loggers else self._folder),
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+            verbose=0,
+        )
+
+    def _grow(self) -> None:
+        """Let more trials run where more fit; end the experiment where a worker now asks for something else."""
+        demand = self._demand()
+        fitting = demand.fits(ray.cluster_resources())
+        self._slots = max(self._slots, min(self._workers or fitting, fitting))
+        self._limiter.set_max_concurrency(self._slots)
+        if demand != self._flights.demand:
+            self._flights.over = True
+
+    def _kill_stuck(self, flight: Flight) -> None:
+        if flight is self._flights.of(flight.trial_id) and flight.actor is not None:
+            ray.kill(flight.actor)
+
+    def _require_ray(self) -> None:
+        if self._broken:
+            reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]  # Tune's errors end in what happened
+            raise WorkersLost(f"Ray Tune failed: {reason[0]}") from self._broken
+        if self._cluster.looked():
+            self._grow()
+
+
+def logger(name: str) -> Any:
+    """One of Tune's logger callbacks; Unavailable where its package is not installed."""
+    package, path, options = LOGGERS[name]
+    if find_spec(package) is None:
+        raise Unavailable(f"TELESCOPE_TUNE_LOGGERS names {name}, and its package is missing; pip install {package}, or take {name} out")
+    module, _, made = path.rpartition(".")
+    return getattr(importlib.import_module(module), made)(**options)
+
+
+def _name(trial: Any) -> str:
+    """Of a trial, in loggers and as a folder."""
+    return f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}" if trial.config else "warm-up"
