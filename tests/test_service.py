@@ -302,6 +302,6 @@ def test_a_model_of_the_transformers_library_runs_a_ladder_on_workers_that_are_s
 
 def test_a_factory_that_the_operator_did_not_list_is_refused(service: Service) -> None:
     with pytest.raises(InvalidInput) as refused:
-        service.client.submit(MODULE | {"model": MODULE["model"] | {"factory": "tests.telescope.models:mixture"}})
+        service.client.submit(MODULE | {"model": MODULE["model"] | {"factory": "tests.telescope.user_models:mixture"}})
     assert refused.value.problems[0].field == "model.factory"
     assert "it runs hub_models:*); have its operator list it in TELESCOPE_FACTORIES" in str(refused.value)

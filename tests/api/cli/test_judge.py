@@ -19,7 +19,7 @@ from api.settings import Settings
 from telescope.client.client import Client
 from telescope.errors import InvalidInput
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "sweep.csv"
 CSV = {"Content-Type": "text/csv"}
 
 

@@ -18,9 +18,9 @@ from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.record import Record
-from telescope.client import resources as module
+from telescope.client import client as module
 from telescope.client.client import Client
-from telescope.client.resources import Corpus, Curve, Job, Trial
+from telescope.client.resources import TERMINAL_STATES, Corpus, Curve, Job, Trial
 from telescope.errors import Conflict, InvalidInput, NotFound, TelescopeError, Unavailable
 from telescope.studies import registry
 from telescope.trials.outcome import Measurement, completed
@@ -240,7 +240,7 @@ def test_the_clients_values_have_the_fields_that_the_server_documents(ours: Any,
 
 
 def test_the_client_waits_for_exactly_the_states_that_nothing_leaves() -> None:
-    assert {state.value for state in JobState if state.terminal} == module.TERMINAL_STATES
+    assert {state.value for state in JobState if state.terminal} == TERMINAL_STATES
 
 
 def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, listener: socket.socket, url_of_database: str) -> None:

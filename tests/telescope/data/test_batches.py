@@ -266,8 +266,8 @@ def test_equal_texts_in_two_places_share_their_tokens_and_each_is_watched(folder
 
 RACER = """
 import sys
-from telescope.spec import DataSpec
-from telescope.tokens import prepare
+from telescope.trials.data import DataSpec
+from telescope.data.tokens import prepare
 print("ready", flush=True)
 sys.stdin.readline()
 print(prepare(DataSpec(corpus=sys.argv[1], tokenizer="bpe-400")))

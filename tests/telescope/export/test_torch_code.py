@@ -25,6 +25,7 @@ from telescope.export import recipe, schedule, torch_code
 from telescope.export.final_run import KNOWN_OPTIONS, FinalRun, final_run
 from telescope.models.transformer import Transformer, initialise
 from telescope.optim import optimizer
+from telescope.optim.schedule import lr_factor
 from telescope.parametrisation import mup
 from telescope.train.loop import advance
 from telescope.train.run import Run
@@ -254,7 +255,7 @@ def test_the_formula_of_the_schedule_is_the_schedule(steps: int, warmup: float, 
     formula = compile(schedule.formula(horizon), "formula", "eval")
     names = {"math": math, "DECAYED": schedule.DECAYED[decay], **schedule.constants(horizon)}
     for step in range(steps):
-        ours = optimizer.lr_factor(horizon, step)
+        ours = lr_factor(horizon, step)
         assert eval(formula, {"math": math, "step": step}) == ours
         if step >= names["WARMUP_STEPS"]:
             assert 1 - (1 - final) * eval(schedule.DECAYED[decay], names | {"step": step}) == ours
@@ -264,7 +265,7 @@ def test_after_the_last_step_the_learning_rate_stays(loaded: Any) -> None:
     for warmup in (0.0, 0.5, 1.0):
         run = run_of(horizon={"steps": 24, "batch_tokens": 128, "warmup_fraction": warmup})
         code = loaded(torch_code.text(run))
-        assert [code.lr_factor(step) for step in range(24)] == [optimizer.lr_factor(run.spec.horizon, step) for step in range(24)]
+        assert [code.lr_factor(step) for step in range(24)] == [lr_factor(run.spec.horizon, step) for step in range(24)]
         assert code.lr_factor(24) == code.lr_factor(1000) == code.lr_factor(23)
 
 

@@ -32,8 +32,8 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MUON, stdlib
 
-OURS = ModuleSpec(family="module", factory="tests.telescope.models:ours", width=16, base_width=16)
-MIXTURE = replace(OURS, factory="tests.telescope.models:mixture")
+OURS = ModuleSpec(family="module", factory="tests.telescope.user_models:ours", width=16, base_width=16)
+MIXTURE = replace(OURS, factory="tests.telescope.user_models:mixture")
 LLAMA = ModuleSpec(family="module", factory="examples.huggingface:llama", width=32, base_width=32)
 GPT2 = replace(LLAMA, factory="examples.huggingface:gpt2")
 
@@ -205,7 +205,7 @@ def test_our_own_query_key_and_value_may_be_taken_head_by_head() -> None:
 @pytest.mark.parametrize("name", ["mixture", "own_loss"])
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
 def test_a_users_model_learns_and_resumes_with_its_dropout(name: str, optimizer: OptimizerSpec, tmp_path: Path) -> None:
-    model = replace(MIXTURE, factory=f"tests.telescope.models:{name}", width=32, output="loss" if name == "own_loss" else "logits")
+    model = replace(MIXTURE, factory=f"tests.telescope.user_models:{name}", width=32, output="loss" if name == "own_loss" else "logits")
     horizon = HorizonSpec(steps=30, batch_tokens=256, evaluation_tokens=512, record_every=3)
     spec = trial(model, optimizer, horizon)
     curve = list(train_one(spec))
@@ -270,7 +270,7 @@ def test_the_hash_of_code_follows_its_files_and_not_their_place(tmp_path: Path, 
     ("name", "words"),
     [
         ("nowhere.models:build", "module nowhere.models cannot be imported"),
-        ("tests.telescope.models:build", "module tests.telescope.models has no function build"),
+        ("tests.telescope.user_models:build", "module tests.telescope.user_models has no function build"),
     ],
 )
 def test_a_factory_that_is_not_there_is_refused_with_what_to_do(name: str, words: str) -> None:

@@ -274,7 +274,7 @@ def test_the_quick_start_is_a_valid_document_that_fits_its_own_limits() -> None:
     (ladder,) = all_ladders(asked)
     assert ladder.widths == (32, 64, 128)
     assert [spec.measure for spec in KIND.of(asked).plan([]).start] == ["coordinates"] * 12
-    assert len(replace(asked, coordinates="skip").plan([]).start) == 24
+    assert len(KIND.of(replace(asked, coordinates="skip")).plan([]).start) == 24
     assert preview(asked).trials.most <= asked.limits.max_trials
 
 

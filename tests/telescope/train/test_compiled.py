@@ -22,8 +22,8 @@ from dataclasses import replace
 import torch
 from torch._dynamo.utils import counters
 
-from telescope import compiled, pack
-from telescope.compiled import Graph
+from telescope.train import compiled, pack
+from telescope.train.compiled import Graph
 from telescope.train import train
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 

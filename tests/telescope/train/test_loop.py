@@ -178,7 +178,7 @@ GOLDEN = {"muon": 3.1846, "adamw": 3.3028}
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_losses_guard_every_refactoring(name: str) -> None:
-    text = data.resolve(DataSpec(corpus=str(Path(__file__).parents[2] / "LICENSE"), context=32))
+    text = data.resolve(DataSpec(corpus=str(Path(__file__).parents[3] / "LICENSE"), context=32))
     optimizer = {"muon": MUON, "adamw": ADAMW}[name]
     horizon = replace(HORIZON, steps=40, batch_tokens=256)
     spec = TrialSpec(model=MODEL, optimizer=optimizer, data=text, horizon=horizon, seed=0)

@@ -17,7 +17,7 @@ from telescope.trials.types import OptimizerName
 def trial_spec(question: Question, optimizer: OptimizerName, width: int, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
     """A run at a width: swept values where given, the question's fixed ones elsewhere. The question is of one variant."""
     assert question.sweep_over is None, "a run belongs to a variant"
-    return _spec(question, optimizer, width, tuple(sorted(values.items())), seed)
+    return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
 
 
 def target_spec(question: Question, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
@@ -26,7 +26,9 @@ def target_spec(question: Question, optimizer: OptimizerName, values: Mapping[Ax
 
 
 @lru_cache(maxsize=65_536)
-def _spec(question: Question, optimizer: OptimizerName, width: int, values: tuple[tuple[AxisName, float], ...], seed: int) -> TrialSpec:
+def cached_trial_spec(
+    question: Question, optimizer: OptimizerName, width: int, values: tuple[tuple[AxisName, float], ...], seed: int
+) -> TrialSpec:
     """The specification of a run; cached, since a plan is folded anew after every trial."""
     given: dict[str, Any] = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
     if not isinstance(question.search.weight_decay, Range):

@@ -113,5 +113,5 @@ def test_tokens_are_those_that_were_trained_whatever_was_stopped_or_branched_off
 
 
 def test_a_report_survives_the_journey_through_its_document() -> None:
-    for report in (reported(), study(**TUNED).report([])):
+    for report in (reported(), KIND.of(study(**TUNED)).report([])):
         assert TypeAdapter(Comparison).validate_python(report_document(report)) == report

@@ -116,7 +116,7 @@ def test_what_is_not_swept_is_as_the_options_and_the_horizon_say() -> None:
 
 
 def test_trials_of_one_ladder_may_differ_in_warm_up_alone() -> None:
-    specs = study_of(("lr", "warmup_fraction")).plan([]).start
+    specs = KIND.of(study_of(("lr", "warmup_fraction"))).plan([]).start
     assert len({spec.horizon.warmup_fraction for spec in specs}) == 3
     assert len({spec.digest for spec in specs}) == len(specs) == 24
     assert len({spec.optimizer.lr for spec in specs}) == 8

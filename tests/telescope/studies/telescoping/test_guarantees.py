@@ -315,9 +315,9 @@ def test_what_is_left_of_the_budget_when_the_answer_is_good_enough_stays_unspent
         (report,) = run(KIND.of(few), surface).ladders
         assert report.verdict == "resolved"
         assert run(KIND.of(many), surface).ladders[0].cost == report.cost
-        assert report.cost.flops < 0.9 * 200 * few.ladders()[0].base_flops
+        assert report.cost.flops < 0.9 * 200 * all_ladders(few)[0].base_flops
 
 
 def test_the_scenarios_have_different_names_and_their_studies_can_be_asked() -> None:
     assert len({one.name for one in SCENARIOS}) == len(SCENARIOS)
-    assert all(len(study_of(one).ladders()[0].axes) == one.axes for one in SCENARIOS)
+    assert all(len(all_ladders(study_of(one))[0].axes) == one.axes for one in SCENARIOS)

@@ -26,6 +26,7 @@ from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, pooled_fit
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import LadderReport, Report, Validation
+from telescope.studies.telescoping.schedules import validation as target_runs
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 from tests.surfaces import LOWS, Surface, document, random_surface, study
@@ -43,7 +44,7 @@ def validated(ladder: Ladder, surface: Surface, stated: float, half: float = 0.2
     """All stages around a stated lr (octaves), without the rounds before them."""
     done: list[Done] = []
     handed_out = (stated, surface.target[1])
-    while stage := validation.next_stage(ladder, handed_out, done):
+    while stage := target_runs.next_stage(ladder, handed_out, done):
         found = (Outcome(point, surface.loss(TARGET, point.x, point.seed)) for point in stage.points)
         done.append(Done(stage.name, tuple(sorted(found))))
     report = validation.assess(ladder, None, Estimate(stated, stated - half, stated + half), done, 0.0)
@@ -92,7 +93,7 @@ def test_the_runs_go_on_by_an_octave_towards_a_better_end_and_twice_at_most(off:
     expected = sorted([off - 1, off, off + 1, *extra])
     assert [x - MIDDLE[0] for x in tried(done)] == pytest.approx(expected, abs=1 / 64)
     assert len(done) == 1 + len(extra)
-    assert sum(len(stage.outcomes) for stage in done) == 2 * len(expected) <= validation.MOST_RUNS
+    assert sum(len(stage.outcomes) for stage in done) == 2 * len(expected) <= target_runs.MOST_RUNS
 
 
 @pytest.mark.parametrize("off", [-5.0, -3.6])
@@ -138,7 +139,7 @@ def test_where_everything_diverges_nothing_is_claimed() -> None:
 def test_the_loss_comes_with_the_noise_between_seeds() -> None:
     surface = Surface(MIDDLE, noise=0.3, number=5)
     _, found = validated(one_ladder(), surface, MIDDLE[0])
-    losses = [surface.loss(TARGET, (snapped := round(MIDDLE[0] * 64) / 64, round(MIDDLE[1] * 64) / 64), seed) for seed in validation.SEEDS]
+    losses = [surface.loss(TARGET, (snapped := round(MIDDLE[0] * 64) / 64, round(MIDDLE[1] * 64) / 64), seed) for seed in target_runs.SEEDS]
     assert snapped == pytest.approx(MIDDLE[0], abs=1 / 64)
     assert found.loss == pytest.approx(float(np.mean(losses)), rel=1e-5)
     assert found.seed_noise is not None
@@ -301,10 +302,10 @@ def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
     assert with_it.cost.flops == pytest.approx(without.cost.flops + line.flops)
     assert with_it.cost.trials == without.cost.trials + line.trials
     forecast, before = preview(question), preview(plain)
-    assert forecast.trials.least == before.trials.least + validation.LEAST_RUNS
-    assert forecast.flops.most == pytest.approx(before.flops.most + validation.MOST_RUNS * with_it.cost.final_run_flops)
+    assert forecast.trials.least == before.trials.least + target_runs.LEAST_RUNS
+    assert forecast.flops.most == pytest.approx(before.flops.most + target_runs.MOST_RUNS * with_it.cost.final_run_flops)
     assert forecast.ladders[0].validation is not None
-    assert forecast.ladders[0].validation.flops == pytest.approx(validation.LEAST_RUNS * with_it.cost.final_run_flops)
+    assert forecast.ladders[0].validation.flops == pytest.approx(target_runs.LEAST_RUNS * with_it.cost.final_run_flops)
     assert forecast.flops.least <= with_it.cost.flops <= forecast.flops.most
 
 

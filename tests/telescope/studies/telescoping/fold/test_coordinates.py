@@ -124,8 +124,8 @@ def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> N
                 "horizon": {"steps": 6, "batch_tokens": 256, "evaluation_tokens": 256},
                 "search": {"lr": {"low": 2.0**-6, "high": 2.0**-4, "points": 3}},
             }
-        ).question
-    )
+        )
+    ).question
     (ladder,) = run(KIND.of(asked), train_one).ladders
     assert ladder.coordinates is not None
     assert (ladder.coordinates.verdict, ladder.pairing.forced) == ("fail", False)
@@ -289,8 +289,8 @@ def test_a_decay_rule_that_does_not_fit_the_lr_rule_passes_the_early_check_and_f
                 "optimizer_options": {"weight_decay_rule": rule},
                 "search": {"lr": {"low": 0.01, "high": 0.02, "points": 2}, "weight_decay": 3.0},
             }
-        ).question
-    )
+        )
+    ).question
     (ladder,) = run(KIND.of(asked), train_one).ladders
     assert ladder.coordinates is not None
     assert ladder.late is not None

@@ -13,7 +13,7 @@ from telescope.studies import run
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders, ladders
 from telescope.studies.telescoping.fold.progress import next_stage, progress
-from telescope.studies.telescoping.fold.specs import trial_spec
+from telescope.studies.telescoping.fold.specs import cached_trial_spec
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import outcomes, pool
 from telescope.studies.telescoping.ladder.pooled import LAWS, at_target, fit
@@ -241,7 +241,7 @@ def test_an_optimum_outside_its_first_blocks_is_followed_or_where_that_is_too_de
 
 def forget() -> None:
     """Empty every cache, as a new process would."""
-    for cached in (next_stage, fit, at_target, ladders, trial_spec):
+    for cached in (next_stage, fit, at_target, ladders, cached_trial_spec):
         cached.cache_clear()
 
 
@@ -360,7 +360,7 @@ def test_the_budget_in_base_runs_is_never_exceeded_and_the_ladder_rises_where_it
 
 
 def test_a_reason_from_outside_ends_the_report() -> None:
-    report = study().report([], ended="limit:max_seconds")
+    report = KIND.of(study()).report([], ended="limit:max_seconds")
     assert (report.final, report.verdict, report.reason) == (True, "unresolved", "limit:max_seconds")
 
 

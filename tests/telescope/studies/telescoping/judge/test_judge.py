@@ -14,7 +14,7 @@ from telescope.studies.telescoping.kind import KIND
 from telescope.trials.outcome import Trial, completed
 from tests.surfaces import Surface, random_surface, study
 
-EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[5] / "examples" / "sweep.csv"
 LRS = range(-9, -1)
 
 # AdamW under the standard parametrisation on python-stdlib: lr 2^-11 to 2^-4, widths 32 to 256, means of three seeds

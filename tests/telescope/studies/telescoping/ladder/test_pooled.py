@@ -6,7 +6,6 @@ import pytest
 from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.answer.verdict import SURPRISE, status_of
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.bowl import Layout, bowl, skewed
 from telescope.studies.telescoping.ladder.pooled import LAWS, Run, at_target, fit, lowest, minimise
 from tests.surfaces import study
@@ -27,8 +26,8 @@ def noisy_runs(noise: float, seed: int = 0) -> tuple[Run, ...]:
         return Run(level, x, block, 3.0 * (1 + (height + noise * rng.standard_normal()) / 100))
 
     corners = [(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)]
-    base = [run(KIND.of(0), x, 0) for x in GRID] + [run(KIND.of(0), x, b) for b in range(1, 5) for x in corners]
-    return tuple(base + [run(KIND.of(1), x, b) for b in range(2) for x in corners])
+    base = [run(0, x, 0) for x in GRID] + [run(0, x, b) for b in range(1, 5) for x in corners]
+    return tuple(base + [run(1, x, b) for b in range(2) for x in corners])
 
 
 def test_the_fit_recovers_optimum_curvature_and_noise() -> None:

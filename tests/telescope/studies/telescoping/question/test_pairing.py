@@ -11,6 +11,7 @@ from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.studies import run
 from telescope.studies.registry import parse, to_document
+from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question import pairing
@@ -295,7 +296,7 @@ def test_assumptions_are_those_of_the_ladder() -> None:
 def test_nothing_assumed_is_applied() -> None:
     """Groups at the target are the base values times the factors of width alone."""
     found = parse(asked("adamw")).question
-    target = found.target("adamw", {"lr": 0.01, "weight_decay": 0.1})
+    target = target_spec(found, "adamw", {"lr": 0.01, "weight_decay": 0.1})
     assert (target.model, target.horizon) == (found.model.at(512), found.horizon)
     factors = mup.factors(target.model, target.optimizer, Role.HIDDEN, "adamw", in_branch=True)
     assert (factors.lr, factors.weight_decay, factors.eps) == (1 / 16, 16.0, 1 / 16)

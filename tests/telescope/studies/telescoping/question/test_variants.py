@@ -24,7 +24,7 @@ from telescope.trials.outcome import Trial, completed
 from telescope.trials.spec import TrialSpec
 from tests.surfaces import LOWS, Surface, document, random_surface, study
 
-EXAMPLES = Path(__file__).parents[4] / "examples"
+EXAMPLES = Path(__file__).parents[5] / "examples"
 MIDDLE = tuple(low + 3.3 for low in LOWS)
 PLAIN, TIED, SQUARED = {"name": "plain"}, {"name": "tied", "tied_embeddings": True}, {"name": "squared", "mlp": "relu2"}
 ARCHITECTURES = {"model": [PLAIN, TIED, SQUARED]}
@@ -82,7 +82,7 @@ def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(over: Any,
     together = asked(over, coordinates="check")
     trials = all_trials(together, train)
     report = KIND.of(together).report(trials)
-    assert [variant.name for variant in together.variants] == names
+    assert [variant.name for variant in variants(together)] == names
     for name, changes in zip(names, alone, strict=True):
         single = study(1, coordinates="check", **changes)
         own = all_trials(single, train)
@@ -135,10 +135,10 @@ def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded()
     many = asked(optimizer=["muon", "adamw"], limits={"max_trials": 6 * 12})
     trials = all_trials(many, random_surface(3, 1, noise=0.2))
     report = KIND.of(many).report(trials)
-    assert len(report.ladders) == len(many.ladders()) == 6
+    assert len(report.ladders) == len(all_ladders(many)) == 6
     assert {ladder.reason for ladder in report.ladders} == {"limit:max_trials"}
     assert all(8 <= ladder.cost.trials <= 12 for ladder in report.ladders)
-    base = many.ladders()[0].base_flops
+    base = all_ladders(many)[0].base_flops
     costly = asked(limits={"max_flops": 3 * 60 * base})
     assert all(ladder.cost.flops <= 60 * base for ladder in run(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders)
 
@@ -255,8 +255,8 @@ def test_an_entry_says_what_differs_and_the_study_says_it_again() -> None:
     assert to_document(KIND.of(question))["sweep_over"] == {"model": [PLAIN, TIED, SQUARED], "data": None}
     assert parse(to_document(KIND.of(question))).question == question
     plain, tied, _ = variants(question)
-    assert plain.study.model == question.model
-    assert tied.study.model == replace(question.model, tied_embeddings=True)
+    assert plain.question.model == question.model
+    assert tied.question.model == replace(question.model, tied_embeddings=True)
     assert (plain.differs, tied.differs) == ({}, {"tied_embeddings": True})
 
 
@@ -288,7 +288,7 @@ def test_null_in_an_entry_goes_back_to_the_default() -> None:
     [
         {"preset": "gpt2-like", "head_dim": 8},
         {"preset": "llama-like", "depth": 3},
-        {"family": "module", "factory": "tests.telescope.models:mixture"},
+        {"family": "module", "factory": "tests.telescope.user_models:mixture"},
     ],
     ids=["preset", "preset and a field", "a user's"],
 )
@@ -303,7 +303,7 @@ def test_entries_of_other_presets_and_families_come_back_from_their_documents(en
     }
     asking = parse(asked).question
     assert parse(to_document(KIND.of(asking))).question == asking
-    other = asking.variants[1].study.model
+    other = variants(asking)[1].question.model
     assert entry.items() <= {name: getattr(other, name, None) for name in entry}.items()
     if entry.get("preset") == "gpt2-like":
         assert (other.positions, other.norm, other.mlp) == ("learned", "layer", "gelu")

@@ -196,7 +196,7 @@ def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], An
     """A coordinator's life: trials end in random order, and it is restarted now and then, all its caches empty."""
     from telescope.studies.telescoping.fold.ladders import ladders
     from telescope.studies.telescoping.fold.progress import next_stage
-    from telescope.studies.telescoping.fold.specs import trial_spec
+    from telescope.studies.telescoping.fold.specs import cached_trial_spec
 
     rng, asked, terminal = random.Random(seed), parse(doc).question, dict[str, Trial]()
     while not (plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))).done:
@@ -204,7 +204,7 @@ def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], An
             terminal[spec.digest] = completed(spec, surface(spec))
         if rng.random() < 0.3:
             asked = parse(to_document(KIND.of(asked))).question
-            for cached in (next_stage, ladders, trial_spec):
+            for cached in (next_stage, ladders, cached_trial_spec):
                 cached.cache_clear()
     return set(terminal), KIND.of(asked).report(list(terminal.values()))
 

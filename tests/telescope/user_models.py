@@ -1,4 +1,4 @@
-"""Factories of models that learn, for jobs of `family: module` in tests: `tests.telescope.models:NAME`."""
+"""Factories of models that learn, for jobs of `family: module` in tests: `tests.telescope.user_models:NAME`."""
 
 import torch
 from torch import Tensor, nn
