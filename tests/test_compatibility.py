@@ -173,7 +173,7 @@ def interrupted_trial(before: Before) -> Any:
 
 
 def checkpoint(home: Path, trial: Any) -> Path:
-    return home / "checkpoints" / trial["job_id"] / f"{trial['digest']}.pt"
+    return home / "checkpoints" / str(trial["job_id"]) / f"{trial['digest']}.pt"
 
 
 def by_digest(document: Any, metric: str) -> dict[str, Any]:
