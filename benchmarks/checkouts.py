@@ -1,0 +1,251 @@
+"""Run one checkout's commands and service, and collect everything a case says.
+
+Nothing of the checkout is imported: its `telescope` command is started in processes of its own, with the
+interpreter of this one, the checkout alone on PYTHONPATH and as working directory, one thread per process,
+nothing compiled, and a fresh TELESCOPE_HOME per case. A case becomes named documents of plain JSON, so that
+collections of any two commits can be compared.
+
+Parts: `Checkout` · `Case`, `CASES` · `Observation`, `observe`.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+READY_SECONDS = 120.0
+END_SECONDS = 60.0
+POLL_SECONDS = 0.5
+TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
+PAGE_SIZE = 1000
+SETTINGS = {
+    "TELESCOPE_COMPILE": "never",  # a compiled curve is an eager one to rounding only
+    "TELESCOPE_FACTORIES": "huggingface:*",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "COLUMNS": "200",  # a line of an answer is a line, not what a terminal's width makes of it
+    "NO_COLOR": "1",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run in both checkouts."""
+
+    name: str
+    file: str  # below the checkout
+    targets: tuple[float, ...] = ()  # losses that a compute_time job is asked for afterwards
+
+
+CASES = (
+    Case("quickstart", "examples/quickstart.yaml"),
+    Case("compute_time", "examples/compute_time.yaml", targets=(2.3, 2.1)),
+    Case("llama", "examples/llama.yaml"),
+    Case("judge", "examples/sweep.csv"),
+    Case("refused", ""),
+)
+
+MODEL = {"base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 2, "head_dim": 16}
+LADDER: dict[str, Any] = {
+    "kind": "telescope",
+    "model": MODEL,
+    "data": {"corpus": "python-stdlib", "context": 64},
+    "horizon": {"steps": 20, "batch_tokens": 512},
+    "search": {"lr": {"low": 0.01, "high": 0.1, "points": 4}},
+}
+BATCHES: dict[str, Any] = {
+    "kind": "compute_time",
+    "model": {"width": 32},
+    "data": {"corpus": "python-stdlib", "context": 64},
+    "batch_tokens": [256, 512],
+    "runs": {"tokens": 40_000},
+    "tuning": {"lr": {"low": 0.01, "high": 0.1, "points": 4}},
+}
+REFUSED: tuple[Any, ...] = (
+    [],
+    {"kind": "telescope"},
+    LADDER | {"kind": "nothing"},
+    LADDER | {"optimiser": "muon", "seeds": 0, "schedule": "papers"},
+    LADDER | {"model": MODEL | {"base_width": 40, "calibration_width": 96, "target_width": 64}},
+    LADDER | {"model": MODEL | {"preset": "nothing", "depth": "deep"}},
+    LADDER | {"model": MODEL | {"preset": "mla", "positions": "learned", "query_heads_per_kv": 2}},
+    LADDER | {"model": MODEL | {"target_depth": 4}, "parametrisation": "standard"},
+    LADDER | {"model": {"family": "module", "factory": "nowhere:llama"} | {key: MODEL[key] for key in list(MODEL)[:3]}},
+    LADDER | {"data": {"corpus": "python-stdlibs", "context": 64}},
+    LADDER | {"data": {"corpus": "/etc", "context": 64, "tokenizer": "/etc/passwd"}},
+    LADDER | {"data": {"corpus": {"python-stdlib": 1, "python-docs": 0}, "context": 64}},
+    LADDER | {"horizon": {"steps": 20, "batch_tokens": 500, "micro_batch_tokens": 96}},
+    LADDER | {"search": {"lr": {"low": 1.0, "high": 0.1, "points": 1}}},
+    LADDER | {"optimizer_options": {"qk_clip_alpha": 0.25, "update_scale": "rms_match", "muon_lr_rule": "constant"}},
+    LADDER | {"sweep_over": {"model": [{"name": "a"}, {"name": "a", "base_width": 64}]}},
+    LADDER | {"limits": {"max_base_runs": 1}, "schedule": "paper", "optimizer": ["muon", "muon"]},
+    BATCHES | {"batch_tokens": [100], "target_losses": [-1], "tuning": {"lr": 3}, "seeds": 0},
+    BATCHES | {"batch_tokens": [100, 256], "target_losses": [2.0, 2.0]},
+    BATCHES | {"model": {"width": 30}, "given": [{"optimizer": "muon", "batch_tokens": 256, "lr": 0.1}]},
+    BATCHES | {"from_jobs": {"jobs": ["job-0"]}},
+)
+"""Documents with mistakes: what is said against each."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a case said in one checkout: documents by name, text as one string; and how long it took."""
+
+    documents: dict[str, Any]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A folder that holds telescope's code."""
+
+    folder: Path
+
+    @property
+    def command(self) -> list[str]:
+        """`telescope` of this checkout, wherever its module lies."""
+        scripts = tomllib.loads((self.folder / "pyproject.toml").read_text())["project"]["scripts"]
+        module, _, name = scripts["telescope"].partition(":")
+        return [sys.executable, "-c", f"from {module} import {name}; {name}(prog_name='telescope')"]
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Of its processes: nothing of the caller's own telescope."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("TELESCOPE_", "RAY_"))}
+        examples = {"TELESCOPE_FACTORY_PATH": str(self.folder / "examples")}
+        return own | SETTINGS | examples | {"PYTHONPATH": str(self.folder), "TELESCOPE_HOME": str(home)}
+
+    def telescope(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One command, to its end."""
+        return subprocess.run([*self.command, *arguments], cwd=self.folder, env=self.environment(home), capture_output=True, text=True)
+
+    def require_own_code(self, home: Path) -> None:
+        """Fail where another installation's code would be run in this one's name."""
+        asked = [sys.executable, "-c", "import api, telescope, workers; print(telescope.__file__, api.__file__, workers.__file__)"]
+        said = subprocess.run(asked, cwd=self.folder, env=self.environment(home), capture_output=True, text=True, check=True)
+        if not all(Path(file).is_relative_to(self.folder) for file in said.stdout.split()):
+            raise SystemExit(f"{self.folder} would run the code of {said.stdout}")
+
+    @contextmanager
+    def serving(self, home: Path, executor: str, workers: int) -> Iterator[httpx.Client]:
+        """Its service, ready; it ends with the block."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        command = [*self.command, "serve", "--port", port, "--executor", executor, "--workers", str(workers)]
+        log = home / "service.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, cwd=self.folder, env=self.environment(home), stdout=output, stderr=output)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False) as http:
+                _until_ready(http, process, log)
+                yield http
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _until_ready(http: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(httpx.TransportError):
+            if http.get("/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"the service did not start:\n{log.read_text()}")
+
+
+def observe(checkout: Checkout, case: Case, executor: str, workers: int) -> Observation:
+    """Run a case in a home of its own."""
+    home = Path(tempfile.mkdtemp(prefix="telescope-unchanged-"))
+    begun = time.monotonic()
+    try:
+        checkout.require_own_code(home)
+        if case.name == "judge":
+            documents = _judged(checkout, case, home)
+        else:
+            with checkout.serving(home, executor, workers) as http:
+                documents = _job(checkout, case, home, http) if case.file else _refused(http)
+        return Observation(documents, round(time.monotonic() - begun, 1))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _judged(checkout: Checkout, case: Case, home: Path) -> dict[str, Any]:
+    as_json = checkout.telescope(home, "judge", case.file, "--json")
+    as_text = checkout.telescope(home, "judge", case.file)
+    status = {"json": as_json.returncode, "text": as_text.returncode}
+    return {"exit_status": status, "report": json.loads(as_json.stdout), "text": as_text.stdout}
+
+
+def _refused(http: httpx.Client) -> dict[str, Any]:
+    answers = [http.post("/v1/jobs", json=document) for document in REFUSED]
+    assert all(answer.is_client_error for answer in answers), "a document with mistakes was accepted"
+    return {"problems": [{"http_status": answer.status_code, "problem": answer.json()} for answer in answers]}
+
+
+def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict[str, Any]:
+    """A job from its submission to its answer in every form, and each of its trials with its curve."""
+    body, yaml = (checkout.folder / case.file).read_bytes(), {"Content-Type": "application/yaml"}
+
+    def get(path: str, **parameters: Any) -> Any:
+        return http.get(path, params=parameters).raise_for_status().json()
+
+    preview = http.post("/v1/jobs:preview", content=body, headers=yaml).raise_for_status().json()
+    job = http.post("/v1/jobs", content=body, headers=yaml).raise_for_status().json()
+    at = f"/v1/jobs/{job['id']}"
+    while job["state"] not in TERMINAL:
+        time.sleep(POLL_SECONDS)
+        job = get(at)
+    ids = [trial["id"] for trial in _items(get, f"{at}/trials")]
+    trials = {trial["digest"]: trial for trial in (get(f"/v1/trials/{number}") for number in ids)}
+    documents = {
+        "study": job.pop("study"),
+        "job": job,
+        "preview": preview,
+        "report": get(f"{at}/result"),
+        "levels": get(f"{at}/levels"),
+        "trials": trials,
+        "curves": {digest: get(f"/v1/trials/{trial['id']}/curve") for digest, trial in trials.items()},
+    }
+    for loss in case.targets:
+        for table in ("frontier", "token-ratio", "batch-sizes"):
+            documents[f"{table} at {loss:g}"] = get(f"{at}/{table}", target_loss=loss, page_size=PAGE_SIZE)
+    return documents | _commands(checkout, home, str(http.base_url), job["id"])
+
+
+def _commands(checkout: Checkout, home: Path, url: str, job_id: str) -> dict[str, Any]:
+    """The answer at a terminal and as exports, with the exit status of each command."""
+    answer = checkout.telescope(home, "result", job_id, "--url", url)
+    exports = {form: checkout.telescope(home, "export", job_id, "--to", form, "--url", url) for form in ("json", "torch", "megatron")}
+    status = {"result": answer.returncode} | {f"export {form}": done.returncode for form, done in exports.items()}
+    found: dict[str, Any] = {"exit_status": status, "text": answer.stdout}
+    for form, done in exports.items():
+        found[f"export {form}"] = done.stdout or done.stderr
+    if exports["json"].returncode == 0:
+        found["export json"] = json.loads(exports["json"].stdout)
+    return found
+
+
+def _items(get: Callable[..., Any], path: str) -> Iterator[Any]:
+    token: str | None = ""
+    while token is not None:
+        page = get(path, page_size=PAGE_SIZE, **({"page_token": token} if token else {}))
+        yield from page["items"]
+        token = page["next_page_token"]
