@@ -38,8 +38,8 @@ import migrations
 from api.coordinator.supervisor import Child, end
 from api.store.record import Record
 from benchmarks.machine import describe
-from telescope.studies import Study, registry
-from telescope.studies.telescoping.kind import KIND
+from telescope.studies import registry
+from telescope.studies.kind import AnyStudy
 from telescope.train.compiled import COMPILE
 from telescope.train.loop import train, train_one
 from telescope.train.pack import shape
@@ -81,8 +81,8 @@ class Run:
     programs: tuple[str, ...]  # what its workers chose for each shape: packs of how many
 
 
-def study_of(document: dict[str, Any]) -> Study:
-    return registry.resolved(registry.parse(document)).question
+def study_of(document: dict[str, Any]) -> AnyStudy:
+    return registry.resolved(registry.parse(document))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -138,7 +138,7 @@ def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
 
 def finished(record: Record, document: dict[str, Any]) -> str:
     """Submit a job and wait for its end."""
-    job, _ = record.create_job(registry.to_document(KIND.of(study_of(document))))
+    job, _ = record.create_job(registry.to_document(study_of(document)))
     while not record.job(job.id).state.terminal:
         time.sleep(POLL_SECONDS)
     return job.id
@@ -155,7 +155,7 @@ def bare(workers: int) -> Run:
     with spawning.Pool(workers, warm_up, (warming, warm)) as pool:
         warm.wait(WARM_SECONDS)
         before, began = cpu_seconds(os.getpid()), time.perf_counter()
-        while not (plan := KIND.of(study).plan(trials)).done:
+        while not (plan := study.plan(trials)).done:
             packs: list[list[TrialSpec]] = []
             for alike, group in by_shape(plan.start):
                 if alike not in sizes:
@@ -164,7 +164,7 @@ def bare(workers: int) -> Run:
                 packs += in_packs(group, sizes[alike], workers)
             for ended in pool.imap_unordered(trained, packs):
                 trials += ended
-        KIND.of(study).report(trials)
+        study.report(trials)
         seconds, spent = time.perf_counter() - began, cpu_seconds(os.getpid()) - before
     return Run(seconds, spent, training(trials), losses(trials), tuple(programs))
 

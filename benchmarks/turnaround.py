@@ -26,7 +26,6 @@ from api.store.engines import CoordinatorLock
 from api.store.record import Record
 from benchmarks.machine import describe
 from telescope.studies import registry
-from telescope.studies.telescoping.kind import KIND
 from telescope.train.loop import train_one
 from workers.on_ray.actors import RayExecutor
 
@@ -51,8 +50,8 @@ def service(document: dict[str, object]) -> list[float]:
         url = f"sqlite:///{folder}/telescope.db"
         migrations.upgrade(url)
         record, executor, stop = Record(url), RayExecutor(1), threading.Event()
-        study = registry.resolved(registry.parse(document)).question
-        job, _ = record.create_job(registry.to_document(KIND.of(study)))
+        study = registry.resolved(registry.parse(document))
+        job, _ = record.create_job(registry.to_document(study))
         coordinator = threading.Thread(
             target=Coordinator(record, executor, Path(folder) / "checkpoints").run, args=(stop, CoordinatorLock(url))
         )
@@ -69,9 +68,9 @@ def service(document: dict[str, object]) -> list[float]:
 
 
 def bare(document: dict[str, object]) -> list[float]:
-    study = registry.resolved(registry.parse(document)).question
+    study = registry.resolved(registry.parse(document))
     ended, seconds = [], []
-    for spec in KIND.of(study).plan([]).start:
+    for spec in study.plan([]).start:
         seconds.append(list(train_one(spec))[-1].seconds)
         ended.append(time.time())
     return gaps(ended, seconds)

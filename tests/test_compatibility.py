@@ -17,9 +17,9 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from telescope.checkpoint import CheckpointFile
-from telescope.spec import TrialSpec
 from telescope.train import train_one
+from telescope.train.checkpoint import CheckpointFile
+from telescope.trials.spec import TrialSpec
 from tests.files.installation import TEXT, Installation, ended, get, told
 
 FOLDER = Path(__file__).parent / "files" / "before_restructuring"

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from api.store.engines import CoordinatorLock, Superseded
 from api.store.record import Record
 from api.terminal.progress import progress
 from telescope.errors import Unavailable, WorkersLost
-from telescope.studies import Plan, registry, run
+from telescope.studies import registry, run
+from telescope.studies.kind import AnyStudy, Kind, Plan
 from telescope.train.branch import cooldown, extension
 from telescope.train.checkpoint import kept_path
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one as train_plainly
 from telescope.trials.outcome import Failure, Trial, TrialState, completed
+from telescope.trials.spec import TrialSpec
 from tests.api.trials import DOCUMENT
 from tests.executors import Disturbances, InstantExecutor, train_one
 from tests.telescope import small
@@ -649,15 +651,14 @@ class Local(LocalExecutor):
         return happened
 
 
+@dataclass(frozen=True)
 class Branching:
-    """A study of a trunk and its branches."""
+    """The question of a trunk and its branches."""
 
-    kind, name, reuse, reads_curves, Report = "telescope", "branching", False, False, dict
-
-    def __init__(self) -> None:
-        horizon = replace(small.HORIZON, decay="constant")
-        self.trunk = replace(small.trial(small.ADAMW, horizon=horizon), kept_steps=(8, 12))
-        self.branches = (cooldown(self.trunk, 8, 5), extension(self.trunk, 16))
+    trunk: TrialSpec
+    branches: tuple[TrialSpec, ...]
+    name: str = "branching"
+    reuse: bool = False
 
     def plan(self, trials: Sequence[Trial]) -> Plan:
         ended = {trial.digest for trial in trials}
@@ -667,13 +668,32 @@ class Branching:
     def report(self, trials: Sequence[Trial], ended: str = "") -> dict[str, Any]:
         return {"losses": {trial.digest: trial.loss for trial in trials}}
 
+    @property
+    def study(self) -> AnyStudy:
+        kind: Kind[Any, Any, Any] = Kind(
+            name="telescope",
+            question=Branching,
+            report=dict,
+            preview=dict,
+            check=lambda question: question,
+            plan=Branching.plan,
+            answer=Branching.report,
+            forecast=lambda question, machine: {},
+        )
+        return kind.of(self)
+
+
+def branching() -> Branching:
+    trunk = replace(small.trial(small.ADAMW, horizon=replace(small.HORIZON, decay="constant")), kept_steps=(8, 12))
+    return Branching(trunk, (cooldown(trunk, 8, 5), extension(trunk, 16)))
+
 
 def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
     record: Record, coordinate: Coordinate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = Branching()
+    study = branching()
     job, _ = record.create_job(DOCUMENT)
-    monkeypatch.setattr(registry, "parse", lambda document: study)
+    monkeypatch.setattr(registry, "parse", lambda document: study.study)
     folder = tmp_path / "checkpoints" / job.id
     kept = [kept_path(folder, study.trunk.digest, step) for step in (8, 12)]
     first = Local()
@@ -708,11 +728,10 @@ def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
 def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
     record: Record, coordinate: Coordinate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = Branching()
     easy = replace(small.HORIZON, evaluate_every=4, stop_below_loss=100.0)
-    study.trunk, study.branches = small.trial(small.ADAMW, horizon=easy), (small.trial(small.ADAMW, horizon=easy, seed=1),)
+    study = Branching(small.trial(small.ADAMW, horizon=easy), (small.trial(small.ADAMW, horizon=easy, seed=1),))
     job, _ = record.create_job(DOCUMENT)
-    monkeypatch.setattr(registry, "parse", lambda document: study)
+    monkeypatch.setattr(registry, "parse", lambda document: study.study)
     executor = LocalExecutor()
     drive(coordinate(executor), ended(record, job.id))
     executor.close()

@@ -45,12 +45,12 @@ def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> Non
     assert stored["model"]["positions"] == "learned"
 
     def cloned(**changes: object) -> object:
-        return parse(patched(stored, {"model": changes})).model
+        return parse(patched(stored, {"model": changes})).question.model
 
-    assert cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).model
-    assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).model
-    assert cloned(preset="mla", mlp_ratio=1.0) == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).model
-    assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).model
+    assert cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).question.model
+    assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).question.model
+    assert cloned(preset="mla", mlp_ratio=1.0) == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
+    assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).question.model
 
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])

@@ -9,7 +9,8 @@ from api.jobs.from_jobs import filled
 from api.store.record import Record
 from telescope.errors import InvalidInput
 from telescope.studies import registry, run
-from telescope.studies.compute_time import ComputeTime
+from telescope.studies.compute_time.kind import KIND
+from telescope.studies.compute_time.question import Question
 from tests.executors import train_one
 
 DATA = {"corpus": "none", "context": 16, "content": "none", "vocab_size": 256}
@@ -36,7 +37,7 @@ def finished(record: Record, **changes: Any) -> str:
     return job.id
 
 
-def asking(*jobs: str, force: bool = False, **changes: Any) -> ComputeTime:
+def asking(*jobs: str, force: bool = False, **changes: Any) -> Question:
     """A study that draws from jobs."""
     document = {
         "kind": "compute_time",
@@ -46,22 +47,22 @@ def asking(*jobs: str, force: bool = False, **changes: Any) -> ComputeTime:
         "runs": {"tokens": 2000},
         "from_jobs": {"jobs": list(jobs), "force": force},
     }
-    study = registry.parse(document | changes)
-    assert isinstance(study, ComputeTime)
+    study = registry.parse(document | changes).question
+    assert isinstance(study, Question)
     return study
 
 
-def taken(study: ComputeTime, record: Record) -> ComputeTime:
+def taken(study: Question, record: Record) -> Question:
     """With its hyperparameters."""
-    found = filled(study, record)
-    assert isinstance(found, ComputeTime)
+    found = filled(KIND.of(study), record).question
+    assert isinstance(found, Question)
     return found
 
 
-def refusal(study: ComputeTime, record: Record) -> str:
+def refusal(study: Question, record: Record) -> str:
     """Why the jobs are refused."""
     with pytest.raises(InvalidInput) as caught:
-        filled(study, record)
+        filled(KIND.of(study), record)
     return str(caught.value)
 
 
@@ -82,10 +83,10 @@ def test_several_jobs_give_several_batches(record: Record) -> None:
 
 def test_what_was_drawn_stands_by_itself_from_then_on(record: Record) -> None:
     found = taken(asking(finished(record)), record)
-    again = registry.parse(registry.to_document(found))
+    again = registry.parse(registry.to_document(KIND.of(found))).question
     assert again == found
-    assert filled(again, record) == found
-    assert again.plan(()).start
+    assert filled(KIND.of(again), record).question == found
+    assert KIND.of(again).plan(()).start
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
 
 
 def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record: Record) -> None:
-    waiting, _ = record.create_job(registry.to_document(asking("job-0")))
+    waiting, _ = record.create_job(registry.to_document(KIND.of(asking("job-0"))))
     said = refusal(asking("job-nowhere", waiting.id), record)
     assert "from_jobs.jobs.0: there is no such job" in said
     assert "from_jobs.jobs.1: is a compute_time job that is QUEUED" in said

@@ -4,14 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from pydantic.dataclasses import dataclass as pydantic_dataclass
 from sqlalchemy import delete
 
 from api.coordinator.coordinator import Coordinator
@@ -20,10 +19,10 @@ from api.store.curves import Chunk, encode, merge, outline_of, packed, unpacked
 from api.store.record import Record
 from api.store.tables import outlines
 from telescope.studies import registry, run
-from telescope.studies.telescoping import Telescope
+from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.question.question import Question
 from telescope.trials.outcome import Failure, Measurement, Trial, completed
 from telescope.trials.outline import POINTS, Outline
-from telescope.trials.types import STRICT
 from tests.api.coordinator.test_coordinator import document, drive, ended
 from tests.api.store.test_store import counted, first_trial, running_job, running_trial
 from tests.api.trials import outcome, point, points, spec
@@ -167,27 +166,20 @@ class Read:
     outlines: tuple[tuple[str, bool, tuple[float, ...], tuple[float, ...]], ...]
 
 
-@pydantic_dataclass(frozen=True, kw_only=True, config=STRICT)
-class Reader(Telescope):
-    """A study that answers with its outlines; it plans as telescope does."""
-
-    Report: ClassVar[type] = Read
-    reads_curves: ClassVar[bool] = True
-
-    def report(self, trials: Sequence[Trial], ended: str = "") -> Any:
-        """All of them."""
-        said = []
-        for trial in trials:
-            assert trial.outline is not None
-            said.append((trial.digest, trial.outline.held_out, tuple(trial.outline.tokens.tolist()), tuple(trial.outline.loss.tolist())))
-        return Read(bool(ended) or self.plan(trials).done, ended, tuple(sorted(said)))
+def outlines_of(question: Question, trials: Sequence[Trial], ended: str = "") -> Read:
+    """All of them: the report of a study that plans as telescope does."""
+    said = []
+    for trial in trials:
+        assert trial.outline is not None
+        said.append((trial.digest, trial.outline.held_out, tuple(trial.outline.tokens.tolist()), tuple(trial.outline.loss.tolist())))
+    return Read(bool(ended) or KIND.plan(question, trials).done, ended, tuple(sorted(said)))
 
 
 @pytest.fixture
 def reading(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The document of a study that reads curves."""
     study = document()
-    monkeypatch.setitem(registry.STUDIES, "telescope", replace(registry.STUDIES["telescope"], study=Reader))
+    monkeypatch.setitem(registry.KINDS, "telescope", replace(KIND, report=Read, answer=outlines_of, reads_curves=True))
     return study
 
 

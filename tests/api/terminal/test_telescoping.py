@@ -11,12 +11,13 @@ from api.terminal import evidence
 from api.terminal.telescoping import show, typed
 from telescope.studies import run
 from telescope.studies.registry import report_document
+from telescope.studies.telescoping.kind import KIND
 from tests.surfaces import Surface, study
 
 
 def printed(**changes: object) -> str:
     page = StringIO()
-    report = typed(report_document(run(study(**changes), Surface((-5.5, -3.5), noise=0.1))))  # type: ignore[arg-type]
+    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1))))  # type: ignore[arg-type]
     show(report, 512, Console(file=page, width=400))
     return page.getvalue()
 
@@ -43,7 +44,7 @@ def test_groups_of_one_role_are_told_apart_by_their_layers() -> None:
 
 @pytest.mark.parametrize("changes", [{}, {"schedule": "paper"}, {"optimizer": ["adamw", "muon"]}, {"validate_at_target": True}])
 def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(changes: dict[str, Any]) -> None:
-    report = typed(report_document(run(study(**changes), Surface((-5.5, -3.5), cliff=-40.0))))
+    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0))))
     page = StringIO()
     show(report, 512, Console(file=page, width=400))
     assert report.verdict == "unbracketed"
@@ -54,7 +55,7 @@ def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(changes
 
 
 def test_no_law_is_stated_of_a_job_that_hardly_explains_its_losses() -> None:
-    (ladder,) = run(study(), Surface((-5.5, -3.5), noise=0.1)).ladders
+    (ladder,) = run(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
     assert ladder.scaling_fit is not None
     for r_squared, said in ((0.95, "Loss at the optimum falls as"), (0.07, "No law is seen in the loss at the optimum against parameters")):
         told = replace(ladder, scaling_fit=replace(ladder.scaling_fit, r_squared=r_squared))
