@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from api import job_file
+from surfaces.bowls import FOURFOLD, Surface, random_surface, study
 from telescope.spec import TrialSpec, from_octaves, snap
 from telescope.studies import registry
 from telescope.studies.telescoping import windows
@@ -43,7 +44,6 @@ from telescope.studies.telescoping.report import Report
 from telescope.studies.telescoping.study import Telescope, loss_of, spec_of
 from telescope.train import train_one
 from telescope.trial import Measurement, Trial, completed
-from tests.surfaces import FOURFOLD, Surface, random_surface, study
 
 Runs = Callable[[Sequence[TrialSpec]], list[Trial]]
 

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from api import evidence
 from api.answer import show, typed
+from surfaces.bowls import Surface, study
 from telescope.studies import run
 from telescope.studies.registry import report_document
-from tests.surfaces import Surface, study
 
 
 def printed(**changes: object) -> str:

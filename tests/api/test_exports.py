@@ -18,12 +18,12 @@ from api.cli import app as commands
 from api.job import JobState
 from api.record import Record
 from api.settings import Settings
+from surfaces import batch_jobs
 from telescope import export
 from telescope.client import Client
 from telescope.errors import InvalidInput, NotExportable, NotFound
 from telescope.studies import registry
 from telescope.trial import Measurement, completed
-from tests.api import batch_jobs
 from tests.api.test_http import problem
 from tests.telescope.export.answers import answered, bowl, document
 from tests.telescope.test_client import address, serving

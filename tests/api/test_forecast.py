@@ -13,10 +13,10 @@ from api.curves import encode
 from api.record import Record
 from api.settings import Settings
 from api.store import Store
+from surfaces.bowls import document, study
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.preview import preview
 from tests.api.trials import DOCUMENT, outcome, spec
-from tests.surfaces import document, study
 
 
 def read(document: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from api.app import create_app
 from api.cli import app
 from api.record import Record
 from api.settings import Settings
+from surfaces.batch_jobs import ATTAINED, document, finished_job
 from telescope import client as client_module
 from telescope.client import Client
 from telescope.errors import InvalidInput, NotFound
@@ -26,7 +27,6 @@ from telescope.frontier import AtDevices, Dominance
 from telescope.studies import registry
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.token_ratio import Standing
-from tests.api.batch_jobs import ATTAINED, document, finished_job
 from tests.telescope.test_client import address, serving
 
 TABLES = ("frontier", "batch-sizes", "token-ratio")

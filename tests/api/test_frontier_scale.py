@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.record import Record
 from api.settings import Settings
-from tests.api.batch_jobs import document, finished_job
+from surfaces.batch_jobs import document, finished_job
 from tests.api.test_frontier_http import queries
 from tests.api.test_store import counted
 

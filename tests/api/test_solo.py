@@ -15,9 +15,9 @@ from api.job import JobState, Verb
 from api.record import Record
 from api.rows import JobRow
 from api.settings import Settings
+from surfaces.bowls import document
 from telescope.studies import registry
 from tests.api.serving import environment
-from tests.surfaces import document
 
 
 class Impatient(io.StringIO):

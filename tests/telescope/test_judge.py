@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from surfaces.bowls import Surface, random_surface, study
 from telescope.errors import InvalidInput
 from telescope.judge import Judgement, judge
 from telescope.studies.telescoping.study import loss_of
 from telescope.sweep import Row, Sweep, read_csv, read_document, read_rows
 from telescope.trial import Trial, completed
-from tests.surfaces import Surface, random_surface, study
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "sweep.csv"
 LRS = range(-9, -1)

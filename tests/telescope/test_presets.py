@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from surfaces.bowls import document
 from telescope.presets import PRESETS, PresetName, without_preset
 from telescope.spec import Architecture
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.question import LadderModel
-from tests.surfaces import document
 from tests.telescope.studies.compute_time import laws
 
 WIDTHS = {"base_width": 32, "calibration_width": 64, "target_width": 128}

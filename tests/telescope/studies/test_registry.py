@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from surfaces.bowls import Surface, document, random_surface, study
 from telescope.errors import InvalidInput
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.preview import preview
-from tests.surfaces import Surface, document, random_surface, study
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
 

@@ -1,7 +1,7 @@
 """A trainer that answers specs from known laws, and a small compute-time job to ask of it: what this folder's tests share.
 
-Every curve follows its optimizer's `tests.batch_laws` law, some octaves of the learning rate away from an optimum that moves as a power of
-the batch; runs above a cliff diverge. A run ends below its `stop_below_loss`, and a branch has points after its branch step alone.
+Every curve follows its optimizer's `surfaces.batch_laws` law, some octaves of the learning rate away from an optimum that moves as a power
+of the batch; runs above a cliff diverge. A run ends below its `stop_below_loss`, and a branch has points after its branch step alone.
 
 Parts: `Trainer`, callable as `train_one` · `document`, `study`, `parsed` · `rounds`, the fold one plan at a time.
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from surfaces.batch_laws import Law
 from telescope.flops import flops_by
 from telescope.spec import TrialSpec
 from telescope.studies.compute_time import ComputeTime
 from telescope.studies.registry import parse
 from telescope.trial import Measurement, Trial, completed
-from tests.batch_laws import Law
 
 LAWS = {"muon": Law(500, slope=-0.4, tokens=1.5e5), "adamw": Law(300, slope=-0.45, tokens=2e5)}
 BATCHES = (128, 256, 512, 1024, 2048, 4096)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from api.answer import show
+from surfaces.bowls import AXES, LOWS, Surface, document, octaves, random_surface, study, swept
 from telescope.errors import InvalidInput
 from telescope.spec import TrialSpec
 from telescope.studies import run
@@ -20,7 +21,6 @@ from telescope.studies.telescoping.importance import explained, ped_anova
 from telescope.studies.telescoping.ladder import Done, Ladder, Outcome, Point, pooled_fit
 from telescope.studies.telescoping.report import Report
 from telescope.trial import Measurement
-from tests.surfaces import AXES, LOWS, Surface, document, octaves, random_surface, study, swept
 from tests.telescope.studies.telescoping.folds import ladder
 
 INSIDE = (3.3, 4.1, 2.7, 3.6, 3.9, 3.1)  # octaves above the low end of each axis

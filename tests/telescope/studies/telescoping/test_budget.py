@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surfaces.bowls import Surface, random_surface, study
 from telescope.flops import parameters
 from telescope.studies import run
 from telescope.studies.telescoping import per_level
@@ -18,7 +19,6 @@ from telescope.studies.telescoping.pooled import Laws
 from telescope.studies.telescoping.report import ErrorBudget, LadderReport
 from telescope.studies.telescoping.study import Telescope, progress
 from telescope.trial import Trial, completed
-from tests.surfaces import Surface, random_surface, study
 
 NUMBERS = range(20)
 PARTS = ("seed_noise", "bowl_form", "finite_width", "law", "mesh")

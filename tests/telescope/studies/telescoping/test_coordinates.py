@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surfaces.bowls import Surface, document, random_surface, study
 from telescope.probes import LATE
 from telescope.spec import TrialSpec
 from telescope.studies import run
@@ -20,7 +21,6 @@ from telescope.studies.telescoping.robust import BLOCK_STAGES
 from telescope.studies.telescoping.study import Progress, exceeded, progress
 from telescope.train import train_one
 from telescope.trial import Measurement, Trial, completed
-from tests.surfaces import Surface, document, random_surface, study
 
 FLAT = random_surface(3, noise=0.2)
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks.surfaces import SCENARIOS, Row, Scenario, noisy, outcome, study_of
+from surfaces.bowls import AXES, FOURFOLD, LOWS, Law, Surface, document, octaves, random_surface, study, walled
+from surfaces.scenarios import SCENARIOS, Row, Scenario, noisy, outcome, study_of
 from telescope.spec import TrialSpec, from_octaves
 from telescope.studies import run
 from telescope.studies.telescoping import blocks, robust
@@ -26,7 +27,6 @@ from telescope.studies.telescoping.ladder import Done, Outcome, Point, pooled_fi
 from telescope.studies.telescoping.report import Report
 from telescope.studies.telescoping.study import Telescope, progress
 from telescope.trial import Measurement, Trial, completed
-from tests.surfaces import AXES, FOURFOLD, LOWS, Law, Surface, document, octaves, random_surface, study, walled
 from tests.telescope.studies.telescoping.folds import bowl, ended, ladder
 
 STUDIES = 20  # per scenario

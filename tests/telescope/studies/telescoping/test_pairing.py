@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from surfaces.bowls import Surface, document, study
 from telescope import mup
 from telescope.errors import InvalidInput
 from telescope.roles import Role
@@ -15,7 +16,6 @@ from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping import Telescope, pairing
 from telescope.studies.telescoping.preview import preview
 from telescope.studies.telescoping.report import LadderReport, Pairing
-from tests.surfaces import Surface, document, study
 
 SURFACE = Surface((-5.5, -3.5), noise=0.1)
 

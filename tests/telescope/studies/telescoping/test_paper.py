@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.errors import InvalidInput
 from telescope.studies import run
 from telescope.studies.registry import parse
 from telescope.studies.telescoping import paper, windows
 from telescope.studies.telescoping.preview import preview
 from telescope.studies.telescoping.question import PaperOptions
-from tests.surfaces import LOWS, Surface, document, random_surface, study
 from tests.telescope.studies.telescoping.folds import bowl, counts, ended, fold, ladder, middle, runs, steps, values
 
 CENTRE = (3.3, 3.6, 3.1)  # octaves, of ranges from 0 to 7

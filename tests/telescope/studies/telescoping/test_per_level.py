@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
+from surfaces.bowls import LOWS, Surface, random_surface, study
 from telescope.statistics import QUANTILE
 from telescope.studies import run
 from telescope.studies.telescoping import per_level
 from telescope.studies.telescoping.ladder import Done, Ladder, Outcome, Point
 from telescope.studies.telescoping.per_level import BIAS, at_level, carried, noise, vertex, vertices
 from telescope.studies.telescoping.pooled import NOISE, NOISE_DOF
-from tests.surfaces import LOWS, Surface, random_surface, study
 from tests.telescope.studies.telescoping.folds import bowl, fold, ladder
 
 BETTER = {"points": "odd_floor", "floor": 5, "centre": "vertex", "select": "seed_mean_fit", "edge": "recentre"}

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
+from surfaces.bowls import study
 from telescope.statistics import Estimate
 from telescope.studies.telescoping.bowl import Layout, bowl, skewed
 from telescope.studies.telescoping.pooled import LAWS, Run, at_target, fit, lowest, minimise
 from telescope.studies.telescoping.verdict import SURPRISE, status_of
-from tests.surfaces import study
 
 GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
 

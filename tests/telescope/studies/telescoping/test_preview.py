@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from api.curves import encode, packed
+from surfaces.bowls import FOURFOLD, LOWS, Surface, random_surface, study, walled
 from telescope.checkpoint import CheckpointFile
 from telescope.spec import OptimizerSpec
 from telescope.studies import run
@@ -24,7 +25,6 @@ from telescope.studies.telescoping.report import amount
 from telescope.studies.telescoping.study import Telescope, progress
 from telescope.train import Run, advance, train_one
 from telescope.trial import Trial, completed, outline
-from tests.surfaces import FOURFOLD, LOWS, Surface, random_surface, study, walled
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
 

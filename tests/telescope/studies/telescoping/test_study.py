@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surfaces.bowls import AXES, DIVERGES_AT, LOWS, Surface, document, random_surface, study
 from telescope.flops import parameters
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document, to_document
@@ -17,7 +18,6 @@ from telescope.studies.telescoping.pooled import LAWS, at_target, fit
 from telescope.studies.telescoping.report import Report
 from telescope.studies.telescoping.study import Telescope, ladders, next_stage, progress, trial_spec
 from telescope.trial import Trial, TrialState, completed
-from tests.surfaces import AXES, DIVERGES_AT, LOWS, Surface, document, random_surface, study
 
 MIDDLE = tuple(low + 3.3 for low in LOWS)
 ASIDE = (LOWS[0] + 3.3, LOWS[1] + 4.1, LOWS[2] + 2.7)  # further from the middle of the ranges than is tolerated

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from api.answer import picture, show, typed
+from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.spec import TrialSpec
 from telescope.statistics import Estimate
 from telescope.studies import run
@@ -25,7 +26,6 @@ from telescope.studies.telescoping.preview import preview
 from telescope.studies.telescoping.report import LadderReport, Report, Validation
 from telescope.studies.telescoping.study import Telescope, progress
 from telescope.trial import Measurement, Trial, completed
-from tests.surfaces import LOWS, Surface, document, random_surface, study
 
 MIDDLE = tuple(low + 3.3 for low in LOWS[:2])
 TARGET = 512

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.flops import parameters
 from telescope.spec import TrialSpec
 from telescope.studies import run
@@ -20,7 +21,6 @@ from telescope.studies.telescoping.report import Difference, Report
 from telescope.studies.telescoping.study import Telescope
 from telescope.studies.telescoping.variants import condensed, expanded, texts, variant_of
 from telescope.trial import Trial, completed
-from tests.surfaces import LOWS, Surface, document, random_surface, study
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 MIDDLE = tuple(low + 3.3 for low in LOWS)

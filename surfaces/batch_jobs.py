@@ -10,11 +10,11 @@ from api.curves import packed
 from api.job import JobState
 from api.record import Record
 from api.tables import outlines, trials
+from surfaces.batch_laws import BATCHES, TARGET, Noise, curves, law
 from telescope.outline import Outline
 from telescope.spec import TrialSpec
 from telescope.studies import registry
 from telescope.trial import TrialState
-from tests.batch_laws import BATCHES, TARGET, Noise, curves, law
 
 LAWS = {"muon": law(1), "adamw": law(3)}
 STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}  # however small the batch; and besides:
