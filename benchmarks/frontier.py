@@ -2,11 +2,11 @@
 
     python -m benchmarks.frontier [--draws 400] [--only NAME ...] [--offset 0]
 
-Per scenario that many random pairs of laws (`tests.batch_laws`), AdamW's and Muon's, each law read from noisy curves of 200 points at seven
-batches, 256 to 16k tokens. Prints for each quantity the share of intervals that hold the truth, in %, and in brackets the median of their
-half-widths, in % of the quantity (of slope and trend: times 100); T and R have an interval per batch, and the worst batch's share follows.
-Last, the time that a frontier of 100,000 points takes. Ends with status 1 where a scenario that has to hold has a share outside 85 to 95 %,
-the others showing what the assumptions are worth, or where that frontier takes 50 ms.
+Per scenario that many random pairs of laws (`surfaces.batch_laws`), AdamW's and Muon's, each law read from noisy curves of 200 points at
+seven batches, 256 to 16k tokens. Prints for each quantity the share of intervals that hold the truth, in %, and in brackets the median of
+their half-widths, in % of the quantity (of slope and trend: times 100); T and R have an interval per batch, and the worst batch's share
+follows. Last, the time that a frontier of 100,000 points takes. Ends with status 1 where a scenario that has to hold has a share outside 85
+to 95 %, the others showing what the assumptions are worth, or where that frontier takes 50 ms.
 
 Parts: `Scenario` · `SCENARIOS` · `checks` of one draw -> a `Check` per interval · `Row`, of one quantity in many draws.
 """
@@ -20,13 +20,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from surfaces.batch_laws import BATCHES, TARGET, Law, Noise, SmoothLaw, curves, law
 from telescope.statistics.batch_readings import Readings, tokens_at
 from telescope.statistics.critical_batch import TOLERANCE, piecewise, smooth
 from telescope.statistics.estimates import Estimate
 from telescope.statistics.frontier import Frontier
 from telescope.statistics.token_ratio import ratios, trend
 from telescope.statistics.tokens_to_loss import smoothed
-from tests.batch_laws import BATCHES, TARGET, Law, Noise, SmoothLaw, curves, law
 
 HONEST = (85.0, 95.0)  # %
 POINTS, MOST_MS = 100_000, 50.0

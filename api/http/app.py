@@ -80,8 +80,8 @@ def _describe(document: dict[str, Any]) -> None:
     reference("Problem", errors.Problem, "serialization")
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]
     reports = tuple(kind.report for kind in registry.KINDS.values())
-    result["application/json"]["schema"] = reference("Report", Union[reports], "serialization")
-    kinds: Any = Union[tuple(kind.question for kind in registry.KINDS.values())]
+    result["application/json"]["schema"] = reference("Report", Union[reports], "serialization")  # noqa: UP007 (made at run time)
+    kinds: Any = Union[tuple(kind.question for kind in registry.KINDS.values())]  # noqa: UP007 (made at run time)
     study = reference("Study", Annotated[kinds, Field(discriminator="kind")], "validation")
     media = {"schema": study, "examples": {"quickstart": {"value": EXAMPLE}}}
     body = {"required": True, "content": dict.fromkeys(("application/json", "application/yaml"), media)}

@@ -99,7 +99,7 @@ class CoordinatorLock:
         self._file = self._connection = self._engine = None
 
     def _lock_file(self) -> bool:
-        file = open(f"{self._url.database}.coordinator-lock", "w")
+        file = open(f"{self._url.database}.coordinator-lock", "w")  # noqa: SIM115 (held for life)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -19,6 +19,7 @@ from api.http.app import create_app
 from api.settings import Settings
 from api.store.record import Record
 from api.terminal import frontier as frontier_answer
+from surfaces.batch_jobs import ATTAINED, document, finished_job
 from telescope.client import client as client_module
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, NotFound
@@ -26,7 +27,6 @@ from telescope.statistics.frontier import AtDevices, Dominance
 from telescope.statistics.token_ratio import Standing
 from telescope.studies import registry
 from telescope.studies.compute_time.analysis import Analysis
-from tests.api.batch_jobs import ATTAINED, document, finished_job
 from tests.telescope.client.test_client import address, serving
 
 TABLES = ("frontier", "batch-sizes", "token-ratio")

@@ -15,9 +15,9 @@ from api.job_states import JobState, Verb
 from api.settings import Settings
 from api.store.record import Record
 from api.store.rows import JobRow
+from surfaces.bowls import document
 from telescope.studies import registry
 from tests.api.serving import environment
-from tests.surfaces import document
 
 
 class Impatient(io.StringIO):

@@ -20,9 +20,9 @@ from api.jobs.analyses import Analyses, analysed
 from api.settings import Settings
 from api.store.record import Record
 from api.store.store import Store
+from surfaces.batch_jobs import ATTAINED, document, finished_job
 from telescope.studies import registry
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, FrontierAnswer, FrontierRow, RatioAnswer, RatioRow
-from tests.api.batch_jobs import ATTAINED, document, finished_job
 from tests.api.http.test_http import problem
 from tests.api.store.test_store import counted
 from tests.api.trials import DOCUMENT

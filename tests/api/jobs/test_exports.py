@@ -18,12 +18,12 @@ from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.record import Record
+from surfaces import batch_jobs
 from telescope import export
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, NotExportable, NotFound
 from telescope.studies import registry
 from telescope.trials.outcome import Measurement, completed
-from tests.api import batch_jobs
 from tests.api.http.test_http import problem
 from tests.telescope.client.test_client import address, serving
 from tests.telescope.export.answers import answered, bowl, document

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from api.http.app import create_app
 from api.settings import Settings
 from api.store.record import Record
-from tests.api.batch_jobs import document, finished_job
+from surfaces.batch_jobs import document, finished_job
 from tests.api.http.test_frontier import queries
 from tests.api.store.test_store import counted
 

@@ -14,10 +14,10 @@ from api.store.curves import encode
 from api.store.record import Record
 from api.store.store import Store
 from api.terminal import forecast
+from surfaces.bowls import document, study
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.forecast.preview import preview
 from tests.api.trials import DOCUMENT, outcome, spec
-from tests.surfaces import document, study
 
 
 def read(document: dict[str, Any]) -> str:

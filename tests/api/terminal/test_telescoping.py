@@ -9,10 +9,10 @@ from rich.console import Console
 
 from api.terminal import evidence
 from api.terminal.telescoping import show, typed
+from surfaces.bowls import Surface, study
 from telescope.studies import run
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.kind import KIND
-from tests.surfaces import Surface, study
 
 
 def printed(**changes: object) -> str:

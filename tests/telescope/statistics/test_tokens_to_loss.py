@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surfaces.batch_laws import BATCHES, TARGET, Law, Noise, curves
 from telescope.statistics.tokens_to_loss import MEANING, REACH, SMOOTHED, Crossings, Curves, Outcome, moving_sums, smoothed
-from tests.batch_laws import BATCHES, TARGET, Law, Noise, curves
 
 LAW = Law(critical_batch=1500.0, slope=-0.4, tokens=2e6)
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from surfaces.bowls import Surface, document, random_surface, study
 from telescope.errors import InvalidInput
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
-from tests.surfaces import Surface, document, random_surface, study
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
 

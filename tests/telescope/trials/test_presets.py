@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from surfaces.bowls import document
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.question.parts import LadderModel
 from telescope.trials.model import Architecture
 from telescope.trials.presets import PRESETS, PresetName, without_preset
-from tests.surfaces import document
 from tests.telescope.studies.compute_time import laws
 
 WIDTHS = {"base_width": 32, "calibration_width": 64, "target_width": 128}

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from surfaces.batch_laws import Law
 from telescope.studies.compute_time.kind import KIND
 from telescope.studies.compute_time.question import Question
 from telescope.studies.registry import parse
 from telescope.train.flops import flops_by
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
-from tests.batch_laws import Law
 
 LAWS = {"muon": Law(500, slope=-0.4, tokens=1.5e5), "adamw": Law(300, slope=-0.45, tokens=2e5)}
 BATCHES = (128, 256, 512, 1024, 2048, 4096)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surfaces.batch_laws import TARGET
 from telescope.errors import InvalidInput
 from telescope.statistics.token_ratio import Standing
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.answer import sentence
 from telescope.train.flops import step_flops
 from telescope.trials.spec import TrialSpec
-from tests.batch_laws import TARGET
 from tests.telescope.studies.compute_time.laws import BATCHES, LAWS, Trainer, study, trained
 
 LONG = {"tokens": 1_600_000, "lengths": 8}

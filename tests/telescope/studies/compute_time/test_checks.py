@@ -57,9 +57,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("change", "field", "words"), REFUSED, ids=[f"{field}: {words}" for _, field, words in REFUSED])
 def test_what_cannot_be_run_is_refused_naming_field_and_remedy(change: dict[str, Any], field: str, words: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        parse(
-            document(**change) if "runs" not in change else document(change["runs"], **{k: v for k, v in change.items() if k != "runs"})
-        ).question
+        parse(document(**change) if "runs" not in change else document(change["runs"], **{k: v for k, v in change.items() if k != "runs"}))
     named = [(problem.field, problem.message) for problem in refusal.value.problems]
     assert any(at == field and words in message for at, message in named), named
 

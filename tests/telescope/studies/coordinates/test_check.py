@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import coordinates as coordinates_benchmark
 from telescope.studies.coordinates import check as coordinates
 from telescope.studies.coordinates.causes import likely_cause
 from telescope.studies.coordinates.check import Design, carry_out, check, design, judge, step, widths_of
@@ -308,11 +307,3 @@ def test_the_picture_shows_failing_layers_in_another_colour(tmp_path: Path) -> N
         drawn = np.round(imread(tmp_path / "check.png")[150:, :700, :3] * 255).astype(int)  # the left half, below titles
         assert drawn.shape[0] > 400
         assert ((drawn == red).all(axis=2).sum() > 1500) == failing
-
-
-def test_the_benchmark_fails_on_a_wrong_verdict_and_on_its_time() -> None:
-    expected = {name: verdict for name, (_, verdict) in coordinates_benchmark.ARMS.items()}
-    assert set(coordinates_benchmark.REQUIRED) < set(expected)
-    assert coordinates_benchmark.faults(expected, 119.0) == []
-    assert coordinates_benchmark.faults(expected | {"AdamW mup": "unresolved"}, 119.0) == ["AdamW mup: unresolved, and pass was expected"]
-    assert coordinates_benchmark.faults(expected, 121.0) == ["121.0 CPU-seconds are more than 120"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from api.terminal.telescoping import show
+from surfaces.bowls import AXES, LOWS, Surface, document, octaves, random_surface, study, swept
 from telescope.errors import InvalidInput
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document
@@ -23,7 +24,6 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, P
 from telescope.studies.telescoping.report import Report
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
-from tests.surfaces import AXES, LOWS, Surface, document, octaves, random_surface, study, swept
 from tests.telescope.studies.telescoping.folds import ladder
 
 INSIDE = (3.3, 4.1, 2.7, 3.6, 3.9, 3.1)  # octaves above the low end of each axis

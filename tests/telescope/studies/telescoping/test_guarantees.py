@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks.surfaces import SCENARIOS, Row, Scenario, noisy, outcome, study_of
+from surfaces.bowls import AXES, FOURFOLD, LOWS, Law, Surface, document, octaves, random_surface, study, walled
+from surfaces.scenarios import SCENARIOS, Row, Scenario, noisy, outcome, study_of
 from telescope.studies import run
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.fold.ladders import all_ladders
@@ -30,7 +31,6 @@ from telescope.studies.telescoping.schedules.edges import columns
 from telescope.trials.lattice import from_octaves
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
-from tests.surfaces import AXES, FOURFOLD, LOWS, Law, Surface, document, octaves, random_surface, study, walled
 from tests.telescope.studies.telescoping.folds import bowl, ended, ladder
 
 STUDIES = 20  # per scenario

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surfaces.bowls import Surface, random_surface, study
 from telescope.studies import run
 from telescope.studies.telescoping.answer.answer import answer
 from telescope.studies.telescoping.answer.budget import error_budget, laws_of, shifts
@@ -21,7 +22,6 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import ErrorBudget, LadderReport
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial, completed
-from tests.surfaces import Surface, random_surface, study
 
 NUMBERS = range(20)
 PARTS = ("seed_noise", "bowl_form", "finite_width", "law", "mesh")

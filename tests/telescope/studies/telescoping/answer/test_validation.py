@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from api.terminal.telescoping import picture, show, typed
+from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.statistics.estimates import Estimate
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document, to_document
@@ -29,7 +30,6 @@ from telescope.studies.telescoping.report import LadderReport, Report, Validatio
 from telescope.studies.telescoping.schedules import validation as target_runs
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
-from tests.surfaces import LOWS, Surface, document, random_surface, study
 
 MIDDLE = tuple(low + 3.3 for low in LOWS[:2])
 TARGET = 512

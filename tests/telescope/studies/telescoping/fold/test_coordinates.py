@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surfaces.bowls import Surface, document, random_surface, study
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.telescoping.answer.late import late_report
@@ -23,7 +24,6 @@ from telescope.train.loop import train_one
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
-from tests.surfaces import Surface, document, random_surface, study
 
 FLAT = random_surface(3, noise=0.2)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from surfaces.bowls import AXES, DIVERGES_AT, LOWS, Surface, document, random_surface, study
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders, ladders
@@ -21,7 +22,6 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial, TrialState, completed
-from tests.surfaces import AXES, DIVERGES_AT, LOWS, Surface, document, random_surface, study
 
 MIDDLE = tuple(low + 3.3 for low in LOWS)
 ASIDE = (LOWS[0] + 3.3, LOWS[1] + 4.1, LOWS[2] + 2.7)  # further from the middle of the ranges than is tolerated

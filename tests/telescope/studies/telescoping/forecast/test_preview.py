@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from api.store.curves import encode, packed
+from surfaces.bowls import FOURFOLD, LOWS, Surface, random_surface, study, walled
 from telescope.studies import run
 from telescope.studies.forecast.disk import checkpoint_bytes, curve_bytes
 from telescope.studies.forecast.pace import Machine, assumed
@@ -29,7 +30,6 @@ from telescope.train.loop import advance, train_one
 from telescope.train.run import Run
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial, completed, outline
-from tests.surfaces import FOURFOLD, LOWS, Surface, random_surface, study, walled
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
 

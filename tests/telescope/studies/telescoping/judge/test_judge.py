@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from surfaces.bowls import Surface, random_surface, study
 from telescope.errors import InvalidInput
 from telescope.studies.telescoping.fold.progress import loss_of
 from telescope.studies.telescoping.judge.judge import Judgement, judge
 from telescope.studies.telescoping.judge.sweep import Row, Sweep, read_csv, read_document, read_rows
 from telescope.studies.telescoping.kind import KIND
 from telescope.trials.outcome import Trial, completed
-from tests.surfaces import Surface, random_surface, study
 
 EXAMPLE = Path(__file__).parents[5] / "examples" / "sweep.csv"
 LRS = range(-9, -1)

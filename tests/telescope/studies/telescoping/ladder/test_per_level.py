@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from surfaces.bowls import LOWS, Surface, random_surface, study
 from telescope.statistics.estimates import QUANTILE
 from telescope.studies import run
 from telescope.studies.telescoping.kind import KIND
@@ -12,7 +13,6 @@ from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point
 from telescope.studies.telescoping.ladder.per_level import BIAS, at_level, carried, noise, vertex, vertices
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
-from tests.surfaces import LOWS, Surface, random_surface, study
 from tests.telescope.studies.telescoping.folds import bowl, fold, ladder
 
 BETTER = {"points": "odd_floor", "floor": 5, "centre": "vertex", "select": "seed_mean_fit", "edge": "recentre"}

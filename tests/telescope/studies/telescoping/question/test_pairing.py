@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from surfaces.bowls import Surface, document, study
 from telescope.errors import InvalidInput
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
@@ -18,7 +19,6 @@ from telescope.studies.telescoping.question import pairing
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import LadderReport, Pairing
 from telescope.trials.types import MuonLrRule, UpdateScale, WeightDecayRule
-from tests.surfaces import Surface, document, study
 
 SURFACE = Surface((-5.5, -3.5), noise=0.1)
 

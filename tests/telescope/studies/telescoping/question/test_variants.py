@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.studies import run
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.registry import parse, report_document, to_document
@@ -22,7 +23,6 @@ from telescope.studies.telescoping.report import Difference, Report
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial, completed
 from telescope.trials.spec import TrialSpec
-from tests.surfaces import LOWS, Surface, document, random_surface, study
 
 EXAMPLES = Path(__file__).parents[5] / "examples"
 MIDDLE = tuple(low + 3.3 for low in LOWS)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.errors import InvalidInput
 from telescope.studies import run
 from telescope.studies.registry import parse
@@ -12,7 +13,6 @@ from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.parts import PaperOptions
 from telescope.studies.telescoping.schedules import paper, windows
-from tests.surfaces import LOWS, Surface, document, random_surface, study
 from tests.telescope.studies.telescoping.folds import bowl, counts, ended, fold, ladder, middle, runs, steps, values
 
 CENTRE = (3.3, 3.6, 3.1)  # octaves, of ranges from 0 to 7

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from surfaces.bowls import AXES, LOWS, Surface, document, random_surface, study
 from telescope.studies import run
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.forecast.preview import preview
@@ -21,7 +22,6 @@ from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import paper, windows
 from telescope.studies.telescoping.schedules.samplers import BATCH, Box, batch_sizes, heights, propose
 from telescope.trials.outcome import Trial, completed
-from tests.surfaces import AXES, LOWS, Surface, document, random_surface, study
 from tests.telescope.studies.telescoping.folds import bowl, fold, ladder, runs, values
 
 SAMPLERS: tuple[Sampler, ...] = ("qmc", "tpe", "gp")

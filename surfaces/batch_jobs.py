@@ -10,11 +10,11 @@ from api.job_states import JobState
 from api.store.curves import packed
 from api.store.record import Record
 from api.store.tables import outlines, trials
+from surfaces.batch_laws import BATCHES, TARGET, Noise, curves, law
 from telescope.studies import registry
 from telescope.trials.outcome import TrialState
 from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
-from tests.batch_laws import BATCHES, TARGET, Noise, curves, law
 
 LAWS = {"muon": law(1), "adamw": law(3)}
 STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}  # however small the batch; and besides:
@@ -39,7 +39,7 @@ def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -
     return registry.to_document(registry.parse(study | changes))
 
 
-def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.005)) -> str:
+def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.005)) -> str:  # noqa: B008 (frozen)
     """The job of such a study, all its trials completed, with their outlines; curves of their points there are none."""
     job, _ = record.create_job(study)
     record.begin_job(job.id)

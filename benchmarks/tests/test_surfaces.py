@@ -1,6 +1,7 @@
 """Are the studies on surfaces the same however many processes share them?"""
 
-from benchmarks.surfaces import SCENARIOS, outcome, peers, rows
+from benchmarks.surfaces import peers, rows
+from surfaces.scenarios import SCENARIOS, outcome
 
 
 def test_processes_share_the_surfaces_and_rows_and_studies_keep_their_order() -> None:
