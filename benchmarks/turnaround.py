@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 import migrations
-from api.coordinator.coordinator import Coordinator
+from api.coordinator.loop import Coordinator
 from api.store.engines import CoordinatorLock
 from api.store.record import Record
 from benchmarks.machine import describe

@@ -43,9 +43,9 @@ def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.0
     """The job of such a study, all its trials completed, with their outlines; curves of their points there are none."""
     job, _ = record.create_job(study)
     record.begin_job(job.id)
-    specs = registry.parse(study).plan(()).start
-    record.plan_trials(job.id, specs)
-    complete(record, job.id, specs, noise)
+    plan = registry.parse(study).plan(())
+    record.plan_trials(job.id, plan.trials)
+    complete(record, job.id, plan.start, noise)
     record.finish_job(job.id, JobState.SUCCEEDED, None, {"final": True})
     return job.id
 

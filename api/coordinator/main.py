@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 
-from api.coordinator.coordinator import Coordinator, log
+from api.coordinator.loop import Coordinator, log
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
 from api.store.record import Record

@@ -116,6 +116,12 @@ class Trial(Resource):
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    ladder: str | None
+    """The ladder, by its optimizer, that planned it; null in trials of old databases, as are stage and level."""
+    stage: str | None
+    """The stage of the ladder that planned it."""
+    level: int | None
+    """The level of the ladder, 0 at the base width; null for trials of no level: checks, runs at the target."""
     variant: str
     """The architecture or text that it is of, where its job compares several."""
 

@@ -34,7 +34,7 @@ def exported(store: Store, job: JobRow, to: Format, optimizer: OptimizerName | N
         raise NotExportable(f"job {job.id} {said}; there are no hyperparameters to export before its first report")
     assert isinstance(study, Question), "its kind says so"
     used = tuple(
-        UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant)
+        UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant or "")
         for trial in variants.named(store, job.id, trials(store, job.id))
         if trial.measure == "loss"
     )

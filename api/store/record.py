@@ -31,11 +31,11 @@ from api.store.statements import (
 )
 from api.store.store import Store
 from api.store.tables import chunks, jobs, outlines, results, specs, studies, trials
+from telescope.studies.kind import Planned
 from telescope.train.flops import trial_flops
 from telescope.trials.horizon import Branch
 from telescope.trials.identity import canonical_json
 from telescope.trials.outcome import Failure, Measurement, Trial, TrialState, advance
-from telescope.trials.spec import TrialSpec
 
 EARLIER = trials.alias("earlier")
 TRUNK = trials.alias("trunk")
@@ -78,17 +78,17 @@ class Record(Store):
                 _stop_trials(connection, job_id)
             return move_job(connection, job, TARGET[job.requested])
 
-    def plan_trials(self, job_id: str, planned: Sequence[TrialSpec]) -> int:
+    def plan_trials(self, job_id: str, planned: Sequence[Planned]) -> int:
         """Enter the trials that a job does not have yet; how many they were."""
         with self._write() as connection:
             before = the_job(connection, job_id, lock=True).trials_total
-            documents = [{"digest": spec.digest, "document": canonical_json(spec)} for spec in planned]
+            documents = [{"digest": one.spec.digest, "document": canonical_json(one.spec)} for one in planned]
             insert_new(connection, specs, documents, "digest")
             moment = now()
-            insert_new(connection, trials, [_planned(job_id, spec, moment) for spec in planned], "job_id", "digest")
+            insert_new(connection, trials, [_planned(job_id, one, moment) for one in planned], "job_id", "digest")
             count = select(func.count()).select_from(trials).where(trials.c.job_id == job_id).scalar_subquery()
             new = change_job(connection, job_id, trials_total=count).trials_total - before
-        self._specs.update((spec.digest, spec) for spec in planned)
+        self._specs.update((one.spec.digest, one.spec) for one in planned)
         return new
 
     def reuse_trials(self, job_id: str, numerics: str, held: Collection[int] = ()) -> int:
@@ -282,7 +282,8 @@ def _change_trial(
     return connection.execute(fenced.values(values)).rowcount == 1
 
 
-def _planned(job_id: str, spec: TrialSpec, moment: datetime) -> dict[str, Any]:
+def _planned(job_id: str, planned: Planned, moment: datetime) -> dict[str, Any]:
+    spec, label = planned.spec, planned.label
     return {
         "job_id": job_id,
         "digest": spec.digest,
@@ -296,5 +297,9 @@ def _planned(job_id: str, spec: TrialSpec, moment: datetime) -> dict[str, Any]:
         "batch_tokens": spec.horizon.batch_tokens,
         "flops_planned": trial_flops(spec),
         "state": TrialState.PENDING,
+        "ladder": label.ladder,
+        "stage": label.stage,
+        "level": label.level,
+        "variant": label.variant,
         "created_at": moment,
     }

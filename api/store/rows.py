@@ -80,7 +80,10 @@ class TrialRow:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
-    variant: str = ""  # no column: `api.jobs.variants` tells it
+    ladder: str | None  # where it stands in its study; None where it was planned before this was recorded
+    stage: str | None
+    level: int | None  # None also of trials that belong to no level
+    variant: str | None  # empty where the study compares none
 
     @property
     def failure(self) -> Failure | None:

@@ -138,6 +138,10 @@ trials = Table(
     Column("metrics", Text),  # JSON of the last point's, infinite numbers included
     Column("numerics", Text),  # what its numbers were computed with (telescope.trials.numerics)
     Column("reused_from", ForeignKey("trials.id")),  # the trial of an earlier job that trained it; its curve is there
+    Column("ladder", String(16)),  # where the trial stands in its study; None where it was planned before this was recorded
+    Column("stage", Text),
+    Column("level", Integer),
+    Column("variant", Text),
     Column("created_at", Instant, nullable=False),
     Column("started_at", Instant),
     Column("ended_at", Instant),

@@ -50,7 +50,7 @@ class TrialLike(Protocol):
     @property
     def optimizer(self) -> str: ...
     @property
-    def variant(self) -> str: ...
+    def variant(self) -> str | None: ...
     @property
     def width(self) -> int: ...
     @property
@@ -121,7 +121,7 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
         """Variant, optimizer, what is measured, and where it is the loss, the width and the batch."""
         place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
-        return trial.variant, trial.optimizer, list(MEASURES).index(trial.measure), *place
+        return trial.variant or "", trial.optimizer, list(MEASURES).index(trial.measure), *place
 
     levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
@@ -137,7 +137,7 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
 
 
 def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
-    optimizer, variant, measure = trials[0].optimizer, trials[0].variant, trials[0].measure
+    optimizer, variant, measure = trials[0].optimizer, trials[0].variant or "", trials[0].measure
     width = trials[0].width if measure == "loss" else None
     batch_tokens = trials[0].batch_tokens if width and several_batches else None
     states = [TrialState(trial.state) for trial in trials]

@@ -285,7 +285,7 @@ def _range(one: Interval) -> str:
 
 def drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plots.Ladder:
     """What a picture shows of one ladder, from its own runs among all of a job's."""
-    ours = [run for run in runs if (run.optimizer, run.variant, run.measure) == (ladder.optimizer, ladder.variant, "loss")]
+    ours = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == (ladder.optimizer, ladder.variant, "loss")]
     ended = [run for run in ours if run.loss is not None or run.diverged]
     lr = ladder.hyperparameters.get("lr")
     return plots.Ladder(

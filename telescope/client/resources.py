@@ -69,6 +69,9 @@ class Trial:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    ladder: str | None = None  # the optimizer whose ladder planned it; None of trials of old databases
+    stage: str | None = None
+    level: int | None = None  # None also of trials that belong to no level
     variant: str = ""  # of architectures or texts, where the job compares several
     spec: dict[str, Any] | None = None  # None in lists
 

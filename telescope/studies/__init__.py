@@ -2,7 +2,7 @@
 
 A **study** is a frozen question. It is a pure fold over its trials:
 
-    plan(trials)   -> Plan(start, done)   which trials the question needs now
+    plan(trials)   -> Plan(trials, done)  which trials the question needs now
     report(trials) -> Report              what the trials so far answer
 
 and holds no state besides itself: after a crash one reads the trials and calls `plan` again. Three rules keep the fold pure:

@@ -3,7 +3,7 @@
 A kind is one frozen value. Everything outside its package reaches it through the fields of `Kind`, so a new kind is a
 package with such a value and one line in `telescope.studies.registry`.
 
-Parts: `Plan` · `Question`, what all questions say · `Kind` · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `Question`, what all questions say · `Kind` · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +18,34 @@ from telescope.trials.spec import TrialSpec
 
 
 @dataclass(frozen=True)
+class Label:
+    """Where a planned trial stands in its study."""
+
+    ladder: str  # the optimizer's name
+    stage: str
+    level: int | None = None  # None where the trial belongs to no level: checks, runs at the target
+    variant: str = ""  # empty where the study compares none
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial that a study needs, and where in the study it stands."""
+
+    spec: TrialSpec
+    label: Label
+
+
+@dataclass(frozen=True)
 class Plan:
     """The trials of the current stages that have not ended yet, and whether the question is answered."""
 
-    start: tuple[TrialSpec, ...]
+    trials: tuple[Planned, ...]
     done: bool
+
+    @property
+    def start(self) -> tuple[TrialSpec, ...]:
+        """The specifications of the trials."""
+        return tuple(planned.spec for planned in self.trials)
 
 
 class Question(Protocol):
@@ -62,6 +85,11 @@ def as_it_is(document: dict[str, Any]) -> dict[str, Any]:
 def all_problems(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
     """The problems of such documents."""
     return tuple(problems)
+
+
+def no_variant(question: Any, spec: TrialSpec) -> str:
+    """The variant of kinds that compare none."""
+    return ""
 
 
 def own_text(question: Question) -> dict[str, DataSpec]:
@@ -104,6 +132,8 @@ class Kind(Generic[Q, R, P]):
     with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_own_text
     with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_own_models
     """The question with each of its models as a function of the model and its field sees it."""
+    variant_of: Callable[[Q, TrialSpec], str] = no_variant
+    """The variant that plans a run, of rows that do not carry it."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
     """A user's document with everything that it leaves unsaid."""
     collapse: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is

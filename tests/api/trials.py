@@ -1,7 +1,9 @@
 """Small specs, curves and documents for tests of the service."""
 
 import math
+from collections.abc import Iterable
 
+from telescope.studies.kind import Label, Planned
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.model import ModelSpec
@@ -35,3 +37,8 @@ def outcome(of: TrialSpec, loss: float = 3.0, attempt: int = 1) -> tuple[Trial, 
     train_loss = loss if math.isfinite(loss) else math.nan
     last = point(of.horizon.steps, train_loss=train_loss, loss=loss)
     return completed(of, (last,), attempt), (last,)
+
+
+def labelled(specs: Iterable[TrialSpec]) -> tuple[Planned, ...]:
+    """Trials as a plan of one ladder has them."""
+    return tuple(Planned(spec, Label(spec.optimizer.name, "grid", 0)) for spec in specs)

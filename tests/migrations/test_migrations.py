@@ -14,7 +14,7 @@ from api.store.record import Record
 from api.store.store import Store
 from api.store.tables import metadata
 from telescope.errors import Unavailable
-from tests.api.trials import DOCUMENT, outcome, points, spec
+from tests.api.trials import DOCUMENT, labelled, outcome, points, spec
 
 ADDS_A_COLUMN_TO_EVERY_PARENT = '''
 """Adds a column to every table that others refer to, rebuilding it on SQLite."""
@@ -62,7 +62,7 @@ def fill(url: str) -> None:
     for _ in range(2):
         job, _ = record.create_job(DOCUMENT)
         record.begin_job(job.id)
-        record.plan_trials(job.id, [spec(seed) for seed in range(3)])
+        record.plan_trials(job.id, labelled([spec(seed) for seed in range(3)]))
         record.put_result(job.id, {"verdict": "unresolved"}, final=False)
         for trial in record.trials(job.id).items:
             record.trial_started(trial.id, 1, 0, "worker", "cpu")

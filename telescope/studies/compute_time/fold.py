@@ -16,6 +16,7 @@ from telescope.errors import InvalidInput
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
 from telescope.studies.compute_time.tuning import Candidates, Known, Tuned, neighbours, setting_at, tuned
+from telescope.studies.kind import Label, Planned
 from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
 from telescope.trials.outcome import Trial, TrialState
 from telescope.trials.spec import TrialSpec
@@ -52,10 +53,16 @@ class Progress:
     batches: tuple[AtBatch, ...]
 
     @property
-    def missing(self) -> tuple[TrialSpec, ...]:
+    def missing(self) -> tuple[Planned, ...]:
         """Runs of the current stages, each once."""
-        searched = {spec.digest: spec for one in self.searches for spec in one.tuned.missing}
-        return tuple((searched | {spec.digest: spec for one in self.batches for spec in one.missing}).values())
+        searched = [Planned(spec, Label(one.optimizer, "tuning")) for one in self.searches for spec in one.tuned.missing]
+        trained = [Planned(spec, Label(one.optimizer, stage_of(spec))) for one in self.batches for spec in one.missing]
+        return tuple({planned.spec.digest: planned for planned in searched + trained}.values())
+
+
+def stage_of(spec: TrialSpec) -> str:
+    """The stage of a run at settled hyperparameters: one of a course, or the one that times a step."""
+    return "timing" if spec.measure == "time" else "runs"
 
 
 def progress(question: Question, trials: Sequence[Trial]) -> Progress:

@@ -1,6 +1,7 @@
 """`kind: telescope` as a value: the question, its checks, its fold, its answer and its forecast."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from telescope.studies.kind import Kind, Plan
 from telescope.studies.telescoping.answer.answer import answer
@@ -16,8 +17,9 @@ from telescope.trials.outcome import Trial
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
     """The runs that the current stage of each ladder still lacks."""
-    ladders = [progress(variant.question, ladder, trials) for variant, ladder in each_ladder(question)]
-    return Plan(tuple(spec for one in ladders for spec in one.missing), all(one.ended for one in ladders))
+    ladders = [(variant, progress(variant.question, ladder, trials)) for variant, ladder in each_ladder(question)]
+    planned = tuple(replace(one, label=replace(one.label, variant=variant.name)) for variant, ladder in ladders for one in ladder.missing)
+    return Plan(planned, all(ladder.ended for _, ladder in ladders))
 
 
 KIND = Kind(
@@ -32,6 +34,7 @@ KIND = Kind(
     texts=variants.texts,
     with_texts=variants.with_texts,
     with_models=variants.with_models,
+    variant_of=variants.variant_of,
     expand=variants.expanded,
     collapse=variants.condensed,
     as_given=variants.as_given,

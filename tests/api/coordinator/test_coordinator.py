@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from api.coordinator.coordinator import Coordinator
+from api.coordinator.loop import Coordinator
 from api.job_states import JobState, Verb
 from api.store.engines import CoordinatorLock, Superseded
 from api.store.record import Record
 from api.terminal.progress import progress
 from telescope.errors import Unavailable, WorkersLost
 from telescope.studies import registry, run
-from telescope.studies.kind import AnyStudy, Kind, Plan
+from telescope.studies.kind import AnyStudy, Kind, Label, Plan, Planned
 from telescope.train.branch import cooldown, extension
 from telescope.train.checkpoint import kept_path
 from telescope.train.flops import trial_flops
@@ -663,7 +663,7 @@ class Branching:
     def plan(self, trials: Sequence[Trial]) -> Plan:
         ended = {trial.digest for trial in trials}
         start = self.branches if self.trunk.digest in ended else (self.trunk,)
-        return Plan(start, ended >= {spec.digest for spec in self.branches})
+        return Plan(tuple(Planned(spec, Label("adamw", "runs")) for spec in start), ended >= {spec.digest for spec in self.branches})
 
     def report(self, trials: Sequence[Trial], ended: str = "") -> dict[str, Any]:
         return {"losses": {trial.digest: trial.loss for trial in trials}}

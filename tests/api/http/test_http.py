@@ -123,7 +123,7 @@ def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], 
     if record.job(job_id).state is JobState.QUEUED:
         record.begin_job(job_id)
     for _ in range(stages):
-        record.plan_trials(job_id, study.plan(record.terminal_trials(job_id)).start)
+        record.plan_trials(job_id, study.plan(record.terminal_trials(job_id)).trials)
         for pending in record.pending_trials(job_id, 1000):
             points = [
                 Measurement(step, 64 * step, 1e6 * step, 0.01 * step, {"train_loss": loss(pending.spec) + 1 / step})
@@ -679,7 +679,7 @@ def test_a_reused_trial_is_shown_as_such_with_its_curve(service: TestClient, rec
     first, again = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
     train(record, first, stages=1)
     record.begin_job(again)
-    record.plan_trials(again, registry.parse(record.study_document(again)).plan(()).start)
+    record.plan_trials(again, registry.parse(record.study_document(again)).plan(()).trials)
     assert record.reuse_trials(again, "cpu") > 0
     old, new = (service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, again))
     assert (old["reused_from"], new["reused_from"], new["numerics"]) == (None, old["id"], "cpu")

@@ -43,7 +43,7 @@ def finished(record: Record, asked: dict[str, Any]) -> str:
     job_id = planned(record, asked)
     study = registry.parse(record.study_document(job_id))
     while not (plan := study.plan(record.terminal_trials(job_id))).done:
-        record.plan_trials(job_id, plan.start)
+        record.plan_trials(job_id, plan.trials)
         for pending in record.pending_trials(job_id, 1000):
             steps = pending.spec.horizon.steps
             last = Measurement(steps, 128 * steps, 1e6, 0.1, {"train_loss": 2.0, "loss": bowl(pending.spec)})

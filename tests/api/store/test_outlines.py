@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sqlalchemy import delete
 
-from api.coordinator.coordinator import Coordinator
+from api.coordinator.loop import Coordinator
 from api.job_states import Verb
 from api.store.curves import Chunk, encode, merge, outline_of, packed, unpacked
 from api.store.record import Record

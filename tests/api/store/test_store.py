@@ -21,7 +21,7 @@ from telescope.train.flops import trial_flops
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import Branch
 from telescope.trials.outcome import Failure, Measurement, TrialState, completed
-from tests.api.trials import DOCUMENT, outcome, point, points, spec
+from tests.api.trials import DOCUMENT, labelled, outcome, point, points, spec
 
 MAX_QUERIES = 5
 
@@ -30,7 +30,7 @@ def running_job(record: Record, trials: int = 1) -> str:
     """A job that has begun, with pending trials."""
     job, _ = record.create_job(DOCUMENT)
     record.begin_job(job.id)
-    record.plan_trials(job.id, [spec(seed) for seed in range(trials)])
+    record.plan_trials(job.id, labelled([spec(seed) for seed in range(trials)]))
     return job.id
 
 
@@ -195,8 +195,8 @@ def test_cancelling_two_thousand_trials_is_one_statement(record: Record) -> None
 
 def test_planning_twice_starts_nothing_twice(record: Record) -> None:
     job_id = running_job(record, trials=3)
-    assert record.plan_trials(job_id, [spec(seed) for seed in range(5)]) == 2
-    assert record.plan_trials(job_id, [spec(seed) for seed in range(5)]) == 0
+    assert record.plan_trials(job_id, labelled([spec(seed) for seed in range(5)])) == 2
+    assert record.plan_trials(job_id, labelled([spec(seed) for seed in range(5)])) == 0
     assert record.job(job_id).trials_total == 5
     assert [trial.seed for trial in record.trials(job_id).items] == [0, 1, 2, 3, 4]
     assert record.known_digests(job_id) == {spec(seed).digest for seed in range(5)}
@@ -221,8 +221,8 @@ def test_specs_survive_the_database(record: Record, database_url: str) -> None:
 def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record: Record) -> None:
     job_id = running_job(record, trials=0)
     planned = [spec(0), spec(0, width=64), spec(1), spec(0, optimizer="muon"), spec(0, steps=1000)]
-    record.plan_trials(job_id, planned[:3])
-    record.plan_trials(job_id, planned[3:])
+    record.plan_trials(job_id, labelled(planned[:3]))
+    record.plan_trials(job_id, labelled(planned[3:]))
     waiting = [pending.spec for pending in record.pending_trials(job_id, 10)]
     short, wide, equal, muon, long = planned
     assert waiting == [long, wide, muon, short, equal]
@@ -251,7 +251,7 @@ def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pac
 ) -> None:
     checks = [replace(spec(0), measure=measure), spec(1)]
     job_id = running_job(record, trials=0)
-    record.plan_trials(job_id, checks)
+    record.plan_trials(job_id, labelled(checks))
     for trial, planned, loss in zip(record.trials(job_id).items, checks, (1.0, 2.0), strict=True):
         assert trial.measure == planned.measure
         record.trial_started(trial.id, 1, 0, "worker", "cpu")
@@ -259,7 +259,7 @@ def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pac
     assert (record.job(job_id).trials_done, record.job(job_id).best_loss) == (2, 2.0)
     assert [rate.trials for rate in record.rates()] == [1]
     later = running_job(record, trials=0)
-    record.plan_trials(later, checks)
+    record.plan_trials(later, labelled(checks))
     assert record.reuse_trials(later, "cpu") == 2
     assert record.job(later).best_loss == 2.0
 
@@ -313,7 +313,7 @@ def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
     trunk = first_trial(record, job_id)
     record.trial_started(trunk.id, 1, 0, "worker", trunks)
     record.trial_finished(trunk.id, *outcome(TRUNK))
-    record.plan_trials(job_id, [BRANCHED])
+    record.plan_trials(job_id, labelled([BRANCHED]))
     return record.trials(job_id).items[1]
 
 
@@ -398,7 +398,7 @@ def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: Record) 
 
 def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
     job_id = running_job(record, trials=2)
-    record.plan_trials(job_id, [spec(0, width=64, optimizer="muon", steps=500)])
+    record.plan_trials(job_id, labelled([spec(0, width=64, optimizer="muon", steps=500)]))
     for trial in record.trials(job_id).items:
         record.trial_started(trial.id, 1, 0, "worker", "cpu")
         record.trial_measured(trial.id, 1, points(1, trial.steps))
@@ -533,7 +533,7 @@ def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_o
         job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
         mine = replace(spec(0), data=replace(spec(0).data, corpus=corpus))
-        record.plan_trials(job.id, [mine])
+        record.plan_trials(job.id, labelled([mine]))
         return job.id
 
     places = ("/here", "/there", {"/there": 7.0, "/here": 3.0})
@@ -554,7 +554,7 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
     def planned(texts: dict[str, str], of: dict[str, Any]) -> str:
         job, _ = record.create_job(DOCUMENT | of)
         record.begin_job(job.id)
-        record.plan_trials(job.id, [replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()])
+        record.plan_trials(job.id, labelled([replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]))
         return job.id
 
     for content in "xy":  # elsewhere, by a job each
@@ -571,7 +571,7 @@ def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record)
     finished_job(record, (3.0, float("inf")))
     record.reuse_trials(running_job(record), "cpu")
     wide = running_job(record, trials=0)
-    record.plan_trials(wide, [spec(0, width=64, steps=20)])
+    record.plan_trials(wide, labelled([spec(0, width=64, steps=20)]))
     trial = first_trial(record, wide)
     record.trial_started(trial.id, 1, 0, "worker", "gpu")
     record.trial_finished(trial.id, *outcome(spec(0, width=64, steps=20)))
@@ -591,7 +591,7 @@ def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record)
 
 def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finished(record: Record) -> None:
     job_id = finished_job(record)
-    record.plan_trials(job_id, [spec(seed) for seed in range(4)])
+    record.plan_trials(job_id, labelled([spec(seed) for seed in range(4)]))
     done, _, failed, stopped = record.trials(job_id).items
     record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
     record.finish_job(job_id, JobState.FAILED, "a trial failed", {"final": True, "best": "muon"})
@@ -646,7 +646,7 @@ def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> N
 
 def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> None:
     job_id = running_job(record, trials=2)
-    record.plan_trials(job_id, [spec(0, width=64), spec(0, optimizer="muon")])
+    record.plan_trials(job_id, labelled([spec(0, width=64), spec(0, optimizer="muon")]))
     record.trial_started(first_trial(record, job_id).id, 1, 0, "worker", "cpu")
     assert len(record.trials(job_id, state=TrialState.PENDING).items) == 3
     assert len(record.trials(job_id, width=64).items) == 1

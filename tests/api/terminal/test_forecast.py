@@ -17,7 +17,7 @@ from api.terminal import forecast
 from surfaces.bowls import document, study
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.forecast.preview import preview
-from tests.api.trials import DOCUMENT, outcome, spec
+from tests.api.trials import DOCUMENT, labelled, outcome, spec
 
 
 def read(document: dict[str, Any]) -> str:
@@ -49,7 +49,7 @@ def test_seconds_come_from_the_trials_of_this_installation(settings: Settings) -
     record = Record(settings.database_url)
     job, _ = record.create_job(DOCUMENT)
     record.begin_job(job.id)
-    record.plan_trials(job.id, [spec(0)])
+    record.plan_trials(job.id, labelled([spec(0)]))
     (trial,) = record.trials(job.id).items
     record.trial_started(trial.id, 1, 0, "worker", "torch on a test")
     record.trial_finished(trial.id, *outcome(spec(0)))

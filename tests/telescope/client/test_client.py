@@ -91,7 +91,7 @@ def answer(url: str, job_id: str) -> None:
     study = registry.parse(record.study_document(job_id))
     record.begin_job(job_id)
     while not (plan := study.plan(record.terminal_trials(job_id))).done:
-        record.plan_trials(job_id, plan.start)
+        record.plan_trials(job_id, plan.trials)
         for pending in record.pending_trials(job_id, 1000):
             last = Measurement(20, 1280, 1e9, 0.5, {"train_loss": 2.0, "loss": 2 + abs(pending.spec.optimizer.lr - 0.03)})
             record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1", "cpu")

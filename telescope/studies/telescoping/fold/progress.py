@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from telescope.studies.coordinates.check import Step, skipped, step
+from telescope.studies.kind import Label, Planned
 from telescope.studies.telescoping.fold.estimates import target_estimates
 from telescope.studies.telescoping.fold.ladders import coordinate_design
 from telescope.studies.telescoping.fold.specs import spec_of
@@ -22,7 +23,8 @@ from telescope.studies.telescoping.question.parts import PaperOptions
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.schedules import paper, robust, validation
 from telescope.trials.outcome import Trial, TrialState
-from telescope.trials.spec import TrialSpec
+
+COORDINATES = "coordinates"  # the stage of the check
 
 
 @lru_cache(maxsize=16_384)
@@ -49,7 +51,7 @@ class Progress:
     ladder: Ladder
     done: tuple[Done, ...]
     trials: tuple[tuple[Point, Trial], ...]  # of the finished stages and of the current one
-    missing: tuple[TrialSpec, ...]  # of the current stage
+    missing: tuple[Planned, ...]  # of the current stage
     ended: bool
     limit: str = ""  # the limit that ended it
     validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
@@ -66,7 +68,8 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
     if check.missing or refused:
-        return Progress(ladder, (), (), check.missing, refused, check=check, refused=refused)
+        planned = tuple(Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing)
+        return Progress(ladder, (), (), planned, refused, check=check, refused=refused)
     while True:
         stage = next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(question, ladder, done, validated)
         limit = exceeded(question, ladder, [*counted, *stage.points], math.fsum(t.flops for t in check.trials)) if stage else ""
@@ -75,11 +78,16 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
         ours = {point: completed[spec.digest] for point, spec in specs.items() if spec.digest in completed}
         counted |= ours
-        missing = tuple(spec for point, spec in specs.items() if point not in ours)
+        missing = tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours)
         if missing:
             return Progress(ladder, tuple(done), tuple(counted.items()), missing, False, "", tuple(validated), check)
         ended = validated if stage.name == validation.STAGE else done
         ended.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
+
+
+def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
+    """Where a point of a stage stands; runs at the target belong to no level."""
+    return Label(ladder.optimizer, stage.name, point.level if point.level < ladder.levels else None)
 
 
 def validation_stage(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:

@@ -353,7 +353,7 @@ def test_the_fold_with_validation_is_pure() -> None:
     for kept in range(len(trials) - 12, len(trials)):
         found = progress(question, ladder, trials[:kept])
         assert not found.ended
-        assert {spec.digest for spec in found.missing} <= planned
+        assert {planned.spec.digest for planned in found.missing} <= planned
         report = KIND.of(question).report(trials[:kept])
         assert report.ladders[0].reason.startswith("running")
         assert (report.ladders[0].validation is None) == (len(found.validation) == 0)

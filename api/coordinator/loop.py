@@ -1,0 +1,181 @@
+"""The coordinator's loop: the one process that writes trials and curves.
+
+`Coordinator.step` is its whole life:
+
+    poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> plan what else is needed
+
+Hand-out comes before planning, and runs ahead of the workers: one that ends a trial finds its next in line, and waits neither
+for a transaction nor for a plan. Within a job the longest pending trial goes first, whichever stage or ladder it is of. What the loop
+keeps in memory can be lost at any moment: a new coordinator reads the rows, sends the trials that were running round again, from their
+checkpoints, and asks every study anew. That is safe because a study's plan is a pure function of its trials, and because every write names
+the attempt that it is about.
+
+An operational failure costs a trial one of its attempts, the last one fails its job. A study that raises fails its own job. A database
+that is away stops the clock, and nothing else: events wait in `_inbox`.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+
+from api.coordinator.dispatcher import Dispatcher, drop_checkpoint
+from api.coordinator.planner import End, Planner, out_of_time
+from api.job_states import JobState, Verb
+from api.store.engines import CoordinatorLock, Superseded
+from api.store.record import Record
+from api.store.rows import JobRow
+from telescope.errors import TelescopeError, Unavailable
+from workers.interface import Event, Executor, Finished
+
+log = logging.getLogger("telescope.coordinator")
+AWAY_SECONDS = 1.0  # between looks for a database that is away
+
+
+class Coordinator:
+    """Runs the jobs of one database on one executor."""
+
+    def __init__(self, record: Record, executor: Executor, checkpoints: Path, *, poll_seconds: float = 0.25, max_attempts: int = 3) -> None:
+        self._record = record
+        self._planner = Planner(record)
+        self._dispatcher = Dispatcher(record, executor, checkpoints, max_attempts)
+        self._poll_seconds = poll_seconds
+        self._next_poll = 0.0
+        self._jobs: dict[str, JobRow] = {}  # running ones, oldest first
+        self._stale: set[str] = set()  # jobs whose study must be asked
+        self._inbox: deque[Event] = deque()
+
+    def recover(self) -> None:
+        """Take over from a coordinator that died: what it had running waits again; what ended jobs left behind goes."""
+        lost = self._record.requeue_lost()
+        self._record.set_waiting(None)
+        if lost:
+            log.info("%d trials were running when the coordinator ended; they resume from their checkpoints", lost)
+        self._dispatcher.clear_all()
+
+    def run(self, stop: threading.Event, lock: CoordinatorLock) -> None:
+        """Recover, then step until `stop`; wait where the database is away, end where another coordinator took over."""
+        recovered = False
+        while not stop.is_set():
+            try:
+                still_alone(lock)
+                if not recovered:
+                    self.recover()
+                    recovered = True
+                self.step()
+            except Unavailable as error:
+                log.warning("%s; trying again", error)
+                time.sleep(AWAY_SECONDS)  # not stop.wait: a signal handler sets it, in this very thread
+
+    def step(self) -> None:
+        """One turn: poll, record what happened, hand out, plan, hand out."""
+        if time.monotonic() >= self._next_poll:
+            self._poll()
+            self._next_poll = time.monotonic() + self._poll_seconds
+            self._dispatcher.look_again()
+        if not self._inbox:
+            patience = 0.0 if self._stale else self._next_poll - time.monotonic()
+            self._inbox += self._dispatcher.events(max(0.0, patience))
+        while self._inbox:
+            self._handle(self._inbox[0])
+            self._inbox.popleft()
+        self._hand_out()
+        if self._dispatcher.new_numerics():
+            self._stale |= self._jobs.keys()
+        for job_id in sorted(self._stale):
+            if job := self._jobs.get(job_id):
+                self._advance(job)
+            self._stale.discard(job_id)
+        self._hand_out()
+
+    def _poll(self) -> None:
+        """Carry out verbs, take up queued jobs, leave those that no longer run."""
+        running = {}
+        for job in map(self._taken_up, self._record.active_jobs()):
+            if job.state is JobState.RUNNING:
+                running[job.id] = job
+        for job_id in self._jobs.keys() - running.keys():
+            self._leave(job_id)
+        self._stale |= running.keys() - self._jobs.keys()
+        self._stale |= {job_id for job_id, job in running.items() if out_of_time(job)}
+        self._jobs = running
+        if self._dispatcher.waiting_for:
+            self._record.set_waiting(self._dispatcher.waiting_for)  # also on jobs that came since
+
+    def _taken_up(self, job: JobRow) -> JobRow:
+        """A job after the verb that was requested of it, or after its queue."""
+        if job.requested is Verb.CANCEL and (report := self._planner.summary(job.id, "cancelled")):
+            self._record.put_result(job.id, report, final=True)
+        if job.requested:
+            asked, job = job.requested, self._record.carry_out(job.id)
+            log.info("job %s: %s carried out, now %s", job.id, asked, job.state)
+        elif job.state is JobState.QUEUED:
+            job = self._record.begin_job(job.id)
+            log.info("job %s (%s) is %s", job.id, job.name, job.state)
+            if job.trials_done and (report := self._planner.summary(job.id)):  # the one before is that of the earlier end
+                self._record.put_result(job.id, report, final=False)
+        return job
+
+    def _hand_out(self) -> None:
+        self._dispatcher.hand_out(self._jobs)
+
+    def _handle(self, event: Event) -> None:
+        """Record one event; where it ends an attempt, hand out the next trial at once."""
+        ended = self._dispatcher.record(event)
+        if ended is None:
+            return
+        self._stale.add(ended.job)
+        self._hand_out()
+        if isinstance(event, Finished):
+            drop_checkpoint(ended)
+        if ended.job not in self._jobs:
+            self._dispatcher.clear(ended.job)
+
+    def _advance(self, job: JobRow) -> None:
+        """Ask a job's study what else it needs; what goes wrong in there is that job's own failure."""
+        try:
+            while self._plan(job):
+                pass
+        except Unavailable:
+            raise
+        except TelescopeError as error:
+            self._end(job, End(JobState.FAILED, f"its study failed: {error}"))
+        except Exception as error:
+            log.exception("the study of job %s raised", job.id)
+            self._end(job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}"))
+
+    def _plan(self, job: JobRow) -> bool:
+        """One plan; True where other jobs had trained some of it, so that the study is to be asked again."""
+        step = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
+        if step.end:
+            self._end(job, step.end)
+            return False
+        if step.new:
+            self._dispatcher.look_again()
+        if step.due:
+            self._hand_out()  # before the report, for which no worker is to wait
+            self._record.put_result(job.id, self._planner.report(job.id, step.due), final=False)
+        return step.reused > 0
+
+    def _end(self, job: JobRow, end: End) -> None:
+        if end.state is JobState.FAILED:
+            end = replace(end, result=self._planner.summary(job.id, f"failed: {end.reason}"))
+        ended = self._record.finish_job(job.id, end.state, end.reason, end.result)
+        level = logging.ERROR if end.state is JobState.FAILED else logging.INFO
+        log.log(level, "job %s %s: %s", ended.id, ended.state, end.reason)
+        self._leave(job.id)
+
+    def _leave(self, job_id: str) -> None:
+        """A job no longer runs: stop what the executor holds of it."""
+        self._jobs.pop(job_id, None)
+        self._planner.forget(job_id)
+        self._dispatcher.stop(job_id)
+        self._dispatcher.clear(job_id)
+
+
+def still_alone(lock: CoordinatorLock) -> None:
+    """A cut connection frees PostgreSQL's lock: take it again, or leave the field to the coordinator that took it meanwhile."""
+    if not (lock.held() or lock.acquire()):
+        raise Superseded("another coordinator took over while this one's connection was cut")

@@ -1,0 +1,21 @@
+"""Where a trial stands in its study: ladder, stage, level, variant; unknown of trials planned before."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("trials", sa.Column("ladder", sa.String(16)))
+    op.add_column("trials", sa.Column("stage", sa.Text()))
+    op.add_column("trials", sa.Column("level", sa.Integer()))
+    op.add_column("trials", sa.Column("variant", sa.Text()))
+
+
+def downgrade() -> None:
+    for name in ("variant", "level", "stage", "ladder"):
+        op.drop_column("trials", name)
