@@ -149,7 +149,7 @@ def test_an_interrupted_job_goes_on_to_the_answer_that_it_has_undisturbed(before
     assert resumed["attempt"] == running["attempt"] + 1
     assert resumed["flops_spent"] - running["flops_spent"] < 0.8 * resumed["flops"], "it began again at step 0"
     kept = [trial for trial in before.told["interrupted"]["trials"] if trial["state"] == "COMPLETED"]
-    assert kept == [now_of[trial["digest"]] for trial in kept]
+    assert kept == [{key: now_of[trial["digest"]][key] for key in trial} for trial in kept]
     begun_today = now_of.keys() - {running["digest"]} - {trial["digest"] for trial in kept}
     if all(now_of[digest]["loss"] == was_of[digest]["loss"] for digest in begun_today):  # the same kind of processor: to the last bit
         assert list(differences(*map(without_the_run, (whole["report"], now["report"])))) == []
