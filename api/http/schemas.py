@@ -1,24 +1,23 @@
 """What do HTTP clients see?
 
-One model per resource, read from the rows of `api.store.rows` and `api.store.curves`; field
-descriptions become those of OpenAPI. Reports and previews are documents of their study
-(`telescope.studies`) and pass as they are; so do the rows of answers to a target loss.
+The resources are those of `telescope.client.resources`, which the rows of `api.store` extend. Here stands what is built of
+them, pages and lists, and what clients send; field descriptions become those of OpenAPI. Reports and previews are documents
+of their study (`telescope.studies`, `api.http.openapi`); so are the rows of answers to a target loss.
 
-Parts: `Page` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Level`, `Levels` · `Curve`, `Curves`
-· `FrontierPage`, `BatchPage`, `RatioPage` · `Corpus`, `Corpora`, `NewCorpus` · `SweepRow`,
-`NewJudgement` · `Health`.
+Parts: `Page` · `TrialDetail` · `Level`, `Levels` · `Curves` · `FrontierPage`, `BatchPage`, `RatioPage` · `Corpora`,
+`NewCorpus` · `SweepRow`, `NewJudgement` · `Health`.
 """
 
-from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from dataclasses import field
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
-from api.job_states import JobState, Verb
+from telescope.client.resources import WIRE, Corpus, Curve, Trial
 from telescope.statistics.frontier import Dominance
 from telescope.statistics.token_ratio import Direction
 from telescope.studies.compute_time.rows import BatchRow, BatchSummary, FrontierRow, RatioRow
-from telescope.trials.outcome import TrialState
 from telescope.trials.spec import TrialSpec
 
 Item = TypeVar("Item")
@@ -33,121 +32,22 @@ class Resource(BaseModel):
 class Page(Resource, Generic[Item]):
     """Some items of a list, in its order."""
 
-    items: list[Item]
+    items: tuple[Item, ...]
     next_page_token: str | None
     """Give it as `page_token` for the items that follow; null: there are none."""
 
 
-class Job(Resource):
-    """A study that somebody submitted, and how far it has come."""
-
-    id: str
-    name: str
-    kind: str
-    state: JobState
-    requested: Verb | None
-    """A verb that the coordinator has not carried out yet."""
-    waiting_for: str | None
-    """What the job lacks to go on, such as a free GPU."""
-    reason: str | None
-    """Why it ended as it did."""
-    owner: str
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    trials_done: int
-    """Completed trials."""
-    trials_total: int
-    """Trials planned so far; later stages add theirs."""
-    best_loss: float | None
-    """Least held-out loss so far."""
-    version: int
-    """Raised by every change of the job or of the fate of its trials; also its ETag."""
-
-
-class JobDetail(Job):
-    """A job with the study that it answers."""
-
-    study: dict[str, Any]
-    """The study in full, every default and the corpus's content hash filled in; it can be submitted again."""
-
-
-class Trial(Resource):
-    """One training run of a job."""
-
-    id: int
-    job_id: str
-    digest: str
-    """Identity of the run: equal specifications have equal digests."""
-    optimizer: str
-    width: int
-    lr: float
-    """Base learning rate, independent of width."""
-    weight_decay: float
-    seed: int
-    measure: Literal["loss", "coordinates", "time"]
-    """What it is for: its loss, the coordinate check before the search, or how long a step takes."""
-    state: TrialState
-    attempt: int
-    failures: int
-    """Operational failures so far."""
-    worker: str | None
-    loss: float | None
-    """Final held-out loss; null until the trial completed, and where it diverged."""
-    diverged: bool
-    """The loss was not finite, or stayed above its start: a result, the worst one."""
-    step: int
-    """Of the last point of its curve."""
-    steps: int
-    """Steps of the whole run; one that stops below its loss makes fewer."""
-    batch_tokens: int | None
-    """Tokens per step; null in trials of old databases."""
-    flops: float
-    """Useful ones."""
-    flops_spent: float
-    """Over all attempts, repeated steps included."""
-    seconds: float
-    failure_kind: Literal["operational", "scientific"] | None
-    failure_message: str | None
-    numerics: str | None
-    """What its numbers were computed with: torch, device, telescope."""
-    reused_from: int | None
-    """The trial of an earlier job that trained it, at no cost to this one."""
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    ladder: str | None
-    """The ladder, by its optimizer, that planned it; null in trials of old databases, as are stage and level."""
-    stage: str | None
-    """The stage of the ladder that planned it."""
-    level: int | None
-    """The level of the ladder, 0 at the base width; null for trials of no level: checks, runs at the target."""
-    variant: str
-    """The architecture or text that it is of, where its job compares several."""
-
-
+@dataclass(frozen=True, config=WIRE)
 class TrialDetail(Trial):
     """A trial with its full specification."""
 
-    spec: TrialSpec
-
-
-class Curve(Resource):
-    """Loss against steps, tokens, FLOPs and seconds, as columns of one length."""
-
-    trial_id: int
-    step: list[int]
-    tokens: list[int]
-    flops: list[float]
-    seconds: list[float]
-    metrics: dict[str, list[float | None]]
-    """train_loss: mean since the point before; loss: held-out. Null where it was not measured or not finite."""
+    spec: TrialSpec = field(kw_only=True)  # clients read it as a document: a newer server's may say more
 
 
 class Curves(Resource):
     """The curves of a job's trials, thinned out."""
 
-    items: list[Curve]
+    items: tuple[Curve, ...]
 
 
 class Level(BaseModel):
@@ -209,19 +109,10 @@ class RatioPage(Page[RatioRow]):
     """Why there are no items, where there are none."""
 
 
-class Corpus(Resource):
-    """A text that jobs can name in `data.corpus`."""
-
-    name: str
-    built_in: bool
-    path: str | None
-    """Where a registered corpus lies on the server; null for a built-in one."""
-
-
 class Corpora(Resource):
     """All that have a name."""
 
-    items: list[Corpus]
+    items: tuple[Corpus, ...]
 
 
 class NewCorpus(Resource):

@@ -20,9 +20,9 @@ def trials(store: Store, job_id: str, found: Page[TrialRow]) -> Page[TrialRow]:
 def named(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
     """A job's trials, each with its variant."""
     rows = tuple(rows)
-    if all(row.variant is not None for row in rows):
+    if all(row.ladder is not None for row in rows):
         return rows
     study, specs = registry.parse(store.study_document(job_id)), store.specs(job_id)
     return tuple(
-        row if row.variant is not None else replace(row, variant=study.kind.variant_of(study.question, specs[row.digest])) for row in rows
+        row if row.ladder is not None else replace(row, variant=study.kind.variant_of(study.question, specs[row.digest])) for row in rows
     )

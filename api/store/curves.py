@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from telescope.client.resources import Curve
 from telescope.errors import TelescopeError
 from telescope.trials.outcome import Measurement
 from telescope.trials.outline import Outline, outlined
@@ -33,18 +34,6 @@ class Chunk:
 
     attempt: int
     blob: bytes
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Columns of one length; a metric is None where it was not measured or not finite."""
-
-    trial_id: int
-    step: tuple[int, ...]
-    tokens: tuple[int, ...]
-    flops: tuple[float, ...]
-    seconds: tuple[float, ...]
-    metrics: dict[str, tuple[float | None, ...]]
 
 
 class DamagedCurve(TelescopeError):

@@ -38,7 +38,7 @@ def as_job(row: Any) -> JobRow:
 def as_trial(row: Any) -> TrialRow:
     """A row that has TRIAL_COLUMNS."""
     values = {column.name: getattr(row, column.name) for column in TRIAL_COLUMNS}
-    return TrialRow(**values | {"state": TrialState(row.state)})
+    return TrialRow(**values | {"state": TrialState(row.state), "variant": row.variant or ""})
 
 
 def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:

@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, 
 
 import migrations
 from api.job_states import TARGET, JobState, Verb, follow, prospect
-from api.store.curves import Chunk, Curve, merge, thin, unpacked
+from api.store.curves import Chunk, merge, thin, unpacked
 from api.store.engines import open_engines, translated
 from api.store.pages import continued_after, page, row_limit
 from api.store.rows import JobRow, Page, Rate, TrialRow
@@ -39,6 +39,7 @@ from api.store.statements import (
     upsert,
 )
 from api.store.tables import chunks, jobs, outlines, results, specs, studies, trials
+from telescope.client.resources import Curve
 from telescope.errors import Conflict, NotFound, Unavailable
 from telescope.studies.telescoping.question.variants import data_blocks
 from telescope.trials.data import ORIGIN

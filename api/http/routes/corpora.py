@@ -9,6 +9,7 @@ from api.http.dependencies import settings_of
 from api.http.errors import described
 from api.jobs import admission
 from api.settings import Settings
+from telescope.client.resources import Corpus
 from telescope.data import corpora
 from telescope.errors import InvalidInput
 
@@ -18,17 +19,17 @@ router = APIRouter(prefix="/v1", responses=described(500, 503))
 @router.get("/corpora", tags=["corpora"])
 def list_corpora() -> schemas.Corpora:
     """The texts that jobs can name in `data.corpus`: built-in ones, then registered ones."""
-    return schemas.Corpora(items=[_corpus(each) for each in corpora.available()])
+    return schemas.Corpora(items=tuple(map(_corpus, corpora.available())))
 
 
 @router.post("/corpora", status_code=201, tags=["corpora"], responses=described(400, 409, 413, 422))
-def register_corpus(new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]) -> schemas.Corpus:
+def register_corpus(new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]) -> Corpus:
     """Give a path on the server a name; repeating it changes nothing."""
     if not admission.is_open(new.path, settings.data_roots):
         raise InvalidInput.of("path", admission.remedy(settings.data_roots), new.path)
     return _corpus(corpora.register(new.name, new.path, new.text_field))
 
 
-def _corpus(corpus: corpora.Corpus) -> schemas.Corpus:
+def _corpus(corpus: corpora.Corpus) -> Corpus:
     path = str(corpus.path) if corpus.path else None
-    return schemas.Corpus(name=corpus.name, built_in=corpus.path is None, path=path)
+    return Corpus(name=corpus.name, built_in=corpus.path is None, path=path)

@@ -13,6 +13,7 @@ from api.jobs import variants
 from api.store.curves import thin
 from api.store.rows import JobRow
 from api.store.store import Store
+from telescope.client.resources import Curve, Trial
 from telescope.studies import registry
 from telescope.trials.outcome import TrialState
 from telescope.trials.types import OptimizerName
@@ -48,17 +49,18 @@ def trials(
     state: TrialState | None = None,
     width: Width = None,
     optimizer: OptimizerName | None = None,
-) -> schemas.Page[schemas.Trial]:
+) -> schemas.Page[Trial]:
     """A job's trials in the order of their planning."""
     page = store.trials(job_id, page_size or 50, page_token, state=state, width=width, optimizer=optimizer)
-    return schemas.Page[schemas.Trial].model_validate(variants.trials(store, job_id, page))
+    found = variants.trials(store, job_id, page)
+    return schemas.Page[Trial](items=found.items, next_page_token=found.next_page_token)
 
 
 @router.get("/jobs/{job_id}/curves", tags=["results"], responses=described(404, 422))
 def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None, optimizer: OptimizerName | None = None) -> schemas.Curves:
     """The curves of a job's trials, thinned out so that spikes survive."""
     found = store.curves(job_id, points, width=width, optimizer=optimizer)
-    return schemas.Curves(items=[schemas.Curve.model_validate(curve) for curve in found])
+    return schemas.Curves(items=tuple(found))
 
 
 @router.get("/trials/{trial_id}", tags=["results"], responses=described(404, 422))
@@ -66,20 +68,20 @@ def trial(trial_id: TrialId, store: Rows) -> schemas.TrialDetail:
     """One trial with its specification."""
     found = store.trial(trial_id)
     (named,) = variants.named(store, found.job_id, [found])
-    return schemas.TrialDetail(**dict(schemas.Trial.model_validate(named)), spec=store.trial_spec(trial_id))
+    return schemas.TrialDetail(**vars(named), spec=store.trial_spec(trial_id))
 
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=described(404, 422))
-def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> schemas.Curve:
+def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> Curve:
     """A trial's curve over all its attempts; every point of it unless `points` is given."""
     whole = store.curve(trial_id)
-    return schemas.Curve.model_validate(thin(whole, points) if points else whole)
+    return thin(whole, points) if points else whole
 
 
 def _report(row: JobRow, store: Store) -> dict[str, Any]:
-    """The latest report; before the first, that of no trials."""
+    """The latest report, with the kind that tells how to read it; before the first, that of no trials."""
     found = store.result(row.id)
-    if found is not None:
-        return found
-    ended = "cancelled" if row.state is JobState.CANCELLED else ""  # before it began
-    return registry.report_document(registry.parse(store.study_document(row.id)).report((), ended))
+    if found is None:
+        ended = "cancelled" if row.state is JobState.CANCELLED else ""  # before it began
+        found = registry.report_document(registry.parse(store.study_document(row.id)).report((), ended))
+    return {"kind": row.kind} | found

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 import migrations
 from api.cli.main import app
-from api.http.app import SWEEP, create_app
+from api.http.app import create_app
+from api.http.openapi import SWEEP
 from api.settings import Settings
 from telescope.client.client import Client
 from telescope.errors import InvalidInput

@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 import migrations
-from api.http.app import EXAMPLE, create_app
+from api.http.app import create_app
+from api.http.openapi import EXAMPLE
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.engines import CoordinatorLock

@@ -17,7 +17,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 import migrations
-from api.http.app import EXAMPLE, create_app
+from api.http.app import create_app
+from api.http.openapi import EXAMPLE
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.store.curves import Chunk, Curve, DamagedCurve, decode, encode, merge, thin
+from api.store.curves import Chunk, DamagedCurve, decode, encode, merge, thin
+from telescope.client.resources import Curve
 from telescope.trials.outcome import Measurement
 from tests.api.trials import point, points
 
