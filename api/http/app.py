@@ -81,6 +81,9 @@ def _describe(document: dict[str, Any]) -> None:
     result = document["paths"]["/v1/jobs/{job_id}/result"]["get"]["responses"]["200"]["content"]
     reports = tuple(kind.report for kind in registry.KINDS.values())
     result["application/json"]["schema"] = reference("Report", Union[reports], "serialization")  # noqa: UP007 (made at run time)
+    forecasts = tuple(kind.preview for kind in registry.KINDS.values())
+    forecast = document["paths"]["/v1/jobs:preview"]["post"]["responses"]["200"]["content"]["application/json"]
+    forecast["schema"] = reference("Forecast", Union[forecasts], "serialization")  # noqa: UP007 (made at run time)
     kinds: Any = Union[tuple(kind.question for kind in registry.KINDS.values())]  # noqa: UP007 (made at run time)
     study = reference("Study", Annotated[kinds, Field(discriminator="kind")], "validation")
     media = {"schema": study, "examples": {"quickstart": {"value": EXAMPLE}}}

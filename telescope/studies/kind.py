@@ -6,11 +6,12 @@ package with such a value and one line in `telescope.studies.registry`.
 Parts: `Label`, `Planned`, `Plan` · `Question`, what all questions say · `Kind` · `Study`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from telescope.errors import Problem
+from telescope.studies.coordinates.check import Design
 from telescope.studies.forecast.pace import Machine
 from telescope.trials.data import DataSpec
 from telescope.trials.outcome import Trial
@@ -46,6 +47,15 @@ class Plan:
     def start(self) -> tuple[TrialSpec, ...]:
         """The specifications of the trials."""
         return tuple(planned.spec for planned in self.trials)
+
+
+@dataclass(frozen=True)
+class CheckedLadder:
+    """A ladder of a study, and the coordinate check that it begins with."""
+
+    optimizer: str
+    variant: str
+    design: Design
 
 
 class Question(Protocol):
@@ -92,6 +102,11 @@ def no_variant(question: Any, spec: TrialSpec) -> str:
     return ""
 
 
+def own_model(question: Any) -> tuple[Any, ...]:
+    """The model of kinds that have one."""
+    return (question.model,)
+
+
 def own_text(question: Question) -> dict[str, DataSpec]:
     """The text of kinds that read one."""
     return {"data": question.data}
@@ -125,6 +140,12 @@ class Kind(Generic[Q, R, P]):
     """The report on the terminal trials; the text says why nothing follows, where that is so."""
     forecast: Callable[[Q, Machine | None], P]
     """What the question would run and cost."""
+    models: Callable[[Q], tuple[Any, ...]] = own_model
+    """The models that trials build, at the widths that the question names."""
+    analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
+    """What its trials amount to at any target loss, where the kind has tables of its own."""
+    ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
+    """Its ladders, each with its coordinate check, where the kind compares widths."""
     reads_curves: bool = False
     """Whether reports need the outlines of curves; plans are made without them."""
     texts: Callable[[Q], dict[str, DataSpec]] = own_text

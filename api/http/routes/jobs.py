@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
 
 from api.http import schemas
 from api.http.dependencies import (
@@ -28,8 +29,6 @@ from api.settings import Settings
 from api.store.rows import JobRow
 from api.store.store import Store
 from telescope.studies import registry
-from telescope.studies.compute_time.bill import Bill
-from telescope.studies.telescoping.forecast.preview import Preview
 from telescope.studies.telescoping.question.variants import FIELD
 
 RETRY_AFTER = {"Retry-After": "2"}
@@ -51,10 +50,9 @@ def submit(
 
 
 @router.post("/jobs:preview", tags=["jobs"], responses=described(413, 422))
-def preview(study: Study, settings: Annotated[Settings, Depends(settings_of)], store: Rows) -> Preview | Bill:
+def preview(study: Study, settings: Annotated[Settings, Depends(settings_of)], store: Rows) -> JSONResponse:
     """What a study would run and cost, width by width, and what else could be done instead; spends nothing."""
-    found: Preview | Bill = registry.preview(study, machine.known(settings, store))
-    return found
+    return JSONResponse(registry.report_document(study.preview(machine.known(settings, store))))
 
 
 @router.get("/jobs", tags=["jobs"], responses=described(422))
