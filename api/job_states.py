@@ -11,7 +11,6 @@ from telescope.client.resources import JobState as JobState
 from telescope.client.resources import Verb as Verb
 from telescope.errors import Conflict
 
-
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.studies.coordinates.check import CoordinateReport, check
 from telescope.train.probes import LOGITS
 from telescope.trials.data import DataSpec
@@ -41,7 +41,7 @@ LIMIT_S = 120.0  # CPU seconds, for the required arms together
 
 
 def base(optimizer: OptimizerSpec) -> TrialSpec:
-    text = data.resolve(DataSpec(corpus="python-stdlib"))
+    text = batches.resolve(DataSpec(corpus="python-stdlib"))
     model = ModelSpec(width=32, base_width=32, depth=2, head_dim=16)
     return TrialSpec(model=model, optimizer=optimizer, data=text, horizon=HorizonSpec(steps=120, batch_tokens=512))
 

@@ -12,7 +12,7 @@ from statistics import mean
 
 import torch
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.train.loop import train_one
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
@@ -33,7 +33,7 @@ SEEDS = (0, 1, 2)
 
 def main() -> None:
     torch.set_num_threads(1)
-    text = data.resolve(DataSpec(corpus="python-stdlib", context=64))
+    text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=120, batch_tokens=512, record_every=20)
     print("| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |\n|---|---|---|---|---|---|")
     for (name, (optimizer, model)), tau in product(ARMS.items(), THRESHOLDS):

@@ -24,7 +24,7 @@ import torch
 from benchmarks.machine import describe
 from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.models.transformer import Transformer, initialise
 from telescope.optim.optimizer import build
 from telescope.train import compiled, pack
@@ -109,9 +109,9 @@ def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks:
     own, fused, loop = train_one(spec), train((spec,), losses=program(spec)), plain.train(recipe(spec))
     turns = in_turns([lambda: next(own), lambda: next(fused), lambda: next(loop)])
     telescope_s, compiled_s, plain_s = (seconds / steps for seconds in turns)
-    tokens = data.open_tokens(spec.data).train
+    tokens = batches.open_tokens(spec.data).train
     at = itertools.count()
-    (batch_s,) = in_turns([lambda: data.batch(tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context)], 50)
+    (batch_s,) = in_turns([lambda: batches.batch(tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context)], 50)
     return Step(width, optimizer.name, telescope_s, compiled_s, plain_s, batch_s, peaks.least_step_s(spec))
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.train.loop import train_one
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
@@ -69,7 +69,7 @@ ARMS = {
 
 def specs(arm: Arm) -> Iterator[tuple[int, int, int, TrialSpec]]:
     """(width, log2 lr, seed, trial), widest first: the longest runs should not come last."""
-    text = data.resolve(DataSpec(corpus="python-stdlib", context=64))
+    text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=120, batch_tokens=arm.batch_tokens, evaluation_tokens=16_384)
     for width in reversed(WIDTHS):
         model = ModelSpec(width=width, base_width=WIDTHS[0], depth=2, head_dim=16)

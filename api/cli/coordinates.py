@@ -16,7 +16,6 @@ from rich.table import Table
 from api.cli import job_file
 from api.cli.output import console, show_json
 from telescope.errors import InvalidInput
-from telescope.studies.telescoping.fold.ladders import each_ladder
 
 COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
 PARTS = {"moved": "its output", "own": "by its own update"}
@@ -35,24 +34,25 @@ def coordinates(
     import torch
 
     from telescope.studies import registry
-    from telescope.studies.telescoping.question.question import Question
 
-    study = registry.resolved(registry.parse(job_file.read(file))).question
-    if not isinstance(study, Question):
-        raise InvalidInput.of("kind", "trains at one width, and the check compares several; give a job of kind telescope", study.kind)
-    if optimizer and optimizer not in study.optimizers:
-        raise InvalidInput.of("optimizer", f"the job has no such ladder; it has {', '.join(study.optimizers)}", optimizer)
+    study = registry.resolved(registry.parse(job_file.read(file)))
+    if study.kind.ladders is None:
+        able = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
+        message = f"trains at one width, and the check compares several; give a job of kind {able}"
+        raise InvalidInput.of("kind", message, study.kind.name)
+    every = tuple(study.kind.ladders(study.question))
+    ladders = [ladder for ladder in every if optimizer in (None, ladder.optimizer)]
+    if not ladders:
+        known = ", ".join(dict.fromkeys(ladder.optimizer for ladder in every))
+        raise InvalidInput.of("optimizer", f"the job has no such ladder; it has {known}", optimizer)
     torch.set_num_threads(1)
-    ladders = [(variant, ladder) for variant, ladder in each_ladder(study) if optimizer in (None, ladder.optimizer)]
-    names = [", ".join(filter(None, (ladder.optimizer, variant.name))) for variant, ladder in ladders]
-    reports = {
-        name: checked(variant.question, ladder, name, console(as_json)) for name, (variant, ladder) in zip(names, ladders, strict=True)
-    }
+    names = [", ".join(filter(None, (ladder.optimizer, ladder.variant))) for ladder in ladders]
+    reports = {name: checked(ladder.design, name, console(as_json)) for name, ladder in zip(names, ladders, strict=True)}
     failed = any(report.verdict == "fail" for report in reports.values())
     if as_json:
         documents = [
-            {"optimizer": ladder.optimizer, "variant": variant.name, **registry.report_document(report)}
-            for (variant, ladder), report in zip(ladders, reports.values(), strict=True)
+            {"optimizer": ladder.optimizer, "variant": ladder.variant, **registry.report_document(report)}
+            for ladder, report in zip(ladders, reports.values(), strict=True)
         ]
         show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": documents})
     else:
@@ -60,19 +60,18 @@ def coordinates(
     if plot:
         from telescope.studies.coordinates.plot import draw
 
-        draw(reports, plot, study.name)
+        draw(reports, plot, study.question.name)
     raise typer.Exit(1 if failed else 0)
 
 
-def checked(study: Any, ladder: Any, name: str, shown_on: Console) -> Any:
-    """The check of one ladder of a study; a terminal shows how far it has come."""
+def checked(design: Any, name: str, shown_on: Console) -> Any:
+    """Carry out the check of one ladder; a terminal shows how far it has come."""
     from telescope.studies.coordinates.check import carry_out
-    from telescope.studies.telescoping.fold.ladders import coordinate_design
     from telescope.train.loop import train_one
 
     with shown_on.status(f"{name}: coordinate check") as status:
         return carry_out(
-            coordinate_design(study, ladder),
+            design,
             train_one,
             lambda spec: status.update(f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}"),
         )

@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from api.cli import job_file
-from api.cli.main import watched
 from api.cli.output import console, explain
+from api.cli.remote import watched
 from api.coordinator.supervisor import Child, end, interruptible, port_to_use
 from api.job_states import JobState
-from api.terminal import progress as view
-from api.terminal import telescoping as answer
+from api.terminal import pictures, progress, telescoping
 from telescope.client.client import Client
 from telescope.errors import TelescopeError, Unavailable
 
@@ -95,15 +94,15 @@ def demonstrate(client: Client, document: object, folder: Path) -> int:
     """POST the job, follow it, show and write its answer; the exit status."""
     job = client.submit(document)
     print(f"POST {client.url}/v1/jobs with {JOB}: {job.id}\n", flush=True)
-    ended = view.follow(watched(client, job.id), console())
+    ended = progress.follow(watched(client, job.id), console())
     if ended.state is not JobState.SUCCEEDED:
         raise Unavailable(f"the job is {ended.state}: {ended.reason}")
-    document = client.result(job.id)
-    report, target_width = answer.typed(document), answer.target_width(job.study)
-    answer.show(report, target_width, console())
+    document = client.document(job.id)
+    report, target_width = telescoping.typed(document), telescoping.target_width(job.study)
+    telescoping.show(report, target_width, console())
     as_json, as_picture = folder / "result.json", folder / "result.png"
     as_json.write_text(json.dumps(document, indent=2) + "\n")
-    answer.picture(report, client.trials(job.id), target_width, as_picture, job.name)
+    pictures.picture(report, client.trials(job.id), target_width, as_picture, job.name)
     print(f"Written: {as_json}, {as_picture}\n{NEXT}")
     return 0 if report.verdict == "resolved" else 1
 

@@ -68,8 +68,10 @@ def frontier(
 
 def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
     """The three tables of a job at a service, as documents."""
+    from telescope.studies import registry
+
     return {
-        "frontier": client.frontier(job_id, target_loss, optimizer=optimizer),
-        "batch_sizes": client.batch_sizes(job_id, target_loss, optimizer=optimizer),
-        "token_ratio": client.token_ratio(job_id, target_loss),
+        "frontier": registry.report_document(client.frontier(job_id, target_loss, optimizer=optimizer)),
+        "batch_sizes": registry.report_document(client.batch_sizes(job_id, target_loss, optimizer=optimizer)),
+        "token_ratio": registry.report_document(client.token_ratio(job_id, target_loss)),
     }

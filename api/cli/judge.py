@@ -25,7 +25,7 @@ def judge(
     Example: telescope judge examples/sweep.csv --target-width 1024
     """
     content = read(file)
-    from api.terminal import telescoping as answer
+    from api.terminal import pictures, telescoping
     from telescope.studies import registry
     from telescope.studies.telescoping.judge.judge import judge
     from telescope.studies.telescoping.judge.sweep import read_csv
@@ -35,9 +35,9 @@ def judge(
     if as_json:
         show_json(registry.report_document(found))
     else:
-        answer.show_judgement(found, console())
+        telescoping.show_judgement(found, console())
     if plot:
-        answer.picture_of_sweep(found, sweep.rows, plot, file.name)
+        pictures.picture_of_sweep(found, sweep.rows, plot, file.name)
     raise typer.Exit(0 if found.verdict == "resolved" else 1)
 
 

@@ -9,12 +9,10 @@ Exit status: 0 done · 1 the verdict is negative · 2 bad input · 3 something t
 Heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) are imported by the commands that need them: `--help` answers at once.
 """
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -23,15 +21,16 @@ from api.cli import job_file
 from api.cli.coordinates import coordinates
 from api.cli.corpus import corpora
 from api.cli.export import export
-from api.cli.frontier import asked, frontier
+from api.cli.frontier import frontier
 from api.cli.judge import judge
 from api.cli.output import Commands, Interrupted, console, plain, show_json
-from api.cli.service import ExecutorName, Workers, configured, local_url, processes
+from api.cli.remote import RemoteFindings, conclude, service, watched
+from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
-from api.terminal import progress as view
+from api.terminal import progress
 from telescope.client.client import Client
 from telescope.client.resources import Job
-from telescope.errors import InvalidInput, TelescopeError
+from telescope.errors import InvalidInput
 
 app = typer.Typer(
     cls=Commands,
@@ -48,7 +47,6 @@ Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address o
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 Plot = Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")]
 JOBS = "Jobs"
-COMPUTE_TIME = "compute_time"
 
 
 @app.command(rich_help_panel=JOBS)
@@ -67,6 +65,7 @@ def run(
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
     from api.cli import solo
+    from api.jobs.exports import EXPORTERS
     from api.jobs.from_jobs import filled
     from telescope.studies import registry
 
@@ -82,10 +81,9 @@ def run(
         except KeyboardInterrupt:
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
         report = store.result(job.id) or registry.report_document(study.report(()))
-        drawn = partial(solo.picture, store, job.id, study, report)
-        if study.kind.name != COMPUTE_TIME and not as_json:
+        if study.kind.name in EXPORTERS and not as_json:
             print(f"For another trainer: telescope export {job.id} --to torch")
-        _answer(ended, report, registry.to_document(study), drawn, plot, as_json)
+        conclude(ended, solo.LocalFindings(store, job.id, study, report), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -95,7 +93,7 @@ def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
     Example: telescope submit examples/quickstart.yaml
     """
     document = job_file.read(file)
-    with _client(url) as client:
+    with service(url) as client:
         job = client.submit(document)
     if as_json:
         show_json(plain(job))
@@ -110,23 +108,20 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
     Example: telescope preview job.yaml
     """
     from api.jobs import machine
-    from api.terminal import compute_time as comparison
-    from api.terminal import forecast
+    from api.terminal.views import view_of
     from telescope.studies import registry
 
     document = job_file.read(file)
     if url:
-        with _client(url) as client:
-            found = client.preview(document)
+        with service(url) as client:
+            found = registry.report_document(client.preview(document))
     else:
         study = registry.resolved(registry.parse(document))
         found = registry.report_document(registry.preview(study, machine.found(configured({})[0])))
     if as_json:
         show_json(found)
-    elif document["kind"] == COMPUTE_TIME:
-        comparison.show_bill(found, console())
     else:
-        forecast.show(found, console())
+        view_of(document["kind"]).show_forecast(found, console())
 
 
 @app.command(rich_help_panel=JOBS)
@@ -135,9 +130,9 @@ def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
     Example: telescope watch JOB
     """
-    with _client(url) as client:
+    with service(url) as client:
         try:
-            ended = view.follow(watched(client, job_id), console(as_json))
+            ended = progress.follow(watched(client, job_id), console(as_json))
         except KeyboardInterrupt:
             raise Interrupted(f"the job goes on. Follow it with: telescope watch {job_id}", job_id) from None
         job = client.job(job_id)
@@ -154,11 +149,10 @@ def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = 
 
     Example: telescope result JOB --plot picture.png
     """
-    with _client(url) as client:
+    with service(url) as client:
         job = client.job(job_id)
-        now = view.progress(job, (), datetime.now(UTC), None)
-        report = client.result(job_id)
-        _answer(now, report, job.study or {}, lambda path: _picture(client, job, report, path), plot, as_json)
+        now = progress.progress(job, (), datetime.now(UTC), None)
+        conclude(now, RemoteFindings(client, job, client.document(job_id)), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -167,7 +161,7 @@ def jobs(url: Url = None, as_json: AsJson = False) -> None:
 
     Example: telescope jobs --json
     """
-    with _client(url) as client:
+    with service(url) as client:
         found = list(client.jobs())
     if as_json:
         show_json({"items": plain(found)})
@@ -240,64 +234,9 @@ app.add_typer(corpora, name="corpus", rich_help_panel=JOBS)
 app.add_typer(processes)
 
 
-# How
-
-
-def watched(client: Client, job_id: str) -> Iterator[view.Progress]:
-    """A job at the service, now and after each change until it ended."""
-    forecast_flops = None
-    for i, job in enumerate(client.watch(job_id)):
-        if i == 0 and not job.terminal:
-            forecast_flops = _forecast_flops(client, job)
-        yield view.progress(job, client.trials(job_id), datetime.now(UTC), forecast_flops)
-
-
-def _forecast_flops(client: Client, job: Job) -> float | None:
-    """What the preview expects of the whole job; None where the service cannot say, which must not end a watch."""
-    try:
-        return float(client.preview(job.study)["flops"]["expected"])
-    except TelescopeError:
-        return None
-
-
-def _answer(
-    job: view.Progress, report: dict[str, Any], study: dict[str, Any], draw: Callable[[Path], None], plot: Path | None, as_json: bool
-) -> None:
-    """Print the answer, draw it if asked to, and exit with what it amounts to."""
-    from api.terminal import compute_time as comparison
-    from api.terminal import telescoping as answer
-
-    if as_json:
-        show_json(report)
-    elif study["kind"] == COMPUTE_TIME:
-        comparison.show(comparison.typed(report), console())
-    else:
-        answer.show(answer.typed(report), answer.target_width(study), console())
-    if plot:
-        draw(plot)
-    if job.state in (JobState.FAILED, JobState.CANCELLED):
-        print(f"The job is {job.state}: {job.reason or 'somebody asked for it'}", file=sys.stderr)
-    if job.state is JobState.FAILED:
-        raise typer.Exit(3)
-    raise typer.Exit(0 if report["final"] and report["verdict"] == "resolved" else 1)
-
-
-def _picture(client: Client, job: Job, report: dict[str, Any], path: Path) -> None:
-    """Draw what a job at the service found; of optimizers over batches, at the lowest of its target losses."""
-    from api.terminal import frontier as frontier_answer
-    from api.terminal import telescoping as answer
-
-    study = job.study or {}
-    if study["kind"] != COMPUTE_TIME:
-        answer.picture(answer.typed(report), client.trials(job.id), answer.target_width(study), path, job.name)
-        return
-    documents = asked(client, job.id, frontier_answer.lowest(study["target_losses"]))
-    frontier_answer.picture(frontier_answer.typed(documents), path, job.name)
-
-
 def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:
     """Ask for something, and say where the job stands now."""
-    with _client(url) as client:
+    with service(url) as client:
         job = verb(client, job_id)
     if as_json:
         show_json(plain(job))
@@ -307,8 +246,3 @@ def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_j
 
 def _state(job: Job) -> str:
     return f"{job.state}, {job.requested} requested" if job.requested else job.state
-
-
-def _client(url: str | None) -> Client:
-    """The service that was named, or this machine's."""
-    return Client(url or local_url(configured({})[0]), patience_seconds=3.0)

@@ -10,9 +10,8 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,17 +20,17 @@ import migrations
 from api.coordinator.supervisor import Child, end, on_signals
 from api.job_states import JobState, Verb, prospect
 from api.jobs import variants
+from api.jobs.analyses import analysed
 from api.settings import Settings
 from api.store.engines import translated
 from api.store.rows import JobRow, TrialRow
 from api.store.store import Store
+from api.terminal import frontier
 from api.terminal import progress as view
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
 from telescope.studies import registry
-from telescope.studies.compute_time.question import Question as ComputeTimeQuestion
 from telescope.studies.kind import AnyStudy
-from telescope.studies.telescoping.question.variants import variants as variants_of
 from telescope.trials.model import ModuleArchitecture
 
 POLL_SECONDS = 0.5
@@ -55,10 +54,7 @@ def installation(settings: Settings) -> Iterator[Store]:
 
 def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
     """The setting that lets a coordinator send its workers the code of this study's models, where they are users'."""
-    question = study.question
-    models = (
-        [question.model] if isinstance(question, ComputeTimeQuestion) else [variant.question.model for variant in variants_of(question)]
-    )
+    models = study.kind.models(study.question)
     own = [model.factory for model in models if isinstance(model, ModuleArchitecture)]
     return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}
 
@@ -142,18 +138,30 @@ def trials(store: Store, job_id: str) -> list[TrialRow]:
     return list(variants.named(store, job_id, found))
 
 
-def picture(store: Store, job_id: str, study: AnyStudy, report: dict[str, Any], path: Path) -> None:
-    """Draw what a job found; of optimizers over batches, at the lowest of its target losses."""
-    from api.terminal import frontier as frontier_answer
-    from api.terminal import telescoping as answer
-    from telescope.studies.compute_time.analysis import Analysis
+@dataclass(frozen=True)
+class LocalFindings:
+    """What a job of this installation found."""
 
-    name = store.job(job_id).name
-    if isinstance(study.question, ComputeTimeQuestion):
-        analysis = Analysis.of(study.question, store.terminal_trials(job_id, outlines=True))
-        frontier_answer.picture(frontier_answer.answers(analysis, frontier_answer.lowest(study.question.target_losses)), path, name)
-    else:
-        answer.picture(answer.typed(report), trials(store, job_id), study.question.model.target_width, path, name)
+    store: Store
+    job_id: str
+    asked: AnyStudy
+    report: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.store.job(self.job_id).name
+
+    @property
+    def study(self) -> dict[str, Any]:
+        return registry.to_document(self.asked)
+
+    def trials(self) -> list[TrialRow]:
+        return trials(self.store, self.job_id)
+
+    def tables(self, target_loss: float) -> dict[str, Any]:
+        """The tables of the job's own analysis."""
+        analysis = analysed(self.job_id, self.store)
+        return registry.report_document(frontier.answers(analysis, target_loss))
 
 
 def resume(store: Store, job_id: str) -> JobRow:

@@ -4,7 +4,7 @@ Reading a finished job of ten thousand runs takes a second, answering from what 
 analyses, each at its newest version; of a job that runs, the version rises, and the analysis is made anew. Handlers ask from many threads:
 one makes an analysis while those who ask for the same wait for it, and nobody else does.
 
-Parts: `KINDS`, of jobs that have them · `analysed`, from the database · `Analyses`.
+Parts: `analysed_kinds` · `analysed`, from the database · `Analyses`.
 """
 
 import threading
@@ -15,17 +15,21 @@ from api.store.rows import JobRow
 from api.store.store import Store
 from telescope.studies import registry
 from telescope.studies.compute_time.analysis import Analysis
-from telescope.studies.compute_time.question import Question as ComputeTimeQuestion
 
-KINDS = ("compute_time",)
 MOST = 4  # jobs; one of 10,000 runs holds some 30 MB
 
 
 def analysed(job_id: str, store: Store) -> Analysis:
     """What the runs of a job amount to so far."""
-    study = registry.parse(store.study_document(job_id)).question
-    assert isinstance(study, ComputeTimeQuestion), "only jobs of its kind are analysed"
-    return Analysis.of(study, store.terminal_trials(job_id, outlines=True))
+    study = registry.parse(store.study_document(job_id))
+    assert study.kind.analyse is not None, "only jobs of such kinds are analysed"
+    found: Analysis = study.kind.analyse(study.question, store.terminal_trials(job_id, outlines=True))
+    return found
+
+
+def analysed_kinds() -> tuple[str, ...]:
+    """The kinds of jobs that have analyses."""
+    return tuple(kind.name for kind in registry.KINDS.values() if kind.analyse)
 
 
 @dataclass

@@ -4,7 +4,8 @@
 it, and so does the command line where no service is at work.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -16,30 +17,32 @@ from telescope.errors import InvalidInput, NotExportable
 from telescope.export import Format, Source, UsedTrial
 from telescope.export import exported as export
 from telescope.studies import registry
+from telescope.studies.telescoping.kind import KIND as TELESCOPING
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.trials.outcome import TrialState
 from telescope.trials.types import OptimizerName
 
-KIND = "telescope"
+Exporter = Callable[[Any, dict[str, Any], Source, Format, OptimizerName | None, str | None], str]
 
 
 def exported(store: Store, job: JobRow, to: Format, optimizer: OptimizerName | None = None, variant: str | None = None) -> str:
     """A job's answer in a form; NotExportable where there is none, or where it is refused."""
-    if job.kind != KIND:
-        raise InvalidInput.of("job_id", f"is a job of kind {job.kind}; of kind {KIND} are those with hyperparameters to export", job.id)
+    exporter = EXPORTERS.get(job.kind)
+    if exporter is None:
+        able = ", ".join(EXPORTERS)
+        raise InvalidInput.of("job_id", f"is a job of kind {job.kind}; of kind {able} are those with hyperparameters to export", job.id)
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
         said = f"is {job.state}" if job.state is not JobState.RUNNING else "has not finished a level yet"
         raise NotExportable(f"job {job.id} {said}; there are no hyperparameters to export before its first report")
-    assert isinstance(study, Question), "its kind says so"
     used = tuple(
         UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant or "")
         for trial in variants.named(store, job.id, trials(store, job.id))
         if trial.measure == "loss"
     )
     source = Source(job.id, job.name, job.ended_at or job.started_at or job.created_at, used)
-    return export(study, TypeAdapter(Report).validate_python(document), source, to, optimizer, variant)
+    return exporter(study, document, source, to, optimizer, variant)
 
 
 def trials(store: Store, job_id: str) -> Iterator[TrialRow]:
@@ -49,3 +52,14 @@ def trials(store: Store, job_id: str) -> Iterator[TrialRow]:
         page = store.trials(job_id, 1000, token or None, state=TrialState.COMPLETED)
         yield from page.items
         token = page.next_page_token
+
+
+def telescoping_export(
+    question: Question, document: dict[str, Any], source: Source, to: Format, optimizer: OptimizerName | None, variant: str | None
+) -> str:
+    """The hyperparameters of a telescoping report at the target."""
+    return export(question, TypeAdapter(Report).validate_python(document), source, to, optimizer, variant)
+
+
+EXPORTERS: dict[str, Exporter] = {TELESCOPING.name: telescoping_export}
+"""The kinds with hyperparameters to export."""

@@ -10,7 +10,7 @@ Of a job that compares architectures or texts, the variant counts that differs l
 Parts: `filled`, the study with its hyperparameters · `nearest`, a job's variant · `differences`, of a study and a job's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,13 @@ from api.job_states import JobState
 from api.store.store import Store
 from telescope.errors import InvalidInput, NotFound, Problem
 from telescope.studies import registry
+from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.compute_time.question import Given
 from telescope.studies.compute_time.question import Question as ComputeTimeQuestion
 from telescope.studies.kind import AnyStudy
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import SCALES
+from telescope.studies.telescoping.kind import KIND as TELESCOPING
 from telescope.studies.telescoping.question.question import Question as TelescopingQuestion
 from telescope.studies.telescoping.question.variants import Variant, variants
 from telescope.trials.model import Architecture
@@ -30,9 +32,14 @@ from telescope.trials.model import Architecture
 
 def filled(study: AnyStudy, store: Store) -> AnyStudy:
     """A resolved study with the hyperparameters of the jobs that it names; InvalidInput where they cannot be taken."""
-    question = study.question
-    if not isinstance(question, ComputeTimeQuestion) or question.from_jobs is None or question.given:
-        return study
+    with_hyperparameters = FILLED.get(study.kind.name)
+    return study if with_hyperparameters is None else study.kind.of(with_hyperparameters(study.question, store))
+
+
+def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuestion:
+    """A compute-time question with the answers of the jobs that it names."""
+    if question.from_jobs is None or question.given:
+        return question
     given, problems = list[Given](), list[Problem]()
     for i, job_id in enumerate(question.from_jobs.jobs):
         try:
@@ -45,7 +52,7 @@ def filled(study: AnyStudy, store: Store) -> AnyStudy:
         problems.append(Problem("from_jobs.jobs", message, list(question.from_jobs.jobs)))
     if problems:
         raise InvalidInput.because(tuple(problems))
-    return study.kind.of(replace(question, given=tuple(given)))
+    return replace(question, given=tuple(given))
 
 
 def drawn(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
@@ -55,9 +62,9 @@ def drawn(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Giv
         job = store.job(job_id)
     except NotFound:
         raise InvalidInput.of("", "there is no such job; name a telescope job that has succeeded", job_id) from None
-    theirs = registry.parse(store.study_document(job_id)).question
-    report = store.result(job_id)
-    if not isinstance(theirs, TelescopingQuestion) or job.state is not JobState.SUCCEEDED or report is None:
+    their_study, report = registry.parse(store.study_document(job_id)), store.result(job_id)
+    theirs: TelescopingQuestion = their_study.question
+    if their_study.kind is not TELESCOPING or job.state is not JobState.SUCCEEDED or report is None:
         raise InvalidInput.of("", f"is a {job.kind} job that is {job.state}; name a telescope job that has succeeded", job_id)
     variant, differing = nearest(study, theirs)
     if differing and not study.from_jobs.force:
@@ -111,3 +118,7 @@ def differences(study: ComputeTimeQuestion, theirs: TelescopingQuestion) -> Iter
             yield f"search.{name}, which the job tuned too"
     if "muon" in study.optimizers and study.adamw_lr_ratio != theirs.adamw_lr_ratio:
         yield "adamw_lr_ratio"
+
+
+FILLED: dict[str, Callable[[Any, Store], Any]] = {COMPUTE_TIME.name: with_given}
+"""The kinds whose hyperparameters may come from jobs."""

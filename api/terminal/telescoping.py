@@ -6,7 +6,6 @@ First the answer in a sentence, then why it may be believed, then what to set wh
 """
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,18 +13,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal import evidence
-from api.terminal import variants as side_by_side
-from api.terminal.progress import TrialLike
+from api.terminal import evidence, variants
 from api.terminal.words import COLOURS, OPTIMIZERS
 from api.terminal.words import amount as _amount
 from api.terminal.words import ladder as _name
 from api.terminal.words import table as _table
 from api.terminal.words import words as _words
-from telescope.studies.telescoping import plot as plots
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.judge.judge import Judgement
-from telescope.studies.telescoping.judge.sweep import Row
 from telescope.studies.telescoping.report import (
     Cost,
     Hyperparameter,
@@ -37,7 +32,6 @@ from telescope.studies.telescoping.report import (
     Report,
     Validation,
 )
-from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATION_SEEDS
 
 TRAINED = {"swept": "compared, not fitted", "fixed": "as given", "flat": "flat: no value in the interval costs more than the noise"}
 
@@ -56,12 +50,12 @@ def show(report: Report, target_width: int, console: Console) -> None:
     """Print a report: variants side by side first, where there are any, and of each the best ladder first."""
     console.print()
     if report.comparison:
-        side_by_side.show(report, console)
+        variants.show(report, console)
     for ladder, is_best in ranked(report):
         title = _name(ladder.optimizer, ladder.variant) + (" (the better one)" if is_best else "")
         console.rule(f"[bold]{title}", align="left", style="dim")
         if ladder.differs:
-            console.print(f"[dim]{ladder.variant}: {escape(side_by_side.otherwise(ladder))}.[/]", soft_wrap=True)
+            console.print(f"[dim]{ladder.variant}: {escape(variants.otherwise(ladder))}.[/]", soft_wrap=True)
         console.print(sentence(ladder, target_width), soft_wrap=True)
         state = "" if report.final else " so far"
         console.print(f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}: {ladder.reason}\n", soft_wrap=True)
@@ -187,21 +181,6 @@ def bill(cost: Cost) -> str:
     return f"Bill: {tuning}{checked}; {against}{saving}.\n"
 
 
-def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str) -> None:
-    """Write the study's picture."""
-    runs = list(runs)
-    over = report.comparison.over if report.comparison else None
-    plots.draw([drawn(ladder, runs, target_width) for ladder in report.ladders], path, title, over)
-
-
-def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
-    """Write the picture of a sweep of the user's own."""
-    runs = tuple(plots.Run(row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None) for row in rows)
-    lr = found.hyperparameters.get("lr")
-    levels, answer = tuple(map(_drawn_level, found.levels)), plots.Estimate(lr.low, lr.value, lr.high) if lr else None
-    plots.draw([plots.Ladder("sweep", found.verdict, levels, runs, found.target_width, answer, "loss")], path, title)
-
-
 # Tables
 
 
@@ -278,41 +257,3 @@ def _interval(one: Interval | Hyperparameter) -> str:
 
 def _range(one: Interval) -> str:
     return f"{one.low:.3g}–{one.high:.3g}"
-
-
-# Picture
-
-
-def drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plots.Ladder:
-    """What a picture shows of one ladder, from its own runs among all of a job's."""
-    ours = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == (ladder.optimizer, ladder.variant, "loss")]
-    ended = [run for run in ours if run.loss is not None or run.diverged]
-    lr = ladder.hyperparameters.get("lr")
-    return plots.Ladder(
-        name=_name(ladder.optimizer, ladder.variant),
-        verdict=ladder.verdict,
-        levels=(
-            *map(_drawn_level, ladder.levels),
-            *_drawn_validation(ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]),
-        ),
-        runs=tuple(plots.Run(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended),
-        target_width=target_width,
-        target=plots.Estimate(lr.low, lr.value, lr.high) if lr else None,
-    )
-
-
-def _drawn_validation(found: Validation | None, rates: list[float]) -> tuple[plots.Level, ...]:
-    """The runs at the target, as the last level, where they show an optimum."""
-    if found is None or found.optimum is None or found.interval is None or not rates:
-        return ()
-    floor = found.loss / (1 + (found.regret or 0) / 100) if found.loss else None
-    optimum = plots.Estimate(found.interval.low, found.optimum, found.interval.high)
-    return (plots.Level(found.width, min(rates), max(rates), optimum, floor),)
-
-
-def _drawn_level(level: LevelReport) -> plots.Level:
-    window, interval, value = level.window["lr"], level.interval.get("lr"), level.optimum.get("lr")
-    if value is None:
-        return plots.Level(level.width, window.low, window.high, None, level.best_loss)
-    low, high = (interval.low, interval.high) if interval else (value, value)
-    return plots.Level(level.width, window.low, window.high, plots.Estimate(low, value, high), level.best_loss)

@@ -98,6 +98,6 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def _given(parameters: Mapping[str, str | float | None]) -> dict[str, str | float]:
+def given(parameters: Mapping[str, str | float | None]) -> dict[str, str | float]:
     """Those parameters that were given."""
     return {name: value for name, value in parameters.items() if value is not None}

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from telescope.models import transformer as model_module
+from telescope.models import transformer
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
@@ -41,7 +41,7 @@ class Source:
 def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> Source:
     """The source of the Transformer of this specification, and the name SPEC for it."""
     pieces = Pieces({"mup": mup, "Role": Role, "spec": spec, "self": SimpleNamespace(spec=spec), "parametrisation": parametrisation})
-    pieces.add(model_module, "Transformer")
+    pieces.add(transformer, "Transformer")
     imports = tuple(dict.fromkeys(pieces.imports))
     return Source(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
 

@@ -3,14 +3,15 @@
 A kind is one frozen value. Everything outside its package reaches it through the fields of `Kind`, so a new kind is a
 package with such a value and one line in `telescope.studies.registry`.
 
-Parts: `Label`, `Planned`, `Plan` · `Question`, what all questions say · `Kind` · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `Question` and `Report`, what all of them say · `Kind` · `Study`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from telescope.errors import Problem
+from telescope.studies.coordinates.check import Design
 from telescope.studies.forecast.pace import Machine
 from telescope.trials.data import DataSpec
 from telescope.trials.outcome import Trial
@@ -48,6 +49,15 @@ class Plan:
         return tuple(planned.spec for planned in self.trials)
 
 
+@dataclass(frozen=True)
+class CheckedLadder:
+    """A ladder of a study, and the coordinate check that it begins with."""
+
+    optimizer: str
+    variant: str
+    design: Design
+
+
 class Question(Protocol):
     """A validated document: frozen data, without behaviour of its own."""
 
@@ -72,8 +82,27 @@ class Question(Protocol):
         ...
 
 
+class Report(Protocol):
+    """What the reports of all kinds say."""
+
+    @property
+    def final(self) -> bool:
+        """Nothing will be added to it."""
+        ...
+
+    @property
+    def verdict(self) -> str:
+        """`resolved`, or another word of its kind."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why this is the verdict."""
+        ...
+
+
 Q = TypeVar("Q", bound=Question)
-R = TypeVar("R")
+R = TypeVar("R", bound=Report)
 P = TypeVar("P")
 
 
@@ -90,6 +119,11 @@ def all_problems(problems: Iterable[Problem], document: dict[str, Any]) -> tuple
 def no_variant(question: Any, spec: TrialSpec) -> str:
     """The variant of kinds that compare none."""
     return ""
+
+
+def own_model(question: Any) -> tuple[Any, ...]:
+    """The model of kinds that have one."""
+    return (question.model,)
 
 
 def own_text(question: Question) -> dict[str, DataSpec]:
@@ -125,6 +159,12 @@ class Kind(Generic[Q, R, P]):
     """The report on the terminal trials; the text says why nothing follows, where that is so."""
     forecast: Callable[[Q, Machine | None], P]
     """What the question would run and cost."""
+    models: Callable[[Q], tuple[Any, ...]] = own_model
+    """The models that trials build, at the widths that the question names."""
+    analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
+    """What its trials amount to at any target loss, where the kind has tables of its own."""
+    ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
+    """Its ladders, each with its coordinate check, where the kind compares widths."""
     reads_curves: bool = False
     """Whether reports need the outlines of curves; plans are made without them."""
     texts: Callable[[Q], dict[str, DataSpec]] = own_text

@@ -83,15 +83,14 @@ def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
 
 
 def _resolved_model(model: LadderModule, vocab_size: int) -> LadderModule:
-    from telescope.models import factory
-    from telescope.models import user_model as module
+    from telescope.models import factory, user_model
 
     found = factory.content(model.factory)
     if factory.content.__wrapped__(model.factory) != found:
         message = "its code has changed since this process imported it; start telescope anew"
         raise InvalidInput.of("model.factory", message, model.factory)
     resolved = replace(model, content=found)
-    module.check_vocabulary(resolved.at(resolved.base_width), vocab_size)
+    user_model.check_vocabulary(resolved.at(resolved.base_width), vocab_size)
     return resolved
 
 

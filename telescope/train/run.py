@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.models.build import Model, begin
 from telescope.models.transformer import Transformer
 from telescope.models.user_model import UserModel
@@ -31,8 +31,8 @@ class Run:
 
     def __init__(self, spec: TrialSpec) -> None:
         self.spec = spec
-        self.tokens = data.open_tokens(spec.data)
-        self.held_out = data.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
+        self.tokens = batches.open_tokens(spec.data)
+        self.held_out = batches.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Model = begin(spec).to(self.device)
         self.optimizer: Optimizer = build(self.model, spec.optimizer)
@@ -62,7 +62,7 @@ class Run:
         """What is read at a step: where coordinates are measured, always the first batch."""
         context = self.spec.data.context
         at = 0 if self.spec.measure == "coordinates" else step
-        batch = data.batch(self.tokens.train, self.spec.seed, at, self.spec.horizon.batch_tokens // context, context)
+        batch = batches.batch(self.tokens.train, self.spec.seed, at, self.spec.horizon.batch_tokens // context, context)
         return batch.to(self.device, non_blocking=True)
 
     def micro_batches(self) -> tuple[Tensor, ...]:  # of (windows, context + 1)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.model import ModelSpec
@@ -17,7 +17,7 @@ HORIZON = HorizonSpec(steps=12, batch_tokens=128, evaluation_tokens=512, record_
 
 def stdlib(context: int = 32) -> DataSpec:
     """python-stdlib as bytes, resolved."""
-    return data.resolve(DataSpec(corpus="python-stdlib", context=context))
+    return batches.resolve(DataSpec(corpus="python-stdlib", context=context))
 
 
 def trial(optimizer: OptimizerSpec = MUON, model: ModelSpec = MODEL, horizon: HorizonSpec = HORIZON, seed: int = 0) -> TrialSpec:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.train.branch import cooldown
 from telescope.train.checkpoint import FORMAT, kept_path
 from telescope.train.loop import train_one
@@ -176,7 +176,7 @@ def test_stopping_an_unknown_or_finished_trial_does_nothing(driver: Driver) -> N
 def test_a_lost_corpus_fails_its_trial_for_good_and_leaves_others_alone(driver: Driver) -> None:
     text = driver.folder / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog\n" * 500)
-    spec = replace(trial(), data=data.resolve(DataSpec(corpus=str(text), context=32)))
+    spec = replace(trial(), data=batches.resolve(DataSpec(corpus=str(text), context=32)))
     text.unlink()
     lost = driver.submit(spec)
     event = driver.until_end(lost)[-1]

@@ -17,7 +17,7 @@ from api.http import bodies, schemas
 from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Rows
 from api.http.errors import described
 from api.http.representations import CSV, JSON, csv_text, entity_tag, preferred, seen
-from api.jobs.analyses import KINDS, analysed
+from api.jobs.analyses import analysed, analysed_kinds
 from api.store.pages import cut
 from api.store.rows import JobRow
 from telescope.errors import InvalidInput
@@ -122,8 +122,10 @@ def accepted(request: Request) -> str:
 
 def require_frontier(row: JobRow) -> None:
     """Refuse the jobs of other kinds."""
-    if row.kind not in KINDS:
-        raise InvalidInput.of("job_id", f"is a job of kind {row.kind}; of kind {', '.join(KINDS)} are those with a frontier", row.id)
+    if row.kind not in analysed_kinds():
+        raise InvalidInput.of(
+            "job_id", f"is a job of kind {row.kind}; of kind {', '.join(analysed_kinds())} are those with a frontier", row.id
+        )
 
 
 def as_csv(found: Answer, table: Table) -> str:

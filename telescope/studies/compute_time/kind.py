@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.answer import answer
 from telescope.studies.compute_time.bill import Bill, preview
 from telescope.studies.compute_time.checks import checked
@@ -27,5 +28,6 @@ KIND = Kind(
     plan=plan,
     answer=answer,
     forecast=preview,
+    analyse=Analysis.of,
     reads_curves=True,
 )

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from telescope.models import user_model as module
+from telescope.models import user_model
 from telescope.studies.coordinates.causes import likely_cause
 from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict, LayerSlope, in_words, slopes
 from telescope.train.flops import trial_flops
@@ -126,7 +126,7 @@ def widths_of(
 def builds(model: ModelSpec | ModuleSpec, width: int, parametrisation: Parametrisation) -> bool:
     """Whether there is such a model at a width."""
     if isinstance(model, ModuleSpec):
-        return module.width_problem(replace(model, width=width), parametrisation) is None
+        return user_model.width_problem(replace(model, width=width), parametrisation) is None
     return width_problem(model, width) is None
 
 

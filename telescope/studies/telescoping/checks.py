@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from telescope.errors import InvalidInput, Problem, under
-from telescope.models import factory
-from telescope.models import user_model as module
+from telescope.models import factory, user_model
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
 from telescope.studies.telescoping.fold.ladders import all_ladders
@@ -141,7 +140,7 @@ def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametr
             if model.content and (now := factory.content(model.factory)) != model.content:
                 message = f"the code of {model.factory} has hash {now} now; leave content out to take it as it is, or restore the code"
                 return [Problem("model.content", message, model.content)]
-            module.readings_of(model.at(model.base_width))
+            user_model.readings_of(model.at(model.base_width))
         except InvalidInput as error:  # whatever the width
             return list(error.problems)
         found = list[Problem]()
@@ -149,7 +148,9 @@ def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametr
         found = [under("model", problem) for problem in architecture_problems(model)]
     for name in ("base_width", "calibration_width", "target_width"):
         width = getattr(model, name)
-        problem = module.width_problem(model.at(width), parametrisation) if isinstance(model, LadderModule) else width_problem(model, width)
+        problem = (
+            user_model.width_problem(model.at(width), parametrisation) if isinstance(model, LadderModule) else width_problem(model, width)
+        )
         if problem:
             found.append(Problem(f"model.{name}", problem, getattr(model, name)))
     base, calibration, target = model.base_width, model.calibration_width, model.target_width

@@ -1,15 +1,16 @@
 """`kind: telescope` as a value: the question, its checks, its fold, its answer and its forecast."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from telescope.studies.kind import Kind, Plan
+from telescope.studies.kind import CheckedLadder, Kind, Plan
 from telescope.studies.telescoping.answer.answer import answer
 from telescope.studies.telescoping.checks import checked
-from telescope.studies.telescoping.fold.ladders import each_ladder
+from telescope.studies.telescoping.fold.ladders import coordinate_design, each_ladder
 from telescope.studies.telescoping.fold.progress import progress
 from telescope.studies.telescoping.forecast.preview import Preview, preview
 from telescope.studies.telescoping.question import variants
+from telescope.studies.telescoping.question.parts import LadderModel, LadderModule
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.trials.outcome import Trial
@@ -22,6 +23,17 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
     return Plan(planned, all(ladder.ended for _, ladder in ladders))
 
 
+def models(question: Question) -> tuple[LadderModel | LadderModule, ...]:
+    """The models of all variants."""
+    return tuple(variant.question.model for variant in variants.variants(question))
+
+
+def checked_ladders(question: Question) -> Iterator[CheckedLadder]:
+    """Every ladder with its coordinate check."""
+    for variant, ladder in each_ladder(question):
+        yield CheckedLadder(ladder.optimizer, variant.name, coordinate_design(variant.question, ladder))
+
+
 KIND = Kind(
     name="telescope",
     question=Question,
@@ -31,6 +43,8 @@ KIND = Kind(
     plan=plan,
     answer=answer,
     forecast=preview,
+    models=models,
+    ladders=checked_ladders,
     texts=variants.texts,
     with_texts=variants.with_texts,
     with_models=variants.with_models,

@@ -23,7 +23,7 @@ from api.settings import Settings
 from api.store.engines import CoordinatorLock
 from api.store.record import Record
 from api.store.store import Store
-from api.terminal import telescoping as answer
+from api.terminal import pictures, telescoping
 from telescope.client.resources import Trial
 from telescope.data import corpora
 from telescope.errors import Unavailable
@@ -236,15 +236,15 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
     assert {(level["variant"], level["optimizer"]) for level in levels} == {("novel", "muon"), ("reports", "muon")}
 
     page = StringIO()
-    answer.show(answer.typed(report), 128, Console(file=page, width=200))
+    telescoping.show(telescoping.typed(report), 128, Console(file=page, width=200))
     for words in ("Side by side", "novel", "reports", "losses of different texts say nothing of each other", "Muon, reports ─"):
         assert words in page.getvalue()
-    found, runs = answer.typed(report), [api_trial(each) for each in trials]
+    found, runs = telescoping.typed(report), [api_trial(each) for each in trials]
     for ladder in found.ladders:
         ours = [run for run in runs if run.variant == ladder.variant]
         assert 0 < len(ours) < len(runs)
-        assert sorted(run.lr for run in answer.drawn(ladder, runs, 128).runs) == sorted(run.lr for run in ours)
-    answer.picture(found, runs, 128, tmp_path / "a.png", "texts")
+        assert sorted(run.lr for run in pictures.drawn(ladder, runs, 128).runs) == sorted(run.lr for run in ours)
+    pictures.picture(found, runs, 128, tmp_path / "a.png", "texts")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 

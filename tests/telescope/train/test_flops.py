@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.models.transformer import Transformer, initialise
 from telescope.studies.coordinates.check import design
 from telescope.train import flops
@@ -131,7 +131,7 @@ def test_a_branch_costs_what_torch_counts_after_it(whole: TrialSpec, tmp_path: P
 
 
 def test_a_text_too_short_to_be_evaluated_on_as_much_as_asked_for_is_billed_for_what_was_read() -> None:
-    text = data.resolve(DataSpec(corpus=str(Path(__file__).parents[3] / "LICENSE"), context=32))
+    text = batches.resolve(DataSpec(corpus=str(Path(__file__).parents[3] / "LICENSE"), context=32))
     spec = replace(trial(), data=text, horizon=replace(HORIZON, evaluation_tokens=16_384))
     points, total = counted(spec)
     assert total == pytest.approx(points[-1].flops, rel=1e-9)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.train.checkpoint import CheckpointFile
 from telescope.train.flops import trial_flops
 from telescope.train.loop import advance, train_one
@@ -178,7 +178,7 @@ GOLDEN = {"muon": 3.1846, "adamw": 3.3028}
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_losses_guard_every_refactoring(name: str) -> None:
-    text = data.resolve(DataSpec(corpus=str(Path(__file__).parents[3] / "LICENSE"), context=32))
+    text = batches.resolve(DataSpec(corpus=str(Path(__file__).parents[3] / "LICENSE"), context=32))
     optimizer = {"muon": MUON, "adamw": ADAMW}[name]
     horizon = replace(HORIZON, steps=40, batch_tokens=256)
     spec = TrialSpec(model=MODEL, optimizer=optimizer, data=text, horizon=horizon, seed=0)

@@ -11,7 +11,7 @@ from tests.telescope.small import trial
 from tests.workers.driving import LONG, Driver, family, python, until_dead
 from workers import processes
 from workers.interface import Finished, Stopped
-from workers.on_ray import slot as ray_slot
+from workers.on_ray import slot
 from workers.on_ray.actors import RayExecutor
 from workers.on_ray.cluster import Demand
 
@@ -31,7 +31,7 @@ def driver(executor: RayExecutor, tmp_path: Path) -> Driver:
 
 
 def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_slot, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(slot, "FRESH_SECONDS", 0.0)
     done = [driver.submit(trial(seed=seed)) for seed in range(2)]
     driver.until_end(*done)
     worker = psutil.Process(driver.pid(done[0]))
@@ -43,7 +43,7 @@ def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(driver: Driv
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_slot, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(slot, "STUCK_SECONDS", 1.0)
     stuck = driver.submit(trial(horizon=LONG))
     driver.until_points(stuck)
     worker = psutil.Process(driver.pid(stuck))

@@ -19,7 +19,7 @@ from tests.workers.driving import LONG, Driver, family, numbers, plain, until_de
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Failed, Finished, Started, Stopped, Waiting
 from workers.on_ray import experiment as ray_experiment
-from workers.on_ray import tune as ray_tune
+from workers.on_ray import tune
 from workers.on_ray.cluster import Demand
 from workers.on_ray.experiment import Feed, Flights, Relay
 from workers.on_ray.slot import Placement
@@ -32,11 +32,11 @@ FEW = 4  # trials of the first experiment
 def executor(session_home: Path) -> Iterator[TuneExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
-        patch.setattr(ray_tune, "TRIALS_PER_WORKER", FEW)
+        patch.setattr(tune, "TRIALS_PER_WORKER", FEW)
         made = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
         while made.numerics is None:
             made.events(0.1)
-        patch.setattr(ray_tune, "TRIALS_PER_WORKER", 500)
+        patch.setattr(tune, "TRIALS_PER_WORKER", 500)
         yield made
         made.close()
 
@@ -64,7 +64,7 @@ def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: D
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_tune, "STUCK_SECONDS", 1.0)
+    monkeypatch.setattr(tune, "STUCK_SECONDS", 1.0)
     stuck = driver.submit(trial(horizon=LONG))
     driver.until_points(stuck)
     worker = psutil.Process(driver.pid(stuck))
@@ -131,7 +131,7 @@ def test_close_ends_every_process_and_loggers_have_heard_each_point(driver: Driv
 
 
 def test_a_logger_without_its_package_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ray_tune.LOGGERS, "mlflow", ("a_package_that_is_not_there", "", {}))
+    monkeypatch.setitem(tune.LOGGERS, "mlflow", ("a_package_that_is_not_there", "", {}))
     with pytest.raises(Unavailable, match=r"TELESCOPE_TUNE_LOGGERS names mlflow.*pip install a_package_that_is_not_there"):
         TuneExecutor(2, loggers=("mlflow",))
 
@@ -140,7 +140,7 @@ def test_the_loggers_of_the_settings_are_names_between_commas(monkeypatch: pytes
     monkeypatch.setenv("TELESCOPE_EXECUTOR", "ray_tune")
     monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", "tensorboard, wandb")
     assert Settings().tune_loggers == ("tensorboard", "wandb")
-    assert set(Settings().tune_loggers) <= ray_tune.LOGGERS.keys()
+    assert set(Settings().tune_loggers) <= tune.LOGGERS.keys()
 
 
 class Held(Trial):

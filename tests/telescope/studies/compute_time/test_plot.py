@@ -13,7 +13,7 @@ from matplotlib.image import imread
 
 from telescope.statistics.step_time import Origin
 from telescope.statistics.token_ratio import Direction, Standing
-from telescope.studies.compute_time import plot as frontier_plot
+from telescope.studies.compute_time import plot
 from telescope.studies.compute_time.plot import COLOURS, draw
 from telescope.studies.compute_time.rows import (
     BatchAnswer,
@@ -104,8 +104,8 @@ def test_the_picture_is_a_png_with_three_panels_in_both_colours(tmp_path: Path) 
 
 
 def test_measured_steps_are_filled_and_modelled_ones_hollow() -> None:
-    axes = panel(frontier_plot._frontier, FRONTIER)
-    for name, marker in frontier_plot.MARKERS.items():
+    axes = panel(plot._frontier, FRONTIER)
+    for name, marker in plot.MARKERS.items():
         assert lines(axes, COLOURS[name], marker, filled=True) == 1
         assert lines(axes, COLOURS[name], marker, filled=False) == 3
     assert axes.get_xscale() == axes.get_yscale() == "log"
@@ -119,7 +119,7 @@ def test_bounds_on_hours_are_arrows_and_join_no_line() -> None:
     rows = tuple(
         replace(row, censored=True, on_frontier=False, hours_high=None) if row.optimizer == "muon" else row for row in FRONTIER.rows
     )
-    axes = panel(frontier_plot._frontier, replace(FRONTIER, rows=rows))
+    axes = panel(plot._frontier, replace(FRONTIER, rows=rows))
     assert len([text for text in axes.texts if text.arrow_patch is not None]) == 4
     assert lines(axes, COLOURS["muon"], "o", filled=True) + lines(axes, COLOURS["muon"], "o", filled=False) == 0
     assert "Muon" not in labels(axes)
@@ -129,33 +129,33 @@ def test_bounds_on_hours_are_arrows_and_join_no_line() -> None:
 def test_arrows_on_hours_point_to_where_the_truth_lies() -> None:
     censored, early, *rest = FRONTIER.rows
     bounds = replace(censored, censored=True, on_frontier=False), replace(early, early=True, on_frontier=False)
-    axes = panel(frontier_plot._frontier, replace(FRONTIER, rows=(*bounds, *rest)))
+    axes = panel(plot._frontier, replace(FRONTIER, rows=(*bounds, *rest)))
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     assert [text.xy[1] > row.hours for text, row in zip(arrows, bounds, strict=True)] == [True, False]
     assert any("at its first point" in label for label in labels(axes))
 
 
 def test_ratios_have_whiskers_and_the_line_at_one() -> None:
-    axes = panel(frontier_plot._ratio, RATIO)
+    axes = panel(plot._ratio, RATIO)
     level = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert [set(line.get_ydata()) for line in level] == [{1.0}]
     ends = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "_"]
     assert ends == [[1.1, 1.3]] * len(BATCHES)
-    assert lines(axes, frontier_plot.RATIO, "o", filled=True) == len(BATCHES)
+    assert lines(axes, plot.RATIO, "o", filled=True) == len(BATCHES)
 
 
 def test_a_ratio_that_is_a_bound_is_hollow_with_arrows() -> None:
     bound = replace(RATIO.rows[0], pairs=0, ratio_low=0.0, ratio_high=None)
-    axes = panel(frontier_plot._ratio, replace(RATIO, rows=(bound, *RATIO.rows[1:])))
+    axes = panel(plot._ratio, replace(RATIO, rows=(bound, *RATIO.rows[1:])))
     assert len([text for text in axes.texts if text.arrow_patch is not None]) == 2
-    assert lines(axes, frontier_plot.RATIO, "o", filled=False) == 1
+    assert lines(axes, plot.RATIO, "o", filled=False) == 1
 
 
 def test_tokens_have_whiskers_arrows_on_bounds_and_the_critical_batch() -> None:
     censored = batch_row("muon", 256, 1e6, censored=1, reached=2, tokens_high=None)
     early = batch_row("muon", 512, 1e6, early=1, reached=2, tokens_low=None)
     rows = tuple(row for row in SIZES.rows if (row.optimizer, row.batch_tokens) not in (("muon", 256), ("muon", 512)))
-    axes = panel(frontier_plot._tokens, replace(SIZES, rows=(*rows, censored, early)))
+    axes = panel(plot._tokens, replace(SIZES, rows=(*rows, censored, early)))
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     assert [(text.xy[0], text.xy[1] > 1e6) for text in arrows] == [(256, True), (512, False)]
     assert lines(axes, COLOURS["muon"], "o", filled=False) == 2
@@ -169,5 +169,5 @@ def test_an_answer_without_rows_can_be_drawn(tmp_path: Path, note: str) -> None:
     empty = RatioAnswer(2.0, "", (), None, None, None, None, None, None, note)
     draw(replace(FRONTIER, rows=()), replace(SIZES, rows=(), optimizers=()), empty, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
-    axes = panel(frontier_plot._ratio, empty)
+    axes = panel(plot._ratio, empty)
     assert (note or "no run reached the loss") in [text.get_text() for text in axes.texts]

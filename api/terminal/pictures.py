@@ -1,0 +1,62 @@
+"""Pictures of telescoping reports and of judged sweeps, as PNG files."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from api.terminal.progress import TrialLike
+from api.terminal.words import ladder as _name
+from telescope.studies.telescoping import plot
+from telescope.studies.telescoping.judge.judge import Judgement
+from telescope.studies.telescoping.judge.sweep import Row
+from telescope.studies.telescoping.report import LadderReport, LevelReport, Report, Validation
+from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATION_SEEDS
+
+
+def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str) -> None:
+    """Write the study's picture."""
+    runs = list(runs)
+    over = report.comparison.over if report.comparison else None
+    plot.draw([drawn(ladder, runs, target_width) for ladder in report.ladders], path, title, over)
+
+
+def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
+    """Write the picture of a sweep of the user's own."""
+    runs = tuple(plot.Run(row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None) for row in rows)
+    lr = found.hyperparameters.get("lr")
+    levels, answer = tuple(map(_drawn_level, found.levels)), plot.Estimate(lr.low, lr.value, lr.high) if lr else None
+    plot.draw([plot.Ladder("sweep", found.verdict, levels, runs, found.target_width, answer, "loss")], path, title)
+
+
+def drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plot.Ladder:
+    """What a picture shows of one ladder, from its own runs among all of a job's."""
+    ours = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == (ladder.optimizer, ladder.variant, "loss")]
+    ended = [run for run in ours if run.loss is not None or run.diverged]
+    lr = ladder.hyperparameters.get("lr")
+    return plot.Ladder(
+        name=_name(ladder.optimizer, ladder.variant),
+        verdict=ladder.verdict,
+        levels=(
+            *map(_drawn_level, ladder.levels),
+            *_drawn_validation(ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]),
+        ),
+        runs=tuple(plot.Run(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended),
+        target_width=target_width,
+        target=plot.Estimate(lr.low, lr.value, lr.high) if lr else None,
+    )
+
+
+def _drawn_validation(found: Validation | None, rates: list[float]) -> tuple[plot.Level, ...]:
+    """The runs at the target, as the last level, where they show an optimum."""
+    if found is None or found.optimum is None or found.interval is None or not rates:
+        return ()
+    floor = found.loss / (1 + (found.regret or 0) / 100) if found.loss else None
+    optimum = plot.Estimate(found.interval.low, found.optimum, found.interval.high)
+    return (plot.Level(found.width, min(rates), max(rates), optimum, floor),)
+
+
+def _drawn_level(level: LevelReport) -> plot.Level:
+    window, interval, value = level.window["lr"], level.interval.get("lr"), level.optimum.get("lr")
+    if value is None:
+        return plot.Level(level.width, window.low, window.high, None, level.best_loss)
+    low, high = (interval.low, interval.high) if interval else (value, value)
+    return plot.Level(level.width, window.low, window.high, plot.Estimate(low, value, high), level.best_loss)

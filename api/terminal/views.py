@@ -1,0 +1,112 @@
+"""How each kind of study reads in a terminal.
+
+`VIEWS` has one entry per kind with a view of its own; `view_of` gives every other kind `GENERIC`, which prints whatever its reports
+and forecasts say.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from api.terminal import compute_time, forecast, frontier, pictures, telescoping
+from api.terminal.progress import TrialLike
+from telescope.errors import InvalidInput
+from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
+from telescope.studies.telescoping.kind import KIND as TELESCOPING
+
+Document = dict[str, Any]
+
+
+class Findings(Protocol):
+    """What a job found, wherever it is read from: a service, or this installation's database."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def study(self) -> Document: ...
+    @property
+    def report(self) -> Document: ...
+    def trials(self) -> Iterable[TrialLike]: ...
+    def tables(self, target_loss: float) -> Document:
+        """The extra tables of the job's kind at a target loss."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """How one kind reads: its report with the study's document, its forecast, and its picture."""
+
+    show: Callable[[Document, Document, Console], None]
+    show_forecast: Callable[[Document, Console], None]
+    picture: Callable[[Findings, Path], None]
+
+
+def show_telescoping(report: Document, study: Document, console: Console) -> None:
+    telescoping.show(telescoping.typed(report), telescoping.target_width(study), console)
+
+
+def picture_telescoping(found: Findings, path: Path) -> None:
+    report, width = telescoping.typed(found.report), telescoping.target_width(found.study)
+    pictures.picture(report, found.trials(), width, path, found.name)
+
+
+def show_compute_time(report: Document, study: Document, console: Console) -> None:
+    compute_time.show(compute_time.typed(report), console)
+
+
+def picture_compute_time(found: Findings, path: Path) -> None:
+    """The frontier at the lowest of the study's target losses."""
+    tables = found.tables(frontier.lowest(found.study["target_losses"]))
+    frontier.picture(frontier.typed(tables), path, found.name)
+
+
+def show_any(report: Document, study: Document, console: Console) -> None:
+    """Print a document as a table of its fields."""
+    console.print(fields(report))
+
+
+def show_any_forecast(document: Document, console: Console) -> None:
+    """Print a forecast as a table of its fields."""
+    console.print(fields(document))
+
+
+def no_picture(found: Findings, path: Path) -> None:
+    """Refuse a picture that the kind does not have."""
+    raise InvalidInput.of("--plot", f"jobs of kind {found.study['kind']} have no picture; leave it out", str(path))
+
+
+def fields(document: Mapping[str, Any]) -> Table:
+    """Names and values of a document, nested ones as tables of their own."""
+    shown = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, value in document.items():
+        shown.add_row(name.replace("_", " "), cell(value))
+    return shown
+
+
+def cell(value: Any) -> Any:
+    """A value as a cell of such a table."""
+    if isinstance(value, Mapping):
+        return fields(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        inner = Table.grid()
+        for one in value:
+            inner.add_row(cell(one))
+        return inner
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+
+
+GENERIC = View(show_any, show_any_forecast, no_picture)
+VIEWS: dict[str, View] = {
+    TELESCOPING.name: View(show_telescoping, forecast.show, picture_telescoping),
+    COMPUTE_TIME.name: View(show_compute_time, compute_time.show_bill, picture_compute_time),
+}
+
+
+def view_of(kind: str) -> View:
+    """The view of a kind of study, by its name."""
+    return VIEWS.get(kind, GENERIC)
