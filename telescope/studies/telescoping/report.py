@@ -13,6 +13,7 @@ from telescope.statistics.estimates import ScalingFit
 from telescope.studies.coordinates.check import CoordinateReport
 from telescope.studies.coordinates.slopes import CoordinateVerdict
 from telescope.studies.telescoping.axes import SCALES, AxisName
+from telescope.studies.telescoping.reasons import Reason
 from telescope.trials.types import AttentionScale, HeadForm, MuonLrRule, OptimizerName, Parametrisation, UpdateScale, WeightDecayRule
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
@@ -286,6 +287,7 @@ class LadderReport:
     explained: dict[AxisName, float] = field(default_factory=dict)  # share of the loss's variance over the base window, by the model
     variant: str = ""
     differs: dict[str, Any] = field(default_factory=dict)  # the fields of model, or data, that the variant has otherwise than the job
+    because: Reason | None = None  # the reason as values; None in reports from before it was kept
 
 
 @dataclass(frozen=True)
@@ -350,6 +352,7 @@ class Report:
     best_variant: str = ""  # of architectures, the one of the lowest loss at equal width
     variants: tuple[VariantReport, ...] = ()
     comparison: Comparison | None = None
+    because: Reason | None = None  # the reason as values; None in reports from before it was kept
 
 
 def digits(x: float) -> float:

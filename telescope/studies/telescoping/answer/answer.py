@@ -23,7 +23,8 @@ from telescope.studies.telescoping.answer.late import late_report
 from telescope.studies.telescoping.answer.levels import cost, drift, level_report
 from telescope.studies.telescoping.answer.remedy import remedy
 from telescope.studies.telescoping.answer.transfer import transfer
-from telescope.studies.telescoping.answer.verdict import DRIFTING, judged_values, verdict_of
+from telescope.studies.telescoping.answer.verdict import judged_values, verdict_of
+from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.fold.estimates import lowest_of, target_estimates
 from telescope.studies.telescoping.fold.ladders import all_ladders
@@ -34,6 +35,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.pairing import as_checked, assumptions, pairing
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
+from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.report import Cost, Hyperparameter, LadderReport, Method, Report, Validation, digits
 from telescope.studies.telescoping.schedules import blocks, edges, paper
 from telescope.train.flops import parameters
@@ -55,12 +57,14 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: str) -> Rep
     best = best_ladder(ladders)
     final = bool(ended) or all(one.ended for one in found)
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
-        return Report(final, "refused", "; ".join(dict.fromkeys(ladder.reason for ladder in ladders)), None, ladders)
+        because = Reason(Code.OF_LADDERS, parts=tuple(dict.fromkeys(ladder.reason for ladder in ladders)))
+        return Report(final, "refused", words(because), None, ladders, because=because)
+    if best is None and final and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)):
+        return Report(final, lost.verdict, lost.reason, None, ladders, because=lost.because)
     if best is None:
-        lost = next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None) if final else None
-        verdict, reason = (lost.verdict, lost.reason) if lost else ("unresolved", ended or "no level is finished yet")
-        return Report(final, verdict, reason, None, ladders)
-    return Report(final, best.verdict, best.reason, best.optimizer, ladders)
+        because = Reason(Code.STOPPED, {"by": ended}) if ended else Reason(Code.NOTHING_FINISHED)
+        return Report(final, "unresolved", words(because), None, ladders, because=because)
+    return Report(final, best.verdict, best.reason, best.optimizer, ladders, because=best.because)
 
 
 def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport:
@@ -70,11 +74,11 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
     levels = tuple(level_report(question, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
     hyperparameters = target_values(question, found, fit) if lowest_of(found.done) else {}
     borders = "; ".join(f"width {level.width}, {level.edge}" for level in levels if level.edge)
-    verdict, reason = verdict_of(found, fit, hyperparameters, borders, ended)
+    verdict, because = verdict_of(found, fit, hyperparameters, borders, ended)
     bill = cost(question, found)
     checked = checked_at_target(question, found, fit, bill)
     if checked and checked.contradicted and found.ended and not (ended or found.limit):
-        verdict, reason = "unresolved", validation.contradiction(checked)
+        verdict, because = "unresolved", validation.contradiction(checked)
         hyperparameters |= {"lr": validation.overruled(hyperparameters["lr"], checked)}
     values = {name: h.value for name, h in hyperparameters.items()}
     target = target_spec(question, ladder.optimizer, values) if values else None
@@ -85,7 +89,7 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
     return LadderReport(
         optimizer=ladder.optimizer,
         verdict=verdict,
-        reason=reason,
+        reason=words(because),
         hyperparameters=hyperparameters,
         parameter_groups=groups(target.model, question.data.vocab_size, target.optimizer, question.data.context) if target else (),
         pairing=as_checked(pairing(question, ladder.optimizer), found.check.report),
@@ -101,12 +105,13 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
         validation=checked,
         coordinates=found.check.report,
         late=late_report(found),
-        remedy=remedy(found, fit, bill, reason.startswith(DRIFTING)) if fit and found.ended and verdict == "unresolved" else None,
+        remedy=remedy(found, fit, bill, because.code is Code.DRIFTING) if fit and found.ended and verdict == "unresolved" else None,
         method=method_of(question, ladder),
         importance={name: digits(share) for name, share in ped_anova(ladder, found.done).items()} if found.done else {},
         explained={name: digits(share) for name, share in explained(ladder, found.done, fit).items()} if fit else {},
         variant=variant.name,
         differs=dict(variant.differs),
+        because=because,
     )
 
 

@@ -18,11 +18,13 @@ import math
 from collections.abc import Iterator, Sequence
 
 from telescope.statistics.estimates import Estimate, difference
+from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
+from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.report import (
     Compared,
     Comparison,
@@ -45,30 +47,31 @@ REMARKS = {
 
 
 def together(question: Question, reports: Sequence[Report]) -> Report:
-    """The report of a study over answers, from that of each."""
+    """The report of a study over variants, from that of each."""
     assert question.sweep_over is not None
     ladders = tuple(ladder for report in reports for ladder in report.ladders)
     answers = tuple(
         VariantReport(variant.name, one.verdict, one.reason, one.best) for variant, one in zip(variants(question), reports, strict=True)
     )
-    verdict, reason = worst(answers)
+    verdict, because = worst(answers)
     best = best_ladder(ladders) if question.sweep_over.block == "model" else None
     return Report(
         final=all(report.final for report in reports),
         verdict=verdict,
-        reason=reason,
+        reason=words(because),
         best=best.optimizer if best else None,
         ladders=ladders,
         best_variant=best.variant if best else "",
         variants=answers,
         comparison=compared(question, ladders),
+        because=because,
     )
 
 
-def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, str]:
+def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
     """The worst verdict, and the reason of every variant that has it."""
     verdict = min((one.verdict for one in variants), key=WORST_FIRST.index)
-    return verdict, "; ".join(f"{one.name}: {one.reason}" for one in variants if one.verdict == verdict)
+    return verdict, Reason(Code.OF_LADDERS, parts=tuple(f"{one.name}: {one.reason}" for one in variants if one.verdict == verdict))
 
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:

@@ -14,6 +14,7 @@ import numpy as np
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.reasons import Advice, Remark
 from telescope.studies.telescoping.report import Cost, Remedy, digits
 from telescope.studies.telescoping.schedules import blocks, robust
 
@@ -74,19 +75,16 @@ def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Rem
     )
 
 
-def in_words(found: Progress, fit: Fit, drifting: bool = False) -> str:
-    """The remedy as the end of a reason; what that costs is in the `Remedy`."""
+def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
+    """The remedy as advice; what it costs is in the `Remedy`."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:
-        return "one width cannot bound the drift; raise calibration_width"
+        return Remark(Advice.RAISE_CALIBRATION_WIDTH)
     if math.isinf(ladder.max_base_runs):
-        return "a published grid has no more to give: add seeds, or use schedule: robust, which buys runs where they remove most doubt"
+        return Remark(Advice.GRID_EXHAUSTED)
     if not levels:
-        wider = "calibrate on wider models"
-        return wider if drifting else f"more seeds will hardly mend it; train longer, with larger batches, or {wider}"
-    runs = math.fsum(blocks.block_cost(ladder, level) for level in levels)
-    needed = f"about {len(levels)} more block{'s' * (len(levels) > 1)} of runs would do"
+        return Remark(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)
+    limit = math.ceil(robust.spent(ladder, found.done) + math.fsum(blocks.block_cost(ladder, level) for level in levels))
     if levels == (blocks.top_level(found.done) + 1,):
-        needed = f"a block at width {ladder.widths[levels[0]]} would tell"
-    limit = math.ceil(robust.spent(ladder, found.done) + runs)
-    return f"{needed}: set limits.max_base_runs to {limit}"
+        return Remark(Advice.BLOCK_AT_WIDTH, {"width": ladder.widths[levels[0]], "max_base_runs": limit})
+    return Remark(Advice.MORE_BLOCKS, {"blocks": len(levels), "max_base_runs": limit})

@@ -24,6 +24,7 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.ladder.bowl import Layout, skewed
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, outcomes, seed_means, seed_noise
 from telescope.studies.telescoping.ladder.pooled import ETA, NOISE, NOISE_DOF, Fit
+from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.report import Hyperparameter, Interval, Validation, digits, from_estimate
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 
@@ -149,14 +150,24 @@ def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Don
     )
 
 
-def contradiction(found: Validation) -> str:
+def contradiction(found: Validation) -> Reason:
     """Why the ladder's answer does not stand."""
     assert found.interval is not None
     assert found.regret is not None
-    theirs = f"{found.optimum:.3g} ({found.interval.low:.3g} to {found.interval.high:.3g})"
-    ours = f"the ladder's {found.lr:.3g} ({found.stated.low:.3g} to {found.stated.high:.3g}), which costs {found.regret:.2g} % of the loss"
-    handed_out = "the former is handed out" if found.settled else "the latter is still handed out: the runs there do not settle it"
-    return f"contradicted: runs at width {found.width} put the optimum of lr at {theirs}, not at {ours}; {handed_out}"
+    return Reason(
+        Code.CONTRADICTED,
+        {
+            "width": found.width,
+            "optimum": found.optimum,
+            "low": found.interval.low,
+            "high": found.interval.high,
+            "lr": found.lr,
+            "stated_low": found.stated.low,
+            "stated_high": found.stated.high,
+            "regret": found.regret,
+            "settled": float(found.settled),
+        },
+    )
 
 
 def overruled(ladders: Hyperparameter, found: Validation) -> Hyperparameter:

@@ -11,13 +11,15 @@ Parts: `verdict_of` a ladder at any moment · `judged`, of what has ended · `la
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from telescope.statistics.estimates import Estimate
-from telescope.studies.telescoping.answer.remedy import in_words
+from telescope.studies.telescoping.answer.remedy import advice
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark, Value
 from telescope.studies.telescoping.report import Hyperparameter, Status, Verdict, digits, from_estimate, interval
 from telescope.studies.telescoping.schedules import blocks
 
@@ -25,81 +27,82 @@ LR_HALF_WIDTH = 0.5  # octaves
 LR_MOVE = 0.4  # octaves between the two widest levels
 FLAT_COST = 0.2  # % of the loss
 SURPRISE = 1.6  # standard errors by which runs may do better than the bowl says; one right bowl in a hundred is beaten by more
-DRIFTING = "drifting"  # how the reason of that verdict begins
+CALIBRATE_WIDER = Remark(Advice.CALIBRATE_WIDER)
+Span = Literal["one", "several", "part"]  # of the widths between which an optimum moved: a doubling, several, or part of one
 
 
-def verdict_of(found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: str) -> tuple[Verdict, str]:
+def verdict_of(
+    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: str
+) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; see the module's text for the order."""
-    check = found.check.report
+    check, stopped = found.check.report, ended or found.limit
     if check and found.refused:
-        remedy = "Mend the rule, or set coordinates: skip"
-        return "refused", f"the coordinate check fails: {check.reason}. Likely cause: {check.cause}. {remedy}"
+        return "refused", Reason(Code.COORDINATES_FAIL, {"check": check.reason, "cause": check.cause})
     if not values and found.done:
-        stopped = ended or found.limit or ("" if found.ended else "running")
-        return ("unresolved", f"{stopped}; so far {all_diverged(found.done)}") if stopped else ("unbracketed", all_diverged(found.done))
+        if not stopped and found.ended:
+            return "unbracketed", all_diverged(found.done)
+        return "unresolved", Reason(Code.ALL_DIVERGED_SO_FAR, {"stopped": stopped or "running", "lr": lowest_lr(found.done)})
+    if stopped:
+        return "unresolved", Reason(Code.STOPPED, {"by": str(stopped)})
     if not values:
-        first = "the base grid" if check else "the coordinate check"
-        return "unresolved", ended or found.limit or f"running: {first} is not finished"
-    if ended or found.limit:
-        return "unresolved", ended or found.limit
+        return "unresolved", Reason(Code.STAGE_UNFINISHED, {"stage": "the base grid" if check else "the coordinate check"})
     lr = values["lr"]
     if not found.ended:
-        return "unresolved", f"running: so far {interval_of(lr) if lr.half_width else 'there is no interval of lr'}"
-    wider = in_words(found, fit, drifting=True) if fit else ""
-    return judged(lr, fit, blocks.top_level(found.done), lambda fit: in_words(found, fit), borders, wider)
+        return "unresolved", Reason(Code.SO_FAR, {"half_width": lr.half_width or None})
+    wider = advice(found, fit, drifting=True) if fit else CALIBRATE_WIDER
+    return judged(lr, fit, blocks.top_level(found.done), lambda fit: advice(found, fit), borders, wider)
 
 
-def all_diverged(done: Sequence[Done]) -> str:
-    """What to say where no run has a loss."""
-    return f"every run diverged; add lr below {from_estimate(min(o.point.x[0] for o in outcomes(done))):.3g}"
+def lowest_lr(done: Sequence[Done]) -> float:
+    """The lowest learning rate that was run."""
+    return from_estimate(min(o.point.x[0] for o in outcomes(done)))
 
 
-def interval_of(lr: Hyperparameter) -> str:
-    """Its width in words."""
-    return f"the 90 % interval of lr at the target is +-{lr.half_width:.2f} octave"
+def all_diverged(done: Sequence[Done]) -> Reason:
+    """The reason where no run has a loss."""
+    return Reason(Code.ALL_DIVERGED, {"lr": lowest_lr(done)})
 
 
 def judged(
     lr: Hyperparameter,
     fit: Fit | None,
     top: int,
-    narrower: Callable[[Fit], str],
+    narrower: Callable[[Fit], Remark],
     borders: str = "",
-    wider: str = "calibrate on wider models",
-) -> tuple[Verdict, str]:
+    wider: Remark = CALIBRATE_WIDER,
+) -> tuple[Verdict, Reason]:
     """Verdict and reason of what has ended at level `top`.
 
     `narrower` says what would make the interval narrow enough, `wider` what would tell a drift from chance; `borders` are the optimum's.
     """
-    interval = interval_of(lr)
     if lr.status == "unbracketed":
-        which = f" ({borders})" if borders else ""
-        return "unbracketed", f"the optimum of lr lies at the border of what was, or may be, tried: about {lr.value:.3g}{which}"
+        return "unbracketed", Reason(Code.AT_BORDER, {"lr": lr.value, "borders": borders})
     if fit is None:
-        return "unresolved", "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
+        return "unresolved", Reason(Code.NO_NOISE_MODEL)
     if lr.half_width > LR_HALF_WIDTH:
-        return "unresolved", f"interval: {interval}, wider than +-{LR_HALF_WIDTH}; {narrower(fit)}"
-    move, between = last_move(fit, top)
+        return "unresolved", Reason(Code.INTERVAL_TOO_WIDE, {"half_width": lr.half_width, "most": LR_HALF_WIDTH}, narrower(fit))
+    move, span, doublings = last_move(fit, top)
+    moved: dict[str, Value] = {"move": move, "span": span, "doublings": doublings}
     if abs(move) > LR_MOVE:
-        return "unresolved", f"{DRIFTING}: the optimum of lr moved {move:+.2f} octave {between}; check the parametrisation, or {wider}"
-    return "resolved", f"{interval}, and its optimum moved {move:+.2f} octave {between}"
+        return "unresolved", Reason(Code.DRIFTING, moved, wider)
+    return "resolved", Reason(Code.RESOLVED, {"half_width": lr.half_width, **moved})
 
 
-def last_move(fit: Fit, top: int) -> tuple[float, str]:
-    """Octaves that the learning rate's optimum moved between the two widest levels, and between which; 0 with one level.
+def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
+    """Octaves that the learning rate's optimum moved between the two widest levels, which span, in doublings; 0 with one level.
 
     Levels that are not doublings: from the widest one that lies a doubling or more below; where none does, per doubling from the lowest.
     """
     if top == 0:
-        return 0.0, "between the two widest levels"
+        return 0.0, "one", 1.0
     heights = fit.layout.heights or range(top + 1)
     below = max((i for i in range(top) if heights[top] - heights[i] > 1 - 1e-9), default=0)
     move, rise = float(fit.optima[top, 0] - fit.optima[below, 0]), heights[top] - heights[below]
     if abs(rise - 1) < 1e-9:
-        return move, "between the two widest levels"
+        return move, "one", 1.0
     if rise > 1:
-        return move, f"over the last {rise:.2g} doublings of the width"
-    return move / rise, f"per doubling of the width, going by its last {rise:.2g} doublings"
+        return move, "several", float(rise)
+    return move / rise, "part", float(rise)
 
 
 def judged_values(

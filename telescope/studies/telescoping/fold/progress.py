@@ -21,6 +21,7 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, P
 from telescope.studies.telescoping.question.pairing import pairing
 from telescope.studies.telescoping.question.parts import PaperOptions
 from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.reasons import Limit
 from telescope.studies.telescoping.schedules import paper, robust, validation
 from telescope.trials.outcome import Trial, TrialState
 
@@ -53,7 +54,7 @@ class Progress:
     trials: tuple[tuple[Point, Trial], ...]  # of the finished stages and of the current one
     missing: tuple[Planned, ...]  # of the current stage
     ended: bool
-    limit: str = ""  # the limit that ended it
+    limit: Limit | None = None  # the one that ended it
     validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
     check: Step = dataclasses.field(default_factory=lambda: Step((), (), None))  # of the coordinates, before the rounds
     refused: bool = False  # by that check
@@ -72,7 +73,7 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
         return Progress(ladder, (), (), planned, refused, check=check, refused=refused)
     while True:
         stage = next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(question, ladder, done, validated)
-        limit = exceeded(question, ladder, [*counted, *stage.points], math.fsum(t.flops for t in check.trials)) if stage else ""
+        limit = exceeded(question, ladder, [*counted, *stage.points], math.fsum(t.flops for t in check.trials)) if stage else None
         if stage is None or limit:
             return Progress(ladder, tuple(done), tuple(counted.items()), (), True, limit, tuple(validated), check)
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
@@ -80,7 +81,7 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
         counted |= ours
         missing = tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours)
         if missing:
-            return Progress(ladder, tuple(done), tuple(counted.items()), missing, False, "", tuple(validated), check)
+            return Progress(ladder, tuple(done), tuple(counted.items()), missing, False, None, tuple(validated), check)
         ended = validated if stage.name == validation.STAGE else done
         ended.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
 
@@ -103,15 +104,15 @@ def loss_of(trial: Trial) -> float:
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> str:
-    """The limit that these points of one ladder would break, or nothing; each ladder has an equal share, so that none waits.
+def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> Limit | None:
+    """The limit that these points of one ladder would break, or None; each ladder has an equal share, so that none waits.
 
     The coordinate check counts where FLOPs do: it is no run of the search.
     """
     share = len(question.optimizers)
     if len(points) > question.limits.max_trials // share:
-        return "limit:max_trials"
+        return Limit.MAX_TRIALS
     flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
     if question.limits.max_flops is not None and flops + check_flops > question.limits.max_flops / share:
-        return "limit:max_flops"
-    return ""
+        return Limit.MAX_FLOPS
+    return None

@@ -21,7 +21,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from telescope.errors import InvalidInput
 from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_fit
@@ -29,11 +29,13 @@ from telescope.studies.telescoping.answer.budget import laws_of
 from telescope.studies.telescoping.answer.levels import described, drift, level_estimates
 from telescope.studies.telescoping.answer.transfer import copying
 from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, all_diverged, judged, judged_values
+from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.fold.estimates import lowest_of, pooled_estimates
 from telescope.studies.telescoping.judge.sweep import WIDEST, Row, Sweep
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
 from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.reasons import Advice, Reason, Remark
 from telescope.studies.telescoping.report import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
 from telescope.studies.telescoping.schedules import blocks
 from telescope.studies.telescoping.schedules.edges import side_of
@@ -65,6 +67,7 @@ class Judgement:
     measured_regret: float | None  # % of the loss at the widest, of the narrowest's lowest point; None where it was not run, or diverged
     scaling_fit: ScalingFit | None  # of the loss at each optimum, against width
     notes: tuple[str, ...]
+    because: Reason | None = None  # the reason as values
 
 
 def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
@@ -81,11 +84,11 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)  # what is copied may lie far up the bowl: all runs tell its height there
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
     values = target_values(ladder, done, pooled_estimates(ladder, near), fit)
-    verdict, reason = judged_sweep(ladder, done, fit, values, levels)
+    verdict, because = judged_sweep(ladder, done, fit, values, levels)
     losses = [level.loss for level in levels]
     return Judgement(
         verdict=verdict,
-        reason=reason,
+        reason=words(because),
         target_width=target_width,
         hyperparameters=values | unswept(sweep) if values else {},
         levels=levels,
@@ -94,18 +97,21 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         measured_regret=measured_regret(ladder, done),
         scaling_fit=scaling_fit(ladder.widths, losses) if all(map(math.isfinite, losses)) else None,
         notes=notes,
+        because=because,
     )
 
 
 def judged_sweep(
     ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, values: dict[AxisName, Hyperparameter], levels: Sequence[JudgedLevel]
-) -> tuple[Verdict, str]:
+) -> tuple[Verdict, Reason]:
     """Verdict on the transfer, and its reason with what to run."""
     if not values:
         return "unbracketed", all_diverged(done)
-    wider = f"sweep width {2 * ladder.widths[-1]} too"
+    wider = Remark(Advice.SWEEP_WIDTH, {"width": 2 * ladder.widths[-1]})
     verdict, reason = judged(values["lr"], fit, ladder.levels - 1, lambda fit: to_narrow(ladder, done, fit), wider=wider)
-    return verdict, "; ".join([reason, *([] if verdict == "resolved" else told(verdict, fit, levels))])
+    if verdict == "resolved":
+        return verdict, reason
+    return verdict, replace(reason, parts=tuple(told(verdict, fit, levels)))
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
@@ -239,18 +245,18 @@ def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> li
     return [f"width {one.width}: {one.reason}" for one in levels] if fit is None else []
 
 
-def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> str:
+def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
     """What would make the interval narrow enough, by the greedy rule's forecast."""
     if ladder.levels == 1 and ladder.doublings:
-        return f"one width cannot bound the drift; run a second one, such as {2 * ladder.widths[0]}"
+        return Remark(Advice.SECOND_WIDTH, {"width": 2 * ladder.widths[0]})
     added = Counter[int]()
     for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS):
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)
             wanted = [f"{count} x {corners(ladder, fit, level, spans)}" for level, count in sorted(added.items())]
-            return f"new seeds would do, at about {'; '.join(wanted)}"
-    return "more seeds will hardly mend it; add a wider width, or make the runs longer"
+            return Remark(Advice.NEW_SEEDS, {"runs": "; ".join(wanted)})
+    return Remark(Advice.WIDER_OR_LONGER)
 
 
 def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from api.terminal.telescoping import picture, show, typed
+from api.terminal.pictures import picture
+from api.terminal.telescoping import show, typed
 from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.statistics.estimates import Estimate
 from telescope.studies import run
