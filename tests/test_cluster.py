@@ -172,7 +172,7 @@ def test_a_job_goes_from_post_to_result_through_the_processes_of_the_compose_fil
             job = client.job(job.id)
         assert job.state == JobState.SUCCEEDED, f"{job.reason}\n{cluster.log('coordinator')}"
         trials = list(client.trials(job.id))
-        assert client.result(job.id)["final"] is True
+        assert client.result(job.id).final is True
 
     study = registry.resolved(registry.parse(JOB))
     alone: list[Trial] = []

@@ -70,7 +70,7 @@ def plain_report(session_home: Path) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         study = registry.resolved(registry.parse(DOCUMENT))
-        return without_clocks(registry.report_document(run(study, train_one)))
+        return without_clocks({"kind": study.kind.name} | registry.report_document(run(study, train_one)))
 
 
 def free_port() -> int:
@@ -172,7 +172,7 @@ def final(service: Service, job_id: str, seconds: float) -> Job:
 def test_the_service_gives_the_report_of_the_plain_loop(service: Service, plain_report: Any) -> None:
     job = service.client.submit(DOCUMENT)
     final(service, job.id, 120)
-    assert without_clocks(service.client.result(job.id)) == plain_report
+    assert without_clocks(service.client.document(job.id)) == plain_report
     assert plain_report["final"]
     trials = list(service.client.trials(job.id))
     assert {t.state for t in trials} == {"COMPLETED"}
@@ -182,7 +182,7 @@ def test_the_service_gives_the_report_of_the_plain_loop(service: Service, plain_
 
 def test_the_same_job_again_gives_the_same_answer_and_trains_nothing(service: Service, plain_report: Any) -> None:
     job = final(service, service.client.submit(DOCUMENT).id, 60)
-    (again,), (ladder,) = service.client.result(job.id)["ladders"], plain_report["ladders"]
+    (again,), (ladder,) = service.client.document(job.id)["ladders"], plain_report["ladders"]
     assert {name: again[name] for name in ("verdict", "hyperparameters", "levels")} == {
         name: ladder[name] for name in ("verdict", "hyperparameters", "levels")
     }
@@ -225,7 +225,7 @@ def test_two_dead_coordinators_and_a_dead_worker_change_nothing(service: Service
             victims += tree(coordinator.pid)
             coordinator.kill()
     final(service, job_id, 180)
-    assert without_clocks(service.client.result(job_id)) == plain_report
+    assert without_clocks(service.client.document(job_id)) == plain_report
     now = completed_trials(service, job_id)
     assert {trial_id: now[trial_id] for trial_id in finished} == finished  # no finished trial ran again
     assert max(t.attempt for t in now.values()) > 1
@@ -241,7 +241,7 @@ def plain_comparison(session_home: Path) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         study = registry.resolved(registry.parse(BATCHES))
-        return without_clocks(registry.report_document(run(study, train_one)))
+        return without_clocks({"kind": study.kind.name} | registry.report_document(run(study, train_one)))
 
 
 def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_batches(service: Service, plain_comparison: Any) -> None:
@@ -252,7 +252,7 @@ def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_b
     service.note()
     coordinator.kill()
     final(service, job_id, 180)
-    assert without_clocks(service.client.result(job_id)) == plain_comparison
+    assert without_clocks(service.client.document(job_id)) == plain_comparison
     now = completed_trials(service, job_id)
     assert {trial_id: now[trial_id] for trial_id in finished} == finished  # no finished trial ran again
     assert plain_comparison["final"]
@@ -293,7 +293,7 @@ def test_a_model_of_the_transformers_library_runs_a_ladder_on_workers_that_are_s
 ) -> None:
     asked = MODULE | {"optimizer": optimizer, "model": MODULE["model"] | {"factory": f"hub_models:{name}"}}
     job = final(service, service.client.submit(asked).id, 240)
-    (ladder,) = service.client.result(job.id)["ladders"]
+    (ladder,) = service.client.document(job.id)["ladders"]
     assert ladder["coordinates"]["verdict"] in ("pass", "unresolved"), ladder["coordinates"]["reason"]
     assert [level["width"] for level in ladder["levels"]] == [32, 64]
     (group,) = [group for group in ladder["parameter_groups"] if hidden in group["names"]]

@@ -19,14 +19,14 @@ equal to this loop's. Each kind of study is a package here, entered in `telescop
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from telescope.studies.kind import Plan, Question, Study
+from telescope.studies.kind import Plan, Question, Report, Study
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
 __all__ = ["Plan", "Study", "run"]
 
 Q = TypeVar("Q", bound=Question)
-R = TypeVar("R")
+R = TypeVar("R", bound=Report)
 P = TypeVar("P")
 
 

@@ -19,6 +19,7 @@ from api.http.openapi import SWEEP
 from api.settings import Settings
 from telescope.client.client import Client
 from telescope.errors import InvalidInput
+from telescope.studies import registry
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "sweep.csv"
 CSV = {"Content-Type": "text/csv"}
@@ -156,8 +157,8 @@ def test_command_service_and_client_answer_alike(application: Any, service: Test
     thread.start()
     try:
         with Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
-            assert client.judge(EXAMPLE.read_text(), target_width=700) == command
-            assert client.judge(rows(), target_width=700) == command
+            assert registry.report_document(client.judge(EXAMPLE.read_text(), target_width=700)) == command
+            assert registry.report_document(client.judge(rows(), target_width=700)) == command
             with pytest.raises(InvalidInput, match=r"rows.0.lr: must be a positive number"):
                 client.judge([{"width": 64, "lr": 0, "loss": 1}])
     finally:
