@@ -7,9 +7,11 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 # Tests that start Ray, and wait for it by the clock: two of them at once on two cores would miss their deadlines.
+# Both tiers run the other tests first, on two processes. The slow tier has what by its nature takes long: the wheel, a generated client,
+# killed processes, clusters of several nodes, users' models on Ray.
 ALONE := tests/workers tests/test_cluster.py tests/test_service.py tests/api/cli/test_main.py tests/api/coordinator/test_supervisor.py tests/api/cli/test_solo.py
 
-.PHONY: help setup demo test check bench science clean
+.PHONY: help setup demo test slow check bench science clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
@@ -19,9 +21,13 @@ setup: .venv/installed ## make .venv and install telescope with its test tools i
 demo: .venv/installed ## run the quick-start job end to end through HTTP and print its answer
 	@$(BIN)/python -m api.cli.demo
 
-test: .venv/installed ## run every test that needs no GPU
-	@$(ONE_THREAD) $(BIN)/pytest -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
-	@$(ONE_THREAD) $(BIN)/pytest $(ALONE)
+test: .venv/installed ## run the tests that take minutes (12 on two cores) and need no GPU
+	@$(ONE_THREAD) $(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
+	@$(ONE_THREAD) $(BIN)/pytest -m "not slow" $(ALONE)
+
+slow: .venv/installed ## run the slow tier (40 minutes at most): wheel, generated client, killed processes, clusters, users' models
+	@$(BIN)/python -c 'import venv, ensurepip' || { echo "make slow needs Python's venv and ensurepip (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(ONE_THREAD) $(BIN)/pytest -m slow
 
 check: .venv/installed ## lint, format, types, direction of imports
 	$(BIN)/ruff check .

@@ -29,6 +29,8 @@ from tests.compose_file import document, filled_in
 from tests.databases import Postgres
 from workers.processes import end_all
 
+pytestmark = pytest.mark.slow  # several processes, and a cluster of their own
+
 SECRETS = {"POSTGRES_PASSWORD": uuid.uuid4().hex, "RAY_AUTH_TOKEN": uuid.uuid4().hex}
 MARKER = "TELESCOPE_TEST_CLUSTER"
 STARTING_SECONDS = 45.0

@@ -96,6 +96,7 @@ def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> No
         assert Version(version(requirement.name)).public == exact.version, f"{requirement.name} is not the one that is pinned"
 
 
+@pytest.mark.slow
 def test_the_wheel_works_without_the_repository(tmp_path: Path) -> None:
     """Installed for good, not as a link to the source: imports, and brings what migrations need."""
     source = tmp_path / "source"

@@ -205,6 +205,7 @@ def kill_a_worker(service: Service, job_id: str, chance: random.Random) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_two_dead_coordinators_and_a_dead_worker_change_nothing(service: Service, plain_report: Any) -> None:
     seed = int(os.environ.get("TELESCOPE_TEST_SEED", time.time_ns() % 10_000))
     print(f"seed {seed}")
@@ -244,6 +245,7 @@ def plain_comparison(session_home: Path) -> Any:
         return without_clocks({"kind": study.kind.name} | registry.report_document(run(study, train_one)))
 
 
+@pytest.mark.slow
 def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_batches(service: Service, plain_comparison: Any) -> None:
     job_id = service.client.submit(BATCHES).id
     wait_for(lambda: len(completed_trials(service, job_id)) >= 12, 120, "12 trials are done")
@@ -284,6 +286,7 @@ def cell(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "optimizer", "hidden"),
     [("llama", "muon", "model.layers.0.self_attn.q_proj.weight"), ("gpt2", "adamw", "transformer.h.0.attn.c_attn.weight")],

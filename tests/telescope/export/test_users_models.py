@@ -74,6 +74,7 @@ def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[fl
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(optimizer: Any, tmp_path: Path) -> None:
     run = run_of(optimizer, HUB)

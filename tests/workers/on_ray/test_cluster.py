@@ -23,6 +23,8 @@ from workers import processes
 from workers.interface import Finished, Waiting
 from workers.on_ray.actors import RayExecutor
 
+pytestmark = pytest.mark.slow  # several processes, and a cluster of their own
+
 
 @dataclass(frozen=True)
 class Node:

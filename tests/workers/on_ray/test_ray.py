@@ -73,6 +73,7 @@ def test_close_leaves_no_process_and_no_file_behind(driver: Driver) -> None:
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home: Path) -> None:
     with python("tests.workers.ray_driver", "train", "local", environment={"TELESCOPE_HOME": str(session_home)}) as child:
         assert child.line() == "trains"
@@ -84,6 +85,7 @@ def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home
         assert child.line(seconds=15) == "closed"
 
 
+@pytest.mark.slow
 def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path) -> None:
     environment = {"TELESCOPE_HOME": str(session_home), processes.MARKER: "test-of-a-killed-driver", "RAY_AUTH_MODE": "token"}
     with python("tests.workers.ray_driver", "train", "local", environment=environment) as child:
