@@ -41,7 +41,7 @@ from benchmarks.machine import describe
 from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
 from telescope.train.compiled import COMPILE
-from telescope.train.loop import train, train_one
+from telescope.train.loop import Left, train, train_one
 from telescope.train.pack import shape
 from telescope.train.program import choose
 from telescope.trials.outcome import Measurement, Trial, completed
@@ -191,9 +191,9 @@ def in_packs(group: Sequence[TrialSpec], size: int, workers: int) -> Iterator[li
 def trained(specs: Sequence[TrialSpec]) -> list[Trial]:
     """These trials, trained as one program."""
     curves: list[list[Measurement]] = [[] for _ in specs]
-    for index, point, _ in train(specs):
-        if point is not None:
-            curves[index].append(point)
+    for told in train(specs):
+        if not isinstance(told, Left):
+            curves[told.index].append(told.measurement)
     return [completed(spec, curve) for spec, curve in zip(specs, curves, strict=True)]
 
 

@@ -20,7 +20,7 @@ import torch
 from telescope.errors import CorpusLost, FactoryLost, InvalidInput
 from telescope.train import compiled, pack
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.loop import train
+from telescope.train.loop import Last, Left, Point, Progress, train
 from telescope.train.run import curve_of
 from telescope.trials.numerics import numerics
 from telescope.trials.outcome import Failure, Measurement
@@ -69,19 +69,25 @@ class Report:
         if state and (curve := curve_of(state)):
             yield Measured(trial_id, attempt, tuple(curve))
 
-    def add(self, point: Measurement | None, last: bool) -> Iterator[Event]:
-        """One more point, perhaps the last; none where the attempt was asked to end."""
+    def add(self, told: Progress) -> Iterator[Event]:
+        """What the training loop told of the attempt, as events."""
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
-        if point is not None:
-            self._points.append(point)
-            if last:
-                yield Finished(trial_id, attempt, tuple(self._points))
-                return
-        if self._points and (last or len(self._points) >= FLUSH_POINTS or time.monotonic() - self._flushed >= self._flush_seconds):
-            yield Measured(trial_id, attempt, tuple(self._points))
+        match told:
+            case Point(_, measurement):
+                self._points.append(measurement)
+                if len(self._points) >= FLUSH_POINTS or time.monotonic() - self._flushed >= self._flush_seconds:
+                    yield from self._flush()
+            case Last(_, measurement):
+                yield Finished(trial_id, attempt, (*self._points, measurement))
+            case Left():
+                yield from self._flush()
+                yield Stopped(trial_id, attempt)
+
+    def _flush(self) -> Iterator[Event]:
+        """The points that were held back."""
+        if self._points:
+            yield Measured(self.assignment.trial_id, self.assignment.attempt, tuple(self._points))
             self._points, self._flushed = [], time.monotonic()
-        if last:
-            yield Stopped(trial_id, attempt)
 
 
 def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool) -> Iterator[Event]:
@@ -91,8 +97,8 @@ def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], b
         yield from report.begin()
     specs, files = [assignment.spec for assignment in assignments], [report.checkpoint for report in reports]
     losses = compiled.losses if compile and compiled.ready(compiled.Graph.of(specs[0])) else pack.losses
-    for index, point, last in train(specs, files, lambda index: stopping(assignments[index]), losses):
-        yield from reports[index].add(point, last)
+    for told in train(specs, files, lambda index: stopping(assignments[index]), losses):
+        yield from reports[told.index].add(told)
 
 
 def _explain(error: Exception) -> str:

@@ -48,7 +48,20 @@ from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
 
 SPEC = TypeAdapter(TrialSpec)
-FATE = ("digest", "state", "attempt", "loss", "diverged", "flops", "seconds", "failure_kind", "failure_message", "metrics", "reused_from")
+FATE = (
+    "digest",
+    "state",
+    "attempt",
+    "loss",
+    "diverged",
+    "step",
+    "flops",
+    "seconds",
+    "failure_kind",
+    "failure_message",
+    "metrics",
+    "reused_from",
+)
 FATE_COLUMNS = [trials.c[name] for name in FATE]
 OUTLINE_COLUMNS = [outlines.c.held_out, outlines.c.blob]
 TRAINED_AS = func.coalesce(trials.c.reused_from, trials.c.id)  # the trial that has the curve
@@ -328,6 +341,7 @@ def _fate(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
         failure,
         metrics=json.loads(row.metrics) if row.metrics else {},
         reused=row.reused_from is not None,
+        step=row.step,
         outline=outline,
     )
 

@@ -21,11 +21,9 @@ Of a user's model torch's counter is asked, at two narrow widths over one window
 counted there, too.
 
 Parts: `counted`, `module_flops_per_token`, a user's model · one token, one matrix, one step ·
-`evaluation_flops`, `beginning_flops`, `ending_flops` · `flops_by` a step and `trial_flops` ·
-`steps_by`, the other way round.
+`evaluation_flops`, `beginning_flops`, `ending_flops` · `flops_by` a step and `trial_flops`.
 """
 
-from bisect import bisect_right
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
@@ -216,9 +214,3 @@ def flops_by(spec: TrialSpec, step: int, diverged: bool = False, windows: int | 
 def trial_flops(spec: TrialSpec) -> float:
     """The whole run."""
     return flops_by(spec, spec.horizon.steps)
-
-
-def steps_by(spec: TrialSpec, flops: float, diverged: bool = False) -> int:
-    """The step at which a run ended after so many FLOPs, counted from its trunk's first where it has one."""
-    half = step_flops(spec) / 2  # against rounding
-    return bisect_right(range(spec.horizon.steps + 1), flops + half, key=lambda step: flops_by(spec, step, diverged)) - 1

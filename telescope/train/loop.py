@@ -27,13 +27,14 @@ that makes its last step says there where its hidden matrices ended (telescope.t
 the optimizer's options ask for it, the largest attention logits of training are said, and clipped
 (telescope.optim.qk_clip).
 
-Parts: `Run`, one trial in the middle of its training · `advance`, a step of several · `train` and
-`train_one`, the loop.
+Parts: `Point`, `Last`, `Left`, what the loop yields · `advance`, a step of several runs · `train` and
+`train_one`, the loop. The runs are in telescope.train.run.
 """
 
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,6 +46,32 @@ from telescope.train.checkpoint import CheckpointFile
 from telescope.train.run import Run
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Point:
+    """One more point of the curve of the trial `index`, which goes on."""
+
+    index: int
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Last:
+    """The last point of the curve of the trial `index`, with its final held-out loss."""
+
+    index: int
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Left:
+    """The trial `index` left because it was asked to."""
+
+    index: int
+
+
+Progress = Point | Last | Left
 
 
 class Clock:
@@ -89,11 +116,11 @@ def train(
     checkpoints: Sequence[CheckpointFile | None] | None = None,
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
-) -> Iterator[tuple[int, Measurement | None, bool]]:
-    """Train trials of one shape together, each from its checkpoint or its trunk; yields (index of the trial, point, whether its last).
+) -> Iterator[Progress]:
+    """Train trials of one shape together, each from its checkpoint or its trunk; yields their points, and who left.
 
-    The last point of each has its final held-out loss. At each step `stopping` is asked which trials should leave; one that does is named
-    once more, without a point. `losses` is the program: of telescope.train.pack, or of telescope.train.compiled.
+    At each step `stopping` is asked which trials should leave, by their index. `losses` is the program: of telescope.train.pack, or of
+    telescope.train.compiled.
     """
     assert len({pack.shape(spec) for spec in specs}) == 1, "a pack is of trials of one shape"
     files = checkpoints or [None] * len(specs)
@@ -101,9 +128,9 @@ def train(
     if specs[0].measure == "coordinates":
         for index, run in runs.items():
             for point in first_steps(run):
-                yield index, point, run.ended
+                yield Last(index, point) if run.ended else Point(index, point)
                 if not run.ended and stopping(index):
-                    yield index, None, True
+                    yield Left(index)
                     break
         return
     for run, file in zip(runs.values(), files, strict=True):
@@ -113,20 +140,21 @@ def train(
     while runs:
         for index in [index for index in runs if stopping(index)]:
             del runs[index]
-            yield index, None, True
+            yield Left(index)
         if not runs:
             return
         for run in runs.values():
             run.look_ahead()
         advance(list(runs.values()), losses)
-        points = {index: metrics for index, run in runs.items() if (metrics := run.metrics()) is not None}
+        points = {index: run.metrics() for index, run in runs.items() if run.recorded}
         clock.charge(runs.values())
         for index, run in list(runs.items()):
             file = files[index]
             if file and run.step in run.spec.kept_steps and not run.diverged:
                 file.keep(run.spec.digest, run.state())  # before anybody hears that the run has ended
             if index in points:
-                yield index, run.point(points[index]), run.ended
+                point = run.point(points[index])
+                yield Last(index, point) if run.ended else Point(index, point)
             if run.ended:
                 del runs[index]
             elif file and run.interval_steps == 0 and file.due():
@@ -135,7 +163,7 @@ def train(
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last with the final held-out loss."""
-    return (point for _, point, _ in train((spec,), (checkpoint,)) if point is not None)
+    return (told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left))
 
 
 def first_steps(run: Run) -> Iterator[Measurement]:

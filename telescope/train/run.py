@@ -1,8 +1,8 @@
 """One training run of a pack: its model, optimizer, data and measurements."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import astuple
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -23,7 +23,29 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 
 EVALUATED_TOKENS = 4096  # at once: twice as many take a sixth to two fifths longer on a CPU, whose cache holds no more
-KEPT = ("step", "seconds", "first_loss", "above", "longest")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a checkpoint keeps of a run, besides its model and its optimizer."""
+
+    step: int
+    seconds: float
+    first_loss: Tensor
+    above: Tensor
+    longest: Tensor
+    curve: tuple[Measurement, ...]
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any], device: torch.device) -> "Kept":
+        """As a checkpoint has it."""
+        first_loss, above, longest = (state[name].to(device) for name in ("first_loss", "above", "longest"))
+        return cls(state["step"], state["seconds"], first_loss, above, longest, tuple(curve_of(state)))
+
+    def state(self) -> dict[str, Any]:
+        """As a checkpoint has it: plain values, which torch loads without trusting the file."""
+        own = {field.name: getattr(self, field.name) for field in fields(self)}
+        return own | {"curve": [astuple(point) for point in self.curve]}
 
 
 class Run:
@@ -105,22 +127,33 @@ class Run:
         if self.spec.measure == "loss" and self.step + 1 == self.spec.horizon.steps:
             self.ending = probes.Ending(self.model, self.batch(self.step)[:1, :-1])
 
-    def metrics(self) -> dict[str, float] | None:
-        """What the curve says at this step, and whether the run ends with it; None where nothing is recorded."""
-        evaluated, stop = self.evaluated, self.spec.horizon.stop_below_loss
-        if self.silent or not (evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0):
-            return None
-        metrics = self.close_interval()
+    @property
+    def recorded(self) -> bool:
+        """Whether the curve has a point at this step."""
+        due = self.evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0
+        return due and not self.silent
+
+    def metrics(self) -> dict[str, float]:
+        """What the curve says at this step, which is recorded; `judge` has said by then whether the run ends with it."""
+        metrics = self.judge()
         if self.diverged:
-            return metrics | {"loss": math.inf}
-        if evaluated:
-            metrics["loss"] = self.held_out_loss()
-            self.stopped = stop is not None and metrics["loss"] <= stop
+            return metrics
         if self.ending:
             metrics |= self.ending.metrics()
         if self.spec.measure == "time" and self.ended:
             metrics["step_seconds"] = step_seconds(self.curve)
         return metrics
+
+    def judge(self) -> dict[str, float]:
+        """Close the interval, measure the held-out loss where it is due, and judge by both whether the run diverged or stops here."""
+        stop, measured = self.spec.horizon.stop_below_loss, self.close_interval()
+        if self.diverged:
+            return measured | {"loss": math.inf}
+        if not self.evaluated:
+            return measured
+        loss = self.held_out_loss()
+        self.stopped = stop is not None and loss <= stop
+        return measured | {"loss": loss}
 
     @property
     def evaluated(self) -> bool:
@@ -146,20 +179,19 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """All that a branch needs, and at a step where no interval is open all that a resumed run needs, and the curve up to there."""
-        kept = {name: getattr(self, name) for name in KEPT} | {"curve": [astuple(point) for point in self.curve]}
-        return kept | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        kept = Kept(self.step, self.seconds, self.first_loss, self.above, self.longest, tuple(self.curve))
+        return kept.state() | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become the run that `state` was taken of."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.curve = curve_of(state)
-        for name in KEPT:
-            value = state[name]
-            setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
+        kept = Kept.of(state, self.device)
+        self.step, self.seconds, self.curve = kept.step, kept.seconds, list(kept.curve)
+        self.first_loss, self.above, self.longest = kept.first_loss, kept.above, kept.longest
 
 
-def curve_of(state: dict[str, Any]) -> list[Measurement]:
+def curve_of(state: Mapping[str, Any]) -> list[Measurement]:
     """The points that a checkpoint holds."""
     return [Measurement(*point) for point in state["curve"]]
 

@@ -99,6 +99,8 @@ class Trial:
     """All metrics of its last point, by name; empty until it ended."""
     reused: bool = False
     """An earlier job trained it: it cost this one nothing."""
+    step: int = 0
+    """Steps that it made, those of its trunk included; 0 until it ended."""
     outline: Outline | None = None
     """Its loss against tokens, for studies that read curves."""
 
@@ -117,7 +119,17 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
     """The completed trial that a curve amounts to; a curve that does not end in a finite held-out loss diverged."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
-    trial = Trial(spec, TrialState.COMPLETED, attempt, loss, last.flops, last.seconds, metrics=dict(last.metrics), outline=outline(curve))
+    trial = Trial(
+        spec,
+        TrialState.COMPLETED,
+        attempt,
+        loss,
+        last.flops,
+        last.seconds,
+        metrics=dict(last.metrics),
+        step=last.step,
+        outline=outline(curve),
+    )
     if math.isfinite(loss):
         return trial
     message = f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"

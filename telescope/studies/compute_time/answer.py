@@ -19,7 +19,6 @@ from telescope.studies.compute_time.report import AtTarget, BatchReport, Compari
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import step_seconds
 from telescope.studies.compute_time.tuning import decays
-from telescope.train.flops import steps_by
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
@@ -137,9 +136,7 @@ def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
 
 def trained_tokens(trial: Trial) -> int:
     """Of one trial, the steps that another made for it left out."""
-    spec = trial.spec
-    steps = steps_by(spec, trial.flops, trial.diverged) - spec.branch_step
-    return steps * spec.horizon.batch_tokens
+    return (trial.step - trial.spec.branch_step) * trial.spec.horizon.batch_tokens
 
 
 def batch_report(one: AtBatch) -> BatchReport:

@@ -13,7 +13,7 @@ from telescope.optim.schedule import lr_factor, warmup_steps
 from telescope.train.branch import cooldown, extension
 from telescope.train.checkpoint import CheckpointFile, kept_path
 from telescope.train.flops import trial_flops
-from telescope.train.loop import train, train_one
+from telescope.train.loop import Left, train, train_one
 from telescope.trials.horizon import Branch, HorizonSpec
 from telescope.trials.outcome import Measurement, completed
 from telescope.trials.spec import TrialSpec
@@ -43,9 +43,9 @@ def file(folder: Path, spec: TrialSpec) -> CheckpointFile:
 def trained(folder: Path, *specs: TrialSpec) -> list[list[Measurement]]:
     """The curves of a pack, without their seconds."""
     files, found = [file(folder, spec) for spec in specs], [list[Measurement]() for _ in specs]
-    for index, point, _ in train(specs, files):
-        assert point is not None
-        found[index].append(replace(point, seconds=0.0))
+    for told in train(specs, files):
+        assert not isinstance(told, Left)
+        found[told.index].append(replace(told.measurement, seconds=0.0))
     return found
 
 

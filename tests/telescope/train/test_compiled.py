@@ -45,7 +45,7 @@ found = {
     "ready": ready,
     "expected": [expected, compiled.expected_seconds(Graph.of(packs[1][1])), compiled.expected_seconds(Graph.of(trial()))],
     "curves": [
-        [(i, p.step, p.metrics.get("train_loss"), p.metrics.get("loss")) for specs in packs for i, p, _ in train(specs, losses=program)]
+        [(t.index, t.measurement.step, *map(t.measurement.metrics.get, ("train_loss", "loss"))) for specs in packs for t in train(specs, losses=program)]
         for program in programs
     ],
     "graphs": counters["stats"]["unique_graphs"],

@@ -14,7 +14,7 @@ import torch
 from telescope.models.transformer import Transformer, initialise
 from telescope.train import pack
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.loop import train, train_one
+from telescope.train.loop import Last, Left, Point, train, train_one
 from telescope.trials.horizon import Branch
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -55,9 +55,9 @@ def members(optimizer: OptimizerSpec, model: ModelSpec, micro_batch_tokens: int 
 def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
     """Each member's points, of a pack."""
     found: list[list[Measurement]] = [[] for _ in specs]
-    for index, point, _ in train(specs):
-        assert point is not None
-        found[index].append(point)
+    for told in train(specs):
+        assert not isinstance(told, Left)
+        found[told.index].append(told.measurement)
     return found
 
 
@@ -103,16 +103,18 @@ def test_a_member_that_diverges_leaves_and_the_others_do_not_notice(optimizer: O
 
 def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
     specs = members(ADAMW, MODEL)
-    points = list(train(specs, stopping=lambda index: index == 1))
-    assert [point for index, point, _ in points if index == 1] == [None]
+    everything = list(train(specs, stopping=lambda index: index == 1))
+    assert [told for told in everything if told.index == 1] == [Left(1)]
     for i in (0, 2, 3):
-        assert_same([point for index, point, _ in points if index == i and point], alone(specs[i]))
+        ours = [told for told in everything if told.index == i and not isinstance(told, Left)]
+        assert [type(told) for told in ours] == [Point] * (len(ours) - 1) + [Last]
+        assert_same([told.measurement for told in ours], alone(specs[i]))
 
 
 def test_a_member_may_leave_between_two_points(tmp_path: Path) -> None:
     steps = itertools.count()
     told = list(train([trial(ADAMW, horizon=replace(HORIZON, record_every=5))], stopping=lambda index: next(steps) == 7))
-    assert [(point and point.step, last) for _, point, last in told] == [(5, False), (None, True)]
+    assert [told[0].measurement.step, type(told[0]), *told[1:]] == [5, Point, Left(0)]
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
@@ -124,14 +126,14 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: Opti
         next(first)
     first.close()
     resumed: dict[int, list[Measurement]] = {0: [], 3: []}
-    for index, point, _ in train((specs[3], specs[0]), (files[3], files[0])):  # a newcomer beside one that is ahead of it
-        assert point is not None
-        resumed[3 if index == 0 else 0].append(point)
+    for told in train((specs[3], specs[0]), (files[3], files[0])):  # a newcomer beside one that is ahead of it
+        assert not isinstance(told, Left)
+        resumed[3 if told.index == 0 else 0].append(told.measurement)
     assert files[0].step == 3
     assert_same(resumed[0], alone(specs[0])[1:])
     assert_same(resumed[3], alone(specs[3]))
     assert_same(list(train_one(specs[1], files[1])), alone(specs[1])[1:])  # by itself
-    assert_same([point for _, point, _ in train((specs[2],), (files[2],)) if point], alone(specs[2])[1:])
+    assert_same([told.measurement for told in train((specs[2],), (files[2],))], alone(specs[2])[1:])
 
 
 def test_every_member_may_be_evaluated_on_its_way() -> None:

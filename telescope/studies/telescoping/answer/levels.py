@@ -15,7 +15,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
 from telescope.studies.telescoping.schedules import blocks, edges, paper
-from telescope.train.flops import steps_by, trial_flops
+from telescope.train.flops import trial_flops
 from telescope.trials.outcome import Trial
 
 
@@ -141,7 +141,7 @@ def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
 
 def tokens_of(trial: Trial) -> int:
     """What a trial was trained on: one that diverged stopped early."""
-    return steps_by(trial.spec, trial.flops, trial.diverged) * trial.spec.horizon.batch_tokens
+    return trial.step * trial.spec.horizon.batch_tokens
 
 
 def final_run_flops(question: Question, ladder: Ladder) -> float:
