@@ -11,7 +11,8 @@ from rich.table import Table
 from api.terminal.progress import duration
 from api.terminal.words import amount, table, words
 from telescope.statistics.estimates import ScalingFit
-from telescope.studies.telescoping.report import LadderReport, Remedy, Transfer
+from telescope.studies.telescoping.evidence import Remedy, Transfer
+from telescope.studies.telescoping.report import LadderReport
 
 PARTS = {"seed_noise": "seeds", "bowl_form": "bowl's form", "finite_width": "drift", "law": "drift law", "mesh": "mesh"}
 SEEN = 0.9  # R^2, below which no law is seen

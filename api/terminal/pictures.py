@@ -6,9 +6,10 @@ from pathlib import Path
 from api.terminal.progress import TrialLike
 from api.terminal.words import ladder as _name
 from telescope.studies.telescoping import plot
+from telescope.studies.telescoping.evidence import LevelReport, Validation
 from telescope.studies.telescoping.judge.judge import Judgement
 from telescope.studies.telescoping.judge.sweep import Row
-from telescope.studies.telescoping.report import LadderReport, LevelReport, Report, Validation
+from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATION_SEEDS
 
 

@@ -20,18 +20,9 @@ from api.terminal.words import ladder as _name
 from api.terminal.words import table as _table
 from api.terminal.words import words as _words
 from telescope.studies.telescoping.axes import AxisName
+from telescope.studies.telescoping.evidence import Cost, Hyperparameter, Interval, LevelReport, Method, Pairing, Validation
 from telescope.studies.telescoping.judge.judge import Judgement
-from telescope.studies.telescoping.report import (
-    Cost,
-    Hyperparameter,
-    Interval,
-    LadderReport,
-    LevelReport,
-    Method,
-    Pairing,
-    Report,
-    Validation,
-)
+from telescope.studies.telescoping.report import LadderReport, Report
 
 TRAINED = {"swept": "compared, not fitted", "fixed": "as given", "flat": "flat: no value in the interval costs more than the noise"}
 

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.terminal.words import COLOURS, OPTIMIZERS, amount, table, words
-from telescope.studies.telescoping.report import Compared, Comparison, Difference, Hyperparameter, LadderReport, Report
+from telescope.studies.telescoping.evidence import Hyperparameter
+from telescope.studies.telescoping.report import Compared, Comparison, Difference, LadderReport, Report
 
 
 def show(report: Report, console: Console) -> None:

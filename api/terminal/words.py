@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from telescope.studies.telescoping.report import amount
+from telescope.studies.telescoping.evidence import amount
 
 __all__ = ["COLOURS", "OPTIMIZERS", "amount", "ladder", "table", "words"]
 

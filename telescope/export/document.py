@@ -18,7 +18,7 @@ from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
 from telescope.statistics.estimates import ScalingFit
-from telescope.studies.telescoping.report import Hyperparameter, LevelReport, Method, Pairing, Verdict
+from telescope.studies.telescoping.evidence import Hyperparameter, LevelReport, Method, Pairing, Verdict
 from telescope.trials import mixtures
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.types import OptimizerName, UpdateScale

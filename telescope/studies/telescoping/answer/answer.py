@@ -26,6 +26,7 @@ from telescope.studies.telescoping.answer.transfer import transfer
 from telescope.studies.telescoping.answer.verdict import judged_values, verdict_of
 from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import AxisName
+from telescope.studies.telescoping.evidence import Cost, Hyperparameter, Method, Validation, digits
 from telescope.studies.telescoping.fold.estimates import lowest_of, target_estimates
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import Progress, progress
@@ -36,7 +37,7 @@ from telescope.studies.telescoping.question.pairing import as_checked, assumptio
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
 from telescope.studies.telescoping.reasons import Code, Reason
-from telescope.studies.telescoping.report import Cost, Hyperparameter, LadderReport, Method, Report, Validation, digits
+from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules import blocks, edges, paper
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial

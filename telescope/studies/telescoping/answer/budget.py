@@ -16,12 +16,12 @@ import numpy as np
 
 from telescope.statistics.estimates import Array, mixture
 from telescope.studies.telescoping.axes import SCALES, AxisName
+from telescope.studies.telescoping.evidence import Climb, ErrorBudget, Hyperparameter, Shift, digits
 from telescope.studies.telescoping.fold.estimates import last_step
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, pool
 from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at_target
-from telescope.studies.telescoping.report import Climb, ErrorBudget, Hyperparameter, Shift, digits
 from telescope.studies.telescoping.schedules import blocks, robust
 
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}

@@ -20,22 +20,13 @@ from collections.abc import Iterator, Sequence
 from telescope.statistics.estimates import Estimate, difference
 from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import SCALES, AxisName
+from telescope.studies.telescoping.evidence import Hyperparameter, Verdict, digits
 from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
 from telescope.studies.telescoping.reasons import Code, Reason
-from telescope.studies.telescoping.report import (
-    Compared,
-    Comparison,
-    Difference,
-    Hyperparameter,
-    LadderReport,
-    Report,
-    VariantReport,
-    Verdict,
-    digits,
-)
+from telescope.studies.telescoping.report import Compared, Comparison, Difference, LadderReport, Report, VariantReport
 from telescope.train.flops import parameters
 from telescope.trials.types import OptimizerName
 

@@ -21,9 +21,9 @@ from scipy.special import stdtrit
 
 from telescope.statistics.estimates import QUANTILE, Array
 from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict
+from telescope.studies.telescoping.evidence import LateReport, LateSlope
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.ladder import Point, argmin, outcomes
-from telescope.studies.telescoping.report import LateReport, LateSlope
 from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Trial

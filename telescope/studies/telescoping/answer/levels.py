@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from telescope.statistics.estimates import Estimate
+from telescope.studies.telescoping.evidence import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
 from telescope.studies.telescoping.fold.estimates import around_argmin, chosen
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.fold.specs import target_spec
@@ -13,7 +14,6 @@ from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes, seed_means, seed_noise
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
 from telescope.studies.telescoping.schedules import blocks, edges, paper
 from telescope.train.flops import trial_flops
 from telescope.trials.outcome import Trial

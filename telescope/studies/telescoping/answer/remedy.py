@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 
 from telescope.statistics.estimates import Array
+from telescope.studies.telescoping.evidence import Cost, Remedy, digits
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Remark
-from telescope.studies.telescoping.report import Cost, Remedy, digits
 from telescope.studies.telescoping.schedules import blocks, robust
 
 

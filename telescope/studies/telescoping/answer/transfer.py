@@ -13,12 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from telescope.statistics.estimates import QUANTILE, Array, loss_at
+from telescope.studies.telescoping.evidence import Copying, Hyperparameter, Interval, LevelReport, Transfer, digits
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.bowl import bowl
 from telescope.studies.telescoping.ladder.ladder import argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit, Laws
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import Copying, Hyperparameter, Interval, LevelReport, Transfer, digits
 from telescope.train.flops import parameters
 
 DRAWS = 600  # of the parameters, shared out over the laws

@@ -21,11 +21,11 @@ import numpy as np
 from scipy.special import ndtri
 
 from telescope.statistics.estimates import QUANTILE, Array, Estimate
+from telescope.studies.telescoping.evidence import Hyperparameter, Interval, Validation, digits, from_estimate
 from telescope.studies.telescoping.ladder.bowl import Layout, skewed
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, outcomes, seed_means, seed_noise
 from telescope.studies.telescoping.ladder.pooled import ETA, NOISE, NOISE_DOF, Fit
 from telescope.studies.telescoping.reasons import Code, Reason
-from telescope.studies.telescoping.report import Hyperparameter, Interval, Validation, digits, from_estimate
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 
 NOISE_WORTH = 6.0  # observations at most: what the ladder's noise tells about that of another width

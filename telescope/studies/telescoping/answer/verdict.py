@@ -16,11 +16,11 @@ from typing import Literal
 from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.answer.remedy import advice
 from telescope.studies.telescoping.axes import AxisName
+from telescope.studies.telescoping.evidence import Hyperparameter, Status, Verdict, digits, from_estimate, interval
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark, Value
-from telescope.studies.telescoping.report import Hyperparameter, Status, Verdict, digits, from_estimate, interval
 from telescope.studies.telescoping.schedules import blocks
 
 LR_HALF_WIDTH = 0.5  # octaves

@@ -17,11 +17,11 @@ from telescope.optim.groups import describe
 from telescope.parametrisation.roles import Role
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.answer.levels import final_run_flops
+from telescope.studies.telescoping.evidence import amount, digits
 from telescope.studies.telescoping.forecast.bill import REHEARSALS, Bill
 from telescope.studies.telescoping.forecast.rehearsal import Bowl, Rehearsal
 from telescope.studies.telescoping.ladder.ladder import Ladder, Point
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import amount, digits
 from telescope.studies.telescoping.schedules import robust
 from telescope.studies.telescoping.schedules.blocks import block_cost
 from telescope.trials.optimizer import OptimizerSpec

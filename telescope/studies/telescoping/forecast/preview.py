@@ -14,6 +14,7 @@ from telescope.studies.forecast.disk import Disk, checkpoint_bytes, curve_bytes
 from telescope.studies.forecast.pace import Machine, Pace, assumed, pace
 from telescope.studies.forecast.span import Span, total
 from telescope.studies.telescoping.answer.levels import final_run_flops
+from telescope.studies.telescoping.evidence import digits
 from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.alternatives import Choice, advice, choices
@@ -23,7 +24,6 @@ from telescope.studies.telescoping.forecast.rehearsal import ASSUMES, Rehearsal
 from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant
-from telescope.studies.telescoping.report import digits
 from telescope.trials.types import OptimizerName
 
 REUSED = "; finished trials of other jobs are reused at no cost, which is not counted here"

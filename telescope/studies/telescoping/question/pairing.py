@@ -18,9 +18,9 @@ from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.studies.coordinates.check import CoordinateReport
 from telescope.studies.ranges import Range
+from telescope.studies.telescoping.evidence import Pairing
 from telescope.studies.telescoping.question.parts import LadderModule
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import Pairing
 from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
 from telescope.trials.types import OptimizerName
 

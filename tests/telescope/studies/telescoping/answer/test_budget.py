@@ -12,6 +12,7 @@ from surfaces.bowls import Surface, random_surface, study
 from telescope.studies import run
 from telescope.studies.telescoping.answer.answer import answer
 from telescope.studies.telescoping.answer.budget import error_budget, laws_of, shifts
+from telescope.studies.telescoping.evidence import ErrorBudget
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import progress
 from telescope.studies.telescoping.kind import KIND
@@ -19,7 +20,7 @@ from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder
 from telescope.studies.telescoping.ladder.pooled import Laws
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import ErrorBudget, LadderReport
+from telescope.studies.telescoping.report import LadderReport
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial, completed
 

@@ -21,13 +21,14 @@ from telescope.statistics.estimates import Estimate
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.answer import validation
+from telescope.studies.telescoping.evidence import Validation
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import progress
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, pooled_fit
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import LadderReport, Report, Validation
+from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules import validation as target_runs
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec

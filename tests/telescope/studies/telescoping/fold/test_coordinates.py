@@ -13,12 +13,12 @@ from surfaces.bowls import Surface, document, random_surface, study
 from telescope.studies import run
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.telescoping.answer.late import late_report
+from telescope.studies.telescoping.evidence import LateReport
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import Progress, exceeded, progress
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Outcome, Point
-from telescope.studies.telescoping.report import LateReport
 from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
 from telescope.train.loop import train_one
 from telescope.train.probes import LATE

@@ -14,6 +14,7 @@ from surfaces.bowls import FOURFOLD, LOWS, Surface, random_surface, study, walle
 from telescope.studies import run
 from telescope.studies.forecast.disk import checkpoint_bytes, curve_bytes
 from telescope.studies.forecast.pace import Machine, assumed
+from telescope.studies.telescoping.evidence import amount
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import progress
 from telescope.studies.telescoping.fold.specs import trial_spec
@@ -23,7 +24,6 @@ from telescope.studies.telescoping.forecast.preview import Preview, preview
 from telescope.studies.telescoping.forecast.rehearsal import Bowl, rehearse
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import amount
 from telescope.studies.telescoping.schedules import robust
 from telescope.train.checkpoint import CheckpointFile
 from telescope.train.loop import advance, train_one

@@ -12,12 +12,13 @@ from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.studies import run
 from telescope.studies.registry import parse, to_document
+from telescope.studies.telescoping.evidence import Pairing
 from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question import pairing
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.report import LadderReport, Pairing
+from telescope.studies.telescoping.report import LadderReport
 from telescope.trials.types import MuonLrRule, UpdateScale, WeightDecayRule
 
 SURFACE = Surface((-5.5, -3.5), noise=0.1)
