@@ -48,23 +48,14 @@ def build_executor(settings: Settings) -> Executor:
         from workers.local import LocalExecutor
 
         return LocalExecutor()
+    from workers.on_ray.cluster import Joining
+
+    code = tuple(factory.code(settings.factories))
+    joining = Joining(settings.ray_address, settings.shared_storage, settings.gpus_per_worker, code)
     if settings.executor == "ray_tune":
         from workers.on_ray.tune import TuneExecutor
 
-        return TuneExecutor(
-            settings.workers,
-            address=settings.ray_address,
-            shared_storage=settings.shared_storage,
-            gpus_per_worker=settings.gpus_per_worker,
-            code=factory.code(settings.factories),
-            loggers=settings.tune_loggers,
-        )
+        return TuneExecutor(settings.workers, joining=joining, loggers=settings.tune_loggers)
     from workers.on_ray.actors import RayExecutor
 
-    return RayExecutor(
-        settings.workers,
-        address=settings.ray_address,
-        shared_storage=settings.shared_storage,
-        gpus_per_worker=settings.gpus_per_worker,
-        code=factory.code(settings.factories),
-    )
+    return RayExecutor(settings.workers, joining=joining)

@@ -34,13 +34,22 @@ class Group:
         return self.optimizer == "muon"
 
 
+@dataclass(frozen=True)
+class Alike:
+    """What the parameters of a group have in common."""
+
+    role: Role
+    init_std: float
+    factors: mup.Factors
+
+
 def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
-    members: defaultdict[tuple[Role, float, mup.Factors], list[str]] = defaultdict(list)
+    members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
         factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.in_branch(name))
-        members[role, model.init_std(name, role, spec), factors].append(name)
-    result = tuple(_group(model, spec, role, std, factors, tuple(names)) for (role, std, factors), names in members.items())
+        members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
+    result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
     named = [name for group in result for name in group.names]
     assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
     return result
@@ -51,7 +60,8 @@ def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
     return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
 
 
-def _group(model: Model, spec: OptimizerSpec, role: Role, std: float, factors: mup.Factors, names: tuple[str, ...]) -> Group:
+def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ...]) -> Group:
+    role, factors = alike.role, alike.factors
     optimizer = trained_by(spec, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
     multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
@@ -61,7 +71,7 @@ def _group(model: Model, spec: OptimizerSpec, role: Role, std: float, factors: m
         scaled_lr=spec.lr * ratio * factors.lr,
         weight_decay=0.0 if role in mup.UNDECAYED else spec.weight_decay * factors.weight_decay,
         eps=spec.eps * factors.eps if optimizer == "adamw" else None,
-        init_std=std,
+        init_std=alike.init_std,
         multiplier=multiplier,
         names=names,
         parameters=sum(model.get_parameter(name).numel() for name in names),

@@ -127,11 +127,7 @@ def train(
     runs = {index: Run(spec) for index, spec in enumerate(specs)}
     if specs[0].measure == "coordinates":
         for index, run in runs.items():
-            for point in first_steps(run):
-                yield Last(index, point) if run.ended else Point(index, point)
-                if not run.ended and stopping(index):
-                    yield Left(index)
-                    break
+            yield from coordinates_of(index, run, stopping)
         return
     for run, file in zip(runs.values(), files, strict=True):
         if file and (state := file.load(run.spec.branch)):
@@ -164,6 +160,15 @@ def train(
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last with the final held-out loss."""
     return (told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left))
+
+
+def coordinates_of(index: int, run: Run, stopping: Callable[[int], bool]) -> Iterator[Progress]:
+    """A run that measures coordinates, which trains alone."""
+    for point in first_steps(run):
+        yield Last(index, point) if run.ended else Point(index, point)
+        if not run.ended and stopping(index):
+            yield Left(index)
+            return
 
 
 def first_steps(run: Run) -> Iterator[Measurement]:

@@ -16,6 +16,7 @@ from telescope.errors import WorkersLost
 from tests.telescope.small import trial
 from tests.workers.driving import LONG, Driver
 from workers.on_ray.actors import RayExecutor
+from workers.on_ray.cluster import Joining
 
 
 class Holder:
@@ -32,7 +33,7 @@ def hold(address: str) -> None:
 
 
 def train(address: str) -> None:
-    executor = RayExecutor(2, address=None if address == "local" else address, shared_storage=True)
+    executor = RayExecutor(2, joining=Joining(None if address == "local" else address, shared_storage=True))
     driver = Driver(executor, Path(tempfile.mkdtemp()))
     driver.until_points(driver.submit(trial(horizon=LONG)))
     print("trains", flush=True)

@@ -5,17 +5,15 @@ or in a cluster that is joined (`workers.on_ray.cluster`). `RayExecutor` puts th
 """
 
 import atexit
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import ray
 
 from telescope.errors import WorkersLost
 from workers.desk import Desk
 from workers.interface import Assignment, Event
-from workers.on_ray.cluster import Cluster, Demand
-from workers.on_ray.slot import Placement, Slot, first_line
+from workers.on_ray.cluster import LOCAL, Cluster, Demand, Joining
+from workers.on_ray.slot import Placement, Shared, Slot, first_line
 from workers.packs import MOST_TOGETHER, Packs
 
 JOIN_SECONDS = 1.0
@@ -28,23 +26,18 @@ class RayExecutor:
         self,
         workers: int | None = None,
         *,
-        address: str | None = None,
-        shared_storage: bool = False,
-        gpus_per_worker: float | None = None,
-        code: Sequence[Path] = (),
+        joining: Joining = LOCAL,
         patience_seconds: float = 30.0,
     ) -> None:
-        """Start a local Ray, or join the one at `address` (default: RAY_ADDRESS), and start the actors; does not wait for them.
+        """Start a local Ray, or join one, and start the actors, without waiting for them.
 
-        `workers`: at most so many, by default what fits. `shared_storage`: checkpoints and corpora lie where every node sees them.
-        `gpus_per_worker`: a number or share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere. `code`: packages and
-        modules that workers must be able to import.
+        `workers`: at most so many; by default as many as fit.
         """
-        self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage, code)
-        self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
+        self._cluster = Cluster.connect(joining, workers)
+        self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
         self._desk = Desk()
-        self._packs = Packs(self._desk, lambda: self.slots)
-        self._placement = Placement(self._desk)
+        packs = Packs(self._desk, lambda: self.slots)
+        self._shared = Shared(self._desk, packs, self._demand, Placement(self._desk), patience_seconds)
         self._slots: list[Slot] = []
         self._grow()
         self._closed = False
@@ -102,7 +95,7 @@ class RayExecutor:
         """Open a slot for every worker that fits; one at least, which says by a `Waiting` that it lacks a place."""
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):
-            self._slots.append(Slot(index, self._desk, self._packs, self._demand, self._placement, self._patience_seconds))
+            self._slots.append(Slot(index, self._shared))
 
     def _require_ray(self) -> None:
         broken = next((slot.broken for slot in self._slots if slot.broken), None)

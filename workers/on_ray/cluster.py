@@ -16,7 +16,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,19 @@ class Demand:
         return f"{asked}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
 
 
+@dataclass(frozen=True)
+class Joining:
+    """How a driver joins Ray, and what it asks of its workers there."""
+
+    address: str | None = None  # of a cluster; by default RAY_ADDRESS, and else a local Ray is started
+    shared_storage: bool = False  # checkpoints and corpora lie where every node sees them
+    gpus_per_worker: float | None = None  # a number or a share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere
+    code: tuple[Path, ...] = ()  # packages and modules that workers must be able to import
+
+
+LOCAL = Joining()
+
+
 class Cluster:
     """The Ray that this process is the driver of."""
 
@@ -84,14 +97,15 @@ class Cluster:
         self._head_seen = self._next_look = time.monotonic()
 
     @classmethod
-    def connect(cls, address: str | None, workers: int | None, shared_storage: bool, code: Sequence[Path] = ()) -> "Cluster":
-        """Join the cluster at `address`, or start a local Ray for `workers` CPU workers (default: one per core); they are sent `code`."""
+    def connect(cls, joining: Joining, workers: int | None) -> "Cluster":
+        """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core); they are sent the code."""
+        address = joining.address or os.environ.get("RAY_ADDRESS") or None
         auto_init_hook.enable_auto_connect = False  # else a thread's late call after shutdown would start another Ray
-        shared = {"runtime_env": {"py_modules": [str(place) for place in code]}} if code else {}
+        shared = {"runtime_env": {"py_modules": [str(place) for place in joining.code]}} if joining.code else {}
         cluster = cls._start(workers, shared) if address is None else cls._join(address, shared)
         away = {node["NodeID"] for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()}
         away -= {ray.get_runtime_context().get_node_id()}
-        if away and not shared_storage:
+        if away and not joining.shared_storage:
             cluster.close()
             raise Unavailable(
                 f"the Ray cluster at {address} would place workers on {len(away)} other node(s), and checkpoints and corpora lie on "

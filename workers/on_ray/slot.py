@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -99,18 +100,24 @@ class Placement:
                 self._desk.emit(Waiting(say))
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What all slots of an executor work with."""
+
+    desk: Desk
+    packs: Packs
+    demand: Callable[[], Demand]
+    placement: Placement
+    patience_seconds: float  # before a shortage is said
+
+
 class Slot:
     """One warm actor, and the thread that looks after it."""
 
-    def __init__(
-        self, index: int, desk: Desk, packs: Packs, demand: Callable[[], Demand], placement: Placement, patience_seconds: float
-    ) -> None:
+    def __init__(self, index: int, shared: Shared) -> None:
         self._index = index
-        self._desk = desk
-        self._packs = packs
-        self._demand = demand
-        self._placement = placement
-        self._patience_seconds = patience_seconds
+        self._shared = shared
+        self._desk, self._packs, self._placement = shared.desk, shared.packs, shared.placement
         self._actor: Any = None
         self._assignments: tuple[Assignment, ...] = ()  # of the stream that runs
         self._heard = 0.0  # when the actor last gave a sign of life
@@ -165,7 +172,7 @@ class Slot:
         Returns without one when the cluster has changed so that a worker now asks for something else.
         """
         self._retire()
-        demand = self._demand()
+        demand = self._shared.demand()
         self._actor = _ACTOR.options(**demand.options).remote(handed_down())
         ready = self._actor.ready.remote()
         begun = time.monotonic()
@@ -173,9 +180,9 @@ class Slot:
             done, _ = ray.wait([ready], timeout=POLL_SECONDS)
             if done:
                 return self._placed(ready)
-            if self._demand() != demand:
+            if self._shared.demand() != demand:
                 return self._retire()
-            if time.monotonic() - begun > self._patience_seconds or not demand.fits(ray.cluster_resources()):
+            if time.monotonic() - begun > self._shared.patience_seconds or not demand.fits(ray.cluster_resources()):
                 self._placement.lacks(self._index, demand.shortage(ray.cluster_resources(), ray.available_resources()))
 
     def _retire(self) -> None:

@@ -32,7 +32,7 @@ from telescope.errors import Unavailable, WorkersLost
 from telescope.home import home
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Finished
-from workers.on_ray.cluster import Cluster, Demand
+from workers.on_ray.cluster import LOCAL, Cluster, Demand, Joining
 from workers.on_ray.experiment import ASSIGNMENT, Ends, Feed, Flight, Flights, Relay
 from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Worker, handed_down
 from workers.packs import Pack
@@ -95,18 +95,15 @@ class TuneExecutor:
         self,
         workers: int | None = None,
         *,
-        address: str | None = None,
-        shared_storage: bool = False,
-        gpus_per_worker: float | None = None,
-        code: Sequence[Path] = (),
+        joining: Joining = LOCAL,
         patience_seconds: float = 30.0,
         loggers: Sequence[str] = (),
     ) -> None:
         """As of `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go to TELESCOPE_HOME/tune."""
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
-        self._cluster = Cluster.connect(address or os.environ.get("RAY_ADDRESS") or None, workers, shared_storage, code)
-        self._workers, self._gpus_per_worker, self._patience_seconds = workers, gpus_per_worker, patience_seconds
+        self._cluster = Cluster.connect(joining, workers)
+        self._workers, self._gpus_per_worker, self._patience_seconds = workers, joining.gpus_per_worker, patience_seconds
         self._desk = Desk()
         self._placement = Placement(self._desk)  # of all experiments: what one lacked, the next one may find
         self._slots = 1

@@ -88,7 +88,7 @@ def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
         octaves += [octaves[-1] + gap * i for i in range(1, BEYOND * tuning.extensions + 1)]
     return [
         tuple(
-            spec_of(tuning, question.runs, base.at(x, decay), base.model, base.data, batch, seed)
+            spec_of(tuning, question.runs, base.at(x, decay), batch, seed)
             for x in octaves
             for decay in decays(tuning)
             for seed in range(tuning.seeds)

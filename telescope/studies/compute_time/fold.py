@@ -15,7 +15,7 @@ from typing import Any
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
-from telescope.studies.compute_time.tuning import Candidates, Known, Tuned, neighbours, setting_at, tuned
+from telescope.studies.compute_time.tuning import Candidates, Known, Searching, Tuned, neighbours, setting_at, tuned
 from telescope.studies.kind import Label, Planned
 from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
 from telescope.trials.outcome import Trial, TrialState
@@ -83,26 +83,26 @@ def searched(question: Question, optimizer: OptimizerName, batch_tokens: int, co
     return tuned(question.tuning, question.runs, candidates(question, optimizer), batch_tokens, completed)
 
 
-def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequence[Tuned]) -> list[Known]:
-    """What is known at some batches, in ascending order; a batch whose search goes on is there without numbers."""
-    given = [
+def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequence[Tuned]) -> list[Known | Searching]:
+    """What is known at some batches, in ascending order, and where it is searched for."""
+    given: list[Known | Searching] = [
         Known(one.batch_tokens, one.lr, one.weight_decay, "job" if one.job else "given", one.mark)
         for one in question.given
         if one.optimizer == optimizer
     ]
-    ours = [Known(one.batch_tokens, 0.0 if one.missing else one.lr, one.weight_decay, "tuned", one.doubt) for one in found]
+    ours = [one.known or Searching(one.batch_tokens) for one in found]
     return sorted(given + ours, key=lambda one: one.batch_tokens)
 
 
 def at_batch(
-    question: Question, optimizer: OptimizerName, batch_tokens: int, known: tuple[Known, ...], completed: Mapping[str, Trial]
+    question: Question, optimizer: OptimizerName, batch_tokens: int, known: tuple[Known | Searching, ...], completed: Mapping[str, Trial]
 ) -> AtBatch:
     """One optimizer at one batch, where the hyperparameters that it needs are known."""
     if not known:
         message = "has hyperparameters for no batch; hand the study to a service, which draws them from its jobs, or give some"
         raise InvalidInput.of("given", message)
-    near = neighbours(batch_tokens, known)
-    if any(one.lr == 0.0 for one in near):
+    near = [one for one in neighbours(batch_tokens, known) if not isinstance(one, Searching)]
+    if len(near) < len(neighbours(batch_tokens, known)):
         return AtBatch(optimizer, batch_tokens, None, (), None, ())
     setting = setting_of(question, optimizer, setting_at(batch_tokens, near))
     courses = tuple(course(question.runs, setting, seed, question.lowest, completed) for seed in range(question.seeds))

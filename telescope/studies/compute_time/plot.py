@@ -9,6 +9,7 @@ Parts: `draw`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -57,7 +58,7 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
         _points(axes, name, [row for row in rows if not (row.on_frontier or row.bound)], size=4, alpha=0.3)
         for row in rows:
             if row.bound:
-                _arrow(axes, row.devices, row.hours or 0.0, ARROW if row.censored else 1 / ARROW, COLOURS[name], alpha=0.5)
+                _arrow(axes, (row.devices, row.hours or 0.0), ARROW if row.censored else 1 / ARROW, COLOURS[name], alpha=0.5)
     axes.plot([], [], "o", color=INK, ms=6, label="step time measured")
     axes.plot([], [], "o", color="white", mec=INK, ms=6, label="step time modelled")
     if any(row.censored for row in known):
@@ -87,7 +88,7 @@ def _ratio(axes: Axes, found: RatioAnswer) -> None:
         return _empty(axes, found.note)
     axes.axhline(1.0, color=MUTED, lw=1.2, ls="--")
     for row in known:
-        _interval(axes, row.batch_tokens, row.ratio or 0.0, row.ratio_low, row.ratio_high, RATIO, hollow=row.pairs == 0)
+        _interval(axes, Whisker(row.batch_tokens, row.ratio or 0.0, row.ratio_low, row.ratio_high), RATIO, hollow=row.pairs == 0)
     settled = [(row.batch_tokens, row.ratio) for row in known if row.pairs]
     if settled:
         axes.plot(*zip(*settled, strict=True), "-", color=RATIO, lw=1.4, zorder=3)
@@ -111,9 +112,8 @@ def _tokens(axes: Axes, found: BatchAnswer) -> None:
         rows = [row for row in known if row.optimizer == name]
         for row in rows:
             bound = row.censored + row.early > 0
-            _interval(
-                axes, row.batch_tokens, row.tokens or 0.0, row.tokens_low, row.tokens_high, COLOURS[name], MARKERS[name], hollow=bound
-            )
+            whisker = Whisker(row.batch_tokens, row.tokens or 0.0, row.tokens_low, row.tokens_high)
+            _interval(axes, whisker, COLOURS[name], MARKERS[name], hollow=bound)
         settled = [(row.batch_tokens, row.tokens) for row in rows if row.censored + row.early == 0]
         if settled:
             axes.plot(*zip(*settled, strict=True), "-", color=COLOURS[name], lw=1.4, zorder=3)
@@ -135,29 +135,32 @@ def _tokens(axes: Axes, found: BatchAnswer) -> None:
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: _short(y) if f"{y:.0e}"[0] in "25" else ""))
 
 
-def _interval(
-    axes: Axes,
-    x: float,
-    value: float,
-    low: float | None,
-    high: float | None,
-    colour: str,
-    marker: str = "o",
-    hollow: bool = False,
-) -> None:
+@dataclass(frozen=True)
+class Whisker:
+    """A value and its interval; an end that the interval does not have is None."""
+
+    x: float
+    value: float
+    low: float | None
+    high: float | None
+
+
+def _interval(axes: Axes, whisker: Whisker, colour: str, marker: str = "o", hollow: bool = False) -> None:
     """A marker, a whisker over its interval, and an arrow where that has no end."""
-    ends = [end for end in (low, high) if end]
+    x, value = whisker.x, whisker.value
+    ends = [end for end in (whisker.low, whisker.high) if end]
     axes.plot([x] * (len(ends) + 1), [value, *ends], "-", color=colour, lw=1.4, zorder=4)
     axes.plot([x] * len(ends), ends, "_", color=colour, ms=8, mew=1.4, zorder=4)
-    if high is None:
-        _arrow(axes, x, value, ARROW, colour)
-    if not low:
-        _arrow(axes, x, value, 1 / ARROW, colour)
+    if whisker.high is None:
+        _arrow(axes, (x, value), ARROW, colour)
+    if not whisker.low:
+        _arrow(axes, (x, value), 1 / ARROW, colour)
     axes.plot(x, value, marker, color="white" if hollow else colour, mec=colour, mew=1.4, ms=6, zorder=5)
 
 
-def _arrow(axes: Axes, x: float, y: float, factor: float, colour: str, alpha: float = 1.0) -> None:
+def _arrow(axes: Axes, bound: tuple[float, float], factor: float, colour: str, alpha: float = 1.0) -> None:
     """From a bound to where the truth lies."""
+    x, y = bound
     arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "alpha": alpha, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (x, y * factor), (x, y), arrowprops=arrow, zorder=4)
     axes.plot(x, y * factor, alpha=0)  # so that the axis reaches that far

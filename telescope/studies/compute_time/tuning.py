@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
+Edge = Literal["low", "high"]
 DECAY: Mapping[Reading, Decay] = {"constant": "constant", "cooldown": "wsd", "full": "linear"}
 BEYOND = 2  # points that a grid is carried on by
 
@@ -40,9 +42,9 @@ class Candidates:
     model: ModelSpec
     data: DataSpec
 
-    def at(self, octaves: float, weight_decay: float) -> OptimizerSpec:
-        """With these."""
-        return with_values(self.optimizer, from_octaves(octaves), weight_decay)
+    def at(self, octaves: float, weight_decay: float) -> "Candidates":
+        """With a learning rate and a weight decay."""
+        return replace(self, optimizer=with_values(self.optimizer, from_octaves(octaves), weight_decay))
 
 
 @lru_cache(maxsize=65_536)
@@ -56,12 +58,15 @@ class Tuned:
     """One optimizer at one batch, as far as its search has come."""
 
     batch_tokens: int
-    lr: float
-    weight_decay: float
-    edge: str  # "low" or "high" where the best lies at an end of all that was tried, else empty
+    known: "Known | None"  # None while the search goes on
+    edge: Edge | None  # where the best lies at an end of all that was tried
     trials: tuple[Trial, ...]
-    missing: tuple[TrialSpec, ...]  # of its current stage; then the numbers above mean nothing yet
-    doubt: str = ""
+    missing: tuple[TrialSpec, ...]  # of its current stage
+
+    @property
+    def doubt(self) -> str:
+        """Why what was found may be off; empty where nothing is known against it."""
+        return self.known.doubt if self.known else ""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,9 @@ class Line:
         return int(np.argmin(self.losses))
 
     @property
-    def edge(self) -> str:
+    def edge(self) -> Edge | None:
         """The end that the lowest lies at."""
-        return "low" if self.best == 0 else "high" if self.best == len(self.octaves) - 1 else ""
+        return "low" if self.best == 0 else "high" if self.best == len(self.octaves) - 1 else None
 
     @property
     def vertex(self) -> tuple[float, float]:
@@ -100,7 +105,7 @@ def grid(tuning: Tuning) -> tuple[float, ...]:
     return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
 
 
-def carried_on(octaves: Sequence[float], edge: str) -> tuple[float, ...]:
+def carried_on(octaves: Sequence[float], edge: Edge) -> tuple[float, ...]:
     """A grid and some points more beyond one end, as far apart as its points are there."""
     gap = octaves[1] - octaves[0] if edge == "low" else octaves[-1] - octaves[-2]
     if edge == "low":
@@ -114,13 +119,11 @@ def decays(tuning: Tuning) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=65_536)
-def spec_of(
-    tuning: Tuning, runs: Runs, optimizer: OptimizerSpec, model: ModelSpec, data: DataSpec, batch_tokens: int, seed: int
-) -> TrialSpec:
-    """One run of a search; the optimizer has its learning rate and its weight decay."""
+def spec_of(tuning: Tuning, runs: Runs, candidate: Candidates, batch_tokens: int, seed: int) -> TrialSpec:
+    """One run of a search; the candidate's optimizer has its learning rate and its weight decay."""
     steps = steps_of(tuning.tokens or runs.tokens, batch_tokens)
     horizon = horizon_of(runs, batch_tokens, steps, DECAY[runs.reading])
-    return TrialSpec(model=model, optimizer=optimizer, data=data, horizon=horizon, seed=seed)
+    return TrialSpec(model=candidate.model, optimizer=candidate.optimizer, data=candidate.data, horizon=horizon, seed=seed)
 
 
 def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int, completed: Mapping[str, Trial]) -> Tuned:
@@ -128,7 +131,7 @@ def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int,
     octaves, trials = grid(tuning), dict[str, Trial]()
     for extension in range(tuning.extensions + 1):
         specs = {
-            (decay, x, seed): spec_of(tuning, runs, candidates.at(x, decay), candidates.model, candidates.data, batch_tokens, seed)
+            (decay, x, seed): spec_of(tuning, runs, candidates.at(x, decay), batch_tokens, seed)
             for decay in decays(tuning)
             for x in octaves
             for seed in range(tuning.seeds)
@@ -136,7 +139,7 @@ def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int,
         found = {key: completed[spec.digest] for key, spec in specs.items() if spec.digest in completed}
         trials |= {trial.digest: trial for trial in found.values()}
         if missing := tuple(spec for key, spec in specs.items() if key not in found):
-            return Tuned(batch_tokens, 0.0, 0.0, "", tuple(trials.values()), missing)
+            return Tuned(batch_tokens, None, None, tuple(trials.values()), missing)
         losses = {key: final(trial) for key, trial in found.items()}
         lines = [
             Line(decay, octaves, tuple(float(np.mean([losses[decay, x, seed] for seed in range(tuning.seeds)])) for x in octaves))
@@ -151,7 +154,8 @@ def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int,
         doubt = f"every learning rate from {2 ** octaves[0]:.3g} to {2 ** octaves[-1]:.3g} diverged at batch {batch_tokens}"
     elif best.edge:
         doubt = f"the best learning rate at batch {batch_tokens} is the {best.edge}est tried, {2 ** best.octaves[best.best]:.3g}"
-    return Tuned(batch_tokens, from_octaves(best.vertex[0]), best.weight_decay, best.edge, tuple(trials.values()), (), doubt)
+    known = Known(batch_tokens, from_octaves(best.vertex[0]), best.weight_decay, "tuned", doubt)
+    return Tuned(batch_tokens, known, best.edge, tuple(trials.values()), ())
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,14 @@ class Known:
     doubt: str = ""
 
 
-def neighbours(batch_tokens: int, known: Sequence[Known]) -> tuple[Known, ...]:
+@dataclass(frozen=True)
+class Searching:
+    """A batch at which hyperparameters are still searched for."""
+
+    batch_tokens: int
+
+
+def neighbours(batch_tokens: int, known: Sequence[Known | Searching]) -> tuple[Known | Searching, ...]:
     """Those that the hyperparameters of a batch are drawn from, given what is known at some batches in ascending order."""
     exact = tuple(one for one in known if one.batch_tokens == batch_tokens)
     below = [one for one in known if one.batch_tokens < batch_tokens]

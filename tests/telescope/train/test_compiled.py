@@ -45,7 +45,11 @@ found = {
     "ready": ready,
     "expected": [expected, compiled.expected_seconds(Graph.of(packs[1][1])), compiled.expected_seconds(Graph.of(trial()))],
     "curves": [
-        [(t.index, t.measurement.step, *map(t.measurement.metrics.get, ("train_loss", "loss"))) for specs in packs for t in train(specs, losses=program)]
+        [
+            (told.index, told.measurement.step, *map(told.measurement.metrics.get, ("train_loss", "loss")))
+            for specs in packs
+            for told in train(specs, losses=program)
+        ]
         for program in programs
     ],
     "graphs": counters["stats"]["unique_graphs"],

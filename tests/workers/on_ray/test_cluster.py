@@ -22,6 +22,7 @@ from tests.workers.driving import Driver, numbers, plain, python
 from workers import processes
 from workers.interface import Finished, Waiting
 from workers.on_ray.actors import RayExecutor
+from workers.on_ray.cluster import Joining
 
 pytestmark = pytest.mark.slow  # several processes, and a cluster of their own
 
@@ -68,14 +69,14 @@ def cluster(session_home: Path) -> Iterator[tuple[str, Node]]:
 
 def test_several_nodes_without_shared_storage_are_refused_with_the_reason(cluster: tuple[str, Node]) -> None:
     with pytest.raises(Unavailable, match=r"on 1 other node.*TELESCOPE_HOME on storage that all nodes share"):
-        RayExecutor(address=cluster[0])
+        RayExecutor(joining=Joining(cluster[0]))
 
 
 def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster[0])
     with python("tests.workers.ray_driver", "hold", cluster[0]) as foreign:
         assert foreign.line() == "held"
-        executor = RayExecutor(shared_storage=True, patience_seconds=1.0)
+        executor = RayExecutor(joining=Joining(shared_storage=True), patience_seconds=1.0)
         driver = Driver(executor, tmp_path)
         assignment = driver.submit(trial())
         driver.until(lambda: any(isinstance(event, Waiting) for event in driver.seen), seconds=5)
@@ -91,7 +92,7 @@ def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_p
 
 
 def test_a_gpu_that_the_cluster_never_has_is_said_at_once(cluster: tuple[str, Node], tmp_path: Path) -> None:
-    executor = RayExecutor(address=cluster[0], shared_storage=True, gpus_per_worker=1.0)
+    executor = RayExecutor(joining=Joining(cluster[0], shared_storage=True, gpus_per_worker=1.0))
     driver = Driver(executor, tmp_path)
     driver.until(lambda: bool(driver.seen), seconds=5)
     assert "asks for 1 GPU, which this Ray cluster never has" in str(driver.seen[0])
@@ -114,7 +115,7 @@ def test_workers_follow_a_cluster_that_grows(session_home: Path, tmp_path: Path,
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="telescope-") as folder:
         head = Node.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")
-        executor = RayExecutor(address=f"127.0.0.1:{port}", shared_storage=True)
+        executor = RayExecutor(joining=Joining(f"127.0.0.1:{port}", shared_storage=True))
         driver = Driver(executor, tmp_path)
         assignment = driver.submit(trial())
         driver.until(lambda: any(isinstance(event, Waiting) for event in driver.seen), seconds=10)
@@ -130,5 +131,5 @@ def test_workers_follow_a_cluster_that_grows(session_home: Path, tmp_path: Path,
 def test_an_address_where_no_cluster_is_is_refused_in_seconds() -> None:
     begun = time.monotonic()
     with pytest.raises(Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"):
-        RayExecutor(address="127.0.0.1:1")
+        RayExecutor(joining=Joining("127.0.0.1:1"))
     assert time.monotonic() - begun < 10

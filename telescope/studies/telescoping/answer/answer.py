@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from telescope.optim.groups import describe
-from telescope.statistics.estimates import scaling_fit
+from telescope.statistics.estimates import ScalingFit, scaling_fit
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.answer import validation
 from telescope.studies.telescoping.answer.budget import climb, error_budgets, laws_of, shifts
@@ -26,7 +26,7 @@ from telescope.studies.telescoping.answer.transfer import transfer
 from telescope.studies.telescoping.answer.verdict import judged_values, verdict_of
 from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import AxisName
-from telescope.studies.telescoping.evidence import Cost, Hyperparameter, Method, Validation, digits
+from telescope.studies.telescoping.evidence import Cost, Hyperparameter, LevelReport, Method, Validation, digits
 from telescope.studies.telescoping.fold.estimates import lowest_of, target_estimates
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import Progress, progress
@@ -83,8 +83,6 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
         hyperparameters |= {"lr": validation.overruled(hyperparameters["lr"], checked)}
     values = {name: h.value for name, h in hyperparameters.items()}
     target = target_spec(question, ladder.optimizer, values) if values else None
-    sizes = [parameters(question.model.at(level.width), question.data.vocab_size, question.data.context) for level in levels]
-    losses = [level.loss for level in levels]
     laws = laws_of(ladder, found.done)
     moves = shifts(laws, len(levels) - 1) if laws else ()
     return LadderReport(
@@ -97,7 +95,7 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
         assumptions=assumptions(question, ladder.optimizer),
         levels=levels,
         drift=drift(fit, len(levels)) if fit else None,
-        scaling_fit=scaling_fit(sizes, losses) if all(map(math.isfinite, losses)) else None,
+        scaling_fit=scaling_of(question, levels),
         cost=bill,
         shifts=moves,
         error_budget=error_budgets(question.estimated_by, found, laws, hyperparameters) if laws else {},
@@ -114,6 +112,13 @@ def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport
         differs=dict(variant.differs),
         because=because,
     )
+
+
+def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
+    """How the loss at each width's optimum falls with the number of parameters; None where a width has no loss."""
+    sizes = [parameters(question.model.at(level.width), question.data.vocab_size, question.data.context) for level in levels]
+    losses = [level.loss for level in levels]
+    return scaling_fit(sizes, losses) if all(map(math.isfinite, losses)) else None
 
 
 def method_of(question: Question, ladder: Ladder) -> Method:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,14 +30,11 @@ def level_report(question: Question, found: Progress, fit: Fit | None, level: in
         best = chosen(question, ladder, done, level)
         seen = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
         fitted = {i: around_argmin(seen, i, best[i], estimate) for i, estimate in fitted.items()}
-    return described(ladder, done, fit, level, fitted, edge_of(question, found, fit, level))
+    return replace(described(ladder, done, fit, level, fitted), edge=edge_of(question, found, fit, level))
 
 
-def described(
-    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate], edge: str | None
-) -> LevelReport:
-    """What is known about one width, given its optimum per axis (where it is fitted) and the borders that lies at; none where all
-    diverged."""
+def described(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]) -> LevelReport:
+    """What is known about one width, given its optimum per axis (where it is fitted); none where all diverged. Its edge is not told."""
     here = outcomes(done, level)
     columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
     means = seed_means(here)
@@ -57,7 +55,7 @@ def described(
         best_loss=digits(min(finite)) if finite else None,
         fitted_loss=digits(floor) if floor is not None else None,
         seed_noise=digits(noise) if noise is not None else None,
-        edge=edge,
+        edge=None,
     )
 
 

@@ -11,6 +11,7 @@ Parts: `verdict_of` a ladder at any moment · `judged`, of what has ended · `la
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from telescope.statistics.estimates import Estimate
@@ -50,7 +51,7 @@ def verdict_of(
     if not found.ended:
         return "unresolved", Reason(Code.SO_FAR, {"half_width": lr.half_width or None})
     wider = advice(found, fit, drifting=True) if fit else CALIBRATE_WIDER
-    return judged(lr, fit, blocks.top_level(found.done), lambda fit: advice(found, fit), borders, wider)
+    return judged(lr, fit, blocks.top_level(found.done), Remarks(lambda fit: advice(found, fit), wider), borders)
 
 
 def lowest_lr(done: Sequence[Done]) -> float:
@@ -63,28 +64,26 @@ def all_diverged(done: Sequence[Done]) -> Reason:
     return Reason(Code.ALL_DIVERGED, {"lr": lowest_lr(done)})
 
 
-def judged(
-    lr: Hyperparameter,
-    fit: Fit | None,
-    top: int,
-    narrower: Callable[[Fit], Remark],
-    borders: str = "",
-    wider: Remark = CALIBRATE_WIDER,
-) -> tuple[Verdict, Reason]:
-    """Verdict and reason of what has ended at level `top`.
+@dataclass(frozen=True)
+class Remarks:
+    """What would make an answer better."""
 
-    `narrower` says what would make the interval narrow enough, `wider` what would tell a drift from chance; `borders` are the optimum's.
-    """
+    narrower: Callable[[Fit], Remark]  # that its interval is narrow enough
+    wider: Remark = CALIBRATE_WIDER  # that a drift is told from chance
+
+
+def judged(lr: Hyperparameter, fit: Fit | None, top: int, remarks: Remarks, borders: str = "") -> tuple[Verdict, Reason]:
+    """Verdict and reason of what has ended at level `top`; `borders` are those that the optimum lies at."""
     if lr.status == "unbracketed":
         return "unbracketed", Reason(Code.AT_BORDER, {"lr": lr.value, "borders": borders})
     if fit is None:
         return "unresolved", Reason(Code.NO_NOISE_MODEL)
     if lr.half_width > LR_HALF_WIDTH:
-        return "unresolved", Reason(Code.INTERVAL_TOO_WIDE, {"half_width": lr.half_width, "most": LR_HALF_WIDTH}, narrower(fit))
+        return "unresolved", Reason(Code.INTERVAL_TOO_WIDE, {"half_width": lr.half_width, "most": LR_HALF_WIDTH}, remarks.narrower(fit))
     move, span, doublings = last_move(fit, top)
     moved: dict[str, Value] = {"move": move, "span": span, "doublings": doublings}
     if abs(move) > LR_MOVE:
-        return "unresolved", Reason(Code.DRIFTING, moved, wider)
+        return "unresolved", Reason(Code.DRIFTING, moved, remarks.wider)
     return "resolved", Reason(Code.RESOLVED, {"half_width": lr.half_width, **moved})
 
 

@@ -21,14 +21,14 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from telescope.errors import InvalidInput
 from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_fit
 from telescope.studies.telescoping.answer.budget import laws_of
 from telescope.studies.telescoping.answer.levels import described, drift, level_estimates
 from telescope.studies.telescoping.answer.transfer import copying
-from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, all_diverged, judged, judged_values
+from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, Remarks, all_diverged, judged, judged_values
 from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.evidence import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
@@ -108,7 +108,7 @@ def judged_sweep(
     if not values:
         return "unbracketed", all_diverged(done)
     wider = Remark(Advice.SWEEP_WIDTH, {"width": 2 * ladder.widths[-1]})
-    verdict, reason = judged(values["lr"], fit, ladder.levels - 1, lambda fit: to_narrow(ladder, done, fit), wider=wider)
+    verdict, reason = judged(values["lr"], fit, ladder.levels - 1, Remarks(lambda fit: to_narrow(ladder, done, fit), wider))
     if verdict == "resolved":
         return verdict, reason
     return verdict, replace(reason, parts=tuple(told(verdict, fit, levels)))
@@ -182,7 +182,8 @@ def judged_level(ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level:
     edge = ", ".join(f"{ladder.axes[i].name}: {'low' if side < 0 else 'high'}" for i, side in at.items()) or None
     found = level_estimates(ladder, fit, level) if fit else {}
     verdict, reason = level_verdict(ladder, done, fit, level, at)
-    return JudgedLevel(**vars(described(ladder, done, fit, level, found, edge)), verdict=verdict, reason=reason)
+    known = replace(described(ladder, done, fit, level, found), edge=edge)
+    return JudgedLevel(**{field.name: getattr(known, field.name) for field in fields(known)}, verdict=verdict, reason=reason)
 
 
 def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> dict[int, int]:

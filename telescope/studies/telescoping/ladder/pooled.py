@@ -200,8 +200,18 @@ class Fit:
         return (J.T * weights) @ J
 
 
-def solve(sample: Sample, layout: Layout, theta: Array, sigma: float, prior: tuple[Array, Array], rounds: int, free: bool) -> Fit:
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where a solution begins, and whether the noise is estimated with it."""
+
+    theta: Array
+    sigma: float
+    free: bool  # sigma too is renewed
+
+
+def solve(sample: Sample, layout: Layout, start: Start, prior: tuple[Array, Array], rounds: int) -> Fit:
     """Minimise with weights renewed between rounds, sigma too where it is free."""
+    theta, sigma, free = start.theta, start.sigma, start.free
     dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
     for _ in range(rounds):
         weights = 1 / sample.variance(bowl(layout, theta, sample.level, sample.x), sigma)
@@ -234,7 +244,7 @@ def fit(runs: tuple[Run, ...], layout: Layout) -> Fit | None:
     if not any(run.level == 0 for run in runs):
         return None
     prior = layout.prior(near=lowest(runs))
-    return solve(Sample.of(runs), layout, prior[0].copy(), 0.3, prior, rounds=8, free=True)
+    return solve(Sample.of(runs), layout, Start(prior[0].copy(), 0.3, free=True), prior, rounds=8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +266,7 @@ def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
     fits, log_weights = [], []
     for phi, probability in LAWS:
         prior = layout.prior(lowest(runs), phi, phi_sd=1e-4)
-        law = solve(sample, layout, pooled.theta, sigma, prior, rounds=3, free=False)
+        law = solve(sample, layout, Start(pooled.theta, sigma, free=False), prior, rounds=3)
         f = bowl(layout, law.theta, sample.level, sample.x)
         variance = sample.variance(f, sigma)
         r = sample.centred(sample.z - f, 1 / variance)

@@ -17,6 +17,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
 from telescope.studies.telescoping.ladder.pooled import Fit
@@ -58,9 +59,9 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     rounds = [stage.name for stage in done]
     top = top_level(done)
     if top == 0 and "shape" not in rounds:
-        return blocks_stage(ladder, done, pooled, "shape", 0, SHAPE_BLOCKS) or climb(ladder, done, pooled)
+        return blocks_stage(ladder, done, pooled, Wanted("shape", 0, SHAPE_BLOCKS)) or climb(ladder, done, pooled)
     if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and left_behind(ladder, done, pooled):
-        stage = blocks_stage(ladder, done, pooled, "recentre", top, 1)
+        stage = blocks_stage(ladder, done, pooled, Wanted("recentre", top, 1))
         if stage:
             return stage
     if top < last_owed(ladder):
@@ -127,13 +128,23 @@ def reserve(ladder: Ladder, top: int) -> float:
     return sum(block_cost(ladder, level) for level in range(top + 1, last_owed(ladder) + 1))
 
 
-def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, name: str, level: int, wanted: int) -> Stage | None:
+@dataclass(frozen=True)
+class Wanted:
+    """Blocks that a stage would like to run at one level."""
+
+    stage: str
+    level: int
+    blocks: int
+
+
+def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: Wanted) -> Stage | None:
     """As many blocks at one level as are wanted and affordable."""
+    level = wanted.level
     left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
-    count = min(wanted, math.floor(left / block_cost(ladder, level) + 1e-9))
+    count = min(wanted.blocks, math.floor(left / block_cost(ladder, level) + 1e-9))
     first = blocks_run(done, level)
     points = [p for number in range(first, first + count) for p in block(ladder, done, pooled, level, number)]
-    return Stage(name, tuple(points)) if points else None
+    return Stage(wanted.stage, tuple(points)) if points else None
 
 
 def left_behind(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> set[int]:
@@ -147,7 +158,7 @@ def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     level = top_level(done) + 1
     if level > last_owed(ladder):
         return top_up(ladder, done, pooled)
-    return blocks_stage(ladder, done, pooled, "climb", level, CLIMB_BLOCKS[level - 1])
+    return blocks_stage(ladder, done, pooled, Wanted("climb", level, CLIMB_BLOCKS[level - 1]))
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:

@@ -51,8 +51,8 @@ def test_the_vertex_of_a_bowl_in_octaves_is_found_to_a_64th(optimum: float) -> N
 
     asked = tuned_study()
     found = search(asked, trained(asked, train if shift else law_of_muon))
-    assert math.log2(found.lr) == pytest.approx(optimum, abs=1 / 64)
-    assert (found.edge, found.doubt) == ("", "")
+    assert math.log2(found.known.lr) == pytest.approx(optimum, abs=1 / 64)
+    assert (found.edge, found.doubt) == (None, "")
 
 
 def test_the_vertex_is_that_of_the_parabola_through_three_points() -> None:
@@ -65,7 +65,7 @@ def test_the_vertex_is_that_of_the_parabola_through_three_points() -> None:
 
 def test_beside_a_run_that_diverged_or_on_a_flat_line_the_lowest_point_itself_is_taken() -> None:
     assert Line(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).vertex == (1.0, 2.0)
-    assert Line(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).edge == ""
+    assert Line(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).edge is None
     assert Line(0.1, (0.0, 1.0, 2.0), (2.0, 2.0, 2.0)).edge == "low"
 
 
@@ -77,7 +77,7 @@ def test_a_grid_is_carried_on_by_two_points_where_the_best_lies_at_its_end(low: 
     assert [len({t.spec.optimizer.lr for t in stage if t.spec.measure == "loss"}) for stage in stages] == [4, 2, 1]
     found = search(asked, [trial for stage in stages for trial in stage])
     assert (tried(found)[0] if edge == "low" else tried(found)[-1]) == last
-    assert math.log2(found.lr) == pytest.approx(-5, abs=1 / 64)
+    assert math.log2(found.known.lr) == pytest.approx(-5, abs=1 / 64)
 
 
 @pytest.mark.parametrize("extensions", [0, 1, 2])
@@ -86,7 +86,7 @@ def test_it_is_carried_on_as_often_as_the_study_allows_and_no_further(extensions
     found = search(asked, trained(asked, Trainer(curvature=0.0001)))
     assert len(tried(found)) == 4 + 2 * extensions
     assert found.edge == "low"
-    assert f"the best learning rate at batch 512 is the lowest tried, {found.lr:.3g}" in found.doubt
+    assert f"the best learning rate at batch 512 is the lowest tried, {found.known.lr:.3g}" in found.doubt
 
 
 def test_a_wall_is_never_crossed() -> None:
@@ -112,7 +112,7 @@ def test_of_several_weight_decays_that_with_the_lowest_vertex_is_taken() -> None
 
     asked = tuned_study(weight_decay=[0.05, 0.1, 0.2])
     found = search(asked, trained(asked, train))
-    assert found.weight_decay == 0.1
+    assert found.known.weight_decay == 0.1
     assert len(found.trials) == 12
 
 
@@ -123,7 +123,7 @@ def test_losses_are_averaged_over_seeds_and_one_that_diverges_counts_as_infinite
 
     asked = tuned_study(seeds=2)
     found = search(asked, trained(asked, train))
-    assert math.log2(found.lr) == -7
+    assert math.log2(found.known.lr) == -7
     assert len(found.trials) == 8
 
 
