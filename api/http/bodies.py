@@ -1,11 +1,8 @@
-"""What may come in over HTTP?
+"""Bodies of requests: read as plain JSON values that every database can store.
 
-A request's body becomes a document (`document`), a plain JSON value that every database can store; what it says is then judged by
-`telescope.studies.registry`. Whoever can reach the port may name files of the machine that telescope runs on, so a path is let in
-only under the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are. A factory of models
-is code, run only where the operator lists it in TELESCOPE_FACTORIES (`require_factories`).
+What a document says is judged by `telescope.studies.registry`, and what it may name by `api.jobs.admission`.
 
-Parts: `BodyLimit` (middleware) · `document` · `require_known` · `require_open`, `is_open`, `remedy` · `require_factories`.
+Parts: `BodyLimit` (middleware) · `document` · `require_known`.
 """
 
 import json

@@ -1,11 +1,8 @@
-"""Which requests does telescope answer?
+"""What the handlers of all routes depend on: the store, the settings, the request's document, and their shared parameters.
 
-Under /v1 jobs, what they found, their trials, and corpora; outside it /livez and /readyz. Handlers are synchronous (they wait for the
-database, on threads), short, and say nothing of SQL, Ray or errors: `api.store` has the rows, `api.http.bodies` judges what comes in,
-`api.http.errors` turns what is raised into problem+json.
-
-Rules that hold everywhere: a list is paged (`page_size` above 1000 counts as 1000); a job and its result carry an ETag, and a
-poll with If-None-Match costs one query; a verb that was carried out already is no error.
+Handlers are synchronous (they wait for the database, on threads) and short. Rules that hold everywhere: a list is paged (`page_size`
+above 1000 counts as 1000); a job and its result carry an ETag, and a poll with If-None-Match costs one query; a verb that was carried
+out already is no error. `api.http.errors` turns what is raised into problem+json.
 """
 
 from typing import Annotated, Any

@@ -1,4 +1,9 @@
-"""Which corpora and factories a job may name over HTTP."""
+"""Which corpora and factories a job may name over HTTP.
+
+Whoever can reach the port may name files of the machine that telescope runs on, so a path is let in only under the folders
+that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are. A factory of models is code,
+run only where the operator lists it in TELESCOPE_FACTORIES (`require_factories`).
+"""
 
 import fnmatch
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
-"""Which role does each parameter play as width grows?
+"""The roles of a user's parameters, read off the model.
 
-The role decides everything that muP scales (`telescope.parametrisation.mup`) and which optimizer a
-parameter goes to (`telescope.optim.optimizer`). It is never read from a name or from the number of
-dimensions: an embedding and a head are matrices too, and may be square.
+A user's model is built at two widths: its shapes tell which dimensions grow, and a forward pass (telescope.models.uses)
+which of them are fan_in and which fan_out. A role is never read from a name or from the number of dimensions: an embedding
+and a head are matrices too, and may be square. What neither tells is refused by name, and the user says it.
 
 | role      | fan_in | fan_out | examples                         |
 |-----------|--------|---------|----------------------------------|
@@ -11,13 +11,7 @@ dimensions: an embedding and a head are matrices too, and may be square.
 | READOUT   | grows  | fixed   | output head                      |
 | VECTOR    | -      | either  | norm gains, biases               |
 
-Of our own model it is read from the module that a parameter belongs to (`roles`). A user's is built
-at two widths: which dimensions grow, the shapes tell; which of them are fan_in and which fan_out, a
-forward pass (telescope.models.uses). What neither tells is refused by name, and the user says it
-(`infer`).
-
-Parts: `Role` · `MODULE_ROLES`, `roles` · `Reading`, `infer` · `classify`, the table above as a
-rule.
+Parts: `Reading`, `infer` · `classify`, the table above as a rule.
 """
 
 import fnmatch

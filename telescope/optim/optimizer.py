@@ -1,13 +1,10 @@
-"""Which optimizer trains which parameter, with which effective hyperparameters?
+"""The optimizer of a model: Muon and AdamW over its parameter groups.
 
-Roles decide: in a Muon run Muon trains the HIDDEN matrices and AdamW the rest, with base lr
-`adamw_lr_ratio` times Muon's; in an AdamW run AdamW trains all. The groups are total and disjoint,
-asserted. Effective values are the base values times the factors of `telescope.parametrisation.mup`.
+Roles decide (`telescope.optim.groups`): in a Muon run Muon trains the HIDDEN matrices and AdamW the rest, with base lr
+`adamw_lr_ratio` times Muon's; in an AdamW run AdamW trains all.
 
-Parts: `groups` (the partition) · `Block`, `Muon` (a torch optimizer over
-`telescope.optim.newton_schulz`) · `Optimizer` and `build` (both together, with the schedule's
-factor as an argument) · `step_together` (one model's step, or that of several of one shape) ·
-`lr_factor` and `warmup_steps` (schedules) · `describe` (the groups as a report shows them).
+Parts: `Optimizer` and `build`, both optimizers together, with the schedule's factor as an argument · `step_together`, one
+model's step, or that of several of one shape.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,8 @@
-"""The role of a parameter: how its shape grows with width, and with it every muP rule."""
+"""The role of a parameter: how its shape grows with width, and with it every muP rule.
+
+Parts: `Role` · `MODULE_ROLES`, `roles`: the roles in our own model, by the module that a parameter belongs to. Those of a
+user's model are read off it (telescope.models.reading).
+"""
 
 from enum import StrEnum
 

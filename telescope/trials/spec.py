@@ -1,12 +1,8 @@
-"""What fully determines one training run?
+"""The specification that fully determines one training run.
 
-A `TrialSpec`: model, optimizer, data, horizon and seed, all frozen and validated, and identified by the digest of its canonical
-JSON. Two trials with one digest are one trial, whoever planned them and whenever.
-
-Parts: `Architecture` (what all widths share) and `ModelSpec` (one width) of our own Transformer, `architecture_problems` and
-`width_problem` (what cannot be built) · `ModuleArchitecture` and `ModuleSpec` of a user's model, `AnyModel` · `OptimizerSpec` (base,
-width-independent values), `clip_problems` · `DataSpec` (with the corpus's content hash, so that the digest covers the text itself) ·
-`HorizonSpec` (how long, how batched, which schedule) · `Branch` · `TrialSpec` · `canonical_json`, `digest`, `snap`.
+A `TrialSpec` holds model, optimizer, data, horizon and seed, all frozen and validated, and is identified by the digest of its
+canonical JSON. Two trials with one digest are one trial, whoever planned them and whenever. Its parts have modules of their own:
+`model`, `optimizer`, `data`, `horizon`; `identity` makes digests.
 """
 
 from dataclasses import field

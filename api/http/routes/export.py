@@ -1,4 +1,4 @@
-"""Which request hands an answer to another trainer?
+"""Route of exports: a job's answer for another trainer, as JSON, as Python that needs torch alone, or as flags for Megatron-LM.
 
 One, in three forms: JSON, Python that needs torch alone, flags for Megatron-LM. The form is a parameter, not a media type to negotiate,
 since each is another thing to do with the answer. What is sent depends on the job's version alone, and so does its tag.

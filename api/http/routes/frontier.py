@@ -1,4 +1,4 @@
-"""Which requests are about a target loss?
+"""Routes of a compute-time job's tables at a target loss.
 
 Three tables, each computed for the loss that the query names: hours against devices, tokens against batch size, one optimizer's tokens
 over the other's. As JSON in pages, or as CSV, all rows at once, where the Accept header prefers that. Each answer carries an ETag of

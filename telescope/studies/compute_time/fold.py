@@ -1,9 +1,10 @@
-"""What does a compute-time study ask, and which runs does it still lack?
+"""The fold of a compute-time study: its searches and courses replayed over the completed trials.
 
-Per optimizer and batch: hyperparameters (searched for here, or given), then a course of runs for each seed, and one short run alone on a
-worker that times a step. Batches do not wait for each other, but for the searches that their hyperparameters are drawn from.
+Per optimizer and batch: hyperparameters (searched for here, or given), then a course of runs for each seed, and one short run
+alone on a worker that times a step. Batches do not wait for each other, but for the searches that their hyperparameters are
+drawn from.
 
-Parts: `ComputeTime`, the question · `AtBatch`, one optimizer at one batch so far · `progress`, the fold.
+Parts: `Search` · `AtBatch`, one optimizer at one batch so far · `Progress`, `progress`.
 """
 
 import dataclasses

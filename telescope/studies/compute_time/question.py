@@ -1,4 +1,4 @@
-"""What may a user ask of a compute-time study? The parts of its document, typed and bounded."""
+"""The question of a compute-time study: a user's document and its parts, typed and bounded."""
 
 from dataclasses import field
 from typing import Annotated, Literal

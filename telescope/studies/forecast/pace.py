@@ -1,10 +1,10 @@
-"""How many seconds will a run take?
+"""The seconds that a run will take.
 
-By the rate at which trials of the nearest shape were trained before on the latest kind of worker: same optimizer first, then the fewest
-octaves of width and batch away. Wide models use a device better than narrow ones, so a narrower neighbour's rate is a cautious one.
-Without any, ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK are taken, and said to be.
+By the rate at which trials of the nearest shape were trained before on the latest kind of worker: same optimizer first, then
+the fewest octaves of width and batch away. Wide models use a device better than narrow ones, so a narrower neighbour's rate
+is a cautious one. Without any, ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK are taken, and said to be.
 
-Parts: `Rate`, what a database knows · `pace`, `assumed` -> `Pace` · `Machine`, where a study would run · `Clock`, of one ladder.
+Parts: `Rate`, what a database knows · `pace`, `assumed` -> `Pace` · `Machine`, where a study would run.
 """
 
 import math

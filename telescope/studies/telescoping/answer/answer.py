@@ -1,11 +1,9 @@
-"""What does a telescoping study answer, and how sure is it?
+"""The report of a telescoping study, drawn from its trials at any moment.
 
-Drawn from the trials at any moment; the rules of the verdict are in `verdict`, and what variants amount to together in `comparison`.
-
-The estimator is a named choice: `pooled`, the model over all levels; `per_level`, a quadratic per level and its vertices carried on by
-a/n; `argmin`, the last level's best point, as published and by default under `paper`. An argmin has no interval of its own: it is given
-that of the pooled model on the same runs, widened to hold it and half a step of its grid to each side. Where there is no such model the
-verdict is unresolved. The tests for borders and drifting are the same for all three.
+The rules of the verdict are in `verdict`, its words in `wording`, and what variants amount to together in `comparison`. The
+estimator is a named choice (`fold.estimates`): `pooled`, the model over all levels; `per_level`, a quadratic per level and
+its vertices carried on by a/n; `argmin`, the last level's best point, as published and by default under `paper`. The tests
+for borders and drifting are the same for all three.
 """
 
 import math

@@ -1,15 +1,12 @@
-"""Was the answer right? What do real runs at the target width say of it?
+"""What real runs at the target width say of a ladder's answer.
 
-After a ladder's rounds have ended, and where the study asks for it: two seeds, each at the learning rate handed out and an octave to
-either side, the other hyperparameters held; then an octave further wherever the lowest loss lies at an end, twice at most. These seeds
-are none of the ladder's, so the evidence is independent of its answer.
+The runs are those of `schedules.validation`; their seeds are none of the ladder's, so the evidence is independent of its
+answer. The bowl of `pooled` along the learning rate alone is fitted to them, a free height per seed, with the curvature, skew
+and noise that the ladder found as priors and nothing said about where the optimum lies. Four parameters are few enough to sum
+the posterior over a grid instead of approximating it. Intervals run from its 5 % to its 95 % point; the regret's begins at 0
+where the optimum's holds the learning rate handed out, since then nothing better is proven.
 
-The bowl of `pooled` along the learning rate alone is fitted to them, a free height per seed, with the curvature, skew
-and noise that the ladder found as priors and nothing said about where the optimum lies. Four parameters are few enough to sum the
-posterior over a grid instead of approximating it. Intervals run from its 5 % to its 95 % point; the regret's begins at 0 where the
-optimum's holds the learning rate handed out, since then nothing better is proven.
-
-Parts: `next_stage` · `Shape`, what the ladder taught about the bowl · `posterior` -> `Posterior` · `assess` -> `Validation` ·
+Parts: `Shape`, what the ladder taught about the bowl · `posterior` -> `Posterior` · `assess` -> `Validation` ·
 `contradiction`, `overruled`.
 """
 
@@ -24,7 +21,8 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.evidence import Hyperparameter, Interval, Validation, digits, from_estimate
 from telescope.studies.telescoping.ladder.bowl import Layout, skewed
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, outcomes, seed_means, seed_noise
-from telescope.studies.telescoping.ladder.pooled import ETA, NOISE, NOISE_DOF, Fit
+from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF, Fit
+from telescope.studies.telescoping.ladder.sample import ETA
 from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 

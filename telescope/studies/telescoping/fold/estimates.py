@@ -1,4 +1,8 @@
-"""Estimates of a ladder's optimum from its finished stages."""
+"""Estimates of a ladder's optimum at the target, from its finished stages, by the question's estimator.
+
+An argmin has no interval of its own: it is given that of the pooled model on the same runs, widened to hold it and half a
+step of its grid to each side. Where there is no such model it has none.
+"""
 
 from collections.abc import Sequence
 

@@ -1,10 +1,9 @@
-"""What does a telescoping study ask, and which runs does each of its ladders still lack?
+"""The fold of a ladder: its stages replayed over the completed trials, down to the runs that it still lacks.
 
-The stages of a ladder are replayed over the completed trials: the coordinate check, those of its schedule, the runs at the target.
-A study over variants is several studies of one architecture and one text each (`variants`); what takes a ladder takes its variant's study.
+The stages are the coordinate check, those of its schedule, and the runs at the target. A question over variants is several
+questions of one architecture and one text each (`question.variants`); what takes a ladder takes its variant's question.
 
-Parts: `Telescope`, the question (its parts are in `question`, its checks in `checks`) · `ladders` · `progress`, the fold.
-The answer is drawn in `answer`, the bill beforehand in `preview`.
+Parts: `Progress`, `progress` · `next_stage`, `validation_stage` · `coordinate_step`, `ends_the_ladder` · `exceeded`.
 """
 
 import dataclasses

@@ -1,11 +1,11 @@
-"""Of which runs does a ladder's bill consist, before any of them has run?
+"""The runs of a ladder, counted before any of them has run.
 
-Under `paper` every run is known, unless an edge rule may add to them or a flat optimum may end them early. Under `robust` the grid and
-rounds 2 to 4 are known and are the least; the cap is the most, and is enforced; what is expected in between is the mean of a few
-rehearsals (`rehearsal`). The coordinate check before and the runs at the target afterwards are outside the cap on
-base runs, the former outside that on trials too. Runs are taken to train to their end; those that diverge cost less.
+Under `paper` every run is known, unless an edge rule may add to them or a flat optimum may end them early. Under `robust` the
+grid and rounds 2 to 4 are known and are the least; the cap is the most, and is enforced; what is expected in between is the
+mean of a few rehearsals (`rehearsal`). The coordinate check before and the runs at the target afterwards are outside the cap
+on base runs, the former outside that on trials too. Runs are taken to train to their end; those that diverge cost less.
 
-Parts: `Span` · `Line` · `Bill` · `bill_of` · `known_runs` · `rehearsed` · `rounds`, `target_lines`, `coordinate_lines`.
+Parts: `Line` · `Bill` · `bill_of` · `known_runs` · `rehearsed` · `rounds`, `target_lines`, `coordinate_lines`.
 """
 
 import math

@@ -16,7 +16,8 @@ import numpy as np
 
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.ladder.bowl import Layout
-from telescope.studies.telescoping.ladder.pooled import Fit, Run, fit
+from telescope.studies.telescoping.ladder.pooled import Fit, fit
+from telescope.studies.telescoping.ladder.sample import Run
 from telescope.trials.types import OptimizerName
 
 X = tuple[float, ...]  # octaves of each axis

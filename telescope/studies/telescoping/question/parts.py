@@ -1,4 +1,4 @@
-"""What may a user ask of a telescoping study? The parts of its document, typed and bounded."""
+"""The parts of a telescoping document, typed and bounded: models, search, limits, options of the published rule."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The question of a telescoping study: its document, typed."""
+"""The question of a telescoping study: a user's document, typed, and what follows from its fields alone."""
 
 from dataclasses import field
 from typing import Literal

@@ -1,4 +1,9 @@
-"""The runs at the target width that check a ladder's answer."""
+"""The runs at the target width that check a ladder's answer.
+
+After a ladder's rounds have ended, and where the study asks for it: two seeds, each at the learning rate handed out and an
+octave to either side, the other hyperparameters held; then an octave further wherever the lowest loss lies at an end, twice
+at most.
+"""
 
 from collections.abc import Sequence
 

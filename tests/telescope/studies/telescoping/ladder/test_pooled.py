@@ -8,7 +8,8 @@ from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.answer.verdict import SURPRISE, status_of
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.ladder.bowl import Layout, bowl, skewed
-from telescope.studies.telescoping.ladder.pooled import LAWS, Run, at_target, fit, lowest, minimise
+from telescope.studies.telescoping.ladder.pooled import LAWS, at_target, fit, lowest, minimise
+from telescope.studies.telescoping.ladder.sample import Run
 
 GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
 

@@ -1,0 +1,66 @@
+"""The runs that the pooled model is fitted to, as arrays: levels, places, losses in % above the best, and their blocks.
+
+Parts: `Run` · `Sample`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from telescope.statistics.estimates import Array
+from telescope.studies.telescoping.ladder.bowl import Layout, bowl
+
+ETA = 0.15  # share of the bowl's height that the model may be wrong by
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finite loss: at which level, at which octaves of the hyperparameters, in which block (seed) of that level."""
+
+    level: int
+    x: tuple[float, ...]
+    block: int
+    loss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Runs as arrays: level and x of each, z in %, and which block each belongs to."""
+
+    level: NDArray[np.int64]
+    x: Array
+    z: Array
+    member: Array  # [run, block], 1 where the run is in the block
+    best: Array  # lowest loss of each level
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> "Sample":
+        """The arrays of some runs with finite losses."""
+        level = np.array([run.level for run in runs], dtype=np.int64)
+        loss = np.array([run.loss for run in runs])
+        best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
+        blocks = sorted({(run.level, run.block) for run in runs})
+        member = np.array([[(run.level, run.block) == block for block in blocks] for run in runs], dtype=np.float64)
+        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best)
+
+    def block_means(self, values: Array, weights: Array) -> Array:
+        """Weighted means over the runs of each block: [run, ...] -> [block, ...]."""
+        result: Array = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        return result
+
+    def centred(self, values: Array, weights: Array) -> Array:
+        """Values [run, ...] less the weighted mean of their block: this removes the free height of every block exactly."""
+        result: Array = values - self.member @ self.block_means(values, weights)
+        return result
+
+    def variance(self, heights: Array, sigma: float) -> Array:
+        """Of the error of each run: the bowl's height, fitted or seen, counts for what the bowl's form may be wrong by."""
+        return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
+
+    def linearised(self, layout: Layout, theta: Array) -> tuple[Array, Array]:
+        """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
+        step = 1e-4
+        heights = bowl(layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x)
+        return heights[0], (heights[1:] - heights[0]).T / step
