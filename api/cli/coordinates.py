@@ -31,9 +31,9 @@ def coordinates(
 
     Exit status 1 where it fails. Example: telescope coordinates job.yaml --plot check.png
     """
-    import torch
+    import torch  # late, for a quick start
 
-    from telescope.studies import registry
+    from telescope.studies import registry  # late, for a quick start
 
     study = registry.resolved(registry.parse(job_file.read(file)))
     if study.kind.ladders is None:
@@ -58,7 +58,7 @@ def coordinates(
     else:
         show(reports, console())
     if plot:
-        from telescope.studies.coordinates.plot import draw
+        from telescope.studies.coordinates.plot import draw  # late, for a quick start
 
         draw(reports, plot, study.question.name)
     raise typer.Exit(1 if failed else 0)
@@ -66,7 +66,7 @@ def coordinates(
 
 def checked(design: Any, name: str, shown_on: Console) -> Any:
     """Carry out the check of one ladder; a terminal shows how far it has come."""
-    from telescope.studies.coordinates.check import carry_out
+    from telescope.studies.coordinates.check import carry_out  # late, for a quick start
     from telescope.train.loop import train_one
 
     with shown_on.status(f"{name}: coordinate check") as status:

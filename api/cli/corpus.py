@@ -27,7 +27,7 @@ def corpus_add(
 
     Example: telescope corpus add novels ~/novels
     """
-    from telescope.data.corpora import register
+    from telescope.data.corpora import register  # late, for a quick start
 
     corpus = register(name, path, text_field)
     if as_json:
@@ -42,7 +42,7 @@ def corpus_list(as_json: AsJson = False) -> None:
 
     Example: telescope corpus list
     """
-    from telescope.data.corpora import available
+    from telescope.data.corpora import available  # late, for a quick start
 
     if as_json:
         show_json({"items": plain(list(available()))})

@@ -68,7 +68,7 @@ def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | Non
     except Unavailable:
         if url:
             raise
-    from api.cli import solo
+    from api.cli import solo  # late, for a quick start
     from api.jobs.exports import exported
 
     with solo.installation(settings) as store:

@@ -55,7 +55,7 @@ def frontier(
             return
         documents = asked(client, job_id, target_loss, optimizer)
         name = client.job(job_id).name if plot else ""
-    from api.terminal import frontier as frontier_answer
+    from api.terminal import frontier as frontier_answer  # late, for a quick start
 
     found = frontier_answer.typed(documents)
     if as_json:
@@ -68,7 +68,7 @@ def frontier(
 
 def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
     """The three tables of a job at a service, as documents."""
-    from telescope.studies import registry
+    from telescope.studies import registry  # late, for a quick start
 
     return {
         "frontier": registry.report_document(client.frontier(job_id, target_loss, optimizer=optimizer)),

@@ -25,7 +25,7 @@ def judge(
     Example: telescope judge examples/sweep.csv --target-width 1024
     """
     content = read(file)
-    from api.terminal import pictures, telescoping
+    from api.terminal import pictures, telescoping  # late, for a quick start
     from telescope.studies import registry
     from telescope.studies.telescoping.judge.judge import judge
     from telescope.studies.telescoping.judge.sweep import read_csv
@@ -43,7 +43,7 @@ def judge(
 
 def read(file: Path) -> bytes:
     """The content of the table, no more of it than is taken."""
-    from telescope.studies.telescoping.judge.sweep import MOST_BYTES
+    from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # late, for a quick start
 
     try:
         with file.open("rb") as opened:

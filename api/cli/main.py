@@ -64,7 +64,7 @@ def run(
     """
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
-    from api.cli import solo
+    from api.cli import solo  # late, for a quick start
     from api.jobs.exports import EXPORTERS
     from api.jobs.from_jobs import filled
     from telescope.studies import registry
@@ -107,7 +107,7 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
 
     Example: telescope preview job.yaml
     """
-    from api.jobs import machine
+    from api.jobs import machine  # late, for a quick start
     from api.terminal.views import view_of
     from telescope.studies import registry
 
@@ -221,7 +221,7 @@ def clone(
 
     Example: telescope clone JOB --set limits.max_base_runs=400
     """
-    from api.jobs.changes import assigned
+    from api.jobs.changes import assigned  # late, for a quick start
 
     _verb(lambda client, of: client.clone(of, assigned(changes or ())), job_id, url, as_json)
 

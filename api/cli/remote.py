@@ -70,7 +70,7 @@ class RemoteFindings:
 
 def conclude(job: progress.Progress, found: "Findings", plot: Path | None, as_json: bool) -> None:
     """Print the answer, draw it if asked to, and exit with what it amounts to."""
-    from api.terminal.views import view_of
+    from api.terminal.views import view_of  # late, for a quick start
 
     shown, report = view_of(found.study["kind"]), found.report
     if as_json:

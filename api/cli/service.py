@@ -62,9 +62,9 @@ def api(host: Host = None, port: Port = None, database_url: Database = None, lea
 
     Example: telescope api --port 8765
     """
-    import uvicorn
+    import uvicorn  # late, for a quick start
 
-    from api.http.app import create_app
+    from api.http.app import create_app  # late, for a quick start
 
     settings, _ = configured({"host": host, "port": port, "database_url": database_url})
     _begin(leash)
@@ -87,7 +87,7 @@ def coordinator(executor: ExecutorName = None, workers: Workers = None, database
     """
     settings, _ = configured({"executor": executor, "workers": workers, "database_url": database_url})
     _begin(leash)
-    from api.coordinator.main import main
+    from api.coordinator.main import main  # late, for a quick start
 
     main(settings)
 
@@ -138,7 +138,7 @@ def _begin(leash: bool) -> None:
 
 def _migrate(settings: Settings) -> None:
     """Migrations, with a database that is away said plainly."""
-    import migrations
+    import migrations  # late, for a quick start
     from api.store.engines import translated
 
     with translated():

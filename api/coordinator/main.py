@@ -48,7 +48,7 @@ def build_executor(settings: Settings) -> Executor:
         from workers.local import LocalExecutor
 
         return LocalExecutor()
-    from workers.on_ray.cluster import Joining
+    from workers.on_ray.cluster import Joining  # late: a local executor needs no Ray
 
     code = tuple(factory.code(settings.factories))
     joining = Joining(settings.ray_address, settings.shared_storage, settings.gpus_per_worker, code)

@@ -57,7 +57,7 @@ class Client(Connection):
 
     def judge(self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None) -> "Judgement":
         """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of None says that the run diverged."""
-        from telescope.studies.telescoping.judge.judge import Judgement
+        from telescope.studies.telescoping.judge.judge import Judgement  # late, for a quick start
 
         sent: dict[str, Any] = {"params": given({"target_width": target_width}), "timeout": self.unhurried()}
         if isinstance(sweep, str):
@@ -153,19 +153,19 @@ class Client(Connection):
 
     def frontier(self, job_id: str, target_loss: float, *, optimizer: str | None = None) -> "FrontierAnswer":
         """Hours against devices: `rows`, `dominance`, and what step times assume."""
-        from telescope.studies.compute_time.rows import FrontierAnswer
+        from telescope.studies.compute_time.rows import FrontierAnswer  # late, for a quick start
 
         return _typed(FrontierAnswer, self._answer(job_id, "frontier", target_loss, optimizer))
 
     def batch_sizes(self, job_id: str, target_loss: float, *, optimizer: str | None = None) -> "BatchAnswer":
         """Tokens and steps against batch size: `rows`, and the critical batches of the `optimizers`."""
-        from telescope.studies.compute_time.rows import BatchAnswer
+        from telescope.studies.compute_time.rows import BatchAnswer  # late, for a quick start
 
         return _typed(BatchAnswer, self._answer(job_id, "batch-sizes", target_loss, optimizer))
 
     def token_ratio(self, job_id: str, target_loss: float) -> "RatioAnswer":
         """AdamW's tokens over Muon's against batch size: `rows`, and their trend."""
-        from telescope.studies.compute_time.rows import RatioAnswer
+        from telescope.studies.compute_time.rows import RatioAnswer  # late, for a quick start
 
         return _typed(RatioAnswer, self._answer(job_id, "token-ratio", target_loss, None))
 
@@ -228,7 +228,7 @@ def _typed(kind: type[Typed], document: Any) -> Typed:
 
 def _kind_of(name: Any) -> "Kind[Any, Any, Any]":
     """The kind of study of that name."""
-    from telescope.studies import registry
+    from telescope.studies import registry  # late, for a quick start
 
     if name not in registry.KINDS:
         raise TelescopeError(f"this client knows no study of kind {name}; {UPDATE}")

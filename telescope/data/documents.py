@@ -113,7 +113,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _zst_lines(path: Path) -> Iterator[bytes]:
-    import zstandard
+    import zstandard  # late, for a quick start
 
     with path.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
@@ -124,7 +124,7 @@ def _zst_lines(path: Path) -> Iterator[bytes]:
 
 
 def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
-    import pyarrow.parquet
+    import pyarrow.parquet  # late, for a quick start
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

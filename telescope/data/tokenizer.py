@@ -85,7 +85,7 @@ def from_tokens(parts: Iterable[NDArray[Any]]) -> Tokenizer:
 
 
 def _from_file(path: Path, name: str) -> Tokenizer:
-    import tokenizers
+    import tokenizers  # late, for a quick start
 
     try:
         return _wrap(tokenizers.Tokenizer.from_file(str(path)))
@@ -95,7 +95,7 @@ def _from_file(path: Path, name: str) -> Tokenizer:
 
 
 def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
-    import tokenizers
+    import tokenizers  # late, for a quick start
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     bpe = tokenizers.Tokenizer(models.BPE())

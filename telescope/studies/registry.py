@@ -12,7 +12,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from telescope.data.batches import check_length, resolve
 from telescope.errors import InvalidInput, Problem, nearest
+from telescope.models import factory, user_model
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
@@ -67,8 +69,6 @@ def resolved(study: AnyStudy) -> AnyStudy:
 
 
 def _found(data: DataSpec, batch_tokens: int) -> DataSpec:
-    from telescope.data.batches import check_length, resolve
-
     found = resolve(data)
     check_length(found, batch_tokens)
     return found
@@ -83,8 +83,6 @@ def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
 
 
 def _resolved_model(model: LadderModule, vocab_size: int) -> LadderModule:
-    from telescope.models import factory, user_model
-
     found = factory.content(model.factory)
     if factory.content.__wrapped__(model.factory) != found:
         message = "its code has changed since this process imported it; start telescope anew"

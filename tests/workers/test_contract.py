@@ -201,7 +201,7 @@ def test_an_exception_fails_its_trial_retryably_and_says_where(driver: Driver) -
     assert isinstance(event, Failed)
     assert event.failure.retryable
     assert "Missing key(s) in state_dict" in event.failure.message
-    assert "train.py" in event.failure.message
+    assert "telescope/train/run.py" in event.failure.message
     assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
 
 

@@ -24,6 +24,7 @@ from telescope.models import user_model
 from telescope.studies.coordinates.causes import likely_cause
 from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict, LayerSlope, in_words, slopes
 from telescope.train.flops import trial_flops
+from telescope.train.loop import train_one
 from telescope.train.probes import LOGITS
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.model import ModelSpec, ModuleSpec, width_problem
@@ -248,6 +249,4 @@ def carry_out(
 
 def check(base: TrialSpec, target_width: int) -> CoordinateReport:
     """The check of a run at its base width: `check(spec, target_width=1024).verdict`."""
-    from telescope.train.loop import train_one
-
     return carry_out(design(base, target_width), train_one)

@@ -38,7 +38,7 @@ def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
 
 @lru_cache(maxsize=256)
 def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
-    import optuna
+    import optuna  # late, for a quick start
 
     columns = list(zip(*[x for x, _ in points], strict=True))
     with quietly():

@@ -97,7 +97,7 @@ def told(
 
     Losses are told as log(1 + % above the lowest), which tames the walls of the bowl; diverged runs are worse than the worst.
     """
-    import optuna
+    import optuna  # late, for a quick start
 
     by: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
     if sampler == "gp":
@@ -127,7 +127,7 @@ def heights(losses: Sequence[float]) -> list[float]:
 @contextmanager
 def quietly() -> Iterator[None]:
     """Optuna without log lines and without warnings about what it calls experimental; torch in one thread, so that sums repeat."""
-    import optuna
+    import optuna  # late, for a quick start
     import torch
 
     level, threads = optuna.logging.get_verbosity(), torch.get_num_threads()
