@@ -38,8 +38,10 @@ def watched(client: Client, job_id: str) -> Iterator[progress.Progress]:
 
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
     """What the preview expects of the whole job; None where the service cannot say, which must not end a watch."""
+    from telescope.studies import registry  # late, for a quick start
+
     try:
-        return float(client.preview(job.study).flops.expected)
+        return registry.KINDS[job.kind].expected_flops(client.preview(job.study)) if job.kind in registry.KINDS else None
     except TelescopeError:
         return None
 

@@ -78,7 +78,7 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
 
 def follow(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> view.Progress:
     """Show a job until it ended; an interruption pauses it, and then raises KeyboardInterrupt."""
-    forecast_flops = registry.preview(study).flops.expected
+    forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
             return view.follow(progress(store, job_id, child, forecast_flops), shown_on)
@@ -102,7 +102,7 @@ def interruptible_once() -> Iterator[None]:
         yield
 
 
-def progress(store: Store, job_id: str, child: Child, forecast_flops: float) -> Iterator[view.Progress]:
+def progress(store: Store, job_id: str, child: Child, forecast_flops: float | None) -> Iterator[view.Progress]:
     """The job now and again until it ended; meanwhile the coordinator is looked after."""
     untouched, began = store.job(job_id).version, time.monotonic()
     while True:

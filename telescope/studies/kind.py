@@ -116,6 +116,11 @@ def all_problems(problems: Iterable[Problem], document: dict[str, Any]) -> tuple
     return tuple(problems)
 
 
+def unknown_flops(forecast: Any) -> float | None:
+    """The expectation of kinds that have none."""
+    return None
+
+
 def no_variant(question: Any, spec: TrialSpec) -> str:
     """The variant of kinds that compare none."""
     return ""
@@ -165,6 +170,8 @@ class Kind(Generic[Q, R, P]):
     """What its trials amount to at any target loss, where the kind has tables of its own."""
     ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
     """Its ladders, each with its coordinate check, where the kind compares widths."""
+    expected_flops: Callable[[P], float | None] = unknown_flops
+    """FLOPs of the whole study by its forecast, against which progress is shown."""
     reads_curves: bool = False
     """Whether reports need the outlines of curves; plans are made without them."""
     texts: Callable[[Q], dict[str, DataSpec]] = own_text

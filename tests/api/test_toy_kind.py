@@ -13,9 +13,11 @@ import migrations
 from api.coordinator.loop import Coordinator
 from api.http.app import create_app
 from api.job_states import JobState
+from api.jobs.exports import EXPORTERS
+from api.jobs.from_jobs import FILLED
 from api.settings import Settings
 from api.store.record import Record
-from api.terminal.views import view_of
+from api.terminal.views import VIEWS, view_of
 from telescope.studies import registry
 from tests.api.coordinator.test_coordinator import drive
 from tests.toy_kind.kind import KIND
@@ -71,6 +73,7 @@ def test_a_new_kind_goes_from_a_posted_job_to_its_result(http: TestClient, recor
     assert min(trials, key=lambda trial: trial["loss"])["lr"] == result["lr"]
     assert http.get(f"/v1/jobs/{job_id}").json()["study"]["first"] == 1e-6
 
+    assert "duel" not in {*VIEWS, *EXPORTERS, *FILLED}, "nothing but its package and the registry knows of it"
     console = Console(width=100, file=io.StringIO())
     view_of("duel").show(result, DUEL, console)
     assert isinstance(console.file, io.StringIO)

@@ -28,6 +28,7 @@ KIND = Kind(
     plan=plan,
     answer=answer,
     forecast=preview,
+    expected_flops=lambda forecast: forecast.flops.expected,
     analyse=Analysis.of,
     reads_curves=True,
 )

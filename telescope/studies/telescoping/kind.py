@@ -43,6 +43,7 @@ KIND = Kind(
     plan=plan,
     answer=answer,
     forecast=preview,
+    expected_flops=lambda forecast: forecast.flops.expected,
     models=models,
     ladders=checked_ladders,
     texts=variants.texts,
