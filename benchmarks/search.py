@@ -94,7 +94,7 @@ def published(asked: Question, runs: Runs, flops: float, number: int) -> Choice:
     def cost(ladder: Ladder) -> float:
         return ladder.base_flops * sum(c * windows.runs(ladder, level, GRIDS) for level, c in enumerate(ladder.costs))
 
-    paid = [m for m in range(3, 33) if cost(of(m).ladders()[0]) <= flops]
+    paid = [m for m in range(3, 33) if cost(all_ladders(of(m))[0]) <= flops]
     return telescoped(of(max(paid, default=3)), runs)
 
 
