@@ -10,27 +10,22 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, literal, or_, select, update
 
-from api.job_states import TARGET, JobState, Verb
 from api.store.curves import Chunk, encode, merge, outline_of, packed
-from api.store.rows import JobRow, Pending, TrialRow
+from api.store.job_record import JobRecord
+from api.store.rows import Pending, TrialRow
 from api.store.statements import (
-    JOB_COLUMNS,
     MIXED,
     OPEN,
-    as_job,
     change_job,
     insert_new,
-    move_job,
     now,
     the_job,
     the_trial,
     touch_job,
-    upsert,
 )
-from api.store.store import Store
-from api.store.tables import chunks, jobs, outlines, results, specs, studies, trials
+from api.store.tables import chunks, jobs, outlines, specs, studies, trials
 from telescope.studies.kind import Planned
 from telescope.train.flops import trial_flops
 from telescope.trials.horizon import Branch
@@ -43,40 +38,14 @@ LOSS = "loss"  # what a trial of the search measures
 FATE_REUSED = ("state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "metrics", "numerics")
 
 
-class Record(Store):
-    """The database, to the coordinator."""
-
-    def active_jobs(self) -> list[JobRow]:
-        """Jobs that the coordinator has something to do about, oldest first."""
-        active = or_(jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)), jobs.c.requested.is_not(None))
-        with self._read() as connection:
-            return [as_job(row) for row in connection.execute(select(*JOB_COLUMNS).where(active).order_by(jobs.c.id))]
+class Record(JobRecord):
+    """The database, to the coordinator: its writes about trials; those about jobs are in `api.store.job_record`."""
 
     def requeue_lost(self) -> int:
         """Trials left running by a dead coordinator wait again, for their next attempt; how many there were."""
         lost = update(trials).where(trials.c.state == TrialState.RUNNING)
         with self._write() as connection:
             return connection.execute(lost.values(state=TrialState.PENDING, attempt=trials.c.attempt + 1)).rowcount
-
-    def begin_job(self, job_id: str) -> JobRow:
-        """Take up a queued job, unless it was paused or cancelled meanwhile; what had failed or was stopped waits for another attempt."""
-        with self._write() as connection:
-            job = the_job(connection, job_id, lock=True)
-            if job.state is not JobState.QUEUED or job.requested:
-                return job
-            again = update(trials).where(trials.c.job_id == job_id, trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED)))
-            connection.execute(again.values(state=TrialState.PENDING, attempt=trials.c.attempt + 1, failures=0, ended_at=None))
-            return move_job(connection, job, JobState.RUNNING)
-
-    def carry_out(self, job_id: str) -> JobRow:
-        """Do what was requested of a job, if anything still is."""
-        with self._write() as connection:
-            job = the_job(connection, job_id, lock=True)
-            if job.requested is None:
-                return job
-            if job.requested is Verb.CANCEL:
-                _stop_trials(connection, job_id)
-            return move_job(connection, job, TARGET[job.requested])
 
     def plan_trials(self, job_id: str, planned: Sequence[Planned]) -> int:
         """Enter the trials that a job does not have yet; how many they were."""
@@ -198,40 +167,11 @@ class Record(Store):
             values = {"state": TrialState.PENDING, "attempt": attempt + 1}
             return _change_trial(connection, trial_id, attempt, OPEN, values)
 
-    def put_result(self, job_id: str, document: dict[str, Any], final: bool) -> None:
-        """Store a report in place of the one before."""
-        with self._write() as connection:
-            _put_result(connection, job_id, document, final)
-            touch_job(connection, job_id)
-
-    def finish_job(self, job_id: str, state: JobState, reason: str | None, result: dict[str, Any] | None = None) -> JobRow:
-        """End a job, with its final report if it has one; trials that have not ended are stopped."""
-        with self._write() as connection:
-            job = the_job(connection, job_id, lock=True)
-            if result is not None:
-                _put_result(connection, job_id, result, final=True)
-            _stop_trials(connection, job_id)
-            return move_job(connection, job, state, reason=reason)
-
-    def set_waiting(self, reason: str | None) -> None:
-        """Say on every running job with waiting trials what it waits for; None: none of them does any longer."""
-        pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
-        concerned = jobs.c.waiting_for.is_not(None) if reason is None else (jobs.c.state == JobState.RUNNING) & pending
-        changed = update(jobs).where(concerned, jobs.c.waiting_for.is_distinct_from(reason))
-        with self._write() as connection:
-            connection.execute(changed.values(waiting_for=reason, version=jobs.c.version + 1))
-
 
 def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
     """What the trial that a branch goes on from was computed with."""
     trunk = (TRUNK.c.job_id == trials.c.job_id) & (TRUNK.c.digest == branch.trunk)
     return select(TRUNK.c.numerics).where(trunk).correlate(trials).scalar_subquery()
-
-
-def _put_result(connection: Connection, job_id: str, document: dict[str, Any], final: bool) -> None:
-    values = {"document": json.dumps(document), "final": final}
-    put = upsert(connection, results).values(job_id=job_id, **values)
-    connection.execute(put.on_conflict_do_update(index_elements=["job_id"], set_=values))
 
 
 def _measured(connection: Connection, trial_id: int, attempt: int, points: Sequence[Measurement]) -> bool:
@@ -262,11 +202,6 @@ def _recount(connection: Connection, job_id: str) -> None:
     completed = select(func.count(), func.min(searched)).where(trials.c.job_id == job_id, trials.c.state == TrialState.COMPLETED)
     done, best_loss = connection.execute(completed).one()
     touch_job(connection, job_id, trials_done=done, best_loss=best_loss)
-
-
-def _stop_trials(connection: Connection, job_id: str) -> None:
-    unfinished = update(trials).where(trials.c.job_id == job_id, trials.c.state.in_(OPEN))
-    connection.execute(unfinished.values(state=TrialState.STOPPED, ended_at=now()))
 
 
 def _change_trial(

@@ -18,50 +18,22 @@ Flags and rules were read in github.com/NVIDIA/Megatron-LM:
 Initial values are no flags' matter: Megatron-LM draws all hidden matrices from one normal distribution, and the head too. The text says
 what they have to be, and `--to torch` has them as code.
 
-Parts: `text` · `Flag`, `flags` · `Settings`, `settings`, `realised` · `refused`, with `REMEDIES`.
+Parts: `text` · `Flag`, `flags` · what they amount to: `megatron_settings`.
 """
 
-import math
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from telescope.errors import NotExportable, Problem
-from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
+from telescope.errors import NotExportable
+from telescope.export.final_run import FinalRun
+from telescope.export.megatron_settings import SCALE_MODES, Settings, own_model, refused, settings
 from telescope.export.schedule import decay_steps
-from telescope.optim.groups import Group
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
-from telescope.parametrisation.roles import Role
 from telescope.trials import mixtures
-from telescope.trials.model import ModelSpec, ModuleSpec
-from telescope.trials.types import UpdateScale
 
 WIDTH = 120  # columns
-SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
-    "spectral_ratio": ("unit_rms_norm", 1.0),
-    "spectral_clamped": ("shape_scaling", 1.0),
-    "rms_match": ("spectral", 0.2),
-}
-"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. What Megatron-LM calls spectral is sqrt(max(fan_out, fan_in))."""
-
-KNOWN_MODEL = (
-    *("family", "depth", "head_dim", "query_heads_per_kv", "qk_norm", "mlp", "mlp_ratio", "tied_embeddings", "rope_base"),
-    *("attention_scale", "head_form", "depth_exponent", "width", "base_width", "base_depth"),
-)
-TORCH = "or use --to torch"
-REMEDIES: Mapping[tuple[Role, str], str] = {
-    (
-        Role.VECTOR,
-        "lr",
-    ): f"norm gains train at --lr, as Muon's matrices do; tune with adamw_lr_ratio: 1 and a constant muon_lr_rule, {TORCH}",
-    (Role.HIDDEN, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.EMBEDDING, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.READOUT, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.READOUT, "lr"): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
-    (Role.READOUT, "eps"): f"--use-mup divides the head's eps by the width multiplier; tune with model.tied_embeddings: true, {TORCH}",
-    (Role.HIDDEN, "eps"): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
-}
 
 
 @dataclass(frozen=True)
@@ -71,38 +43,6 @@ class Flag:
     name: str
     value: str | int | float | None
     said: str
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the flags say of optimization."""
-
-    muon: bool
-    lr: float
-    decoupled_lr: float | None  # of embedding and head
-    weight_decay: float
-    eps: float
-    width_multiplier: float | None  # of --use-mup; None without
-    embedding_multiplier: float = 1.0
-    output_multiplier: float = 1.0
-
-
-@dataclass(frozen=True)
-class Realised:
-    """What Megatron-LM does to the parameters of one role."""
-
-    lr: float
-    weight_decay: float
-    eps: float | None
-
-
-def own_model(run: FinalRun) -> ModelSpec:
-    """The model, which is ours: of a user's nobody knows how Megatron-LM would say it."""
-    model = run.spec.model
-    if isinstance(model, ModuleSpec):
-        remedy = "use --to torch or json"
-        raise NotExportable(f"Megatron-LM builds models of its own, and flags cannot say what {model.factory} is; {remedy}")
-    return model
 
 
 def text(run: FinalRun) -> str:
@@ -145,9 +85,6 @@ def initial_values(run: FinalRun) -> str:
     drawn = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
     zero = [kind for kind, std in stds.items() if not std and "norm" not in kind]
     return f"normal with standard deviation {', '.join(drawn)}" + (f"; {', '.join(zero)} at zero" if zero else "")
-
-
-# The flags
 
 
 def flags(run: FinalRun) -> Iterator[Flag]:
@@ -223,94 +160,3 @@ def schedule_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
     if horizon.decay == "wsd":
         yield Flag("--lr-wsd-decay-style", "linear", "a line")
         yield Flag("--lr-wsd-decay-iters", decay_steps(horizon), "its steps")
-
-
-# What they amount to
-
-
-def settings(run: FinalRun) -> Settings:
-    """The choice that comes nearest to the answer's groups."""
-    first = {group.role: group for group in reversed(run.groups)}
-    hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
-    muon = run.spec.optimizer.name == "muon"
-    multipliers = run.model.embedding_multiplier, run.model.head_multiplier
-    with_mup = multipliers != (1.0, 1.0) or not (muon or math.isclose(hidden.scaled_lr, vector.scaled_lr))
-    lr = vector.scaled_lr if with_mup and not muon else hidden.scaled_lr
-    return Settings(
-        muon=muon,
-        lr=lr,
-        decoupled_lr=embedding.scaled_lr if with_mup or not math.isclose(embedding.scaled_lr, lr) else None,
-        weight_decay=hidden.weight_decay,
-        eps=embedding.eps or 0.0,
-        width_multiplier=own_model(run).multiplier if with_mup else None,
-        embedding_multiplier=multipliers[0],
-        output_multiplier=multipliers[1],
-    )
-
-
-def realised(chosen: Settings, role: Role) -> Realised:
-    """What Megatron-LM makes of the flags for the parameters of a role."""
-    muon_takes_it = chosen.muon and role is Role.HIDDEN
-    divided = chosen.width_multiplier or 1.0
-    adam_matrix = role in (Role.HIDDEN, Role.READOUT) and not muon_takes_it
-    lr = chosen.lr / divided if adam_matrix else chosen.lr
-    if role in (Role.EMBEDDING, Role.READOUT) and chosen.decoupled_lr is not None:
-        lr = chosen.decoupled_lr
-    eps = chosen.eps / divided if adam_matrix and not chosen.muon else chosen.eps  # beside Muon, --use-mup leaves eps alone
-    return Realised(lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps)
-
-
-def refused(run: FinalRun) -> Iterator[Problem]:
-    """Every rule that the flags cannot express, with what to do instead."""
-    yield from unknown_options(run)
-    yield from of_the_model(run)
-    if run.spec.optimizer.name == "muon":
-        yield from of_muon(run)
-    found: dict[str, Problem] = {}
-    for group in run.groups:
-        for problem in differences(group, realised(settings(run), group.role)):
-            found.setdefault(problem.field, problem)
-    yield from found.values()
-
-
-def differences(group: Group, made: Realised) -> Iterator[Problem]:
-    """What Megatron-LM would do otherwise to a group."""
-    for name, ours, theirs in (
-        ("lr", group.scaled_lr, made.lr),
-        ("weight_decay", group.weight_decay, made.weight_decay),
-        ("eps", group.eps or 0.0, made.eps or 0.0),  # Muon has none
-    ):
-        if not math.isclose(ours, theirs, rel_tol=1e-9):
-            remedy = REMEDIES.get((group.role, name), "use --to torch")
-            yield Problem(f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours)
-
-
-def of_the_model(run: FinalRun) -> Iterator[Problem]:
-    """Rules of the forward pass."""
-    model, chosen = own_model(run), settings(run)
-    for name in chosen_otherwise(model, KNOWN_MODEL):
-        yield Problem(f"model.{name}", "is an option that this form does not know; use --to torch", getattr(model, name))
-    if mup.branch_multiplier(model) != 1.0:
-        said = "residual branches have no multiplier; tune at the target's depth (leave model.target_depth out), or use --to torch"
-        yield Problem("model.target_depth", said, model.depth)
-    if chosen.width_multiplier and chosen.output_multiplier == 1.0:
-        said = f"a multiplier of 1 is taken for none, and becomes 1 / width multiplier; tune with model.head_form: multiplier, {TORCH}"
-        yield Problem("model.head_form", said, model.head_form)
-    if not chosen.width_multiplier and not math.isclose(mup.attention_factor(model), model.head_dim**-0.5):
-        said = (
-            "without --use-mup attention scores are divided by sqrt(head_dim); tune with attention_scale: inverse_sqrt, or use --to torch"
-        )
-        yield Problem("model.attention_scale", said, model.attention_scale)
-
-
-def of_muon(run: FinalRun) -> Iterator[Problem]:
-    """Rules of Muon's update."""
-    optimizer, model = run.spec.optimizer, own_model(run)
-    if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
-        yield Problem("optimizer_options.update_scale", f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}", scale)
-    if optimizer.newton_schulz_dtype != "bfloat16":
-        said = "float32 products are not offered (low, medium and high are less); tune with bfloat16"
-        yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
-    if model.gated:
-        said = f"gate and up are orthogonalised there as one matrix (issue 7077); tune with model.mlp: relu2 or gelu, {TORCH}"
-        yield Problem("model.mlp", said, model.mlp)

@@ -8,7 +8,7 @@ goes where the module goes: into copies, saved modules, compiled code and infere
 Parts: `Scale`, `Scaled` (the hooks) · `readings_of`, `base_sizes` (what the factory's narrow models tell, read once) · `UserModel`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -101,6 +101,17 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
     if spec.output == "logits" and (found.shape[:2] != (1, 2) or found.shape[-1] < vocab_size):
         message = f"gives logits of shape {tuple(found.shape)} for tokens (1, 2); they must be (1, 2, {vocab_size} or more)"
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory)
+
+
+def readout_module(model: nn.Module, readings: Mapping[str, Reading]) -> nn.Module | None:
+    """The module that takes the last features, which is the readout's own; None where there is none."""
+    found: dict[int, nn.Module] = {}  # by what they give: a router of experts is a readout, too, and gives less
+    for name, reading in readings.items():
+        if reading.makes_logits and reading.product_at is not None:
+            module, parameter = model.get_submodule(reading.product_at), model.get_parameter(name)
+            if any(own is parameter for own in module.parameters(recurse=False)):
+                found.setdefault(parameter.numel(), module)
+    return found[max(found)] if found else None
 
 
 class UserModel:
@@ -199,13 +210,7 @@ class UserModel:
 
     def last(self) -> nn.Module | None:
         """The module that takes the last features, which is the readout's own; None where there is none."""
-        found: dict[int, nn.Module] = {}  # by what they give: a router of experts is a readout, too, and gives less
-        for name, reading in self.readings.items():
-            if reading.makes_logits and reading.product_at is not None:
-                module, parameter = self.module.get_submodule(reading.product_at), self.module.get_parameter(name)
-                if any(own is parameter for own in module.parameters(recurse=False)):
-                    found.setdefault(parameter.numel(), module)
-        return found[max(found)] if found else None
+        return readout_module(self.module, self.readings)
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
         """Logits of the next token at each position; of a model that gives its loss, that, with the tokens themselves for targets: ()."""

@@ -20,7 +20,7 @@ from api.settings import Settings
 from api.store.record import Record
 from api.terminal import frontier as frontier_answer
 from surfaces.batch_jobs import ATTAINED, document, finished_job
-from telescope.client import client as client_module
+from telescope.client import tables as client_module
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, NotFound
 from telescope.statistics.frontier import AtDevices, Dominance

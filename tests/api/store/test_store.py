@@ -12,9 +12,10 @@ from sqlalchemy import Engine, event, select, text
 
 from api.job_states import JobState, Verb
 from api.store.engines import CoordinatorLock
+from api.store.jobs import IdempotencyMismatch, new_job_id
 from api.store.record import Record
 from api.store.rows import JobRow, Rate, TrialRow
-from api.store.store import IdempotencyMismatch, Store, new_job_id
+from api.store.store import Store
 from api.store.tables import results
 from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
 from telescope.train.flops import trial_flops

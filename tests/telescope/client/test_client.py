@@ -16,7 +16,7 @@ from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.record import Record
-from telescope.client import client as module
+from telescope.client import tables as module
 from telescope.client.client import Client
 from telescope.client.resources import Corpus, Job
 from telescope.errors import Conflict, InvalidInput, NotFound, TelescopeError, Unavailable
