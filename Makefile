@@ -22,11 +22,12 @@ demo: .venv/installed ## run the quick-start job end to end through HTTP and pri
 	@$(BIN)/python -m api.cli.demo
 
 test: .venv/installed ## run the tests that take minutes (12 on two cores) and need no GPU
+	@$(BIN)/python -m tests.needs test
 	@$(ONE_THREAD) $(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
 	@$(ONE_THREAD) $(BIN)/pytest -m "not slow" $(ALONE)
 
 slow: .venv/installed ## run the slow tier (40 minutes at most): wheel, generated client, killed processes, clusters, users' models
-	@$(BIN)/python -c 'import venv, ensurepip' || { echo "make slow needs Python's venv and ensurepip (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
+	@$(BIN)/python -m tests.needs slow
 	@$(ONE_THREAD) $(BIN)/pytest -m slow
 
 check: .venv/installed ## lint, format, types, direction of imports

@@ -66,15 +66,15 @@ def run(
         raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
     from api.cli import solo  # late, for a quick start
     from api.jobs.exports import EXPORTERS
-    from api.jobs.from_jobs import filled
+    from api.jobs.submission import Submission, enter, opened
     from telescope.studies import registry
 
     settings, environment = configured({"executor": executor, "workers": workers})
-    study = registry.resolved(registry.parse(job_file.read(file))) if file else None
+    submission = Submission(job_file.read(file)) if file else None
+    fresh = opened(submission) if submission else None  # before anything is made on this machine
     with solo.installation(settings) as store:
-        study = filled(study, store) if study else None
-        job = store.create_job(registry.to_document(study))[0] if study else solo.resume(store, resume or "")
-        study = study or registry.parse(store.study_document(job.id))
+        job = enter(fresh, submission, store) if fresh and submission else solo.resume(store, resume or "")
+        study = registry.parse(store.study_document(job.id))
         try:
             with solo.coordinator(environment | solo.factories(study, settings)) as child:
                 ended = solo.follow(store, job.id, child, study, console(as_json))

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Query, Request
 
 from api.http import bodies
-from api.jobs.submission import opened
+from api.jobs.submission import Submission, opened
 from api.settings import Settings
 from api.store.store import Store
 from telescope.studies.kind import AnyStudy
@@ -44,7 +44,7 @@ def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> An
 
 def study_of(document: Annotated[Any, Depends(document_of)], settings: Annotated[Settings, Depends(settings_of)]) -> AnyStudy:
     """The study that the body asks for, its corpus opened and tokenised."""
-    return opened(document, settings)
+    return opened(Submission(document, settings))
 
 
 Rows = Annotated[Store, Depends(store_of)]

@@ -10,7 +10,6 @@ Parts: `Problem`, `FieldProblem` (the schema) · `problem_response` · `install`
 import json
 import logging
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -90,11 +89,9 @@ def problem_response(
     code: str,
     detail: str,
     fields: list[FieldProblem] | None = None,
-    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The response that says what went wrong."""
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} | dict(headers or {})
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     problem = Problem(
         type=f"urn:telescope:problem:{code}",
         title=code.replace("_", " ").capitalize(),
@@ -104,7 +101,7 @@ def problem_response(
         code=code,
         errors=fields or [],
     )
-    return JSONResponse(problem.model_dump(mode="json"), status, dict(headers or {}), MEDIA_TYPE)
+    return JSONResponse(problem.model_dump(mode="json"), status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -143,7 +140,9 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
     """No such path, no such method, too large a body: what the framework refuses."""
     assert isinstance(error, HTTPException)
     code = CODES.get(error.status_code, f"http_{error.status_code}")
-    return problem_response(request, error.status_code, code, str(error.detail), headers=error.headers)
+    response = problem_response(request, error.status_code, code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:

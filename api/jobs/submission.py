@@ -1,7 +1,14 @@
-"""From a document to a job: parse, admit, resolve, store."""
+"""The one path from a document to a job: parse, admit, resolve, fill in, store.
+
+HTTP submits and clones, `telescope run` and the demo go by it. They differ in what they admit: what comes over HTTP may name
+the corpora and factories that the operator lists, what is typed on this machine any of its own.
+
+Parts: `Submission` · `opened`, its study · `accept`, its job · `enter`, the job of a study that is open.
+"""
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from api.jobs import admission
@@ -13,20 +20,41 @@ from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
 
 
-def opened(document: Any, settings: Settings, new_data: bool = True) -> AnyStudy:
-    """The study of a document, its corpus opened and tokenised; new data must lie, and models be made, where the operator allows."""
-    admission.require_factories(document, settings.factories)
-    study = registry.parse(document)
-    if new_data:
-        admission.require_open(registry.texts(study), settings.data_roots)
+@dataclass(frozen=True)
+class Submission:
+    """A document, and how it came."""
+
+    document: Any
+    listed: Settings | None = None  # whose lists it must keep to; None: it was typed on this machine
+    new_data: bool = True  # else its texts were admitted with an earlier job
+    idempotency_key: str | None = None
+    request: Any = None  # what the key stands for, where that is not the document itself
+
+    @property
+    def request_hash(self) -> str:
+        """What a repeated request must repeat."""
+        asked = self.document if self.request is None else self.request
+        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
+
+
+def opened(submission: Submission) -> AnyStudy:
+    """The study of a document, its corpus opened and tokenised; InvalidInput where it may not be."""
+    if submission.listed:
+        admission.require_factories(submission.document, submission.listed.factories)
+    study = registry.parse(submission.document)
+    if submission.listed and submission.new_data:
+        admission.require_open(registry.texts(study), submission.listed.data_roots)
     return registry.resolved(study)
 
 
-def accept(document: Any, asked: Any, idempotency_key: str | None, store: Store, settings: Settings, new_data: bool = True) -> JobRow:
+def accept(submission: Submission, store: Store) -> JobRow:
     """The new job of a document, or the one that the same request made before by its key, which holds even if the corpus has gone since."""
-    body_hash = hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
-    row = store.job_of_key(idempotency_key, body_hash) if idempotency_key else None
-    if row is None:
-        study = filled(opened(document, settings, new_data), store)
-        row, _ = store.create_job(registry.to_document(study), idempotency_key=idempotency_key, body_hash=body_hash)
-    return row
+    key = submission.idempotency_key
+    known = store.job_of_key(key, submission.request_hash) if key else None
+    return known or enter(opened(submission), submission, store)
+
+
+def enter(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
+    """The job of an open study, with the hyperparameters of the jobs that it names."""
+    document = registry.to_document(filled(study, store))
+    return store.create_job(document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash)[0]

@@ -26,7 +26,7 @@ from api.http.representations import tag_of, tagged, unless_seen
 from api.job_states import JobState, Verb
 from api.jobs import admission, machine
 from api.jobs.changes import patched
-from api.jobs.submission import accept
+from api.jobs.submission import Submission, accept
 from api.settings import Settings
 from api.store.rows import JobRow
 from api.store.store import Store
@@ -48,7 +48,7 @@ def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> JobDetail:
     """Hand a study in. It is checked and its corpus opened before the answer; then the coordinator takes it."""
-    row = accept(document, document, idempotency_key, store, settings)
+    row = accept(Submission(document, settings, idempotency_key=idempotency_key), store)
     response.headers.update(_located(row))
     return _detail(row, store)
 
@@ -111,7 +111,7 @@ def clone(
     """A new job with the study of this one, changed by the body's merge patch (RFC 7396); finished trials that it shares are reused."""
     document = patched(store.study_document(job_id), changes)
     new_data = not changes.keys().isdisjoint({"data", FIELD})  # else their paths were accepted with the first job, if only at a terminal
-    row = accept(document, [job_id, changes], idempotency_key, store, settings, new_data)
+    row = accept(Submission(document, settings, new_data, idempotency_key, request=[job_id, changes]), store)
     response.headers.update(_located(row))
     return _detail(row, store)
 

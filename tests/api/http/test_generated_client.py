@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from tests.api.serving import Service, serving
+from tests.needs import GENERATOR
 
 pytestmark = pytest.mark.slow
 
-GENERATOR = "openapi-python-client==0.29.1"  # in an environment of its own: it wants an older typer than telescope's
 JOB = {
     "kind": "telescope",
     "name": "tiny",

@@ -114,7 +114,7 @@ def judged_values(
     for i, estimate in sorted(estimates.items()):
         axis = ladder.axes[i]
         tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
-        status = status_of(ladder, i, fit, estimate, tolerance, i in at_border or not axis.allows(estimate.value))
+        status = status_of(ladder, i, fit, Judged(estimate, tolerance, i in at_border or not axis.allows(estimate.value)))
         span = interval(estimate.low, estimate.high, axis.name)
         result[axis.name] = Hyperparameter(
             value=from_estimate(estimate.value, axis.name),
@@ -128,14 +128,24 @@ def judged_values(
     return result
 
 
-def status_of(ladder: Ladder, i: int, fit: Fit | None, estimate: Estimate, tolerance: float | None, at_border: bool) -> Status:
-    """Of one swept hyperparameter, the axis `i`."""
+@dataclass(frozen=True)
+class Judged:
+    """An estimate at the target, what it is held to, and whether its optimum lies at a border."""
+
+    estimate: Estimate
+    tolerance: float | None
+    at_border: bool
+
+
+def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status:
+    """The status of one swept hyperparameter, the axis `i`."""
+    estimate, tolerance = judged.estimate, judged.tolerance
     if not ladder.axes[i].fitted:
         return "swept"
     doubted = i > 0 and fit is not None and fit.surprise(ladder.fitted.index(i)) > SURPRISE
     if i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate) and not doubted:
         return "flat"
-    if at_border:
+    if judged.at_border:
         return "unbracketed"
     if doubted:
         return "unresolved"
