@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 import migrations
-from api.cli.main import app as commands
+from api.cli import main
 from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
@@ -88,7 +88,7 @@ def service(served: Served) -> TestClient:
 
 
 def telescope(*words: object) -> Any:
-    return CliRunner().invoke(commands, ["export", *map(str, words)])
+    return CliRunner().invoke(main.app, ["export", *map(str, words)])
 
 
 # HTTP
