@@ -1,6 +1,6 @@
 """Do tokens keep a training step waiting, and how often does a machine hold them?
 
-    python -m benchmarks.data [--million-tokens 50] [--processes 4]
+    python -m benchmarks.data [--million-tokens 50] [--processes 4] [--quick]
 
 A corpus of random tokens, larger than a processor's cache, is memory-mapped by several processes as trials map theirs
 (`telescope.data.batches.open_tokens`), and read through. Prints the microseconds of a batch, its share of a training step is in the
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from telescope.data import batches
 from telescope.trials.data import DataSpec
@@ -95,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--million-tokens", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
-    given = parser.parse_args()
+    given = parsed(parser, million_tokens=1, processes=2)
     print(describe())
     tokens = given.million_tokens * 10**6
     with corpus(tokens) as spec:
