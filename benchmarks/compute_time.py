@@ -1,6 +1,6 @@
 """Which optimizer needs fewer tokens, at which batch size, does it last past the critical batch, and does the reading matter?
 
-    python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32] [--workers 2] [--document]
+    python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32] [--workers 2] [--document] [--quick]
 
 The compute-time study in miniature: Muon against AdamW at width 32 on python-stdlib, batches of 256 to 16k tokens, learning rates tuned
 at every batch on the same grid, five seeds; by options another corpus or width, fewer seeds or batches, other losses. It runs on a service
@@ -18,6 +18,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import parsed
+
 TARGETS = (2.6, 2.4, 2.2, 2.1, 2.0)
 
 
@@ -31,7 +33,7 @@ def document(asked: argparse.Namespace) -> dict[str, Any]:
         "data": {"corpus": asked.corpus, "tokenizer": "bytes", "context": 64},
         "batch_tokens": {"low": asked.smallest, "high": asked.largest},
         "target_losses": asked.targets,
-        "runs": {"tokens": 400_000, "doublings": 3, "reading": asked.reading},
+        "runs": {"tokens": asked.tokens, "doublings": 3, "reading": asked.reading},
         "tuning": {"lr": {"low": 0.002, "high": 0.128, "points": 7}, "weight_decay": 0.1},
         "seeds": asked.seeds,
     }
@@ -46,11 +48,12 @@ def main() -> None:
     parser.add_argument("--smallest", type=int, default=256, help="batch, in tokens")
     parser.add_argument("--largest", type=int, default=16384, help="batch, in tokens")
     parser.add_argument("--targets", type=float, nargs="+", default=TARGETS, help="held-out losses")
+    parser.add_argument("--tokens", type=int, default=400_000, help="of the shortest runs")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--home", type=Path, default=Path("build/compute-time"))
     parser.add_argument("--document", action="store_true", help="print the job and run nothing")
-    asked = parser.parse_args()
+    asked = parsed(parser, largest=512, targets=[3.5], tokens=10_000, seeds=2)
     job = document(asked)
     if asked.document:
         print(json.dumps(job, indent=2))

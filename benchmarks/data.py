@@ -1,9 +1,9 @@
 """Do tokens keep a training step waiting, and how often does a machine hold them?
 
-    python -m benchmarks.data [--million-tokens 50] [--processes 4]
+    python -m benchmarks.data [--million-tokens 50] [--processes 4] [--quick]
 
 A corpus of random tokens, larger than a processor's cache, is memory-mapped by several processes as trials map theirs
-(`telescope.data.open_tokens`), and read through. Prints the microseconds of a batch, its share of a training step is in the
+(`telescope.data.batches.open_tokens`), and read through. Prints the microseconds of a batch, its share of a training step is in the
 tables of `benchmarks.steps`; and the resident memory that the mappings add to each process, private and shared: shared pages are the
 kernel's one copy, whoever maps it. Linux alone tells (/proc/self/smaps_rollup).
 """
@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import parsed
 from benchmarks.machine import describe
-from telescope.data import batches as data
+from telescope.data import batches
 from telescope.trials.data import DataSpec
 
 CONTEXT = 64
@@ -49,14 +50,14 @@ def smaps() -> tuple[int, int]:
 
 def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
     """Open the tokens, read all of them while others do, and time batches."""
-    data.batch(data.Half((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
+    batches.batch(batches.Half((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
     barrier.wait()  # all have loaded their libraries
     private_before, shared_before = smaps()
-    train = data.open_tokens(spec).train
+    train = batches.open_tokens(spec).train
     int(train.parts[0][::64].astype(np.int64).sum())  # a token per page at least
     began = time.perf_counter()
     for step in range(200):
-        data.batch(train, 0, step, 512 // CONTEXT, CONTEXT)
+        batches.batch(train, 0, step, 512 // CONTEXT, CONTEXT)
     batch_s = (time.perf_counter() - began) / 200
     barrier.wait()  # all have it in memory now
     private, shared = smaps()
@@ -73,7 +74,7 @@ def corpus(tokens: int) -> Iterator[DataSpec]:
         np.random.default_rng(0).integers(0, 50_000, tokens, np.uint16).tofile(file)
         os.environ["TELESCOPE_HOME"] = folder
         try:
-            yield data.resolve(DataSpec(corpus=str(file), context=CONTEXT))
+            yield batches.resolve(DataSpec(corpus=str(file), context=CONTEXT))
         finally:
             os.environ.pop("TELESCOPE_HOME") if before is None else os.environ.update(TELESCOPE_HOME=before)
 
@@ -95,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--million-tokens", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
-    given = parser.parse_args()
+    given = parsed(parser, million_tokens=1, processes=2)
     print(describe())
     tokens = given.million_tokens * 10**6
     with corpus(tokens) as spec:

@@ -1,6 +1,7 @@
 """What does weight decay do to the loss, and is the value that was handed out a good one?
 
     python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125 0.25 0.5 1 --seeds 4
+    python -m benchmarks.decay --quick
 
 Trains the study of `examples/quickstart.yaml` at one width, at every lr with every decay, with the same seeds, and prints the mean losses.
 Then every pair beside the one that was given first: paired by seed, in % with its standard error.
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import parsed
 from telescope.studies.telescoping.fold.specs import target_spec
 
 Pair = tuple[float, float]  # lr, weight decay
@@ -58,12 +60,12 @@ def main() -> int:
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--lr", type=float, nargs="+", required=True)
-    parser.add_argument("--decay", type=float, nargs="+", required=True)
+    parser.add_argument("--lr", type=float, nargs="+", default=[0.03125])
+    parser.add_argument("--decay", type=float, nargs="+", default=[0.125, 0.03])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=5000)
     parser.add_argument("--processes", type=int, default=2)
-    asked = parser.parse_args()
+    asked = parsed(parser, width=16, seeds=2)
     pairs = list(itertools.product(asked.lr, asked.decay))
     jobs = [(pair, seed) for pair in pairs for seed in range(asked.first_seed, asked.first_seed + asked.seeds)]
     with ProcessPoolExecutor(asked.processes, mp_context=get_context("spawn")) as pool:

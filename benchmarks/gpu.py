@@ -1,6 +1,6 @@
 """How fast is the core on an accelerator?
 
-    python -m benchmarks.gpu [--widths 32 64 ...] [--batch-tokens 4096]
+    python -m benchmarks.gpu [--widths 32 64 ...] [--batch-tokens 4096] [--quick]
 
 The training step in bf16 against a plain loop, and the optimizer's step by itself (`benchmarks.steps`), on one GPU. Needs torch, numpy and
 pydantic and nothing else, so that a borrowed machine will do. Without a GPU it says so, and ends with status 0.
@@ -10,6 +10,7 @@ import argparse
 
 import torch
 
+from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from benchmarks.steps import step_table, update_table
 
@@ -18,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 128, 256, 512, 1024])
     parser.add_argument("--batch-tokens", type=int, default=4096)
-    given = parser.parse_args()
+    given = parsed(parser, widths=[256])
     if not torch.cuda.is_available():
         print("no accelerator: not measured")
         return

@@ -1,17 +1,19 @@
 """Do attention logits explode without QK-clip, and what does it cost or save to clip them?
 
-    python -m benchmarks.qk_clip
+    python -m benchmarks.qk_clip [--quick]
 
 Width 32, two blocks, heads of 16, python-stdlib as bytes, 120 steps of 512 tokens, no weight decay, three seeds: the largest logit in the
 first and in the last twenty steps, the most heads clipped between two points, and the final held-out loss, mean and range over the seeds.
 """
 
+import argparse
 from dataclasses import replace
 from itertools import product
 from statistics import mean
 
 import torch
 
+from benchmarks.arguments import parsed
 from telescope.data import batches
 from telescope.train.loop import train_one
 from telescope.trials.data import DataSpec
@@ -28,16 +30,22 @@ ARMS = {
     "AdamW, lr 0.06": (OptimizerSpec(name="adamw", lr=0.06, weight_decay=0.0, measure_max_logit=True), MODEL),
 }
 THRESHOLDS = (None, 100.0, 20.0)
-SEEDS = (0, 1, 2)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parsed(parser, steps=20, seeds=1)
     torch.set_num_threads(1)
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
-    horizon = HorizonSpec(steps=120, batch_tokens=512, record_every=20)
+    horizon = HorizonSpec(steps=given.steps, batch_tokens=512, record_every=20)
     print("| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |\n|---|---|---|---|---|---|")
     for (name, (optimizer, model)), tau in product(ARMS.items(), THRESHOLDS):
-        specs = [TrialSpec(model=model, optimizer=replace(optimizer, qk_clip=tau), data=text, horizon=horizon, seed=seed) for seed in SEEDS]
+        specs = [
+            TrialSpec(model=model, optimizer=replace(optimizer, qk_clip=tau), data=text, horizon=horizon, seed=seed)
+            for seed in range(given.seeds)
+        ]
         curves = [[point.metrics for point in train_one(spec)] for spec in specs]
         first, last = (max(curve[i]["max_logit"] for curve in curves) for i in (0, -1))
         clipped = max(point.get("clipped_heads", 0.0) for curve in curves for point in curve)

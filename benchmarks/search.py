@@ -2,6 +2,7 @@
 
     python -m benchmarks.search                             (closed-form surfaces)
     python -m benchmarks.search --real                      (the quick start's job, really trained)
+    python -m benchmarks.search --quick
 
 `robust` goes first; every other method gets the FLOPs that it spent, and must hand out values for the target width: the published rule
 with the largest grid that they pay for; the best point of a square grid at the base width, copied; Optuna's Gaussian process at the base
@@ -33,6 +34,7 @@ import numpy as np
 import torch
 
 from api.cli import job_file
+from benchmarks.arguments import parsed
 from surfaces.bowls import FOURFOLD, Surface, random_surface, study
 from telescope.studies import registry
 from telescope.studies.ranges import Range
@@ -265,7 +267,7 @@ def main() -> None:
     parser.add_argument("--job", type=Path, default=Path("examples/quickstart.yaml"))
     parser.add_argument("--store", type=Path, default=Path(".telescope/search.jsonl"))
     parser.add_argument("--workers", type=int, default=1)
-    given = parser.parse_args()
+    given = parsed(parser, surfaces=2)
     if given.real:
         for_real(given.job, given.store, given.workers)
     else:

@@ -1,6 +1,6 @@
 """What does the service cost over a bare loop, in a whole job?
 
-    python -m benchmarks.service [--workers 1 2] [--rounds 1]
+    python -m benchmarks.service [--workers 1 2] [--rounds 1] [--quick]
 
 One job: Algorithm 1 at widths 32 and 64, 32 and 8 trials of 120 steps of 512 tokens. The service is
 the real one: coordinator process, SQLite, Ray workers, warm before the job comes; its seconds are
@@ -37,6 +37,7 @@ import psutil
 import migrations
 from api.coordinator.supervisor import Child, end
 from api.store.record import Record
+from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
@@ -231,7 +232,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
-    options = parser.parse_args()
+    options = parsed(parser, workers=[1])
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
     os.environ[COMPILE] = "never"  # so short a job would not repay it, but where it ran before it might
     print(describe())

@@ -1,6 +1,8 @@
 """What does one training step take, telescope's beside a plain loop's, and what share of the
 device's matrix rate is that?
 
+    python -m benchmarks.steps [--quick]
+
 `telescope.train`, eager and compiled, and `benchmarks.peers.plain.train` train the same trial in
 turns, a few steps each, every width and optimizer by itself. A step is everything: batch, forward,
 backward, update, schedule, and telescope's watch over divergence. FLOPs are those of
@@ -13,6 +15,7 @@ Parts: `matmul_rate`, `Peaks` · `Step`, `measure_step` · `Update`, `measure_up
 both. Needs torch, numpy and pydantic alone.
 """
 
+import argparse
 import itertools
 import statistics
 import time
@@ -21,6 +24,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
@@ -195,12 +199,15 @@ def update_table(widths: Sequence[int], depth: int) -> Iterator[str]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(widths=[32, 64, 128, 256], depth=24)
+    given = parsed(parser, widths=[32], depth=2)
     torch.set_num_threads(1)
     print(describe(), "\n")
-    for line in step_table((32, 64, 128, 256), 512):
+    for line in step_table(given.widths, 512):
         print(line, flush=True)
     print()
-    for line in update_table((128,), 24):
+    for line in update_table((128,), given.depth):
         print(line, flush=True)
 
 

@@ -2,6 +2,7 @@
 
     python -m benchmarks.transfer                       (all arms)
     python -m benchmarks.transfer muon-mup adamw-standard
+    python -m benchmarks.transfer --quick
 
 For each arm: widths 32 to 256, an lr grid of one octave, three seeds that share initialisation and data order over lrs, on python-stdlib.
 Per width the optimum is the vertex of the least-squares parabola through the seed means of the five points around the lowest; the
@@ -27,6 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.arguments import parsed
 from telescope.data import batches
 from telescope.train.loop import train_one
 from telescope.trials.data import DataSpec
@@ -67,10 +69,10 @@ ARMS = {
 }
 
 
-def specs(arm: Arm) -> Iterator[tuple[int, int, int, TrialSpec]]:
+def specs(arm: Arm, steps: int) -> Iterator[tuple[int, int, int, TrialSpec]]:
     """(width, log2 lr, seed, trial), widest first: the longest runs should not come last."""
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
-    horizon = HorizonSpec(steps=120, batch_tokens=arm.batch_tokens, evaluation_tokens=16_384)
+    horizon = HorizonSpec(steps=steps, batch_tokens=arm.batch_tokens, evaluation_tokens=16_384)
     for width in reversed(WIDTHS):
         model = ModelSpec(width=width, base_width=WIDTHS[0], depth=2, head_dim=16)
         for octave in arm.octaves:
@@ -85,11 +87,11 @@ def final_loss(spec: TrialSpec) -> float:
     return completed(spec, list(train_one(spec))).loss or math.inf
 
 
-def run(arm: Arm, store: Path, workers: int) -> NDArray[np.float64]:
+def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
     """Losses (width, lr, seed); runs what the store does not hold yet."""
     store.parent.mkdir(parents=True, exist_ok=True)
     known = dict(json.loads(line) for line in store.read_text().splitlines()) if store.exists() else {}
-    planned = list(specs(arm))
+    planned = list(specs(arm, steps))
     missing = [spec for *_, spec in planned if spec.digest not in known]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, store.open("a") as file:
         futures = {pool.submit(final_loss, spec): spec for spec in missing}
@@ -176,13 +178,14 @@ def show(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("arms", nargs="*", help=f"of {', '.join(ARMS)}; all by default")
+    parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--store", type=Path, default=Path(".telescope/transfer.jsonl"))
     parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
+    given = parsed(parser, arms=["adamw-mup"], steps=10)
     if unknown := set(given.arms) - set(ARMS):
         parser.error(f"no such arm: {', '.join(sorted(unknown))}; known are {', '.join(ARMS)}")
     for name in given.arms or ARMS:
-        show(name, ARMS[name], run(ARMS[name], given.store, given.workers))
+        show(name, ARMS[name], run(ARMS[name], given.steps, given.store, given.workers))
 
 
 if __name__ == "__main__":

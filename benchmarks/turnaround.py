@@ -1,6 +1,6 @@
 """How long does a warm worker wait between two trials?
 
-    python -m benchmarks.turnaround [--trials 60]
+    python -m benchmarks.turnaround [--trials 60] [--quick]
 
 Turn-around: from a trial's last step (its held-out loss included) to the next trial's first, the database's commit, the plan, the
 hand-out and the building of the model included. A real coordinator with SQLite, a real Ray with one worker; beside it, in the same
@@ -24,6 +24,7 @@ import migrations
 from api.coordinator.loop import Coordinator
 from api.store.engines import CoordinatorLock
 from api.store.record import Record
+from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from telescope.studies import registry
 from telescope.train.loop import train_one
@@ -79,7 +80,7 @@ def bare(document: dict[str, object]) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=60)
-    count = parser.parse_args().trials
+    count = parsed(parser, trials=6).trials
     torch.set_num_threads(1)
     document = {**DOCUMENT, "search": {"lr": {"low": 0.01, "high": 0.1, "points": count}}}
     print(describe())

@@ -70,6 +70,7 @@ def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | Non
             raise
     from api.cli import solo  # late, for a quick start
     from api.jobs.exports import exported
+    from telescope.export import Wanted
 
     with solo.installation(settings) as store:
-        return exported(store, store.job(job_id), to.value, optimizer.value if optimizer else None, variant)
+        return exported(store, store.job(job_id), Wanted(to.value, optimizer.value if optimizer else None, variant))

@@ -55,15 +55,15 @@ def frontier(
             return
         documents = asked(client, job_id, target_loss, optimizer)
         name = client.job(job_id).name if plot else ""
-    from api.terminal import frontier as frontier_answer  # late, for a quick start
+    from api.terminal.frontier import picture, show, typed  # late, for a quick start
 
-    found = frontier_answer.typed(documents)
+    found = typed(documents)
     if as_json:
         show_json(documents)
     elif not csv:
-        frontier_answer.show(found, console())
+        show(found, console())
     if plot:
-        frontier_answer.picture(found, plot, name)
+        picture(found, plot, name)
 
 
 def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from api.settings import Settings
 from api.store.engines import translated
 from api.store.rows import JobRow, TrialRow
 from api.store.store import Store
-from api.terminal import frontier
-from api.terminal import progress as view
+from api.terminal import frontier, progress
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
 from telescope.studies import registry
@@ -76,12 +75,12 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             end([child])
 
 
-def follow(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> view.Progress:
+def follow(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> progress.Progress:
     """Show a job until it ended; an interruption pauses it, and then raises KeyboardInterrupt."""
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
-            return view.follow(progress(store, job_id, child, forecast_flops), shown_on)
+            return progress.follow(states(store, job_id, child, forecast_flops), shown_on)
         except KeyboardInterrupt:
             pause(store, job_id)
             raise
@@ -102,12 +101,12 @@ def interruptible_once() -> Iterator[None]:
         yield
 
 
-def progress(store: Store, job_id: str, child: Child, forecast_flops: float | None) -> Iterator[view.Progress]:
+def states(store: Store, job_id: str, child: Child, forecast_flops: float | None) -> Iterator[progress.Progress]:
     """The job now and again until it ended; meanwhile the coordinator is looked after."""
     untouched, began = store.job(job_id).version, time.monotonic()
     while True:
         job = store.job(job_id)
-        now = view.progress(job, trials(store, job_id), datetime.now(UTC), forecast_flops)
+        now = progress.progress(job, trials(store, job_id), datetime.now(UTC), forecast_flops)
         if missed := job.version == untouched and (child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS):
             now = replace(now, waiting_for=f"its coordinator, which says: {last_words(child)}")
         yield now

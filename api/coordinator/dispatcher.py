@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from api.store.record import Record
-from api.store.rows import JobRow
+from api.store.rows import Begun, JobRow
 from telescope.errors import NotFound
 from telescope.train.checkpoint import CheckpointFile
 from telescope.trials.outcome import completed
@@ -80,7 +80,7 @@ class Dispatcher:
             case Started(trial_id, attempt, resumed_step, worker, numerics):
                 flight = self._flights.get(trial_id)
                 branch = flight.spec.branch if flight else None
-                if self._record.trial_started(trial_id, attempt, resumed_step, worker, numerics, branch):
+                if self._record.trial_started(trial_id, attempt, Begun(resumed_step, worker, numerics, branch)):
                     log.debug("trial %d attempt %d began on %s at step %d", trial_id, attempt, worker, resumed_step)
             case Measured(trial_id, attempt, points):
                 self._record.trial_measured(trial_id, attempt, points)

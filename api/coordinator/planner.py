@@ -11,7 +11,7 @@ from typing import Any
 
 from api.job_states import JobState
 from api.store.record import Record
-from api.store.rows import JobRow
+from api.store.rows import JobRow, TrialFilter
 from telescope.errors import Unavailable
 from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
@@ -115,7 +115,7 @@ class Planner:
 
     def _blame(self, job_id: str) -> str:
         """The reason of a job that a failed trial ends."""
-        row = self._record.trials(job_id, 1, state=TrialState.FAILED).items[0]
+        row = self._record.trials(job_id, 1, only=TrialFilter(state=TrialState.FAILED)).items[0]
         times = "" if row.failures == 1 else f" {row.failures} times, at last"
         summary = (row.failure_message or "").partition("\n")[0]
         return f"trial {row.id} (width {row.width}, lr {row.lr:g}) failed{times}: {summary}"

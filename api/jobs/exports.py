@@ -11,23 +11,22 @@ from pydantic import TypeAdapter
 
 from api.job_states import JobState
 from api.jobs import variants
-from api.store.rows import JobRow, TrialRow
+from api.store.rows import JobRow, TrialFilter, TrialRow
 from api.store.store import Store
+from telescope import export
 from telescope.errors import InvalidInput, NotExportable
-from telescope.export import Format, Source, UsedTrial
-from telescope.export import exported as export
+from telescope.export import Source, UsedTrial, Wanted
 from telescope.studies import registry
 from telescope.studies.telescoping.kind import KIND as TELESCOPING
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.trials.outcome import TrialState
-from telescope.trials.types import OptimizerName
 
-Exporter = Callable[[Any, dict[str, Any], Source, Format, OptimizerName | None, str | None], str]
+Exporter = Callable[[Any, dict[str, Any], Source, Wanted], str]
 
 
-def exported(store: Store, job: JobRow, to: Format, optimizer: OptimizerName | None = None, variant: str | None = None) -> str:
-    """A job's answer in a form; NotExportable where there is none, or where it is refused."""
+def exported(store: Store, job: JobRow, wanted: Wanted) -> str:
+    """A job's answer as it is wanted; NotExportable where there is none, or where it is refused."""
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
         able = ", ".join(EXPORTERS)
@@ -42,23 +41,21 @@ def exported(store: Store, job: JobRow, to: Format, optimizer: OptimizerName | N
         if trial.measure == "loss"
     )
     source = Source(job.id, job.name, job.ended_at or job.started_at or job.created_at, used)
-    return exporter(study, document, source, to, optimizer, variant)
+    return exporter(study, document, source, wanted)
 
 
 def trials(store: Store, job_id: str) -> Iterator[TrialRow]:
     """The completed ones of a job, however many pages they fill."""
     token: str | None = ""
     while token is not None:
-        page = store.trials(job_id, 1000, token or None, state=TrialState.COMPLETED)
+        page = store.trials(job_id, 1000, token or None, only=TrialFilter(state=TrialState.COMPLETED))
         yield from page.items
         token = page.next_page_token
 
 
-def telescoping_export(
-    question: Question, document: dict[str, Any], source: Source, to: Format, optimizer: OptimizerName | None, variant: str | None
-) -> str:
+def telescoping_export(question: Question, document: dict[str, Any], source: Source, wanted: Wanted) -> str:
     """The hyperparameters of a telescoping report at the target."""
-    return export(question, TypeAdapter(Report).validate_python(document), source, to, optimizer, variant)
+    return export.exported(question, TypeAdapter(Report).validate_python(document), source, wanted)
 
 
 EXPORTERS: dict[str, Exporter] = {TELESCOPING.name: telescoping_export}

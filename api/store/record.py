@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, insert, literal, o
 
 from api.store.curves import Chunk, encode, merge, outline_of, packed
 from api.store.job_record import JobRecord
-from api.store.rows import Pending, TrialRow
+from api.store.rows import Begun, Pending, TrialRow
 from api.store.statements import (
     MIXED,
     OPEN,
@@ -95,10 +95,9 @@ class Record(JobRecord):
             rows = connection.execute(waiting).all()
         return [Pending(row.id, row.attempt, row.failures, self._own_spec(row)) for row in rows]
 
-    def trial_started(
-        self, trial_id: int, attempt: int, resumed_step: int, worker: str, numerics: str, branch: Branch | None = None
-    ) -> bool:
+    def trial_started(self, trial_id: int, attempt: int, begun: Begun) -> bool:
         """A worker began; steps that were recorded after its checkpoint have to be made again. Those of a trunk are its own affair."""
+        resumed_step, numerics, branch = begun.resumed_step, begun.numerics, begun.branch
         trunk_steps = branch.step if branch else 0
         own_steps, lost = resumed_step - trunk_steps, trials.c.step > resumed_step
         kept_flops: ColumnElement[Any] = literal(0.0)
@@ -107,7 +106,7 @@ class Record(JobRecord):
         begun_with = _numerics_of_trunk(branch) if branch and resumed_step == branch.step else trials.c.numerics
         values = {
             "state": TrialState.RUNNING,
-            "worker": worker,
+            "worker": begun.worker,
             "numerics": case((begun_with == numerics, numerics), else_=MIXED) if resumed_step else numerics,
             "started_at": func.coalesce(trials.c.started_at, literal(now(), trials.c.started_at.type)),
             "flops": case((lost, kept_flops), else_=trials.c.flops),

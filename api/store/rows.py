@@ -1,7 +1,8 @@
 """What does the database say, in types?
 
 Frozen rows as `api.store` returns them: `JobRow` and `TrialRow` (the resources of the wire, scalars only, cheap to list), `Page`,
-`Pending`, a trial that may be handed to a worker, and `Rate`, how fast workers were. Curves are in `api.store.curves`.
+`Pending`, a trial that may be handed to a worker, and `Rate`, how fast workers were; and what `api.store` is told or asked in several
+values: `Begun`, how an attempt began, and `TrialFilter`. Curves are in `api.store.curves`.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from datetime import datetime
 from typing import Generic, TypeVar
 
 from telescope.client.resources import Job, Trial
-from telescope.trials.outcome import Failure
+from telescope.trials.horizon import Branch
+from telescope.trials.outcome import Failure, TrialState
 from telescope.trials.spec import TrialSpec
 
 Row = TypeVar("Row")
@@ -53,6 +55,28 @@ class Pending:
     attempt: int
     failures: int
     spec: TrialSpec
+
+
+@dataclass(frozen=True)
+class Begun:
+    """How a worker began an attempt at a trial."""
+
+    resumed_step: int  # of the checkpoint or the trunk's state that it goes on from, 0 without one
+    worker: str
+    numerics: str  # of the worker
+    branch: Branch | None = None  # of the trial, where it is one
+
+
+@dataclass(frozen=True)
+class TrialFilter:
+    """Which of a job's trials are asked for; what is None lets all through."""
+
+    state: TrialState | None = None
+    width: int | None = None
+    optimizer: str | None = None
+
+
+ALL_TRIALS = TrialFilter()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from api.store.curves import Chunk, merge, thin, unpacked
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
-from api.store.rows import Page, Rate, TrialRow
+from api.store.rows import ALL_TRIALS, Page, Rate, TrialFilter, TrialRow
 from api.store.statements import (
     MIXED,
     OPEN,
@@ -53,14 +53,11 @@ class Trials(Database):
         job_id: str,
         page_size: int = 50,
         page_token: str | None = None,
-        *,
-        state: TrialState | None = None,
-        width: int | None = None,
-        optimizer: str | None = None,
+        only: TrialFilter = ALL_TRIALS,
     ) -> Page[TrialRow]:
         """A job's trials in the order of their planning."""
-        query = _filtered(select(*TRIAL_COLUMNS), job_id, state, width, optimizer).order_by(trials.c.id)
-        asked = f"trials {job_id} {state} {width} {optimizer}"
+        query = _filtered(select(*TRIAL_COLUMNS), job_id, only).order_by(trials.c.id)
+        asked = f"trials {job_id} {only.state} {only.width} {only.optimizer}"
         if page_token:
             query = query.where(trials.c.id > continued_after(page_token, asked, int))
         with self._read() as connection:
@@ -98,11 +95,11 @@ class Trials(Database):
             found = connection.execute(select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == holder)).all()
         return merge(trial_id, (Chunk(row.attempt, row.blob) for row in found))
 
-    def curves(self, job_id: str, points: int = 100, *, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
+    def curves(self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS) -> tuple[Curve, ...]:
         """The curves of a job's trials, thinned for display."""
         said = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
         said = said.join_from(trials, chunks, chunks.c.trial_id == TRAINED_AS)
-        query = _filtered(said, job_id, None, width, optimizer).order_by(trials.c.id)
+        query = _filtered(said, job_id, only).order_by(trials.c.id)
         with self._read() as connection:
             the_job(connection, job_id)
             found = connection.execute(query).all()
@@ -161,8 +158,8 @@ def _with_outlines() -> Select[Any]:
     return select(*FATE_COLUMNS, *OUTLINE_COLUMNS).outerjoin_from(trials, outlines, outlines.c.trial_id == TRAINED_AS)
 
 
-def _filtered(query: Select[Any], job_id: str, state: TrialState | None, width: int | None, optimizer: str | None) -> Select[Any]:
+def _filtered(query: Select[Any], job_id: str, only: TrialFilter) -> Select[Any]:
     query = query.where(trials.c.job_id == job_id)
-    for column, value in ((trials.c.state, state), (trials.c.width, width), (trials.c.optimizer, optimizer)):
+    for column, value in ((trials.c.state, only.state), (trials.c.width, only.width), (trials.c.optimizer, only.optimizer)):
         query = query if value is None else query.where(column == value)
     return query

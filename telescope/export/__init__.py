@@ -8,6 +8,7 @@ consists of · `megatron`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from telescope.export import document, megatron, torch_code
@@ -16,14 +17,21 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.trials.types import OptimizerName
 
-__all__ = ["FORMATS", "Format", "Source", "UsedTrial", "exported"]
+__all__ = ["FORMATS", "Format", "Source", "UsedTrial", "Wanted", "exported"]
 
 Format = Literal["torch", "megatron", "json"]
 FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {"torch": torch_code.text, "megatron": megatron.text, "json": document.text}
 
 
-def exported(
-    study: Question, report: Report, source: Source, to: Format, optimizer: OptimizerName | None = None, variant: str | None = None
-) -> str:
-    """The answer of one ladder, by default the best, in a form; NotExportable where there is none or the form cannot express it."""
-    return FORMATS[to](final_run(study, report, source, optimizer, variant))
+@dataclass(frozen=True)
+class Wanted:
+    """What is exported: the answer of one ladder, by default the best, in one form."""
+
+    to: Format
+    optimizer: OptimizerName | None = None
+    variant: str | None = None
+
+
+def exported(study: Question, report: Report, source: Source, wanted: Wanted) -> str:
+    """An answer as it is wanted; NotExportable where there is none or the form cannot express it."""
+    return FORMATS[wanted.to](final_run(study, report, source, wanted.optimizer, wanted.variant))

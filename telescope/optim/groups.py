@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from telescope.models.build import Model
-from telescope.models.build import build as build_model
+from telescope.models.build import Model, build
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import AnyModel
@@ -81,4 +80,4 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
 def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[Group, ...]:
     """The groups that this optimizer would use at a width, without building the model in memory; `context` counts for learned positions."""
     with torch.device("meta"):
-        return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)
+        return groups(build(model, vocab_size, context, spec.parametrisation), spec)

@@ -96,9 +96,8 @@ class Watch:
         self.clipped = torch.maximum(self.clipped, (factors < 1).float())
 
     def metrics(self) -> dict[str, float]:
-        """The largest logit since the last point, and how many heads were clipped since then; and begin anew."""
+        """The largest logit since the last point, and how many heads were clipped since then."""
         found = {"max_logit": float(self.largest)}
         if self.tau is not None:
             found["clipped_heads"] = float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
-        self.forget()
         return found

@@ -34,8 +34,7 @@ import torch
 from torch import Tensor
 
 from telescope.home import home
-from telescope.models import attention
-from telescope.models import transformer as model
+from telescope.models import attention, transformer
 from telescope.models.build import Model
 from telescope.models.transformer import Transformer
 from telescope.shapes import Float, Int
@@ -86,7 +85,7 @@ def cache_folder() -> Path:
     processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[:1]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     machine = "\n".join((torch.__version__, platform.python_version(), platform.machine(), device, *processor)).encode()
-    code = [inspect.getsource(module).encode() for module in (attention, model, pack)]  # of which graphs are made
+    code = [inspect.getsource(module).encode() for module in (attention, transformer, pack)]  # of which graphs are made
     return home() / "compiled" / hashlib.sha256(b"\n".join((machine, *code))).hexdigest()[:16]
 
 

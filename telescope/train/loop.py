@@ -31,7 +31,6 @@ Parts: `Point`, `Last`, `Left`, what the loop yields · `advance`, a step of sev
 `train_one`, the loop. The runs are in telescope.train.run.
 """
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -142,7 +141,7 @@ def train(
         for run in runs.values():
             run.look_ahead()
         advance(list(runs.values()), losses)
-        points = {index: run.metrics() for index, run in runs.items() if run.recorded}
+        points = {index: run.metrics(run.judge()) for index, run in runs.items() if run.recorded}
         clock.charge(runs.values())
         for index, run in list(runs.items()):
             file = files[index]
@@ -177,8 +176,6 @@ def first_steps(run: Run) -> Iterator[Measurement]:
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:
         advance([run])
-        metrics = run.close_interval() | beginning.metrics()
-        if run.ended:
-            metrics["loss"] = math.inf if run.diverged else run.held_out_loss()
+        metrics = run.metrics(run.judge()) | beginning.metrics()
         clock.charge([run])
         yield run.point(metrics)

@@ -48,6 +48,15 @@ class Kept:
         return own | {"curve": [astuple(point) for point in self.curve]}
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """How a run stands at a point of its curve."""
+
+    train_loss: float  # mean since the last point
+    loss: float | None  # held-out, infinite where the run diverged; None where it is not due
+    diverged: bool
+
+
 class Run:
     """A trial in the middle of its training: model, optimizer, batches and the state that a checkpoint keeps."""
 
@@ -63,7 +72,7 @@ class Run:
         self.first_loss = torch.full((), math.nan, device=self.device)
         self.above = torch.zeros((), device=self.device)  # consecutive steps up to now with a loss above the first
         self.longest = torch.zeros((), device=self.device)  # the most of them so far
-        self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0  # since the last point
+        self.begin_interval()
         self.ending: probes.Ending | None = None
         self.curve: list[Measurement] = []
         self.diverged = False
@@ -96,6 +105,12 @@ class Run:
         """What a user's model draws in a step, as dropout does, follows from the seed and the step alone."""
         if isinstance(self.model, UserModel):
             torch.manual_seed(self.spec.seed * 1_000_003 + self.step)
+
+    def begin_interval(self) -> None:
+        """Forget the losses and logits of the steps up to now: the next point of the curve is about those to come."""
+        self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
+        if self.watch:
+            self.watch.forget()
 
     def count(self, loss: Tensor) -> None:
         """One step more, which began with this loss: remember what `diverged` and the curve need of it."""
@@ -133,27 +148,25 @@ class Run:
         due = self.evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0
         return due and not self.silent
 
-    def metrics(self) -> dict[str, float]:
-        """What the curve says at this step, which is recorded; `judge` has said by then whether the run ends with it."""
-        metrics = self.judge()
-        if self.diverged:
-            return metrics
-        if self.ending:
+    def judge(self) -> Judgement:
+        """Judge the run by the losses of its steps, and by the held-out loss where it is due: whether it diverged or stops here."""
+        mean = float(self.interval_loss) / self.interval_steps
+        diverged = not math.isfinite(mean) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
+        loss = self.held_out_loss() if self.evaluated and not diverged else None
+        target = self.spec.horizon.stop_below_loss
+        self.diverged, self.stopped = diverged, loss is not None and target is not None and loss <= target
+        return Judgement(mean, math.inf if diverged else loss, diverged)
+
+    def metrics(self, judgement: Judgement) -> dict[str, float]:
+        """What the curve says at this step, which was judged so."""
+        metrics = {"train_loss": judgement.train_loss} | (self.watch.metrics() if self.watch else {})
+        if judgement.loss is not None:
+            metrics["loss"] = judgement.loss
+        if self.ending and not judgement.diverged:
             metrics |= self.ending.metrics()
-        if self.spec.measure == "time" and self.ended:
+        if self.spec.measure == "time" and self.ended and not judgement.diverged:
             metrics["step_seconds"] = step_seconds(self.curve)
         return metrics
-
-    def judge(self) -> dict[str, float]:
-        """Close the interval, measure the held-out loss where it is due, and judge by both whether the run diverged or stops here."""
-        stop, measured = self.spec.horizon.stop_below_loss, self.close_interval()
-        if self.diverged:
-            return measured | {"loss": math.inf}
-        if not self.evaluated:
-            return measured
-        loss = self.held_out_loss()
-        self.stopped = stop is not None and loss <= stop
-        return measured | {"loss": loss}
 
     @property
     def evaluated(self) -> bool:
@@ -162,19 +175,12 @@ class Run:
         on_the_way = self.spec.measure == "loss" and every is not None and self.step % every == 0
         return on_the_way or self.step == self.spec.horizon.steps
 
-    def close_interval(self) -> dict[str, float]:
-        """Mean loss since it was last asked for, and logits where they are watched; judges by the mean, and by what was counted at each
-        step, whether the run diverged."""
-        mean = float(self.interval_loss) / self.interval_steps
-        self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
-        self.diverged = not math.isfinite(mean) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
-        return {"train_loss": mean} | (self.watch.metrics() if self.watch else {})
-
     def point(self, metrics: dict[str, float]) -> Measurement:
-        """The point of the curve at this step."""
+        """Add the point at this step to the curve; a new interval begins."""
         tokens = self.step * self.spec.horizon.batch_tokens
         flops = flops_by(self.spec, self.step, self.diverged, sum(map(len, self.held_out)))
         self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
+        self.begin_interval()
         return self.curve[-1]
 
     def state(self) -> dict[str, Any]:

@@ -25,21 +25,18 @@ LATER: tuple[tuple[str, str, Any], ...] = (
 
 def canonical_json(value: Any) -> str:
     """The one JSON text of a frozen value: keys sorted, no spaces, floats as their shortest repr."""
-    return _text(_plain(value))
+    return _text(plain_json(value))
 
 
-def digest(value: Any) -> str:
-    """128 bits of the SHA-256 of the canonical JSON, in hex."""
-    return _hashed(_plain(value))
-
-
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
+    """A frozen value as JSON's own types."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def digest_of(plain: Any) -> str:
+    """128 bits of the SHA-256 of the canonical text of plain JSON, in hex."""
+    return hashlib.sha256(_text(plain).encode()).hexdigest()[:32]
 
 
 def _text(plain: Any) -> str:
     return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _hashed(plain: Any) -> str:
-    return hashlib.sha256(_text(plain).encode()).hexdigest()[:32]

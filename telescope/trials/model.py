@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
 from telescope.errors import Problem
-from telescope.trials.types import PAIRS, STRICT, AttentionKind, AttentionScale, Count, HeadForm, Parts, Positive, RoleName, _require_none
+from telescope.trials.types import PAIRS, STRICT, AttentionKind, AttentionScale, Count, HeadForm, Parts, Positive, RoleName, require_none
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -81,7 +81,7 @@ class ModelSpec(Architecture):
     def _divisible(self) -> "ModelSpec":
         if problem := width_problem(self, self.width) or width_problem(self, self.base_width):
             raise ValueError(problem)
-        _require_none(architecture_problems(self))
+        require_none(architecture_problems(self))
         return self
 
     @property

@@ -14,10 +14,10 @@ from pydantic.dataclasses import dataclass
 
 from telescope.trials.data import ORIGIN, DataSpec
 from telescope.trials.horizon import UNTIMED_STEPS, Branch, HorizonSpec, batch_problem
-from telescope.trials.identity import LATER, _hashed, _plain
+from telescope.trials.identity import LATER, digest_of, plain_json
 from telescope.trials.model import AnyModel, Architecture
 from telescope.trials.optimizer import OptimizerSpec, clip_problems
-from telescope.trials.types import STRICT, Count, _require_none
+from telescope.trials.types import STRICT, Count, require_none
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -44,7 +44,7 @@ class TrialSpec:
         if problem:
             raise ValueError(problem)
         if isinstance(self.model, Architecture):
-            _require_none(clip_problems(self.model, self.optimizer))
+            require_none(clip_problems(self.model, self.optimizer))
         elif self.optimizer.watches_logits:
             raise ValueError("telescope does not see the attention logits of a user's model; leave qk_clip and measure_max_logit out")
         if self.branch and self.branch.step >= self.horizon.steps:
@@ -70,11 +70,11 @@ class TrialSpec:
         Of data whose content is known, it leaves out where they come from: the content is the hash of the tokens themselves. What specs
         could say only later (`LATER`) is left out where it says nothing, so that runs keep their identity.
         """
-        plain = _plain(self)
+        plain = plain_json(self)
         for part, name, default in LATER:
             values = plain[part] if part else plain
             if name in values and values[name] == default:  # a user's model has other fields
                 del values[name]
         if self.data.content:
             plain["data"] = {name: value for name, value in plain["data"].items() if name not in ORIGIN}
-        return _hashed(plain)
+        return digest_of(plain)

@@ -24,7 +24,7 @@ RoleName = Literal["embedding", "hidden", "readout", "vector"]
 WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "constant"]
 
 
-def _require_none(problems: Iterator[Problem]) -> None:
+def require_none(problems: Iterator[Problem]) -> None:
     """ValueError of the first problem, as pydantic wants it."""
     for problem in problems:
         raise ValueError(f"{problem.field}: {problem.message}")

@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 
 import migrations
 from api.store.record import Record
+from api.store.rows import Begun
 from api.store.store import Store
 from api.store.tables import metadata
 from telescope.errors import Unavailable
@@ -65,7 +66,7 @@ def fill(url: str) -> None:
         record.plan_trials(job.id, labelled([spec(seed) for seed in range(3)]))
         record.put_result(job.id, {"verdict": "unresolved"}, final=False)
         for trial in record.trials(job.id).items:
-            record.trial_started(trial.id, 1, 0, "worker", "cpu")
+            record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
             record.trial_measured(trial.id, 1, points(1, 9))
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
     record.close()

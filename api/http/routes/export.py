@@ -13,7 +13,7 @@ from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, Rows
 from api.http.errors import described
 from api.http.representations import JSON, entity_tag, seen
 from api.jobs.exports import exported
-from telescope.export import Format
+from telescope.export import Format, Wanted
 from telescope.trials.types import OptimizerName
 
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
@@ -52,4 +52,4 @@ def export(
     if seen(headers["ETag"], if_none_match):
         return Response(status_code=304, headers=headers)
     media = MEDIA[to] if to == "json" else f"{MEDIA[to]}; charset=utf-8"
-    return Response(exported(store, row, to, optimizer, variant), media_type=media, headers=headers)
+    return Response(exported(store, row, Wanted(to, optimizer, variant)), media_type=media, headers=headers)

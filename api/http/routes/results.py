@@ -11,7 +11,7 @@ from api.http.representations import tagged, unless_seen
 from api.job_states import JobState
 from api.jobs import variants
 from api.store.curves import thin
-from api.store.rows import JobRow
+from api.store.rows import JobRow, TrialFilter
 from api.store.store import Store
 from telescope.client.resources import Curve, Trial
 from telescope.studies import registry
@@ -51,7 +51,7 @@ def trials(
     optimizer: OptimizerName | None = None,
 ) -> schemas.Page[Trial]:
     """A job's trials in the order of their planning."""
-    page = store.trials(job_id, page_size or 50, page_token, state=state, width=width, optimizer=optimizer)
+    page = store.trials(job_id, page_size or 50, page_token, only=TrialFilter(state=state, width=width, optimizer=optimizer))
     found = variants.trials(store, job_id, page)
     return schemas.Page[Trial](items=found.items, next_page_token=found.next_page_token)
 
@@ -59,7 +59,7 @@ def trials(
 @router.get("/jobs/{job_id}/curves", tags=["results"], responses=described(404, 422))
 def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None, optimizer: OptimizerName | None = None) -> schemas.Curves:
     """The curves of a job's trials, thinned out so that spikes survive."""
-    found = store.curves(job_id, points, width=width, optimizer=optimizer)
+    found = store.curves(job_id, points, only=TrialFilter(width=width, optimizer=optimizer))
     return schemas.Curves(items=tuple(found))
 
 

@@ -18,9 +18,9 @@ from api.cli.main import app
 from api.http.app import create_app
 from api.settings import Settings
 from api.store.record import Record
-from api.terminal import frontier as frontier_answer
+from api.terminal import frontier
 from surfaces.batch_jobs import ATTAINED, document, finished_job
-from telescope.client import tables as client_module
+from telescope.client import tables
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, NotFound
 from telescope.statistics.frontier import AtDevices, Dominance
@@ -53,13 +53,13 @@ def telescope(url: str, *words: object) -> Any:
     return CliRunner().invoke(app, ["frontier", *map(str, words), "--url", url])
 
 
-def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier_answer.Answers:
-    return frontier_answer.Answers(found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss))
+def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier.Answers:
+    return frontier.Answers(found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss))
 
 
-def shown(found: frontier_answer.Answers) -> str:
+def shown(found: frontier.Answers) -> str:
     console = Console(file=io.StringIO(), width=140, highlight=False)
-    frontier_answer.show(found, console)
+    frontier.show(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 
@@ -72,7 +72,7 @@ def test_the_clients_documents_are_the_analysis_whatever_the_pages(
     served: tuple[str, str, Analysis], monkeypatch: pytest.MonkeyPatch, page_size: int
 ) -> None:
     url, job_id, found = served
-    monkeypatch.setattr(client_module, "PAGE_SIZE", page_size)
+    monkeypatch.setattr(tables, "PAGE_SIZE", page_size)
     with Client(url) as client:
         assert client.frontier(job_id, ATTAINED) == found.frontier(ATTAINED)
         assert client.batch_sizes(job_id, 2.1, optimizer="muon") == found.batch_sizes(2.1, "muon")
@@ -198,13 +198,13 @@ def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) ->
 )
 def test_who_is_ahead(first_ahead: float, second_ahead: float, said: str) -> None:
     rows = (AtDevices(1, 4.0, 2.0), AtDevices(8, 1.0, 0.5))
-    words = frontier_answer.dominance_words(Dominance(rows, first_ahead, second_ahead))
+    words = frontier.dominance_words(Dominance(rows, first_ahead, second_ahead))
     assert said in words
     assert "over 1 to 8 devices" in words
 
 
 def test_one_common_device_count_is_a_comparison_too() -> None:
-    words = frontier_answer.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
+    words = frontier.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
     assert words == "AdamW needs 1.5 times Muon's hours on 4 devices, the only count that both frontiers reach."
 
 

@@ -17,6 +17,7 @@ from api.coordinator.loop import Coordinator
 from api.job_states import JobState, Verb
 from api.store.engines import CoordinatorLock, Superseded
 from api.store.record import Record
+from api.store.rows import Begun, TrialFilter
 from api.terminal.progress import progress
 from telescope.errors import Unavailable, WorkersLost
 from telescope.studies import registry, run
@@ -238,7 +239,7 @@ def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
     report = record.result(bad.id)
     assert report is not None
     assert (report["final"], report["reason"]) == (True, f"failed: {row.reason}")
-    failed = record.trials(bad.id, state=TrialState.FAILED).items[0]
+    failed = record.trials(bad.id, only=TrialFilter(state=TrialState.FAILED)).items[0]
     assert (failed.attempt, failed.failures) == (attempts, attempts)
     assert states(record, bad.id) <= {TrialState.FAILED, TrialState.STOPPED}
     assert record.job(good.id).state is JobState.SUCCEEDED
@@ -315,7 +316,7 @@ def test_a_ladder_goes_on_while_another_has_not_begun(record: Record, coordinate
     drive(coordinate(first), lambda: record.job(job.id).trials_total == 8)
     for pending in record.pending_trials(job.id, 4):
         assert pending.spec.optimizer.name == "muon"
-        record.trial_started(pending.trial_id, 1, 0, "worker", "instant")
+        record.trial_started(pending.trial_id, 1, Begun(0, "worker", "instant"))
         *_, last = train_one(pending.spec)
         record.trial_finished(pending.trial_id, completed(pending.spec, [last]), (last,))
 

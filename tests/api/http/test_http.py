@@ -22,6 +22,7 @@ from api.job_states import JobState
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
 from api.store.record import Record
+from api.store.rows import Begun
 from api.store.store import Store
 from api.terminal import pictures, telescoping
 from telescope.client.resources import Trial
@@ -132,7 +133,7 @@ def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], 
             ]
             steps = pending.spec.horizon.steps
             last = Measurement(steps, 64 * steps, 1e6 * steps, 0.01 * steps, {"train_loss": 2.5, "loss": loss(pending.spec)})
-            assert record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1", "cpu")
+            assert record.trial_started(pending.trial_id, pending.attempt, Begun(0, "worker-1", "cpu"))
             assert record.trial_measured(pending.trial_id, pending.attempt, points)
             assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))

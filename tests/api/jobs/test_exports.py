@@ -13,11 +13,12 @@ from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 import migrations
-from api.cli.main import app as commands
+from api.cli import main
 from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.record import Record
+from api.store.rows import Begun
 from surfaces import batch_jobs
 from telescope import export
 from telescope.client.client import Client
@@ -47,7 +48,7 @@ def finished(record: Record, asked: dict[str, Any]) -> str:
         for pending in record.pending_trials(job_id, 1000):
             steps = pending.spec.horizon.steps
             last = Measurement(steps, 128 * steps, 1e6, 0.1, {"train_loss": 2.0, "loss": bowl(pending.spec)})
-            assert record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1", "torch on cpu")
+            assert record.trial_started(pending.trial_id, pending.attempt, Begun(0, "worker-1", "torch on cpu"))
             assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     record.finish_job(job_id, JobState.SUCCEEDED, None, registry.report_document(study.report(record.terminal_trials(job_id))))
     return job_id
@@ -88,7 +89,7 @@ def service(served: Served) -> TestClient:
 
 
 def telescope(*words: object) -> Any:
-    return CliRunner().invoke(commands, ["export", *map(str, words)])
+    return CliRunner().invoke(main.app, ["export", *map(str, words)])
 
 
 # HTTP
@@ -102,7 +103,7 @@ def test_each_form_is_that_of_the_library_with_the_jobs_own_provenance(service: 
         date = served.record.job(served.muon).ended_at
         assert date is not None
         of_job = export.Source(served.muon, "small", date, source.trials)
-        assert response.text == export.exported(study, report, of_job, to)  # type: ignore[arg-type]
+        assert response.text == export.exported(study, report, of_job, export.Wanted(to))  # type: ignore[arg-type]
 
 
 def test_flags_are_plain_text(service: TestClient, served: Served) -> None:

@@ -17,6 +17,7 @@ from api.coordinator.loop import Coordinator
 from api.job_states import Verb
 from api.store.curves import Chunk, encode, merge, outline_of, packed, unpacked
 from api.store.record import Record
+from api.store.rows import Begun
 from api.store.tables import outlines
 from telescope.studies import registry, run
 from telescope.studies.telescoping.kind import KIND
@@ -79,7 +80,7 @@ def test_a_finished_trials_outline_is_of_all_its_attempts(record: Record) -> Non
     whole = curve(10, 2)
     record.trial_measured(trial.id, 1, [*whole[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)])
     record.trial_released(trial.id, 1)
-    record.trial_started(trial.id, 2, 3, "worker", "cpu")
+    record.trial_started(trial.id, 2, Begun(3, "worker", "cpu"))
     record.trial_measured(trial.id, 2, whole[3:8])
     assert record.terminal_trials(trial.job_id, outlines=True) == []
     record.trial_finished(trial.id, completed(spec(), whole[8:], attempt=2), whole[8:])
@@ -133,7 +134,7 @@ def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(record: Re
     def queries(trials: int) -> int:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, trials).items:
-            record.trial_started(trial.id, 1, 0, "worker", "cpu")
+            record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
         stranger = Record(database_url)
         with counted(stranger) as statements:
@@ -147,7 +148,7 @@ def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(record: Re
 def test_outlines_go_with_their_trial(record: Record) -> None:
     job_id = running_job(record)
     trial = first_trial(record, job_id)
-    record.trial_started(trial.id, 1, 0, "worker", "cpu")
+    record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
     record.trial_finished(trial.id, *outcome(spec()))
     with record._write() as connection:
         connection.exec_driver_sql("DELETE FROM jobs")

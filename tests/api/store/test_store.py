@@ -1,6 +1,8 @@
 """Does the store keep its promises on both databases: one job per key, legal verbs, fenced writes, pages, a constant number of queries?"""
 
+import base64
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from api.job_states import JobState, Verb
 from api.store.engines import CoordinatorLock
 from api.store.jobs import IdempotencyMismatch, new_job_id
 from api.store.record import Record
-from api.store.rows import JobRow, Rate, TrialRow
+from api.store.rows import Begun, JobRow, Rate, TrialFilter, TrialRow
 from api.store.store import Store
 from api.store.tables import results
 from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -42,7 +44,7 @@ def first_trial(record: Record, job_id: str) -> TrialRow:
 def running_trial(record: Record) -> TrialRow:
     """A trial that a worker has begun."""
     trial = first_trial(record, running_job(record))
-    assert record.trial_started(trial.id, 1, 0, "worker", "cpu")
+    assert record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
     return record.trial(trial.id)
 
 
@@ -229,14 +231,14 @@ def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record
     assert waiting == [long, wide, muon, short, equal]
     assert [trial_flops(spec) for spec in waiting] == sorted(map(trial_flops, planned), reverse=True)
     assert record.pending_trials(job_id, 2)[-1].spec == wide
-    record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, 0, "worker", "cpu")
+    record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, Begun(0, "worker", "cpu"))
     assert record.pending_trials(job_id, 1)[0].spec == wide
 
 
 def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record: Record) -> None:
     job_id = running_job(record, trials=4)
     for trial, loss in zip(record.trials(job_id).items, (3.0, 2.0, float("inf"), 2.5), strict=True):
-        record.trial_started(trial.id, 1, 0, "worker", "cpu")
+        record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
         assert record.trial_finished(trial.id, *outcome(spec(trial.seed), loss))
     job = record.job(job_id)
     assert (job.trials_done, job.best_loss) == (4, 2.0)
@@ -255,7 +257,7 @@ def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pac
     record.plan_trials(job_id, labelled(checks))
     for trial, planned, loss in zip(record.trials(job_id).items, checks, (1.0, 2.0), strict=True):
         assert trial.measure == planned.measure
-        record.trial_started(trial.id, 1, 0, "worker", "cpu")
+        record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
         assert record.trial_finished(trial.id, *outcome(planned, loss))
     assert (record.job(job_id).trials_done, record.job(job_id).best_loss) == (2, 2.0)
     assert [rate.trials for rate in record.rates()] == [1]
@@ -270,7 +272,7 @@ def test_a_finished_trial_finishes_once(record: Record) -> None:
     assert record.trial_finished(trial.id, *outcome(spec(0), 2.0))
     done = record.trial(trial.id)
     assert not record.trial_finished(trial.id, *outcome(spec(0), 1.0))
-    assert not record.trial_started(trial.id, 1, 0, "late", "cpu")
+    assert not record.trial_started(trial.id, 1, Begun(0, "late", "cpu"))
     assert not record.trial_measured(trial.id, 1, points(1, 20))
     assert not record.trial_released(trial.id, 1)
     assert record.trial_failed(trial.id, 1, Failure("operational", "late"), 3) is None
@@ -294,7 +296,7 @@ def test_repeated_steps_are_spent_and_not_useful(record: Record) -> None:
     record.trial_measured(trial.id, 1, points(1, 6))
     assert record.requeue_lost() == 1
     assert record.pending_trials(trial.job_id, 1)[0].attempt == 2
-    record.trial_started(trial.id, 2, 4, "another worker", "cpu")
+    record.trial_started(trial.id, 2, Begun(4, "another worker", "cpu"))
     resumed = record.trial(trial.id)
     assert (resumed.step, resumed.flops, resumed.flops_spent) == (4, 4e6, 6e6)
     record.trial_measured(trial.id, 2, points(5, 10))
@@ -312,7 +314,7 @@ def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
     """A branch that waits, and whose trunk has been trained."""
     job_id = running_job(record)
     trunk = first_trial(record, job_id)
-    record.trial_started(trunk.id, 1, 0, "worker", trunks)
+    record.trial_started(trunk.id, 1, Begun(0, "worker", trunks))
     record.trial_finished(trunk.id, *outcome(TRUNK))
     record.plan_trials(job_id, labelled([BRANCHED]))
     return record.trials(job_id).items[1]
@@ -330,12 +332,12 @@ def own_points(first: int, last: int) -> tuple[Measurement, ...]:
 )
 def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, resumed_step: int, kept: float, spent: float) -> None:
     trial = branch_trial(record)
-    assert record.trial_started(trial.id, 1, BRANCH_STEP, "worker", "cpu", BRANCHED.branch)
+    assert record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
     begun = record.trial(trial.id)
     assert (begun.step, begun.flops, begun.flops_spent, begun.numerics) == (0, 0, 0, "cpu")
     record.trial_measured(trial.id, 1, own_points(5, 10))
     record.trial_released(trial.id, 1)
-    assert record.trial_started(trial.id, 2, resumed_step, "worker", "cpu", BRANCHED.branch)
+    assert record.trial_started(trial.id, 2, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
     resumed = record.trial(trial.id)
     assert (resumed.step, resumed.flops, resumed.flops_spent) == (resumed_step, kept, 6e6)
     record.trial_measured(trial.id, 2, own_points(max(5, resumed_step + 1), 12))
@@ -345,11 +347,11 @@ def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, re
 
 def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_spent_nothing(record: Record) -> None:
     trial = branch_trial(record)
-    record.trial_started(trial.id, 1, BRANCH_STEP, "worker", "cpu", BRANCHED.branch)
+    record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
     record.trial_measured(trial.id, 1, own_points(5, 5))
     for attempt, resumed_step in ((2, BRANCH_STEP), (3, 0)):
         record.trial_released(trial.id, attempt - 1)
-        assert record.trial_started(trial.id, attempt, resumed_step, "worker", "cpu", BRANCHED.branch)
+        assert record.trial_started(trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
         assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
 
 
@@ -361,11 +363,11 @@ def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Record) ->
         ("mixed", 4, "mixed"),
     ):
         trial = branch_trial(record, trunks)
-        record.trial_started(trial.id, 1, resumed_step, "worker", "cpu", BRANCHED.branch)
+        record.trial_started(trial.id, 1, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
         assert record.trial(trial.id).numerics == said
         record.trial_measured(trial.id, 1, own_points(5, 6))
         record.trial_released(trial.id, 1)
-        record.trial_started(trial.id, 2, 6, "worker", "cpu", BRANCHED.branch)  # from its own checkpoint
+        record.trial_started(trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch))  # from its own checkpoint
         assert record.trial(trial.id).numerics == said
 
 
@@ -401,10 +403,10 @@ def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
     job_id = running_job(record, trials=2)
     record.plan_trials(job_id, labelled([spec(0, width=64, optimizer="muon", steps=500)]))
     for trial in record.trials(job_id).items:
-        record.trial_started(trial.id, 1, 0, "worker", "cpu")
+        record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
         record.trial_measured(trial.id, 1, points(1, trial.steps))
     assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
-    assert len(record.curves(job_id, width=64)) == len(record.curves(job_id, optimizer="muon")) == 1
+    assert len(record.curves(job_id, only=TrialFilter(width=64))) == len(record.curves(job_id, only=TrialFilter(optimizer="muon"))) == 1
 
 
 def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Record) -> None:
@@ -437,7 +439,7 @@ def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numeric
     """A job whose trials a worker has trained, with curves; their seeds count from 0."""
     job_id = running_job(record, trials=len(losses))
     for trial, loss in zip(record.trials(job_id).items, losses, strict=True):
-        record.trial_started(trial.id, 1, 0, "worker", numerics)
+        record.trial_started(trial.id, 1, Begun(0, "worker", numerics))
         record.trial_measured(trial.id, 1, points(1, 9))
         record.trial_finished(trial.id, *outcome(spec(trial.seed), loss))
     return job_id
@@ -488,7 +490,7 @@ def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: Rec
     finished_job(record, (3.0, 2.0, 1.0))
     later = running_job(record, trials=3)
     begun, held, free = record.trials(later).items
-    record.trial_started(begun.id, 1, 0, "worker", "cpu")
+    record.trial_started(begun.id, 1, Begun(0, "worker", "cpu"))
     record.trial_measured(begun.id, 1, points(1, 3))
     record.trial_released(begun.id, 1)
     assert record.reuse_trials(later, "cpu", [held.id]) == 1
@@ -501,13 +503,13 @@ def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(record: Re
     assert record.trial(trial.id).numerics == "cpu"
     record.trial_measured(trial.id, 1, points(1, 5))
     record.trial_released(trial.id, 1)
-    record.trial_started(trial.id, 2, 5, "worker", "gpu")
+    record.trial_started(trial.id, 2, Begun(5, "worker", "gpu"))
     assert record.trial(trial.id).numerics == "mixed"
     record.trial_released(trial.id, 2)
-    record.trial_started(trial.id, 3, 5, "worker", "gpu")
+    record.trial_started(trial.id, 3, Begun(5, "worker", "gpu"))
     assert record.trial(trial.id).numerics == "mixed", "the first steps stay what they were"
     record.trial_released(trial.id, 3)
-    record.trial_started(trial.id, 4, 0, "worker", "gpu")
+    record.trial_started(trial.id, 4, Begun(0, "worker", "gpu"))
     assert record.trial(trial.id).numerics == "gpu", "it began anew"
 
 
@@ -574,12 +576,12 @@ def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record)
     wide = running_job(record, trials=0)
     record.plan_trials(wide, labelled([spec(0, width=64, steps=20)]))
     trial = first_trial(record, wide)
-    record.trial_started(trial.id, 1, 0, "worker", "gpu")
+    record.trial_started(trial.id, 1, Begun(0, "worker", "gpu"))
     record.trial_finished(trial.id, *outcome(spec(0, width=64, steps=20)))
     mixed = running_trial(record)
-    record.trial_started(mixed.id, 1, 0, "worker", "cpu")
+    record.trial_started(mixed.id, 1, Begun(0, "worker", "cpu"))
     record.trial_released(mixed.id, 1)
-    record.trial_started(mixed.id, 2, 5, "worker", "gpu")
+    record.trial_started(mixed.id, 2, Begun(5, "worker", "gpu"))
     record.trial_finished(mixed.id, *outcome(spec(0), attempt=2))
     running_trial(record)
     newest, older = record.rates()
@@ -609,7 +611,7 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
     for trial_id in (failed.id, stopped.id):
         again = record.trial(trial_id)
         assert (again.state, again.attempt, again.failures, again.ended_at) == (TrialState.PENDING, 2, 0, None)
-    assert not record.trial_started(failed.id, 1, 0, "zombie", "cpu")
+    assert not record.trial_started(failed.id, 1, Begun(0, "zombie", "cpu"))
 
 
 def test_a_retry_can_be_cancelled_before_it_begins(record: Record) -> None:
@@ -648,10 +650,10 @@ def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> N
 def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> None:
     job_id = running_job(record, trials=2)
     record.plan_trials(job_id, labelled([spec(0, width=64), spec(0, optimizer="muon")]))
-    record.trial_started(first_trial(record, job_id).id, 1, 0, "worker", "cpu")
-    assert len(record.trials(job_id, state=TrialState.PENDING).items) == 3
-    assert len(record.trials(job_id, width=64).items) == 1
-    assert len(record.trials(job_id, optimizer="adamw", width=32).items) == 2
+    record.trial_started(first_trial(record, job_id).id, 1, Begun(0, "worker", "cpu"))
+    assert len(record.trials(job_id, only=TrialFilter(state=TrialState.PENDING)).items) == 3
+    assert len(record.trials(job_id, only=TrialFilter(width=64)).items) == 1
+    assert len(record.trials(job_id, only=TrialFilter(optimizer="adamw", width=32)).items) == 2
 
 
 @pytest.mark.parametrize("token", ["nonsense", "bnVsbA", "WzFd", "é"])
@@ -664,8 +666,11 @@ def test_a_made_up_page_token_is_refused(record: Record, token: str) -> None:
 def test_a_page_token_holds_for_its_own_list_alone(record: Record) -> None:
     job_id = running_job(record, trials=3)
     token = record.trials(job_id, 1).next_page_token
+    assert token is not None
+    text = json.dumps([f"trials {job_id} None None None", first_trial(record, job_id).id])  # so tokens outlive an update
+    assert token == base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     with pytest.raises(InvalidInput):
-        record.trials(job_id, 1, token, width=32)
+        record.trials(job_id, 1, token, only=TrialFilter(width=32))
     with pytest.raises(InvalidInput):
         record.jobs(1, token)
 
@@ -697,7 +702,7 @@ def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record
     def queries(trials: int) -> list[int]:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, 10).items:
-            record.trial_started(trial.id, 1, 0, "worker", "cpu")
+            record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
         stranger = Record(database_url)
         counts = []

@@ -12,6 +12,7 @@ from api.jobs import machine
 from api.settings import Settings
 from api.store.curves import encode
 from api.store.record import Record
+from api.store.rows import Begun
 from api.store.store import Store
 from api.terminal import forecast
 from surfaces.bowls import document, study
@@ -51,7 +52,7 @@ def test_seconds_come_from_the_trials_of_this_installation(settings: Settings) -
     record.begin_job(job.id)
     record.plan_trials(job.id, labelled([spec(0)]))
     (trial,) = record.trials(job.id).items
-    record.trial_started(trial.id, 1, 0, "worker", "torch on a test")
+    record.trial_started(trial.id, 1, Begun(0, "worker", "torch on a test"))
     record.trial_finished(trial.id, *outcome(spec(0)))
     record.close()
     found = preview(study(optimizer="adamw"), machine.found(settings))

@@ -16,7 +16,8 @@ from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.record import Record
-from telescope.client import tables as module
+from api.store.rows import Begun
+from telescope.client import tables
 from telescope.client.client import Client
 from telescope.client.resources import Corpus, Job
 from telescope.errors import Conflict, InvalidInput, NotFound, TelescopeError, Unavailable
@@ -93,7 +94,7 @@ def answer(url: str, job_id: str) -> None:
         record.plan_trials(job_id, plan.trials)
         for pending in record.pending_trials(job_id, 1000):
             last = Measurement(20, 1280, 1e9, 0.5, {"train_loss": 2.0, "loss": 2 + abs(pending.spec.optimizer.lr - 0.03)})
-            record.trial_started(pending.trial_id, pending.attempt, 0, "worker-1", "cpu")
+            record.trial_started(pending.trial_id, pending.attempt, Begun(0, "worker-1", "cpu"))
             record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
     record.finish_job(job_id, JobState.SUCCEEDED, None, report)
@@ -132,7 +133,7 @@ def test_a_job_is_submitted_watched_to_its_end_and_read(client: Client, url_of_d
 
 
 def test_lists_are_followed_over_all_their_pages(client: Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE_SIZE", 2)
+    monkeypatch.setattr(tables, "PAGE_SIZE", 2)
     ids = [client.submit(job | {"name": f"job {i}"}).id for i in range(5)]
     assert [each.id for each in client.jobs()] == ids[::-1]
     client.cancel(ids[0])

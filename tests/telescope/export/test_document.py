@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from telescope.errors import InvalidInput, NotExportable
-from telescope.export import FORMATS, exported
+from telescope.export import FORMATS, Wanted, exported
 from telescope.optim.groups import describe
 from telescope.optim.schedule import lr_factor
 from telescope.parametrisation import mup
@@ -17,7 +17,7 @@ from tests.telescope.export.answers import answered, document, run_of
 
 def told(**changes: Any) -> dict[str, Any]:
     """The document of a small study's answer."""
-    found: dict[str, Any] = json.loads(exported(*answered(document(**changes)), "json"))
+    found: dict[str, Any] = json.loads(exported(*answered(document(**changes)), Wanted("json")))
     return found
 
 
@@ -64,8 +64,8 @@ def test_it_says_where_everything_comes_from() -> None:
 def test_of_several_ladders_the_better_one_is_exported_or_the_one_asked_for() -> None:
     study, report, source = answered(document(["muon", "adamw"]))
     other = next(ladder.optimizer for ladder in report.ladders if ladder.optimizer != report.best)
-    assert json.loads(exported(study, report, source, "json"))["optimizer"] == report.best
-    found = json.loads(exported(study, report, source, "json", other))
+    assert json.loads(exported(study, report, source, Wanted("json")))["optimizer"] == report.best
+    found = json.loads(exported(study, report, source, Wanted("json", other)))
     assert found["optimizer"] == other
     used = [trial.digest for trial in source.trials if trial.optimizer == other]
     assert found["provenance"]["trials"] == sorted(used)
@@ -77,21 +77,21 @@ def test_a_refused_answer_is_exported_in_no_form(to: Any) -> None:
     ladder = replace(report.ladders[0], verdict="refused", reason="the coordinate check fails")
     refused = replace(report, verdict="refused", best=None, ladders=(ladder,))
     with pytest.raises(NotExportable, match=r"refused.*the coordinate check fails"):
-        exported(study, refused, source, to)
+        exported(study, refused, source, Wanted(to))
 
 
 def test_what_has_no_hyperparameters_yet_is_not_exported() -> None:
     study, _, source = answered(document())
     with pytest.raises(NotExportable, match="wait for the first level"):
-        exported(study, KIND.of(study).report(()), source, "json")
+        exported(study, KIND.of(study).report(()), source, Wanted("json"))
     with pytest.raises(NotExportable, match="limit:max_seconds"):
-        exported(study, KIND.of(study).report((), "limit:max_seconds"), source, "json")
+        exported(study, KIND.of(study).report((), "limit:max_seconds"), source, Wanted("json"))
 
 
 def test_a_ladder_that_there_is_not_is_refused_naming_those_that_are() -> None:
     study, report, source = answered(document())
     with pytest.raises(InvalidInput, match="optimizer: the job has no ladder of it; it has muon"):
-        exported(study, report, source, "json", "adamw")
+        exported(study, report, source, Wanted("json", "adamw"))
 
 
 def test_an_answer_that_is_not_resolved_says_so_first() -> None:

@@ -106,6 +106,26 @@ def test_seeds_draw_other_batches_and_other_weights() -> None:
     assert losses[0][1] != losses[1][1]
 
 
+@pytest.mark.parametrize("lr", [0.01, 10.0])
+def test_a_run_that_is_asked_again_says_the_same_until_its_next_point(lr: float) -> None:
+    horizon = replace(HORIZON, steps=22, record_every=11)
+    run = Run(trial(replace(ADAMW, lr=lr, measure_max_logit=True), horizon=horizon))
+    for expected in (11, 22):
+        while run.step < expected:
+            run.look_ahead()
+            advance([run])
+        judgement = run.judge()
+        said = run.metrics(judgement)
+        assert run.interval_steps == 11
+        assert (run.judge(), run.metrics(judgement)) == (judgement, said)
+        assert run.ended is (expected == 22)
+        assert run.point(said).metrics == said
+        assert run.interval_steps == 0
+    assert run.diverged is (lr == 10.0)
+    assert math.isinf(said["loss"]) is run.diverged
+    assert {"train_loss", "max_logit", "loss"} <= said.keys()
+
+
 def test_a_checkpoint_holds_the_curve_up_to_its_step(tmp_path: Path) -> None:
     file = CheckpointFile(tmp_path / "c.pt", every_seconds=0)
     running = train_one(trial(), file)

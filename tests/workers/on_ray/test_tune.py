@@ -18,8 +18,7 @@ from tests.telescope.small import trial
 from tests.workers.driving import LONG, Driver, family, numbers, plain, until_dead
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Failed, Finished, Started, Stopped, Waiting
-from workers.on_ray import experiment as ray_experiment
-from workers.on_ray import tune
+from workers.on_ray import experiment, tune
 from workers.on_ray.cluster import Demand
 from workers.on_ray.experiment import Feed, Flights, Relay
 from workers.on_ray.slot import Placement
@@ -190,7 +189,7 @@ def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
 
 
 def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_experiment, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(experiment, "PAUSE_SECONDS", 0.0)
     turns = Turns()
     for tune_id in ("first", "second"):
         assert turns.feed.suggest(tune_id) == {}
