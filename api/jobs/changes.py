@@ -8,10 +8,10 @@ study had from its text or from its preset where it gets another one. At a termi
 from collections.abc import Iterable
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from telescope.errors import InvalidInput
+from api.jobs.documents import from_yaml
+from telescope.errors import InvalidInput, not_plain
 from telescope.studies.telescoping.question.variants import FIELD, FOUND
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
@@ -55,9 +55,12 @@ def assigned(words: Iterable[str]) -> dict[str, Any]:
         if not (equals and all(path.split("."))):
             raise InvalidInput.of("--set", "must be FIELD=VALUE, such as limits.max_base_runs=400", word)
         try:
-            value = YAML(typ="safe", pure=True).load(text)
-        except YAMLError as error:
+            value = from_yaml(text)
+            unfit = tuple(not_plain(value, path))
+        except (RecursionError, YAMLError) as error:
             raise InvalidInput.of("--set", f"the value of {path} is not YAML: {' '.join(str(error).split())}", word) from None
+        if unfit:
+            raise InvalidInput.because(unfit)
         *parents, last = path.split(".")
         inner = patch
         for parent in parents:

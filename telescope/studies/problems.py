@@ -1,7 +1,6 @@
-"""Problems of documents: what JSON cannot hold, and pydantic's complaints with a field, a value and a remedy."""
+"""Problems of documents: pydantic's complaints, with a field, a value and a remedy."""
 
 import dataclasses
-import math
 import types
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,23 +11,6 @@ from pydantic import ValidationError
 from telescope.errors import Problem, nearest
 
 FAMILIES = ("transformer", "module")
-
-
-def not_plain(value: object, path: str) -> Iterator[Problem]:
-    """Everything in a document that JSON cannot hold."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if isinstance(key, str):
-                yield from not_plain(item, f"{path}.{key}".lstrip("."))
-            else:
-                yield Problem(path, "keys must be text; quote it", repr(key))
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from not_plain(item, f"{path}.{i}")
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path, "must be a finite number", str(value))
-    elif not isinstance(value, (str, int, float, bool, type(None))):
-        yield Problem(path, "must be text, a number, true, false, null, a list or a mapping", repr(value))
 
 
 def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem]:

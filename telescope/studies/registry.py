@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.batches import check_length, resolve
-from telescope.errors import InvalidInput, Problem, nearest
+from telescope.errors import InvalidInput, Problem, nearest, not_plain
 from telescope.models import factory, user_model
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
-from telescope.studies.problems import not_plain, typed_problems
+from telescope.studies.problems import typed_problems
 from telescope.studies.telescoping.kind import KIND as TELESCOPING
 from telescope.studies.telescoping.question.parts import LadderModule
 from telescope.trials.data import DataSpec

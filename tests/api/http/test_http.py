@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from rich.console import Console
 
@@ -388,11 +390,45 @@ def test_a_link_out_of_the_open_folder_is_refused(refusing: TestClient, job: Jso
         (b"a: 2020-01-01", "application/yaml"),
         (b"a: !!python/object:os.system x", "application/yaml"),
         (b"a: " + b"b" * 20_000, "application/yaml"),
+        (b'a: "\\UFFFFFFFF"', "application/yaml"),
+        (b"- ? - ? - a", "application/yaml"),
     ],
 )
 def test_a_body_that_is_no_document_is_refused_in_words(refusing: TestClient, body: bytes, kind: str) -> None:
     refused = problem(refusing.post("/v1/jobs", content=body, headers={"Content-Type": kind}), 422)
     assert refused["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [("", "kind: telescope\n1: 2\n"), ("model", "kind: telescope\nmodel: {depth: 2, 1: 2}\n"), ("", "kind: telescope\n2020-01-01: 1\n")],
+)
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "a"}], ids=["unrepeated", "repeatable"])
+@pytest.mark.parametrize("verb", ["/v1/jobs", "/v1/jobs:preview"])
+def test_a_key_that_is_no_text_is_refused_by_the_place_of_its_mapping(
+    refusing: TestClient, verb: str, headers: dict[str, str], place: str, text: str
+) -> None:
+    refused = problem(refusing.post(verb, content=text, headers={"Content-Type": "application/yaml"} | headers), 422)
+    assert [(each["field"], each["message"]) for each in refused["errors"]] == [(place, "keys must be text; quote it")]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "a"}], ids=["unrepeated", "repeatable"])
+def test_a_patch_with_a_key_that_is_no_text_is_refused(service: TestClient, job: Json, headers: dict[str, str]) -> None:
+    url = service.post("/v1/jobs", json=job).headers["location"]
+    text = "name: again\nlimits: {max_trials: 500, 1: 2}\n"
+    refused = problem(service.post(f"{url}:clone", content=text, headers={"Content-Type": "application/yaml"} | headers), 422)
+    assert [(each["field"], each["value"]) for each in refused["errors"]] == [("limits", "1")]
+    assert len(service.get("/v1/jobs").json()["items"]) == 1
+
+
+SCALARS = ["a", "1", "-2.5", "~", "true", ".inf", ".nan", "1e999", "2020-01-01", "2020-13-45", "'b'", '"\\UFFFFFFFF"']
+SIGNS = ["- ", "? ", ": ", *"{}[]#%", ", ", "\n", "\n  ", "<<: ", "|\n", "&a", "*a", "!!set", "---\n", "kind: telescope\n"]
+
+
+@given(st.lists(st.sampled_from(SCALARS + SIGNS), max_size=16).map("".join))
+def test_whatever_its_yaml_says_a_body_is_no_fault_of_the_server(refusing: TestClient, text: str) -> None:
+    headers = {"Content-Type": "application/yaml", "Idempotency-Key": "a"}
+    assert refusing.post("/v1/jobs", content=text, headers=headers).status_code == 422
 
 
 def test_too_large_a_body_is_refused_before_it_is_read(refusing: TestClient) -> None:

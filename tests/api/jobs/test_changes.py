@@ -66,11 +66,20 @@ def test_assignments_spell_a_patch() -> None:
     assert assigned(words) == spelt
 
 
-@pytest.mark.parametrize("words", [["limits"], ["=4"], ["limits..max=4"], ["name=[a"], ["limits=4", "limits.max_trials=4"]])
+@pytest.mark.parametrize(
+    "words", [["limits"], ["=4"], ["limits..max=4"], ["name=[a"], ["name=2020-13-45"], ["limits=4", "limits.max_trials=4"]]
+)
 def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
     with pytest.raises(InvalidInput) as refused:
         assigned(words)
     assert refused.value.problems[0].field == "--set"
+
+
+@pytest.mark.parametrize("word", ["limits={max_trials: 4, 1: 2}", "limits=2020-01-01", "limits=.nan"])
+def test_an_assigned_value_that_json_cannot_hold_is_refused_by_its_field(word: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        assigned([word])
+    assert [problem.field for problem in refused.value.problems] == ["limits"]
 
 
 def test_other_tokens_are_looked_for_in_every_text_that_is_compared() -> None:
