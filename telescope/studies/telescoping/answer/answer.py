@@ -56,12 +56,12 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: str) -> Rep
     best = best_ladder(ladders)
     final = bool(ended) or all(one.ended for one in found)
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
-        because = Reason(Code.OF_LADDERS, parts=tuple(dict.fromkeys(ladder.reason for ladder in ladders)))
+        because = Reason.of(Code.OF_LADDERS, parts=tuple(dict.fromkeys(ladder.reason for ladder in ladders)))
         return Report(final, "refused", words(because), None, ladders, because=because)
     if best is None and final and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)):
         return Report(final, lost.verdict, lost.reason, None, ladders, because=lost.because)
     if best is None:
-        because = Reason(Code.STOPPED, {"by": ended}) if ended else Reason(Code.NOTHING_FINISHED)
+        because = Reason.of(Code.STOPPED, by=ended) if ended else Reason.of(Code.NOTHING_FINISHED)
         return Report(final, "unresolved", words(because), None, ladders, because=because)
     return Report(final, best.verdict, best.reason, best.optimizer, ladders, because=best.because)
 

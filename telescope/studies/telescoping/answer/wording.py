@@ -3,6 +3,8 @@
 Parts: `words`, of a reason · `advice_words`, of advice · `interval_words`.
 """
 
+from collections.abc import Mapping
+
 from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark, Value
 
 
@@ -14,7 +16,7 @@ def words(reason: Reason) -> str:
 
 def own_words(reason: Reason) -> str:
     """A reason without its parts."""
-    values = reason.values
+    values = dict(reason.values)
     match reason.code:
         case Code.COORDINATES_FAIL:
             remedy = "Mend the rule, or set coordinates: skip"
@@ -56,7 +58,7 @@ def interval_words(half_width: Value) -> str:
     return f"the 90 % interval of lr at the target is +-{half_width:.2f} octave"
 
 
-def span_words(values: dict[str, Value]) -> str:
+def span_words(values: Mapping[str, Value]) -> str:
     """Between which widths an optimum moved."""
     match values["span"]:
         case "several":
@@ -67,7 +69,7 @@ def span_words(values: dict[str, Value]) -> str:
             return "between the two widest levels"
 
 
-def contradiction_words(values: dict[str, Value]) -> str:
+def contradiction_words(values: Mapping[str, Value]) -> str:
     """Why a ladder's answer does not stand."""
     theirs = f"{values['optimum']:.3g} ({values['low']:.3g} to {values['high']:.3g})"
     stated = f"the ladder's {values['lr']:.3g} ({values['stated_low']:.3g} to {values['stated_high']:.3g})"
@@ -79,7 +81,7 @@ def contradiction_words(values: dict[str, Value]) -> str:
 def advice_words(remark: Remark | None) -> str:
     """Advice as the end of a reason."""
     assert remark is not None, "such a reason comes with advice"
-    values = remark.values
+    values = dict(remark.values)
     match remark.advice:
         case Advice.RAISE_CALIBRATION_WIDTH:
             return "one width cannot bound the drift; raise calibration_width"
