@@ -24,13 +24,6 @@ Values = Annotated[tuple[tuple[str, Value], ...], BeforeValidator(as_pairs), Pla
 """Values by name; an object in JSON."""
 
 
-class Limit(StrEnum):
-    """A limit of the job that ended a ladder."""
-
-    MAX_TRIALS = "limit:max_trials"
-    MAX_FLOPS = "limit:max_flops"
-
-
 class Code(StrEnum):
     """Why a verdict is what it is."""
 
@@ -68,8 +61,8 @@ class Advice(StrEnum):
 CARRIES: Mapping[Code | Advice, frozenset[str]] = {
     Code.COORDINATES_FAIL: frozenset({"check", "cause"}),
     Code.ALL_DIVERGED: frozenset({"lr"}),
-    Code.ALL_DIVERGED_SO_FAR: frozenset({"stopped", "lr"}),
-    Code.STOPPED: frozenset({"by"}),
+    Code.ALL_DIVERGED_SO_FAR: frozenset({"by", "detail", "lr"}),
+    Code.STOPPED: frozenset({"by", "detail"}),
     Code.STAGE_UNFINISHED: frozenset({"stage"}),
     Code.SO_FAR: frozenset({"half_width"}),
     Code.AT_BORDER: frozenset({"lr", "borders"}),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from telescope.statistics.estimates import Estimate
+from telescope.studies.kind import Ended
 from telescope.studies.telescoping.answer.remedy import advice
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.evidence import Hyperparameter, Status, Verdict, digits, from_estimate, interval
@@ -33,7 +34,7 @@ Span = Literal["one", "several", "part"]  # of the widths between which an optim
 
 
 def verdict_of(
-    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: str
+    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: Ended | None
 ) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; see the module's text for the order."""
     check, stopped = found.check.report, ended or found.limit
@@ -42,9 +43,10 @@ def verdict_of(
     if not values and found.done:
         if not stopped and found.ended:
             return "unbracketed", all_diverged(found.done)
-        return "unresolved", Reason.of(Code.ALL_DIVERGED_SO_FAR, stopped=stopped or "running", lr=lowest_lr(found.done))
+        by, detail = (str(stopped.cause), stopped.detail) if stopped else (None, None)
+        return "unresolved", Reason.of(Code.ALL_DIVERGED_SO_FAR, by=by, detail=detail, lr=lowest_lr(found.done))
     if stopped:
-        return "unresolved", Reason.of(Code.STOPPED, by=str(stopped))
+        return "unresolved", stopped_by(stopped)
     if not values:
         return "unresolved", Reason.of(Code.STAGE_UNFINISHED, stage="the base grid" if check else "the coordinate check")
     lr = values["lr"]
@@ -52,6 +54,11 @@ def verdict_of(
         return "unresolved", Reason.of(Code.SO_FAR, half_width=lr.half_width or None)
     wider = advice(found, fit, drifting=True) if fit else CALIBRATE_WIDER
     return judged(lr, fit, blocks.top_level(found.done), Remarks(lambda fit: advice(found, fit), wider), borders)
+
+
+def stopped_by(ended: Ended) -> Reason:
+    """The reason where a study, or a ladder of it, was ended before it was answered."""
+    return Reason.of(Code.STOPPED, by=str(ended.cause), detail=ended.detail)
 
 
 def lowest_lr(done: Sequence[Done]) -> float:

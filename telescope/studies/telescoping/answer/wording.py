@@ -24,9 +24,9 @@ def own_words(reason: Reason) -> str:
         case Code.ALL_DIVERGED:
             return f"every run diverged; add lr below {values['lr']:.3g}"
         case Code.ALL_DIVERGED_SO_FAR:
-            return f"{values['stopped']}; so far every run diverged; add lr below {values['lr']:.3g}"
+            return f"{end_words(values)}; so far every run diverged; add lr below {values['lr']:.3g}"
         case Code.STOPPED:
-            return str(values["by"])
+            return end_words(values)
         case Code.STAGE_UNFINISHED:
             return f"running: {values['stage']} is not finished"
         case Code.SO_FAR:
@@ -51,6 +51,12 @@ def own_words(reason: Reason) -> str:
             return "no level is finished yet"
         case Code.OF_LADDERS:
             raise ValueError("such a reason has parts alone")
+
+
+def end_words(values: Mapping[str, Value]) -> str:
+    """What ended a study, if anything did."""
+    by, detail = values["by"] or "running", values["detail"]
+    return f"{by}: {detail}" if detail else str(by)
 
 
 def interval_words(half_width: Value) -> str:

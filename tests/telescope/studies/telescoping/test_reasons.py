@@ -49,11 +49,11 @@ def test_counts_stay_counts() -> None:
 
 
 def test_a_reason_cannot_be_changed() -> None:
-    reason = Reason.of(Code.STOPPED, by="limit:max_trials")
+    reason = Reason.of(Code.STOPPED, by="limit:max_trials", detail=None)
     with pytest.raises(FrozenInstanceError):
         reason.code = Code.RESOLVED  # type: ignore[misc]
     assert isinstance(reason.values, tuple)
-    assert len({reason, replace(reason), Reason.of(Code.STOPPED, by="limit:max_flops")}) == 2
+    assert len({reason, replace(reason), Reason.of(Code.STOPPED, by="limit:max_flops", detail=None)}) == 2
 
 
 @pytest.mark.parametrize("values", [{}, {"lr": 0.1, "width": 32}, {"width": 32}])

@@ -7,8 +7,8 @@ MOVED = {"move": -0.5, "span": "one", "doublings": 1.0}
 EXAMPLES = [
     Reason.of(Code.COORDINATES_FAIL, check="updates grow", cause="the lr rule"),
     Reason.of(Code.ALL_DIVERGED, lr=0.01),
-    Reason.of(Code.ALL_DIVERGED_SO_FAR, stopped="running", lr=0.01),
-    Reason.of(Code.STOPPED, by="limit:max_trials"),
+    Reason.of(Code.ALL_DIVERGED_SO_FAR, by=None, detail=None, lr=0.01),
+    Reason.of(Code.STOPPED, by="limit:max_trials", detail=None),
     Reason.of(Code.STAGE_UNFINISHED, stage="the base grid"),
     Reason.of(Code.SO_FAR, half_width=None),
     Reason.of(Code.AT_BORDER, lr=0.01, borders="width 32, lr: low"),
