@@ -28,6 +28,7 @@ from api.store.engines import CoordinatorLock, Superseded
 from api.store.record import Record
 from api.store.rows import JobRow
 from telescope.errors import TelescopeError, Unavailable
+from telescope.studies.kind import EndCause, Ended
 from workers.interface import Event, Executor, Finished
 
 log = logging.getLogger("telescope.coordinator")
@@ -106,7 +107,7 @@ class Coordinator:
 
     def _taken_up(self, job: JobRow) -> JobRow:
         """A job after the verb that was requested of it, or after its queue."""
-        if job.requested is Verb.CANCEL and (report := self._planner.summary(job.id, "cancelled")):
+        if job.requested is Verb.CANCEL and (report := self._planner.summary(job.id, Ended(EndCause.CANCELLED))):
             self._record.put_result(job.id, report, final=True)
         if job.requested:
             asked, job = job.requested, self._record.carry_out(job.id)
@@ -161,7 +162,7 @@ class Coordinator:
 
     def _end(self, job: JobRow, end: End) -> None:
         if end.state is JobState.FAILED:
-            end = replace(end, result=self._planner.summary(job.id, f"failed: {end.reason}"))
+            end = replace(end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason)))
         ended = self._record.finish_job(job.id, end.state, end.reason, end.result)
         level = logging.ERROR if end.state is JobState.FAILED else logging.INFO
         log.log(level, "job %s %s: %s", ended.id, ended.state, end.reason)

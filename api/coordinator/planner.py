@@ -14,11 +14,11 @@ from api.store.record import Record
 from api.store.rows import JobRow, TrialFilter
 from telescope.errors import Unavailable
 from telescope.studies import registry
-from telescope.studies.kind import AnyStudy
+from telescope.studies.kind import AnyStudy, EndCause, Ended
 from telescope.trials.outcome import Trial, TrialState
 
 log = logging.getLogger("telescope.coordinator")
-OUT_OF_TIME = "limit:max_seconds"
+OUT_OF_TIME = Ended(EndCause.OUT_OF_TIME)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Planner:
         if out_of_time(job):
             if len(new) < len(plan.trials):  # stages that were begun are decided first
                 return Step()
-            return Step(end=End(JobState.SUCCEEDED, OUT_OF_TIME, self._report(job.id, study, trials, OUT_OF_TIME)))
+            return Step(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), self._report(job.id, study, trials, OUT_OF_TIME)))
         if not plan.trials:
             raise RuntimeError("its plan is not done and starts nothing")
         if new:
@@ -82,7 +82,7 @@ class Planner:
         """The interim report on a running job's trials."""
         return self._report(job_id, self._study(job_id), trials)
 
-    def summary(self, job_id: str, ended: str = "") -> dict[str, Any] | None:
+    def summary(self, job_id: str, ended: Ended | None = None) -> dict[str, Any] | None:
         """The report on a job's completed trials; None where its study has none."""
         try:
             study = registry.parse(self._record.study_document(job_id))
@@ -100,7 +100,7 @@ class Planner:
             self._studies[job_id] = registry.parse(self._record.study_document(job_id))
         return self._studies[job_id]
 
-    def _report(self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: str = "") -> dict[str, Any]:
+    def _report(self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None) -> dict[str, Any]:
         """The report on the trials that a plan was made of; outlines are read here, where the study reads them: plans are more frequent."""
         if study.kind.reads_curves:
             trials = self._record.terminal_trials(job_id, outlines=True)

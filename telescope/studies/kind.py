@@ -3,11 +3,12 @@
 A kind is one frozen value. Everything outside its package reaches it through the fields of `Kind`, so a new kind is a
 package with such a value and one line in `telescope.studies.registry`.
 
-Parts: `Label`, `Planned`, `Plan` · `Question` and `Report`, what all of them say · `Kind` · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, what all of them say · `Kind` · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 from telescope.errors import Problem
@@ -47,6 +48,27 @@ class Plan:
     def start(self) -> tuple[TrialSpec, ...]:
         """The specifications of the trials."""
         return tuple(planned.spec for planned in self.trials)
+
+
+class EndCause(StrEnum):
+    """What ends a study, or a ladder of it, before its question is answered."""
+
+    OUT_OF_TIME = "limit:max_seconds"
+    OUT_OF_TRIALS = "limit:max_trials"
+    OUT_OF_FLOPS = "limit:max_flops"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a study that nothing follows; as text, the reason that reports give."""
+
+    cause: EndCause
+    detail: str | None = None  # of a failure: what failed
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
 
 
 @dataclass(frozen=True)
@@ -160,8 +182,8 @@ class Kind(Generic[Q, R, P]):
     """The question itself, or InvalidInput with everything that is wrong with it."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
     """What to run, given the terminal trials in any order. A plan that is not `done` starts something."""
-    answer: Callable[[Q, Sequence[Trial], str], R]
-    """The report on the terminal trials; the text says why nothing follows, where that is so."""
+    answer: Callable[[Q, Sequence[Trial], Ended | None], R]
+    """The report on the terminal trials, and on what ended the study, if anything did."""
     forecast: Callable[[Q, Machine | None], P]
     """What the question would run and cost."""
     models: Callable[[Q], tuple[Any, ...]] = own_model
@@ -204,7 +226,7 @@ class Study(Generic[Q, R, P]):
         """What to run, given the terminal trials, in any order."""
         return self.kind.plan(self.question, trials)
 
-    def report(self, trials: Sequence[Trial], ended: str = "") -> R:
+    def report(self, trials: Sequence[Trial], ended: Ended | None = None) -> R:
         """The answer to date; final where the plan is done, or where `ended` says why nothing follows."""
         return self.kind.answer(self.question, trials, ended)
 

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from telescope.errors import InvalidInput
 from telescope.studies.forecast.pace import Machine
-from telescope.studies.kind import Kind, Label, Plan, Planned
+from telescope.studies.kind import Ended, Kind, Label, Plan, Planned
 from telescope.train.flops import trial_flops
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
@@ -79,10 +79,10 @@ def plan(question: DuelQuestion, trials: Sequence[Trial]) -> Plan:
     return Plan(missing, not missing)
 
 
-def answer(question: DuelQuestion, trials: Sequence[Trial], ended: str = "") -> DuelReport:
+def answer(question: DuelQuestion, trials: Sequence[Trial], ended: Ended | None = None) -> DuelReport:
     losses = {trial.spec.optimizer.lr: trial.loss for trial in trials if trial.loss is not None}
     if len(losses) < 2:
-        return DuelReport(bool(ended), "unresolved", ended or "running", None)
+        return DuelReport(ended is not None, "unresolved", str(ended or "running"), None)
     return DuelReport(True, "resolved", "both have ended", min(losses, key=lambda lr: losses[lr]))
 
 

@@ -15,6 +15,7 @@ from api.store.rows import JobRow, TrialFilter
 from api.store.store import Store
 from telescope.client.resources import Curve, Trial
 from telescope.studies import registry
+from telescope.studies.kind import EndCause, Ended
 from telescope.trials.outcome import TrialState
 from telescope.trials.types import OptimizerName
 
@@ -82,6 +83,6 @@ def _report(row: JobRow, store: Store) -> dict[str, Any]:
     """The latest report, with the kind that tells how to read it; before the first, that of no trials."""
     found = store.result(row.id)
     if found is None:
-        ended = "cancelled" if row.state is JobState.CANCELLED else ""  # before it began
+        ended = Ended(EndCause.CANCELLED) if row.state is JobState.CANCELLED else None  # before it began
         found = registry.report_document(registry.parse(store.study_document(row.id)).report((), ended))
     return {"kind": row.kind} | found

@@ -19,13 +19,14 @@ from telescope.studies.compute_time.report import AtTarget, BatchReport, Compari
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import step_seconds
 from telescope.studies.compute_time.tuning import decays
+from telescope.studies.kind import Ended
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
 NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
-def answer(question: Question, trials: Sequence[Trial], ended: str = "") -> Comparison:
+def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Comparison:
     """The report of the completed trials; final where nothing is missing, or where `ended` says why nothing follows."""
     now = progress(question, trials)
     analysis = Analysis.after(question, now)
@@ -37,7 +38,7 @@ def answer(question: Question, trials: Sequence[Trial], ended: str = "") -> Comp
     paid = [trial for trial in every.values() if not trial.reused]
     high, low = analysis.reached or (None, None)
     return Comparison(
-        final=not now.missing or bool(ended),
+        final=not now.missing or ended is not None,
         verdict=found,
         reason=reason,
         read=analysis.read,
@@ -93,10 +94,10 @@ def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
             return f"{said}; whether that lasts is not known: fewer than two batches lie beyond the critical batches of both"
 
 
-def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: str) -> tuple[Verdict, str]:
+def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, str]:
     """Whether the answer may be relied on, and why not."""
     if ended:
-        return "unresolved", ended
+        return "unresolved", str(ended)
     if now.missing:
         return "unresolved", "runs are still to come"
     doubts = list(dict.fromkeys(one.setting.doubt for one in now.batches if one.setting and one.setting.doubt))

@@ -1,38 +1,46 @@
 """Why a verdict is what it is, as values: a code, the numbers and names that belong to it, and advice.
 
 Whatever decides by a reason reads its code. The words are made in `answer/wording.py`, where a report is put together.
+A reason is built with `Reason.of`, which holds it to what `CARRIES` says of its code; one that is read from a stored
+report is taken as it was written.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import Annotated, Any, Self
 
-Value = float | str | None
+from pydantic import BeforeValidator, PlainSerializer
+
+Value = int | float | str | bool | None
 
 
-class Limit(StrEnum):
-    """A limit of the job that ended a ladder."""
+def as_pairs(given: Any) -> Any:
+    """A mapping as pairs, sorted by name, which cannot be changed and can be hashed; anything else as it is."""
+    return tuple(sorted(given.items())) if isinstance(given, Mapping) else given
 
-    MAX_TRIALS = "limit:max_trials"
-    MAX_FLOPS = "limit:max_flops"
+
+Values = Annotated[tuple[tuple[str, Value], ...], BeforeValidator(as_pairs), PlainSerializer(dict, return_type=dict[str, Value])]
+"""Values by name; an object in JSON."""
 
 
 class Code(StrEnum):
     """Why a verdict is what it is."""
 
-    COORDINATES_FAIL = "coordinates_fail"  # check, cause
-    ALL_DIVERGED = "all_diverged"  # lr
-    ALL_DIVERGED_SO_FAR = "all_diverged_so_far"  # stopped, lr
-    STOPPED = "stopped"  # by
-    STAGE_UNFINISHED = "stage_unfinished"  # stage
-    SO_FAR = "so_far"  # half_width
-    AT_BORDER = "at_border"  # lr, borders
+    COORDINATES_FAIL = "coordinates_fail"
+    ALL_DIVERGED = "all_diverged"
+    ALL_DIVERGED_SO_FAR = "all_diverged_so_far"
+    STOPPED = "stopped"
+    STAGE_UNFINISHED = "stage_unfinished"
+    SO_FAR = "so_far"
+    AT_BORDER = "at_border"
     NO_NOISE_MODEL = "no_noise_model"
-    INTERVAL_TOO_WIDE = "interval_too_wide"  # half_width, most; advice
-    DRIFTING = "drifting"  # move, span, doublings; advice
-    RESOLVED = "resolved"  # half_width, move, span, doublings
-    CONTRADICTED = "contradicted"  # width, optimum, low, high, lr, stated_low, stated_high, regret, settled
+    INTERVAL_TOO_WIDE = "interval_too_wide"
+    DRIFTING = "drifting"
+    RESOLVED = "resolved"
+    CONTRADICTED = "contradicted"
     NOTHING_FINISHED = "nothing_finished"
-    OF_LADDERS = "of_ladders"  # parts alone: the reasons of several ladders or variants
+    OF_LADDERS = "of_ladders"
 
 
 class Advice(StrEnum):
@@ -42,12 +50,41 @@ class Advice(StrEnum):
     GRID_EXHAUSTED = "grid_exhausted"
     CALIBRATE_WIDER = "calibrate_wider"
     TRAIN_LONGER = "train_longer"
-    MORE_BLOCKS = "more_blocks"  # blocks, max_base_runs
-    BLOCK_AT_WIDTH = "block_at_width"  # width, max_base_runs
-    SECOND_WIDTH = "second_width"  # width
-    SWEEP_WIDTH = "sweep_width"  # width
-    NEW_SEEDS = "new_seeds"  # runs
+    MORE_BLOCKS = "more_blocks"
+    BLOCK_AT_WIDTH = "block_at_width"
+    SECOND_WIDTH = "second_width"
+    SWEEP_WIDTH = "sweep_width"
+    NEW_SEEDS = "new_seeds"
     WIDER_OR_LONGER = "wider_or_longer"
+
+
+CARRIES: Mapping[Code | Advice, frozenset[str]] = {
+    Code.COORDINATES_FAIL: frozenset({"check", "cause"}),
+    Code.ALL_DIVERGED: frozenset({"lr"}),
+    Code.ALL_DIVERGED_SO_FAR: frozenset({"by", "detail", "lr"}),
+    Code.STOPPED: frozenset({"by", "detail"}),
+    Code.STAGE_UNFINISHED: frozenset({"stage"}),
+    Code.SO_FAR: frozenset({"half_width"}),
+    Code.AT_BORDER: frozenset({"lr", "borders"}),
+    Code.INTERVAL_TOO_WIDE: frozenset({"half_width", "most"}),
+    Code.DRIFTING: frozenset({"move", "span", "doublings"}),
+    Code.RESOLVED: frozenset({"half_width", "move", "span", "doublings"}),
+    Code.CONTRADICTED: frozenset({"width", "optimum", "low", "high", "lr", "stated_low", "stated_high", "regret", "settled"}),
+    Advice.MORE_BLOCKS: frozenset({"blocks", "max_base_runs"}),
+    Advice.BLOCK_AT_WIDTH: frozenset({"width", "max_base_runs"}),
+    Advice.SECOND_WIDTH: frozenset({"width"}),
+    Advice.SWEEP_WIDTH: frozenset({"width"}),
+    Advice.NEW_SEEDS: frozenset({"runs"}),
+}
+"""The names of the values that a code comes with; those that are not here come with none."""
+
+
+def carried(code: Code | Advice, values: Mapping[str, Value]) -> Values:
+    """The values of a code; ValueError where they are not those that it comes with."""
+    names = CARRIES.get(code, frozenset())
+    if values.keys() != names:
+        raise ValueError(f"{code} comes with {sorted(names)}, not with {sorted(values)}")
+    return tuple(sorted(values.items()))
 
 
 @dataclass(frozen=True)
@@ -55,7 +92,12 @@ class Remark:
     """Advice with its numbers."""
 
     advice: Advice
-    values: dict[str, Value] = field(default_factory=dict)
+    values: Values = ()
+
+    @classmethod
+    def of(cls, advice: Advice, **values: Value) -> Self:
+        """Advice with the values that belong to it."""
+        return cls(advice, carried(advice, values))
 
 
 @dataclass(frozen=True)
@@ -63,6 +105,11 @@ class Reason:
     """Why a verdict is what it is."""
 
     code: Code
-    values: dict[str, Value] = field(default_factory=dict)
+    values: Values = ()
     advice: Remark | None = None
     parts: tuple[str, ...] = ()  # what is said besides, in words: of single ladders, variants or widths
+
+    @classmethod
+    def of(cls, code: Code, *, advice: Remark | None = None, parts: tuple[str, ...] = (), **values: Value) -> Self:
+        """A reason with the values that belong to its code."""
+        return cls(code, carried(code, values), advice, parts)

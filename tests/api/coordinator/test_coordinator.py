@@ -21,7 +21,7 @@ from api.store.rows import Begun, TrialFilter
 from api.terminal.progress import progress
 from telescope.errors import Unavailable, WorkersLost
 from telescope.studies import registry, run
-from telescope.studies.kind import AnyStudy, Kind, Label, Plan, Planned
+from telescope.studies.kind import AnyStudy, Ended, Kind, Label, Plan, Planned
 from telescope.train.branch import cooldown, extension
 from telescope.train.checkpoint import kept_path
 from telescope.train.flops import trial_flops
@@ -666,7 +666,7 @@ class Branching:
         start = self.branches if self.trunk.digest in ended else (self.trunk,)
         return Plan(tuple(Planned(spec, Label("adamw", "runs")) for spec in start), ended >= {spec.digest for spec in self.branches})
 
-    def report(self, trials: Sequence[Trial], ended: str = "") -> dict[str, Any]:
+    def report(self, trials: Sequence[Trial], ended: Ended | None = None) -> dict[str, Any]:
         return {"losses": {trial.digest: trial.loss for trial in trials}}
 
     @property

@@ -31,6 +31,7 @@ from telescope.client.resources import Trial
 from telescope.data import corpora
 from telescope.errors import Unavailable
 from telescope.studies import registry
+from telescope.studies.kind import EndCause, Ended
 from telescope.trials.outcome import Measurement, completed
 from telescope.trials.spec import TrialSpec
 
@@ -688,7 +689,7 @@ def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(servic
     assert service.post(f"{url}:retry").json()["state"] == "QUEUED", "it has not begun; nothing changes"
     record.begin_job(job_id)
     assert "not ended" in problem(service.post(f"{url}:retry"), 409)["detail"]
-    report = registry.report_document(registry.parse(job).report((), "failed: because"))
+    report = registry.report_document(registry.parse(job).report((), Ended(EndCause.FAILED, "because")))
     record.finish_job(job_id, JobState.FAILED, "because", report)
     assert service.get(f"{url}/result").json()["final"] is True
     again = service.post(f"{url}:retry").json()
@@ -704,7 +705,7 @@ def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(service: Tes
     url = f"/v1/jobs/{job_id}"
     train(record, job_id, stages=1)
     study = registry.parse(record.study_document(job_id))
-    found = registry.report_document(study.report(record.terminal_trials(job_id), "failed: because"))
+    found = registry.report_document(study.report(record.terminal_trials(job_id), Ended(EndCause.FAILED, "because")))
     record.finish_job(job_id, JobState.FAILED, "because", found)
     assert service.get(f"{url}/result").json() == {"kind": "telescope"} | found
     assert service.post(f"{url}:retry").json()["trials_done"] > 0

@@ -11,6 +11,7 @@ from telescope.export import FORMATS, Wanted, exported
 from telescope.optim.groups import describe
 from telescope.optim.schedule import lr_factor
 from telescope.parametrisation import mup
+from telescope.studies.kind import EndCause, Ended
 from telescope.studies.telescoping.kind import KIND
 from tests.telescope.export.answers import answered, document, run_of
 
@@ -85,7 +86,7 @@ def test_what_has_no_hyperparameters_yet_is_not_exported() -> None:
     with pytest.raises(NotExportable, match="wait for the first level"):
         exported(study, KIND.of(study).report(()), source, Wanted("json"))
     with pytest.raises(NotExportable, match="limit:max_seconds"):
-        exported(study, KIND.of(study).report((), "limit:max_seconds"), source, Wanted("json"))
+        exported(study, KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)), source, Wanted("json"))
 
 
 def test_a_ladder_that_there_is_not_is_refused_naming_those_that_are() -> None:

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from telescope.optim.groups import describe
 from telescope.statistics.estimates import ScalingFit, scaling_fit
+from telescope.studies.kind import Ended
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.answer import validation
 from telescope.studies.telescoping.answer.budget import climb, error_budgets, laws_of, shifts
@@ -21,7 +22,7 @@ from telescope.studies.telescoping.answer.late import late_report
 from telescope.studies.telescoping.answer.levels import cost, drift, level_report
 from telescope.studies.telescoping.answer.remedy import remedy
 from telescope.studies.telescoping.answer.transfer import transfer
-from telescope.studies.telescoping.answer.verdict import judged_values, verdict_of
+from telescope.studies.telescoping.answer.verdict import judged_values, stopped_by, verdict_of
 from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.evidence import Cost, Hyperparameter, LevelReport, Method, Validation, digits
@@ -43,30 +44,30 @@ from telescope.trials.outcome import Trial
 groups = lru_cache(maxsize=256)(describe)  # a running job is asked for its report again and again
 
 
-def answer(question: Question, trials: Sequence[Trial], ended: str = "") -> Report:
-    """The answer that these trials amount to; `ended` is a reason for which no more will come."""
+def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Report:
+    """The answer that these trials amount to; `ended` says why no more will come."""
     reports = [variant_report(variant, trials, ended) for variant in variants(question)]
     return together(question, reports) if question.sweep_over else reports[0]
 
 
-def variant_report(variant: Variant, trials: Sequence[Trial], ended: str) -> Report:
+def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | None) -> Report:
     """The answer of one architecture on one text: that of its best ladder."""
     found = [progress(variant.question, ladder, trials) for ladder in all_ladders(variant.question)]
     ladders = tuple(ladder_report(variant, one, ended) for one in found)
     best = best_ladder(ladders)
-    final = bool(ended) or all(one.ended for one in found)
+    final = ended is not None or all(one.ended for one in found)
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
-        because = Reason(Code.OF_LADDERS, parts=tuple(dict.fromkeys(ladder.reason for ladder in ladders)))
+        because = Reason.of(Code.OF_LADDERS, parts=tuple(dict.fromkeys(ladder.reason for ladder in ladders)))
         return Report(final, "refused", words(because), None, ladders, because=because)
     if best is None and final and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)):
         return Report(final, lost.verdict, lost.reason, None, ladders, because=lost.because)
     if best is None:
-        because = Reason(Code.STOPPED, {"by": ended}) if ended else Reason(Code.NOTHING_FINISHED)
+        because = stopped_by(ended) if ended else Reason.of(Code.NOTHING_FINISHED)
         return Report(final, "unresolved", words(because), None, ladders, because=because)
     return Report(final, best.verdict, best.reason, best.optimizer, ladders, because=best.because)
 
 
-def ladder_report(variant: Variant, found: Progress, ended: str) -> LadderReport:
+def ladder_report(variant: Variant, found: Progress, ended: Ended | None) -> LadderReport:
     """One ladder's answer so far."""
     question, ladder = variant.question, found.ladder
     fit = pooled_fit(ladder, found.done)

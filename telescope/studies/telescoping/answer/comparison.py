@@ -62,7 +62,7 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
 def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
     """The worst verdict, and the reason of every variant that has it."""
     verdict = min((one.verdict for one in variants), key=WORST_FIRST.index)
-    return verdict, Reason(Code.OF_LADDERS, parts=tuple(f"{one.name}: {one.reason}" for one in variants if one.verdict == verdict))
+    return verdict, Reason.of(Code.OF_LADDERS, parts=tuple(f"{one.name}: {one.reason}" for one in variants if one.verdict == verdict))
 
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:

@@ -79,12 +79,12 @@ def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
     """The remedy as advice; what it costs is in the `Remedy`."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:
-        return Remark(Advice.RAISE_CALIBRATION_WIDTH)
+        return Remark.of(Advice.RAISE_CALIBRATION_WIDTH)
     if math.isinf(ladder.max_base_runs):
-        return Remark(Advice.GRID_EXHAUSTED)
+        return Remark.of(Advice.GRID_EXHAUSTED)
     if not levels:
-        return Remark(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)
+        return Remark.of(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)
     limit = math.ceil(robust.spent(ladder, found.done) + math.fsum(blocks.block_cost(ladder, level) for level in levels))
     if levels == (blocks.top_level(found.done) + 1,):
-        return Remark(Advice.BLOCK_AT_WIDTH, {"width": ladder.widths[levels[0]], "max_base_runs": limit})
-    return Remark(Advice.MORE_BLOCKS, {"blocks": len(levels), "max_base_runs": limit})
+        return Remark.of(Advice.BLOCK_AT_WIDTH, width=ladder.widths[levels[0]], max_base_runs=limit)
+    return Remark.of(Advice.MORE_BLOCKS, blocks=len(levels), max_base_runs=limit)

@@ -152,19 +152,17 @@ def contradiction(found: Validation) -> Reason:
     """Why the ladder's answer does not stand."""
     assert found.interval is not None
     assert found.regret is not None
-    return Reason(
+    return Reason.of(
         Code.CONTRADICTED,
-        {
-            "width": found.width,
-            "optimum": found.optimum,
-            "low": found.interval.low,
-            "high": found.interval.high,
-            "lr": found.lr,
-            "stated_low": found.stated.low,
-            "stated_high": found.stated.high,
-            "regret": found.regret,
-            "settled": float(found.settled),
-        },
+        width=found.width,
+        optimum=found.optimum,
+        low=found.interval.low,
+        high=found.interval.high,
+        lr=found.lr,
+        stated_low=found.stated.low,
+        stated_high=found.stated.high,
+        regret=found.regret,
+        settled=found.settled,
     )
 
 

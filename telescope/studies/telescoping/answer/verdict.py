@@ -15,43 +15,50 @@ from dataclasses import dataclass
 from typing import Literal
 
 from telescope.statistics.estimates import Estimate
+from telescope.studies.kind import Ended
 from telescope.studies.telescoping.answer.remedy import advice
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.evidence import Hyperparameter, Status, Verdict, digits, from_estimate, interval
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark, Value
+from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules import blocks
 
 LR_HALF_WIDTH = 0.5  # octaves
 LR_MOVE = 0.4  # octaves between the two widest levels
 FLAT_COST = 0.2  # % of the loss
 SURPRISE = 1.6  # standard errors by which runs may do better than the bowl says; one right bowl in a hundred is beaten by more
-CALIBRATE_WIDER = Remark(Advice.CALIBRATE_WIDER)
+CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
 Span = Literal["one", "several", "part"]  # of the widths between which an optimum moved: a doubling, several, or part of one
 
 
 def verdict_of(
-    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: str
+    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: Ended | None
 ) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; see the module's text for the order."""
     check, stopped = found.check.report, ended or found.limit
     if check and found.refused:
-        return "refused", Reason(Code.COORDINATES_FAIL, {"check": check.reason, "cause": check.cause})
+        return "refused", Reason.of(Code.COORDINATES_FAIL, check=check.reason, cause=check.cause)
     if not values and found.done:
         if not stopped and found.ended:
             return "unbracketed", all_diverged(found.done)
-        return "unresolved", Reason(Code.ALL_DIVERGED_SO_FAR, {"stopped": stopped or "running", "lr": lowest_lr(found.done)})
+        by, detail = (str(stopped.cause), stopped.detail) if stopped else (None, None)
+        return "unresolved", Reason.of(Code.ALL_DIVERGED_SO_FAR, by=by, detail=detail, lr=lowest_lr(found.done))
     if stopped:
-        return "unresolved", Reason(Code.STOPPED, {"by": str(stopped)})
+        return "unresolved", stopped_by(stopped)
     if not values:
-        return "unresolved", Reason(Code.STAGE_UNFINISHED, {"stage": "the base grid" if check else "the coordinate check"})
+        return "unresolved", Reason.of(Code.STAGE_UNFINISHED, stage="the base grid" if check else "the coordinate check")
     lr = values["lr"]
     if not found.ended:
-        return "unresolved", Reason(Code.SO_FAR, {"half_width": lr.half_width or None})
+        return "unresolved", Reason.of(Code.SO_FAR, half_width=lr.half_width or None)
     wider = advice(found, fit, drifting=True) if fit else CALIBRATE_WIDER
     return judged(lr, fit, blocks.top_level(found.done), Remarks(lambda fit: advice(found, fit), wider), borders)
+
+
+def stopped_by(ended: Ended) -> Reason:
+    """The reason where a study, or a ladder of it, was ended before it was answered."""
+    return Reason.of(Code.STOPPED, by=str(ended.cause), detail=ended.detail)
 
 
 def lowest_lr(done: Sequence[Done]) -> float:
@@ -61,7 +68,7 @@ def lowest_lr(done: Sequence[Done]) -> float:
 
 def all_diverged(done: Sequence[Done]) -> Reason:
     """The reason where no run has a loss."""
-    return Reason(Code.ALL_DIVERGED, {"lr": lowest_lr(done)})
+    return Reason.of(Code.ALL_DIVERGED, lr=lowest_lr(done))
 
 
 @dataclass(frozen=True)
@@ -75,16 +82,16 @@ class Remarks:
 def judged(lr: Hyperparameter, fit: Fit | None, top: int, remarks: Remarks, borders: str = "") -> tuple[Verdict, Reason]:
     """Verdict and reason of what has ended at level `top`; `borders` are those that the optimum lies at."""
     if lr.status == "unbracketed":
-        return "unbracketed", Reason(Code.AT_BORDER, {"lr": lr.value, "borders": borders})
+        return "unbracketed", Reason.of(Code.AT_BORDER, lr=lr.value, borders=borders)
     if fit is None:
-        return "unresolved", Reason(Code.NO_NOISE_MODEL)
+        return "unresolved", Reason.of(Code.NO_NOISE_MODEL)
     if lr.half_width > LR_HALF_WIDTH:
-        return "unresolved", Reason(Code.INTERVAL_TOO_WIDE, {"half_width": lr.half_width, "most": LR_HALF_WIDTH}, remarks.narrower(fit))
+        narrower = remarks.narrower(fit)
+        return "unresolved", Reason.of(Code.INTERVAL_TOO_WIDE, half_width=lr.half_width, most=LR_HALF_WIDTH, advice=narrower)
     move, span, doublings = last_move(fit, top)
-    moved: dict[str, Value] = {"move": move, "span": span, "doublings": doublings}
     if abs(move) > LR_MOVE:
-        return "unresolved", Reason(Code.DRIFTING, moved, remarks.wider)
-    return "resolved", Reason(Code.RESOLVED, {"half_width": lr.half_width, **moved})
+        return "unresolved", Reason.of(Code.DRIFTING, move=move, span=span, doublings=doublings, advice=remarks.wider)
+    return "resolved", Reason.of(Code.RESOLVED, half_width=lr.half_width, move=move, span=span, doublings=doublings)
 
 
 def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:

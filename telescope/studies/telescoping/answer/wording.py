@@ -3,6 +3,8 @@
 Parts: `words`, of a reason · `advice_words`, of advice · `interval_words`.
 """
 
+from collections.abc import Mapping
+
 from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark, Value
 
 
@@ -14,7 +16,7 @@ def words(reason: Reason) -> str:
 
 def own_words(reason: Reason) -> str:
     """A reason without its parts."""
-    values = reason.values
+    values = dict(reason.values)
     match reason.code:
         case Code.COORDINATES_FAIL:
             remedy = "Mend the rule, or set coordinates: skip"
@@ -22,9 +24,9 @@ def own_words(reason: Reason) -> str:
         case Code.ALL_DIVERGED:
             return f"every run diverged; add lr below {values['lr']:.3g}"
         case Code.ALL_DIVERGED_SO_FAR:
-            return f"{values['stopped']}; so far every run diverged; add lr below {values['lr']:.3g}"
+            return f"{end_words(values)}; so far every run diverged; add lr below {values['lr']:.3g}"
         case Code.STOPPED:
-            return str(values["by"])
+            return end_words(values)
         case Code.STAGE_UNFINISHED:
             return f"running: {values['stage']} is not finished"
         case Code.SO_FAR:
@@ -51,12 +53,18 @@ def own_words(reason: Reason) -> str:
             raise ValueError("such a reason has parts alone")
 
 
+def end_words(values: Mapping[str, Value]) -> str:
+    """What ended a study, if anything did."""
+    by, detail = values["by"] or "running", values["detail"]
+    return f"{by}: {detail}" if detail else str(by)
+
+
 def interval_words(half_width: Value) -> str:
     """The width of the interval of the learning rate."""
     return f"the 90 % interval of lr at the target is +-{half_width:.2f} octave"
 
 
-def span_words(values: dict[str, Value]) -> str:
+def span_words(values: Mapping[str, Value]) -> str:
     """Between which widths an optimum moved."""
     match values["span"]:
         case "several":
@@ -67,7 +75,7 @@ def span_words(values: dict[str, Value]) -> str:
             return "between the two widest levels"
 
 
-def contradiction_words(values: dict[str, Value]) -> str:
+def contradiction_words(values: Mapping[str, Value]) -> str:
     """Why a ladder's answer does not stand."""
     theirs = f"{values['optimum']:.3g} ({values['low']:.3g} to {values['high']:.3g})"
     stated = f"the ladder's {values['lr']:.3g} ({values['stated_low']:.3g} to {values['stated_high']:.3g})"
@@ -79,7 +87,7 @@ def contradiction_words(values: dict[str, Value]) -> str:
 def advice_words(remark: Remark | None) -> str:
     """Advice as the end of a reason."""
     assert remark is not None, "such a reason comes with advice"
-    values = remark.values
+    values = dict(remark.values)
     match remark.advice:
         case Advice.RAISE_CALIBRATION_WIDTH:
             return "one width cannot bound the drift; raise calibration_width"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from telescope.studies.coordinates.check import Step, skipped, step
-from telescope.studies.kind import Label, Planned
+from telescope.studies.kind import EndCause, Ended, Label, Planned
 from telescope.studies.telescoping.fold.estimates import target_estimates
 from telescope.studies.telescoping.fold.ladders import coordinate_design
 from telescope.studies.telescoping.fold.specs import spec_of
@@ -20,7 +20,6 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, P
 from telescope.studies.telescoping.question.pairing import pairing
 from telescope.studies.telescoping.question.parts import PaperOptions
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.reasons import Limit
 from telescope.studies.telescoping.schedules import paper, robust, validation
 from telescope.trials.outcome import Trial, TrialState
 
@@ -53,7 +52,7 @@ class Progress:
     trials: tuple[tuple[Point, Trial], ...]  # of the finished stages and of the current one
     missing: tuple[Planned, ...]  # of the current stage
     ended: bool
-    limit: Limit | None = None  # the one that ended it
+    limit: Ended | None = None  # by a limit of the job
     validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
     check: Step = dataclasses.field(default_factory=lambda: Step((), (), None))  # of the coordinates, before the rounds
     refused: bool = False  # by that check
@@ -103,15 +102,15 @@ def loss_of(trial: Trial) -> float:
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> Limit | None:
+def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> Ended | None:
     """The limit that these points of one ladder would break, or None; each ladder has an equal share, so that none waits.
 
     The coordinate check counts where FLOPs do: it is no run of the search.
     """
     share = len(question.optimizers)
     if len(points) > question.limits.max_trials // share:
-        return Limit.MAX_TRIALS
+        return Ended(EndCause.OUT_OF_TRIALS)
     flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
     if question.limits.max_flops is not None and flops + check_flops > question.limits.max_flops / share:
-        return Limit.MAX_FLOPS
+        return Ended(EndCause.OUT_OF_FLOPS)
     return None

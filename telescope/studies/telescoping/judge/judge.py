@@ -107,7 +107,7 @@ def judged_sweep(
     """Verdict on the transfer, and its reason with what to run."""
     if not values:
         return "unbracketed", all_diverged(done)
-    wider = Remark(Advice.SWEEP_WIDTH, {"width": 2 * ladder.widths[-1]})
+    wider = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
     verdict, reason = judged(values["lr"], fit, ladder.levels - 1, Remarks(lambda fit: to_narrow(ladder, done, fit), wider))
     if verdict == "resolved":
         return verdict, reason
@@ -249,15 +249,15 @@ def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> li
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
     """What would make the interval narrow enough, by the greedy rule's forecast."""
     if ladder.levels == 1 and ladder.doublings:
-        return Remark(Advice.SECOND_WIDTH, {"width": 2 * ladder.widths[0]})
+        return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
     added = Counter[int]()
     for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS):
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)
             wanted = [f"{count} x {corners(ladder, fit, level, spans)}" for level, count in sorted(added.items())]
-            return Remark(Advice.NEW_SEEDS, {"runs": "; ".join(wanted)})
-    return Remark(Advice.WIDER_OR_LONGER)
+            return Remark.of(Advice.NEW_SEEDS, runs="; ".join(wanted))
+    return Remark.of(Advice.WIDER_OR_LONGER)
 
 
 def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> str:

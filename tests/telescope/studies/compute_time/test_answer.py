@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from telescope.studies.compute_time.kind import KIND
 from telescope.studies.compute_time.report import Comparison
+from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import report_document
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import GIVEN, TUNED, Trainer, rounds, study, trained
@@ -68,7 +69,7 @@ def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
     first, *_ = rounds(asked, NOISY)
     running = KIND.of(asked).report(first)
     assert (running.final, running.verdict, running.reason) == (False, "unresolved", "runs are still to come")
-    ended = KIND.of(asked).report(first, "limit:max_seconds")
+    ended = KIND.of(asked).report(first, Ended(EndCause.OUT_OF_TIME))
     assert (ended.final, ended.verdict, ended.reason) == (True, "unresolved", "limit:max_seconds")
     empty = KIND.of(asked).report([])
     assert (empty.trials, empty.batches, empty.lowest_loss) == (0, (), None)

@@ -11,6 +11,7 @@ import pytest
 
 from surfaces.bowls import AXES, DIVERGES_AT, LOWS, Surface, document, random_surface, study
 from telescope.studies import run
+from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders, ladders
 from telescope.studies.telescoping.fold.progress import next_stage, progress
@@ -360,7 +361,7 @@ def test_the_budget_in_base_runs_is_never_exceeded_and_the_ladder_rises_where_it
 
 
 def test_a_reason_from_outside_ends_the_report() -> None:
-    report = KIND.of(study()).report([], ended="limit:max_seconds")
+    report = KIND.of(study()).report([], ended=Ended(EndCause.OUT_OF_TIME))
     assert (report.final, report.verdict, report.reason) == (True, "unresolved", "limit:max_seconds")
 
 

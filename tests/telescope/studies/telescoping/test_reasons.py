@@ -1,0 +1,88 @@
+"""Reasons are values: frozen, hashable, held to what their code comes with, and the same again after a way through JSON."""
+
+import gzip
+import json
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter
+
+from telescope.studies.registry import report_document
+from telescope.studies.telescoping.answer.wording import advice_words, words
+from telescope.studies.telescoping.reasons import CARRIES, Advice, Code, Reason, Remark
+from telescope.studies.telescoping.report import Report
+from tests.telescope.studies.telescoping.answer.test_wording import ADVICE, EXAMPLES
+
+REASON = TypeAdapter(Reason)
+REPORT = TypeAdapter(Report)
+STORED = Path(__file__).parents[3] / "files" / "before_values" / "reports.json.gz"
+
+
+def stored() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(gzip.decompress(STORED.read_bytes()))
+    return found
+
+
+@pytest.mark.parametrize("reason", EXAMPLES, ids=lambda one: one.code)
+def test_a_reason_comes_back_from_json_as_it_was(reason: Reason) -> None:
+    found = REASON.validate_json(REASON.dump_json(reason))
+    assert found == reason
+    assert hash(found) == hash(reason)
+    assert words(found) == words(reason)
+
+
+@pytest.mark.parametrize("remark", ADVICE, ids=lambda one: one.advice)
+def test_advice_comes_back_from_json_as_it_was(remark: Remark) -> None:
+    reason = Reason.of(Code.NO_NOISE_MODEL, advice=remark)
+    found = REASON.validate_json(REASON.dump_json(reason))
+    assert found == reason
+    assert advice_words(found.advice) == advice_words(remark)
+
+
+def test_counts_stay_counts() -> None:
+    reason = Reason.of(Code.NO_NOISE_MODEL, advice=Remark.of(Advice.MORE_BLOCKS, blocks=6, max_base_runs=90))
+    document = json.loads(REASON.dump_json(reason))
+    assert document["advice"]["values"] == {"blocks": 6, "max_base_runs": 90}
+    assert "6 more blocks" in advice_words(REASON.validate_python(document).advice)
+
+
+def test_a_reason_cannot_be_changed() -> None:
+    reason = Reason.of(Code.STOPPED, by="limit:max_trials", detail=None)
+    with pytest.raises(FrozenInstanceError):
+        reason.code = Code.RESOLVED  # type: ignore[misc]
+    assert isinstance(reason.values, tuple)
+    assert len({reason, replace(reason), Reason.of(Code.STOPPED, by="limit:max_flops", detail=None)}) == 2
+
+
+@pytest.mark.parametrize("values", [{}, {"lr": 0.1, "width": 32}, {"width": 32}])
+def test_a_reason_with_other_values_than_its_code_comes_with_is_not_built(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"all_diverged comes with \['lr'\]"):
+        Reason.of(Code.ALL_DIVERGED, **values)
+    with pytest.raises(ValueError, match=r"more_blocks comes with \['blocks', 'max_base_runs'\]"):
+        Remark.of(Advice.MORE_BLOCKS, **values)
+
+
+def test_what_comes_with_a_code_stands_under_that_code_alone() -> None:
+    assert len({*Code, *Advice}) == len(Code) + len(Advice), "codes and advice share the keys of a table"
+    assert set(CARRIES) <= {*Code, *Advice}
+
+
+@pytest.mark.parametrize("document", stored(), ids=lambda one: one["because"]["code"])
+def test_stored_reports_are_read(document: dict[str, Any]) -> None:
+    found = REPORT.validate_python(document)
+    assert (found.verdict, found.reason) == (document["verdict"], document["reason"])
+    assert found.because is not None
+    assert found.because.code == document["because"]["code"]
+    assert report_document(found).items() >= {key: document[key] for key in ("verdict", "reason", "best", "final")}.items()
+
+
+def test_numbers_that_were_stored_as_floats_are_read() -> None:
+    """Counts, and `settled`, were once written as floats."""
+    values = {"width": 512, "optimum": 0.02, "low": 0.01, "high": 0.04, "lr": 0.1, "stated_low": 0.08, "stated_high": 0.12, "regret": 1.5}
+    for settled, said in ((1.0, "the former is handed out"), (0.0, "still handed out"), (True, "the former is handed out")):
+        found = REASON.validate_python({"code": "contradicted", "values": values | {"settled": settled}, "advice": None, "parts": []})
+        assert said in words(found)
+    advice = {"advice": "more_blocks", "values": {"blocks": 6.0, "max_base_runs": 90.0}}
+    assert REASON.validate_python({"code": "drifting", "values": {}, "advice": advice}).advice is not None
