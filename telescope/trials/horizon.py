@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from telescope.errors import Problem
 from telescope.trials.data import DataSpec
 from telescope.trials.types import STRICT, Count, Fraction, Positive
 
@@ -66,12 +67,14 @@ class Branch:
     """How many they are."""
 
 
-def batch_problem(data: DataSpec, horizon: HorizonSpec) -> str | None:
-    """Why this batch cannot be cut into windows of the data's context, or None."""
+def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
+    """Why this batch cannot be cut into windows of the data's context, or None; its field is one of the horizon's."""
     for name, tokens in (("batch_tokens", horizon.batch_tokens), ("micro_batch_tokens", horizon.micro_batch_tokens)):
         if tokens is not None and tokens < data.context:
-            return f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
+            message = f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
+            return Problem(name, message, tokens)
         if tokens is not None and tokens % data.context:
             below = tokens // data.context * data.context
-            return f"{name} {tokens} is not a multiple of the context, {data.context} tokens; use {below} or {below + data.context}"
+            use = f"use {below} or {below + data.context}"
+            return Problem(name, f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}", tokens)
     return None

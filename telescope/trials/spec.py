@@ -42,7 +42,7 @@ class TrialSpec:
     def _windows(self) -> "TrialSpec":
         problem = batch_problem(self.data, self.horizon)
         if problem:
-            raise ValueError(problem)
+            raise ValueError(problem.message)
         if isinstance(self.model, Architecture):
             require_none(clip_problems(self.model, self.optimizer))
         elif self.optimizer.watches_logits:

@@ -8,7 +8,7 @@ Parts: `Arm`, one optimizer's runs · `Analysis`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -21,10 +21,12 @@ from telescope.statistics.token_ratio import ratios, trend
 from telescope.statistics.tokens_to_loss import SMOOTHED, Crossings, Curves, Outcome, Smoothed, smoothed
 from telescope.studies.compute_time.fold import AtBatch, Progress, progress
 from telescope.studies.compute_time.question import READ, Question
+from telescope.studies.compute_time.reasons import NothingToRead, NotReached, Unread
 from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, FrontierRow, RatioAnswer
 from telescope.studies.compute_time.runs import Course
 from telescope.studies.compute_time.tables import batch_rows, finite, frontier_rows, ratio_row, since, summary
 from telescope.studies.compute_time.times import in_words
+from telescope.studies.compute_time.wording import unread_words
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
@@ -102,25 +104,27 @@ class Analysis:
     def token_ratio(self, target_loss: float) -> RatioAnswer:
         """AdamW's tokens over Muon's at each batch, and whether that falls. InvalidInput where no run reached the loss."""
         found = {arm.optimizer: (arm, readings) for arm, readings in self.readings(target_loss)}
-        answer = RatioAnswer(target_loss, self.read, (), None, None, None, None, None, None, "")
         if not {"adamw", "muon"} <= found.keys():
-            return replace(answer, note=f"a ratio needs runs of both optimizers, and there are some of {', '.join(found)} alone")
+            note = f"a ratio needs runs of both optimizers, and there are some of {', '.join(found)} alone"
+            return RatioAnswer.without_rows(target_loss, self.read, note)
         (one, first), (other, second) = found["adamw"], found["muon"]
         rows = tuple(ratio_row(one.at(row.batch_tokens), other.at(row.batch_tokens), row) for row in ratios(first, second))
         if not rows:
-            return replace(answer, note="there is no batch at which both optimizers have a run that did not diverge")
+            note = "there is no batch at which both optimizers have a run that did not diverge"
+            return RatioAnswer.without_rows(target_loss, self.read, note)
         beyond = since(first, second)
-        answer = replace(answer, rows=rows, trend_from_batch_tokens=finite(beyond))
-        if (rises := trend(first, second, beyond)) is None:
-            return answer
-        exponent = rises.exponent
-        return replace(
-            answer,
-            trend=rises.direction,
-            exponent=finite(exponent.value),
-            exponent_low=finite(exponent.low),
-            exponent_high=finite(exponent.high),
-            p_falling=rises.p_falling,
+        rises = trend(first, second, beyond)
+        return RatioAnswer(
+            target_loss=target_loss,
+            read=self.read,
+            rows=rows,
+            trend_from_batch_tokens=finite(beyond),
+            trend=rises.direction if rises else None,
+            exponent=finite(rises.exponent.value) if rises else None,
+            exponent_low=finite(rises.exponent.low) if rises else None,
+            exponent_high=finite(rises.exponent.high) if rises else None,
+            p_falling=rises.p_falling if rises else None,
+            note="",
         )
 
     @property
@@ -136,14 +140,20 @@ class Analysis:
         losses = self.courses.loss[known]
         return (float(losses.max()), float(losses.min())) if len(losses) else None
 
-    def readings(self, target_loss: float) -> list[tuple[Arm, Readings]]:
-        """Each optimizer's tokens to a loss."""
+    def unread(self, target_loss: float) -> Unread | None:
+        """Why no run reached a loss; None where one did."""
         if self.reached is None:
-            raise InvalidInput.of("target_loss", "no run can be read yet; ask again when some have ended", target_loss)
+            return NothingToRead(target_loss=target_loss)
+        if np.isin(self.courses.crossings(target_loss).outcome, (Outcome.REACHED, Outcome.EARLY)).any():
+            return None
         high, low = self.reached
+        return NotReached(target_loss=target_loss, highest_loss=high, lowest_loss=low)
+
+    def readings(self, target_loss: float) -> list[tuple[Arm, Readings]]:
+        """Each optimizer's tokens to a loss. InvalidInput where no run reached it."""
+        if unread := self.unread(target_loss):
+            raise InvalidInput.of("target_loss", unread_words(unread), target_loss)
         crossings = self.courses.crossings(target_loss)
-        if not np.isin(crossings.outcome, (Outcome.REACHED, Outcome.EARLY)).any():
-            raise InvalidInput.of("target_loss", f"no run reached it; their losses reach from {high:.4g} down to {low:.4g}", target_loss)
         return [(arm, arm.readings(crossings)) for arm in self.arms]
 
 

@@ -3,27 +3,40 @@
 Each target loss is answered by `Analysis`; the verdict is `resolved` where every batch of every optimizer has come to the lowest target,
 with hyperparameters that nothing speaks against. A study that is not over says so far as it knows.
 
-Parts: `answer` · `at_target` · `verdict` · `batch_report` · `granted`.
+Parts: `answer` · `at_target` · `verdict`, `doubts` · `batch_report` · `granted`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from telescope.errors import InvalidInput
 from telescope.parametrisation.mup import UNDECAYED
 from telescope.statistics.token_ratio import Direction, Standing
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.fold import AtBatch, Progress, progress
-from telescope.studies.compute_time.question import Question, Tuning
+from telescope.studies.compute_time.question import Question
+from telescope.studies.compute_time.reasons import (
+    Borrowed,
+    Doubt,
+    Doubted,
+    NoTargets,
+    OneSeed,
+    OptimizerBatch,
+    Reason,
+    Resolved,
+    Running,
+    RunsCensored,
+    RunsDiverged,
+    RunsEarly,
+    Stopped,
+)
 from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted, Verdict
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import step_seconds
 from telescope.studies.compute_time.tuning import decays
+from telescope.studies.compute_time.wording import doubts_words, origin_words, unread_words, words
 from telescope.studies.kind import Ended
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
-
-NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
 def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Comparison:
@@ -31,7 +44,7 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
     now = progress(question, trials)
     analysis = Analysis.after(question, now)
     targets = tuple(at_target(analysis, loss) for loss in sorted(question.target_losses, reverse=True))
-    found, reason = verdict(question, now, targets, ended)
+    found, because = verdict(question, now, targets, ended)
     every = {
         trial.digest: trial for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches)) for trial in one
     }
@@ -40,7 +53,7 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
     return Comparison(
         final=not now.missing or ended is not None,
         verdict=found,
-        reason=reason,
+        reason=words(because),
         read=analysis.read,
         highest_loss=high,
         lowest_loss=low,
@@ -52,17 +65,33 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
         tokens=sum(map(trained_tokens, paid)),
         flops=math.fsum(trial.flops for trial in paid),
         seconds=math.fsum(trial.seconds for trial in paid),
+        because=because,
     )
 
 
 def at_target(analysis: Analysis, target_loss: float) -> AtTarget:
     """What there is to say of one loss."""
-    try:
-        batches, ratio = analysis.batch_sizes(target_loss), analysis.token_ratio(target_loss)
-        dominance = analysis.frontier(target_loss).dominance
-    except InvalidInput as error:
-        return AtTarget(target_loss, False, None, error.problems[0].message, None, None, None)
-    return AtTarget(target_loss, True, standing(ratio), sentence(batches, ratio), batches, ratio, dominance)
+    if unread := analysis.unread(target_loss):
+        return AtTarget(
+            target_loss=target_loss,
+            reached=False,
+            muon=None,
+            sentence=unread_words(unread),
+            batches=None,
+            ratio=None,
+            dominance=None,
+            because=unread,
+        )
+    batches, ratio = analysis.batch_sizes(target_loss), analysis.token_ratio(target_loss)
+    return AtTarget(
+        target_loss=target_loss,
+        reached=True,
+        muon=standing(ratio),
+        sentence=sentence(batches, ratio),
+        batches=batches,
+        ratio=ratio,
+        dominance=analysis.frontier(target_loss).dominance,
+    )
 
 
 def standing(ratio: RatioAnswer) -> Standing | None:
@@ -94,39 +123,47 @@ def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
             return f"{said}; whether that lasts is not known: fewer than two batches lie beyond the critical batches of both"
 
 
-def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, str]:
+def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, Reason]:
     """Whether the answer may be relied on, and why not."""
     if ended:
-        return "unresolved", str(ended)
+        return "unresolved", Stopped(by=str(ended))
     if now.missing:
-        return "unresolved", "runs are still to come"
-    doubts = list(dict.fromkeys(one.setting.doubt for one in now.batches if one.setting and one.setting.doubt))
+        return "unresolved", Running()
+    if found := tuple(doubts(question, now, targets)):
+        return "unresolved", Doubted(doubts=found)
+    return "resolved", Resolved(tuned=question.tuning is not None, jobs=source_jobs(question))
+
+
+def doubts(question: Question, now: Progress, targets: Sequence[AtTarget]) -> Iterator[Doubt]:
+    """What an answer may not rest on; batches whose hyperparameters have the same doubts say them once."""
+    for shared in dict.fromkeys(one.setting.doubts for one in now.batches if one.setting):
+        yield from shared
     if borrowed := [one for one in now.batches if one.setting and one.setting.source == "extrapolated"]:
-        doubts.append(f"hyperparameters change with the batch, and these are those of the nearest one that has some: {named(borrowed)}")
+        yield Borrowed(batches=named(borrowed))
     if not targets:
-        doubts.append("the study names no target_losses; ask for some with `telescope frontier`")
+        yield NoTargets()
     for target in targets:
-        if target.batches is None:
-            doubts.append(f"loss {target.target_loss:g}: {target.sentence}")
-            continue
-        rows = target.batches.rows
-        if short := [row for row in rows if row.censored]:
-            doubts.append(f"not all runs reached loss {target.target_loss:g} within what they were trained for: {named(short)}")
-        if lost := [row for row in rows if row.diverged]:
-            doubts.append(f"some runs diverged before loss {target.target_loss:g}, which the others alone answer for: {named(lost)}")
-        if early := [row for row in rows if row.early]:
-            doubts.append(f"some runs were below loss {target.target_loss:g} at their first point, so that is a bound: {named(early)}")
+        yield from target_doubts(target)
     if question.seeds < 2:
-        doubts.append("with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more")
-    if doubts:
-        return "unresolved", "; ".join(doubts)
-    whence = "found inside their ranges" if question.tuning else origin(question, None)
-    return "resolved", f"every run reached every target loss, at hyperparameters {whence}"
+        yield OneSeed()
 
 
-def named(rows: Sequence[BatchRow] | Sequence[AtBatch]) -> str:
+def target_doubts(target: AtTarget) -> Iterator[Doubt]:
+    """What the answer to one loss may not rest on."""
+    if target.because:
+        yield target.because
+    rows, loss = target.batches.rows if target.batches else (), target.target_loss
+    if censored := [row for row in rows if row.censored]:
+        yield RunsCensored(target_loss=loss, batches=named(censored))
+    if diverged := [row for row in rows if row.diverged]:
+        yield RunsDiverged(target_loss=loss, batches=named(diverged))
+    if early := [row for row in rows if row.early]:
+        yield RunsEarly(target_loss=loss, batches=named(early))
+
+
+def named(rows: Sequence[BatchRow] | Sequence[AtBatch]) -> tuple[OptimizerBatch, ...]:
     """Which optimizer at which batch."""
-    return ", ".join(f"{NAMES[row.optimizer]} at {row.batch_tokens}" for row in rows)
+    return tuple(OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows)
 
 
 def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
@@ -150,7 +187,7 @@ def batch_report(one: AtBatch) -> BatchReport:
         lr=one.setting.optimizer.lr,
         weight_decay=one.setting.optimizer.weight_decay,
         source=one.setting.source,
-        doubt=one.setting.doubt,
+        doubt=doubts_words(one.setting.doubts),
         runs=sum(len(course.trials) for course in one.courses),
         diverged=sum(trial.diverged for course in one.courses for trial in course.trials),
         trained_tokens=max((float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0),
@@ -172,14 +209,14 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     return Granted(
         optimizer=optimizer,
-        hyperparameters=origin(question, tuning),
+        hyperparameters="tuned here" if tuning else origin_words(source_jobs(question)),
         tuning_trials=len(searched),
         tuned_batches=question.tuned_batches,
         lr_low=min(rates, default=None),
         lr_high=max(rates, default=None),
         lr_octaves=math.log2(max(rates) / min(rates)) if rates else 0.0,
         weight_decays=decays(tuning) if tuning else (),
-        edges=tuple(one.tuned.doubt for one in searches if one.tuned.doubt),
+        edges=tuple(doubts_words(one.tuned.doubts) for one in searches if one.tuned.doubts),
         tuning_tokens=sum(map(trained_tokens, searched.values())),
         tuning_flops=math.fsum(trial.flops for trial in searched.values()),
         tuning_seconds=math.fsum(trial.seconds for trial in searched.values()),
@@ -195,9 +232,6 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
     )
 
 
-def origin(question: Question, tuning: Tuning | None) -> str:
-    """Where hyperparameters come from."""
-    if tuning is not None:
-        return "tuned here"
-    jobs = dict.fromkeys(one.job for one in question.given if one.job)
-    return f"of jobs {', '.join(jobs)}" if jobs else "given"
+def source_jobs(question: Question) -> tuple[str, ...]:
+    """Those that hyperparameters were taken from."""
+    return tuple(dict.fromkeys(one.job for one in question.given if one.job))

@@ -67,7 +67,7 @@ def batch_problems(question: Question) -> Iterator[Problem]:
     for batch in question.batches:
         micro = question.runs.micro_batch_tokens
         if problem := batch_problem(question.data, HorizonSpec(steps=1, batch_tokens=batch)):
-            yield Problem("batch_tokens", problem, batch)
+            yield problem
         elif micro is not None and micro < batch:
             yield from micro_problems(question, micro, batch)
     shortest = min(question.runs.tokens, question.tuning.tokens if question.tuning and question.tuning.tokens else question.runs.tokens)

@@ -15,6 +15,7 @@ from typing import Any
 
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.question import Question
+from telescope.studies.compute_time.reasons import Marked
 from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
 from telescope.studies.compute_time.tuning import Candidates, Known, Searching, Tuned, neighbours, setting_at, tuned
 from telescope.studies.kind import Label, Planned
@@ -87,7 +88,7 @@ def searched(question: Question, optimizer: OptimizerName, batch_tokens: int, co
 def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequence[Tuned]) -> list[Known | Searching]:
     """What is known at some batches, in ascending order, and where it is searched for."""
     given: list[Known | Searching] = [
-        Known(one.batch_tokens, one.lr, one.weight_decay, "job" if one.job else "given", one.mark)
+        Known(one.batch_tokens, one.lr, one.weight_decay, "job" if one.job else "given", (Marked(mark=one.mark),) if one.mark else ())
         for one in question.given
         if one.optimizer == optimizer
     ]
@@ -128,7 +129,7 @@ def setting_of(question: Question, optimizer: OptimizerName, known: Known) -> Se
     """What the runs at one batch have in common."""
     base = candidates(question, optimizer)
     chosen = replace(base.optimizer, lr=known.lr, weight_decay=known.weight_decay)
-    return Setting(chosen, base.model, base.data, known.batch_tokens, known.source, known.doubt)
+    return Setting(chosen, base.model, base.data, known.batch_tokens, known.source, known.doubts)
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from telescope.statistics.frontier import Dominance
 from telescope.statistics.token_ratio import Standing
+from telescope.studies.compute_time.reasons import Reason, Unread
 from telescope.studies.compute_time.rows import BatchAnswer, RatioAnswer, Source
 from telescope.trials.types import OptimizerName
 
@@ -71,6 +72,7 @@ class AtTarget:
     batches: BatchAnswer | None
     ratio: RatioAnswer | None
     dominance: Dominance | None  # of AdamW's iso-loss curve (first) and Muon's
+    because: Unread | None = None  # of a loss that no run reached: why, as a value; None in reports from before it was kept
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,4 @@ class Comparison:
     tokens: int
     flops: float
     seconds: float
+    because: Reason | None = None  # the reason as a value; None in reports from before it was kept

@@ -7,7 +7,7 @@ Parts: `FrontierRow`, `FrontierAnswer` · `BatchRow`, `BatchSummary`, `BatchAnsw
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from telescope.statistics.frontier import Dominance
 from telescope.statistics.step_time import Origin
@@ -142,3 +142,19 @@ class RatioAnswer:
     exponent_high: float | None
     p_falling: float | None  # small speaks against `nondecreasing`
     note: str  # why there are no rows, where there are none
+
+    @classmethod
+    def without_rows(cls, target_loss: float, read: str, note: str) -> Self:
+        """An answer that says why it has no rows."""
+        return cls(
+            target_loss=target_loss,
+            read=read,
+            rows=(),
+            trend_from_batch_tokens=None,
+            trend=None,
+            exponent=None,
+            exponent_low=None,
+            exponent_high=None,
+            p_falling=None,
+            note=note,
+        )

@@ -22,6 +22,7 @@ import numpy as np
 
 from telescope.statistics.estimates import Array
 from telescope.studies.compute_time.question import Runs
+from telescope.studies.compute_time.reasons import HyperparameterDoubt
 from telescope.studies.compute_time.rows import Source
 from telescope.train.branch import cooldown, extension
 from telescope.trials.data import DataSpec
@@ -44,7 +45,7 @@ class Setting:
     data: DataSpec
     batch_tokens: int
     source: Source
-    doubt: str = ""  # why the hyperparameters may be off, in words
+    doubts: tuple[HyperparameterDoubt, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

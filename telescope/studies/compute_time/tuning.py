@@ -12,14 +12,14 @@ batch -> `Known`.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
 from telescope.studies.compute_time.question import Reading, Runs, Tuning
+from telescope.studies.compute_time.reasons import BestAtEdge, Edge, EveryRateDiverged, HyperparameterDoubt
 from telescope.studies.compute_time.rows import Source
 from telescope.studies.compute_time.runs import Decay, final, horizon_of, steps_of
 from telescope.trials.data import DataSpec
@@ -29,7 +29,6 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
-Edge = Literal["low", "high"]
 DECAY: Mapping[Reading, Decay] = {"constant": "constant", "cooldown": "wsd", "full": "linear"}
 BEYOND = 2  # points that a grid is carried on by
 
@@ -64,9 +63,9 @@ class Tuned:
     missing: tuple[TrialSpec, ...]  # of its current stage
 
     @property
-    def doubt(self) -> str:
-        """Why what was found may be off; empty where nothing is known against it."""
-        return self.known.doubt if self.known else ""
+    def doubts(self) -> tuple[HyperparameterDoubt, ...]:
+        """Why what was found may be off."""
+        return self.known.doubts if self.known else ()
 
 
 @dataclass(frozen=True)
@@ -149,13 +148,16 @@ def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int,
         if not best.edge or not tuning.lr.extend or extension == tuning.extensions or not math.isfinite(min(best.losses)):
             break
         octaves = carried_on(octaves, best.edge)
-    doubt = ""
-    if not math.isfinite(min(best.losses)):
-        doubt = f"every learning rate from {2 ** octaves[0]:.3g} to {2 ** octaves[-1]:.3g} diverged at batch {batch_tokens}"
-    elif best.edge:
-        doubt = f"the best learning rate at batch {batch_tokens} is the {best.edge}est tried, {2 ** best.octaves[best.best]:.3g}"
-    known = Known(batch_tokens, from_octaves(best.vertex[0]), best.weight_decay, "tuned", doubt)
+    known = Known(batch_tokens, from_octaves(best.vertex[0]), best.weight_decay, "tuned", tuple(doubts(best, batch_tokens)))
     return Tuned(batch_tokens, known, best.edge, tuple(trials.values()), ())
+
+
+def doubts(best: Line, batch_tokens: int) -> Iterator[HyperparameterDoubt]:
+    """What speaks against the lowest vertex of a search."""
+    if not math.isfinite(min(best.losses)):
+        yield EveryRateDiverged(batch_tokens=batch_tokens, lr_low=2 ** best.octaves[0], lr_high=2 ** best.octaves[-1])
+    elif best.edge:
+        yield BestAtEdge(batch_tokens=batch_tokens, edge=best.edge, lr=2 ** best.octaves[best.best])
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class Known:
     lr: float
     weight_decay: float
     source: Source
-    doubt: str = ""
+    doubts: tuple[HyperparameterDoubt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,13 +190,13 @@ def setting_at(batch_tokens: int, near: Sequence[Known]) -> Known:
     """The hyperparameters at any batch, given its neighbours."""
     if near[0].batch_tokens == batch_tokens:
         return near[0]
-    doubt = "; ".join(dict.fromkeys(one.doubt for one in near if one.doubt))
+    doubts = tuple(dict.fromkeys(doubt for one in near for doubt in one.doubts))
     if len(near) == 1:
-        return Known(batch_tokens, near[0].lr, near[0].weight_decay, "extrapolated", doubt)
+        return Known(batch_tokens, near[0].lr, near[0].weight_decay, "extrapolated", doubts)
     left, right = near
     share = math.log2(batch_tokens / left.batch_tokens) / math.log2(right.batch_tokens / left.batch_tokens)
     lr, weight_decay = between(left.lr, right.lr, share), between(left.weight_decay, right.weight_decay, share)
-    return Known(batch_tokens, lr, weight_decay, "interpolated", doubt)
+    return Known(batch_tokens, lr, weight_decay, "interpolated", doubts)
 
 
 def between(left: float, right: float, share: float) -> float:

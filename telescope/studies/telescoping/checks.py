@@ -120,9 +120,8 @@ def _block_problems(question: Question) -> list[Problem]:
 
 
 def _batch_problems(question: Question) -> list[Problem]:
-    batch = batch_problem(question.data, question.horizon)
-    name = batch.split()[0] if batch else ""
-    return [Problem(f"horizon.{name}", batch, getattr(question.horizon, name))] if batch else []
+    problem = batch_problem(question.data, question.horizon)
+    return [under("horizon", problem)] if problem else []
 
 
 def _clip_problems(question: Question) -> list[Problem]:

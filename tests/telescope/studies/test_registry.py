@@ -85,6 +85,7 @@ REFUSED = [
     ("horizon.batch_tokens", 32, "horizon.batch_tokens", "smaller than one context"),
     ("horizon.batch_tokens", 500, "horizon.batch_tokens", "use 448 or 512"),
     ("horizon.micro_batch_tokens", 384, "horizon", "does not divide"),
+    ("horizon.micro_batch_tokens", 32, "horizon.micro_batch_tokens", "smaller than one context"),
     ("horizon.steps", 0, "horizon.steps", "greater than or equal to 1"),
     ("horizon.decay", "liner", "horizon.decay", "linear"),
     ("data.corpus", "", "data.corpus", "at least 1 character"),

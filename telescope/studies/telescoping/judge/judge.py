@@ -33,7 +33,8 @@ from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.evidence import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
 from telescope.studies.telescoping.fold.estimates import lowest_of, pooled_estimates
-from telescope.studies.telescoping.judge.sweep import WIDEST, Row, Sweep
+from telescope.studies.telescoping.judge.records import WIDEST
+from telescope.studies.telescoping.judge.sweep import Row, Sweep
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Reason, Remark

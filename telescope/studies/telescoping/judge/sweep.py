@@ -13,19 +13,27 @@ import io
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from telescope.errors import InvalidInput, Problem
+from telescope.studies.telescoping.judge.records import (
+    LOSS,
+    LR,
+    SEED,
+    WEIGHT_DECAY,
+    WIDTH,
+    Cells,
+    Line,
+    Record,
+    RowAt,
+    is_diverged,
+)
 
 NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
-DIVERGED = frozenset({"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"})
 EXPLODED = 1000.0  # times the best loss of the width
 MOST_BYTES, MOST_ROWS, MOST_WIDTHS, MOST_SEEDS = 10_000_000, 4000, 12, 32
 MOST_PROBLEMS = 10  # told at once
-WIDEST = 2**31 - 1
-
-Cells = Mapping[str, object]
 
 
 @dataclass(frozen=True, order=True)
@@ -57,18 +65,6 @@ class Sweep:
         return tuple(sorted({row.width for row in self.rows}))
 
 
-@dataclass(frozen=True)
-class Record:
-    """A row as given, and where: `line 5` of a file, `rows.4` of a document."""
-
-    place: str
-    cells: Cells
-
-    def at(self, column: str) -> str:
-        """The name of a cell, as problems have it."""
-        return f"{self.place}, {column}" if self.place.startswith("line") else f"{self.place}.{column}"
-
-
 def read_csv(content: bytes) -> Sweep:
     """The sweep in a CSV file, with commas, semicolons or tabs between its cells."""
     if len(content) > MOST_BYTES:
@@ -88,7 +84,7 @@ def read_csv(content: bytes) -> Sweep:
         filled = ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
         lines = list(itertools.islice(filled, MOST_ROWS + 2))
     except csv.Error as error:
-        raise InvalidInput.of(f"line {reader.line_num}", f"is not CSV: {error}; look for an unclosed quote") from None
+        raise InvalidInput.of(str(Line(reader.line_num)), f"is not CSV: {error}; look for an unclosed quote") from None
     (_, header), *body = lines
     columns = [name.strip().lower() for name in header]
     check_columns(columns)
@@ -115,8 +111,8 @@ def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> l
         spare = [cell for cell in cells[len(columns) :] if cell.strip()]
         if spare or len(cells) < len(columns):
             remedy = "leave the loss of a diverged run empty, but keep its commas; write decimals with a point"
-            problems.append(Problem(f"line {number}", f"has {len(cells)} cells where the first line names {len(columns)}; {remedy}"))
-        found.append(Record(f"line {number}", {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}))
+            problems.append(Problem(str(Line(number)), f"has {len(cells)} cells where the first line names {len(columns)}; {remedy}"))
+        found.append(Record(Line(number), {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}))
     refuse(problems)
     return found
 
@@ -130,8 +126,8 @@ def ignored(columns: Iterable[str]) -> tuple[str, ...]:
 def read_rows(rows: Sequence[Cells]) -> Sweep:
     """The sweep in rows of a JSON document."""
     given = [{str(name).strip().lower(): value for name, value in row.items()} for row in rows[: MOST_ROWS + 1]]
-    found = [Record(f"rows.{i}", row) for i, row in enumerate(given)]
-    refuse([Problem(one.at(name), "is missing; give it") for one in found for name in NEEDED if name not in one.cells])
+    found = [Record(RowAt(i), row) for i, row in enumerate(given)]
+    refuse([Problem(one.place.at(name), "is missing; give it") for one in found for name in NEEDED if name not in one.cells])
     return sweep_of(found, ignored(name for row in given for name in row))
 
 
@@ -144,7 +140,7 @@ def read_document(document: object) -> tuple[Sweep, int | None]:
     if not isinstance(rows, list):
         raise InvalidInput.of("rows", "must be a list of runs, each with its width, lr and loss", rows)
     wanted = "must be a mapping of width, lr and loss"
-    refuse([Problem(f"rows.{i}", wanted, row) for i, row in enumerate(rows) if not isinstance(row, dict)])
+    refuse([Problem(str(RowAt(i)), wanted, row) for i, row in enumerate(rows) if not isinstance(row, dict)])
     if target is not None and (isinstance(target, bool) or not isinstance(target, int)):
         raise InvalidInput.of("target_width", "must be a whole number", target)
     return read_rows(rows), target
@@ -156,53 +152,31 @@ def sweep_of(found: Sequence[Record], notes: tuple[str, ...]) -> Sweep:
         raise InvalidInput.of("", "has no runs; give a row per finished run, with its width, lr and loss")
     if len(found) > MOST_ROWS:
         raise InvalidInput.of("", f"has more than {MOST_ROWS} rows; keep one row per run, with its final loss")
-    problems = list[Problem]()
     given = {name for name in OPTIONAL if any(record.cells.get(name) not in (None, "") for record in found)}
-    rows = [row_of(record, given, problems) for record in found]
-    refuse(problems)
+    read = [row_of(record, given) for record in found]
+    rows = [row for row in read if isinstance(row, Row)]
+    refuse([problem for problems in read if not isinstance(problems, Row) for problem in problems])
     seeded = "seed" in given
     rows, notes = (rows, notes) if seeded else numbered(rows, notes)
     refuse(list(clashes(found, rows, seeded)))
     return exploded(rows, notes)
 
 
-def row_of(record: Record, given: Set[str], problems: list[Problem]) -> Row:
-    """One run, with those optional columns that are given at all; what is wrong with it is added to the problems."""
-
-    def number(column: str, wanted: str, least: float = math.ulp(0.0), most: float = math.inf, whole: bool = False) -> float:
-        value = as_number(record.cells.get(column))
-        if value is None or not least <= value <= most or value == math.inf or (whole and value != round(value)):
-            problems.append(Problem(record.at(column), wanted, record.cells.get(column)))
-            return 1.0
-        return value
-
-    lost, swept = is_diverged(record.cells["loss"]), "weight_decay" in given
-    decay = number("weight_decay", "must be 0 or a positive number; fill it in, or drop the column", 0.0) if swept else None
-    seed = number("seed", "must be a whole number; number the repeats, or drop the column", -WIDEST, WIDEST, True) if "seed" in given else 0
+def row_of(record: Record, given: Set[str]) -> Row | tuple[Problem, ...]:
+    """One run, with those optional columns that are given at all; or everything that is wrong with it."""
+    columns = [column for column in (WEIGHT_DECAY, SEED) if column.name in given] + [WIDTH, LR]
+    lost = is_diverged(record.cells["loss"])
+    read = {column.name: column.read(record) for column in (columns if lost else [*columns, LOSS])}
+    if problems := tuple(one for one in read.values() if isinstance(one, Problem)):
+        return problems
+    numbers = {name: one for name, one in read.items() if not isinstance(one, Problem)}
     return Row(
-        width=int(number("width", "must be a whole number from 1; give the width of the model", 1, WIDEST, True)),
-        lr=number("lr", "must be a positive number, as 0.01 or 1e-2"),
-        weight_decay=decay,
-        seed=int(seed),
-        loss=math.inf if lost else number("loss", "must be a positive number; leave it empty where the run diverged"),
+        width=int(numbers["width"]),
+        lr=numbers["lr"],
+        weight_decay=numbers.get("weight_decay"),
+        seed=int(numbers.get("seed", 0)),
+        loss=numbers.get("loss", math.inf),
     )
-
-
-def as_number(cell: object) -> float | None:
-    """The number that a cell holds, if any."""
-    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
-        return None
-    try:
-        return float(cell)
-    except (ValueError, OverflowError):
-        return None
-
-
-def is_diverged(cell: object) -> bool:
-    """Whether a cell under `loss` says that there is none."""
-    if isinstance(cell, float):
-        return math.isnan(cell) or cell == math.inf
-    return cell is None or (isinstance(cell, str) and cell.lower() in DIVERGED)
 
 
 def numbered(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tuple[str, ...]]:
@@ -220,12 +194,12 @@ def numbered(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tu
 
 def clashes(found: Sequence[Record], rows: Sequence[Row], seeded: bool) -> Iterable[Problem]:
     """What is wrong with the runs together."""
-    first: dict[Row, str] = {}
+    first: dict[Row, Line | RowAt] = {}
     for record, row in zip(found, rows, strict=True):
         before = first.setdefault(replace(row, loss=0.0), record.place)
         if before != record.place:
             remedy = "give each repeat a seed of its own; where an ignored column tells them apart, judge its values one by one"
-            yield Problem(record.place, f"repeats the width, lr, weight decay and seed of {before}; {remedy}")
+            yield Problem(str(record.place), f"repeats the width, lr, weight decay and seed of {before}; {remedy}")
     seeds: dict[int, set[int]] = defaultdict(set)
     for row in rows:
         seeds[row.width].add(row.seed)

@@ -12,6 +12,7 @@ from telescope.errors import InvalidInput
 from telescope.statistics.token_ratio import Standing
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.answer import sentence
+from telescope.studies.compute_time.reasons import NothingToRead, NotReached
 from telescope.train.flops import step_flops
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import BATCHES, LAWS, Trainer, study, trained
@@ -143,6 +144,8 @@ def test_a_target_that_no_run_reached_is_refused_with_the_range_that_was() -> No
     with pytest.raises(InvalidInput, match="no run reached it; their losses reach from") as refusal:
         found.frontier(1.0)
     assert found.reached is not None
+    assert found.unread(1.0) == NotReached(target_loss=1.0, highest_loss=found.reached[0], lowest_loss=found.reached[1])
+    assert found.unread(TARGET) is None
     assert f"down to {found.reached[1]:.4g}" in refusal.value.problems[0].message
     assert refusal.value.problems[0].field == "target_loss"
 
@@ -150,6 +153,7 @@ def test_a_target_that_no_run_reached_is_refused_with_the_range_that_was() -> No
 def test_before_any_run_has_ended_there_is_nothing_to_read() -> None:
     with pytest.raises(InvalidInput, match="no run can be read yet"):
         Analysis.of(study(), []).token_ratio(2.0)
+    assert Analysis.of(study(), []).unread(2.0) == NothingToRead(target_loss=2.0)
 
 
 def test_one_optimizer_alone_has_a_frontier_and_no_ratio() -> None:

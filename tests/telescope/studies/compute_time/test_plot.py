@@ -166,7 +166,7 @@ def test_tokens_have_whiskers_arrows_on_bounds_and_the_critical_batch() -> None:
 
 @pytest.mark.parametrize("note", ["a ratio needs runs of both optimizers", ""])
 def test_an_answer_without_rows_can_be_drawn(tmp_path: Path, note: str) -> None:
-    empty = RatioAnswer(2.0, "", (), None, None, None, None, None, None, note)
+    empty = RatioAnswer.without_rows(2.0, "", note)
     draw(replace(FRONTIER, rows=()), replace(SIZES, rows=(), optimizers=()), empty, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
     axes = panel(plot._ratio, empty)

@@ -8,6 +8,7 @@ import pytest
 
 from telescope.studies.compute_time.fold import progress
 from telescope.studies.compute_time.question import Question
+from telescope.studies.compute_time.reasons import BestAtEdge, EveryRateDiverged, HyperparameterDoubt
 from telescope.studies.compute_time.tuning import Known, Line, Tuned, grid, neighbours, setting_at
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
@@ -52,7 +53,7 @@ def test_the_vertex_of_a_bowl_in_octaves_is_found_to_a_64th(optimum: float) -> N
     asked = tuned_study()
     found = search(asked, trained(asked, train if shift else law_of_muon))
     assert math.log2(found.known.lr) == pytest.approx(optimum, abs=1 / 64)
-    assert (found.edge, found.doubt) == (None, "")
+    assert (found.edge, found.doubts) == (None, ())
 
 
 def test_the_vertex_is_that_of_the_parabola_through_three_points() -> None:
@@ -86,7 +87,7 @@ def test_it_is_carried_on_as_often_as_the_study_allows_and_no_further(extensions
     found = search(asked, trained(asked, Trainer(curvature=0.0001)))
     assert len(tried(found)) == 4 + 2 * extensions
     assert found.edge == "low"
-    assert f"the best learning rate at batch 512 is the lowest tried, {found.known.lr:.3g}" in found.doubt
+    assert found.doubts == (BestAtEdge(batch_tokens=512, edge="low", lr=found.known.lr),)
 
 
 def test_a_wall_is_never_crossed() -> None:
@@ -94,14 +95,14 @@ def test_a_wall_is_never_crossed() -> None:
     found = search(asked, trained(asked, Trainer(curvature=0.001)))
     assert tried(found) == [-12, -10, -8, -6]
     assert found.edge == "high"
-    assert "the highest tried, 0.0156" in found.doubt
+    assert found.doubts == (BestAtEdge(batch_tokens=512, edge="high", lr=2.0**-6),)
 
 
 def test_where_every_learning_rate_diverges_the_search_ends_and_says_so() -> None:
     asked = tuned_study()
     found = search(asked, trained(asked, Trainer(cliff=-100)))
     assert len(found.trials) == 4
-    assert found.doubt == "every learning rate from 0.00195 to 0.125 diverged at batch 512"
+    assert found.doubts == (EveryRateDiverged(batch_tokens=512, lr_low=2.0**-9, lr_high=2.0**-3),)
 
 
 def test_of_several_weight_decays_that_with_the_lowest_vertex_is_taken() -> None:
@@ -134,16 +135,17 @@ def test_searches_run_as_long_as_asked_under_the_schedule_that_losses_are_read_b
         assert {(t.spec.horizon.steps, t.spec.horizon.decay) for t in first} == {(100, decay)}
 
 
-def known(batch: int, octaves: float, decay: float = 0.1, doubt: str = "") -> Known:
-    return Known(batch, 2.0**octaves, decay, "tuned", doubt)
+def known(batch: int, octaves: float, decay: float = 0.1, *doubts: HyperparameterDoubt) -> Known:
+    return Known(batch, 2.0**octaves, decay, "tuned", doubts)
 
 
 def test_halfway_between_two_batches_log_lr_and_log_weight_decay_are_halfway() -> None:
-    both = (known(256, -8, 0.04), known(1024, -5, 0.16, "at an edge"))
+    doubt = BestAtEdge(batch_tokens=1024, edge="high", lr=2.0**-5)
+    both = (known(256, -8, 0.04), known(1024, -5, 0.16, doubt))
     middle = setting_at(512, neighbours(512, both))
     assert math.log2(middle.lr) == pytest.approx(-6.5)
     assert math.log2(middle.weight_decay) == pytest.approx(math.log2(0.08), abs=1 / 64)
-    assert (middle.source, middle.doubt) == ("interpolated", "at an edge")
+    assert (middle.source, middle.doubts) == ("interpolated", (doubt,))
 
 
 def test_between_a_weight_decay_of_0_and_another_the_nearer_one_is_taken() -> None:

@@ -1,0 +1,95 @@
+"""The rows of a sweep as given: where each stands, and the numbers that its cells hold.
+
+Parts: `Line`, `RowAt`, the places of `Record`s · `Column`, the numbers that a column may hold, and the five of them · `is_diverged`.
+"""
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from telescope.errors import Problem
+
+DIVERGED = frozenset({"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"})
+WIDEST = 2**31 - 1  # no whole number is above it
+
+Cells = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A place in a file; problems name it `line 5`, and its cells `line 5, lr`."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"line {self.number}"
+
+    def at(self, column: str) -> str:
+        """The name of a cell."""
+        return f"{self}, {column}"
+
+
+@dataclass(frozen=True)
+class RowAt:
+    """A place in a document; problems name it `rows.4`, and its cells `rows.4.lr`."""
+
+    index: int
+
+    def __str__(self) -> str:
+        return f"rows.{self.index}"
+
+    def at(self, column: str) -> str:
+        """The name of a cell."""
+        return f"{self}.{column}"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row as given, and where."""
+
+    place: Line | RowAt
+    cells: Cells
+
+
+@dataclass(frozen=True)
+class Column:
+    """The numbers that a column may hold."""
+
+    name: str
+    wanted: str  # the message about a cell that holds something else
+    least: float = math.ulp(0.0)
+    most: float = sys.float_info.max
+    whole: bool = False
+
+    def read(self, record: Record) -> float | Problem:
+        """The number in this column of a record, or what is wrong with it."""
+        cell = record.cells.get(self.name)
+        value = as_number(cell)
+        if value is None or not self.least <= value <= self.most or (self.whole and value != round(value)):
+            return Problem(record.place.at(self.name), self.wanted, cell)
+        return value
+
+
+WIDTH = Column("width", "must be a whole number from 1; give the width of the model", 1, WIDEST, whole=True)
+LR = Column("lr", "must be a positive number, as 0.01 or 1e-2")
+WEIGHT_DECAY = Column("weight_decay", "must be 0 or a positive number; fill it in, or drop the column", 0.0)
+SEED = Column("seed", "must be a whole number; number the repeats, or drop the column", -WIDEST, WIDEST, whole=True)
+LOSS = Column("loss", "must be a positive number; leave it empty where the run diverged")
+
+
+def as_number(cell: object) -> float | None:
+    """The number that a cell holds, if any."""
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float):
+        return None
+    try:
+        return float(cell)
+    except (ValueError, OverflowError):
+        return None
+
+
+def is_diverged(cell: object) -> bool:
+    """Whether a cell under `loss` says that there is none."""
+    if isinstance(cell, float):
+        return math.isnan(cell) or cell == math.inf
+    return cell is None or (isinstance(cell, str) and cell.lower() in DIVERGED)

@@ -1,0 +1,148 @@
+"""Reasons and doubts are values: hashable, the same again after a way through JSON, each with words of its own."""
+
+import json
+from dataclasses import FrozenInstanceError
+from typing import Any, get_args
+
+import pytest
+from pydantic import TypeAdapter
+
+from telescope.studies.compute_time.kind import KIND
+from telescope.studies.compute_time.reasons import (
+    BestAtEdge,
+    Borrowed,
+    Doubt,
+    Doubted,
+    EveryRateDiverged,
+    Marked,
+    NoTargets,
+    NothingToRead,
+    NotReached,
+    OneSeed,
+    OptimizerBatch,
+    Reason,
+    Resolved,
+    Running,
+    RunsCensored,
+    RunsDiverged,
+    RunsEarly,
+    Stopped,
+)
+from telescope.studies.compute_time.report import Comparison
+from telescope.studies.compute_time.wording import doubt_words, words
+from telescope.studies.registry import report_document
+from tests.telescope.studies.compute_time.laws import GIVEN, Trainer, rounds, study, trained
+
+BATCHES = (OptimizerBatch(optimizer="muon", batch_tokens=512), OptimizerBatch(optimizer="adamw", batch_tokens=2048))
+DOUBTS: list[tuple[Any, str]] = [
+    (
+        EveryRateDiverged(batch_tokens=512, lr_low=2.0**-9, lr_high=0.125),
+        "every learning rate from 0.00195 to 0.125 diverged at batch 512",
+    ),
+    (BestAtEdge(batch_tokens=512, edge="low", lr=2.0**-9), "the best learning rate at batch 512 is the lowest tried, 0.00195"),
+    (Marked(mark="of another corpus"), "of another corpus"),
+    (NothingToRead(target_loss=2.0), "loss 2: no run can be read yet; ask again when some have ended"),
+    (
+        NotReached(target_loss=1.5, highest_loss=5.54321, lowest_loss=1.51111),
+        "loss 1.5: no run reached it; their losses reach from 5.543 down to 1.511",
+    ),
+    (
+        Borrowed(batches=BATCHES),
+        "hyperparameters change with the batch, and these are those of the nearest one that has some: Muon at 512, AdamW at 2048",
+    ),
+    (NoTargets(), "the study names no target_losses; ask for some with `telescope frontier`"),
+    (
+        RunsCensored(target_loss=2.0, batches=BATCHES),
+        "not all runs reached loss 2 within what they were trained for: Muon at 512, AdamW at 2048",
+    ),
+    (
+        RunsDiverged(target_loss=2.25, batches=BATCHES[:1]),
+        "some runs diverged before loss 2.25, which the others alone answer for: Muon at 512",
+    ),
+    (
+        RunsEarly(target_loss=9.0, batches=BATCHES[1:]),
+        "some runs were below loss 9 at their first point, so that is a bound: AdamW at 2048",
+    ),
+    (OneSeed(), "with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more"),
+]
+ALL = tuple(doubt for doubt, _ in DOUBTS)
+REASONS: list[tuple[Any, str]] = [
+    (Stopped(by="limit:max_seconds"), "limit:max_seconds"),
+    (Running(), "runs are still to come"),
+    (Doubted(doubts=ALL), "; ".join(said for _, said in DOUBTS)),
+    (Resolved(tuned=True), "every run reached every target loss, at hyperparameters found inside their ranges"),
+    (Resolved(tuned=False), "every run reached every target loss, at hyperparameters given"),
+    (Resolved(tuned=False, jobs=("a", "b")), "every run reached every target loss, at hyperparameters of jobs a, b"),
+]
+
+
+def classes(union: Any) -> set[type]:
+    return set(get_args(get_args(union)[0]))
+
+
+def test_the_examples_are_of_every_class() -> None:
+    assert {type(doubt) for doubt in ALL} == classes(Doubt)
+    assert {type(reason) for reason, _ in REASONS} == classes(Reason)
+    assert len({doubt.code for doubt in ALL}) == len(ALL)
+
+
+@pytest.mark.parametrize(("doubt", "said"), DOUBTS, ids=[doubt.code for doubt in ALL])
+def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(doubt: Any, said: str) -> None:
+    doubts: TypeAdapter[Any] = TypeAdapter(Doubt)
+    found = doubts.validate_json(doubts.dump_json(doubt))
+    assert (found, hash(found)) == (doubt, hash(doubt))
+    assert doubt_words(found) == doubt_words(doubt) == said
+
+
+@pytest.mark.parametrize(("reason", "said"), REASONS)
+def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(reason: Any, said: str) -> None:
+    reasons: TypeAdapter[Any] = TypeAdapter(Reason)
+    found = reasons.validate_json(reasons.dump_json(reason))
+    assert (found, hash(found)) == (reason, hash(reason))
+    assert words(found) == words(reason) == said
+
+
+def test_a_reason_cannot_be_changed() -> None:
+    reason = Stopped(by="cancelled")
+    with pytest.raises(FrozenInstanceError):
+        reason.by = "failed"  # type: ignore[misc]
+
+
+def without_reasons(document: Any) -> Any:
+    """A report as it was stored before reasons were kept."""
+    if isinstance(document, dict):
+        return {name: without_reasons(value) for name, value in document.items() if name != "because"}
+    return [without_reasons(one) for one in document] if isinstance(document, list) else document
+
+
+def test_reports_carry_the_reason_that_their_text_says_and_are_read_with_or_without_it() -> None:
+    tuning = {"lr": {"low": 2.0**-12, "high": 2.0**-9, "points": 3, "extend": False}}
+    for changes in ({"tuning": tuning}, {"target_losses": [1.0]}, {"target_losses": []}):
+        asked = study(**{"batch_tokens": [128, 512], **changes})
+        report = KIND.of(asked).report(trained(asked, Trainer(curvature=0.01)))
+        assert report.because is not None
+        assert words(report.because) == report.reason
+        reports, document = TypeAdapter(Comparison), report_document(report)
+        assert reports.validate_json(json.dumps(document)) == report
+        stored = reports.validate_python(without_reasons(document))
+        assert (stored.because, stored.reason, stored.verdict) == (None, report.reason, report.verdict)
+
+
+def test_batches_that_share_their_doubts_say_them_once() -> None:
+    asked = study(batch_tokens=[128, 512, 2048], given=[one | {"mark": "of another corpus"} for one in GIVEN["given"]])
+    report = KIND.of(asked).report([trial for one in rounds(asked, Trainer()) for trial in one])
+    assert isinstance(report.because, Doubted)
+    assert [doubt for doubt in report.because.doubts if isinstance(doubt, Marked)] == [Marked(mark="of another corpus")]
+    assert {one.doubt for one in report.batches} == {"of another corpus"}
+
+
+def test_a_target_that_no_run_reached_says_why_as_a_value() -> None:
+    asked = study(batch_tokens=[128, 512], target_losses=[1.0])
+    report = KIND.of(asked).report(trained(asked, Trainer()))
+    assert report.highest_loss is not None
+    assert report.lowest_loss is not None
+    unread = NotReached(target_loss=1.0, highest_loss=report.highest_loss, lowest_loss=report.lowest_loss)
+    (target,) = report.targets
+    assert (target.reached, target.because) == (False, unread)
+    assert isinstance(report.because, Doubted)
+    assert unread in report.because.doubts
