@@ -20,6 +20,7 @@ from api.store.record import Record
 from api.store.rows import Begun
 from api.store.tables import outlines
 from telescope.studies import registry, run
+from telescope.studies.kind import Ended
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
 from telescope.trials.outcome import Failure, Measurement, Trial, completed
@@ -167,13 +168,13 @@ class Read:
     outlines: tuple[tuple[str, bool, tuple[float, ...], tuple[float, ...]], ...]
 
 
-def outlines_of(question: Question, trials: Sequence[Trial], ended: str = "") -> Read:
+def outlines_of(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Read:
     """All of them: the report of a study that plans as telescope does."""
     said = []
     for trial in trials:
         assert trial.outline is not None
         said.append((trial.digest, trial.outline.held_out, tuple(trial.outline.tokens.tolist()), tuple(trial.outline.loss.tolist())))
-    return Read(bool(ended) or KIND.plan(question, trials).done, ended, tuple(sorted(said)))
+    return Read(bool(ended) or KIND.plan(question, trials).done, str(ended or ""), tuple(sorted(said)))
 
 
 @pytest.fixture

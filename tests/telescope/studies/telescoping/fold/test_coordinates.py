@@ -11,6 +11,7 @@ import pytest
 
 from surfaces.bowls import Surface, document, random_surface, study
 from telescope.studies import run
+from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.telescoping.answer.late import late_report
 from telescope.studies.telescoping.evidence import LateReport
@@ -179,7 +180,7 @@ def test_the_flops_of_the_check_count_towards_the_limit() -> None:
     (ladder,) = all_ladders(asked)
     points = [Point(0, (0.0, 0.0), seed) for seed in range(90)]
     assert exceeded(asked, ladder, points, 9.0 * ladder.base_flops) is None
-    assert exceeded(asked, ladder, points, 11.0 * ladder.base_flops) == "limit:max_flops"
+    assert exceeded(asked, ladder, points, 11.0 * ladder.base_flops) == Ended(EndCause.OUT_OF_FLOPS)
 
 
 def test_whatever_the_order_of_the_trials_the_report_is_one() -> None:
