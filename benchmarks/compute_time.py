@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--home", type=Path, default=Path("build/compute-time"))
     parser.add_argument("--document", action="store_true", help="print the job and run nothing")
-    asked = parsed(parser, largest=512, targets=[3.5], tokens=10_000, seeds=2)
+    asked = parsed(parser, largest=512, targets=[3.5], tokens=10_240, seeds=2)
     job = document(asked)
     if asked.document:
         print(json.dumps(job, indent=2))

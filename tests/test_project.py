@@ -38,6 +38,14 @@ def test_every_module_begins_with_its_docstring(path: Path) -> None:
     assert ast.get_docstring(ast.parse(text))
 
 
+@pytest.mark.parametrize("path", [path for name in PACKAGES[:3] for path in (ROOT / name).rglob("__init__.py")], ids=of)
+def test_every_package_lists_its_modules(path: Path) -> None:
+    listed = ast.get_docstring(ast.parse(path.read_text())) or ""
+    own = {each.stem for each in path.parent.glob("*.py")} | {each.parent.name for each in path.parent.glob("*/__init__.py")}
+    missing = {name for name in own - {"__init__", "__main__"} if not re.search(rf"`{name}/?`", listed)}
+    assert not missing
+
+
 @pytest.mark.parametrize("page", PAGES, ids=of)
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()

@@ -1,1 +1,5 @@
-"""How results read in a terminal."""
+"""How results read in a terminal.
+
+In reading order: `words`, numbers and tables · `views`, one per kind of study · `telescoping`, with `evidence`, `variants` and
+`forecast` · `compute_time`, with `frontier` · `progress` of a job · `pictures`.
+"""

@@ -3,8 +3,8 @@
 As JSON, which has everything; as Python that needs torch alone, to be read and run; or as flags for Megatron-LM, where its rules can
 express ours. All three are text, say where they come from, and warn where the answer is not resolved. A refused answer leaves in no form.
 
-Parts: `final_run`, which run is exported and what it sets · `document`, JSON · `torch_code`, with `recipe` and `model_source`, which it
-consists of · `megatron`.
+In reading order: `final_run`, which run is exported and what it sets · `document`, JSON · `torch_code`, with `schedule`, `recipe` and
+`model_source`, which it consists of · `megatron`, with `megatron_settings`.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,1 +1,5 @@
-"""Models: our Transformer, and users' own modules."""
+"""Models: our Transformer, and users' own modules.
+
+In reading order: `attention` and `transformer`, ours · `factory`, `uses`, `reading`, `user_model`, a user's: where it comes from, what its
+parameters do, their roles, and how it is trained · `build`, the model of a spec.
+"""

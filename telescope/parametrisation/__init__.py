@@ -1,1 +1,4 @@
-"""How hyperparameters scale with width: roles, layouts of matrices, and the muP table."""
+"""How hyperparameters scale with width.
+
+In reading order: `roles`, of parameters · `layout`, the matrices that a parameter holds · `mup`, the rules as tables.
+"""

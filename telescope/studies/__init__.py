@@ -14,6 +14,9 @@ and holds no state besides itself: after a crash one reads the trials and calls 
 
 `run` below is the whole loop. The service does the same with a database and many workers in between, and a test holds its report
 equal to this loop's. Each kind of study is a package here, entered in `telescope.studies.registry`.
+
+In reading order: `kind`, what every kind provides · `ranges` and `problems`, of documents · `coordinates`, `forecast`, `style`, shared by
+kinds · `telescoping`, `compute_time`, the kinds · `registry`.
 """
 
 from collections.abc import Callable, Iterable

@@ -19,7 +19,7 @@ from api.settings import Settings
 from api.store.record import Record
 from api.terminal.views import VIEWS, view_of
 from telescope.studies import registry
-from tests.api.coordinator.test_coordinator import drive
+from tests.api.coordinator.driving import drive
 from tests.toy_kind.kind import KIND
 from workers.local import LocalExecutor
 

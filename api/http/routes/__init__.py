@@ -1,1 +1,4 @@
-"""One module of routes per resource."""
+"""One module of routes per resource.
+
+In reading order: `jobs` · `results` · `frontier` · `export` · `judgements` · `corpora` · `health`.
+"""

@@ -1,1 +1,4 @@
-"""Forecasts of cost that kinds of study share: spans, pace, disk."""
+"""Forecasts of cost that kinds of study share.
+
+In reading order: `span`, a quantity with its bounds · `pace`, the seconds of a run · `disk`.
+"""

@@ -25,7 +25,7 @@ from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
 from telescope.trials.outcome import Failure, Measurement, Trial, completed
 from telescope.trials.outline import POINTS, Outline
-from tests.api.coordinator.test_coordinator import document, drive, ended
+from tests.api.coordinator.driving import document, drive, ended
 from tests.api.store.test_store import counted, first_trial, running_job, running_trial
 from tests.api.trials import outcome, point, points, spec
 from tests.executors import InstantExecutor, train_one

@@ -1,8 +1,5 @@
-"""Does the store keep its promises on both databases: one job per key, legal verbs, fenced writes, pages, a constant number of queries?"""
+"""Does the store keep its promises on both databases: one job per key, fenced writes, reuse at no cost, retries of what is not finished?"""
 
-import base64
-import itertools
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,16 +7,15 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
-from sqlalchemy import Engine, event, select, text
+from sqlalchemy import Engine, event, select
 
 from api.job_states import JobState, Verb
-from api.store.engines import CoordinatorLock
 from api.store.jobs import IdempotencyMismatch, new_job_id
 from api.store.record import Record
-from api.store.rows import Begun, JobRow, Rate, TrialFilter, TrialRow
+from api.store.rows import Begun, Rate, TrialFilter, TrialRow
 from api.store.store import Store
 from api.store.tables import results
-from telescope.errors import Conflict, InvalidInput, NotFound, Unavailable
+from telescope.errors import NotFound
 from telescope.train.flops import trial_flops
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import Branch
@@ -46,6 +42,22 @@ def running_trial(record: Record) -> TrialRow:
     trial = first_trial(record, running_job(record))
     assert record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
     return record.trial(trial.id)
+
+
+@contextmanager
+def counted(record: Record) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile."""
+    statements: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        statements.append(statement)
+
+    engines: set[Engine] = {record._reader, record._writer}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    yield statements
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 # ------------------------------------------------------------------------------------------------------- jobs
@@ -100,97 +112,6 @@ def test_an_unknown_job_is_not_found(record: Record, ask: Callable[[Store, str],
 def test_an_unknown_trial_is_not_found(record: Record, ask: Callable[[Store, int], Any]) -> None:
     with pytest.raises(NotFound, match="no trial 7"):
         ask(record, 7)
-
-
-# ------------------------------------------------------------------------------------------------------- verbs
-
-
-def in_state(record: Record, state: JobState) -> JobRow:
-    """A job in a state, by the way that leads there."""
-    job, _ = record.create_job(DOCUMENT)
-    if state is JobState.PAUSED:
-        return record.request(job.id, Verb.PAUSE)
-    if state is JobState.CANCELLED:
-        return record.request(job.id, Verb.CANCEL)
-    if state is not JobState.QUEUED:
-        job = record.begin_job(job.id)
-    return record.finish_job(job.id, state, "because", {}) if state.terminal else job
-
-
-AT_ONCE = {
-    (JobState.QUEUED, Verb.CANCEL): JobState.CANCELLED,
-    (JobState.QUEUED, Verb.PAUSE): JobState.PAUSED,
-    (JobState.QUEUED, Verb.RESUME): JobState.QUEUED,
-    (JobState.PAUSED, Verb.CANCEL): JobState.CANCELLED,
-    (JobState.PAUSED, Verb.PAUSE): JobState.PAUSED,
-    (JobState.PAUSED, Verb.RESUME): JobState.QUEUED,
-    (JobState.CANCELLED, Verb.CANCEL): JobState.CANCELLED,
-    (JobState.QUEUED, Verb.RETRY): JobState.QUEUED,
-    (JobState.FAILED, Verb.RETRY): JobState.QUEUED,
-    (JobState.CANCELLED, Verb.RETRY): JobState.QUEUED,
-}
-ON_REQUEST = {(JobState.RUNNING, Verb.CANCEL): JobState.CANCELLED, (JobState.RUNNING, Verb.PAUSE): JobState.PAUSED}
-
-
-def test_each_verb_does_in_each_state_what_the_table_says(record: Record) -> None:
-    for state, verb in itertools.product(JobState, Verb):
-        job = in_state(record, state)
-        if (state, verb) in AT_ONCE:
-            assert record.request(job.id, verb).state is AT_ONCE[state, verb]
-        elif (state, verb) in ON_REQUEST:
-            asked = record.request(job.id, verb)
-            assert (asked.state, asked.requested) == (state, verb)
-            assert asked.version > job.version
-            done = record.carry_out(job.id)
-            assert (done.state, done.requested) == (ON_REQUEST[state, verb], None)
-        else:
-            with pytest.raises(Conflict, match=job.id):
-                record.request(job.id, verb)
-            assert record.job(job.id) == job
-
-
-def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: Record) -> None:
-    job_id = running_job(record)
-    record.request(job_id, Verb.PAUSE)
-    assert record.request(job_id, Verb.RESUME).requested is None
-    record.request(job_id, Verb.PAUSE)
-    assert record.request(job_id, Verb.CANCEL).requested is Verb.CANCEL
-    for verb in (Verb.PAUSE, Verb.RESUME):
-        with pytest.raises(Conflict):
-            record.request(job_id, verb)
-    assert record.carry_out(job_id).state is JobState.CANCELLED
-
-
-def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(record: Record) -> None:
-    job_id = running_job(record)
-    record.request(job_id, Verb.PAUSE)
-    record.carry_out(job_id)
-    assert record.request(job_id, Verb.CANCEL).state is JobState.PAUSED
-    assert [job.id for job in record.active_jobs()] == [job_id]
-    record.carry_out(job_id)
-    assert first_trial(record, job_id).state is TrialState.STOPPED
-    assert record.active_jobs() == []
-
-
-def test_running_time_leaves_pauses_out(record: Record) -> None:
-    job_id = running_job(record)
-    assert record.job(job_id).running_since is not None
-    record.request(job_id, Verb.PAUSE)
-    paused = record.carry_out(job_id)
-    assert (paused.running_since, paused.running_seconds > 0) == (None, True)
-    record.request(job_id, Verb.RESUME)
-    resumed = record.begin_job(job_id)
-    assert resumed.running_since is not None
-    assert (resumed.started_at, resumed.running_seconds) == (paused.started_at, paused.running_seconds)
-
-
-def test_cancelling_two_thousand_trials_is_one_statement(record: Record) -> None:
-    job_id = running_job(record, trials=2000)
-    record.request(job_id, Verb.CANCEL)
-    with counted(record) as statements:
-        record.carry_out(job_id)
-    assert sum(statement.startswith("UPDATE trials") for statement in statements) == 1
-    assert {trial.state for trial in record.trials(job_id, 1000).items} == {TrialState.STOPPED}
 
 
 # ------------------------------------------------------------------------------------------------------- trials
@@ -621,177 +542,3 @@ def test_a_retry_can_be_cancelled_before_it_begins(record: Record) -> None:
     record.request(job_id, Verb.CANCEL)
     assert record.carry_out(job_id).state is JobState.CANCELLED
     assert first_trial(record, job_id).state is TrialState.STOPPED
-
-
-# ------------------------------------------------------------------------------------------------------- pages
-
-
-def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(record: Record) -> None:
-    job_id = running_job(record, trials=7)
-    seen, token = [], None
-    while True:
-        page = record.trials(job_id, 3, token)
-        seen += [trial.seed for trial in page.items]
-        token = page.next_page_token
-        if token is None:
-            break
-    assert seen == list(range(7))
-
-
-def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> None:
-    ids = sorted((record.create_job(DOCUMENT)[0].id for _ in range(5)), reverse=True)
-    record.request(ids[2], Verb.CANCEL)
-    first = record.jobs(3)
-    assert [job.id for job in first.items] == ids[:3]
-    assert [job.id for job in record.jobs(3, first.next_page_token).items] == ids[3:]
-    assert [job.id for job in record.jobs(state=JobState.CANCELLED).items] == [ids[2]]
-
-
-def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> None:
-    job_id = running_job(record, trials=2)
-    record.plan_trials(job_id, labelled([spec(0, width=64), spec(0, optimizer="muon")]))
-    record.trial_started(first_trial(record, job_id).id, 1, Begun(0, "worker", "cpu"))
-    assert len(record.trials(job_id, only=TrialFilter(state=TrialState.PENDING)).items) == 3
-    assert len(record.trials(job_id, only=TrialFilter(width=64)).items) == 1
-    assert len(record.trials(job_id, only=TrialFilter(optimizer="adamw", width=32)).items) == 2
-
-
-@pytest.mark.parametrize("token", ["nonsense", "bnVsbA", "WzFd", "é"])
-def test_a_made_up_page_token_is_refused(record: Record, token: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        record.jobs(10, token)
-    assert refused.value.problems[0].field == "page_token"
-
-
-def test_a_page_token_holds_for_its_own_list_alone(record: Record) -> None:
-    job_id = running_job(record, trials=3)
-    token = record.trials(job_id, 1).next_page_token
-    assert token is not None
-    text = json.dumps([f"trials {job_id} None None None", first_trial(record, job_id).id])  # so tokens outlive an update
-    assert token == base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-    with pytest.raises(InvalidInput):
-        record.trials(job_id, 1, token, only=TrialFilter(width=32))
-    with pytest.raises(InvalidInput):
-        record.jobs(1, token)
-
-
-def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: Record) -> None:
-    job_id = running_job(record, trials=3)
-    assert len(record.trials(job_id, 10**9).items) == 3
-    with pytest.raises(InvalidInput, match="page_size"):
-        record.trials(job_id, 0)
-
-
-@contextmanager
-def counted(record: Record) -> Iterator[list[str]]:
-    """The statements that are sent meanwhile."""
-    statements: list[str] = []
-
-    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        statements.append(statement)
-
-    engines: set[Engine] = {record._reader, record._writer}
-    for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
-    yield statements
-    for engine in engines:
-        event.remove(engine, "before_cursor_execute", note)
-
-
-def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record: Record, database_url: str) -> None:
-    def queries(trials: int) -> list[int]:
-        job_id = running_job(record, trials)
-        for trial in record.trials(job_id, 10).items:
-            record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
-            record.trial_finished(trial.id, *outcome(spec(trial.seed)))
-        stranger = Record(database_url)
-        counts = []
-        for ask in (stranger.job, stranger.trials, stranger.curves, stranger.terminal_trials, stranger.result):
-            with counted(stranger) as statements:
-                ask(job_id)
-            counts.append(len(statements))
-        with counted(stranger) as statements:
-            stranger.jobs()
-        stranger.close()
-        return [*counts, len(statements)]
-
-    few, many = queries(10), queries(2000)
-    assert few == many
-    assert max(many) <= MAX_QUERIES
-
-
-# --------------------------------------------------------------------------------------------- the database itself
-
-
-def test_writers_in_parallel_lose_no_update(record: Record, database_url: str) -> None:
-    job_id = running_job(record)
-    before = record.job(job_id).version
-    others = [Record(database_url) for _ in range(4)]
-
-    def bump(writer: Record) -> None:
-        for _ in range(25):
-            writer.put_result(job_id, {}, final=False)
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(bump, others))
-    assert record.job(job_id).version == before + 100
-    for other in others:
-        other.close()
-
-
-def test_readers_do_not_wait_for_a_writer(record: Record) -> None:
-    job_id = running_job(record)
-    with record._write() as connection:
-        connection.execute(text("UPDATE jobs SET name = 'not yet'"))
-        with ThreadPoolExecutor(1) as pool:
-            assert pool.submit(record.job, job_id).result(timeout=5).name == "a job"
-
-
-def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: Record) -> None:
-    if record.url.startswith("sqlite"):
-        with pytest.raises(Unavailable, match="readonly"), record._read() as connection:
-            connection.execute(text("DELETE FROM jobs"))
-
-
-def test_a_database_that_is_away_is_unavailable(tmp_path: Any) -> None:
-    for url in (f"sqlite:///{tmp_path}/nowhere/telescope.db", "postgresql+psycopg://nobody@127.0.0.1:1/nothing"):
-        store = Store(url)
-        for ask in (store.check_revision, store.jobs):
-            with pytest.raises(Unavailable, match="away"):
-                ask()
-        store.close()
-
-
-def test_a_cut_connection_is_replaced(record: Record, database_url: str) -> None:
-    record.jobs()
-    if database_url.startswith("postgresql"):
-        stranger = Record(database_url)
-        with stranger._write() as connection:
-            ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            assert connection.execute(text(ours)).rowcount >= 1
-        stranger.close()
-    record.jobs()
-
-
-def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(database_url: str) -> None:
-    first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
-    assert first.acquire()
-    assert first.held()
-    assert not second.acquire()
-    assert not second.held()
-    first.release()
-    assert not first.held()
-    assert second.acquire()
-    second.release()
-
-
-def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(record: Record, database_url: str) -> None:
-    if database_url.startswith("sqlite"):
-        return  # the operating system frees a file lock with its process alone
-    lock = CoordinatorLock(database_url)
-    assert lock.acquire()
-    with record._write() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
-    assert not lock.held()
-    assert lock.acquire()
-    lock.release()

@@ -1,1 +1,5 @@
-"""What a telescoping study asks: data, without plan or report."""
+"""What a telescoping study asks: data, without plan or report.
+
+In reading order: `parts`, of the document · `question`, the document · `pairing`, which scaling rules go together ·
+`variants`, a question of its own for each architecture or text that a job compares.
+"""

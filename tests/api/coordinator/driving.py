@@ -1,0 +1,101 @@
+"""Small studies, and coordinators that are driven step by step."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection
+
+from api.coordinator.loop import Coordinator
+from api.store.record import Record
+from telescope.studies import registry, run
+from telescope.trials.outcome import TrialState
+from tests.executors import train_one
+
+DEADLINE_SECONDS = 60
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """A small study by the paper's rule: 4 runs at width 32, 2 at 64."""
+    study = {
+        "kind": "telescope",
+        "name": "small",
+        "optimizer": "adamw",
+        "model": {"base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 1, "head_dim": 16},
+        "data": {"corpus": "none", "context": 16, "content": "none", "vocab_size": 256},
+        "horizon": {"steps": 5, "batch_tokens": 32},
+        "search": {"lr": {"low": 0.005, "high": 0.25, "points": 4}},
+        "schedule": "paper",
+        "coordinates": "skip",  # its executor trains nothing that would have layers
+    }
+    return registry.to_document(registry.parse(study | changes))
+
+
+WIDER = {"lr": {"low": 0.005, "high": 0.25, "points": 8}}
+ROBUST = {
+    "model": {"base_width": 32, "calibration_width": 128, "target_width": 256, "depth": 1, "head_dim": 16},
+    "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
+    "schedule": "robust",
+    "optimizer": ["muon", "adamw"],
+    "horizon": {"steps": 2, "batch_tokens": 32},
+}
+
+
+def expected(study: dict[str, Any]) -> Any:
+    """The report of the loop that has no database."""
+    return registry.report_document(run(registry.parse(study), train_one))
+
+
+def drive(coordinator: Coordinator, done: Callable[[], bool]) -> None:
+    """Step until something is so."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, "it never came to that"
+        coordinator.step()
+
+
+def ended(record: Record, *job_ids: str) -> Callable[[], bool]:
+    return lambda: all(record.job(job_id).state.terminal for job_id in job_ids)
+
+
+def states(record: Record, job_id: str) -> set[TrialState]:
+    return {trial.state for trial in record.trials(job_id, 1000).items}
+
+
+Coordinate = Callable[..., Coordinator]
+
+
+def free(report: Any) -> dict[str, Any]:
+    """A report without its bills: what the answer is."""
+    return report | {"ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]}
+
+
+class Killed(BaseException):
+    """The coordinator's process was killed at this point."""
+
+
+class Mortal(Record):
+    """Kills its coordinator, or loses the database, at a read, or right before or right after a commit."""
+
+    def __init__(self, url: str, chance: float, rng: random.Random, death: type[BaseException]) -> None:
+        super().__init__(url)
+        self._chance, self._rng, self._death = chance, rng, death
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        self._perhaps()
+        with super()._write() as connection:
+            yield connection
+        self._perhaps()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        self._perhaps()
+        with super()._read() as connection:
+            yield connection
+
+    def _perhaps(self) -> None:
+        if self._rng.random() < self._chance:
+            raise self._death("now")

@@ -1,0 +1,87 @@
+"""The database itself: parallel writers and readers, lost connections, and the lock of the one coordinator."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from api.store.engines import CoordinatorLock
+from api.store.record import Record
+from api.store.store import Store
+from telescope.errors import Unavailable
+from tests.api.store.test_store import running_job
+
+
+def test_writers_in_parallel_lose_no_update(record: Record, database_url: str) -> None:
+    job_id = running_job(record)
+    before = record.job(job_id).version
+    others = [Record(database_url) for _ in range(4)]
+
+    def bump(writer: Record) -> None:
+        for _ in range(25):
+            writer.put_result(job_id, {}, final=False)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(bump, others))
+    assert record.job(job_id).version == before + 100
+    for other in others:
+        other.close()
+
+
+def test_readers_do_not_wait_for_a_writer(record: Record) -> None:
+    job_id = running_job(record)
+    with record._write() as connection:
+        connection.execute(text("UPDATE jobs SET name = 'not yet'"))
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(record.job, job_id).result(timeout=5).name == "a job"
+
+
+def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: Record) -> None:
+    if record.url.startswith("sqlite"):
+        with pytest.raises(Unavailable, match="readonly"), record._read() as connection:
+            connection.execute(text("DELETE FROM jobs"))
+
+
+def test_a_database_that_is_away_is_unavailable(tmp_path: Any) -> None:
+    for url in (f"sqlite:///{tmp_path}/nowhere/telescope.db", "postgresql+psycopg://nobody@127.0.0.1:1/nothing"):
+        store = Store(url)
+        for ask in (store.check_revision, store.jobs):
+            with pytest.raises(Unavailable, match="away"):
+                ask()
+        store.close()
+
+
+def test_a_cut_connection_is_replaced(record: Record, database_url: str) -> None:
+    record.jobs()
+    if database_url.startswith("postgresql"):
+        stranger = Record(database_url)
+        with stranger._write() as connection:
+            ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            assert connection.execute(text(ours)).rowcount >= 1
+        stranger.close()
+    record.jobs()
+
+
+def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(database_url: str) -> None:
+    first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
+    assert first.acquire()
+    assert first.held()
+    assert not second.acquire()
+    assert not second.held()
+    first.release()
+    assert not first.held()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(record: Record, database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        return  # the operating system frees a file lock with its process alone
+    lock = CoordinatorLock(database_url)
+    assert lock.acquire()
+    with record._write() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+    assert not lock.held()
+    assert lock.acquire()
+    lock.release()

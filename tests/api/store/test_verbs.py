@@ -1,0 +1,101 @@
+"""Each verb does, in each state of a job, what the table of states says, and time paused is not time spent."""
+
+import itertools
+
+import pytest
+
+from api.job_states import JobState, Verb
+from api.store.record import Record
+from api.store.rows import JobRow
+from telescope.errors import Conflict
+from telescope.trials.outcome import TrialState
+from tests.api.store.test_store import counted, first_trial, running_job
+from tests.api.trials import DOCUMENT
+
+
+def in_state(record: Record, state: JobState) -> JobRow:
+    """A job in a state, by the way that leads there."""
+    job, _ = record.create_job(DOCUMENT)
+    if state is JobState.PAUSED:
+        return record.request(job.id, Verb.PAUSE)
+    if state is JobState.CANCELLED:
+        return record.request(job.id, Verb.CANCEL)
+    if state is not JobState.QUEUED:
+        job = record.begin_job(job.id)
+    return record.finish_job(job.id, state, "because", {}) if state.terminal else job
+
+
+AT_ONCE = {
+    (JobState.QUEUED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.QUEUED, Verb.PAUSE): JobState.PAUSED,
+    (JobState.QUEUED, Verb.RESUME): JobState.QUEUED,
+    (JobState.PAUSED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.PAUSED, Verb.PAUSE): JobState.PAUSED,
+    (JobState.PAUSED, Verb.RESUME): JobState.QUEUED,
+    (JobState.CANCELLED, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.QUEUED, Verb.RETRY): JobState.QUEUED,
+    (JobState.FAILED, Verb.RETRY): JobState.QUEUED,
+    (JobState.CANCELLED, Verb.RETRY): JobState.QUEUED,
+}
+ON_REQUEST = {(JobState.RUNNING, Verb.CANCEL): JobState.CANCELLED, (JobState.RUNNING, Verb.PAUSE): JobState.PAUSED}
+
+
+def test_each_verb_does_in_each_state_what_the_table_says(record: Record) -> None:
+    for state, verb in itertools.product(JobState, Verb):
+        job = in_state(record, state)
+        if (state, verb) in AT_ONCE:
+            assert record.request(job.id, verb).state is AT_ONCE[state, verb]
+        elif (state, verb) in ON_REQUEST:
+            asked = record.request(job.id, verb)
+            assert (asked.state, asked.requested) == (state, verb)
+            assert asked.version > job.version
+            done = record.carry_out(job.id)
+            assert (done.state, done.requested) == (ON_REQUEST[state, verb], None)
+        else:
+            with pytest.raises(Conflict, match=job.id):
+                record.request(job.id, verb)
+            assert record.job(job.id) == job
+
+
+def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: Record) -> None:
+    job_id = running_job(record)
+    record.request(job_id, Verb.PAUSE)
+    assert record.request(job_id, Verb.RESUME).requested is None
+    record.request(job_id, Verb.PAUSE)
+    assert record.request(job_id, Verb.CANCEL).requested is Verb.CANCEL
+    for verb in (Verb.PAUSE, Verb.RESUME):
+        with pytest.raises(Conflict):
+            record.request(job_id, verb)
+    assert record.carry_out(job_id).state is JobState.CANCELLED
+
+
+def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(record: Record) -> None:
+    job_id = running_job(record)
+    record.request(job_id, Verb.PAUSE)
+    record.carry_out(job_id)
+    assert record.request(job_id, Verb.CANCEL).state is JobState.PAUSED
+    assert [job.id for job in record.active_jobs()] == [job_id]
+    record.carry_out(job_id)
+    assert first_trial(record, job_id).state is TrialState.STOPPED
+    assert record.active_jobs() == []
+
+
+def test_running_time_leaves_pauses_out(record: Record) -> None:
+    job_id = running_job(record)
+    assert record.job(job_id).running_since is not None
+    record.request(job_id, Verb.PAUSE)
+    paused = record.carry_out(job_id)
+    assert (paused.running_since, paused.running_seconds > 0) == (None, True)
+    record.request(job_id, Verb.RESUME)
+    resumed = record.begin_job(job_id)
+    assert resumed.running_since is not None
+    assert (resumed.started_at, resumed.running_seconds) == (paused.started_at, paused.running_seconds)
+
+
+def test_cancelling_two_thousand_trials_is_one_statement(record: Record) -> None:
+    job_id = running_job(record, trials=2000)
+    record.request(job_id, Verb.CANCEL)
+    with counted(record) as statements:
+        record.carry_out(job_id)
+    assert sum(statement.startswith("UPDATE trials") for statement in statements) == 1
+    assert {trial.state for trial in record.trials(job_id, 1000).items} == {TrialState.STOPPED}
