@@ -33,9 +33,10 @@ def coordinates(
     """
     import torch  # late, for a quick start
 
-    from telescope.studies import registry  # late, for a quick start
+    from api.jobs.submission import Submission, opened  # late, for a quick start
+    from telescope.studies import registry
 
-    study = registry.resolved(registry.parse(job_file.read(file)))
+    study = opened(Submission(job_file.read(file)))
     if study.kind.ladders is None:
         able = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
         message = f"trains at one width, and the check compares several; give a job of kind {able}"

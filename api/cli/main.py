@@ -65,6 +65,7 @@ def run(
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
     from api.cli import solo  # late, for a quick start
+    from api.jobs import reports
     from api.jobs.exports import EXPORTERS
     from api.jobs.submission import Submission, enter, opened
     from telescope.studies import registry
@@ -80,7 +81,7 @@ def run(
                 ended = solo.follow(store, job.id, child, study, console(as_json))
         except KeyboardInterrupt:
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
-        report = store.result(job.id) or registry.report_document(study.report(()))
+        report = reports.latest(store.job(job.id), store)
         if study.kind.name in EXPORTERS and not as_json:
             print(f"For another trainer: telescope export {job.id} --to torch")
         conclude(ended, solo.LocalFindings(store, job.id, study, report), plot, as_json)
@@ -108,6 +109,7 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
     Example: telescope preview job.yaml
     """
     from api.jobs import machine  # late, for a quick start
+    from api.jobs.submission import Submission, opened
     from api.terminal.views import view_of
     from telescope.studies import registry
 
@@ -116,10 +118,10 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
         with service(url) as client:
             found = registry.report_document(client.preview(document))
     else:
-        study = registry.resolved(registry.parse(document))
+        study = opened(Submission(document))
         found = registry.report_document(registry.preview(study, machine.found(configured({})[0])))
     if as_json:
-        show_json(found)
+        show_json({"kind": document["kind"]} | found)
     else:
         view_of(document["kind"]).show_forecast(found, console())
 

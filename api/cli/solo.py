@@ -106,7 +106,7 @@ def states(store: Store, job_id: str, child: Child, forecast_flops: float | None
     untouched, began = store.job(job_id).version, time.monotonic()
     while True:
         job = store.job(job_id)
-        now = progress.progress(job, trials(store, job_id), datetime.now(UTC), forecast_flops)
+        now = progress.progress(job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops)
         if missed := job.version == untouched and (child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS):
             now = replace(now, waiting_for=f"its coordinator, which says: {last_words(child)}")
         yield now
@@ -127,16 +127,6 @@ def last_words(child: Child) -> str:
     return next((line for line in reversed(lines) if line and not line.startswith(f"{child.name} ended with status")), "nothing")
 
 
-def trials(store: Store, job_id: str) -> list[TrialRow]:
-    """All trials of a job."""
-    page = store.trials(job_id, 1000)
-    found = list(page.items)
-    while page.next_page_token:
-        page = store.trials(job_id, 1000, page.next_page_token)
-        found += page.items
-    return list(variants.named(store, job_id, found))
-
-
 @dataclass(frozen=True)
 class LocalFindings:
     """What a job of this installation found."""
@@ -154,8 +144,8 @@ class LocalFindings:
     def study(self) -> dict[str, Any]:
         return registry.to_document(self.asked)
 
-    def trials(self) -> list[TrialRow]:
-        return trials(self.store, self.job_id)
+    def trials(self) -> Iterator[TrialRow]:
+        return variants.every_trial(self.store, self.job_id)
 
     def tables(self, target_loss: float) -> dict[str, Any]:
         """The tables of the job's own analysis."""

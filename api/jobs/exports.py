@@ -4,14 +4,14 @@
 it, and so does the command line where no service is at work.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from api.job_states import JobState
 from api.jobs import variants
-from api.store.rows import JobRow, TrialFilter, TrialRow
+from api.store.rows import JobRow
 from api.store.store import Store
 from telescope import export
 from telescope.errors import InvalidInput, NotExportable
@@ -37,20 +37,11 @@ def exported(store: Store, job: JobRow, wanted: Wanted) -> str:
         raise NotExportable(f"job {job.id} {said}; there are no hyperparameters to export before its first report")
     used = tuple(
         UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant or "")
-        for trial in variants.named(store, job.id, trials(store, job.id))
+        for trial in variants.every_trial(store, job.id, TrialState.COMPLETED)
         if trial.measure == "loss"
     )
     source = Source(job.id, job.name, job.ended_at or job.started_at or job.created_at, used)
     return exporter(study, document, source, wanted)
-
-
-def trials(store: Store, job_id: str) -> Iterator[TrialRow]:
-    """The completed ones of a job, however many pages they fill."""
-    token: str | None = ""
-    while token is not None:
-        page = store.trials(job_id, 1000, token or None, only=TrialFilter(state=TrialState.COMPLETED))
-        yield from page.items
-        token = page.next_page_token
 
 
 def telescoping_export(question: Question, document: dict[str, Any], source: Source, wanted: Wanted) -> str:

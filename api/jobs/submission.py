@@ -1,7 +1,7 @@
 """The one path from a document to a job: parse, admit, resolve, fill in, store.
 
-HTTP submits and clones, `telescope run` and the demo go by it. They differ in what they admit: what comes over HTTP may name
-the corpora and factories that the operator lists, what is typed on this machine any of its own.
+HTTP submits, previews and clones go by it, and so do `telescope run`, `preview` and `coordinates`. They differ in what they admit: what
+comes over HTTP may name the corpora and factories that the operator lists, what is typed on this machine any of its own.
 
 Parts: `Submission` · `opened`, its study · `accept`, its job · `enter`, the job of a study that is open.
 """

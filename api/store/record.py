@@ -1,8 +1,7 @@
-"""What does the coordinator write down?
+"""The coordinator's record of trials: planning them, and what becomes of them, one event in one transaction.
 
-`Record` is the store with the writes that belong to the one coordinator: taking up and ending jobs, planning trials, and recording what
-becomes of them, one event in one transaction. A write about a running trial names its `attempt` and changes nothing unless that attempt
-still runs, so that late and repeated reports are harmless.
+`Record` is the store with all writes that belong to the one coordinator; those about jobs are in `api.store.job_record`. A write about a
+running trial names its `attempt` and changes nothing unless that attempt still runs, so that late and repeated reports are harmless.
 """
 
 import json
@@ -39,7 +38,7 @@ FATE_REUSED = ("state", "loss", "diverged", "step", "flops", "failure_kind", "fa
 
 
 class Record(JobRecord):
-    """The database, to the coordinator: its writes about trials; those about jobs are in `api.store.job_record`."""
+    """The database, to the coordinator."""
 
     def requeue_lost(self) -> int:
         """Trials left running by a dead coordinator wait again, for their next attempt; how many there were."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Collection
 from itertools import groupby
 from typing import Any
 
@@ -80,12 +81,10 @@ class Trials(Database):
             raise NotFound(f"no trial {trial_id}")
         return self._own_spec(row)
 
-    def specs(self, job_id: str) -> dict[str, TrialSpec]:
-        """What fully determines each of a job's trials, by digest."""
-        ours = trials.c.job_id == job_id
+    def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
+        """What fully determines some of a job's trials, at most a page of them, by digest."""
         with self._read() as connection:
-            digests = connection.scalars(select(trials.c.digest).where(ours)).all()
-            self._know(connection, digests, ours)
+            self._know(connection, digests, (trials.c.job_id == job_id) & trials.c.digest.in_(digests))
         return {digest: self._specs[digest] for digest in digests}
 
     def curve(self, trial_id: int) -> Curve:

@@ -1,4 +1,7 @@
-"""Where a trial stands in its study: ladder, stage, level, variant; unknown of trials planned before."""
+"""Where a trial stands in its study: ladder, stage, level, variant; unknown of trials planned before.
+
+The way down drops them: on the way up again, trials have the labels of old ones (`api.jobs.variants`).
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -147,9 +147,9 @@ class Trial:
     started_at: datetime | None
     ended_at: datetime | None
     ladder: str | None = None
-    """The ladder, by its optimizer, that planned it; null in trials of old databases, as are stage and level."""
+    """The ladder, by its optimizer, that planned it."""
     stage: str | None = None
-    """The stage of the ladder that planned it."""
+    """The stage of the ladder that planned it; null in trials of old databases, as is the level."""
     level: int | None = None
     """The level of the ladder, 0 at the base width; null for trials of no level: checks, runs at the target."""
     variant: str = ""

@@ -17,13 +17,14 @@ from telescope.studies.forecast.pace import Machine
 from telescope.trials.data import DataSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
+from telescope.trials.types import OptimizerName
 
 
 @dataclass(frozen=True)
 class Label:
     """Where a planned trial stands in its study."""
 
-    ladder: str  # the optimizer's name
+    ladder: OptimizerName
     stage: str
     level: int | None = None  # None where the trial belongs to no level: checks, runs at the target
     variant: str = ""  # empty where the study compares none

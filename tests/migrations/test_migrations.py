@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -54,6 +55,7 @@ def upgrade() -> None:
     op.execute("DELETE FROM jobs")
 """
 
+LABELS = {"ladder", "stage", "level", "variant"}
 PARENTS = sorted({key.column.table.name for table in metadata.tables.values() for key in table.foreign_keys})
 
 
@@ -76,6 +78,14 @@ def rows(url: str) -> dict[str, int]:
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         return {name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in metadata.tables}
+
+
+def trial_rows(url: str) -> list[dict[str, Any]]:
+    """All trials, but for their labels."""
+    engine = create_engine(url, poolclass=NullPool)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT * FROM trials ORDER BY id")).mappings()
+        return [{name: value for name, value in row.items() if name not in LABELS} for row in found]
 
 
 def columns(url: str, table: str) -> set[str]:
@@ -107,6 +117,25 @@ def test_a_column_added_to_every_parent_table_costs_no_row_up_and_down(database_
     assert rows(url) == before
     store = Store(url)
     store.check_revision()
+    store.close()
+
+
+def test_labels_come_and_go_and_leave_every_row_as_it_was(database_url: str) -> None:
+    url = database_url
+    fill(url)
+    before, counts = trial_rows(url), rows(url)
+    assert len(before) == 6
+
+    migrations.downgrade(url, "0004")
+    assert not LABELS & columns(url, "trials")
+    assert (trial_rows(url), rows(url)) == (before, counts)
+
+    migrations.upgrade(url)
+    assert columns(url, "trials") >= LABELS
+    assert (trial_rows(url), rows(url)) == (before, counts)
+    store = Store(url)
+    (first, *_) = store.jobs().items
+    assert {(row.ladder, row.stage, row.level, row.variant) for row in store.trials(first.id).items} == {(None, None, None, "")}
     store.close()
 
 

@@ -8,14 +8,10 @@ from api.http import schemas
 from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Points, Rows, TrialId, Width
 from api.http.errors import described
 from api.http.representations import tagged, unless_seen
-from api.job_states import JobState
-from api.jobs import variants
+from api.jobs import reports, variants
 from api.store.curves import thin
-from api.store.rows import JobRow, TrialFilter
-from api.store.store import Store
+from api.store.rows import TrialFilter
 from telescope.client.resources import Curve, Trial
-from telescope.studies import registry
-from telescope.studies.kind import EndCause, Ended
 from telescope.trials.outcome import TrialState
 from telescope.trials.types import OptimizerName
 
@@ -26,13 +22,13 @@ router = APIRouter(prefix="/v1", responses=described(500, 503))
 def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """The study's report, `final: false` while the job runs, with the levels decided so far."""
     row = store.job(job_id)
-    return unless_seen(row, if_none_match) or tagged(row, _report(row, store))
+    return unless_seen(row, if_none_match) or tagged(row, reports.latest(row, store))
 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=described(404, 422))
 def levels(job_id: JobId, store: Rows) -> schemas.Levels:
     """The decided levels of all ladders: window, grid, optimum, interval."""
-    report = _report(store.job(job_id), store)
+    report = reports.latest(store.job(job_id), store)
     items = [
         {"optimizer": ladder["optimizer"], "variant": ladder.get("variant", ""), **level}
         for ladder in report.get("ladders", ())
@@ -77,12 +73,3 @@ def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> Curve
     """A trial's curve over all its attempts; every point of it unless `points` is given."""
     whole = store.curve(trial_id)
     return thin(whole, points) if points else whole
-
-
-def _report(row: JobRow, store: Store) -> dict[str, Any]:
-    """The latest report, with the kind that tells how to read it; before the first, that of no trials."""
-    found = store.result(row.id)
-    if found is None:
-        ended = Ended(EndCause.CANCELLED) if row.state is JobState.CANCELLED else None  # before it began
-        found = registry.report_document(registry.parse(store.study_document(row.id)).report((), ended))
-    return {"kind": row.kind} | found

@@ -9,10 +9,13 @@ import sys
 from contextlib import closing
 
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from api.cli import job_file
 from api.cli.main import app
+from api.http.app import create_app
+from api.settings import Settings
 from tests.api.serving import environment, eventually, serving
 
 JOB = """
@@ -128,7 +131,8 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_place(tmp_path, name, te
 
 
 def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path):
-    assert document(telescope("preview", job, "--json"))["trials"]["most"] == 6
+    previewed = document(telescope("preview", job, "--json"))
+    assert (previewed["kind"], previewed["trials"]["most"]) == ("telescope", 6)
     missing = telescope("preview", tmp_path / "missing.yaml", "--json")
     assert (missing.exit_code, document(missing)["error"]["code"]) == (2, "invalid_input")
     usage = telescope("preview", "--json")
@@ -208,6 +212,16 @@ def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(ran):
     assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_run_prints_the_document_that_a_service_gives(job, tmp_path):
+    ran = command(tmp_path, "run", job, "--executor", "local", "--json")
+    out, err = ran.communicate(timeout=90)
+    assert ran.returncode in (0, 1), err
+    with TestClient(create_app(Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}"))) as client:
+        (found,) = client.get("/v1/jobs").json()["items"]
+        assert json.loads(out) == client.get(f"/v1/jobs/{found['id']}/result").json()
+    assert json.loads(out)["kind"] == "telescope"
+
+
 def test_a_folder_api_where_the_user_happens_to_be_is_not_ours(ran):
     ended, folder = ran
     assert (folder / "api" / "settings.py").exists()
@@ -258,6 +272,9 @@ def test_run_that_is_interrupted_twice_beside_a_service_pauses_the_job_there_or_
 
 def test_a_job_is_submitted_watched_and_answered_over_http(service, job, tmp_path):
     url = ("--url", service.url)
+    here, there = (document(telescope("preview", job, *where, "--json")) for where in ((), url))
+    assert there.keys() == here.keys()
+    assert (there["kind"], there["trials"]) == (here["kind"], here["trials"])
     submitted = telescope("submit", job, *url, "--json")
     assert submitted.exit_code == 0, submitted.output
     job_id = document(submitted)["id"]
