@@ -35,7 +35,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.pairing import as_checked, assumptions, pairing
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
-from telescope.studies.telescoping.reasons import Code, Reason
+from telescope.studies.telescoping.reasons import Border, Code, Part, Reason
 from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules import blocks, edges, paper
 from telescope.train.flops import parameters
@@ -57,7 +57,7 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | Non
     best = best_ladder(ladders)
     final = ended is not None or all(one.ended for one in found)
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
-        because = Reason.of(Code.OF_LADDERS, parts=tuple(dict.fromkeys(ladder.reason for ladder in ladders)))
+        because = Reason.of(Code.OF_LADDERS, parts=tuple(dict.fromkeys(Part(ladder.because) for ladder in ladders if ladder.because)))
         return Report(final, "refused", words(because), None, ladders, because=because)
     if best is None and final and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)):
         return Report(final, lost.verdict, lost.reason, None, ladders, because=lost.because)
@@ -73,7 +73,7 @@ def ladder_report(variant: Variant, found: Progress, ended: Ended | None) -> Lad
     fit = pooled_fit(ladder, found.done)
     levels = tuple(level_report(question, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
     hyperparameters = target_values(question, found, fit) if lowest_of(found.done) else {}
-    borders = "; ".join(f"width {level.width}, {level.edge}" for level in levels if level.edge)
+    borders = tuple(Border(level.width, level.edges) for level in levels if level.edges)
     verdict, because = verdict_of(found, fit, hyperparameters, borders, ended)
     bill = cost(question, found)
     checked = checked_at_target(question, found, fit, bill)
