@@ -123,7 +123,7 @@ def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb |
     if not found.ended:
         return climbed(width, ClimbEnd.RUNNING)
     if found.limit:
-        return climbed(width, ClimbEnd.LIMIT, limit=str(found.limit.cause))
+        return climbed(width, ClimbEnd.LIMIT, limit=str(found.limit))
     if top == ladder.levels - 1:
         return climbed(width, ClimbEnd.CALIBRATION_WIDTH)
     if math.isinf(ladder.max_base_runs):

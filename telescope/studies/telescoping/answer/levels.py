@@ -92,7 +92,7 @@ def drift(fit: Fit, levels: int) -> Drift | None:
     """Least-squares slope of the learning rate's optimum over the levels run."""
     if levels < 2:
         return None
-    i = np.array(fit.layout.heights[:levels] or range(levels), dtype=np.float64)
+    i = np.array(fit.layout.heights[:levels])
     weights = (i - i.mean()) / np.sum((i - i.mean()) ** 2)
     slope = float(weights @ fit.optima[:levels, 0])
     half = fit.quantile * fit.sd_of(weights @ fit.optima_gradient[:levels, 0])

@@ -37,7 +37,7 @@ def verdict_of(
     found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: tuple[Border, ...], ended: Ended | None
 ) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; see the module's text for the order."""
-    check, stopped = found.check.report, ended or found.limit
+    check, stopped = found.check.report, ended or (Ended(found.limit) if found.limit else None)
     if check and found.refused:
         return "refused", Reason.of(Code.COORDINATES_FAIL, check=check.reason, cause=check.cause)
     if not values and found.done:
@@ -101,7 +101,7 @@ def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
     """
     if top == 0:
         return 0.0, "one", 1.0
-    heights = fit.layout.heights or range(top + 1)
+    heights = fit.layout.heights
     below = max((i for i in range(top) if heights[top] - heights[i] > 1 - 1e-9), default=0)
     move, rise = float(fit.optima[top, 0] - fit.optima[below, 0]), heights[top] - heights[below]
     if abs(rise - 1) < 1e-9:
