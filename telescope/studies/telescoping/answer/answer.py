@@ -38,6 +38,7 @@ from telescope.studies.telescoping.question.variants import Variant, variants
 from telescope.studies.telescoping.reasons import Border, Code, Part, Reason
 from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules import blocks, edges, paper
+from telescope.studies.telescoping.schedules.places import Place, axes_at
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial
 
@@ -149,8 +150,8 @@ def borders_of(question: Question, found: Progress, fit: Fit | None) -> tuple[in
     if question.schedule == "paper":
         levels = range(blocks.top_level(found.done) + 1)
         return tuple(i for level in levels for i, _ in paper.edges(ladder, found.done, level, question.paper, fit))
-    at_base = tuple(i for i, _ in edges.edges(ladder, found.done))
-    return at_base + (blocks.off_centre(ladder, found.done, fit) if fit else ())
+    at_base = axes_at(edges.base_places(ladder, found.done), Place.AT_BORDER)
+    return at_base + (axes_at(blocks.top_places(ladder, found.done, fit), Place.OUTSIDE_BLOCK) if fit else ())
 
 
 def fixed_values(question: Question, found: Progress) -> dict[AxisName, Hyperparameter]:

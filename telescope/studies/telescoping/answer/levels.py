@@ -18,6 +18,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.reasons import Edge, Side
 from telescope.studies.telescoping.schedules import blocks, edges, paper
+from telescope.studies.telescoping.schedules.places import Place, axes_at
 from telescope.train.flops import trial_flops
 from telescope.trials.outcome import Trial
 
@@ -79,7 +80,8 @@ def edges_of(question: Question, found: Progress, fit: Fit | None, level: int) -
     if level == 0:
         return edges_at(ladder, edges.edges(ladder, done))
     if fit and level == blocks.top_level(done):
-        return tuple(Edge(ladder.axes[i].name, Side.OUTSIDE_LAST_BLOCK) for i in blocks.off_centre(ladder, done, fit))
+        outside = axes_at(blocks.top_places(ladder, done, fit), Place.OUTSIDE_BLOCK)
+        return tuple(Edge(ladder.axes[i].name, Side.OUTSIDE_LAST_BLOCK) for i in outside)
     return ()
 
 
