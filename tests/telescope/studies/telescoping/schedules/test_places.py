@@ -57,7 +57,7 @@ def test_an_optimum_that_drifts_out_of_its_last_block_is_outside_and_one_beyond_
 
 
 def test_where_the_last_block_diverged_whole_the_optimum_is_taken_to_lie_below_it() -> None:
-    for extend, optimum, place in ((True, 3.4, Place.OUTSIDE_BLOCK), (False, 0.4, Place.OUTSIDE_BLOCK | Place.BEYOND_WALL)):
+    for extend, optimum, place in ((True, 3.4, Place.OUTSIDE_BLOCK), (False, 0.8, Place.OUTSIDE_BLOCK | Place.BEYOND_WALL)):
         asked = replace(ladder((8, 3), extend=extend), max_base_runs=1000.0)
         places = of_top(asked, lost(robustly(asked, bowl(optimum, 3.6), 3)))
         assert places[0] == place
