@@ -7,7 +7,7 @@ the variant by the specification, loaded for them alone. Their stage and level o
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from api.store.rows import Page, TrialRow
+from api.store.rows import Page, TrialFilter, TrialRow
 from api.store.store import Store
 from telescope.studies import registry
 from telescope.trials.outcome import TrialState
@@ -19,7 +19,7 @@ def every_trial(store: Store, job_id: str, state: TrialState | None = None) -> I
     """A job's trials, however many pages they fill."""
     token: str | None = ""
     while token is not None:
-        page = store.trials(job_id, LARGE_PAGE, token or None, state=state)
+        page = store.trials(job_id, LARGE_PAGE, token or None, only=TrialFilter(state=state))
         yield from named(store, job_id, page.items)
         token = page.next_page_token
 

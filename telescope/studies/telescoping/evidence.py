@@ -9,6 +9,7 @@ from typing import Literal
 
 from telescope.studies.coordinates.slopes import CoordinateVerdict
 from telescope.studies.telescoping.axes import SCALES, AxisName
+from telescope.studies.telescoping.reasons import ClimbEnd, Edge, Values
 from telescope.trials.types import AttentionScale, HeadForm, MuonLrRule, Parametrisation, UpdateScale, WeightDecayRule
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
@@ -54,6 +55,7 @@ class LevelReport:
     fitted_loss: float | None  # at the fitted optimum, seeds averaged: what levels and ladders are compared by
     seed_noise: float | None  # sd of one run between seeds at the same point, % of the loss; None without repeats
     edge: str | None  # the borders its optimum lies at
+    edges: tuple[Edge, ...] = ()  # the same as values
 
     @property
     def loss(self) -> float:
@@ -104,8 +106,9 @@ class Climb:
     """At which width the ladder stopped rising, and why."""
 
     width: int
-    why: Literal["running", "limit", "calibration_width", "tolerance", "budget", "no_fit", "rule"]
+    why: ClimbEnd
     words: str
+    values: Values = ()  # the numbers of the words
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class VariantReport:
     verdict: Verdict
     reason: str
     best: OptimizerName | None
+    because: Reason | None = None  # the reason as values; None in reports from before it was kept
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,10 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.pairing import as_checked, assumptions, pairing
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
-from telescope.studies.telescoping.reasons import Code, Reason
+from telescope.studies.telescoping.reasons import Border, Code, Part, Reason
 from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules import blocks, edges, paper
+from telescope.studies.telescoping.schedules.places import Place, axes_at
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial
 
@@ -57,7 +58,7 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | Non
     best = best_ladder(ladders)
     final = ended is not None or all(one.ended for one in found)
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
-        because = Reason.of(Code.OF_LADDERS, parts=tuple(dict.fromkeys(ladder.reason for ladder in ladders)))
+        because = Reason.of(Code.OF_LADDERS, parts=tuple(dict.fromkeys(Part(ladder.because) for ladder in ladders if ladder.because)))
         return Report(final, "refused", words(because), None, ladders, because=because)
     if best is None and final and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)):
         return Report(final, lost.verdict, lost.reason, None, ladders, because=lost.because)
@@ -73,7 +74,7 @@ def ladder_report(variant: Variant, found: Progress, ended: Ended | None) -> Lad
     fit = pooled_fit(ladder, found.done)
     levels = tuple(level_report(question, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
     hyperparameters = target_values(question, found, fit) if lowest_of(found.done) else {}
-    borders = "; ".join(f"width {level.width}, {level.edge}" for level in levels if level.edge)
+    borders = tuple(Border(level.width, level.edges) for level in levels if level.edges)
     verdict, because = verdict_of(found, fit, hyperparameters, borders, ended)
     bill = cost(question, found)
     checked = checked_at_target(question, found, fit, bill)
@@ -149,8 +150,8 @@ def borders_of(question: Question, found: Progress, fit: Fit | None) -> tuple[in
     if question.schedule == "paper":
         levels = range(blocks.top_level(found.done) + 1)
         return tuple(i for level in levels for i, _ in paper.edges(ladder, found.done, level, question.paper, fit))
-    at_base = tuple(i for i, _ in edges.edges(ladder, found.done))
-    return at_base + (blocks.off_centre(ladder, found.done, fit) if fit else ())
+    at_base = axes_at(edges.base_places(ladder, found.done), Place.AT_BORDER)
+    return at_base + (axes_at(blocks.top_places(ladder, found.done, fit), Place.OUTSIDE_BLOCK) if fit else ())
 
 
 def fixed_values(question: Question, found: Progress) -> dict[AxisName, Hyperparameter]:

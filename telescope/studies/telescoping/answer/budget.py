@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from telescope.statistics.estimates import Array, mixture
+from telescope.studies.telescoping.answer.wording import climb_words
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.evidence import Climb, ErrorBudget, Hyperparameter, Shift, digits
 from telescope.studies.telescoping.fold.estimates import last_step
@@ -22,6 +23,7 @@ from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, pool
 from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at_target
+from telescope.studies.telescoping.reasons import ClimbEnd, Value, carried
 from telescope.studies.telescoping.schedules import blocks, robust
 
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
@@ -119,20 +121,30 @@ def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb |
     ladder, top = found.ladder, blocks.top_level(found.done)
     width, widest = ladder.widths[top], ladder.widths[-1]
     if not found.ended:
-        return Climb(width, "running", f"at width {width} so far")
+        return climbed(width, ClimbEnd.RUNNING)
     if found.limit:
-        return Climb(width, "limit", f"stopped at width {width} by {found.limit}")
+        return climbed(width, ClimbEnd.LIMIT, limit=str(found.limit))
     if top == ladder.levels - 1:
-        return Climb(width, "calibration_width", f"rose to calibration_width {width}")
-    stopped = f"stopped at width {width}, below calibration_width {widest}"
+        return climbed(width, ClimbEnd.CALIBRATION_WIDTH)
     if math.isinf(ladder.max_base_runs):
-        return Climb(width, "rule", f"{stopped}, by paper.edge: fail or paper.nc: stop_when_flat")
+        return climbed(width, ClimbEnd.RULE, calibration_width=widest)
     if fit is None:
-        return Climb(width, "no_fit", f"{stopped}: nothing there could be fitted")
+        return climbed(width, ClimbEnd.NO_FIT, calibration_width=widest)
     if blocks.enough(fit, fit.covariance, blocks.needed(ladder, found.done, fit)):
-        likely = f"{moves[0].octaves:+.2f} octave from there to the target ({moves[0].low:+.2f} to {moves[0].high:+.2f})"
-        move = f"lr is expected to move {likely}"
-        return Climb(width, "tolerance", f"{stopped}: {move}, and a wider level would not change the answer beyond the tolerance")
-    left = max(0.0, ladder.max_base_runs - robust.spent(ladder, found.done))
-    next_one = f"a block at width {ladder.widths[top + 1]} costs {blocks.block_cost(ladder, top + 1):.0f} base runs"
-    return Climb(width, "budget", f"{stopped}: {next_one}, and {left:.0f} of {ladder.max_base_runs:.0f} are left")
+        average = moves[0]
+        move = {"octaves": average.octaves, "low": average.low, "high": average.high}
+        return climbed(width, ClimbEnd.TOLERANCE, calibration_width=widest, **move)
+    return climbed(
+        width,
+        ClimbEnd.BUDGET,
+        calibration_width=widest,
+        next_width=ladder.widths[top + 1],
+        next_cost=blocks.block_cost(ladder, top + 1),
+        left=max(0.0, ladder.max_base_runs - robust.spent(ladder, found.done)),
+        max_base_runs=ladder.max_base_runs,
+    )
+
+
+def climbed(width: int, why: ClimbEnd, **values: Value) -> Climb:
+    """The end of a climb with the values that belong to it, and its words."""
+    return Climb(width, why, climb_words(width, why, values), carried(why, values))

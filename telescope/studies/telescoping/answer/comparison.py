@@ -25,7 +25,7 @@ from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
-from telescope.studies.telescoping.reasons import Code, Reason
+from telescope.studies.telescoping.reasons import Code, Part, Reason
 from telescope.studies.telescoping.report import Compared, Comparison, Difference, LadderReport, Report, VariantReport
 from telescope.train.flops import parameters
 from telescope.trials.types import OptimizerName
@@ -42,7 +42,8 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
     assert question.sweep_over is not None
     ladders = tuple(ladder for report in reports for ladder in report.ladders)
     answers = tuple(
-        VariantReport(variant.name, one.verdict, one.reason, one.best) for variant, one in zip(variants(question), reports, strict=True)
+        VariantReport(variant.name, one.verdict, one.reason, one.best, one.because)
+        for variant, one in zip(variants(question), reports, strict=True)
     )
     verdict, because = worst(answers)
     best = best_ladder(ladders) if question.sweep_over.block == "model" else None
@@ -62,7 +63,8 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
 def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
     """The worst verdict, and the reason of every variant that has it."""
     verdict = min((one.verdict for one in variants), key=WORST_FIRST.index)
-    return verdict, Reason.of(Code.OF_LADDERS, parts=tuple(f"{one.name}: {one.reason}" for one in variants if one.verdict == verdict))
+    parts = tuple(Part(one.because, variant=one.name) for one in variants if one.verdict == verdict and one.because)
+    return verdict, Reason.of(Code.OF_LADDERS, parts=parts)
 
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:

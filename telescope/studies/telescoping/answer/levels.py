@@ -1,12 +1,13 @@
 """What happened at each width of a ladder, how did the optimum move, and what did it cost?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from telescope.statistics.estimates import Estimate
+from telescope.studies.telescoping.answer.wording import edges_words
 from telescope.studies.telescoping.evidence import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
 from telescope.studies.telescoping.fold.estimates import around_argmin, chosen
 from telescope.studies.telescoping.fold.progress import Progress
@@ -15,7 +16,9 @@ from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes, seed_means, seed_noise
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.reasons import Edge, Side
 from telescope.studies.telescoping.schedules import blocks, edges, paper
+from telescope.studies.telescoping.schedules.places import Place, axes_at
 from telescope.train.flops import trial_flops
 from telescope.trials.outcome import Trial
 
@@ -30,11 +33,12 @@ def level_report(question: Question, found: Progress, fit: Fit | None, level: in
         best = chosen(question, ladder, done, level)
         seen = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
         fitted = {i: around_argmin(seen, i, best[i], estimate) for i, estimate in fitted.items()}
-    return replace(described(ladder, done, fit, level, fitted), edge=edge_of(question, found, fit, level))
+    at = edges_of(question, found, fit, level)
+    return replace(described(ladder, done, fit, level, fitted), edge=edges_words(at) or None, edges=at)
 
 
 def described(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]) -> LevelReport:
-    """What is known about one width, given its optimum per axis (where it is fitted); none where all diverged. Its edge is not told."""
+    """What is known about one width, given its optimum per axis (where it is fitted); none where all diverged. Its edges are not told."""
     here = outcomes(done, level)
     columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
     means = seed_means(here)
@@ -68,26 +72,29 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
     return estimates
 
 
-def edge_of(question: Question, found: Progress, fit: Fit | None, level: int) -> str | None:
-    """The borders that this level's optimum lies at, in words."""
-    ladder = found.ladder
-    at: list[str] = []
+def edges_of(question: Question, found: Progress, fit: Fit | None, level: int) -> tuple[Edge, ...]:
+    """The borders that this level's optimum lies at."""
+    ladder, done = found.ladder, found.done
     if question.schedule == "paper":
-        at = [
-            f"{ladder.axes[i].name}: {ladder.axes[i].side(side)}" for i, side in paper.edges(ladder, found.done, level, question.paper, fit)
-        ]
-    elif level == 0:
-        at = [f"{ladder.axes[i].name}: {ladder.axes[i].side(side)}" for i, side in edges.edges(ladder, found.done)]
-    elif fit and level == blocks.top_level(found.done):
-        at = [f"{ladder.axes[i].name}: outside its last block" for i in blocks.off_centre(ladder, found.done, fit)]
-    return ", ".join(at) or None
+        return edges_at(ladder, paper.edges(ladder, done, level, question.paper, fit))
+    if level == 0:
+        return edges_at(ladder, edges.edges(ladder, done))
+    if fit and level == blocks.top_level(done):
+        outside = axes_at(blocks.top_places(ladder, done, fit), Place.OUTSIDE_BLOCK)
+        return tuple(Edge(ladder.axes[i].name, Side.OUTSIDE_LAST_BLOCK) for i in outside)
+    return ()
+
+
+def edges_at(ladder: Ladder, sides: Iterable[tuple[int, int]]) -> tuple[Edge, ...]:
+    """The borders on these sides, -1 or +1, of some axes."""
+    return tuple(Edge(ladder.axes[i].name, Side(ladder.axes[i].side(side))) for i, side in sides)
 
 
 def drift(fit: Fit, levels: int) -> Drift | None:
     """Least-squares slope of the learning rate's optimum over the levels run."""
     if levels < 2:
         return None
-    i = np.array(fit.layout.heights[:levels] or range(levels), dtype=np.float64)
+    i = np.array(fit.layout.heights[:levels])
     weights = (i - i.mean()) / np.sum((i - i.mean()) ** 2)
     slope = float(weights @ fit.optima[:levels, 0])
     half = fit.quantile * fit.sd_of(weights @ fit.optima_gradient[:levels, 0])

@@ -45,7 +45,7 @@ class Shape:
     @classmethod
     def of(cls, fit: Fit | None) -> "Shape":
         """From the ladder's fit, the curvature less certain by what it may differ between widths; from the model's own priors without."""
-        layout = fit.layout if fit else Layout(1, 1, 0.0)
+        layout = fit.layout if fit else Layout(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
         theta, variance = (fit.theta, np.diag(fit.covariance)) if fit else (mean, 1 / precision)
         log_a, skew, level = (layout.slots[name].start for name in ("log_a", "skew", "d"))

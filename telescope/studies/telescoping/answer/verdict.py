@@ -19,10 +19,10 @@ from telescope.studies.kind import Ended
 from telescope.studies.telescoping.answer.remedy import advice
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.evidence import Hyperparameter, Status, Verdict, digits, from_estimate, interval
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import COORDINATES, Progress
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
+from telescope.studies.telescoping.reasons import Advice, Border, Code, Reason, Remark
 from telescope.studies.telescoping.schedules import blocks
 
 LR_HALF_WIDTH = 0.5  # octaves
@@ -34,10 +34,10 @@ Span = Literal["one", "several", "part"]  # of the widths between which an optim
 
 
 def verdict_of(
-    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: str, ended: Ended | None
+    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: tuple[Border, ...], ended: Ended | None
 ) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; see the module's text for the order."""
-    check, stopped = found.check.report, ended or found.limit
+    check, stopped = found.check.report, ended or (Ended(found.limit) if found.limit else None)
     if check and found.refused:
         return "refused", Reason.of(Code.COORDINATES_FAIL, check=check.reason, cause=check.cause)
     if not values and found.done:
@@ -48,7 +48,7 @@ def verdict_of(
     if stopped:
         return "unresolved", stopped_by(stopped)
     if not values:
-        return "unresolved", Reason.of(Code.STAGE_UNFINISHED, stage="the base grid" if check else "the coordinate check")
+        return "unresolved", Reason.of(Code.STAGE_UNFINISHED, stage="grid" if check else COORDINATES)
     lr = values["lr"]
     if not found.ended:
         return "unresolved", Reason.of(Code.SO_FAR, half_width=lr.half_width or None)
@@ -79,7 +79,7 @@ class Remarks:
     wider: Remark = CALIBRATE_WIDER  # that a drift is told from chance
 
 
-def judged(lr: Hyperparameter, fit: Fit | None, top: int, remarks: Remarks, borders: str = "") -> tuple[Verdict, Reason]:
+def judged(lr: Hyperparameter, fit: Fit | None, top: int, remarks: Remarks, borders: tuple[Border, ...] = ()) -> tuple[Verdict, Reason]:
     """Verdict and reason of what has ended at level `top`; `borders` are those that the optimum lies at."""
     if lr.status == "unbracketed":
         return "unbracketed", Reason.of(Code.AT_BORDER, lr=lr.value, borders=borders)
@@ -101,7 +101,7 @@ def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
     """
     if top == 0:
         return 0.0, "one", 1.0
-    heights = fit.layout.heights or range(top + 1)
+    heights = fit.layout.heights
     below = max((i for i in range(top) if heights[top] - heights[i] > 1 - 1e-9), default=0)
     move, rise = float(fit.optima[top, 0] - fit.optima[below, 0]), heights[top] - heights[below]
     if abs(rise - 1) < 1e-9:

@@ -1,17 +1,26 @@
-"""The words of reasons and advice. Nothing decides by them.
+"""The words of reasons, advice, edges and ends of climbs. Nothing decides by them.
 
-Parts: `words`, of a reason · `advice_words`, of advice · `interval_words`.
+Parts: `words`, of a reason · `advice_words`, of advice · `edges_words` · `climb_words`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark, Value
+from telescope.studies.telescoping.reasons import Advice, ClimbEnd, Code, Edge, Part, Reason, Remark, SeedBlocks, Side, Value
+
+STAGES = {"coordinates": "the coordinate check", "grid": "the base grid"}
+SIDES = {Side.LOW: "low", Side.HIGH: "high", Side.OUTSIDE_LAST_BLOCK: "outside its last block"}
 
 
 def words(reason: Reason) -> str:
     """A reason as people read it."""
     own = () if reason.code is Code.OF_LADDERS else (own_words(reason),)
-    return "; ".join((*own, *reason.parts))
+    return "; ".join((*own, *map(part_words, reason.parts)))
+
+
+def part_words(part: Part) -> str:
+    """A part of a reason, after what it is about."""
+    about = part.variant if part.width is None else f"width {part.width}"
+    return f"{about}: {words(part.reason)}" if about else words(part.reason)
 
 
 def own_words(reason: Reason) -> str:
@@ -28,12 +37,13 @@ def own_words(reason: Reason) -> str:
         case Code.STOPPED:
             return end_words(values)
         case Code.STAGE_UNFINISHED:
-            return f"running: {values['stage']} is not finished"
+            return f"running: {STAGES[str(values['stage'])]} is not finished"
         case Code.SO_FAR:
             half_width = values["half_width"]
             return f"running: so far {interval_words(half_width) if half_width else 'there is no interval of lr'}"
         case Code.AT_BORDER:
-            which = f" ({values['borders']})" if values["borders"] else ""
+            named = "; ".join(f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders)
+            which = f" ({named})" if named else ""
             return f"the optimum of lr lies at the border of what was, or may be, tried: about {values['lr']:.3g}{which}"
         case Code.NO_NOISE_MODEL:
             return "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
@@ -49,8 +59,31 @@ def own_words(reason: Reason) -> str:
             return contradiction_words(values)
         case Code.NOTHING_FINISHED:
             return "no level is finished yet"
-        case Code.OF_LADDERS:
-            raise ValueError("such a reason has parts alone")
+        case _:
+            return level_words(reason)
+
+
+def level_words(reason: Reason) -> str:
+    """A reason of one width by itself, what to do about it last."""
+    values = dict(reason.values)
+    match reason.code:
+        case Code.TOO_FEW_RATES:
+            several = "s" if values["finite"] != 1 else ""
+            leaning = ", which lean on the bowl of other widths" if values["fitted"] else ""
+            said = f"{values['finite']} learning rate{several} with a loss{leaning}"
+        case Code.AT_END_OF_RATES:
+            said = f"the optimum lies at the {values['side']}est lr run"
+        case Code.BASE_DIVERGED:
+            said = "the narrowest width has no finite loss to fit; leave it out, or give it some"
+        case Code.KNOWN_LOOSELY:
+            said = f"the optimum is known to +-{values['half_width']:.2f} octave only"
+        case Code.KNOWN:
+            said = f"the optimum is known to +-{values['half_width']:.2f} octave"
+        case Code.IN_WORDS:
+            said = str(values["text"])
+        case _:
+            raise ValueError(f"{reason.code} has no words of its own")
+    return f"{said}; {advice_words(reason.advice)}" if reason.advice else said
 
 
 def end_words(values: Mapping[str, Value]) -> str:
@@ -107,6 +140,45 @@ def advice_words(remark: Remark | None) -> str:
         case Advice.SWEEP_WIDTH:
             return f"sweep width {values['width']} too"
         case Advice.NEW_SEEDS:
-            return f"new seeds would do, at about {values['runs']}"
+            return f"new seeds would do, at about {'; '.join(map(runs_words, remark.runs))}"
         case Advice.WIDER_OR_LONGER:
             return "more seeds will hardly mend it; add a wider width, or make the runs longer"
+        case Advice.ADD_RATES:
+            return f"add lr {' and '.join(f'{rate:.3g}' for rate in remark.rates)}"
+        case Advice.ADD_SEEDS:
+            return "add seeds"
+
+
+def runs_words(runs: SeedBlocks) -> str:
+    """Blocks of runs at a width."""
+    grid = " with ".join(f"{corners.axis.replace('_', ' ')} {corners.low:.3g} and {corners.high:.3g}" for corners in runs.corners)
+    return f"{runs.blocks} x width {runs.width}, {grid}"
+
+
+def edges_words(edges: Sequence[Edge]) -> str:
+    """The borders that an optimum lies at; empty where there are none."""
+    return ", ".join(f"{edge.axis}: {SIDES[edge.side]}" for edge in edges)
+
+
+def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
+    """Where a ladder stopped rising, and why."""
+    match why:
+        case ClimbEnd.RUNNING:
+            return f"at width {width} so far"
+        case ClimbEnd.LIMIT:
+            return f"stopped at width {width} by {values['limit']}"
+        case ClimbEnd.CALIBRATION_WIDTH:
+            return f"rose to calibration_width {width}"
+    stopped = f"stopped at width {width}, below calibration_width {values['calibration_width']}"
+    match why:
+        case ClimbEnd.RULE:
+            return f"{stopped}, by paper.edge: fail or paper.nc: stop_when_flat"
+        case ClimbEnd.NO_FIT:
+            return f"{stopped}: nothing there could be fitted"
+        case ClimbEnd.TOLERANCE:
+            likely = f"{values['octaves']:+.2f} octave from there to the target ({values['low']:+.2f} to {values['high']:+.2f})"
+            move = f"lr is expected to move {likely}"
+            return f"{stopped}: {move}, and a wider level would not change the answer beyond the tolerance"
+        case ClimbEnd.BUDGET:
+            next_one = f"a block at width {values['next_width']} costs {values['next_cost']:.0f} base runs"
+            return f"{stopped}: {next_one}, and {values['left']:.0f} of {values['max_base_runs']:.0f} are left"

@@ -3,16 +3,16 @@
 The stages are the coordinate check, those of its schedule, and the runs at the target. A question over variants is several
 questions of one architecture and one text each (`question.variants`); what takes a ladder takes its variant's question.
 
-Parts: `Progress`, `progress` · `next_stage`, `validation_stage` · `coordinate_step`, `ends_the_ladder` · `exceeded`.
+Parts: `Progress`, `progress` · `following`: `next_stage`, `validation_stage` · `coordinate_step`, `ends_the_ladder` · `exceeded`.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from telescope.studies.coordinates.check import Step, skipped, step
-from telescope.studies.kind import EndCause, Ended, Label, Planned
+from telescope.studies.kind import EndCause, Label, Planned
 from telescope.studies.telescoping.fold.estimates import target_estimates
 from telescope.studies.telescoping.fold.ladders import coordinate_design
 from telescope.studies.telescoping.fold.specs import spec_of
@@ -24,6 +24,11 @@ from telescope.studies.telescoping.schedules import paper, robust, validation
 from telescope.trials.outcome import Trial, TrialState
 
 COORDINATES = "coordinates"  # the stage of the check
+
+
+def following(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
+    """The stage after some stages of the schedule and some at the target; None where the ladder is complete."""
+    return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(question, ladder, done, validated)
 
 
 @lru_cache(maxsize=16_384)
@@ -43,45 +48,56 @@ def ends_the_ladder(question: Question, ladder: Ladder, check: Step) -> bool:
     return check.failed and pairing(question, ladder.optimizer).sound
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """How far a ladder has come."""
 
     ladder: Ladder
-    done: tuple[Done, ...]
-    trials: tuple[tuple[Point, Trial], ...]  # of the finished stages and of the current one
-    missing: tuple[Planned, ...]  # of the current stage
-    ended: bool
-    limit: Ended | None = None  # by a limit of the job
+    check: Step  # of the coordinates, before the rounds
+    done: tuple[Done, ...] = ()
+    trials: tuple[tuple[Point, Trial], ...] = ()  # of the finished stages and of the current one
+    missing: tuple[Planned, ...] = ()  # of the current stage
     validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
-    check: Step = dataclasses.field(default_factory=lambda: Step((), (), None))  # of the coordinates, before the rounds
-    refused: bool = False  # by that check
+    limit: EndCause | None = None  # the limit of the job that ended it
+    refused: bool = False  # by the check
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is left to run."""
+        return not self.missing
 
 
 def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Progress:
     """Replay a ladder's stages over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
-    done: list[Done] = []
-    validated: list[Done] = []
-    counted: dict[Point, Trial] = {}
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
     if check.missing or refused:
         planned = tuple(Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing)
-        return Progress(ladder, (), (), planned, refused, check=check, refused=refused)
-    while True:
-        stage = next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(question, ladder, done, validated)
-        limit = exceeded(question, ladder, [*counted, *stage.points], math.fsum(t.flops for t in check.trials)) if stage else None
-        if stage is None or limit:
-            return Progress(ladder, tuple(done), tuple(counted.items()), (), True, limit, tuple(validated), check)
+        return Progress(ladder=ladder, check=check, missing=planned, refused=refused)
+    done, validated, counted = list[Done](), list[Done](), dict[Point, Trial]()
+    check_flops = math.fsum(trial.flops for trial in check.trials)
+    missing: tuple[Planned, ...] = ()
+    limit = None
+    while stage := following(question, ladder, done, validated):
+        if limit := exceeded(question, ladder, [*counted, *stage.points], check_flops):
+            break
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
         ours = {point: completed[spec.digest] for point, spec in specs.items() if spec.digest in completed}
         counted |= ours
-        missing = tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours)
-        if missing:
-            return Progress(ladder, tuple(done), tuple(counted.items()), missing, False, None, tuple(validated), check)
+        if missing := tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours):
+            break
         ended = validated if stage.name == validation.STAGE else done
         ended.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
+    return Progress(
+        ladder=ladder,
+        check=check,
+        done=tuple(done),
+        trials=tuple(counted.items()),
+        missing=missing,
+        validation=tuple(validated),
+        limit=limit,
+    )
 
 
 def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
@@ -102,15 +118,15 @@ def loss_of(trial: Trial) -> float:
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> Ended | None:
+def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> EndCause | None:
     """The limit that these points of one ladder would break, or None; each ladder has an equal share, so that none waits.
 
     The coordinate check counts where FLOPs do: it is no run of the search.
     """
     share = len(question.optimizers)
     if len(points) > question.limits.max_trials // share:
-        return Ended(EndCause.OUT_OF_TRIALS)
+        return EndCause.OUT_OF_TRIALS
     flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
     if question.limits.max_flops is not None and flops + check_flops > question.limits.max_flops / share:
-        return Ended(EndCause.OUT_OF_FLOPS)
+        return EndCause.OUT_OF_FLOPS
     return None

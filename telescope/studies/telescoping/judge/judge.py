@@ -26,18 +26,18 @@ from dataclasses import dataclass, fields, replace
 from telescope.errors import InvalidInput
 from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_fit
 from telescope.studies.telescoping.answer.budget import laws_of
-from telescope.studies.telescoping.answer.levels import described, drift, level_estimates
+from telescope.studies.telescoping.answer.levels import described, drift, edges_at, level_estimates
 from telescope.studies.telescoping.answer.transfer import copying
 from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, Remarks, all_diverged, judged, judged_values
-from telescope.studies.telescoping.answer.wording import words
+from telescope.studies.telescoping.answer.wording import edges_words, words
 from telescope.studies.telescoping.axes import Axis, AxisName
-from telescope.studies.telescoping.evidence import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits
+from telescope.studies.telescoping.evidence import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits, from_estimate
 from telescope.studies.telescoping.fold.estimates import lowest_of, pooled_estimates
 from telescope.studies.telescoping.judge.records import WIDEST
 from telescope.studies.telescoping.judge.sweep import Row, Sweep
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.reasons import Advice, Reason, Remark
+from telescope.studies.telescoping.reasons import Advice, Code, Corners, Part, Reason, Remark, SeedBlocks
 from telescope.studies.telescoping.schedules import blocks
 from telescope.studies.telescoping.schedules.edges import side_of
 
@@ -52,6 +52,7 @@ class JudgedLevel(LevelReport):
 
     verdict: Verdict
     reason: str
+    because: Reason  # the reason as values
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def judged_sweep(
     verdict, reason = judged(values["lr"], fit, ladder.levels - 1, Remarks(lambda fit: to_narrow(ladder, done, fit), wider))
     if verdict == "resolved":
         return verdict, reason
-    return verdict, replace(reason, parts=tuple(told(verdict, fit, levels)))
+    return verdict, replace(reason, parts=told(verdict, fit, levels))
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
@@ -180,11 +181,12 @@ def target_values(ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Esti
 def judged_level(ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int) -> JudgedLevel:
     """What is known about one width."""
     at = sides(ladder, done, fit, level)
-    edge = ", ".join(f"{ladder.axes[i].name}: {'low' if side < 0 else 'high'}" for i, side in at.items()) or None
+    edges = edges_at(ladder, at.items())
     found = level_estimates(ladder, fit, level) if fit else {}
-    verdict, reason = level_verdict(ladder, done, fit, level, at)
-    known = replace(described(ladder, done, fit, level, found), edge=edge)
-    return JudgedLevel(**{field.name: getattr(known, field.name) for field in fields(known)}, verdict=verdict, reason=reason)
+    verdict, because = level_verdict(ladder, done, fit, level, at)
+    known = replace(described(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges)
+    described_so = {field.name: getattr(known, field.name) for field in fields(known)}
+    return JudgedLevel(**described_so, verdict=verdict, reason=words(because), because=because)
 
 
 def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> dict[int, int]:
@@ -209,27 +211,30 @@ def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> 
     return at
 
 
-def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]) -> tuple[Verdict, str]:
+def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]) -> tuple[Verdict, Reason]:
     """Verdict on a width's own optimum, and its reason with what to run."""
     here = outcomes(done, level)
     tried, finite = sorted({o.point.x[0] for o in here}), {o.point.x[0] for o in here if o.finite}
     if not finite:
-        return "unbracketed", f"every run diverged; add lr below {shown(tried[0])}"
+        return "unbracketed", Reason.of(Code.ALL_DIVERGED, lr=2.0 ** tried[0])
     if len(finite) < FEWEST_LRS:
-        have = f"{len(finite)} learning rate{'s' * (len(finite) > 1)} with a loss" + (
-            ", which lean on the bowl of other widths" if fit else ""
-        )
-        return "unresolved", f"{have}; add lr {listed(missing_lrs(fit, level, tried, argmin(here)[0]))}"
+        missing = missing_lrs(fit, level, tried, argmin(here)[0])
+        return "unresolved", Reason.of(Code.TOO_FEW_RATES, finite=len(finite), fitted=fit is not None, advice=add_rates(missing))
     if side := at.get(0, 0):
         border, step = (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
-        beyond = [border + side * step, border + 2 * side * step]
-        return "unbracketed", f"the optimum lies at the {'lowest' if side < 0 else 'highest'} lr run; add lr {listed(beyond)}"
+        beyond = add_rates([border + side * step, border + 2 * side * step])
+        return "unbracketed", Reason.of(Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond)
     if fit is None:
-        return "unresolved", "the narrowest width has no finite loss to fit; leave it out, or give it some"
+        return "unresolved", Reason.of(Code.BASE_DIVERGED)
     half = level_estimates(ladder, fit, level)[0].half_width
     if half > LR_HALF_WIDTH:
-        return "unresolved", f"the optimum is known to +-{half:.2f} octave only; add seeds"
-    return "resolved", f"the optimum is known to +-{half:.2f} octave"
+        return "unresolved", Reason.of(Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS))
+    return "resolved", Reason.of(Code.KNOWN, half_width=digits(half))
+
+
+def add_rates(octaves: Sequence[float]) -> Remark:
+    """The advice to run these learning rates."""
+    return Remark.of(Advice.ADD_RATES, rates=tuple(2.0**x for x in octaves))
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
@@ -240,11 +245,11 @@ def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float
     return sorted(new[: max(1, FEWEST_LRS - len(tried))])
 
 
-def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> list[str]:
-    """What a reason that blames single widths should say of them."""
+def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> tuple[Part, ...]:
+    """The reasons of the single widths that a verdict blames."""
     if verdict == "unbracketed":
-        return [f"width {one.width}: {one.reason}" for one in levels if one.verdict == "unbracketed"]
-    return [f"width {one.width}: {one.reason}" for one in levels] if fit is None else []
+        return tuple(Part(one.because, width=one.width) for one in levels if one.verdict == "unbracketed")
+    return tuple(Part(one.because, width=one.width) for one in levels) if fit is None else ()
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
@@ -256,17 +261,18 @@ def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)
-            wanted = [f"{count} x {corners(ladder, fit, level, spans)}" for level, count in sorted(added.items())]
-            return Remark.of(Advice.NEW_SEEDS, runs="; ".join(wanted))
+            wanted = [SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans)) for level, count in sorted(added.items())]
+            return Remark.of(Advice.NEW_SEEDS, runs=tuple(wanted))
     return Remark.of(Advice.WIDER_OR_LONGER)
 
 
-def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> str:
-    """A block of runs in words."""
-    ends = [(x - h, x + h) for x, h in zip(fit.optima[level], spans, strict=True)]
-    names = [ladder.axes[i].name.replace("_", " ") for i in ladder.fitted]
-    grid = " with ".join(f"{name} {shown(low)} and {shown(high)}" for name, (low, high) in zip(names, ends, strict=True))
-    return f"width {ladder.widths[level]}, {grid}"
+def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> tuple[Corners, ...]:
+    """The values of each fitted axis in a block of runs around a level's optimum."""
+    names, optimum = [ladder.axes[i].name for i in ladder.fitted], fit.optima[level]
+    return tuple(
+        Corners(name, from_estimate(x - half, name), from_estimate(x + half, name))
+        for name, x, half in zip(names, optimum, spans, strict=True)
+    )
 
 
 def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
@@ -274,13 +280,3 @@ def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
     means = seed_means(outcomes(done, ladder.levels - 1))
     copied = means.get(argmin(outcomes(done, 0)), math.inf)
     return digits(100 * (copied / min(means.values()) - 1)) if ladder.levels > 1 and math.isfinite(copied) else None
-
-
-def listed(octaves: Sequence[float]) -> str:
-    """Values in words."""
-    return " and ".join(map(shown, octaves))
-
-
-def shown(octaves: float) -> str:
-    """One value."""
-    return f"{2.0**octaves:.3g}"

@@ -25,13 +25,17 @@ SKEW_LIMIT = 3.0  # s v beyond which the bowl goes on in a straight line
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the slots of the parameter vector, for `axes` hyperparameters and `levels` widths, the target `doublings` up."""
+    """Names of the slots of the parameter vector, for `axes` hyperparameters and a width per height, the target `doublings` up."""
 
     axes: int
-    levels: int
+    heights: tuple[float, ...]  # doublings of each level above the base
     doublings: float
-    heights: tuple[float, ...] = ()  # doublings of each level above the base; 0, 1, 2, .. unless given
     saturating: tuple[int, ...] = ()  # the axes of which little enough is as good as none
+
+    @property
+    def levels(self) -> int:
+        """Number of widths."""
+        return len(self.heights)
 
     @cached_property
     def slots(self) -> dict[str, slice]:
@@ -65,7 +69,7 @@ class Layout:
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
         """W_i of the law a/n, and what phi adds to it on the way to a constant step per doubling."""
-        t, i = self.doublings, np.array(self.heights or range(self.levels), dtype=np.float64)
+        t, i = self.doublings, np.array(self.heights)
         if t == 0:
             return np.zeros(self.levels), np.zeros(self.levels)
         inverse = (2.0**-i - 2.0**-t) / (1 - 2.0**-t)

@@ -98,7 +98,7 @@ class Ladder:
     def layout(self) -> Layout:
         """The parameters of its pooled model."""
         saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
-        return Layout(len(self.fitted), self.levels, self.doublings, self.heights, saturating)
+        return Layout(len(self.fitted), self.heights, self.doublings, saturating)
 
     @cached_property
     def fitted(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import numpy as np
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, merge, outcomes, swept_values
 from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.schedules.places import Place, axes_at
 
 CLIFF_SHARE, NARROWEST = 0.6, 0.5  # corners lie at most this far up to the lowest learning rate that diverged, or at these octaves
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}  # by number of axes: what the last are products of
@@ -91,18 +92,21 @@ def top_level(done: Sequence[Done]) -> int:
     return max(o.point.level for stage in done for o in stage.outcomes)
 
 
-def off_centre(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> tuple[int, ...]:
-    """The axes on which the top level's optimum lies outside the corners of its last block."""
+def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, Place]:
+    """Where the top level's optimum lies, by fitted axis; below the learning rates of its last block where that diverged whole."""
     top = top_level(done)
     last = last_block(done, top)
-    if not any(o.finite for o in last):
-        return (0,)
-    outside = []
+    lost = not any(o.finite for o in last)
+    if lost and min(o.point.x[0] for o in last) <= ladder.axes[0].walls[0]:
+        return {0: Place.OUTSIDE_BLOCK | Place.BEYOND_WALL}
+    places = {}
     for i, x in zip(ladder.fitted, pooled.optima[top], strict=True):
         values = [o.point.x[i] for o in last]
-        if not min(values) <= x <= max(values):
-            outside.append(i)
-    return tuple(outside)
+        outside = i == 0 if lost else not min(values) <= x <= max(values)
+        places[i] = Place.OUTSIDE_BLOCK if outside else Place.INSIDE
+        if not ladder.axes[i].allows(x):
+            places[i] |= Place.BEYOND_WALL
+    return places
 
 
 def block_cost(ladder: Ladder, level: int) -> float:
@@ -110,18 +114,9 @@ def block_cost(ladder: Ladder, level: int) -> float:
     return len(signs(len(ladder.fitted), 0)) * ladder.costs[level]
 
 
-def beyond_walls(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> tuple[int, ...]:
-    """The axes on which the top level's optimum lies beyond a wall, or below the last block, which diverged whole at the wall."""
-    top = top_level(done)
-    last = last_block(done, top)
-    if not any(o.finite for o in last) and min(o.point.x[0] for o in last) <= ladder.axes[0].walls[0]:
-        return (0,)
-    return tuple(i for i, x in zip(ladder.fitted, pooled.optima[top], strict=True) if not ladder.axes[i].allows(x))
-
-
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
     """`tolerances`, without limit for an axis whose optimum lies beyond a wall: more runs would not show it."""
-    beyond = beyond_walls(ladder, done, pooled)
+    beyond = axes_at(top_places(ladder, done, pooled), Place.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
 
 

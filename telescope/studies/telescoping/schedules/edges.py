@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit
+from telescope.studies.telescoping.schedules.places import Place
 from telescope.trials.lattice import snap
 
 EDGE_ROUNDS = 4  # under `paper`, per level
@@ -72,10 +73,14 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
     return tuple(point for point in points if point not in run)
 
 
-def walled(ladder: Ladder, done: Sequence[Done]) -> tuple[int, ...]:
-    """The axes whose optimum lies at a border of the base window beyond which nothing may be tried."""
+def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, Place]:
+    """Where the optimum of the base window lies, by axis; those are left out on which it lies inside."""
     limits = borders(ladder, outcomes(done, level=0))
-    return tuple(i for i, side in edges(ladder, done) if not ladder.axes[i].allows(snap(limits[i][side > 0] + side * ladder.axes[i].step)))
+    places = {}
+    for i, side in edges(ladder, done):
+        beyond = snap(limits[i][side > 0] + side * ladder.axes[i].step)
+        places[i] = Place.AT_BORDER if ladder.axes[i].allows(beyond) else Place.AT_BORDER | Place.AT_WALL
+    return places
 
 
 def star(

@@ -22,18 +22,18 @@ from dataclasses import dataclass
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.blocks import (
-    beyond_walls,
     block,
     block_cost,
     blocks_run,
     enough,
     greedy,
     needed,
-    off_centre,
     signs,
     top_level,
+    top_places,
 )
-from telescope.studies.telescoping.schedules.edges import beyond_the_edge, walled
+from telescope.studies.telescoping.schedules.edges import base_places, beyond_the_edge
+from telescope.studies.telescoping.schedules.places import Place, axes_at
 from telescope.trials.lattice import snap
 
 BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
@@ -60,7 +60,7 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     top = top_level(done)
     if top == 0 and "shape" not in rounds:
         return blocks_stage(ladder, done, pooled, Wanted("shape", 0, SHAPE_BLOCKS)) or climb(ladder, done, pooled)
-    if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and left_behind(ladder, done, pooled):
+    if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and missed(ladder, done, pooled):
         stage = blocks_stage(ladder, done, pooled, Wanted("recentre", top, 1))
         if stage:
             return stage
@@ -147,10 +147,10 @@ def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: Want
     return Stage(wanted.stage, tuple(points)) if points else None
 
 
-def left_behind(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> set[int]:
-    """The axes on which another block at the top level would find the optimum that its last one missed; none where a wall hides lr's."""
-    beyond = set(beyond_walls(ladder, done, pooled))
-    return set() if 0 in beyond else set(off_centre(ladder, done, pooled)) - beyond
+def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
+    """Whether another block at the top level would find the optimum that its last one missed; never where a wall hides lr's."""
+    places = top_places(ladder, done, pooled)
+    return Place.BEYOND_WALL not in places[0] and Place.OUTSIDE_BLOCK in places.values()
 
 
 def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
@@ -164,9 +164,9 @@ def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     """A round of blocks where they remove most doubt; None where there is little left, or no budget, or lr is unbracketed for good."""
     tolerance = needed(ladder, done, pooled)
-    if 0 in (*beyond_walls(ladder, done, pooled), *walled(ladder, done)):
+    if Place.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(base_places(ladder, done), Place.AT_WALL):
         return None
-    if enough(pooled, pooled.covariance, tolerance) and not left_behind(ladder, done, pooled):
+    if enough(pooled, pooled.covariance, tolerance) and not missed(ladder, done, pooled):
         return None
     top, points = top_level(done), list[Point]()
     chosen: Counter[int] = Counter()

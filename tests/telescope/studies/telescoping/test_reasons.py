@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.answer.wording import advice_words, words
-from telescope.studies.telescoping.reasons import CARRIES, Advice, Code, Reason, Remark
+from telescope.studies.telescoping.reasons import CARRIES, Advice, ClimbEnd, Code, Reason, Remark
 from telescope.studies.telescoping.report import Report
 from tests.telescope.studies.telescoping.answer.test_wording import ADVICE, EXAMPLES
 
@@ -65,8 +65,8 @@ def test_a_reason_with_other_values_than_its_code_comes_with_is_not_built(values
 
 
 def test_what_comes_with_a_code_stands_under_that_code_alone() -> None:
-    assert len({*Code, *Advice}) == len(Code) + len(Advice), "codes and advice share the keys of a table"
-    assert set(CARRIES) <= {*Code, *Advice}
+    assert len({*Code, *Advice, *ClimbEnd}) == len(Code) + len(Advice) + len(ClimbEnd), "they share the keys of a table"
+    assert set(CARRIES) <= {*Code, *Advice, *ClimbEnd}
 
 
 @pytest.mark.parametrize("document", stored(), ids=lambda one: one["because"]["code"])
@@ -75,6 +75,7 @@ def test_stored_reports_are_read(document: dict[str, Any]) -> None:
     assert (found.verdict, found.reason) == (document["verdict"], document["reason"])
     assert found.because is not None
     assert found.because.code == document["because"]["code"]
+    assert [words(part.reason) for part in found.because.parts] == document["because"]["parts"]
     assert report_document(found).items() >= {key: document[key] for key in ("verdict", "reason", "best", "final")}.items()
 
 

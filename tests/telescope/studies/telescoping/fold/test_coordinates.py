@@ -11,6 +11,7 @@ import pytest
 
 from surfaces.bowls import Surface, document, random_surface, study
 from telescope.studies import run
+from telescope.studies.coordinates.check import Step
 from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.telescoping.answer.late import late_report
@@ -212,7 +213,7 @@ def ended(growth: float, seeds: int = 2, far: float = 0.0) -> Progress:
     done = tuple(
         Done("grid", tuple(sorted(Outcome(p, t.loss or 0.0) for p, t in trials.items() if p.level == level))) for level in range(3)
     )
-    return Progress(ladder, done, tuple(trials.items()), (), True)
+    return Progress(ladder=ladder, check=Step((), (), None), done=done, trials=tuple(trials.items()))
 
 
 def found(progress: Progress) -> LateReport:

@@ -15,7 +15,7 @@ GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
 
 
 def plain(levels: int, doublings: float) -> Layout:
-    return Layout(2, levels, doublings)
+    return Layout(2, tuple(map(float, range(levels))), doublings)
 
 
 def noisy_runs(noise: float, seed: int = 0) -> tuple[Run, ...]:
@@ -155,7 +155,7 @@ def test_the_dip_beside_a_plateau_is_found_where_the_axis_saturates_and_a_bowl_t
     flat, dip, doubted, believed = [], [], [], []
     for seed in range(6):
         runs = plateau_runs(0.15, seed)
-        bowl_only, saturating = fit(runs, Layout(2, 1, 0.0)), fit(runs, Layout(2, 1, 0.0, saturating=(1,)))
+        bowl_only, saturating = fit(runs, Layout(2, (0.0,), 0.0)), fit(runs, Layout(2, (0.0,), 0.0, saturating=(1,)))
         assert bowl_only
         assert saturating
         flat.append(bowl_only.optima[0, 1] + 2)
@@ -170,7 +170,7 @@ def test_the_dip_beside_a_plateau_is_found_where_the_axis_saturates_and_a_bowl_t
 def test_what_is_doubted_is_not_called_flat() -> None:
     (ladder,) = all_ladders(study(2))
     runs = plateau_runs(0.15, 3)
-    doubted, believed = fit(runs, Layout(2, 1, 0.0)), fit(runs, Layout(2, 1, 0.0, saturating=(1,)))
+    doubted, believed = fit(runs, Layout(2, (0.0,), 0.0)), fit(runs, Layout(2, (0.0,), 0.0, saturating=(1,)))
     assert doubted
     assert believed
     assert doubted.surprise(1) > SURPRISE > believed.surprise(1)
@@ -181,7 +181,7 @@ def test_what_is_doubted_is_not_called_flat() -> None:
 
 
 def test_what_an_axis_costs_off_its_optimum_is_the_height_of_the_bowl_there() -> None:
-    found = fit(plateau_runs(0.1), Layout(2, 1, 0.0, saturating=(1,)))
+    found = fit(plateau_runs(0.1), Layout(2, (0.0,), 0.0, saturating=(1,)))
     assert found
     x = found.optima[0] + [[0.0, octaves] for octaves in (-6.0, -1.0, 0.0, 1.0)]
     level = np.zeros(4, dtype=np.int64)

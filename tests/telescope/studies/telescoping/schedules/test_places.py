@@ -1,0 +1,64 @@
+"""Where did the optimum go: each place of the enum is met on a bowl that puts it there."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, pooled_fit
+from telescope.studies.telescoping.schedules import robust
+from telescope.studies.telescoping.schedules.blocks import top_places
+from telescope.studies.telescoping.schedules.edges import base_places
+from telescope.studies.telescoping.schedules.places import Place, axes_at
+from tests.telescope.studies.telescoping.folds import Loss, bowl, ended, ladder
+
+
+def robustly(asked: Ladder, loss: Loss, rounds: int) -> list[Done]:
+    """The first rounds of the schedule."""
+    done: list[Done] = []
+    while len(done) < rounds and (stage := robust.next_stage(asked, tuple(done))):
+        done.append(ended(stage, loss))
+    return done
+
+
+def of_top(asked: Ladder, done: Sequence[Done]) -> dict[int, Place]:
+    fit = pooled_fit(asked, done)
+    assert fit is not None
+    return top_places(asked, done, fit)
+
+
+def lost(done: Sequence[Done]) -> list[Done]:
+    """The same stages, but that the last one diverged whole."""
+    *before, last = done
+    return [*before, replace(last, outcomes=tuple(Outcome(o.point, math.inf) for o in last.outcomes))]
+
+
+def test_an_optimum_in_the_middle_lies_inside() -> None:
+    asked = replace(ladder((8, 3)), max_base_runs=1000.0)
+    done = robustly(asked, bowl(3.4, 3.6), 3)
+    assert base_places(asked, done) == {}
+    assert of_top(asked, done) == {0: Place.INSIDE, 1: Place.INSIDE}
+
+
+def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond() -> None:
+    for extend, place in ((True, Place.AT_BORDER), (False, Place.AT_BORDER | Place.AT_WALL)):
+        asked = ladder((8, 3), extend=extend)
+        places = base_places(asked, robustly(asked, bowl(0.0, 3.6), 1))
+        assert places == {0: place}
+        assert axes_at(places, Place.AT_BORDER) == (0,)
+
+
+def test_an_optimum_that_drifts_out_of_its_last_block_is_outside_and_one_beyond_the_range_behind_the_wall() -> None:
+    asked = replace(ladder((8, 3), extend=False), max_base_runs=1000.0)
+    within = of_top(asked, robustly(asked, bowl(2.0, 3.6, drift=2.5), 3))
+    assert (within[0], within[1]) == (Place.OUTSIDE_BLOCK, Place.INSIDE)
+    beyond = of_top(asked, robustly(asked, bowl(9.0, 3.6), 2))
+    assert beyond[0] == Place.OUTSIDE_BLOCK | Place.BEYOND_WALL
+    assert (axes_at(beyond, Place.OUTSIDE_BLOCK), axes_at(beyond, Place.BEYOND_WALL)) == ((0,), (0,))
+
+
+def test_where_the_last_block_diverged_whole_the_optimum_is_taken_to_lie_below_it() -> None:
+    for extend, optimum, place in ((True, 3.4, Place.OUTSIDE_BLOCK), (False, 0.8, Place.OUTSIDE_BLOCK | Place.BEYOND_WALL)):
+        asked = replace(ladder((8, 3), extend=extend), max_base_runs=1000.0)
+        places = of_top(asked, lost(robustly(asked, bowl(optimum, 3.6), 3)))
+        assert places[0] == place
+        assert axes_at(places, Place.OUTSIDE_BLOCK) == (0,)
