@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from telescope.errors import InvalidInput
-from telescope.studies.telescoping.question.variants import FIELD, FOUND
+from telescope.studies.telescoping.question.documents import FIELD, FOUND
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 
