@@ -26,6 +26,14 @@ class Problem:
         shown = "" if self.value is None else f" (given: {self.value!r})"
         return f"{self.field or 'document'}: {self.message}{shown}"
 
+    def within(self, block: str) -> bool:
+        """Whether its field is a block, or lies in it."""
+        return self.field == block or self.field.startswith(f"{block}.")
+
+    def moved(self, block: str, to: str) -> "Problem":
+        """The problem of a block that stands elsewhere in the user's document; any other as it is."""
+        return replace(self, field=to + self.field.removeprefix(block)) if self.within(block) else self
+
 
 def under(block: str, problem: Problem) -> Problem:
     """The problem of a field of a block, named from outside of it."""

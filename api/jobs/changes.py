@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, not_plain
-from telescope.studies.telescoping.question.variants import FIELD, FOUND
+from telescope.studies.telescoping.question.documents import FIELD, FOUND
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 

@@ -13,7 +13,7 @@ import migrations
 from api.store.engines import open_engines, translated
 from api.store.tables import specs, trials
 from telescope.errors import Unavailable
-from telescope.studies.telescoping.question.variants import data_blocks
+from telescope.studies.telescoping.question.documents import data_blocks
 from telescope.trials.data import ORIGIN
 from telescope.trials.spec import TrialSpec
 

@@ -6,7 +6,6 @@ only the data can tell.
 """
 
 import json
-import re
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +59,7 @@ def resolved(study: AnyStudy) -> AnyStudy:
         try:
             found.append(_found(data, max(question.batches)))
         except InvalidInput as error:
-            problems += [replace(one, field=re.sub(r"^data\b", field, one.field)) for one in error.problems]
+            problems += [one.moved("data", field) for one in error.problems]
     if problems:
         raise InvalidInput.because(tuple(problems))
     largest = max(data.vocab_size for data in found)
@@ -79,7 +78,7 @@ def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
     try:
         return _resolved_model(model, vocab_size) if isinstance(model, LadderModule) else model
     except InvalidInput as error:
-        raise InvalidInput.because(tuple(replace(one, field=re.sub(r"^model\b", field, one.field)) for one in error.problems)) from error
+        raise InvalidInput.because(tuple(one.moved("model", field) for one in error.problems)) from error
 
 
 def _resolved_model(model: LadderModule, vocab_size: int) -> LadderModule:

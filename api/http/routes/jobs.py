@@ -32,7 +32,7 @@ from api.store.rows import JobRow
 from api.store.store import Store
 from telescope.client.resources import Job, JobDetail
 from telescope.studies import registry
-from telescope.studies.telescoping.question.variants import FIELD
+from telescope.studies.telescoping.question.documents import FIELD
 
 RETRY_AFTER = {"Retry-After": "2"}
 DETAIL = TypeAdapter(JobDetail)

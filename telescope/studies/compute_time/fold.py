@@ -105,7 +105,7 @@ def at_batch(
         raise InvalidInput.of("given", message)
     near = [one for one in neighbours(batch_tokens, known) if not isinstance(one, Searching)]
     if len(near) < len(neighbours(batch_tokens, known)):
-        return AtBatch(optimizer, batch_tokens, None, (), None, ())
+        return AtBatch(optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=())
     setting = setting_of(question, optimizer, setting_at(batch_tokens, near))
     courses = tuple(course(question.runs, setting, seed, question.lowest, completed) for seed in range(question.seeds))
     timing = timed_spec(question, setting)

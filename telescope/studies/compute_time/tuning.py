@@ -138,7 +138,7 @@ def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int,
         found = {key: completed[spec.digest] for key, spec in specs.items() if spec.digest in completed}
         trials |= {trial.digest: trial for trial in found.values()}
         if missing := tuple(spec for key, spec in specs.items() if key not in found):
-            return Tuned(batch_tokens, None, None, tuple(trials.values()), missing)
+            return Tuned(batch_tokens, known=None, edge=None, trials=tuple(trials.values()), missing=missing)
         losses = {key: final(trial) for key, trial in found.items()}
         lines = [
             Line(decay, octaves, tuple(float(np.mean([losses[decay, x, seed] for seed in range(tuning.seeds)])) for x in octaves))
@@ -149,7 +149,7 @@ def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int,
             break
         octaves = carried_on(octaves, best.edge)
     known = Known(batch_tokens, from_octaves(best.vertex[0]), best.weight_decay, "tuned", tuple(doubts(best, batch_tokens)))
-    return Tuned(batch_tokens, known, best.edge, tuple(trials.values()), ())
+    return Tuned(batch_tokens, known=known, edge=best.edge, trials=tuple(trials.values()), missing=())
 
 
 def doubts(best: Line, batch_tokens: int) -> Iterator[HyperparameterDoubt]:

@@ -11,7 +11,7 @@ does the widest doubling by itself: what comes of narrow models alone dies out, 
 does not. **unresolved** otherwise, and where there are fewer than four widths. What the check
 cannot see: weight decay, long horizons, slow drift; see telescope.studies.telescoping.answer.late.
 
-Parts: `Design` (which runs) and `design` · `judge` (what they say) · `step`, the fold ·
+Parts: `Design` (which runs) and `design` · `assess` (what they say) · `step`, the fold ·
 `carry_out`, `check`: all of it in this process.
 """
 
@@ -21,8 +21,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from telescope.models import user_model
-from telescope.studies.coordinates.causes import likely_cause
-from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict, LayerSlope, in_words, slopes
+from telescope.studies.coordinates.causes import Exponent, misfits
+from telescope.studies.coordinates.reasons import (
+    AcrossGate,
+    BeyondGate,
+    CheckReason,
+    DivergedAtWidths,
+    Finding,
+    NothingMoved,
+    Reduced,
+    SkippedByJob,
+    TooCostly,
+    TooFewWidths,
+    WithinGate,
+)
+from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict, LayerSlope, slopes
+from telescope.studies.coordinates.wording import cause_words, words
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
 from telescope.train.probes import LOGITS
@@ -33,6 +47,8 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FEWEST_WIDTHS = 4
+NAMED = 3  # failing layers in a reason
+SKIPPED_BY_JOB = SkippedByJob()
 SEEDS, MORE_SEEDS, FEWEST_SEEDS = 3, 5, 2  # more where the verdict hangs
 STEPS, FEWEST_STEPS = 8, 4
 WINDOWS = 8  # of one context each: the fixed batch
@@ -52,13 +68,9 @@ class Design:
     steps: int
 
     @property
-    def note(self) -> str:
-        """What was given up to stay within the budget."""
-        if not self.seeds:
-            return "it would cost more than its share of the job"
-        if (self.seeds, self.steps) == (SEEDS, STEPS):
-            return ""
-        return f"reduced to {self.seeds} seeds and {self.steps} steps, to stay within its share of the job"
+    def reduced(self) -> Reduced | None:
+        """What it was reduced to, to stay within the budget."""
+        return None if (self.seeds, self.steps) == (SEEDS, STEPS) else Reduced(seeds=self.seeds, steps=self.steps)
 
     @property
     def ends(self) -> tuple[TrialSpec, TrialSpec]:
@@ -84,6 +96,8 @@ class CoordinateReport:
     steps: int
     lr: float
     gate: float = GATE
+    because: CheckReason | None = None  # the reason as a value; None in reports from before it was kept
+    causes: tuple[Exponent, ...] = ()  # where it fails: the rules that do not fit
 
     @property
     def failed(self) -> tuple[LayerSlope, ...]:
@@ -149,52 +163,61 @@ def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_
 # What they say
 
 
-def judge(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
+def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
     """The verdict on complete trials, those of the first so many seeds."""
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
-    verdict, reason = verdict_of(plan, layers, seeds, diverged)
+    verdict, finding = found(plan, layers, seeds, diverged)
+    because = CheckReason(finding, plan.reduced)
+    causes = misfits(*plan.ends) if verdict == "fail" else ()
     return CoordinateReport(
         verdict=verdict,
-        reason=f"{reason} ({plan.note})" if plan.note else reason,
+        reason=words(because),
         layers=layers,
-        cause=likely_cause(*plan.ends) if verdict == "fail" else None,
+        cause=cause_words(causes) if verdict == "fail" else None,
         widths=plan.widths,
         seeds=seeds,
         steps=plan.steps,
         lr=plan.base.optimizer.lr,
+        because=because,
+        causes=causes,
     )
 
 
-def skipped(plan: Design, reason: str) -> CoordinateReport:
+def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport:
     """The report of a check that is not made."""
-    return CoordinateReport("skipped", reason, (), None, plan.widths, 0, plan.steps, plan.base.optimizer.lr)
+    because = CheckReason(finding)
+    return CoordinateReport(
+        verdict="skipped",
+        reason=words(because),
+        layers=(),
+        cause=None,
+        widths=plan.widths,
+        seeds=0,
+        steps=plan.steps,
+        lr=plan.base.optimizer.lr,
+        because=because,
+    )
 
 
-def verdict_of(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]) -> tuple[CoordinateVerdict, str]:
-    """Verdict and reason."""
+def found(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]) -> tuple[CoordinateVerdict, Finding]:
+    """The verdict, and what it goes by."""
     if len(plan.widths) < FEWEST_WIDTHS:
-        few = f"only {len(plan.widths)} widths up to the target ({', '.join(map(str, plan.widths))}), and the check needs {FEWEST_WIDTHS}"
-        return "unresolved", f"{few}; start from a narrower base_width, or a smaller head_dim, to have more"
+        return "unresolved", TooFewWidths(widths=plan.widths, needed=FEWEST_WIDTHS)
     if diverged:
-        at_widths = ", ".join(map(str, sorted(set(diverged))))
-        return (
-            "unresolved",
-            f"runs diverged within {plan.steps} steps at width {at_widths}, lr {plan.base.optimizer.lr:.3g}; lower search.lr",
-        )
+        return "unresolved", DivergedAtWidths(widths=tuple(sorted(set(diverged))), steps=plan.steps, lr=plan.base.optimizer.lr)
     if not layers:
-        return "unresolved", "no layer moved at all"
+        return "unresolved", NothingMoved()
     failed = [layer for layer in layers if layer.verdict == "fail"]
     if failed:
         # Own updates first, and the head's: they name the layers that are wrong, the others what follows from it.
-        worst = sorted(failed, key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope)))[:3]
-        more = f", and {len(failed) - len(worst)} more" if len(failed) > len(worst) else ""
-        return "fail", f"with width, {'; '.join(map(in_words, worst))}{more}; beyond ±{GATE}"
-    steepest = in_words(layers[0])
+        worst = sorted(failed, key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope)))[:NAMED]
+        return "fail", BeyondGate(worst=tuple(worst), failed=len(failed), gate=GATE)
     if all(layer.verdict == "pass" for layer in layers):
-        return "pass", f"over widths {plan.widths[0]} to {plan.widths[-1]}, {steepest}, the steepest of {len(layers)}; the gate is ±{GATE}"
-    return "unresolved", f"with {seeds} seeds, {steepest}: its interval lies across the gate of ±{GATE}"
+        narrowest, *_, widest = plan.widths
+        return "pass", WithinGate(narrowest=narrowest, widest=widest, steepest=layers[0], layers=len(layers), gate=GATE)
+    return "unresolved", AcrossGate(seeds=seeds, steepest=layers[0], gate=GATE)
 
 
 # All of it
@@ -220,15 +243,15 @@ def step(plan: Design, done: Mapping[str, Trial]) -> Step:
     Nothing is run where there are too few widths for a verdict.
     """
     if not plan.seeds:
-        return Step((), (), skipped(plan, plan.note))
+        return Step((), (), skipped(plan, TooCostly()))
     if len(plan.widths) < FEWEST_WIDTHS:
-        return Step((), (), judge(plan, ()))
+        return Step((), (), assess(plan, ()))
     for seeds in dict.fromkeys((plan.seeds, plan.most_seeds)):
         specs = plan.runs[: seeds * len(plan.widths)]
         trials = tuple(done[spec.digest] for spec in specs if spec.digest in done)
         if missing := tuple(spec for spec in specs if spec.digest not in done):
             return Step(trials, missing, None)
-        report = judge(plan, trials)
+        report = assess(plan, trials)
         if report.verdict != "unresolved" or not report.layers:
             break
     return Step(trials, (), report)

@@ -4,7 +4,7 @@ Per layer and kind of change (`telescope.train.probes`) the slope of log2 RMS on
 least squares per seed; its interval from the seeds, by Student's t with one standard deviation
 pooled over the layers. Each is held against the gate of the coordinate check.
 
-Parts: `GATE` · `LayerSlope` · `slopes` · `in_words`.
+Parts: `GATE` · `LayerSlope` · `slopes`.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from telescope.statistics.estimates import QUANTILE
-from telescope.train.probes import LOGITS, MOVED, OWN
+from telescope.train.probes import MOVED, OWN
 from telescope.trials.outcome import Trial
 
 GATE = 0.25
@@ -64,10 +64,3 @@ def slope_of(name: str, slope: float, half: float, sizes: Sequence[float]) -> La
     verdict: CoordinateVerdict = "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
     low, high = round(slope - half, 4), round(slope + half, 4)
     return LayerSlope(layer, "own" if part == "own" else "moved", round(slope, 4), low, high, verdict, tuple(round(x, 4) for x in sizes))
-
-
-def in_words(layer: LayerSlope) -> str:
-    """A slope as a growth law."""
-    moved = "the logits" if layer.layer == LOGITS else f"the output of {layer.layer}"
-    what = f"the own updates of {layer.layer} change" if layer.part == "own" else f"the change of {moved} goes"
-    return f"{what} as width^{layer.slope:+.2f} ({layer.low:+.2f} to {layer.high:+.2f})"

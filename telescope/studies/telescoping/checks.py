@@ -115,7 +115,7 @@ def _block_problems(question: Question) -> list[Problem]:
         field = f"sweep_over.{part}.{i}"
         for one in _block_problems(variant.question):
             if one not in found:
-                more.append(replace(one, field=re.sub(rf"^{part}\b", field, one.field) if one.field.startswith(part) else field))
+                more.append(one.moved(part, field) if one.within(part) else replace(one, field=field))
     return found + more
 
 

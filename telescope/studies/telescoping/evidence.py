@@ -237,6 +237,18 @@ class LateSlope:
 
 
 @dataclass(frozen=True)
+class LateReason:
+    """Why a late check comes out as it does; its words are in `answer.late`."""
+
+    code: Literal["beyond_gate", "within_gate", "across_gate"]
+    worst: LateSlope  # the steepest that fails; where none does, the steepest that is judged
+    narrowest: int
+    widest: int
+    judged: int  # slopes
+    gate: float
+
+
+@dataclass(frozen=True)
 class LateReport:
     """The coordinate check at the end of the ladder's own runs: a warning, and no more."""
 
@@ -245,6 +257,7 @@ class LateReport:
     slopes: tuple[LateSlope, ...]  # the steepest first
     widths: tuple[int, ...]
     runs: int
+    because: LateReason | None = None  # the reason as a value; None in reports from before it was kept
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from telescope.studies.telescoping.checks import checked
 from telescope.studies.telescoping.fold.ladders import coordinate_design, each_ladder
 from telescope.studies.telescoping.fold.progress import progress
 from telescope.studies.telescoping.forecast.preview import Preview, preview
-from telescope.studies.telescoping.question import variants
+from telescope.studies.telescoping.question import documents, variants
 from telescope.studies.telescoping.question.parts import LadderModel, LadderModule
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
@@ -50,7 +50,7 @@ KIND = Kind(
     with_texts=variants.with_texts,
     with_models=variants.with_models,
     variant_of=variants.variant_of,
-    expand=variants.expanded,
-    collapse=variants.condensed,
-    as_given=variants.as_given,
+    expand=documents.expand,
+    collapse=documents.collapse,
+    as_given=documents.as_given,
 )

@@ -14,14 +14,14 @@ are mostly noise, and the norm of a noisy AdamW step falls with width beside tha
 where all is right. A warning in the report, and no more: nobody is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.special import stdtrit
 
 from telescope.statistics.estimates import QUANTILE, Array
 from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict
-from telescope.studies.telescoping.evidence import LateReport, LateSlope
+from telescope.studies.telescoping.evidence import LateReason, LateReport, LateSlope
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.ladder import Point, argmin, outcomes
 from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
@@ -32,6 +32,11 @@ NEAR = 1.0  # octaves
 MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
 FEWEST_WIDTHS = 2
 JUDGED = "spectral/"
+VERDICTS: Mapping[str, CoordinateVerdict] = {
+    "beyond_gate": "fail",
+    "within_gate": "pass",
+    "across_gate": "unresolved",
+}
 CAUSE = "a weight-decay rule that does not fit its lr rule shows here and not in the first steps"
 
 
@@ -48,7 +53,8 @@ def late_report(found: Progress) -> LateReport | None:
         return None
     sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
     slopes = tuple(sorted(lines(x, sizes, names), key=lambda one: (-abs(one.slope), one.name)))
-    return LateReport(*verdict_of(slopes, widths), slopes, widths, len(near))
+    verdict, because = verdict_of(slopes, widths)
+    return LateReport(verdict, words(because), slopes, widths, len(near), because)
 
 
 def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
@@ -100,15 +106,31 @@ def late_slope(name: str, slope: float, half: float) -> LateSlope:
     return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None)
 
 
-def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, str]:
-    """Verdict and reason."""
+def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, LateReason]:
+    """Verdict and reason, by the slopes that are judged, the steepest first."""
     judged = [one for one in slopes if one.verdict]
     failed = [one for one in judged if one.verdict == "fail"]
-    worst = (failed or judged)[0]
-    law = f"width^{worst.slope:+.2f} ({worst.low:+.2f} to {worst.high:+.2f}) over widths {widths[0]} to {widths[-1]}"
-    words = f"at the end of the runs the spectral norm of {worst.name.removeprefix(JUDGED)} goes as {law}"
-    if failed:
-        return "fail", f"{words}, beyond ±{GATE}; {CAUSE}"
-    if all(one.verdict == "pass" for one in judged):
-        return "pass", f"{words}, the steepest of {len(judged)}; the gate is ±{GATE}"
-    return "unresolved", f"{words}: not clearly within ±{GATE}, nor beyond it"
+    within = all(one.verdict == "pass" for one in judged)
+    reason = LateReason(
+        code="beyond_gate" if failed else "within_gate" if within else "across_gate",
+        worst=(failed or judged)[0],
+        narrowest=widths[0],
+        widest=widths[-1],
+        judged=len(judged),
+        gate=GATE,
+    )
+    return VERDICTS[reason.code], reason
+
+
+def words(reason: LateReason) -> str:
+    """A reason as people read it."""
+    worst, gate = reason.worst, f"±{reason.gate}"
+    law = f"width^{worst.slope:+.2f} ({worst.low:+.2f} to {worst.high:+.2f}) over widths {reason.narrowest} to {reason.widest}"
+    said = f"at the end of the runs the spectral norm of {worst.name.removeprefix(JUDGED)} goes as {law}"
+    match reason.code:
+        case "beyond_gate":
+            return f"{said}, beyond {gate}; {CAUSE}"
+        case "within_gate":
+            return f"{said}, the steepest of {reason.judged}; the gate is {gate}"
+        case "across_gate":
+            return f"{said}: not clearly within {gate}, nor beyond it"

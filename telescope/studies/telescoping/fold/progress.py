@@ -40,7 +40,7 @@ def next_stage(schedule: str, options: PaperOptions, ladder: Ladder, done: tuple
 def coordinate_step(question: Question, ladder: Ladder, completed: Mapping[str, Trial]) -> Step:
     """How far the check has come that is a ladder's first stage."""
     plan = coordinate_design(question, ladder)
-    return step(plan, completed) if question.coordinates == "check" else Step((), (), skipped(plan, "the job says coordinates: skip"))
+    return step(plan, completed) if question.coordinates == "check" else Step((), (), skipped(plan))
 
 
 def ends_the_ladder(question: Question, ladder: Ladder, check: Step) -> bool:

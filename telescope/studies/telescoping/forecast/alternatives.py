@@ -31,10 +31,18 @@ SEEDS = 3
 STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # between which it was fitted
 
 
-Figures = tuple[float | None, float | None]  # error and regret
-
-
 @dataclass(frozen=True)
+class Figures:
+    """How far off a choice ends; None where that is not known."""
+
+    error: float | None = None
+    regret: float | None = None
+
+
+UNKNOWN = Figures()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice:
     """One way to an answer; errors are root mean squares of the learning rate at the target, in octaves, regrets means in % of the loss."""
 
@@ -52,27 +60,30 @@ def choices(question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence
     grid, base, final = robust.base_runs(ladder), ladder.base_flops, final_run_flops(question, ladder)
     bowls = len(rehearsals) or REHEARSALS
     (copied, averaged, swept), narrow, target = tried(ladder, bowls), ladder.widths[0], ladder.target_width
-    own: Figures = (None, None)
+    own = UNKNOWN
     how = "not rehearsed: that would take too long"
     if rehearsals:
         own = figures([one.error for one in rehearsals], [one.regret for one in rehearsals])
         how = f"mean of {bowls} rehearsals, as of all that train"
     here = f"the best of one grid at width {narrow}, used at {target}: its drift stays unknown"
     return (
-        Choice("telescoping", round(bill.trials.expected), digits(bill.flops.expected), *own, None, f"widths {narrow} up; {how}"),
-        Choice("copy", grid, digits(grid * base), *copied, None, here),
-        Choice("copy_with_seeds", SEEDS * grid, digits(SEEDS * grid * base), *averaged, None, f"{here}; {SEEDS} seeds per point"),
+        trained("telescoping", round(bill.trials.expected), bill.flops.expected, own, f"widths {narrow} up; {how}"),
+        trained("copy", grid, grid * base, copied, here),
+        trained("copy_with_seeds", SEEDS * grid, SEEDS * grid * base, averaged, f"{here}; {SEEDS} seeds per point"),
         step_law(question, ladder),
-        Choice(
-            "sweep_target", grid, digits(grid * final), *swept, None, f"one grid at width {target} itself; its best run is the final one"
-        ),
+        trained("sweep_target", grid, grid * final, swept, f"one grid at width {target} itself; its best run is the final one"),
     )
+
+
+def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -> Choice:
+    """A choice that trains: its learning rate cannot be said beforehand."""
+    return Choice(name=name, trials=trials, flops=digits(flops), error=figures.error, regret=figures.regret, lr=None, note=note)
 
 
 def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
     """Of the argmin of the base grid at the base width, with one seed and with several, and at the target; nothing for huge grids."""
     if robust.base_runs(ladder) > LARGEST_TRIED:
-        return (None, None), (None, None), (None, None)
+        return UNKNOWN, UNKNOWN, UNKNOWN
     grid, ends = robust.base_grid(ladder), tuple(list[tuple[float, float]]() for _ in range(3))
     for number in range(bowls):
         bowl, t = Bowl.drawn(ladder, number), ladder.doublings
@@ -89,9 +100,9 @@ def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
     return copied, averaged, swept
 
 
-def figures(errors: Sequence[float], regrets: Sequence[float]) -> tuple[float, float]:
+def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
     """Root mean square of errors, mean of regrets."""
-    return digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))), digits(math.fsum(regrets) / len(regrets))
+    return Figures(digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))), digits(math.fsum(regrets) / len(regrets)))
 
 
 def step_law(question: Question, ladder: Ladder) -> Choice:
@@ -102,13 +113,18 @@ def step_law(question: Question, ladder: Ladder) -> Choice:
     size = sum(group.parameters for group in describe(model, letters, any_optimizer) if group.role not in vocabulary)
     lr, batch = 1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571
     if ladder.optimizer == "muon":
-        return Choice("step_law", 0, 0.0, None, None, None, "arXiv 2503.04715 is about AdamW: it says nothing about Muon")
+        return looked_up("arXiv 2503.04715 is about AdamW: it says nothing about Muon")
     (low_n, high_n), (low_d, high_d) = STEP_LAW_PARAMETERS, STEP_LAW_TOKENS
     law = f"arXiv 2503.04715, an effective lr under the standard parametrisation, batches of {batch:.3g} tokens"
     if low_n <= size <= high_n and low_d <= tokens <= high_d:
-        return Choice("step_law", 0, 0.0, None, 0.094, digits(lr), f"{law}; the regret is what its authors report")
+        return looked_up(f"{law}; the regret is what its authors report", digits(lr), regret=0.094)
     fitted = f"fitted between {low_n:.0e} and {high_n:.0e} parameters and {low_d:.0e} and {high_d:.0e} tokens"
-    return Choice("step_law", 0, 0.0, None, None, digits(lr), f"{law}; {fitted}, and not to be trusted at {size:.2g} and {tokens:.2g}")
+    return looked_up(f"{law}; {fitted}, and not to be trusted at {size:.2g} and {tokens:.2g}", digits(lr))
+
+
+def looked_up(note: str, lr: float | None = None, regret: float | None = None) -> Choice:
+    """The row of the published law, which trains nothing."""
+    return Choice(name="step_law", trials=0, flops=0.0, error=None, regret=regret, lr=lr, note=note)
 
 
 def as_good(ways: Sequence[Choice]) -> list[str]:

@@ -4,31 +4,22 @@
 that block alone, and with an equal share of the limits that are counted over all ladders. So its ladders plan the trials that a job of
 that architecture or text would plan, digests included, and neither waits for the others.
 
-In a document an entry says only what it has otherwise than the block (a null goes back to the default); what is parsed is the whole
-block, by the block's own type. Two functions lead there and back. What was found in a text, its hash and the size of its vocabulary, is
-never taken over from the block: it stands in each entry.
-
-Parts: `Variant`, `variants`, `variant_of` a run · `expanded`, `condensed`, documents · `as_given`, their problems.
+Parts: `Variant`, `variants`, `variant_of` a run · `texts`, `with_texts`, `with_models`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from telescope.errors import Problem
-from telescope.studies.telescoping.question.parts import LadderModel, LadderModule, LadderWidths, Limits, NamedData, NamedModel
+from telescope.studies.telescoping.question.documents import FIELD, FOUND, difference
+from telescope.studies.telescoping.question.parts import LadderModel, LadderModule, Limits, NamedData, NamedModel
 from telescope.studies.telescoping.question.question import Question
 from telescope.trials.data import ORIGIN, DataSpec
-from telescope.trials.model import ModelSpec, ModuleSpec, family
-from telescope.trials.presets import without_preset
+from telescope.trials.model import ModelSpec, ModuleSpec
 from telescope.trials.spec import TrialSpec
-
-FIELD = "sweep_over"
-VARIED = ("model", "data")  # the blocks that may be
-FOUND = ("content", "vocab_size")  # of data: filled in from the text
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ def with_block(question: Question, one: NamedModel | NamedData) -> Question:
 def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
     """What an entry has otherwise than the block that it varies."""
     whole, block = (one.model, question.model) if isinstance(one, NamedModel) else (one.data, question.data)
-    return {name: value for name, value in otherwise(plain(whole), plain(block)).items() if name not in FOUND}
+    return {name: value for name, value in difference(plain(whole), plain(block)).items() if name not in FOUND}
 
 
 def shared(limits: Limits, among: int) -> Limits:
@@ -86,81 +77,6 @@ def builds(model: LadderModel | LadderModule, spec: ModelSpec | ModuleSpec) -> b
 def reads(data: DataSpec, spec: DataSpec) -> bool:
     """Whether data are the same, wherever equal tokens come from."""
     return replace(spec, **{name: getattr(data, name) for name in ORIGIN}) == data
-
-
-# Documents
-
-
-def expanded(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with a whole block in every entry of `sweep_over`; what has not its shape stays, to be refused as it is."""
-    asked = document.get(FIELD)
-    if not isinstance(asked, dict):
-        return document
-    made = {part: [_whole(one, part, document.get(part)) for one in asked[part]] for part in VARIED if isinstance(asked.get(part), list)}
-    return document | {FIELD: asked | made}
-
-
-def condensed(document: dict[str, Any]) -> dict[str, Any]:
-    """The inverse: every entry with its name and what differs."""
-    asked = document.get(FIELD)
-    if not asked:
-        return document
-    made = {
-        part: [{"name": one["name"]} | otherwise(one[part], inherited(one[part], document[part], part)) for one in asked[part]]
-        for part in VARIED
-        if asked.get(part)
-    }
-    return document | {FIELD: asked | made}
-
-
-def inherited(whole: Mapping[str, Any], block: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """What an entry need not say: the job's block, or, of another kind of model or under another preset, its widths alone."""
-    if part == "model" and any(whole.get(name) != block.get(name) for name in ("family", "preset")):
-        return {name: block[name] for name in LadderWidths.__dataclass_fields__}
-    return block
-
-
-def _whole(entry: Any, part: str, block: Any) -> Any:
-    """A named block: the job's own, with what an entry says of it."""
-    if not isinstance(entry, dict):
-        return entry
-    own = {name: value for name, value in block.items() if name not in FOUND} if isinstance(block, dict) else {}
-    said = {name: value for name, value in entry.items() if name != "name"}
-    if part == "model" and family(own | said) != family(own):
-        own = {name: own[name] for name in LadderWidths.__dataclass_fields__ if name in own}  # of another kind nothing else is meant
-    elif part == "model" and "preset" in said:
-        own = without_preset(own)
-    whole = {name: value for name, value in (own | said).items() if value is not None or name not in said}
-    return ({"name": entry["name"]} if "name" in entry else {}) | {part: whole}
-
-
-def otherwise(whole: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
-    """What an entry has to say of a block to be this one."""
-    return {name: value for name, value in whole.items() if (value if name in FOUND else block.get(name, ...) != value)}
-
-
-def as_given(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
-    """The problems of an expanded document as those of the document itself: what is wrong with a block is said of the block alone."""
-    found = {problem.field: problem for problem in problems}
-    return tuple(problem for one in found.values() for problem in _as_given(one, document, found))
-
-
-def _as_given(problem: Problem, document: dict[str, Any], others: Mapping[str, Problem]) -> Iterator[Problem]:
-    match problem.field.split("."):
-        case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:
-            said = document[FIELD][part][int(number)]
-            if not names or names[0] in said or ".".join([part, *names]) not in others:
-                yield replace(problem, field=".".join([FIELD, part, number, *names]))
-        case ["sweep_over", ("model" | "data") as part, number] if not isinstance(document[FIELD][part][int(number)], dict):
-            yield replace(problem, message=f"must be a name and the fields that it has otherwise than {part}")
-        case _:
-            yield problem
-
-
-def data_blocks(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """All data that a study's document names, as whole blocks."""
-    asked = expanded(document).get(FIELD) or {}
-    return [document.get("data", {}), *(one["data"] for one in asked.get("data") or ())]
 
 
 def plain(block: LadderModel | LadderModule | DataSpec) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from telescope.studies.coordinates import check as coordinates
-from telescope.studies.coordinates.causes import likely_cause
-from telescope.studies.coordinates.check import Design, carry_out, check, design, judge, step, widths_of
+from telescope.studies.coordinates.causes import Exponent, LrRule, misfits
+from telescope.studies.coordinates.check import Design, assess, carry_out, check, design, step, widths_of
+from telescope.studies.coordinates.reasons import CheckReason, DivergedAtWidths, Reduced, TooCostly
+from telescope.studies.coordinates.wording import cause_words
 from telescope.train import probes
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
@@ -69,6 +71,7 @@ def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(optimizer: Opt
     assert report.verdict == "fail"
     assert report.cause is not None
     assert report.cause.startswith(cause)
+    assert report.cause == cause_words(report.causes)
     own = {layer.layer: sign * layer.slope for layer in report.layers if layer.part == "own"}
     assert own.keys() == set(probes.hidden_layers(Run(base()).model))
     assert all(slope > 0.3 for slope in own.values())
@@ -97,6 +100,7 @@ def test_a_run_that_blows_up_within_its_steps_leaves_the_check_unresolved() -> N
 
     report = carry_out(design(base(), 128), explode)
     assert report.verdict == "unresolved"
+    assert report.because == CheckReason(DivergedAtWidths(widths=(64,), steps=8, lr=MUON.lr))
     assert "diverged within 8 steps at width 64" in report.reason
 
 
@@ -163,7 +167,7 @@ def trials_of(plan: Design, seeds: int, train: Callable[[TrialSpec], Iterable[Me
 
 def test_slopes_and_intervals_are_those_of_the_textbook() -> None:
     plan = design(base(), 128)
-    (layer,) = judge(plan, trials_of(plan, 3, grown(0.2, spread=0.1))).layers
+    (layer,) = assess(plan, trials_of(plan, 3, grown(0.2, spread=0.1))).layers
     half = 2.919986 * 0.1 / math.sqrt(3)  # the 95 % point of Student's t with 2 degrees of freedom; seeds at 0.3, 0.1, 0.2
     assert (layer.slope, layer.high - layer.slope, layer.slope - layer.low) == pytest.approx((0.2, half, half), abs=1e-3)
     assert np.diff(layer.sizes) == pytest.approx([0.2] * 3, abs=1e-3)
@@ -183,7 +187,7 @@ def test_slopes_and_intervals_are_those_of_the_textbook() -> None:
 )
 def test_only_an_interval_beyond_the_gate_fails(slope: float, spread: float, verdict: str) -> None:
     plan = design(base(), 128)
-    report = judge(plan, trials_of(plan, 3, grown(slope, spread)))
+    report = assess(plan, trials_of(plan, 3, grown(slope, spread)))
     assert report.verdict == verdict
     assert f"width^{slope:+.2f}" in report.reason
 
@@ -196,7 +200,7 @@ def test_what_dies_out_with_width_is_no_failure(sign: int) -> None:
         size = {16: 0.1, 32: -0.6, 64: -1.4, 128: -1.6}[spec.model.width]
         return [replace(grown(0.0)(spec)[0], metrics={"loss": 1.0, "moved/blocks.0.layer": sign * size})]
 
-    report = judge(plan, trials_of(plan, 3, train))
+    report = assess(plan, trials_of(plan, 3, train))
     assert min(abs(report.layers[0].low), abs(report.layers[0].high)) > 0.25
     assert report.verdict == "unresolved"
 
@@ -208,7 +212,7 @@ def test_one_bad_layer_among_many_is_the_one_that_is_named() -> None:
         (point,) = grown(0.0, layers=40)(spec)
         return [replace(point, metrics={**point.metrics, "own/blocks.7.layer": -0.5 * math.log2(spec.model.width)})]
 
-    report = judge(plan, trials_of(plan, 3, train))
+    report = assess(plan, trials_of(plan, 3, train))
     assert [(layer.layer, layer.part) for layer in report.failed] == [("blocks.7.layer", "own")]
     assert "own updates of blocks.7.layer change as width^-0.50" in report.reason
 
@@ -274,8 +278,15 @@ def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
     assert [(plan.seeds, plan.most_seeds, plan.steps) for plan in found] == [(3, 5, 8), (3, 3, 8), (2, 2, 8), (2, 2, 4), (0, 0, 4)]
     reports = [carry_out(plan, grown(0.3, spread=0.1)) for plan in found]
     assert [report.verdict for report in reports] == ["unresolved"] * 4 + ["skipped"]
+    assert [report.because.reduced for report in reports if report.because] == [
+        None,
+        None,
+        Reduced(seeds=2, steps=8),
+        Reduced(seeds=2, steps=4),
+        None,
+    ]
     assert "reduced to 2 seeds and 8 steps" in reports[2].reason
-    assert "cost more than its share" in reports[4].reason
+    assert reports[4].because == CheckReason(TooCostly())
     limited = design(base(), 128, math.inf, 10 * 2 * seed_flops * 1.001)
     assert (limited.seeds, limited.steps) == (2, 8)
 
@@ -285,12 +296,12 @@ def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
 
 def test_a_parametrisation_that_is_right_on_paper_is_not_blamed_on_its_rules() -> None:
     for optimizer in (MUON, ADAMW, replace(RMS, muon_lr_rule="inverse_sqrt"), replace(ADAMW, parametrisation="mup-paper")):
-        assert "its rules fit on paper" in likely_cause(*design(base(optimizer), 128).ends)
+        assert misfits(*design(base(optimizer), 128).ends) == ()
 
 
 def test_the_paper_s_muon_is_blamed_on_its_lr_rule() -> None:
     paper = replace(MUON, parametrisation="mup-paper")
-    assert "rms_match Muon's lr needs to be ~ m^-1/2, but it is ~ 1/m" in likely_cause(*design(base(paper), 128).ends)
+    assert Exponent(LrRule.MUON, has=-1.0, needed=-0.5, update_scale="rms_match") in misfits(*design(base(paper), 128).ends)
 
 
 # The picture
@@ -303,7 +314,7 @@ def test_the_picture_shows_failing_layers_in_another_colour(tmp_path: Path) -> N
 
     plan, red = design(base(), 128), np.array([209, 73, 91])
     for slope, failing in ((0.1, False), (0.9, True)):
-        draw({"muon": judge(plan, trials_of(plan, 3, grown(slope)))}, tmp_path / "check.png", "a job")
+        draw({"muon": assess(plan, trials_of(plan, 3, grown(slope)))}, tmp_path / "check.png", "a job")
         drawn = np.round(imread(tmp_path / "check.png")[150:, :700, :3] * 255).astype(int)  # the left half, below titles
         assert drawn.shape[0] > 400
         assert ((drawn == red).all(axis=2).sum() > 1500) == failing

@@ -1,5 +1,6 @@
 """The coordinate check as the first stage of a ladder, and at the end of its runs."""
 
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -8,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from surfaces.bowls import Surface, document, random_surface, study
 from telescope.studies import run
 from telescope.studies.coordinates.check import Step
 from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import parse, report_document, resolved
-from telescope.studies.telescoping.answer.late import late_report
-from telescope.studies.telescoping.evidence import LateReport
+from telescope.studies.telescoping.answer.late import late_report, words
+from telescope.studies.telescoping.evidence import LateReason, LateReport, LateSlope
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import Progress, exceeded, progress
 from telescope.studies.telescoping.fold.specs import trial_spec
@@ -66,8 +68,6 @@ def test_a_passed_check_leaves_the_search_as_it_would_be_without_and_is_on_the_b
 
 
 def parse_report(report: Any) -> Any:
-    from pydantic import TypeAdapter
-
     return TypeAdapter(type(report)).validate_python(report_document(report))
 
 
@@ -230,6 +230,34 @@ def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
     assert spectral.slope == pytest.approx(growth, abs=0.03)
     assert spectral.low < growth < spectral.high
     assert (report.runs, report.widths) == (14, (32, 64, 128))
+
+
+@pytest.mark.parametrize(("growth", "code"), [(0.1, "within_gate"), (0.6, "beyond_gate"), (0.255, "across_gate")])
+def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it_was(growth: float, code: str) -> None:
+    report = found(ended(growth, far=5.0))
+    because, reasons = report.because, TypeAdapter(LateReason)
+    assert because is not None
+    assert (because.code, because.narrowest, because.widest, because.judged, because.gate) == (code, 32, 128, 1, 0.25)
+    again = reasons.validate_json(reasons.dump_json(because))
+    assert (again, hash(again)) == (because, hash(because))
+    assert words(again) == report.reason
+    document = json.loads(TypeAdapter(LateReport).dump_json(report))
+    stored = TypeAdapter(LateReport).validate_python({name: value for name, value in document.items() if name != "because"})
+    assert (stored.because, stored.reason, stored.verdict) == (None, report.reason, report.verdict)
+
+
+@pytest.mark.parametrize(
+    ("code", "end"),
+    [
+        ("beyond_gate", ", beyond ±0.25; a weight-decay rule that does not fit its lr rule shows here and not in the first steps"),
+        ("within_gate", ", the steepest of 3; the gate is ±0.25"),
+        ("across_gate", ": not clearly within ±0.25, nor beyond it"),
+    ],
+)
+def test_the_late_check_has_words_for_every_code(code: Any, end: str) -> None:
+    worst = LateSlope("spectral/up", -0.3, -0.4, -0.2, "fail")
+    law = "at the end of the runs the spectral norm of up goes as width^-0.30 (-0.40 to -0.20) over widths 32 to 128"
+    assert words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25)) == law + end
 
 
 def test_under_robust_the_blocks_are_compared_and_the_base_grid_is_not() -> None:

@@ -274,8 +274,8 @@ def test_the_error_of_copying_is_that_of_copying_on_surfaces_of_the_same_kind() 
         grid = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-7, 0, 3)]
         best = min(grid, key=lambda x, s=surface: s.loss(32, x, 0))  # type: ignore[misc]
         errors.append(best[0] - surface.target[0])
-    (error, _), _, _ = tried(all_ladders(study())[0], 100)
-    assert error == pytest.approx(float(np.sqrt(np.mean(np.square(errors)))), rel=0.15)
+    copied, _, _ = tried(all_ladders(study())[0], 100)
+    assert copied.error == pytest.approx(float(np.sqrt(np.mean(np.square(errors)))), rel=0.15)
 
 
 def test_all_choices_are_tried_on_the_bowls_and_losses_of_the_rehearsals() -> None:
@@ -331,7 +331,7 @@ def test_advice_is_given_where_telescoping_is_not_worth_it() -> None:
 
 def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
     def way(name: str, flops: float, regret: float | None) -> Choice:
-        return Choice(name, 8, flops, 0.5, regret, None, "")
+        return Choice(name=name, trials=8, flops=flops, error=0.5, regret=regret, lr=None, note="")
 
     own = way("telescoping", 5.05e9, 0.2)
     assert as_good([own, way("copy", 1e9, 0.3), way("sweep_target", 6e9, 0.1), way("step_law", 0.0, None)]) == []

@@ -17,8 +17,9 @@ from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
+from telescope.studies.telescoping.question.documents import collapse, expand
 from telescope.studies.telescoping.question.question import Question
-from telescope.studies.telescoping.question.variants import condensed, expanded, texts, variant_of, variants
+from telescope.studies.telescoping.question.variants import texts, variant_of, variants
 from telescope.studies.telescoping.report import Difference, Report
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial, completed
@@ -311,5 +312,5 @@ def test_entries_of_other_presets_and_families_come_back_from_their_documents(en
 
 def test_documents_without_variants_stay_as_they_are() -> None:
     for one in (document(), document(sweep_over=None), document(sweep_over="model"), document(sweep_over={"model": 3})):
-        assert expanded(one) == one
-    assert condensed(document(sweep_over=None)) == document(sweep_over=None)
+        assert expand(one) == one
+    assert collapse(document(sweep_over=None)) == document(sweep_over=None)

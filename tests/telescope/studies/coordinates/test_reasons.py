@@ -1,0 +1,116 @@
+"""Reasons of a coordinate check are values: hashable, the same again after a way through JSON, each with words of its own."""
+
+import json
+from typing import Any, get_args
+
+import pytest
+from pydantic import TypeAdapter
+
+from telescope.studies.coordinates.causes import Exponent, LrRule
+from telescope.studies.coordinates.check import CoordinateReport
+from telescope.studies.coordinates.reasons import (
+    AcrossGate,
+    BeyondGate,
+    CheckReason,
+    DivergedAtWidths,
+    Finding,
+    NothingMoved,
+    Reduced,
+    SkippedByJob,
+    TooCostly,
+    TooFewWidths,
+    WithinGate,
+)
+from telescope.studies.coordinates.slopes import LayerSlope
+from telescope.studies.coordinates.wording import cause_words, words
+
+VALUE = LayerSlope("blocks.0.value", "own", 0.5, 0.4, 0.6, "fail", (0.0, 0.5))
+HEAD = LayerSlope("logits", "moved", -0.6, -0.7, -0.5, "fail", (0.0, -0.6))
+KEY = LayerSlope("blocks.1.key", "moved", 0.1, -0.05, 0.25, "pass", (0.0, 0.1))
+FINDINGS: list[tuple[Any, str]] = [
+    (SkippedByJob(), "the job says coordinates: skip"),
+    (TooCostly(), "it would cost more than its share of the job"),
+    (
+        TooFewWidths(widths=(16, 32), needed=4),
+        "only 2 widths up to the target (16, 32), and the check needs 4; "
+        "start from a narrower base_width, or a smaller head_dim, to have more",
+    ),
+    (
+        DivergedAtWidths(widths=(64, 128), steps=8, lr=0.03125),
+        "runs diverged within 8 steps at width 64, 128, lr 0.0312; lower search.lr",
+    ),
+    (NothingMoved(), "no layer moved at all"),
+    (
+        BeyondGate(worst=(VALUE, HEAD), failed=5, gate=0.25),
+        "with width, the own updates of blocks.0.value change as width^+0.50 (+0.40 to +0.60); "
+        "the change of the logits goes as width^-0.60 (-0.70 to -0.50), and 3 more; beyond ±0.25",
+    ),
+    (
+        BeyondGate(worst=(VALUE,), failed=1, gate=0.25),
+        "with width, the own updates of blocks.0.value change as width^+0.50 (+0.40 to +0.60); beyond ±0.25",
+    ),
+    (
+        WithinGate(narrowest=16, widest=128, steepest=KEY, layers=9, gate=0.25),
+        "over widths 16 to 128, the change of the output of blocks.1.key goes as width^+0.10 (-0.05 to +0.25), "
+        "the steepest of 9; the gate is ±0.25",
+    ),
+    (
+        AcrossGate(seeds=5, steepest=KEY, gate=0.25),
+        "with 5 seeds, the change of the output of blocks.1.key goes as width^+0.10 (-0.05 to +0.25): "
+        "its interval lies across the gate of ±0.25",
+    ),
+]
+CAUSES = (
+    Exponent(LrRule.EMBEDDING, has=-1.0, needed=0.0),
+    Exponent(LrRule.READOUT, has=0.0, needed=-1.0),
+    Exponent(LrRule.MUON, has=-0.77, needed=-0.5, update_scale="rms_match"),
+    Exponent(LrRule.ADAMW, has=0.0, needed=-1.0),
+)
+
+
+def test_the_examples_are_of_every_finding() -> None:
+    assert {type(finding) for finding, _ in FINDINGS} == set(get_args(get_args(Finding)[0]))
+
+
+@pytest.mark.parametrize("reduced", [None, Reduced(seeds=2, steps=4)], ids=["whole", "reduced"])
+@pytest.mark.parametrize(("finding", "said"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS])
+def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(finding: Any, said: str, reduced: Reduced | None) -> None:
+    reason, reasons = CheckReason(finding, reduced), TypeAdapter(CheckReason)
+    found = reasons.validate_json(reasons.dump_json(reason))
+    assert (found, hash(found)) == (reason, hash(reason))
+    note = " (reduced to 2 seeds and 4 steps, to stay within its share of the job)" if reduced else ""
+    assert words(found) == words(reason) == said + note
+
+
+def test_rules_that_do_not_fit_have_their_words_and_come_back_from_json_as_they_were() -> None:
+    causes: TypeAdapter[Any] = TypeAdapter(tuple[Exponent, ...])
+    assert causes.validate_json(causes.dump_json(CAUSES)) == CAUSES
+    assert cause_words(CAUSES) == (
+        "the embedding's lr x multiplier needs to be constant, but it is ~ 1/m; "
+        "the readout's lr x multiplier needs to be ~ 1/m, but it is constant; "
+        "with update scale rms_match Muon's lr needs to be ~ m^-1/2, but it is ~ m^-0.77; "
+        "AdamW's lr of hidden matrices needs to be ~ 1/m, but it is constant"
+    )
+    assert cause_words(()).startswith("its rules fit on paper: look for a wrong or missing multiplier in the model")
+
+
+def test_reports_are_read_with_and_without_their_reason_as_a_value() -> None:
+    because = CheckReason(BeyondGate(worst=(VALUE,), failed=1, gate=0.25))
+    report = CoordinateReport(
+        verdict="fail",
+        reason=words(because),
+        layers=(VALUE,),
+        cause=cause_words(CAUSES),
+        widths=(16, 32),
+        seeds=3,
+        steps=8,
+        lr=0.1,
+        because=because,
+        causes=CAUSES,
+    )
+    reports = TypeAdapter(CoordinateReport)
+    document = json.loads(reports.dump_json(report))
+    assert reports.validate_python(document) == report
+    stored = reports.validate_python({name: value for name, value in document.items() if name not in ("because", "causes")})
+    assert (stored.because, stored.causes) == (None, ())
+    assert (stored.reason, stored.cause) == (report.reason, report.cause)
