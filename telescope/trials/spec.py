@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from telescope.trials.data import ORIGIN, DataSpec
 from telescope.trials.horizon import UNTIMED_STEPS, Branch, HorizonSpec, batch_problem
 from telescope.trials.identity import LATER, _hashed, _plain
-from telescope.trials.model import AnyModel, Architecture
+from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec, clip_problems
 from telescope.trials.types import STRICT, Count, _require_none
 
@@ -43,8 +43,8 @@ class TrialSpec:
         problem = batch_problem(self.data, self.horizon)
         if problem:
             raise ValueError(problem)
-        if isinstance(self.model, Architecture):
-            _require_none(clip_problems(self.model, self.optimizer))
+        if (attention := self.model.known_attention()) is not None:
+            _require_none(clip_problems(attention, self.optimizer))
         elif self.optimizer.watches_logits:
             raise ValueError("telescope does not see the attention logits of a user's model; leave qk_clip and measure_max_logit out")
         if self.branch and self.branch.step >= self.horizon.steps:

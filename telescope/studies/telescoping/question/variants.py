@@ -19,10 +19,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from telescope.errors import Problem
-from telescope.studies.telescoping.question.parts import LadderModel, LadderModule, LadderWidths, Limits, NamedData, NamedModel
+from telescope.studies.telescoping.question.models import AnyLadder, LadderWidths
+from telescope.studies.telescoping.question.parts import Limits, NamedData, NamedModel
 from telescope.studies.telescoping.question.question import Question
 from telescope.trials.data import ORIGIN, DataSpec
-from telescope.trials.model import ModelSpec, ModuleSpec, family
+from telescope.trials.model import AnyModel, family
 from telescope.trials.presets import without_preset
 from telescope.trials.spec import TrialSpec
 
@@ -52,13 +53,14 @@ def variants(question: Question) -> tuple[Variant, ...]:
 
 def with_block(question: Question, one: NamedModel | NamedData) -> Question:
     """The study of this architecture, or of this text."""
-    return replace(question, model=one.model) if isinstance(one, NamedModel) else replace(question, data=one.data)
+    changed: dict[str, Any] = {one.part: one.block}
+    return replace(question, **changed)
 
 
 def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
     """What an entry has otherwise than the block that it varies."""
-    whole, block = (one.model, question.model) if isinstance(one, NamedModel) else (one.data, question.data)
-    return {name: value for name, value in otherwise(plain(whole), plain(block)).items() if name not in FOUND}
+    differing = otherwise(plain(one.block), plain(getattr(question, one.part)))
+    return {name: value for name, value in differing.items() if name not in FOUND}
 
 
 def shared(limits: Limits, among: int) -> Limits:
@@ -75,7 +77,7 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
     return next((one.name for one in named), "")
 
 
-def builds(model: LadderModel | LadderModule, spec: ModelSpec | ModuleSpec) -> bool:
+def builds(model: AnyLadder, spec: AnyModel) -> bool:
     """Whether a model is one of an architecture's, at some width."""
     try:
         return spec in (model.at(spec.width), model.target)
@@ -163,7 +165,7 @@ def data_blocks(document: dict[str, Any]) -> list[dict[str, Any]]:
     return [document.get("data", {}), *(one["data"] for one in asked.get("data") or ())]
 
 
-def plain(block: LadderModel | LadderModule | DataSpec) -> dict[str, Any]:
+def plain(block: AnyLadder | DataSpec) -> dict[str, Any]:
     """A block as a document has it."""
     found: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
     return found
@@ -184,7 +186,7 @@ def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
     return replace(question, sweep_over=replace(question.sweep_over, data=entries))
 
 
-def with_models(question: Question, seen: Callable[[LadderModel | LadderModule, str], LadderModel | LadderModule]) -> Question:
+def with_models(question: Question, seen: Callable[[AnyLadder, str], AnyLadder]) -> Question:
     """The study with each of its models as it is seen, by the field that names it."""
     question = replace(question, model=seen(question.model, "model"))
     if question.sweep_over is None or question.sweep_over.model is None:
