@@ -3,7 +3,7 @@
 A file for torch builds our Transformer from its own source; a user's model its reader has, and the file applies the forward multipliers
 from outside. Megatron-LM builds models of its own, and its flags come near to ours alone.
 
-Parts: `Exported`, what is asked, with `Made` · `TRANSFORMER`, `MODULE` · `FAMILIES`, their table, and `family_of` a run.
+Parts: `Exported`, what is asked, with `Made` · `OURS`, `USERS` · `EXPORTED`, their table, and `exported_by` a run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,7 +68,7 @@ def multipliers_of_ours(model: Transformer, groups: Sequence[Group]) -> list[Mul
     ]
 
 
-TRANSFORMER: Exported[ModelSpec, Transformer] = Exported(
+OURS: Exported[ModelSpec, Transformer] = Exported(
     source=source_of,
     made=made_of_ours,
     multipliers=multipliers_of_ours,
@@ -96,7 +96,7 @@ def beyond_megatron(spec: ModuleSpec) -> ModelSpec:
     raise NotExportable(f"Megatron-LM builds models of its own, and flags cannot say what {spec.factory} is; {remedy}")
 
 
-MODULE: Exported[ModuleSpec, UserModel] = Exported(
+USERS: Exported[ModuleSpec, UserModel] = Exported(
     source=lambda spec, parametrisation: None,
     made=made_of_users,
     multipliers=multipliers_of_users,
@@ -104,10 +104,10 @@ MODULE: Exported[ModuleSpec, UserModel] = Exported(
     megatron=beyond_megatron,
 )
 
-FAMILIES: Mapping[str, Exported[Any, Any]] = {"transformer": TRANSFORMER, "module": MODULE}
+EXPORTED: Mapping[str, Exported[Any, Any]] = {"transformer": OURS, "module": USERS}
 """By the name that specifications say in `family`."""
 
 
-def family_of(run: FinalRun) -> Exported[Any, Any]:
+def exported_by(run: FinalRun) -> Exported[Any, Any]:
     """What the family of a run's model provides."""
-    return FAMILIES[run.spec.model.family]
+    return EXPORTED[run.spec.model.family]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from telescope.errors import Problem
-from telescope.export.families import family_of
+from telescope.export.families import exported_by
 from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
 from telescope.optim.groups import Group
 from telescope.parametrisation import mup
@@ -72,7 +72,7 @@ class Realised:
 
 def own_model(run: FinalRun) -> ModelSpec:
     """The model that the flags are about; NotExportable where they cannot say what it is."""
-    return family_of(run).megatron(run.spec.model)
+    return exported_by(run).megatron(run.spec.model)
 
 
 def settings(run: FinalRun) -> Settings:

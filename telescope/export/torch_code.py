@@ -27,7 +27,7 @@ from typing import Any
 import telescope
 from telescope.errors import NotExportable, Problem
 from telescope.export import recipe, schedule
-from telescope.export.families import Made, family_of
+from telescope.export.families import Made, exported_by
 from telescope.export.final_run import FinalRun, unknown_options
 from telescope.export.model_source import ASIDE, Source
 from telescope.optim.groups import Group
@@ -76,7 +76,7 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
 
 def text(run: FinalRun) -> str:
     """The file, its model included where it is ours."""
-    return written(run, family_of(run).source(run.spec.model, run.spec.optimizer.parametrisation))
+    return written(run, exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation))
 
 
 def written(run: FinalRun, model: Source | None) -> str:
@@ -84,7 +84,7 @@ def written(run: FinalRun, model: Source | None) -> str:
     problems = tuple(refused(run))
     if problems:
         raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
-    spec, family = run.spec, family_of(run)
+    spec, family = run.spec, exported_by(run)
     made = BUILT if model else family.made(run.model, spec.optimizer)
     build = f'Transformer(SPEC, VOCAB_SIZE, CONTEXT, "{spec.optimizer.parametrisation}")'
     building = f'def build_model() -> nn.Module:\n    """The model at width {spec.model.width}."""\n    return {build}'
@@ -250,5 +250,5 @@ def entry(group: Group, lr: float, weight_decay: float, names: tuple[str, ...], 
 
 def multipliers(run: FinalRun) -> str:
     """The forward multipliers that are not one: module, whether its input or its output, factor."""
-    found = family_of(run).multipliers(run.model, run.groups)
+    found = exported_by(run).multipliers(run.model, run.groups)
     return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(found)!r}".replace("'", '"')

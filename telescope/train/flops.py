@@ -19,8 +19,8 @@ counted: neither steps nor held-out losses.
 
 How matrices and a forward pass are counted is a matter of the model's family (telescope.models.family).
 
-Parts: one token, one matrix, one step ·
-`evaluation_flops`, `beginning_flops`, `ending_flops` · `flops_by` a step and `trial_flops`.
+Parts: one token, one matrix, one step · `evaluation_flops`, `beginning_flops`, `ending_flops` ·
+`flops_by` a step and `trial_flops`.
 """
 
 from functools import lru_cache

@@ -1,7 +1,7 @@
 """Specifications of models: our Transformer, and a user's module, with and without a width.
 
-What a family can tell from fields alone are methods that both have: `factories`, `known_depth`, `known_attention`. What needs torch is in
-`telescope.models.family`. They are no properties, for an exported file names those of our model.
+What follows from fields alone is asked of either family by the same methods: `factories`, `known_depth`, `known_attention`. What needs
+torch is in telescope.models.family. They are not properties, because an exported file lists the properties of our model.
 """
 
 import math

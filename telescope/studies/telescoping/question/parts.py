@@ -21,7 +21,7 @@ class NamedModel:
     """The block of the job that it is instead of."""
 
     @property
-    def block(self) -> AnyLadder:
+    def whole(self) -> AnyLadder:
         """Its own block."""
         return self.model
 
@@ -37,7 +37,7 @@ class NamedData:
     """The block of the job that it is instead of."""
 
     @property
-    def block(self) -> DataSpec:
+    def whole(self) -> DataSpec:
         """Its own block."""
         return self.data
 

@@ -53,13 +53,13 @@ def variants(question: Question) -> tuple[Variant, ...]:
 
 def with_block(question: Question, one: NamedModel | NamedData) -> Question:
     """The study of this architecture, or of this text."""
-    changed: dict[str, Any] = {one.part: one.block}
+    changed: dict[str, Any] = {one.part: one.whole}
     return replace(question, **changed)
 
 
 def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
     """What an entry has otherwise than the block that it varies."""
-    differing = otherwise(plain(one.block), plain(getattr(question, one.part)))
+    differing = otherwise(plain(one.whole), plain(getattr(question, one.part)))
     return {name: value for name, value in differing.items() if name not in FOUND}
 
 
