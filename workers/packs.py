@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 from telescope.train.compiled import Graph
 from telescope.train.flops import trial_flops
-from telescope.train.pack import shape
+from telescope.train.pack import packable, shape
 from telescope.train.program import Program
 from workers.desk import Desk
 from workers.interface import Assignment
@@ -49,7 +49,7 @@ Measure = Callable[[Assignment, int, float], Program]
 def plain(assignment: Assignment) -> bool:
     """Whether it may be packed and compiled; of a user's model nobody knows that."""
     spec = assignment.spec
-    return assignment.failures == 0 and spec.measure == "loss" and spec.model.family == "transformer" and not spec.optimizer.watches_logits
+    return assignment.failures == 0 and spec.measure == "loss" and packable(spec.model) and not spec.optimizer.watches_logits
 
 
 class Packs:

@@ -30,7 +30,6 @@ from telescope.errors import Conflict, Unavailable
 from telescope.home import home
 from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
-from telescope.trials.model import ModuleArchitecture
 
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0  # for the coordinator to carry a pause out
@@ -54,7 +53,7 @@ def installation(settings: Settings) -> Iterator[Store]:
 def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
     """The setting that lets a coordinator send its workers the code of this study's models, where they are users'."""
     models = study.kind.models(study.question)
-    own = [model.factory for model in models if isinstance(model, ModuleArchitecture)]
+    own = [name for model in models for name in model.factories()]
     return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}
 
 

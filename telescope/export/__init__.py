@@ -4,7 +4,8 @@ As JSON, which has everything; as Python that needs torch alone, to be read and 
 express ours. All three are text, say where they come from, and warn where the answer is not resolved. A refused answer leaves in no form.
 
 In reading order: `final_run`, which run is exported and what it sets · `document`, JSON · `torch_code`, with `schedule`, `recipe` and
-`model_source`, which it consists of · `megatron`, with `megatron_settings`.
+`model_source`, which it consists of · `megatron`, with `megatron_settings` ·
+`families`, what they ask of the family of a model.
 """
 
 from collections.abc import Callable, Mapping

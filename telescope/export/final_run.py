@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from telescope.errors import InvalidInput, NotExportable, Problem
-from telescope.models.build import Model, build
+from telescope.models.build import build
+from telescope.models.family import Model
 from telescope.optim.groups import Group, groups
 from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.question.question import Question

@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from telescope.errors import NotExportable, Problem
+from telescope.errors import Problem
+from telescope.export.families import exported_by
 from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
 from telescope.optim.groups import Group
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
-from telescope.trials.model import ModelSpec, ModuleSpec
+from telescope.trials.model import ModelSpec
 from telescope.trials.types import UpdateScale
 
 SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
@@ -70,12 +71,8 @@ class Realised:
 
 
 def own_model(run: FinalRun) -> ModelSpec:
-    """The model, which is ours: of a user's nobody knows how Megatron-LM would say it."""
-    model = run.spec.model
-    if isinstance(model, ModuleSpec):
-        remedy = "use --to torch or json"
-        raise NotExportable(f"Megatron-LM builds models of its own, and flags cannot say what {model.factory} is; {remedy}")
-    return model
+    """The model that the flags are about; NotExportable where they cannot say what it is."""
+    return exported_by(run).megatron(run.spec.model)
 
 
 def settings(run: FinalRun) -> Settings:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, TypeGuard
 
 from telescope.models import transformer
 from telescope.parametrisation import mup
@@ -24,7 +24,11 @@ from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
 from telescope.trials.types import Parametrisation
 
-LEFT_OUT = ("parameter_roles", "layout", "init_std", "in_branch", "last", "evaluating")  # methods that are asked in training alone
+LEFT_OUT = (
+    *("parameter_roles", "layout", "init_std", "initialise", "reseed", "depth_factors"),
+    *("hidden_layers", "scores", "own_loss", "last", "evaluating"),
+)
+"""Methods that are asked in training alone."""
 NEVER_COPIED = ("telescope.parametrisation.mup", "telescope.models.reading", "telescope.shapes", "telescope.trials.spec")
 ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)  # what is said to telescope's own tools
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
@@ -88,10 +92,10 @@ class Pieces:
     def text(self, node: ast.stmt, source: str) -> str:
         """A definition's source, with the numbers for the calls to muP."""
         changes: list[tuple[ast.Call | ast.FunctionDef, str]] = []
-        for part in ast.walk(node):
+        for part in parts(node):
             if isinstance(part, ast.Call) and asks_mup(part):
                 changes.append((part, repr(self.value(part))))
-            elif isinstance(part, ast.FunctionDef) and part.name in LEFT_OUT:
+            elif is_left_out(part):
                 changes.append((part, ""))
         lines = source.encode().splitlines(keepends=True)
         start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
@@ -112,6 +116,19 @@ def asks_mup(node: ast.AST) -> bool:
     return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "mup"
 
 
+def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
+    """Whether it is a method that is asked in training alone."""
+    return isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT
+
+
+def parts(node: ast.AST) -> Iterator[ast.AST]:
+    """All that a definition consists of, but for what is in methods that are left out."""
+    yield node
+    if not is_left_out(node):
+        for child in ast.iter_child_nodes(node):
+            yield from parts(child)
+
+
 def defined(node: ast.stmt) -> set[str]:
     """The names that a statement of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -127,7 +144,7 @@ def bound(node: ast.ImportFrom | ast.Import) -> set[str]:
 
 def names(node: ast.AST) -> Iterator[str]:
     """The names that a definition reads when it runs: not those of annotations, which nothing evaluates, nor of calls to muP."""
-    if asks_mup(node) or (isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT):
+    if asks_mup(node) or is_left_out(node):
         return
     if isinstance(node, ast.Name):
         yield node.id

@@ -27,15 +27,13 @@ from typing import Any
 import telescope
 from telescope.errors import NotExportable, Problem
 from telescope.export import recipe, schedule
+from telescope.export.families import Made, exported_by
 from telescope.export.final_run import FinalRun, unknown_options
-from telescope.export.model_source import ASIDE, Source, source_of
-from telescope.models.user_model import Scale, UserModel
+from telescope.export.model_source import ASIDE, Source
 from telescope.optim.groups import Group
 from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.parametrisation import mup
-from telescope.parametrisation.roles import Role
 from telescope.trials import mixtures
-from telescope.trials.model import ModuleSpec
 from telescope.trials.types import UpdateScale
 
 WIDTH = 120  # columns
@@ -58,17 +56,12 @@ IMPORTS = (
 )
 OPTIMISATION: tuple[Any, ...] = (recipe.parameter_groups, recipe.build_optimizers, recipe.build_schedulers)
 
-USE = """\
-    model = build_model()
-    initialise(model, seed=0)
+BUILT = Made(("model = build_model()", "initialise(model, seed=0)"), (recipe.initialise,))
+TRAINED = """\
     optimizers = build_optimizers(model)
     schedulers = build_schedulers(optimizers)
     for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
         loss = train_step(model, optimizers, schedulers, [batch])  # or its parts, where it does not fit into memory"""
-USE_WITHOUT_MODEL = USE.replace("build_model()", "your_model()").replace("    optimizers", "    configure(model)\n    optimizers", 1)
-USE_OF_USERS_MODEL = USE_WITHOUT_MODEL.replace(
-    "    model = your_model()\n    initialise(model, seed=0)", "    torch.manual_seed(0)\n    model = {}\n    rescale(model)"
-)
 MODEL = "# The model, as it was tuned. Annotations name the shapes of tensors; nothing evaluates them."
 TRY = """\
 if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
@@ -83,8 +76,7 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
 
 def text(run: FinalRun) -> str:
     """The file, its model included where it is ours."""
-    model = run.spec.model
-    return written(run, None if isinstance(model, ModuleSpec) else source_of(model, run.spec.optimizer.parametrisation))
+    return written(run, exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation))
 
 
 def written(run: FinalRun, model: Source | None) -> str:
@@ -92,7 +84,8 @@ def written(run: FinalRun, model: Source | None) -> str:
     problems = tuple(refused(run))
     if problems:
         raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
-    spec = run.spec
+    spec, family = run.spec, exported_by(run)
+    made = BUILT if model else family.made(run.model, spec.optimizer)
     build = f'Transformer(SPEC, VOCAB_SIZE, CONTEXT, "{spec.optimizer.parametrisation}")'
     building = f'def build_model() -> nn.Module:\n    """The model at width {spec.model.width}."""\n    return {build}'
     blocks = [
@@ -105,16 +98,13 @@ def written(run: FinalRun, model: Source | None) -> str:
         *map(source, OPTIMISATION),
         decayed(spec.horizon.decay),
         source(recipe.lr_factor),
-        *map(source, beginning(run, model)),
-        loss_of(run),
+        *map(source, made.functions),
+        source(family.loss(spec.model)).replace("own_loss_of", "loss_of"),
         source(recipe.train_step),
         TRY if model else "",
     ]
     body = "\n\n\n".join(filter(None, blocks))
-    use = USE if model else USE_WITHOUT_MODEL
-    if isinstance(spec.model, ModuleSpec):
-        use = USE_OF_USERS_MODEL.format(f"{spec.model.factory.rpartition(':')[2]}({spec.model.width})  # of {spec.model.factory}")
-        use = use.replace("    rescale(model)\n", "") if as_it_stands(run) else use
+    use = "\n".join([*(f"    {line}" for line in made.lines), TRAINED])
     top = [header(run, use), "", "from __future__ import annotations", "", imports(body, model)]
     return "\n".join([*top, "", "", body, ""])
 
@@ -260,32 +250,5 @@ def entry(group: Group, lr: float, weight_decay: float, names: tuple[str, ...], 
 
 def multipliers(run: FinalRun) -> str:
     """The forward multipliers that are not one: module, whether its input or its output, factor."""
-    if isinstance(run.model, UserModel):
-        found = [(place, "input" if hook is Scale else "output", factor) for place, hook, factor in run.model.multipliers()]
-    else:
-        found = [
-            (name.rpartition(".")[0], "input" if group.role is Role.READOUT else "output", group.multiplier)
-            for group in run.groups
-            for name in group.names
-            if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
-        ]
+    found = exported_by(run).multipliers(run.model, run.groups)
     return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(found)!r}".replace("'", '"')
-
-
-def beginning(run: FinalRun, model: Source | None) -> tuple[Any, ...]:
-    """What makes a new model ready to be trained."""
-    if model:
-        return (recipe.initialise,)
-    values = () if as_it_stands(run) else (recipe.rescale,) if isinstance(run.model, UserModel) else (recipe.initialise,)
-    return *values, recipe.Multiplied, recipe.configure
-
-
-def as_it_stands(run: FinalRun) -> bool:
-    """Whether a user's model keeps the initial values of its factory, as it does at the base width."""
-    return isinstance(run.model, UserModel) and run.model.as_it_stands(run.spec.optimizer)
-
-
-def loss_of(run: FinalRun) -> str:
-    """The function of that name for what the model gives."""
-    own = isinstance(run.spec.model, ModuleSpec) and run.spec.model.output == "loss"
-    return source(recipe.own_loss_of).replace("own_loss_of", "loss_of") if own else source(recipe.loss_of)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from telescope.models.attention import Angles, Attention, LatentAttention, rotary
+from telescope.models.attention import Angles, Attention, LatentAttention, Scores, rotary
+from telescope.models.family import Layer
 from telescope.parametrisation import mup
 from telescope.parametrisation.layout import MATRIX, Layout
 from telescope.parametrisation.roles import Role, roles
@@ -132,9 +133,28 @@ class Transformer(nn.Module):
         """Initial standard deviation of a parameter."""
         return init_std(self, name, role, optimizer)
 
-    def in_branch(self, name: str) -> bool:
-        """Whether a parameter lies in a residual branch, which the depth rule scales."""
-        return name.startswith("blocks.")
+    def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
+        """Draw every parameter anew, in place."""
+        initialise(self, optimizer, seed)
+
+    def reseed(self, seed: int) -> None:
+        """It draws nothing in a step."""
+
+    def depth_factors(self, name: str) -> mup.DepthFactors:
+        """Of a parameter that lies in a residual branch, the depth rule's."""
+        return mup.depth_factors(self.spec) if name.startswith("blocks.") else mup.UNSCALED
+
+    def hidden_layers(self) -> dict[str, Layer]:
+        """The layers of HIDDEN matrices, by path."""
+        return {path: Layer(module) for path, module in self.named_modules() if isinstance(module, nn.Linear) and module is not self.head}
+
+    def scores(self) -> tuple[Scores, ...]:
+        """The attention of every block."""
+        return tuple(module for module in self.modules() if isinstance(module, Scores))
+
+    def own_loss(self, windows: Tensor) -> Tensor | None:
+        """None, for it gives logits."""
+        return None
 
     def last(self) -> nn.Module:
         """The module that takes the last features."""

@@ -5,20 +5,23 @@ scaled so that each parameter's size is that at the base width times muP's facto
 multipliers are hooks on the modules that make logits of the readout, or look the embedding up. A hook is a picklable value, so that it
 goes where the module goes: into copies, saved modules, compiled code and inference.
 
-Parts: `Scale`, `Scaled` (the hooks) · `readings_of`, `base_sizes` (what the factory's narrow models tell, read once) · `UserModel`.
+Parts: `Scale`, `Scaled` (the hooks) · `readings_of`, `base_sizes` (what the factory's narrow models tell, read once) · `UserModel`,
+on what torch's modules do (`Wrapped`).
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from telescope.errors import InvalidInput
 from telescope.models import factory
+from telescope.models.attention import Scores
+from telescope.models.family import Layer
 from telescope.models.reading import FACTORY_FIELD, ROLES_FIELD, Reading, built, infer
 from telescope.parametrisation import mup
 from telescope.parametrisation.layout import Layout
@@ -88,7 +91,8 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
     model = UserModel(spec, "standard")
     try:
         with model.evaluating(), torch.no_grad():
-            found = model.loss(tokens) if spec.output == "loss" else model(tokens[:, :2])
+            loss = model.own_loss(tokens)
+            found = model(tokens[:, :2]) if loss is None else loss
     except Exception as error:  # a user's code can raise anything
         message = (
             f"its model does not take the corpus's {vocab_size} tokens: {type(error).__name__}: {error}; give it as large a vocabulary"
@@ -114,7 +118,62 @@ def readout_module(model: nn.Module, readings: Mapping[str, Reading]) -> nn.Modu
     return found[max(found)] if found else None
 
 
-class UserModel:
+def hidden_layers(model: nn.Module, readings: Mapping[str, Reading]) -> dict[str, Layer]:
+    """The modules that multiply by one HIDDEN matrix of their own and do nothing else, by path."""
+    found: dict[str, Layer] = {}
+    for name, reading in readings.items():
+        owner, _, own_name = name.rpartition(".")
+        layout = reading.layout
+        if layout is None or layout.stack or reading.role is not Role.HIDDEN or model.get_parameter(name).ndim != 2:
+            continue
+        if reading.product_at == owner:
+            path = name if owner in found else owner
+            found[path] = Layer(model.get_submodule(owner), own_name, turned=layout.columns == (0,))
+    return found
+
+
+class Wrapped:
+    """What training asks of torch's modules, of one that it holds."""
+
+    module: nn.Module
+
+    def get_parameter(self, name: str) -> nn.Parameter:
+        """A parameter by its name."""
+        return self.module.get_parameter(name)
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All of them; a tied one once."""
+        return self.module.named_parameters()
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All of them."""
+        return self.module.parameters()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the user's module."""
+        return self.module.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.module.load_state_dict(state)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move it."""
+        self.module.to(device)
+        return self
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Without dropout."""
+        training = self.module.training
+        self.module.eval()
+        try:
+            yield
+        finally:
+            self.module.train(training)
+
+
+class UserModel(Wrapped):
     """A user's module, and what telescope must know of it; stands where our own `Transformer` does."""
 
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
@@ -204,9 +263,21 @@ class UserModel:
         assert layout is not None, "a hidden parameter has a layout"
         return layout
 
-    def in_branch(self, name: str) -> bool:
-        """Whether the depth rule holds for it: of a user's model nobody knows."""
-        return False
+    def reseed(self, seed: int) -> None:
+        """What it draws in a step, as dropout does, follows from this."""
+        torch.manual_seed(seed)
+
+    def depth_factors(self, name: str) -> mup.DepthFactors:
+        """None of the depth rule: nobody knows what its branches are."""
+        return mup.UNSCALED
+
+    def hidden_layers(self) -> dict[str, Layer]:
+        """Those of HIDDEN matrices, by path, whose module does nothing else."""
+        return hidden_layers(self.module, self.readings)
+
+    def scores(self) -> tuple[Scores, ...]:
+        """Nobody knows where its attention is."""
+        return ()
 
     def last(self) -> nn.Module | None:
         """The module that takes the last features, which is the readout's own; None where there is none."""
@@ -218,48 +289,9 @@ class UserModel:
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits
 
-    def loss(self, windows: Tensor) -> Tensor:  # (B, T + 1) -> ()
-        """Mean loss by the model itself."""
+    def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
+        """Mean loss by the model itself; None where it gives logits."""
+        if self.spec.output != "loss":
+            return None
         result: Tensor = self.module(windows[:, :-1], windows[:, 1:])
         return result
-
-    # What the training loop asks of a module
-
-    def get_parameter(self, name: str) -> nn.Parameter:
-        """A parameter by its name."""
-        return self.module.get_parameter(name)
-
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All of them; a tied one once."""
-        return self.module.named_parameters()
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """All of them."""
-        return self.module.parameters()
-
-    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """The module and all below it, by path."""
-        yield from self.module.named_modules()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Of the user's module."""
-        return self.module.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.module.load_state_dict(state)
-
-    def to(self, device: torch.device | str) -> "UserModel":
-        """Move it."""
-        self.module.to(device)
-        return self
-
-    @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Without dropout."""
-        training = self.module.training
-        self.module.eval()
-        try:
-            yield
-        finally:
-            self.module.train(training)

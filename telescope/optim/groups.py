@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from telescope.models.build import Model, build
+from telescope.models.build import build
+from telescope.models.family import Model
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import AnyModel
@@ -46,7 +47,7 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.in_branch(name))
+        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.depth_factors(name))
         members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
     named = [name for group in result for name in group.names]

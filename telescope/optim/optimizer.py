@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from telescope.models.build import Model
+from telescope.models.family import Model
 from telescope.optim.groups import Group, groups
 from telescope.optim.muon import Muon, muon_steps
 from telescope.trials.optimizer import OptimizerSpec

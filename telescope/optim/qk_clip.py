@@ -25,10 +25,10 @@ Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from telescope.models.attention import Scores
 from telescope.shapes import Float
@@ -57,9 +57,9 @@ def shrink(weight: Float[Tensor, "rows in"], factors: Float[Tensor, "groups"]) -
 class Watch:
     """Looks at the logits of a model in training, clips where asked to, and remembers what the next point of the curve says of both."""
 
-    def __init__(self, model: nn.Module, options: OptimizerOptions) -> None:
-        self.layers = [module for module in model.modules() if isinstance(module, Scores)]
-        self.device = next(model.parameters()).device
+    def __init__(self, layers: Sequence[Scores], options: OptimizerOptions) -> None:
+        self.layers = layers
+        self.device = next(layers[0].parameters()).device
         self.tau, self.alpha = options.qk_clip, options.qk_clip_alpha
         self.forget()
 

@@ -14,8 +14,8 @@ width itself. An untied head starts at zero, so no rule gives its initial values
 - `standard`: the control; only initial values know of width, as in any 1/sqrt(fan_in) initialisation.
 
 Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`, `spectral_exponent` · `WEIGHT_DECAY` ·
-`factors`, which puts width and depth together · `attention_factor`, `branch_multiplier`, `shared_key_factor`, `base_init_std`: what the
-model asks.
+`factors`, which puts width and depth (`depth_factors`) together · `attention_factor`, `branch_multiplier`, `shared_key_factor`,
+`base_init_std`: what the model asks.
 """
 
 import math
@@ -177,14 +177,32 @@ class Factors:
     multiplier: float
 
 
+@dataclass(frozen=True)
+class DepthFactors:
+    """CompleteP's rule, for what lies in a residual branch."""
+
+    lr: float
+    eps: float
+
+
+UNSCALED = DepthFactors(lr=1.0, eps=1.0)
+"""Outside of all branches, and for a model whose blocks nobody knows."""
+
+
+def depth_factors(model: ModelSpec) -> DepthFactors:
+    """Factors of what lies in a residual branch."""
+    ratio, alpha = model.depth_ratio, model.depth_exponent
+    return DepthFactors(lr=ratio ** (alpha - 1), eps=ratio**-alpha)
+
+
 def rule_of(model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName) -> Rule:
     """The row of the table, or form B of mup's head."""
     rescaled = parametrisation == "mup" and role is READOUT and model.head_form == "rescaled"
     return RESCALED_HEAD if rescaled else TABLE[parametrisation, role, trained_by]
 
 
-def factors(model: AnyModel, optimizer: OptimizerSpec, role: Role, trained_by: OptimizerName, in_branch: bool = False) -> Factors:
-    """Factors of one role; `in_branch` says that it lies in a residual branch, where the depth rule (CompleteP's) holds.
+def factors(model: AnyModel, optimizer: OptimizerSpec, role: Role, trained_by: OptimizerName, depth: DepthFactors = UNSCALED) -> Factors:
+    """Factors of one role; `depth` are those of the depth rule where it holds.
 
     The absolute convention takes powers of the width itself, for the lr only (the paper's c).
     """
@@ -192,12 +210,11 @@ def factors(model: AnyModel, optimizer: OptimizerSpec, role: Role, trained_by: O
     lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if trained_by == "muon" else rule.lr
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), trained_by]
     lr_base = m if optimizer.lr_convention == "base_relative" else float(model.width)
-    depth, alpha = model.depth_ratio if in_branch else 1.0, model.depth_exponent
     return Factors(
         init_std=m**rule.init_std,
-        lr=lr_base**lr * depth ** (alpha - 1),
+        lr=lr_base**lr * depth.lr,
         weight_decay=m ** (decay.offset - decay.share * lr),
-        eps=m**rule.eps * depth**-alpha,
+        eps=m**rule.eps * depth.eps,
         multiplier=m**rule.multiplier,
     )
 

@@ -9,8 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from pydantic import ValidationError
 
 from telescope.errors import Problem, nearest
-
-FAMILIES = ("transformer", "module")
+from telescope.models.build import FAMILIES
 
 
 def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem]:

@@ -6,20 +6,17 @@ only the data can tell.
 """
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.batches import check_length, resolve
 from telescope.errors import InvalidInput, Problem, nearest, not_plain
-from telescope.models import factory, user_model
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
 from telescope.studies.problems import typed_problems
 from telescope.studies.telescoping.kind import KIND as TELESCOPING
-from telescope.studies.telescoping.question.parts import LadderModule
 from telescope.trials.data import DataSpec
 
 KINDS: dict[str, Kind[Any, Any, Any]] = {kind.name: kind for kind in (TELESCOPING, COMPUTE_TIME)}
@@ -74,21 +71,11 @@ def _found(data: DataSpec, batch_tokens: int) -> DataSpec:
 
 
 def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
-    """A user's model with the hash of its code, once it is seen to take tokens of this vocabulary; any other as it is."""
+    """A model with what its code tells, once it is seen to take tokens of this vocabulary."""
     try:
-        return _resolved_model(model, vocab_size) if isinstance(model, LadderModule) else model
+        return model.resolved(vocab_size)
     except InvalidInput as error:
         raise InvalidInput.because(tuple(one.moved("model", field) for one in error.problems)) from error
-
-
-def _resolved_model(model: LadderModule, vocab_size: int) -> LadderModule:
-    found = factory.content(model.factory)
-    if factory.content.__wrapped__(model.factory) != found:
-        message = "its code has changed since this process imported it; start telescope anew"
-        raise InvalidInput.of("model.factory", message, model.factory)
-    resolved = replace(model, content=found)
-    user_model.check_vocabulary(resolved.at(resolved.base_width), vocab_size)
-    return resolved
 
 
 def preview(study: AnyStudy, machine: Machine | None = None) -> Any:

@@ -35,11 +35,11 @@ from torch import Tensor
 
 from telescope.home import home
 from telescope.models import attention, transformer
-from telescope.models.build import Model
-from telescope.models.transformer import Transformer
+from telescope.models.build import build
+from telescope.models.family import Model
 from telescope.shapes import Float, Int
 from telescope.train import pack
-from telescope.trials.model import ModelSpec
+from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
@@ -57,7 +57,7 @@ _failures: list[str] = []  # of this process
 class Graph:
     """Trials may share a compiled graph where this is equal."""
 
-    model: ModelSpec
+    model: AnyModel
     parametrisation: Parametrisation
     vocab_size: int
     windows: int  # at once
@@ -67,7 +67,8 @@ class Graph:
     def of(cls, spec: TrialSpec) -> "Graph":
         """What a trial needs."""
         windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
-        return cls(pack.own_model(spec), spec.optimizer.parametrisation, spec.data.vocab_size, windows, spec.data.context)
+        assert pack.packable(spec.model), "of a user's model nobody knows how weights and activations meet"
+        return cls(spec.model, spec.optimizer.parametrisation, spec.data.vocab_size, windows, spec.data.context)
 
     @property
     def record(self) -> Path:
@@ -121,7 +122,7 @@ def prepare(graph: Graph) -> float:
     """
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dummy = Transformer(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(device)
+    dummy = build(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(device)
     windows = torch.zeros(1, graph.windows, graph.context + 1, dtype=torch.int64, device=device)
     try:
         losses((dummy,), windows).sum().backward()  # type: ignore[no-untyped-call]

@@ -17,88 +17,22 @@ read. A run that diverges saves its last held-out loss and what is measured at t
 stops below its loss saves the latter. Of a branch, what its trunk has in common with it is not
 counted: neither steps nor held-out losses.
 
-Of a user's model torch's counter is asked, at two narrow widths over one window; its attention is
-counted there, too.
+How matrices and a forward pass are counted is a matter of the model's family (telescope.models.family).
 
-Parts: `counted`, `module_flops_per_token`, a user's model · one token, one matrix, one step ·
-`evaluation_flops`, `beginning_flops`, `ending_flops` · `flops_by` a step and `trial_flops`.
+Parts: one token, one matrix, one step · `evaluation_flops`, `beginning_flops`, `ending_flops` ·
+`flops_by` a step and `trial_flops`.
 """
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import ceil
 
-import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
-
-from telescope.errors import InvalidInput
-from telescope.models.build import build
-from telescope.models.reading import FACTORY_FIELD
-from telescope.models.user_model import UserModel
+from telescope.models.build import family_of
 from telescope.optim.groups import describe
-from telescope.parametrisation.roles import Role
 from telescope.train.probes import KEPT_TOKENS, POWER_STEPS, VECTORS
-from telescope.trials.model import AnyModel, ModelSpec, ModuleSpec
+from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import MuonSplit
-
-
-def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
-    """(fan_out, fan_in) of the hidden matrices of one block."""
-    width, hidden, rank = model.width, model.hidden, model.kv_rank
-    query_output = [(width, width)] * 2
-    if model.attention == "heads":
-        key_value = [(model.kv_heads * model.head_dim, width)] * 2
-    else:
-        rotated = model.rotated_dim
-        key_value = [(rank, width), (width, rank), (width, rank), (model.heads * rotated, width), (rotated, width)]
-    ups = 2 if model.gated else 1
-    return query_output + key_value + [(hidden, width)] * ups + [(width, hidden)]
-
-
-@dataclass(frozen=True)
-class Counted:
-    """What the hidden matrices of a user's model are at a width."""
-
-    hidden: int  # entries
-    blocks: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each that Muon orthogonalises
-
-
-@lru_cache(maxsize=256)
-def counted(model: ModuleSpec) -> Counted:
-    """Their number and shapes, without memory for their values."""
-    with torch.device("meta"), torch.random.fork_rng(devices=()):
-        built = UserModel(model, "standard")
-    hidden = {name: layout for name, reading in built.readings.items() if reading.role is Role.HIDDEN and (layout := reading.layout)}
-    blocks = [block for name, layout in hidden.items() for block in layout.blocks(built.get_parameter(name).detach())]
-    return Counted(sum(built.get_parameter(name).numel() for name in hidden), tuple((block.shape[0], block.shape[1]) for block in blocks))
-
-
-def module_flops_per_token(model: ModuleSpec, context: int) -> float:
-    """Forward alone of a user's model: a w^2 + b w, through what is counted at the base width and at twice that.
-
-    Matrices whose sides both grow make the first term, heads and attention the second.
-    """
-    w = model.base_width
-    narrow, wide = (_counted_forward(replace(model, width=width), context) for width in (w, 2 * w))
-    a, b = (wide - 2 * narrow) / (2 * w**2), (4 * narrow - wide) / (2 * w)
-    return a * model.width**2 + b * model.width
-
-
-@lru_cache(maxsize=256)
-def _counted_forward(model: ModuleSpec, context: int) -> float:
-    built, tokens = UserModel(model, "standard"), torch.zeros(1, context, dtype=torch.int64)
-    try:
-        with built.evaluating(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            built(tokens)
-    except Exception as error:  # a user's code can raise anything
-        message = (
-            f"its model cannot be run on a window of {context} tokens: {type(error).__name__}: {error}; let it take data.context of them"
-        )
-        raise InvalidInput.of(FACTORY_FIELD, message, model.factory) from error
-    return float(counter.get_total_flops()) / context
 
 
 @lru_cache(maxsize=1024)
@@ -110,22 +44,12 @@ def parameters(model: AnyModel, vocab_size: int, context: int) -> int:
 
 def hidden_parameters(model: AnyModel) -> int:
     """Entries of all hidden matrices."""
-    if isinstance(model, ModuleSpec):
-        return counted(model).hidden
-    return model.depth * sum(rows * columns for rows, columns in hidden_shapes(model))
+    return family_of(model).hidden_parameters(model)
 
 
 def forward_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> float:
     """Forward alone."""
-    if isinstance(model, ModuleSpec):
-        return module_flops_per_token(model, context)
-    attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
-    return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
-
-
-def logit_flops_per_token(model: ModelSpec, context: int) -> int:
-    """Attention's logits, of all layers."""
-    return 2 * model.depth * model.heads * model.score_dim * context
+    return family_of(model).forward_flops_per_token(model, vocab_size, context)
 
 
 def training_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> float:
@@ -139,19 +63,9 @@ def newton_schulz_flops(model: AnyModel, steps: int, split: MuonSplit = "whole")
     return float(steps * sum(4 * m * m * n + 2 * m**3 for m, n in small_large))
 
 
-@lru_cache(maxsize=1024)
 def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], ...]:
     """(fan_out, fan_in) of all matrices that Muon orthogonalises."""
-    if isinstance(model, ModuleSpec):
-        return counted(model).blocks
-    if split == "whole":
-        return tuple(hidden_shapes(model) * model.depth)
-    optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)
-    with torch.device("meta"):
-        whole = build(model, 1, 2, optimizer.parametrisation)
-        hidden = [name for name, role in whole.parameter_roles().items() if role is Role.HIDDEN]
-        blocks = [block for name in hidden for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())]
-        return tuple((block.shape[0], block.shape[1]) for block in blocks)
+    return family_of(model).orthogonalised(model, split)
 
 
 @lru_cache(maxsize=65_536)
@@ -162,7 +76,8 @@ def step_flops(spec: TrialSpec) -> float:
     if spec.optimizer.name == "muon":
         flops += newton_schulz_flops(model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split)
     if spec.optimizer.watches_logits:  # they are computed once more: fused attention does not give them out
-        assert isinstance(model, ModelSpec), "of a user's model nobody sees the logits"
+        logit_flops_per_token = family_of(model).logit_flops_per_token
+        assert logit_flops_per_token is not None, "of a user's model nobody sees the logits"
         flops += horizon.batch_tokens * logit_flops_per_token(model, spec.data.context)
     return flops
 

@@ -11,26 +11,25 @@ where it was tried, a member's numbers are those that it has alone to the last b
 
 How many it pays to put together is measured in telescope.train.program.
 
-Parts: `shape`, which says who may share a pack · `losses` and `Together`, the program.
+Parts: `shape` and `packable`, which say who may share a pack · `losses` and `Together`, the program.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from telescope.models.build import Model
-from telescope.models.transformer import Transformer
-from telescope.models.user_model import UserModel
+from telescope.models.build import family_of
+from telescope.models.family import Model
 from telescope.shapes import Float, Int
-from telescope.trials.model import ModelSpec
+from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
 
 Losses = Callable[[Sequence[Model], Tensor], Tensor]
@@ -52,17 +51,16 @@ def nameless(spec: TrialSpec) -> TrialSpec:
     return replace(spec, optimizer=optimizer, horizon=horizon, seed=0, branch=None, kept_steps=())
 
 
-def own_model(spec: TrialSpec) -> ModelSpec:
-    """The model of a trial that may share a pack or a compiled graph: telescope's own."""
-    assert isinstance(spec.model, ModelSpec), "of a user's model nobody knows how weights and activations meet"
-    return spec.model
+def packable(model: AnyModel) -> bool:
+    """Whether trials of this model may share a program, or be compiled: of a user's nobody knows how weights and activations meet."""
+    return family_of(model).packable
 
 
 def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
     """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; in bf16 where the hardware has it."""
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
-        if isinstance(models[0], UserModel) and models[0].spec.output == "loss":
-            return models[0].loss(windows[0])[None]
+        if (own := models[0].own_loss(windows[0])) is not None:
+            return own[None]
         logits = forward(models, windows[:, :, :-1])  # (P B, T, V)
     each = functional.cross_entropy(logits.float().flatten(0, 1), windows[:, :, 1:].flatten(), reduction="none")
     result: Tensor = each.view(len(models), -1).mean(dim=1)
@@ -72,12 +70,11 @@ def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Te
 def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
     """Logits of each model for its own windows."""
     if len(models) == 1:
-        logits: Tensor = models[0](tokens[0])
-        return logits
-    assert isinstance(models[0], Transformer), "of a user's model nobody knows how weights and activations meet"
+        return models[0](tokens[0])
+    assert packable(models[0].spec), "of a user's model nobody knows how weights and activations meet"
     stacked = {name: torch.stack([model.get_parameter(name) for model in models]) for name, _ in models[0].named_parameters()}
     with Together(len(models)):
-        return functional_call(models[0], stacked, tokens.flatten(0, 1))  # type: ignore[no-any-return]
+        return functional_call(cast(nn.Module, models[0]), stacked, tokens.flatten(0, 1))  # type: ignore[no-any-return]
 
 
 class Together(TorchFunctionMode):

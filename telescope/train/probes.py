@@ -22,17 +22,14 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from telescope.models.build import Model
-from telescope.models.user_model import UserModel
-from telescope.parametrisation.roles import Role
+from telescope.models.family import Layer, Model
 
 MOVED, OWN, LATE = "moved/", "own/", "late/"
 LOGITS = "logits"
@@ -41,43 +38,12 @@ POWER_STEPS = 12
 VECTORS = 4  # iterated together: the largest of several converges faster
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A module that multiplies by a hidden matrix of its own."""
-
-    module: nn.Module
-    weight: str = "weight"
-    turned: bool = False  # kept as (fan_in, fan_out)
-
-    @property
-    def matrix(self) -> Tensor:  # (out, in)
-        """Its matrix as it is now."""
-        weight: Tensor = getattr(self.module, self.weight).detach()
-        return weight.mT if self.turned else weight
-
-
-def hidden_layers(model: Model) -> dict[str, Layer]:
-    """The layers of HIDDEN matrices, by path; of a user's model those whose module does nothing else."""
-    if not isinstance(model, UserModel):
-        return {path: Layer(module) for path, module in model.named_modules() if isinstance(module, nn.Linear) and module is not model.head}
-    found: dict[str, Layer] = {}
-    for name, reading in model.readings.items():
-        owner, _, own_name = name.rpartition(".")
-        layout = reading.layout
-        if layout is None or layout.stack or reading.role is not Role.HIDDEN or model.get_parameter(name).ndim != 2:
-            continue
-        if reading.product_at == owner:
-            path = name if owner in found else owner
-            found[path] = Layer(model.module.get_submodule(owner), own_name, turned=layout.columns == (0,))
-    return found
-
-
 class Beginning:
     """Remembers a model as it begins; `metrics` says how far each of its layers has moved by now."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
-        self.weights = {path: layer.matrix.clone() for path, layer in hidden_layers(model).items()}
+        self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
         self.outputs: dict[str, Tensor] = {}
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
@@ -116,11 +82,11 @@ class Ending:
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
         self.features = self._features()
-        self.weights = {path: layer.matrix.clone() for path, layer in hidden_layers(model).items()}
+        self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
         """Of each kind of hidden matrix the median over the blocks, and the RMS change of the last features."""
-        now = {path: layer.matrix for path, layer in hidden_layers(self.model).items()}
+        now = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         found: defaultdict[str, list[float]] = defaultdict(list)
         for name, matrices in (("spectral", now), ("update", {path: now[path] - old for path, old in self.weights.items()})):
             for path, norm in zip(matrices, spectral_norms(list(matrices.values())), strict=True):
@@ -162,7 +128,7 @@ def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) ->
     def hook(path: str, layer: Layer) -> Any:
         return lambda module, inputs, output: look(path, layer, inputs[0], output)
 
-    hooks = [layer.module.register_forward_hook(hook(path, layer)) for path, layer in hidden_layers(model).items()]
+    hooks = [layer.module.register_forward_hook(hook(path, layer)) for path, layer in model.hidden_layers().items()]
     try:
         yield
     finally:

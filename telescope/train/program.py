@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from telescope.models.transformer import Transformer
+from telescope.models.build import family_of
 from telescope.optim.groups import describe
 from telescope.optim.optimizer import build, step_together
 from telescope.train import compiled, pack
@@ -101,10 +101,8 @@ def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
     tokens = torch.randint(spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device)
-    models = [
-        Transformer(pack.own_model(spec), spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation).to(device)
-        for _ in range(most)
-    ]
+    new, data = family_of(spec.model).build, spec.data
+    models = [new(spec.model, data.vocab_size, data.context, spec.optimizer.parametrisation).to(device) for _ in range(most)]
     optimizers = [build(model, spec.optimizer) for model in models]
 
     def step(size: int) -> float:
@@ -120,10 +118,11 @@ def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], 
 
 def trial_bytes(spec: TrialSpec) -> int:
     """About what one more member needs: weights, gradients, both again in a stack, optimizer state, and what a backward pass keeps."""
-    model, tokens = pack.own_model(spec), spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
-    parameters = sum(group.parameters for group in describe(model, spec.data.vocab_size, spec.optimizer, spec.data.context))
-    per_layer = 12 * model.width + 4 * model.hidden + 2 * model.heads * spec.data.context
-    return FLOAT_BYTES * (6 * parameters + tokens * (model.depth * per_layer + 3 * spec.data.vocab_size))
+    data, tokens = spec.data, spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
+    activations_per_token = family_of(spec.model).activations_per_token
+    assert activations_per_token is not None, "of a user's model nobody knows how weights and activations meet"
+    parameters = sum(group.parameters for group in describe(spec.model, data.vocab_size, spec.optimizer, data.context))
+    return FLOAT_BYTES * (6 * parameters + tokens * (activations_per_token(spec.model, data.context) + 3 * data.vocab_size))
 
 
 def free_bytes() -> int:

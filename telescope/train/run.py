@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from telescope.data import batches
-from telescope.models.build import Model, begin
-from telescope.models.transformer import Transformer
-from telescope.models.user_model import UserModel
+from telescope.models.build import begin
+from telescope.models.family import Model
 from telescope.optim.optimizer import Optimizer, build
 from telescope.optim.qk_clip import Watch
 from telescope.train import pack, probes
@@ -67,7 +66,7 @@ class Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Model = begin(spec).to(self.device)
         self.optimizer: Optimizer = build(self.model, spec.optimizer)
-        self.watch = Watch(self.model, spec.optimizer) if isinstance(self.model, Transformer) and spec.optimizer.watches_logits else None
+        self.watch = Watch(self.model.scores(), spec.optimizer) if spec.optimizer.watches_logits else None
         self.step = 0
         self.first_loss = torch.full((), math.nan, device=self.device)
         self.above = torch.zeros((), device=self.device)  # consecutive steps up to now with a loss above the first
@@ -102,9 +101,8 @@ class Run:
         return torch.split(self.batch(self.step), windows_at_once)
 
     def reseed(self) -> None:
-        """What a user's model draws in a step, as dropout does, follows from the seed and the step alone."""
-        if isinstance(self.model, UserModel):
-            torch.manual_seed(self.spec.seed * 1_000_003 + self.step)
+        """What the model draws in a step, as dropout does, follows from the seed and the step alone."""
+        self.model.reseed(self.spec.seed * 1_000_003 + self.step)
 
     def begin_interval(self) -> None:
         """Forget the losses and logits of the steps up to now: the next point of the curve is about those to come."""

@@ -1,4 +1,8 @@
-"""Specifications of models: our Transformer, and a user's module, with and without a width."""
+"""Specifications of models: our Transformer, and a user's module, with and without a width.
+
+What follows from fields alone is asked of either family by the same methods: `factories`, `known_depth`, `known_attention`. What needs
+torch is in telescope.models.family. They are not properties, because an exported file lists the properties of our model.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,6 +13,15 @@ from pydantic.dataclasses import dataclass
 
 from telescope.errors import Problem
 from telescope.trials.types import PAIRS, STRICT, AttentionKind, AttentionScale, Count, HeadForm, Parts, Positive, RoleName, require_none
+
+
+@dataclass(frozen=True)
+class KnownAttention:
+    """What telescope knows of the attention of a model whose heads it sees."""
+
+    scale: AttentionScale
+    normed: bool  # queries and keys, so that the size of weights has no say in logits
+    shares_rotary_key: bool  # one key of fixed size, whatever the number of heads
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -67,6 +80,18 @@ class Architecture:
         """Whether the feed-forward block has a gate, a matrix more."""
         return self.mlp in ("gated", "geglu")
 
+    def factories(self) -> tuple[str, ...]:
+        """Users' code that builds it: none."""
+        return ()
+
+    def known_depth(self) -> int:
+        """Its number of blocks."""
+        return self.depth
+
+    def known_attention(self) -> KnownAttention:
+        """How its scores are scaled, and what they are made of."""
+        return KnownAttention(self.attention_scale, self.qk_norm, shares_rotary_key=self.attention == "mla")
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelSpec(Architecture):
@@ -115,10 +140,8 @@ class ModelSpec(Architecture):
         return round(self.mlp_ratio * self.width)
 
 
-def width_problem(model: "Architecture | ModuleArchitecture", width: int) -> str | None:
-    """Why `width` cannot be built with this architecture, or None; of a user's model only its factory knows."""
-    if isinstance(model, ModuleArchitecture):
-        return None
+def width_problem(model: Architecture, width: int) -> str | None:
+    """Why `width` cannot be built with this architecture, or None."""
     if width % (model.head_dim * model.query_heads_per_kv):
         unit = model.head_dim * model.query_heads_per_kv
         near = max(unit, round(width / unit) * unit)
@@ -191,6 +214,18 @@ class ModuleArchitecture:
     content: str = ""
     """Hash of the factory's code, filled in by telescope; if given, it must match."""
 
+    def factories(self) -> tuple[str, ...]:
+        """Users' code that builds it."""
+        return (self.factory,)
+
+    def known_depth(self) -> int | None:
+        """Nobody knows what its blocks are."""
+        return None
+
+    def known_attention(self) -> KnownAttention | None:
+        """Nobody knows where its heads are."""
+        return None
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModuleSpec(ModuleArchitecture):
@@ -198,11 +233,6 @@ class ModuleSpec(ModuleArchitecture):
 
     width: Count
     base_width: Count
-
-    depth_ratio = 1.0  # the depth rule knows no other models than ours
-    depth_exponent = 1.0
-    depth = 1
-    """Blocks, unknown."""
 
     @property
     def multiplier(self) -> float:

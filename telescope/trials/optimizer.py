@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from telescope.errors import Problem
-from telescope.trials.model import Architecture
+from telescope.trials.model import KnownAttention
 from telescope.trials.types import (
     STRICT,
     Fraction,
@@ -60,9 +60,9 @@ class OptimizerOptions:
         return self.qk_clip is not None or self.measure_max_logit
 
 
-def clip_problems(model: Architecture, optimizer: OptimizerOptions) -> Iterator[Problem]:
+def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Iterator[Problem]:
     """Why logits cannot be clipped as asked: fields of the optimizer's options."""
-    if optimizer.qk_clip is not None and model.qk_norm:
+    if optimizer.qk_clip is not None and attention.normed:
         message = "has no effect under model.qk_norm, which takes the weights' size out of the logits; drop one of the two"
         yield Problem("qk_clip", message, optimizer.qk_clip)
     alpha = optimizer.qk_clip_alpha

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from telescope.trials.data import ORIGIN, DataSpec
 from telescope.trials.horizon import UNTIMED_STEPS, Branch, HorizonSpec, batch_problem
 from telescope.trials.identity import LATER, digest_of, plain_json
-from telescope.trials.model import AnyModel, Architecture
+from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec, clip_problems
 from telescope.trials.types import STRICT, Count, require_none
 
@@ -43,8 +43,8 @@ class TrialSpec:
         problem = batch_problem(self.data, self.horizon)
         if problem:
             raise ValueError(problem.message)
-        if isinstance(self.model, Architecture):
-            require_none(clip_problems(self.model, self.optimizer))
+        if (attention := self.model.known_attention()) is not None:
+            require_none(clip_problems(attention, self.optimizer))
         elif self.optimizer.watches_logits:
             raise ValueError("telescope does not see the attention logits of a user's model; leave qk_clip and measure_max_logit out")
         if self.branch and self.branch.step >= self.horizon.steps:

@@ -48,7 +48,7 @@ def problems(question: Question) -> Iterator[Problem]:
         message = f"is more than half of runs.tokens, {runs.tokens}; take a twentieth of it"
         yield Problem("runs.warmup_tokens", message, runs.warmup_tokens)
     yield from (under("model", one) for one in architecture_problems(question.model))
-    yield from (under("optimizer_options", one) for one in clip_problems(question.model, question.optimizer_options))
+    yield from (under("optimizer_options", one) for one in clip_problems(question.model.known_attention(), question.optimizer_options))
     convention = question.optimizer_options.lr_convention
     if convention == "absolute" and question.parametrisation != "mup-paper":
         message = f"has no meaning under {question.parametrisation}; leave it out, or use parametrisation: mup-paper"

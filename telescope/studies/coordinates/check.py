@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from telescope.models import user_model
+from telescope.models.build import family_of
 from telescope.studies.coordinates.causes import Exponent, misfits
 from telescope.studies.coordinates.reasons import (
     AcrossGate,
@@ -41,7 +41,7 @@ from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
 from telescope.train.probes import LOGITS
 from telescope.trials.horizon import HorizonSpec
-from telescope.trials.model import ModelSpec, ModuleSpec, width_problem
+from telescope.trials.model import AnyModel
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
@@ -129,20 +129,16 @@ def at(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
     )
 
 
-def widths_of(
-    model: ModelSpec | ModuleSpec, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
-) -> tuple[int, ...]:
+def widths_of(model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup") -> tuple[int, ...]:
     """The base width doubled up to three times, not beyond the target; where those are too few, halved as well."""
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
     halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and builds(model, base_width // 2**i, parametrisation)]
     return tuple(sorted(doubled + halved[: max(0, FEWEST_WIDTHS - len(doubled))]))
 
 
-def builds(model: ModelSpec | ModuleSpec, width: int, parametrisation: Parametrisation) -> bool:
+def builds(model: AnyModel, width: int, parametrisation: Parametrisation) -> bool:
     """Whether there is such a model at a width."""
-    if isinstance(model, ModuleSpec):
-        return user_model.width_problem(replace(model, width=width), parametrisation) is None
-    return width_problem(model, width) is None
+    return family_of(model).width_problem(model, width, parametrisation) is None
 
 
 def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf) -> Design:

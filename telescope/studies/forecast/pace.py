@@ -47,9 +47,13 @@ class Pace:
     source: str
 
 
-def assumed(step_flops: float, depth: int) -> Pace:
-    """The speed of a run of which nothing is known: a fixed cost per step of so many blocks, and the time that its operations take."""
-    seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + depth * ASSUMED_SECONDS_PER_BLOCK
+def assumed(step_flops: float, depth: int | None) -> Pace:
+    """The speed of a run of which nothing is known: a fixed cost per step of so many blocks, and the time that its operations take.
+
+    A model whose blocks nobody knows (None) has one at least.
+    """
+    blocks = 1 if depth is None else depth
+    seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + blocks * ASSUMED_SECONDS_PER_BLOCK
     speeds = f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and {1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
     return Pace(step_flops / seconds, True, f"no run is known here yet, so {speeds} are assumed, those of one CPU thread")
 

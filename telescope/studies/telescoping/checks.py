@@ -6,19 +6,17 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from telescope.errors import InvalidInput, Problem, under
-from telescope.models import factory, user_model
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.question import pairing
-from telescope.studies.telescoping.question.parts import LadderModel, LadderModule
+from telescope.studies.telescoping.question.models import AnyLadder
 from telescope.studies.telescoping.question.question import Question, ranges
 from telescope.studies.telescoping.question.variants import variants
 from telescope.studies.telescoping.schedules import robust, windows
 from telescope.trials.horizon import batch_problem
 from telescope.trials.lattice import OCTAVE_PARTS
-from telescope.trials.model import Architecture, architecture_problems, width_problem
 from telescope.trials.optimizer import clip_problems
 from telescope.trials.types import Parametrisation
 
@@ -126,32 +124,22 @@ def _batch_problems(question: Question) -> list[Problem]:
 
 def _clip_problems(question: Question) -> list[Problem]:
     options = question.optimizer_options
-    if isinstance(question.model, Architecture):
-        return [under("optimizer_options", problem) for problem in clip_problems(question.model, options)]
+    if (attention := question.model.known_attention()) is not None:
+        return [under("optimizer_options", problem) for problem in clip_problems(attention, options)]
     named = "qk_clip" if options.qk_clip is not None else "measure_max_logit"
     message = "telescope does not see the attention logits of a user's model; leave it out"
     return [Problem(f"optimizer_options.{named}", message, getattr(options, named))] if options.watches_logits else []
 
 
-def _model_problems(model: LadderModel | LadderModule, parametrisation: Parametrisation) -> list[Problem]:
-    if isinstance(model, LadderModule):
-        try:
-            if model.content and (now := factory.content(model.factory)) != model.content:
-                message = f"the code of {model.factory} has hash {now} now; leave content out to take it as it is, or restore the code"
-                return [Problem("model.content", message, model.content)]
-            user_model.readings_of(model.at(model.base_width))
-        except InvalidInput as error:  # whatever the width
-            return list(error.problems)
-        found = list[Problem]()
-    else:
-        found = [under("model", problem) for problem in architecture_problems(model)]
+def _model_problems(model: AnyLadder, parametrisation: Parametrisation) -> list[Problem]:
+    try:
+        found = list(model.problems())
+    except InvalidInput as error:  # whatever the width
+        return list(error.problems)
     for name in ("base_width", "calibration_width", "target_width"):
         width = getattr(model, name)
-        problem = (
-            user_model.width_problem(model.at(width), parametrisation) if isinstance(model, LadderModule) else width_problem(model, width)
-        )
-        if problem:
-            found.append(Problem(f"model.{name}", problem, getattr(model, name)))
+        if problem := model.width_problem(width, parametrisation):
+            found.append(Problem(f"model.{name}", problem, width))
     base, calibration, target = model.base_width, model.calibration_width, model.target_width
     near = base * 2 ** max(0, round(math.log2(calibration / base)))
     if calibration != near:

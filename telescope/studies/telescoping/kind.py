@@ -10,7 +10,7 @@ from telescope.studies.telescoping.fold.ladders import coordinate_design, each_l
 from telescope.studies.telescoping.fold.progress import progress
 from telescope.studies.telescoping.forecast.preview import Preview, preview
 from telescope.studies.telescoping.question import documents, variants
-from telescope.studies.telescoping.question.parts import LadderModel, LadderModule
+from telescope.studies.telescoping.question.models import AnyLadder
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.trials.outcome import Trial
@@ -23,7 +23,7 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
     return Plan(planned, all(ladder.ended for _, ladder in ladders))
 
 
-def models(question: Question) -> tuple[LadderModel | LadderModule, ...]:
+def models(question: Question) -> tuple[AnyLadder, ...]:
     """The models of all variants."""
     return tuple(variant.question.model for variant in variants.variants(question))
 

@@ -84,3 +84,11 @@ def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(record: Rec
     record.begin_job(row.id)
     ended = record.finish_job(row.id, state, None)
     assert solo.pause(record, row.id) == ended
+
+
+def test_a_coordinator_is_told_of_the_code_of_users_models() -> None:
+    listed = Settings(factories=("theirs:*",))
+    module = {"family": "module", "factory": "tests.telescope.user_models:mixture"}
+    own = registry.parse(document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512}))
+    assert solo.factories(registry.parse(document()), listed) == {"TELESCOPE_FACTORIES": "theirs:*"}
+    assert solo.factories(own, listed) == {"TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"}

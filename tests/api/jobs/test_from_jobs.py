@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api.job_states import JobState
-from api.jobs.from_jobs import filled
+from api.jobs.from_jobs import differences, filled
 from api.store.record import Record
 from telescope.errors import InvalidInput
 from telescope.studies import registry, run
@@ -108,6 +108,13 @@ def test_a_job_of_another_model_corpus_or_rule_is_refused_unless_forced_and_then
     assert f"differs from this study in {named}" in refusal(asking(job, **changes), record)
     forced = taken(asking(job, force=True, **changes), record)
     assert all(f"forced: job {job} differs in {named}" in one.mark for one in forced.given)
+
+
+def test_a_users_model_differs_in_all_that_nobody_knows_of_it_its_depth_included() -> None:
+    model = {"family": "module", "factory": "tests.telescope.user_models:mixture", "base_width": 32, "calibration_width": 64}
+    document = {"kind": "telescope", "model": model | {"target_width": 128}, "data": DATA, "horizon": {"steps": 5, "batch_tokens": 32}}
+    theirs = registry.parse(document | {"search": SEARCH}).question
+    assert {"model.family", "model.depth", "model.head_dim"} <= set(differences(asking("a job"), theirs))
 
 
 def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: Record) -> None:

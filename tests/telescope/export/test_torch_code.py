@@ -228,6 +228,14 @@ def test_it_imports_nothing_but_torch_and_the_standard_library() -> None:
         assert {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) == {"torch"}
 
 
+def test_it_has_of_the_model_what_runs_it_and_nothing_of_what_trains_it() -> None:
+    tree = ast.parse(torch_code.text(run_of()))
+    (model,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Transformer")
+    kept = model.body[1:]  # after its docstring
+    assert [node.name for node in kept if isinstance(node, ast.FunctionDef)] == ["__init__", "forward"]
+    assert len(kept) == 2
+
+
 def test_a_model_that_it_is_not_for_is_refused_by_name(loaded: Any) -> None:
     code = loaded(torch_code.text(run_of()))
     model = code.build_model()

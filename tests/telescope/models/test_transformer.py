@@ -8,10 +8,11 @@ import torch
 from jaxtyping import TypeCheckError
 
 from telescope.models.attention import LatentAttention, rotary, rotate
+from telescope.models.own_family import hidden_shapes
 from telescope.models.transformer import Transformer, init_std, initialise
 from telescope.optim.optimizer import build
 from telescope.parametrisation.roles import Role
-from telescope.train.flops import hidden_shapes, parameters
+from telescope.train.flops import parameters
 from telescope.trials.model import Architecture, ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.presets import PRESETS

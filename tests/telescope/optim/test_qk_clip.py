@@ -38,7 +38,7 @@ def weights(layer: nn.Module, **given: Tensor) -> None:
 def looked_at(layer: Scores, x: Tensor, **options: float) -> Tensor:
     """A step without an optimizer: the largest logits of one forward pass, after which the layer is clipped where options say so."""
     angles = rotary(x.shape[1], layer.spec.rotated_dim, 10_000.0) if layer.spec.rotated_dim else None
-    watch = Watch(layer, OptimizerOptions(**options))  # type: ignore[arg-type]
+    watch = Watch((layer,), OptimizerOptions(**options))  # type: ignore[arg-type]
     watch.begin_step()
     layer(x, angles)
     assert layer.largest is not None
@@ -148,7 +148,7 @@ KINDS = {
 
 def logits_of(net: Transformer, **options: float) -> Tensor:
     """The largest logits of one step's forward pass, by layer and head; clipped afterwards where options say so."""
-    watch = Watch(net, OptimizerOptions(**options))  # type: ignore[arg-type]
+    watch = Watch(net.scores(), OptimizerOptions(**options))  # type: ignore[arg-type]
     watch.begin_step()
     net(torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0)))
     found = torch.stack([block.attention.largest for block in net.blocks])

@@ -154,7 +154,7 @@ def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]
         widths = (*ladder.widths, ladder.target_width)
         return [pace(machine.rates, ladder.optimizer, width, question.horizon.batch_tokens) for width in widths]
     runs = [ladder.base_flops * cost for cost in ladder.costs] + [final_run_flops(question, ladder)]
-    depths = [question.model.depth] * ladder.levels + [question.model.target.depth]
+    depths = [question.model.known_depth()] * ladder.levels + [question.model.target.known_depth()]
     return [assumed(flops / question.horizon.steps, depth) for flops, depth in zip(runs, depths, strict=True)]
 
 

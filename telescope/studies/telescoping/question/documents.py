@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from telescope.errors import Problem
-from telescope.studies.telescoping.question.parts import LadderWidths
+from telescope.studies.telescoping.question.models import LadderWidths
 from telescope.trials.model import family
 from telescope.trials.presets import without_preset
 

@@ -19,7 +19,6 @@ from telescope.parametrisation.roles import Role
 from telescope.studies.coordinates.check import CoordinateReport
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.evidence import Pairing
-from telescope.studies.telescoping.question.parts import LadderModule
 from telescope.studies.telescoping.question.question import Question
 from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
 from telescope.trials.types import OptimizerName
@@ -74,10 +73,16 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
     """The rotary key that mla's heads share keeps its fan-out as its fan-in grows: it has no aspect ratio to be taken for granted."""
     scale = mup.chosen_update_scale(spec)
-    if isinstance(question.model, LadderModule) or question.model.attention != "mla" or scale == "spectral_ratio":
+    if not shares_rotary_key(question) or scale == "spectral_ratio":
         return
     reason = f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, grow as m^0.5 beside those of the rest"
     yield Objection("optimizer_options.update_scale", scale, reason, "use spectral_ratio" if spec.parametrisation == "mup" else "")
+
+
+def shares_rotary_key(question: Question) -> bool:
+    """Whether all heads are known to share one rotary key, as mla's do."""
+    attention = question.model.known_attention()
+    return attention is not None and attention.shares_rotary_key
 
 
 def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
@@ -95,11 +100,11 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 
 def _depth(question: Question) -> Iterator[Objection]:
     """The depth rule has been derived beside mup's width rules."""
-    model = question.model
-    if isinstance(model, LadderModule) or model.target_depth in (None, model.depth) or question.parametrisation == "mup":
+    change = question.model.depth_change
+    if change is None or question.parametrisation == "mup":
         return
     reason = f"{question.parametrisation} has no depth rule; CompleteP's is applied"
-    yield Objection("model.target_depth", model.target_depth or 0, reason, "leave it out, or use parametrisation: mup")
+    yield Objection("model.target_depth", change.target, reason, "leave it out, or use parametrisation: mup")
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
@@ -116,7 +121,7 @@ def _meaningless(question: Question) -> Iterator[Problem]:
         value = getattr(question.optimizer_options, name)
         if value not in (None, "whole") and "muon" not in question.optimizers:
             yield Problem(f"optimizer_options.{name}", "has no meaning without muon; leave it out or add muon to optimizer", value)
-    if isinstance(question.model, LadderModule) and question.optimizer_options.muon_split == "heads":
+    if question.model.known_attention() is None and question.optimizer_options.muon_split == "heads":
         message = "telescope does not know the heads of a user's model; leave it out, and say in model.splits how many rows a head has"
         yield Problem("optimizer_options.muon_split", message, "heads")
     if question.model.head_form == "rescaled" and question.parametrisation != "mup":
@@ -127,7 +132,7 @@ def _meaningless(question: Question) -> Iterator[Problem]:
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
     """What a ladder's rules are, named, and what there is to say about them."""
     spec, against = rules(question, optimizer), objections(question, optimizer)
-    is_muon = optimizer == "muon"
+    is_muon, attention = optimizer == "muon", question.model.known_attention()
     eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
     return Pairing(
         parametrisation=spec.parametrisation,
@@ -135,7 +140,7 @@ def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
         muon_lr_rule=mup.chosen_muon_lr_rule(spec) if is_muon else None,
         weight_decay_rule=mup.chosen_weight_decay_rule(spec),
         eps_rule="inverse" if eps == -1.0 and not is_muon else "constant",
-        attention_scale=None if isinstance(question.model, LadderModule) else question.model.attention_scale,
+        attention_scale=attention.scale if attention else None,
         head_form=None if spec.parametrisation == "standard" else question.model.head_form,
         sound=not against,
         forced=any(one.remedy for one in against),
@@ -153,8 +158,7 @@ def as_checked(found: Pairing, check: CoordinateReport | None) -> Pairing:
 
 def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
     """What is worth knowing about a pairing and no objection to it."""
-    latent = not isinstance(question.model, LadderModule) and question.model.attention == "mla"
-    if spec.name == "muon" and mup.chosen_update_scale(spec) == "none" and not latent:
+    if spec.name == "muon" and mup.chosen_update_scale(spec) == "none" and not shares_rotary_key(question):
         yield "update scale none needs matrices that keep their aspect ratios from width to width, as those of this ladder do"
     if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
         yield "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); lr x weight decay constant would ask for m"
@@ -174,11 +178,7 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
     beta1 = "swept" if spec.name == "adamw" and question.search.momentum else f"{spec.beta1:g}"
     if (beta1, spec.beta2) != ("0.95", 0.95):
         yield f"which states betas of 0.95 and 0.95, for AdamW beside Muon: beta1 is {beta1} and beta2 {spec.beta2:g} here"
-    if isinstance(question.model, LadderModule):
-        yield "whose own model is another: initial values are the factory's at the base width"
-    elif not question.model.tied_embeddings:
-        yield "whose head is tied to the embedding: it is a matrix of its own here"
-        yield "whose table starts the head at a variance of 1/fan_in: an untied head starts at zero here"
+    yield from question.model.departures()
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
@@ -187,7 +187,7 @@ def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]
 
 
 def _assumptions(question: Question, optimizer: OptimizerName) -> Iterator[str]:
-    model, horizon = question.model, question.horizon
+    horizon = question.horizon
     guess = ", a guess for Muon" if optimizer == "muon" else ""
     yield (
         f"tokens: every width trains on the same {horizon.tokens:,}; for kappa times as many, lr x kappa^-0.5 (arXiv 2512.22382; "
@@ -202,17 +202,4 @@ def _assumptions(question: Question, optimizer: OptimizerName) -> Iterator[str]:
         swept = isinstance(question.search.adamw_lr_ratio, Range)
         held = "" if swept else f", {question.adamw_lr_ratio:g}, and was not tuned"
         yield f"ratio: AdamW's lr over Muon's is the same at every width{held}"
-    if isinstance(model, LadderModule):
-        yield f"model: {model.factory} changes nothing but its width; initial values are its own at width {model.base_width}, scaled"
-        yield "attention: head size and the scale of scores are the same at every width, or scores fall as 1/head size"
-        return
-    scores = "1/sqrt(head size)" if model.attention_scale == "inverse_sqrt" else "8/head size"
-    size = f"{model.head_dim}" if model.attention == "heads" else f"{model.head_dim} and {model.rotated_dim} rotated"
-    larger = ": a larger head needs attention_scale: inverse" if model.attention_scale == "inverse_sqrt" and not model.qk_norm else ""
-    yield f"attention: head size stays {size}, scores x {scores}{larger}"
-    if model.target_depth in (None, model.depth):
-        yield f"depth: {model.depth} blocks at every width and at the target"
-    else:
-        rule = f"CompleteP's rule with alpha {model.depth_exponent:g} (arXiv 2505.01618)"
-        tested = "only the runs at the target test" if question.validate_at_target else "no trial has tested"
-        yield f"depth: trained at {model.depth} blocks, carried over to {model.target_depth} by {rule}, which {tested}"
+    yield from question.model.assumptions(tested=question.validate_at_target)

@@ -1,73 +1,13 @@
-"""The parts of a telescoping document, typed and bounded: models, search, limits, options of the published rule."""
+"""The parts of a telescoping document, typed and bounded: variants, search, limits, options of the published rule."""
 
-import math
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
-from telescope.studies.ranges import Range, Width
+from telescope.studies.ranges import Range
+from telescope.studies.telescoping.question.models import AnyLadder
 from telescope.trials.data import DataSpec
-from telescope.trials.model import Architecture, ModelSpec, ModuleArchitecture, ModuleSpec, family
-from telescope.trials.presets import Preset
 from telescope.trials.types import STRICT, Count, NonNegative, Positive
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class LadderWidths:
-    """The widths of a ladder: swept from base to calibration width, doubling, and wanted at the target."""
-
-    base_width: Width
-    calibration_width: Width
-    target_width: Width
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """The widths that are trained: base, doubled up to calibration."""
-        doublings = round(math.log2(self.calibration_width / self.base_width))
-        return tuple(self.base_width * 2**i for i in range(doublings + 1))
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class LadderModel(Preset, LadderWidths):
-    """The model at all its widths."""
-
-    target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Blocks of the final run, where they are not `depth`, at which all trials run."""
-
-    def at(self, width: int) -> ModelSpec:
-        """The model of one width."""
-        shared = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
-        return ModelSpec(width=width, base_width=self.base_width, **shared)
-
-    @property
-    def target(self) -> ModelSpec:
-        """The model of the final run."""
-        model = self.at(self.target_width)
-        if self.target_depth in (None, self.depth):
-            return model
-        return replace(model, depth=self.target_depth, base_depth=self.depth)
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class LadderModule(ModuleArchitecture, LadderWidths):
-    """A user's model at all its widths."""
-
-    depth, target_depth = 1, None  # unknown
-
-    def at(self, width: int) -> ModuleSpec:
-        """The model of one width."""
-        shared = {name: getattr(self, name) for name in ModuleArchitecture.__dataclass_fields__}
-        return ModuleSpec(width=width, base_width=self.base_width, **shared)
-
-    @property
-    def target(self) -> ModuleSpec:
-        """The model of the final run."""
-        return self.at(self.target_width)
-
-
-AnyLadder = Annotated[Annotated[LadderModel, Tag("transformer")] | Annotated[LadderModule, Tag("module")], Discriminator(family)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -77,6 +17,14 @@ class NamedModel:
     name: str
     model: AnyLadder
 
+    part: ClassVar[Literal["model", "data"]] = "model"
+    """The block of the job that it is instead of."""
+
+    @property
+    def whole(self) -> AnyLadder:
+        """Its own block."""
+        return self.model
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedData:
@@ -84,6 +32,14 @@ class NamedData:
 
     name: str
     data: DataSpec
+
+    part: ClassVar[Literal["model", "data"]] = "data"
+    """The block of the job that it is instead of."""
+
+    @property
+    def whole(self) -> DataSpec:
+        """Its own block."""
+        return self.data
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -7,7 +7,8 @@ from pydantic.dataclasses import dataclass
 
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import SCALES, AxisName
-from telescope.studies.telescoping.question.parts import AnyLadder, Estimator, Limits, PaperOptions, Search, SweepOver
+from telescope.studies.telescoping.question.models import AnyLadder
+from telescope.studies.telescoping.question.parts import Estimator, Limits, PaperOptions, Search, SweepOver
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.optimizer import OptimizerOptions

@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from telescope.studies.telescoping.question.documents import FIELD, FOUND, difference
-from telescope.studies.telescoping.question.parts import LadderModel, LadderModule, Limits, NamedData, NamedModel
+from telescope.studies.telescoping.question.models import AnyLadder
+from telescope.studies.telescoping.question.parts import Limits, NamedData, NamedModel
 from telescope.studies.telescoping.question.question import Question
 from telescope.trials.data import ORIGIN, DataSpec
-from telescope.trials.model import ModelSpec, ModuleSpec
+from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
 
 
@@ -43,13 +44,14 @@ def variants(question: Question) -> tuple[Variant, ...]:
 
 def with_block(question: Question, one: NamedModel | NamedData) -> Question:
     """The study of this architecture, or of this text."""
-    return replace(question, model=one.model) if isinstance(one, NamedModel) else replace(question, data=one.data)
+    changed: dict[str, Any] = {one.part: one.whole}
+    return replace(question, **changed)
 
 
 def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
     """What an entry has otherwise than the block that it varies."""
-    whole, block = (one.model, question.model) if isinstance(one, NamedModel) else (one.data, question.data)
-    return {name: value for name, value in difference(plain(whole), plain(block)).items() if name not in FOUND}
+    differing = difference(plain(one.whole), plain(getattr(question, one.part)))
+    return {name: value for name, value in differing.items() if name not in FOUND}
 
 
 def shared(limits: Limits, among: int) -> Limits:
@@ -66,7 +68,7 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
     return next((one.name for one in named), "")
 
 
-def builds(model: LadderModel | LadderModule, spec: ModelSpec | ModuleSpec) -> bool:
+def builds(model: AnyLadder, spec: AnyModel) -> bool:
     """Whether a model is one of an architecture's, at some width."""
     try:
         return spec in (model.at(spec.width), model.target)
@@ -79,7 +81,7 @@ def reads(data: DataSpec, spec: DataSpec) -> bool:
     return replace(spec, **{name: getattr(data, name) for name in ORIGIN}) == data
 
 
-def plain(block: LadderModel | LadderModule | DataSpec) -> dict[str, Any]:
+def plain(block: AnyLadder | DataSpec) -> dict[str, Any]:
     """A block as a document has it."""
     found: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
     return found
@@ -100,7 +102,7 @@ def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
     return replace(question, sweep_over=replace(question.sweep_over, data=entries))
 
 
-def with_models(question: Question, seen: Callable[[LadderModel | LadderModule, str], LadderModel | LadderModule]) -> Question:
+def with_models(question: Question, seen: Callable[[AnyLadder, str], AnyLadder]) -> Question:
     """The study with each of its models as it is seen, by the field that names it."""
     question = replace(question, model=seen(question.model, "model"))
     if question.sweep_over is None or question.sweep_over.model is None:

@@ -73,7 +73,7 @@ def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(optimizer: Opt
     assert report.cause.startswith(cause)
     assert report.cause == cause_words(report.causes)
     own = {layer.layer: sign * layer.slope for layer in report.layers if layer.part == "own"}
-    assert own.keys() == set(probes.hidden_layers(Run(base()).model))
+    assert own.keys() == set(Run(base()).model.hidden_layers())
     assert all(slope > 0.3 for slope in own.values())
     failed = {layer.layer for layer in report.failed if layer.part == "own"}
     assert failed >= {"blocks.0.attention.value", "blocks.0.attention.output", "blocks.0.feed_forward.down"}
@@ -112,7 +112,7 @@ def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
     tokens = run.batch(0)[:, :-1]
     beginning = probes.Beginning(run.model, tokens)
     name = "blocks.0.attention.query"
-    layer = probes.hidden_layers(run.model)[name].module
+    layer = run.model.hidden_layers()[name].module
     with torch.no_grad():
         x = run.model.blocks[0].attention_norm(run.model.embedding(tokens) * run.model.embedding_multiplier)
         change = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(1)) / 10

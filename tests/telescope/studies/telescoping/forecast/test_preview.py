@@ -370,3 +370,7 @@ def test_sweeping_the_target_is_advised_where_that_is_cheaper() -> None:
     direct = next(one for one in choices(asked, ladder, found, rehearsals) if one.name == "sweep_target")
     advised = any("sweep width 64 itself" in one for one in preview(asked).advice)
     assert advised == (direct.flops <= found.flops.expected)
+
+
+def test_a_model_whose_blocks_nobody_knows_is_assumed_to_have_one() -> None:
+    assert assumed(1e7, None) == assumed(1e7, 1)

@@ -299,5 +299,5 @@ def test_nothing_assumed_is_applied() -> None:
     found = parse(asked("adamw")).question
     target = target_spec(found, "adamw", {"lr": 0.01, "weight_decay": 0.1})
     assert (target.model, target.horizon) == (found.model.at(512), found.horizon)
-    factors = mup.factors(target.model, target.optimizer, Role.HIDDEN, "adamw", in_branch=True)
+    factors = mup.factors(target.model, target.optimizer, Role.HIDDEN, "adamw", mup.depth_factors(target.model))
     assert (factors.lr, factors.weight_decay, factors.eps) == (1 / 16, 16.0, 1 / 16)

@@ -1,0 +1,74 @@
+"""The family of telescope's own Transformer: what follows from a specification, by hand.
+
+Parts: `hidden_shapes`, the matrices · `forward_flops_per_token`, `logit_flops_per_token`, by the conventions of telescope.train.flops ·
+`TRANSFORMER`.
+"""
+
+from functools import lru_cache
+
+import torch
+
+from telescope.models.family import Family
+from telescope.models.transformer import Transformer
+from telescope.parametrisation.roles import Role
+from telescope.trials.model import ModelSpec, width_problem
+from telescope.trials.optimizer import OptimizerSpec
+from telescope.trials.types import MuonSplit
+
+
+def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
+    """(fan_out, fan_in) of the hidden matrices of one block."""
+    width, hidden, rank = model.width, model.hidden, model.kv_rank
+    query_output = [(width, width)] * 2
+    if model.attention == "heads":
+        key_value = [(model.kv_heads * model.head_dim, width)] * 2
+    else:
+        rotated = model.rotated_dim
+        key_value = [(rank, width), (width, rank), (width, rank), (model.heads * rotated, width), (rotated, width)]
+    ups = 2 if model.gated else 1
+    return query_output + key_value + [(hidden, width)] * ups + [(width, hidden)]
+
+
+def hidden_parameters(model: ModelSpec) -> int:
+    """Entries of all hidden matrices."""
+    return model.depth * sum(rows * columns for rows, columns in hidden_shapes(model))
+
+
+@lru_cache(maxsize=1024)
+def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int], ...]:
+    """(fan_out, fan_in) of all matrices that Muon orthogonalises."""
+    if split == "whole":
+        return tuple(hidden_shapes(model) * model.depth)
+    optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)
+    with torch.device("meta"):
+        whole = Transformer(model, 1, 2, optimizer.parametrisation)
+        hidden = [name for name, role in whole.parameter_roles().items() if role is Role.HIDDEN]
+        blocks = [block for name in hidden for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())]
+        return tuple((block.shape[0], block.shape[1]) for block in blocks)
+
+
+def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
+    """Of matrices, the head's included, and of attention."""
+    attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
+    return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
+
+
+def logit_flops_per_token(model: ModelSpec, context: int) -> int:
+    """Attention's logits, of all layers."""
+    return 2 * model.depth * model.heads * model.score_dim * context
+
+
+def activations_per_token(model: ModelSpec, context: int) -> int:
+    """About what a backward pass keeps of all layers."""
+    return model.depth * (12 * model.width + 4 * model.hidden + 2 * model.heads * context)
+
+
+TRANSFORMER: Family[ModelSpec] = Family(
+    build=Transformer,
+    width_problem=lambda model, width, parametrisation: width_problem(model, width),
+    hidden_parameters=hidden_parameters,
+    orthogonalised=orthogonalised,
+    forward_flops_per_token=forward_flops_per_token,
+    logit_flops_per_token=logit_flops_per_token,
+    activations_per_token=activations_per_token,
+)
