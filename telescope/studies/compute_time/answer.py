@@ -126,7 +126,7 @@ def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
 def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, Reason]:
     """Whether the answer may be relied on, and why not."""
     if ended:
-        return "unresolved", Stopped(by=str(ended))
+        return "unresolved", Stopped(by=ended.cause, detail=ended.detail)
     if now.missing:
         return "unresolved", Running()
     if found := tuple(doubts(question, now, targets)):

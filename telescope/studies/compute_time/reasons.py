@@ -155,7 +155,8 @@ class Stopped:
     """The study was ended before its question was answered."""
 
     code: Literal["stopped"] = "stopped"
-    by: str  # what ended it
+    by: str  # an `EndCause`
+    detail: str | None = None  # of a failure: what failed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,8 +33,8 @@ NAMES = {"muon": "Muon", "adamw": "AdamW"}
 def words(reason: Reason) -> str:
     """A reason as people read it."""
     match reason:
-        case Stopped(by=by):
-            return by
+        case Stopped(by=by, detail=detail):
+            return f"{by}: {detail}" if detail else by
         case Running():
             return "runs are still to come"
         case Doubted(doubts=doubts):

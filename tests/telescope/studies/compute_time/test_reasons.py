@@ -68,6 +68,7 @@ DOUBTS: list[tuple[Any, str]] = [
 ALL = tuple(doubt for doubt, _ in DOUBTS)
 REASONS: list[tuple[Any, str]] = [
     (Stopped(by="limit:max_seconds"), "limit:max_seconds"),
+    (Stopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
     (Running(), "runs are still to come"),
     (Doubted(doubts=ALL), "; ".join(said for _, said in DOUBTS)),
     (Resolved(tuned=True), "every run reached every target loss, at hyperparameters found inside their ranges"),

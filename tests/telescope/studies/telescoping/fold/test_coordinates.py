@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from surfaces.bowls import Surface, document, random_surface, study
 from telescope.studies import run
 from telescope.studies.coordinates.check import Step
-from telescope.studies.kind import EndCause, Ended
+from telescope.studies.kind import EndCause
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.telescoping.answer.late import late_report, words
 from telescope.studies.telescoping.evidence import LateReason, LateReport, LateSlope
@@ -181,7 +181,7 @@ def test_the_flops_of_the_check_count_towards_the_limit() -> None:
     (ladder,) = all_ladders(asked)
     points = [Point(0, (0.0, 0.0), seed) for seed in range(90)]
     assert exceeded(asked, ladder, points, 9.0 * ladder.base_flops) is None
-    assert exceeded(asked, ladder, points, 11.0 * ladder.base_flops) == Ended(EndCause.OUT_OF_FLOPS)
+    assert exceeded(asked, ladder, points, 11.0 * ladder.base_flops) == EndCause.OUT_OF_FLOPS
 
 
 def test_whatever_the_order_of_the_trials_the_report_is_one() -> None:
