@@ -26,7 +26,7 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     if isinstance(data, dict) and isinstance(asked, dict) and asked.keys() & {*ORIGIN, "validation_fraction"}:
         changed["data"] = {name: value for name, value in data.items() if name not in FOUND or name in asked}
         sweep = changed.get(FIELD)
-        if FIELD not in patch and sweep and sweep["data"]:
+        if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
             anew = [{name: value for name, value in one.items() if name not in FOUND} for one in sweep["data"]]
             changed[FIELD] = sweep | {"data": anew}
     model, asked = document.get("model"), patch.get("model")

@@ -185,7 +185,7 @@ def _hyperparameters(ladder: LadderReport | Judgement) -> Table:
 
 def _measured(one: Hyperparameter) -> bool:
     """Whether it has an interval."""
-    return one.half_width > 0 and one.status not in ("swept", "fixed")
+    return one.has_interval and one.status not in ("swept", "fixed")
 
 
 def _groups(ladder: LadderReport, target_width: int) -> Table:

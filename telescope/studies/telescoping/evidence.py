@@ -37,6 +37,11 @@ class Hyperparameter:
     half_width: float
     tolerance: float | None
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether an interval is known; without one, low and high are the value itself."""
+        return self.half_width > 0
+
 
 @dataclass(frozen=True)
 class LevelReport:

@@ -126,7 +126,7 @@ def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb |
         return climbed(width, ClimbEnd.LIMIT, limit=str(found.limit))
     if top == ladder.levels - 1:
         return climbed(width, ClimbEnd.CALIBRATION_WIDTH)
-    if math.isinf(ladder.max_base_runs):
+    if not ladder.has_budget:
         return climbed(width, ClimbEnd.RULE, calibration_width=widest)
     if fit is None:
         return climbed(width, ClimbEnd.NO_FIT, calibration_width=widest)

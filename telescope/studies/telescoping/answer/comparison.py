@@ -10,7 +10,7 @@ A study over variants asks for every variant's answer, so its verdict is the wor
 Optima are compared at the target, in octaves, two variants of one optimizer at a time. Their ladders share no run, so the distances to
 the ends of their intervals add in squares. They do share seeds, and what they assume of the drift law: an interval is rather too wide.
 
-Parts: `together`, a report of several · `worst` · `best_ladder` · `compared`, with `rows` and `differences`.
+Parts: `together`, a report of several · `worst` · `best_ladder` · `compared`, with `row` and `differences`.
 """
 
 import itertools
@@ -132,7 +132,7 @@ def between(optimizer: OptimizerName, name: AxisName, variants: tuple[str, str],
 
 def estimate(name: AxisName, found: Hyperparameter | None) -> Estimate | None:
     """A hyperparameter in octaves; None where it was not fitted, or lies at a border."""
-    if found is None or found.status in ("swept", "fixed", "unbracketed") or not found.half_width:
+    if found is None or found.status in ("swept", "fixed", "unbracketed") or not found.has_interval:
         return None
     low, high = sorted(SCALES[name].octaves(end) for end in (found.low, found.high))
     return Estimate(SCALES[name].octaves(found.value), low, high)

@@ -22,7 +22,7 @@ from telescope.studies.telescoping.schedules import blocks, robust
 def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
     """Levels of the blocks that would do; none where no blocks within this ladder would."""
     ladder, top = found.ladder, blocks.top_level(found.done)
-    if (ladder.levels == 1 and ladder.doublings) or math.isinf(ladder.max_base_runs):
+    if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
         return ()
     owed, tolerance = owed_blocks(found), blocks.needed(ladder, found.done, fit)
     if drifting or (blocks.enough(fit, fit.covariance, tolerance) and not owed):
@@ -80,7 +80,7 @@ def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.RAISE_CALIBRATION_WIDTH)
-    if math.isinf(ladder.max_base_runs):
+    if not ladder.has_budget:
         return Remark.of(Advice.GRID_EXHAUSTED)
     if not levels:
         return Remark.of(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)

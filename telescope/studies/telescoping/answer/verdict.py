@@ -51,7 +51,7 @@ def verdict_of(
         return "unresolved", Reason.of(Code.STAGE_UNFINISHED, stage="grid" if check else COORDINATES)
     lr = values["lr"]
     if not found.ended:
-        return "unresolved", Reason.of(Code.SO_FAR, half_width=lr.half_width or None)
+        return "unresolved", Reason.of(Code.SO_FAR, half_width=lr.half_width if lr.has_interval else None)
     wider = advice(found, fit, drifting=True) if fit else CALIBRATE_WIDER
     return judged(lr, fit, blocks.top_level(found.done), Remarks(lambda fit: advice(found, fit), wider), borders)
 

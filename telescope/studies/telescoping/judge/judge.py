@@ -52,7 +52,7 @@ class JudgedLevel(LevelReport):
 
     verdict: Verdict
     reason: str
-    because: Reason  # the reason as values
+    because: Reason | None = None  # the reason as values
 
 
 @dataclass(frozen=True)
@@ -247,9 +247,10 @@ def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float
 
 def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> tuple[Part, ...]:
     """The reasons of the single widths that a verdict blames."""
-    if verdict == "unbracketed":
-        return tuple(Part(one.because, width=one.width) for one in levels if one.verdict == "unbracketed")
-    return tuple(Part(one.because, width=one.width) for one in levels) if fit is None else ()
+    blamed = [one for one in levels if verdict != "unbracketed" or one.verdict == "unbracketed"]
+    if verdict != "unbracketed" and fit is not None:
+        return ()
+    return tuple(Part(one.because, width=one.width) for one in blamed if one.because)
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:

@@ -80,6 +80,11 @@ class Ladder:
         return self.costs[level] if level < self.levels else self.target_cost
 
     @property
+    def has_budget(self) -> bool:
+        """Whether the schedule buys runs out of a budget; a published grid has none."""
+        return math.isfinite(self.max_base_runs)
+
+    @property
     def levels(self) -> int:
         """Number of widths."""
         return len(self.widths)

@@ -25,13 +25,20 @@ from telescope.trials.types import OptimizerName
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A ladder is refused for its pairing; what to do instead."""
+
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Objection:
-    """Why theory expects the optimum to move; with a remedy it is refused, unless forced."""
+    """Why theory expects the optimum to move."""
 
     field: str
     value: str | int
     reason: str
-    remedy: str = ""
+    refusal: Refusal | None = None  # such a ladder is refused, unless it is forced
 
 
 def rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
@@ -67,7 +74,7 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
     if as_published:
         yield Objection("parametrisation", "mup-paper", f"the paper's own pair, with which later work disagrees: {reason}")
     else:
-        yield Objection("optimizer_options.muon_lr_rule", rule, reason, f"use {mup.SPECTRAL[scale]}")
+        yield Objection("optimizer_options.muon_lr_rule", rule, reason, Refusal(f"use {mup.SPECTRAL[scale]}"))
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
@@ -76,7 +83,9 @@ def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
     if not shares_rotary_key(question) or scale == "spectral_ratio":
         return
     reason = f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, grow as m^0.5 beside those of the rest"
-    yield Objection("optimizer_options.update_scale", scale, reason, "use spectral_ratio" if spec.parametrisation == "mup" else "")
+    yield Objection(
+        "optimizer_options.update_scale", scale, reason, Refusal("use spectral_ratio") if spec.parametrisation == "mup" else None
+    )
 
 
 def shares_rotary_key(question: Question) -> bool:
@@ -104,15 +113,19 @@ def _depth(question: Question) -> Iterator[Objection]:
     if change is None or question.parametrisation == "mup":
         return
     reason = f"{question.parametrisation} has no depth rule; CompleteP's is applied"
-    yield Objection("model.target_depth", change.target, reason, "leave it out, or use parametrisation: mup")
+    yield Objection("model.target_depth", change.target, reason, Refusal("leave it out, or use parametrisation: mup"))
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
     """What is refused: rules that cannot apply, and pairs with an objection unless they are forced."""
     found = list(_meaningless(question))
     if not question.force_pairing:
-        refused = [one for optimizer in question.optimizers for one in objections(question, optimizer) if one.remedy]
-        found += [Problem(one.field, f"{one.reason}; {one.remedy}, or set force_pairing: true", one.value) for one in refused]
+        against = [one for optimizer in question.optimizers for one in objections(question, optimizer)]
+        found += [
+            Problem(one.field, f"{one.reason}; {one.refusal.remedy}, or set force_pairing: true", one.value)
+            for one in against
+            if one.refusal
+        ]
     return tuple(dict.fromkeys(found))
 
 
@@ -143,7 +156,7 @@ def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
         attention_scale=attention.scale if attention else None,
         head_form=None if spec.parametrisation == "standard" else question.model.head_form,
         sound=not against,
-        forced=any(one.remedy for one in against),
+        forced=any(one.refusal for one in against),
         remarks=(*(one.reason for one in against), *_notes(question, spec)),
     )
 

@@ -103,7 +103,7 @@ def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, P
     for i, x in zip(ladder.fitted, pooled.optima[top], strict=True):
         values = [o.point.x[i] for o in last]
         outside = i == 0 if lost else not min(values) <= x <= max(values)
-        places[i] = Place.OUTSIDE_BLOCK if outside else Place.INSIDE
+        places[i] = Place.OUTSIDE_BLOCK if outside else Place(0)
         if not ladder.axes[i].allows(x):
             places[i] |= Place.BEYOND_WALL
     return places

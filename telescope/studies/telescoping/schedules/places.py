@@ -8,9 +8,8 @@ from enum import Flag, auto
 
 
 class Place(Flag):
-    """Where an optimum lies on one axis; several may hold at once."""
+    """Where an optimum lies on one axis; several may hold at once, and none where it lies inside."""
 
-    INSIDE = 0
     AT_BORDER = auto()  # of the base window
     AT_WALL = auto()  # at such a border, and nothing may be tried beyond it
     OUTSIDE_BLOCK = auto()  # outside the corners of the last block of its level

@@ -36,7 +36,7 @@ def test_an_optimum_in_the_middle_lies_inside() -> None:
     asked = replace(ladder((8, 3)), max_base_runs=1000.0)
     done = robustly(asked, bowl(3.4, 3.6), 3)
     assert base_places(asked, done) == {}
-    assert of_top(asked, done) == {0: Place.INSIDE, 1: Place.INSIDE}
+    assert of_top(asked, done) == {0: Place(0), 1: Place(0)}
 
 
 def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond() -> None:
@@ -50,7 +50,7 @@ def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond()
 def test_an_optimum_that_drifts_out_of_its_last_block_is_outside_and_one_beyond_the_range_behind_the_wall() -> None:
     asked = replace(ladder((8, 3), extend=False), max_base_runs=1000.0)
     within = of_top(asked, robustly(asked, bowl(2.0, 3.6, drift=2.5), 3))
-    assert (within[0], within[1]) == (Place.OUTSIDE_BLOCK, Place.INSIDE)
+    assert (within[0], within[1]) == (Place.OUTSIDE_BLOCK, Place(0))
     beyond = of_top(asked, robustly(asked, bowl(9.0, 3.6), 2))
     assert beyond[0] == Place.OUTSIDE_BLOCK | Place.BEYOND_WALL
     assert (axes_at(beyond, Place.OUTSIDE_BLOCK), axes_at(beyond, Place.BEYOND_WALL)) == ((0,), (0,))

@@ -1,0 +1,26 @@
+"""The client reads the answers of services that say less."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from telescope.client.tables import typed
+from telescope.studies.registry import report_document
+from telescope.studies.telescoping.judge.judge import Judgement, judge
+from telescope.studies.telescoping.judge.sweep import read_csv
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "sweep.csv"
+
+
+@pytest.fixture(scope="module")
+def judgement() -> dict[str, Any]:
+    return report_document(judge(read_csv(EXAMPLE.read_bytes())))
+
+
+def test_a_judgement_without_values_of_its_reasons_is_read(judgement: dict[str, Any]) -> None:
+    older = {name: value for name, value in judgement.items() if name != "because"}
+    levels = [{name: value for name, value in level.items() if name not in ("because", "edges")} for level in older["levels"]]
+    read = typed(Judgement, older | {"levels": levels})
+    assert read.reason == judgement["reason"]
+    assert [level.reason for level in read.levels] == [level["reason"] for level in judgement["levels"]]
