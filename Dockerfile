@@ -1,11 +1,12 @@
-# telescope in one image: docker-compose.yml runs its api, coordinator, migration and every Ray process from it. One image, because
-# the corpus python-stdlib is the interpreter's own source code and must be the same text in every process.
+# One image for all processes: docker-compose.yml runs the api, the coordinator, the migration and
+# every Ray process from it. They must share it, because the corpus python-stdlib is the source code
+# of the interpreter's standard library and must be the same text in every process.
 #
 #   docker build -t telescope .
 #
-# torch comes from pip's default index unless told otherwise. A smaller image without CUDA, or one for another CUDA version:
+# torch comes from pip's default index. For a smaller image without CUDA, or another CUDA version:
 #
-#   docker build -t telescope --build-arg PIP_EXTRA_INDEX_URL=<the index of the torch build that you want> .
+#   docker build -t telescope --build-arg PIP_EXTRA_INDEX_URL=<index of that torch build> .
 
 FROM python:3.11-slim
 
@@ -15,12 +16,12 @@ ENV PYTHONUNBUFFERED=1 \
     TELESCOPE_HOME=/var/lib/telescope \
     RAY_USAGE_STATS_ENABLED=0
 
-# The folder exists with its owner, so that a volume mounted there for the first time takes both over.
+# A volume that is mounted here for the first time takes over the folder's owner.
 RUN useradd --create-home --uid 1000 telescope && install --directory --owner telescope --group telescope "$TELESCOPE_HOME"
 
 WORKDIR /opt/telescope
 
-# Packages first: they change less often than the code.
+# Dependencies first: they change less often than the code.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
     && pip install --no-cache-dir -c constraints.txt -r requirements.txt
