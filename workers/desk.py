@@ -1,9 +1,10 @@
 """What does every executor do with assignments and events, wherever trials run?
 
-A `Desk` stands between the coordinator and the threads that look after workers. On one side it takes assignments and stop requests
-and gives events (three of the executor's four methods); on the other, a worker's thread takes the next assignment, asks whether its
-trial should stop, and emits events. It keeps the law of `workers.interface` in one place: an attempt
-has one terminal event, and nothing follows it, even when the trial's next attempt is running already.
+A `Desk` stands between the coordinator and the threads that look after workers. On one side it
+takes assignments and stop requests and gives events (three of the executor's four methods); on the
+other, a worker's thread takes the next assignment, asks whether its trial should stop, and emits
+events. It keeps the law of `workers.interface` in one place: an attempt has one terminal event, and
+nothing follows it, even when the trial's next attempt is running already.
 """
 
 import queue
@@ -86,21 +87,29 @@ class Desk:
             self._changed.wait_for(lambda: self._closed, seconds)
 
     def take(self, timeout: float | None = None) -> Assignment | None:
-        """The next assignment, of the job of which fewest run; None when `timeout` seconds passed or the desk closed."""
+        """The next assignment, of the job of which fewest run; None when `timeout` seconds passed
+        or the desk closed."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._pending) or self._closed, timeout)
             if not self._pending:
                 return None
             load = Counter(running.assignment.job for running in self._running.values())
-            return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))  # the first of equals
+            # the first of equals
+            return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))
 
-    def take_like(self, accepted: Callable[[Assignment], bool], most: int) -> tuple[Assignment, ...]:
+    def take_like(
+        self, accepted: Callable[[Assignment], bool], most: int
+    ) -> tuple[Assignment, ...]:
         """Up to so many more that wait and are accepted, now running."""
         with self._changed:
-            return tuple(self._begin(assignment) for assignment in [a for a in self._pending if accepted(a)][: max(0, most)])
+            return tuple(
+                self._begin(assignment)
+                for assignment in [a for a in self._pending if accepted(a)][: max(0, most)]
+            )
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
-        """These have not begun after all: they are next in line, or have ended where somebody asked for that."""
+        """These have not begun after all: they are next in line, or have ended where somebody asked
+        for that."""
         with self._changed:
             for assignment in reversed(assignments):
                 if not self.runs(assignment):
@@ -124,7 +133,9 @@ class Desk:
     def flops_left(self) -> float:
         """Of all that wait, and of what those that run have before them."""
         with self._changed:
-            return sum(trial_flops(a.spec) for a in self._pending) + sum(running.flops_left for running in self._running.values())
+            return sum(trial_flops(a.spec) for a in self._pending) + sum(
+                running.flops_left for running in self._running.values()
+            )
 
     def stopping(self, trial_id: int) -> bool:
         """Whether somebody asked for the end of this running trial."""

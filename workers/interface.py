@@ -1,16 +1,20 @@
 """What does the coordinator ask of whoever runs trials?
 
-Four methods, the `Executor` protocol, held to one contract suite (`tests/workers/test_contract.py`):
+Four methods, the `Executor` protocol, held to one contract suite
+(`tests/workers/test_contract.py`):
 
 - `submit` hands trials over and returns at once; the executor may queue them.
-- `stop` asks for a trial's end; it is answered by a `Stopped` event, or by the terminal event that overtook it.
-- `events` waits up to `timeout` seconds and returns what happened since, in order within each trial.
+- `stop` asks for a trial's end; it is answered by a `Stopped` event, or by the terminal event that
+  overtook it.
+- `events` waits up to `timeout` seconds and returns what happened since, in order within each
+  trial.
 - `close` ends every process that the executor started; trials still running are lost, not failed.
 
-The law of events: for each submitted (trial, attempt) there is one `Started`, then any number of `Measured`, then exactly one of
-`Finished`, `Failed` or `Stopped` (which may come without `Started` for a trial that never began). Executors retry nothing.
-`Waiting` speaks of the executor as a whole. An attempt that resumes says the whole curve up to its checkpoint again:
-whoever listened to the one before may not have heard it all.
+The law of events: for each submitted (trial, attempt) there is one `Started`, then any number of
+`Measured`, then exactly one of `Finished`, `Failed` or `Stopped` (which may come without `Started`
+for a trial that never began). Executors retry nothing. `Waiting` speaks of the executor as a whole.
+An attempt that resumes says the whole curve up to its checkpoint again: whoever listened to the one
+before may not have heard it all.
 """
 
 from collections.abc import Sequence
@@ -20,7 +24,8 @@ from typing import Protocol
 from telescope.trials.outcome import Failure, Measurement
 from telescope.trials.spec import TrialSpec
 
-CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"  # environment: seconds between a trial's checkpoints, 30 by default
+# environment: seconds between a trial's checkpoints, 30 by default
+CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,16 @@ class Assignment:
     attempt: int
     spec: TrialSpec
     checkpoint: str  # file where this trial's checkpoint lives, shared by all attempts
-    job: str = ""  # whose it is: workers take from whoever holds fewest, and train only what is of one job together
+    # whose it is: workers take from whoever holds fewest, and train only what is of one job
+    # together
+    job: str = ""
     failures: int = 0  # operational ones so far; a pause, or a coordinator's end, is none
 
 
 @dataclass(frozen=True)
 class Started:
-    """A worker began; `resumed_step` is 0 for a fresh start, and of a branch that begins at its trunk's state `branch.step`."""
+    """A worker began; `resumed_step` is 0 for a fresh start, and of a branch that begins at its
+    trunk's state `branch.step`."""
 
     trial_id: int
     attempt: int
@@ -57,7 +65,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial trained to its end, stopped below its loss, or diverged; the last point says which."""
+    """The trial trained to its end, stopped below its loss, or diverged; the last point says
+    which."""
 
     trial_id: int
     attempt: int
@@ -83,7 +92,8 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Since 30 s or more no worker could be placed: what is asked, what is free. None: no longer so."""
+    """Since 30 s or more no worker could be placed: what is asked, what is free. None: no longer
+    so."""
 
     reason: str | None
 
@@ -102,7 +112,8 @@ class Executor(Protocol):
 
     @property
     def room(self) -> int:
-        """Assignments that it makes use of at once: those that run, several to a worker perhaps, and those next in line."""
+        """Assignments that it makes use of at once: those that run, several to a worker perhaps,
+        and those next in line."""
         ...
 
     @property
@@ -111,7 +122,8 @@ class Executor(Protocol):
         ...
 
     def submit(self, *assignments: Assignment) -> None:
-        """Hand over one attempt at each; returns at once. Those that come together may be trained together."""
+        """Hand over one attempt at each; returns at once. Those that come together may be trained
+        together."""
         ...
 
     def stop(self, trial_id: int) -> None:
@@ -119,7 +131,8 @@ class Executor(Protocol):
         ...
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it; empty when nothing did.
+        """What happened, waiting up to `timeout` seconds for the first of it; empty when nothing
+        did.
 
         Raises WorkersLost when the executor can run nothing any more.
         """

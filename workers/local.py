@@ -1,7 +1,8 @@
 """How do trials run without Ray, in this very process?
 
-In one thread, pack after pack. It is what small machines, notebooks and tests use; the curves are those of any other executor.
-A process cannot kill its own thread: `stop` and `close` take effect at the trial's next step.
+In one thread, pack after pack. It is what small machines, notebooks and tests use; the curves are
+those of any other executor. A process cannot kill its own thread: `stop` and `close` take effect at
+the trial's next step.
 """
 
 import threading
@@ -50,6 +51,14 @@ class LocalExecutor:
     def _work(self) -> None:
         runner.warm_up()
         self.numerics = numerics()
-        while (pack := self._packs.take(None, lambda first, most, steps: choose(first.spec, most, steps))).assignments:
-            for event in runner.run(pack.assignments, lambda assignment: self._desk.stopping(assignment.trial_id), pack.compiled):
+        while (
+            pack := self._packs.take(
+                None, lambda first, most, steps: choose(first.spec, most, steps)
+            )
+        ).assignments:
+            for event in runner.run(
+                pack.assignments,
+                lambda assignment: self._desk.stopping(assignment.trial_id),
+                pack.compiled,
+            ):
                 self._desk.emit(event)

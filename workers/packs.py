@@ -28,12 +28,14 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8
-REPAID_STEPS = 1000  # that wait, at least, before a shape is measured: which takes as long as 20 to 110 of them
+# that wait, at least, before a shape is measured: which takes as long as 20 to 110 of them
+REPAID_STEPS = 1000
 
 
 @dataclass(frozen=True)
 class Pack:
-    """What a worker takes: attempts at trials of one shape, all running, and whether to compile; empty when there is nothing to do."""
+    """What a worker takes: attempts at trials of one shape, all running, and whether to compile;
+    empty when there is nothing to do."""
 
     assignments: tuple[Assignment, ...] = ()
     compiled: bool = False
@@ -49,7 +51,12 @@ Measure = Callable[[Assignment, int, float], Program]
 def plain(assignment: Assignment) -> bool:
     """Whether it may be packed and compiled; of a user's model nobody knows that."""
     spec = assignment.spec
-    return assignment.failures == 0 and spec.measure == "loss" and packable(spec.model) and not spec.optimizer.watches_logits
+    return (
+        assignment.failures == 0
+        and spec.measure == "loss"
+        and packable(spec.model)
+        and not spec.optimizer.watches_logits
+    )
 
 
 class Packs:
@@ -95,7 +102,11 @@ class Packs:
     def _steps(self, first: Assignment) -> float:
         """How many steps of the same graph a worker has before it."""
         graph, own = Graph.of(first.spec), first.spec.own_steps
-        others = sum(other.spec.own_steps for other in self._desk.waiting() if plain(other) and Graph.of(other.spec) == graph)
+        others = sum(
+            other.spec.own_steps
+            for other in self._desk.waiting()
+            if plain(other) and Graph.of(other.spec) == graph
+        )
         return max(own, (own + others) / self._workers())
 
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
@@ -105,12 +116,23 @@ class Packs:
         spec = first.spec
         try:
             program = measure(first, MOST_TOGETHER, steps)
-            log.info("width %d, %s: packs of %d, %s", spec.model.width, spec.optimizer.name, program.members, program.reason)
+            log.info(
+                "width %d, %s: packs of %d, %s",
+                spec.model.width,
+                spec.optimizer.name,
+                program.members,
+                program.reason,
+            )
         except Interrupted:
             return
         except Exception as error:
             program = Program()
-            log.warning("width %d, %s: no packs, for they could not be measured: %s", spec.model.width, spec.optimizer.name, error)
+            log.warning(
+                "width %d, %s: no packs, for they could not be measured: %s",
+                spec.model.width,
+                spec.optimizer.name,
+                error,
+            )
         finally:
             self._measuring.release()
         self._programs[shape(spec)] = program
@@ -125,10 +147,16 @@ class Packs:
                 self._programs[alike] = replace(program, repaid_steps=0)
 
     def broke(self, pack: Pack) -> None:
-        """A pack failed, perhaps for want of memory: the next ones of its shape are half as large, and a single one is not compiled."""
+        """A pack failed, perhaps for want of memory: the next ones of its shape are half as large,
+        and a single one is not compiled."""
         alike, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:
-            self._programs[alike] = replace(self._programs[alike], members=members // 2, repaid_steps=math.inf)
+            self._programs[alike] = replace(
+                self._programs[alike], members=members // 2, repaid_steps=math.inf
+            )
         elif pack.compiled:
             self._programs[alike] = Program(reason="not compiled: a trial failed that was")
-            log.warning("width %d: compiled no more, for a trial failed that was", pack.assignments[0].spec.model.width)
+            log.warning(
+                "width %d: compiled no more, for a trial failed that was",
+                pack.assignments[0].spec.model.width,
+            )

@@ -1,13 +1,15 @@
 """How does a program talk to a telescope service?
 
-Through `Client`, a synchronous HTTP client: one method per endpoint of `/v1`, pages followed by themselves, waiting by polling
-with ETags. Everything that it returns is a frozen value: the resources of `telescope.client.resources`, and the reports,
-previews and answers of `telescope.studies`, whose type is that of the job's kind; `document` is a report as it was sent. What a
-newer service says beyond these types is left out.
+Through `Client`, a synchronous HTTP client: one method per endpoint of `/v1`, pages followed by
+themselves, waiting by polling with ETags. Everything that it returns is a frozen value: the
+resources of `telescope.client.resources`, and the reports, previews and answers of
+`telescope.studies`, whose type is that of the job's kind; `document` is a report as it was sent.
+What a newer service says beyond these types is left out.
 
-Errors come back as the members of `telescope.errors` that the server raised, problems and all; a server that is not there is
-`Unavailable`. What is safe to repeat is repeated for `patience_seconds`: every GET, every verb, and, because each carries an
-Idempotency-Key, every submission.
+Errors come back as the members of `telescope.errors` that the server raised, problems and all; a
+server that is not there is `Unavailable`. What is safe to repeat is repeated for
+`patience_seconds`: every GET, every verb, and, because each carries an Idempotency-Key, every
+submission.
 
     with Client("http://127.0.0.1:8765") as client:
         job = client.submit({"kind": "telescope", ...})
@@ -27,7 +29,9 @@ from telescope.client.resources import Corpus, Curve, Job, JobDetail, Trial, Tri
 from telescope.client.tables import UPDATE, Tables, job_path, typed
 from telescope.errors import TelescopeError
 
-if TYPE_CHECKING:  # the types of studies import torch, which listing jobs need not wait for: so do the imports in functions below
+# the types of studies import torch, which listing jobs need not wait for: so do the imports in
+# functions below
+if TYPE_CHECKING:
     from telescope.studies.kind import Kind, Report
     from telescope.studies.telescoping.judge.judge import Judgement
 
@@ -41,19 +45,32 @@ class Client(Tables):
         """Submit a study; with one key, submitting it again returns the first job."""
         key = idempotency_key or uuid.uuid4().hex
         headers = {"Idempotency-Key": key}
-        return typed(JobDetail, self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()))
+        return typed(
+            JobDetail,
+            self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()),
+        )
 
     def preview(self, document: object) -> Any:
-        """What the study would run and cost, of the type that its kind has for it; spends nothing."""
+        """What the study would run and cost, of the type that its kind has for it; spends
+        nothing."""
         found = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.unhurried())
-        name = found.get("kind") or (document.get("kind") if isinstance(document, Mapping) else None)  # older services do not say it
+        # older services do not say it
+        name = found.get("kind") or (
+            document.get("kind") if isinstance(document, Mapping) else None
+        )
         return typed(_kind_of(name).preview, found)
 
-    def judge(self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None) -> "Judgement":
-        """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of None says that the run diverged."""
+    def judge(
+        self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
+    ) -> "Judgement":
+        """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of
+        None says that the run diverged."""
         from telescope.studies.telescoping.judge.judge import Judgement  # late, for a quick start
 
-        sent: dict[str, Any] = {"params": given({"target_width": target_width}), "timeout": self.unhurried()}
+        sent: dict[str, Any] = {
+            "params": given({"target_width": target_width}),
+            "timeout": self.unhurried(),
+        }
         if isinstance(sweep, str):
             sent |= {"content": sweep.encode(), "headers": {"Content-Type": "text/csv"}}
         else:
@@ -84,17 +101,29 @@ class Client(Tables):
         """Go on with a job that failed or was cancelled; what it finished is kept."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:retry"))
 
-    def clone(self, job_id: str, changes: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> JobDetail:
-        """A new job with the same study, changed by a JSON merge patch; finished trials that the two share are reused."""
+    def clone(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> JobDetail:
+        """A new job with the same study, changed by a JSON merge patch; finished trials that the
+        two share are reused."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         path = f"{job_path(job_id)}:clone"
-        return typed(JobDetail, self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()))
+        return typed(
+            JobDetail,
+            self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()),
+        )
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:
         """The job now and after each change, ending with its terminal state."""
         tag = ""
         while True:
-            response = self.send("GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {})
+            response = self.send(
+                "GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {}
+            )
             if response.status_code != httpx.codes.NOT_MODIFIED:
                 tag = response.headers.get("ETag", "")
                 job = typed(JobDetail, response.json())
@@ -106,7 +135,8 @@ class Client(Tables):
     # What a job found
 
     def result(self, job_id: str) -> "Report":
-        """The report, of the type that the job's kind of study has; `final` is false while the job runs."""
+        """The report, of the type that the job's kind of study has; `final` is false while the job
+        runs."""
         found = self.document(job_id)
         name = found.get("kind") or self.job(job_id).kind  # older services do not say it
         report: Report = typed(_kind_of(name).report, found)
@@ -120,11 +150,29 @@ class Client(Tables):
         """The levels decided so far."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
-    def trials(self, job_id: str, *, state: str | None = None, width: int | None = None, optimizer: str | None = None) -> Iterator[Trial]:
+    def trials(
+        self,
+        job_id: str,
+        *,
+        state: str | None = None,
+        width: int | None = None,
+        optimizer: str | None = None,
+    ) -> Iterator[Trial]:
         """All trials of a job that fit the filters."""
-        return self.items(Trial, f"{job_path(job_id)}/trials", {"state": state, "width": width, "optimizer": optimizer})
+        return self.items(
+            Trial,
+            f"{job_path(job_id)}/trials",
+            {"state": state, "width": width, "optimizer": optimizer},
+        )
 
-    def curves(self, job_id: str, *, points: int = 100, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
+    def curves(
+        self,
+        job_id: str,
+        *,
+        points: int = 100,
+        width: int | None = None,
+        optimizer: str | None = None,
+    ) -> tuple[Curve, ...]:
         """The curves of a job's trials, thinned out to about `points` each."""
         parameters = given({"points": points, "width": width, "optimizer": optimizer})
         answer = self.json("GET", f"{job_path(job_id)}/curves", params=parameters)
@@ -136,10 +184,16 @@ class Client(Tables):
 
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
         """A trial's curve, all of it or thinned out."""
-        return typed(Curve, self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})))
+        return typed(
+            Curve,
+            self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})),
+        )
 
-    def export(self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None) -> str:
-        """The hyperparameters at the target for another trainer: `torch` (Python), `megatron` (flags) or `json`."""
+    def export(
+        self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
+    ) -> str:
+        """The hyperparameters at the target for another trainer: `torch` (Python), `megatron`
+        (flags) or `json`."""
         parameters = given({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
 

@@ -1,8 +1,9 @@
-"""The resources of the HTTP interface as frozen values, which the server sends and the client reads.
+"""The resources of the HTTP interface as frozen values, which the server sends and the client
+reads.
 
-Here alone their fields are listed: the rows of `api.store` extend them, the OpenAPI document takes its schemas from them, and
-what stands below a field becomes its description there. A reader ignores what a newer server says beyond them; defaults stand
-for what an older one does not say.
+Here alone their fields are listed: the rows of `api.store` extend them, the OpenAPI document takes
+its schemas from them, and what stands below a field becomes its description there. A reader ignores
+what a newer server says beyond them; defaults stand for what an older one does not say.
 
 Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Curve` · `Corpus`.
 """
@@ -17,7 +18,9 @@ from pydantic.dataclasses import dataclass
 
 from telescope.trials.outcome import TrialState
 
-WIRE = ConfigDict(extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+WIRE = ConfigDict(
+    extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+)
 
 
 class JobState(StrEnum):
@@ -43,7 +46,9 @@ class JobState(StrEnum):
 
 MEANING = {
     JobState.QUEUED: "Accepted, resumed or retried; the coordinator has not begun with it.",
-    JobState.RUNNING: "Its trials are being planned and run; `waiting_for` says what it lacks, if anything.",
+    JobState.RUNNING: (
+        "Its trials are being planned and run; `waiting_for` says what it lacks, if anything."
+    ),
     JobState.PAUSED: "Nothing of it runs or starts until it is resumed; its trials keep their checkpoints.",
     JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
     JobState.FAILED: "It could not be answered, and `reason` says why; a retry runs again what failed or was stopped, and nothing else.",
@@ -98,7 +103,8 @@ class JobDetail(Job):
     """A job with the study that it answers."""
 
     study: dict[str, Any]
-    """The study in full, every default and the corpus's content hash filled in; it can be submitted again."""
+    """The study in full, every default and the corpus's content hash filled in; it can be submitted
+    again."""
 
 
 @dataclass(frozen=True, config=WIRE)
@@ -116,7 +122,8 @@ class Trial:
     weight_decay: float
     seed: int
     measure: Literal["loss", "coordinates", "time"]
-    """What it is for: its loss, the coordinate check before the search, or how long a step takes."""
+    """What it is for: its loss, the coordinate check before the search, or how long a step
+    takes."""
     state: TrialState
     attempt: int
     failures: int
@@ -151,7 +158,8 @@ class Trial:
     stage: str | None = None
     """The stage of the ladder that planned it; null in trials of old databases, as is the level."""
     level: int | None = None
-    """The level of the ladder, 0 at the base width; null for trials of no level: checks, runs at the target."""
+    """The level of the ladder, 0 at the base width; null for trials of no level: checks, runs at
+    the target."""
     variant: str = ""
     """The architecture or text that it is of, where its job compares several."""
 
@@ -173,7 +181,8 @@ class Curve:
     flops: tuple[float, ...]
     seconds: tuple[float, ...]
     metrics: dict[str, tuple[float | None, ...]]
-    """train_loss: mean since the point before; loss: held-out. Null where it was not measured or not finite."""
+    """train_loss: mean since the point before; loss: held-out. Null where it was not measured or
+    not finite."""
 
 
 @dataclass(frozen=True, config=WIRE)

@@ -36,7 +36,8 @@ from telescope.trials.mixtures import Part
 
 @dataclass(frozen=True)
 class Half:
-    """What is trained on, or what is held out: the tokens of each part, memory-mapped as little-endian uint16 or uint32, and its share."""
+    """What is trained on, or what is held out: the tokens of each part, memory-mapped as
+    little-endian uint16 or uint32, and its share."""
 
     parts: tuple[NDArray[Any], ...]  # of (n,)
     shares: tuple[float, ...]
@@ -58,7 +59,8 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Blend:
-    """The prepared parts of a mixture, and their shares; ordered by content, so that neither names nor paths decide what is read."""
+    """The prepared parts of a mixture, and their shares; ordered by content, so that neither names
+    nor paths decide what is read."""
 
     parts: tuple[Prepared, ...]
     shares: tuple[float, ...]
@@ -68,7 +70,9 @@ class Blend:
         """Hash of the parts' contents and shares; of one corpus, its own."""
         if len(self.parts) == 1:
             return self.parts[0].content
-        described = [(part.content, share) for part, share in zip(self.parts, self.shares, strict=True)]
+        described = [
+            (part.content, share) for part, share in zip(self.parts, self.shares, strict=True)
+        ]
         return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
     @property
@@ -78,7 +82,8 @@ class Blend:
 
 
 def resolve(spec: DataSpec) -> DataSpec:
-    """The same data with paths absolute and `content` and `vocab_size` filled in; InvalidInput names what is at fault."""
+    """The same data with paths absolute and `content` and `vocab_size` filled in; InvalidInput
+    names what is at fault."""
     prepared = prepare(spec)
     _check_windows(spec, prepared)
     blend = _blend(spec, prepared)
@@ -86,7 +91,10 @@ def resolve(spec: DataSpec) -> DataSpec:
         given, found = getattr(spec, name), getattr(blend, name)
         if given and given != found:
             described = mixtures.described(spec.corpus)
-            message = f"{described} has {name} {found} now; leave {name} out to take it as it is, or restore the text"
+            message = (
+                f"{described} has {name} {found} now; leave {name} out to take it as it is, or "
+                "restore the text"
+            )
             raise InvalidInput.of(f"data.{name}", message, given)
     path = tokenizer.path_of(spec.tokenizer)
     return replace(
@@ -105,33 +113,54 @@ def _from_the_root(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
 
 
 def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
-    """The parts as they are read; InvalidInput where they hold the same text, or tokens of different vocabularies."""
+    """The parts as they are read; InvalidInput where they hold the same text, or tokens of
+    different vocabularies."""
     ordered = sorted(zip(prepared, spec.parts, strict=True), key=lambda each: each[0].content)
     for (one, part), (other, again) in pairwise(ordered):
         if one.content == other.content:
-            message = f"{part.corpus} and {again.corpus} hold the same text; name one of them, with both weights"
+            message = (
+                f"{part.corpus} and {again.corpus} hold the same text; name one of them, with "
+                "both weights"
+            )
             raise InvalidInput.of(corpora.FIELD, message, again.corpus)
         if one.vocab_size != other.vocab_size:
-            sizes = f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of {other.vocab_size}"
+            sizes = (
+                f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of "
+                f"{other.vocab_size}"
+            )
             raise InvalidInput.of(
-                corpora.FIELD, f"{sizes}; write the tokens of all parts by one tokenizer, or give their text", again.corpus
+                corpora.FIELD,
+                f"{sizes}; write the tokens of all parts by one tokenizer, or give their text",
+                again.corpus,
             )
     return Blend(tuple(each for each, _ in ordered), tuple(part.weight for _, part in ordered))
 
 
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
-    """Refuse a corpus whose training split is shorter than its share of a batch, or whose validation split is shorter than a window."""
+    """Refuse a corpus whose training split is shorter than its share of a batch, or whose
+    validation split is shorter than a window."""
     prepared = prepare(spec)
     _check_windows(spec, prepared)
     for part, one in zip(spec.parts, prepared, strict=True):
         drawn = math.ceil(part.weight * batch_tokens)
         if one.train_tokens < drawn + 1:
-            batch = f"one batch of {drawn}" if part.weight == 1 else f"its share of one batch of {batch_tokens}, {drawn}"
-            raise _too_short(part, f"{one.train_tokens} training tokens", f"{batch} + 1; give more text or lower batch_tokens")
+            batch = (
+                f"one batch of {drawn}"
+                if part.weight == 1
+                else f"its share of one batch of {batch_tokens}, {drawn}"
+            )
+            raise _too_short(
+                part,
+                f"{one.train_tokens} training tokens",
+                f"{batch} + 1; give more text or lower batch_tokens",
+            )
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
-    wanted = f"one window of {spec.context} + 1; give more text, or change context or validation_fraction"
+    wanted = (
+        f"one window of {spec.context} + 1; give more text, or change context or "
+        "validation_fraction"
+    )
     for part, one in zip(spec.parts, prepared, strict=True):
         for side, tokens in (("training", one.train_tokens), ("validation", one.validation_tokens)):
             if tokens < spec.context + 1:
@@ -145,7 +174,9 @@ def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
 def open_tokens(spec: DataSpec) -> Tokens:
     """The tokens of a resolved spec; CorpusLost where its sources no longer give them."""
     if not spec.content:
-        raise InvalidInput.of("data.content", "is not filled in; pass the spec through telescope.data.resolve first")
+        raise InvalidInput.of(
+            "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
+        )
     described = mixtures.described(spec.corpus)
     try:
         blend = _blend(spec, prepare(spec))
@@ -160,17 +191,21 @@ def open_tokens(spec: DataSpec) -> Tokens:
 
 
 @lru_cache(maxsize=8)
-def _map(folders: tuple[Path, ...], blend: Blend) -> Tokens:  # `folders` are in the key because they depend on TELESCOPE_HOME
+# `folders` are in the key because they depend on TELESCOPE_HOME
+def _map(folders: tuple[Path, ...], blend: Blend) -> Tokens:
     # Plain views: indexing np.memmap itself is several times slower.
     train = tuple(np.asarray(part.map("train")) for part in blend.parts)
     validation = tuple(np.asarray(part.map("validation")) for part in blend.parts)
     return Tokens(Half(train, blend.shares), Half(validation, blend.shares), blend.vocab_size)
 
 
-def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torch.Tensor:  # (windows, context + 1)
-    """The windows of one step, each from a part drawn by its share, at a uniform place: a function of (seed, step) alone."""
+# (windows, context + 1)
+def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
+    """The windows of one step, each from a part drawn by its share, at a uniform place: a function
+    of (seed, step) alone."""
     key = np.array([seed % 2**64, step], np.uint64)
-    # Counter-based (Salmon et al. 2011), and raw, so that no change of numpy's distributions can change a batch.
+    # Counter-based (Salmon et al. 2011), and raw, so that no change of numpy's distributions can
+    # change a batch.
     places, chances = np.random.Philox(key=key).random_raw((2, windows))
     drawn = train.borders.searchsorted(chances, side="right")  # (windows,), of parts
     read, within = np.empty((windows, context + 1), np.int64), np.arange(context + 1)
@@ -181,14 +216,20 @@ def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torc
     return torch.from_numpy(read)
 
 
-def validation_windows(validation: Half, evaluation_tokens: int, context: int) -> tuple[torch.Tensor, ...]:  # of (n, context + 1)
+# of (n, context + 1)
+def validation_windows(
+    validation: Half, evaluation_tokens: int, context: int
+) -> tuple[torch.Tensor, ...]:
     """Of each part, evenly spaced windows whose targets do not overlap, the same for every trial.
 
-    As many as is its share of `evaluation_tokens`, rounded, but at least one, and fewer where the part is short.
+    As many as is its share of `evaluation_tokens`, rounded, but at least one, and fewer where the
+    part is short.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     asked = np.diff(ends, prepend=0)
-    return tuple(_evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, asked, strict=True))
+    return tuple(
+        _evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, asked, strict=True)
+    )
 
 
 def _evenly(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:  # (n, context + 1)

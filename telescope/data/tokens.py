@@ -1,12 +1,14 @@
 """How does a corpus become files of tokens, once?
 
-`prepare(spec)` splits each corpus of the spec, tokenizes it and keeps the result under `TELESCOPE_HOME/tokens`:
+`prepare(spec)` splits each corpus of the spec, tokenizes it and keeps the result under
+`TELESCOPE_HOME/tokens`:
 
     <content>/{train,validation}.bin, meta.json    little-endian uint16 or uint32; `content` is the hash of both sides
     prepared/<key>.json                            which content the sources have; `key` changes whenever a source file does
 
-so that a second look costs one `stat` per source file. Tokens are written aside and renamed: processes may race, and the first
-one wins. The split is by whole documents (`held_out_names`); a lone document is cut by position.
+so that a second look costs one `stat` per source file. Tokens are written aside and renamed:
+processes may race, and the first one wins. The split is by whole documents (`held_out_names`); a
+lone document is cut by position.
 """
 
 import hashlib
@@ -66,7 +68,9 @@ class Split:
     def of(cls, corpus: Corpus, fraction: float) -> "Split":
         """The fixed split of a corpus."""
         names = [document.name for document in corpus.documents()]
-        return cls(corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset())
+        return cls(
+            corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset()
+        )
 
     def pieces(self) -> Iterator[tuple[Side, Content]]:
         """Everything in the corpus with its side, in order."""
@@ -84,16 +88,24 @@ class Split:
 
 
 def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
-    """The documents to hold out: those whose name hashes below the fraction, but at least one and never all.
+    """The documents to hold out: those whose name hashes below the fraction, but at least one and
+    never all.
 
-    A side thus depends on a document's own name, and added text does not move what was there. A split that nanoGPT's scripts
-    made (train.bin, val.bin) is kept.
+    A side thus depends on a document's own name, and added text does not move what was there. A
+    split that nanoGPT's scripts made (train.bin, val.bin) is kept.
     """
     if given := frozenset(filter(corpora.is_held_out, names)):
         return given
-    hashed = {name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64 for name in names}
-    below = {name for name in names if hashed[name] < fraction} or {min(hashed, key=hashed.__getitem__)}
-    return frozenset(below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)})
+    hashed = {
+        name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64
+        for name in names
+    }
+    below = {name for name in names if hashed[name] < fraction} or {
+        min(hashed, key=hashed.__getitem__)
+    }
+    return frozenset(
+        below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)}
+    )
 
 
 @dataclass(frozen=True)
@@ -116,8 +128,12 @@ class Sources:
 
     @cached_property
     def text_encoder(self) -> Tokenizer:
-        """For all texts. A BPE learns from all of them, whatever their weights, so that every mixture of them has the same tokens."""
-        return tokenizer.build(self.tokenizer, lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora))
+        """For all texts. A BPE learns from all of them, whatever their weights, so that every
+        mixture of them has the same tokens."""
+        return tokenizer.build(
+            self.tokenizer,
+            lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora),
+        )
 
     def encoder(self, corpus: Corpus) -> Tokenizer:
         """What turns this corpus into tokens."""
@@ -126,7 +142,9 @@ class Sources:
             message = f"corpus {holding[0].name} holds tokens already; leave the tokenizer out"
             raise InvalidInput.of(tokenizer.FIELD, message, self.tokenizer)
         if corpus in holding:
-            return tokenizer.from_tokens(np.asarray(document.content) for document in corpus.documents())
+            return tokenizer.from_tokens(
+                np.asarray(document.content) for document in corpus.documents()
+            )
         return self.text_encoder
 
     def key(self, corpus: Corpus) -> str:
@@ -141,8 +159,13 @@ class Sources:
 
 
 def prepare(spec: DataSpec) -> tuple[Prepared, ...]:
-    """The tokens that each part's sources give in their present state, from the cache where they were prepared before."""
-    sources = Sources(tuple(corpora.find(part.corpus) for part in spec.parts), spec.tokenizer, spec.validation_fraction)
+    """The tokens that each part's sources give in their present state, from the cache where they
+    were prepared before."""
+    sources = Sources(
+        tuple(corpora.find(part.corpus) for part in spec.parts),
+        spec.tokenizer,
+        spec.validation_fraction,
+    )
     tokenizer.check(spec.tokenizer)
     return tuple(_prepare(corpus, sources) for corpus in sources.corpora)
 
@@ -170,7 +193,8 @@ def _tokenize(split: Split, encoder: Tokenizer) -> Prepared:
         try:
             os.rename(Path(draft, "new"), prepared.folder)
         except OSError:
-            if not (prepared.folder / "meta.json").exists():  # otherwise another process was first with the same tokens
+            # otherwise another process was first with the same tokens
+            if not (prepared.folder / "meta.json").exists():
                 raise
     return prepared
 
@@ -180,16 +204,23 @@ def _write(folder: Path, split: Split, encoder: Tokenizer) -> Prepared:
     dtype = np.dtype("<u2" if encoder.vocab_size <= 2**16 else "<u4")
     tokens_of = {"train": 0, "validation": 0}
     hash_of = {side: hashlib.sha256() for side in tokens_of}
-    with (folder / "train.bin").open("wb") as train, (folder / "validation.bin").open("wb") as validation:
+    with (
+        (folder / "train.bin").open("wb") as train,
+        (folder / "validation.bin").open("wb") as validation,
+    ):
         file_of = {"train": train, "validation": validation}
         for side, piece in split.pieces():
             tokens = np.ascontiguousarray(encoder.encode(piece), dtype)
             file_of[side].write(tokens.data)
             hash_of[side].update(tokens.data)
             tokens_of[side] += len(tokens)
-    described = " ".join([str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())])
+    described = " ".join(
+        [str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())]
+    )
     content = hashlib.sha256(described.encode()).hexdigest()[:32]
-    prepared = Prepared(content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"])
+    prepared = Prepared(
+        content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"]
+    )
     if encoder.json:
         (folder / "tokenizer.json").write_text(encoder.json)
     (folder / "meta.json").write_text(json.dumps(asdict(prepared)))

@@ -1,7 +1,8 @@
 """What does a program need to know of an answer?
 
-`Document`, which `text` writes as JSON: what each parameter group and each matrix is trained with, the schedule, the run's length, the
-model, and where all that comes from. Numbers are those of the target; nothing is left to be scaled.
+`Document`, which `text` writes as JSON: what each parameter group and each matrix is trained with,
+the schedule, the run's length, the model, and where all that comes from. Numbers are those of the
+target; nothing is left to be scaled.
 """
 
 from collections import Counter
@@ -18,7 +19,13 @@ from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
 from telescope.statistics.estimates import ScalingFit
-from telescope.studies.telescoping.evidence import Hyperparameter, LevelReport, Method, Pairing, Verdict
+from telescope.studies.telescoping.evidence import (
+    Hyperparameter,
+    LevelReport,
+    Method,
+    Pairing,
+    Verdict,
+)
 from telescope.trials import mixtures
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.types import OptimizerName, UpdateScale
@@ -26,7 +33,8 @@ from telescope.trials.types import OptimizerName, UpdateScale
 
 @dataclass(frozen=True)
 class Matrix:
-    """Matrices of one shape that Muon orthogonalises, each by itself: a parameter, or pieces of one."""
+    """Matrices of one shape that Muon orthogonalises, each by itself: a parameter, or pieces of
+    one."""
 
     name: str  # of the parameter
     count: int
@@ -36,7 +44,8 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Muon:
-    """What all of Muon's groups share; momentum is an exponential average, decay goes by the learning rate alone."""
+    """What all of Muon's groups share; momentum is an exponential average, decay goes by the
+    learning rate alone."""
 
     momentum: float
     nesterov: bool
@@ -210,4 +219,6 @@ def level(run: FinalRun, one: LevelReport) -> Level:
     """What was trained at a width."""
     seeds = tuple(sorted({trial.seed for trial in run.trials if trial.width == one.width}))
     optimum = {str(name): value for name, value in one.optimum.items()}
-    return Level(one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss)
+    return Level(
+        one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss
+    )

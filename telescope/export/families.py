@@ -1,9 +1,11 @@
 """What the forms of an answer ask of a family of models.
 
-A file for torch builds our Transformer from its own source; a user's model its reader has, and the file applies the forward multipliers
-from outside. Megatron-LM builds models of its own, and its flags come near to ours alone.
+A file for torch builds our Transformer from its own source; a user's model its reader has, and the
+file applies the forward multipliers from outside. Megatron-LM builds models of its own, and its
+flags come near to ours alone.
 
-Parts: `Exported`, what is asked, with `Made` · `OURS`, `USERS` · `EXPORTED`, their table, and `exported_by` a run.
+Parts: `Exported`, what is asked, with `Made` · `OURS`, `USERS` · `EXPORTED`, their table, and
+`exported_by` a run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -49,7 +51,8 @@ class Exported(Generic[Spec, Built]):
     loss: Callable[[Spec], Any]
     """The recipe's function that computes its loss."""
     megatron: Callable[[Spec], ModelSpec]
-    """The model that Megatron-LM's flags are about; NotExportable where they cannot say what it is."""
+    """The model that Megatron-LM's flags are about; NotExportable where they cannot say what it
+    is."""
 
 
 def made_of_ours(model: Transformer, optimizer: OptimizerSpec) -> Made:
@@ -61,7 +64,11 @@ def made_of_ours(model: Transformer, optimizer: OptimizerSpec) -> Made:
 def multipliers_of_ours(model: Transformer, groups: Sequence[Group]) -> list[Multiplier]:
     """On what embeddings give, and on what the head is given."""
     return [
-        (name.rpartition(".")[0], "input" if group.role is Role.READOUT else "output", group.multiplier)
+        (
+            name.rpartition(".")[0],
+            "input" if group.role is Role.READOUT else "output",
+            group.multiplier,
+        )
         for group in groups
         for name in group.names
         if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
@@ -81,19 +88,30 @@ def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
     """By its factory; at the base width its initial values stay."""
     stays, spec = model.as_it_stands(optimizer), model.spec
     built = f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}"
-    lines = ("torch.manual_seed(0)", built, *(() if stays else ("rescale(model)",)), "configure(model)")
+    lines = (
+        "torch.manual_seed(0)",
+        built,
+        *(() if stays else ("rescale(model)",)),
+        "configure(model)",
+    )
     return Made(lines, (*(() if stays else (recipe.rescale,)), recipe.Multiplied, recipe.configure))
 
 
 def multipliers_of_users(model: UserModel, groups: Sequence[Group]) -> list[Multiplier]:
     """Where telescope hooks them on."""
-    return [(place, "input" if hook is Scale else "output", factor) for place, hook, factor in model.multipliers()]
+    return [
+        (place, "input" if hook is Scale else "output", factor)
+        for place, hook, factor in model.multipliers()
+    ]
 
 
 def beyond_megatron(spec: ModuleSpec) -> ModelSpec:
     """Nobody knows how Megatron-LM would say it."""
     remedy = "use --to torch or json"
-    raise NotExportable(f"Megatron-LM builds models of its own, and flags cannot say what {spec.factory} is; {remedy}")
+    raise NotExportable(
+        f"Megatron-LM builds models of its own, and flags cannot say what {spec.factory} is; "
+        f"{remedy}"
+    )
 
 
 USERS: Exported[ModuleSpec, UserModel] = Exported(

@@ -1,6 +1,7 @@
 """The settings of Megatron-LM that come nearest to an answer, and what they cannot express.
 
-Parts: `Settings`, `settings` · `Realised`, `realised`, what they give each group · `refused`, with `REMEDIES`.
+Parts: `Settings`, `settings` · `Realised`, `realised`, what they give each group · `refused`, with
+`REMEDIES`.
 """
 
 import math
@@ -23,9 +24,20 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
 }
 
 
-"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. What Megatron-LM calls spectral is sqrt(max(fan_out, fan_in))."""
+"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. What Megatron-LM calls
+spectral is sqrt(max(fan_out, fan_in))."""
 KNOWN_MODEL = (
-    *("family", "depth", "head_dim", "query_heads_per_kv", "qk_norm", "mlp", "mlp_ratio", "tied_embeddings", "rope_base"),
+    *(
+        "family",
+        "depth",
+        "head_dim",
+        "query_heads_per_kv",
+        "qk_norm",
+        "mlp",
+        "mlp_ratio",
+        "tied_embeddings",
+        "rope_base",
+    ),
     *("attention_scale", "head_form", "depth_exponent", "width", "base_width", "base_depth"),
 )
 
@@ -37,13 +49,46 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
     (
         Role.VECTOR,
         "lr",
-    ): f"norm gains train at --lr, as Muon's matrices do; tune with adamw_lr_ratio: 1 and a constant muon_lr_rule, {TORCH}",
-    (Role.HIDDEN, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.EMBEDDING, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.READOUT, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.READOUT, "lr"): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
-    (Role.READOUT, "eps"): f"--use-mup divides the head's eps by the width multiplier; tune with model.tied_embeddings: true, {TORCH}",
-    (Role.HIDDEN, "eps"): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
+    ): (
+        "norm gains train at --lr, as Muon's matrices do; tune with adamw_lr_ratio: 1 and a "
+        f"constant muon_lr_rule, {TORCH}"
+    ),
+    (
+        Role.HIDDEN,
+        "weight_decay",
+    ): (
+        "there is one --weight-decay; tune with optimizer_options.weight_decay_rule: "
+        f"constant, {TORCH}"
+    ),
+    (
+        Role.EMBEDDING,
+        "weight_decay",
+    ): (
+        "there is one --weight-decay; tune with optimizer_options.weight_decay_rule: "
+        f"constant, {TORCH}"
+    ),
+    (
+        Role.READOUT,
+        "weight_decay",
+    ): (
+        "there is one --weight-decay; tune with optimizer_options.weight_decay_rule: "
+        f"constant, {TORCH}"
+    ),
+    (
+        Role.READOUT,
+        "lr",
+    ): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
+    (
+        Role.READOUT,
+        "eps",
+    ): (
+        "--use-mup divides the head's eps by the width multiplier; tune with "
+        f"model.tied_embeddings: true, {TORCH}"
+    ),
+    (
+        Role.HIDDEN,
+        "eps",
+    ): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
 }
 
 
@@ -81,12 +126,16 @@ def settings(run: FinalRun) -> Settings:
     hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
     muon = run.spec.optimizer.name == "muon"
     multipliers = run.model.embedding_multiplier, run.model.head_multiplier
-    with_mup = multipliers != (1.0, 1.0) or not (muon or math.isclose(hidden.scaled_lr, vector.scaled_lr))
+    with_mup = multipliers != (1.0, 1.0) or not (
+        muon or math.isclose(hidden.scaled_lr, vector.scaled_lr)
+    )
     lr = vector.scaled_lr if with_mup and not muon else hidden.scaled_lr
     return Settings(
         muon=muon,
         lr=lr,
-        decoupled_lr=embedding.scaled_lr if with_mup or not math.isclose(embedding.scaled_lr, lr) else None,
+        decoupled_lr=embedding.scaled_lr
+        if with_mup or not math.isclose(embedding.scaled_lr, lr)
+        else None,
         weight_decay=hidden.weight_decay,
         eps=embedding.eps or 0.0,
         width_multiplier=own_model(run).multiplier if with_mup else None,
@@ -103,8 +152,11 @@ def realised(chosen: Settings, role: Role) -> Realised:
     lr = chosen.lr / divided if adam_matrix else chosen.lr
     if role in (Role.EMBEDDING, Role.READOUT) and chosen.decoupled_lr is not None:
         lr = chosen.decoupled_lr
-    eps = chosen.eps / divided if adam_matrix and not chosen.muon else chosen.eps  # beside Muon, --use-mup leaves eps alone
-    return Realised(lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps)
+    # beside Muon, --use-mup leaves eps alone
+    eps = chosen.eps / divided if adam_matrix and not chosen.muon else chosen.eps
+    return Realised(
+        lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps
+    )
 
 
 def refused(run: FinalRun) -> Iterator[Problem]:
@@ -129,23 +181,38 @@ def differences(group: Group, made: Realised) -> Iterator[Problem]:
     ):
         if not math.isclose(ours, theirs, rel_tol=1e-9):
             remedy = REMEDIES.get((group.role, name), "use --to torch")
-            yield Problem(f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours)
+            yield Problem(
+                f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours
+            )
 
 
 def of_the_model(run: FinalRun) -> Iterator[Problem]:
     """Rules of the forward pass."""
     model, chosen = own_model(run), settings(run)
     for name in chosen_otherwise(model, KNOWN_MODEL):
-        yield Problem(f"model.{name}", "is an option that this form does not know; use --to torch", getattr(model, name))
+        yield Problem(
+            f"model.{name}",
+            "is an option that this form does not know; use --to torch",
+            getattr(model, name),
+        )
     if mup.branch_multiplier(model) != 1.0:
-        said = "residual branches have no multiplier; tune at the target's depth (leave model.target_depth out), or use --to torch"
+        said = (
+            "residual branches have no multiplier; tune at the target's depth (leave "
+            "model.target_depth out), or use --to torch"
+        )
         yield Problem("model.target_depth", said, model.depth)
     if chosen.width_multiplier and chosen.output_multiplier == 1.0:
-        said = f"a multiplier of 1 is taken for none, and becomes 1 / width multiplier; tune with model.head_form: multiplier, {TORCH}"
-        yield Problem("model.head_form", said, model.head_form)
-    if not chosen.width_multiplier and not math.isclose(mup.attention_factor(model), model.head_dim**-0.5):
         said = (
-            "without --use-mup attention scores are divided by sqrt(head_dim); tune with attention_scale: inverse_sqrt, or use --to torch"
+            "a multiplier of 1 is taken for none, and becomes 1 / width multiplier; tune with "
+            f"model.head_form: multiplier, {TORCH}"
+        )
+        yield Problem("model.head_form", said, model.head_form)
+    if not chosen.width_multiplier and not math.isclose(
+        mup.attention_factor(model), model.head_dim**-0.5
+    ):
+        said = (
+            "without --use-mup attention scores are divided by sqrt(head_dim); tune with "
+            "attention_scale: inverse_sqrt, or use --to torch"
         )
         yield Problem("model.attention_scale", said, model.attention_scale)
 
@@ -154,10 +221,19 @@ def of_muon(run: FinalRun) -> Iterator[Problem]:
     """Rules of Muon's update."""
     optimizer, model = run.spec.optimizer, own_model(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
-        yield Problem("optimizer_options.update_scale", f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}", scale)
+        yield Problem(
+            "optimizer_options.update_scale",
+            f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}",
+            scale,
+        )
     if optimizer.newton_schulz_dtype != "bfloat16":
-        said = "float32 products are not offered (low, medium and high are less); tune with bfloat16"
+        said = (
+            "float32 products are not offered (low, medium and high are less); tune with bfloat16"
+        )
         yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
     if model.gated:
-        said = f"gate and up are orthogonalised there as one matrix (issue 7077); tune with model.mlp: relu2 or gelu, {TORCH}"
+        said = (
+            "gate and up are orthogonalised there as one matrix (issue 7077); tune with "
+            f"model.mlp: relu2 or gelu, {TORCH}"
+        )
         yield Problem("model.mlp", said, model.mlp)

@@ -22,8 +22,14 @@ DECAYED: Mapping[str, str] = {
 
 def constants(horizon: HorizonSpec) -> dict[str, float]:
     """What the formula of this schedule names."""
-    named = {"STEPS": horizon.steps, "WARMUP_STEPS": warmup_steps(horizon), "FINAL_LR_FRACTION": horizon.final_lr_fraction}
-    return named | ({"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {})
+    named = {
+        "STEPS": horizon.steps,
+        "WARMUP_STEPS": warmup_steps(horizon),
+        "FINAL_LR_FRACTION": horizon.final_lr_fraction,
+    }
+    return named | (
+        {"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {}
+    )
 
 
 def decay_steps(horizon: HorizonSpec) -> int:
@@ -34,7 +40,8 @@ def decay_steps(horizon: HorizonSpec) -> int:
 
 
 def formula(horizon: HorizonSpec) -> str:
-    """The share of the peak learning rate at `step`, counted from 0, as one expression of Python."""
+    """The share of the peak learning rate at `step`, counted from 0, as one expression of
+    Python."""
     decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
     named = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
     values = constants(horizon)

@@ -1,6 +1,7 @@
 """The families of models, and how a specification becomes a model.
 
-`FAMILIES` has one line per family; nothing else on this floor asks which family a specification is of.
+`FAMILIES` has one line per family; nothing else on this floor asks which family a specification is
+of.
 """
 
 from collections.abc import Mapping
@@ -22,13 +23,17 @@ def family_of(model: AnyModel) -> Family[Any]:
     return FAMILIES[model.family]
 
 
-def build(model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation) -> Model:
+def build(
+    model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation
+) -> Model:
     """The model of one width; its values mean nothing yet."""
     return family_of(model).build(model, vocab_size, context, parametrisation)
 
 
 def begin(spec: TrialSpec) -> Model:
     """The model that a trial begins with."""
-    model = build(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+    model = build(
+        spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
+    )
     model.initialise(spec.optimizer, spec.seed)
     return model

@@ -1,10 +1,12 @@
 """What telescope asks of a family of models, whichever it is.
 
-A specification names its family: telescope's own Transformer, or users' modules. What follows from its fields alone, it says itself
-(telescope.trials.model); what needs torch is here, in two parts. Nothing else asks which family a model is of.
+A specification names its family: telescope's own Transformer, or users' modules. What follows from
+its fields alone, it says itself (telescope.trials.model); what needs torch is here, in two parts.
+Nothing else asks which family a model is of.
 
-Parts: `Model`, what training asks of a model that is built, with `Layer` · `Family`, what is asked of a specification. The families are
-in telescope.models.own_family and telescope.models.user_family, their table in telescope.models.build.
+Parts: `Model`, what training asks of a model that is built, with `Layer` · `Family`, what is asked
+of a specification. The families are in telescope.models.own_family and
+telescope.models.user_family, their table in telescope.models.build.
 """
 
 from collections.abc import Callable, Iterator
@@ -117,10 +119,11 @@ class Family(Generic[Spec]):
     forward_flops_per_token: Callable[[Spec, int, int], float]
     """Operations of a forward pass, for a vocabulary and a context."""
     logit_flops_per_token: Callable[[Spec, int], int] | None = None
-    """Those of attention's logits alone, of all layers, for a context; None where nobody sees them."""
+    """Those of attention's logits alone, of all layers, for a context; None where nobody sees
+    them."""
     activations_per_token: Callable[[Spec, int], int] | None = None
-    """About how many numbers a backward pass keeps per token, logits aside, for a context; None where it is not known how weights and
-    activations meet, as packs and compiled graphs need it."""
+    """About how many numbers a backward pass keeps per token, logits aside, for a context; None
+    where it is not known how weights and activations meet, as packs and compiled graphs need it."""
 
     @property
     def packable(self) -> bool:

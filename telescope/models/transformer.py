@@ -32,7 +32,11 @@ HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.wei
 
 def norm(spec: ModelSpec) -> nn.Module:
     """What stands before each block and the head."""
-    return nn.RMSNorm(spec.width, eps=1e-6) if spec.norm == "rms" else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
+    return (
+        nn.RMSNorm(spec.width, eps=1e-6)
+        if spec.norm == "rms"
+        else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
+    )
 
 
 def squared_relu(x: Tensor) -> Tensor:
@@ -87,7 +91,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Tokens to logits; `parameter_roles` says which role each parameter plays."""
 
-    def __init__(self, spec: ModelSpec, vocab_size: int, context: int, parametrisation: Parametrisation) -> None:
+    def __init__(
+        self, spec: ModelSpec, vocab_size: int, context: int, parametrisation: Parametrisation
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.embedding = nn.Embedding(vocab_size, spec.width)
@@ -96,7 +102,8 @@ class Transformer(nn.Module):
         self.norm = norm(spec)
         self.head = None if spec.tied_embeddings else nn.Linear(spec.width, vocab_size, bias=False)
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
-        # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its first logits of order one.
+        # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its
+        # first logits of order one.
         tied = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
         self.head_multiplier = tied * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
         if spec.positions == "rotary":
@@ -112,13 +119,17 @@ class Transformer(nn.Module):
         if self.positions is None:
             angles = self.cos[:context], self.sin[:context]  # type: ignore[index]  # buffers
         else:
-            x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))  # of each window, as packs need it
+            # of each window, as packs need it
+            x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))
         x = x * self.embedding_multiplier
         for block in self.blocks:
             x = block(x, angles)
-        # Multiply the input rather than the logits: the same product, D/V of the work, and safe in every path to the logits.
+        # Multiply the input rather than the logits: the same product, D/V of the work, and safe in
+        # every path to the logits.
         x = self.norm(x) * self.head_multiplier
-        return functional.linear(x, self.embedding.weight if self.head is None else self.head.weight)
+        return functional.linear(
+            x, self.embedding.weight if self.head is None else self.head.weight
+        )
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter, by name."""
@@ -146,7 +157,11 @@ class Transformer(nn.Module):
 
     def hidden_layers(self) -> dict[str, Layer]:
         """The layers of HIDDEN matrices, by path."""
-        return {path: Layer(module) for path, module in self.named_modules() if isinstance(module, nn.Linear) and module is not self.head}
+        return {
+            path: Layer(module)
+            for path, module in self.named_modules()
+            if isinstance(module, nn.Linear) and module is not self.head
+        }
 
     def scores(self) -> tuple[Scores, ...]:
         """The attention of every block."""
@@ -168,7 +183,9 @@ class Transformer(nn.Module):
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
     """Initial standard deviation of a parameter: the base value times muP's factor."""
     parameter = model.get_parameter(name)
-    trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+    trained_by: OptimizerName = (
+        "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+    )
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
     scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
@@ -179,7 +196,8 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
 
 @torch.no_grad()
 def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
-    """Draw every parameter anew, in place, from one generator: the same seed gives the same model on any device."""
+    """Draw every parameter anew, in place, from one generator: the same seed gives the same model
+    on any device."""
     generator = torch.Generator().manual_seed(seed)
     for name, role in model.parameter_roles().items():
         parameter = model.get_parameter(name)

@@ -1,12 +1,13 @@
 """How is a user's own model trained under a parametrisation, as it stands?
 
-muP is applied from outside: the module that the factory builds keeps its class, its names and its state dict. Its initial values are
-scaled so that each parameter's size is that at the base width times muP's factor (the base width itself is left alone), and forward
-multipliers are hooks on the modules that make logits of the readout, or look the embedding up. A hook is a picklable value, so that it
-goes where the module goes: into copies, saved modules, compiled code and inference.
+muP is applied from outside: the module that the factory builds keeps its class, its names and its
+state dict. Its initial values are scaled so that each parameter's size is that at the base width
+times muP's factor (the base width itself is left alone), and forward multipliers are hooks on the
+modules that make logits of the readout, or look the embedding up. A hook is a picklable value, so
+that it goes where the module goes: into copies, saved modules, compiled code and inference.
 
-Parts: `Scale`, `Scaled` (the hooks) · `readings_of`, `base_sizes` (what the factory's narrow models tell, read once) · `UserModel`,
-on what torch's modules do (`Wrapped`).
+Parts: `Scale`, `Scaled` (the hooks) · `readings_of`, `base_sizes` (what the factory's narrow models
+tell, read once) · `UserModel`, on what torch's modules do (`Wrapped`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -55,10 +56,20 @@ class Scaled:
 
 @lru_cache(maxsize=64)
 def readings_of(spec: ModuleSpec) -> dict[str, Reading]:
-    """What is known of each parameter of the model, at whatever width; read off those of the base width and of twice that."""
-    splits = {pattern: Layout(parts=cut) if isinstance(cut, tuple) else Layout(block_rows=cut) for pattern, cut in spec.splits}
+    """What is known of each parameter of the model, at whatever width; read off those of the base
+    width and of twice that."""
+    splits = {
+        pattern: Layout(parts=cut) if isinstance(cut, tuple) else Layout(block_rows=cut)
+        for pattern, cut in spec.splits
+    }
     given = {pattern: Role(role) for pattern, role in spec.roles}
-    return infer(factory.load(spec.factory), (spec.base_width, 2 * spec.base_width), given, splits, spec.output == "loss")
+    return infer(
+        factory.load(spec.factory),
+        (spec.base_width, 2 * spec.base_width),
+        given,
+        splits,
+        spec.output == "loss",
+    )
 
 
 @lru_cache(maxsize=64)
@@ -81,7 +92,9 @@ def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | N
     except InvalidInput as error:
         return error.problems[0].message
     except Exception as error:  # a user's code can raise anything
-        return f"{spec.factory} raised {type(error).__name__}: {error}; choose a width that it builds"
+        return (
+            f"{spec.factory} raised {type(error).__name__}: {error}; choose a width that it builds"
+        )
     return None
 
 
@@ -95,21 +108,29 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
             found = model(tokens[:, :2]) if loss is None else loss
     except Exception as error:  # a user's code can raise anything
         message = (
-            f"its model does not take the corpus's {vocab_size} tokens: {type(error).__name__}: {error}; give it as large a vocabulary"
+            f"its model does not take the corpus's {vocab_size} tokens: "
+            f"{type(error).__name__}: {error}; give it as large a vocabulary"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
     if spec.output == "loss" and found.numel() != 1:
         raise InvalidInput.of(
-            "model.output", f"forward(tokens, targets) gave shape {tuple(found.shape)}; it must give one mean loss", "loss"
+            "model.output",
+            f"forward(tokens, targets) gave shape {tuple(found.shape)}; it must give one mean loss",
+            "loss",
         )
     if spec.output == "logits" and (found.shape[:2] != (1, 2) or found.shape[-1] < vocab_size):
-        message = f"gives logits of shape {tuple(found.shape)} for tokens (1, 2); they must be (1, 2, {vocab_size} or more)"
+        message = (
+            f"gives logits of shape {tuple(found.shape)} for tokens (1, 2); they must be (1, "
+            f"2, {vocab_size} or more)"
+        )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory)
 
 
 def readout_module(model: nn.Module, readings: Mapping[str, Reading]) -> nn.Module | None:
-    """The module that takes the last features, which is the readout's own; None where there is none."""
-    found: dict[int, nn.Module] = {}  # by what they give: a router of experts is a readout, too, and gives less
+    """The module that takes the last features, which is the readout's own; None where there is
+    none."""
+    # by what they give: a router of experts is a readout, too, and gives less
+    found: dict[int, nn.Module] = {}
     for name, reading in readings.items():
         if reading.makes_logits and reading.product_at is not None:
             module, parameter = model.get_submodule(reading.product_at), model.get_parameter(name)
@@ -124,7 +145,12 @@ def hidden_layers(model: nn.Module, readings: Mapping[str, Reading]) -> dict[str
     for name, reading in readings.items():
         owner, _, own_name = name.rpartition(".")
         layout = reading.layout
-        if layout is None or layout.stack or reading.role is not Role.HIDDEN or model.get_parameter(name).ndim != 2:
+        if (
+            layout is None
+            or layout.stack
+            or reading.role is not Role.HIDDEN
+            or model.get_parameter(name).ndim != 2
+        ):
             continue
         if reading.product_at == owner:
             path = name if owner in found else owner
@@ -174,7 +200,8 @@ class Wrapped:
 
 
 class UserModel(Wrapped):
-    """A user's module, and what telescope must know of it; stands where our own `Transformer` does."""
+    """A user's module, and what telescope must know of it; stands where our own `Transformer`
+    does."""
 
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
         factory.require(spec.factory, spec.content)
@@ -197,27 +224,42 @@ class UserModel(Wrapped):
         names = {name for name, _ in model.named_parameters()}
         if names != self.readings.keys():
             odd = sorted(names ^ self.readings.keys())[0]
-            raise InvalidInput.of(FACTORY_FIELD, f"has other parameters at width {self.spec.width} than at {self.spec.base_width} ({odd})")
+            raise InvalidInput.of(
+                FACTORY_FIELD,
+                f"has other parameters at width {self.spec.width} than at "
+                f"{self.spec.base_width} ({odd})",
+            )
         self.module = model
         for place, hook, factor in self.multipliers():
             module = model.get_submodule(place)
-            module.register_forward_pre_hook(Scale(factor)) if hook is Scale else module.register_forward_hook(Scaled(factor))
+            module.register_forward_pre_hook(
+                Scale(factor)
+            ) if hook is Scale else module.register_forward_hook(Scaled(factor))
 
     def multipliers(self) -> Iterator[tuple[str, type[Scale] | type[Scaled], float]]:
-        """Where the forward multipliers go: (path of a module, hook, factor). Raises InvalidInput where one has no module to go to."""
+        """Where the forward multipliers go: (path of a module, hook, factor). Raises InvalidInput
+        where one has no module to go to."""
         places: set[tuple[str, type[Scale] | type[Scaled], float]] = set()
-        owners = {path: {id(p) for p in module.parameters(recurse=False)} for path, module in self.module.named_modules()}
+        owners = {
+            path: {id(p) for p in module.parameters(recurse=False)}
+            for path, module in self.module.named_modules()
+        }
         for name, reading in self.readings.items():
             own = id(self.module.get_parameter(name))
             wanted: list[tuple[str | None, type[Scale] | type[Scaled], float]] = []
             tied = reading.makes_logits and reading.role is Role.EMBEDDING
             if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
-                message = f"rescaled would leave the tied head {name} as it is; use head_form: multiplier, or untie it"
+                message = (
+                    f"rescaled would leave the tied head {name} as it is; use head_form: "
+                    "multiplier, or untie it"
+                )
                 raise InvalidInput.of("model.head_form", message, "rescaled")
             if reading.makes_logits:
                 wanted.append((reading.product_at, Scale, self.head_multiplier))
             if reading.role is Role.EMBEDDING:
-                wanted.append((reading.embedded_at or reading.product_at, Scaled, self.embedding_multiplier))
+                wanted.append(
+                    (reading.embedded_at or reading.product_at, Scaled, self.embedding_multiplier)
+                )
             for place, hook, factor in wanted:
                 if factor == 1.0:
                     continue
@@ -232,14 +274,22 @@ class UserModel(Wrapped):
         yield from sorted(places, key=lambda one: (one[0], one[2]))
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw every parameter anew: as the factory does from this seed, then each scaled to its size."""
+        """Draw every parameter anew: as the factory does from this seed, then each scaled to its
+        size."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             self._build()
         with torch.no_grad():
             for name, reading in self.readings.items():
-                parameter, wanted = self.get_parameter(name), self.init_std(name, reading.role, optimizer)
-                if reading.role is not Role.VECTOR and not self.as_it_stands(optimizer) and (size := rms(parameter)) > 0:
+                parameter, wanted = (
+                    self.get_parameter(name),
+                    self.init_std(name, reading.role, optimizer),
+                )
+                if (
+                    reading.role is not Role.VECTOR
+                    and not self.as_it_stands(optimizer)
+                    and (size := rms(parameter)) > 0
+                ):
                     parameter.mul_(wanted / size)
 
     def as_it_stands(self, optimizer: OptimizerSpec) -> bool:
@@ -248,7 +298,9 @@ class UserModel(Wrapped):
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
         """Size of a parameter's initial values: that at the base width times muP's factor."""
-        trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+        trained_by: OptimizerName = (
+            "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+        )
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
         return base * scale * mup.factors(self.spec, optimizer, role, trained_by).init_std
@@ -280,11 +332,13 @@ class UserModel(Wrapped):
         return ()
 
     def last(self) -> nn.Module | None:
-        """The module that takes the last features, which is the readout's own; None where there is none."""
+        """The module that takes the last features, which is the readout's own; None where there is
+        none."""
         return readout_module(self.module, self.readings)
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position; of a model that gives its loss, that, with the tokens themselves for targets: ()."""
+        """Logits of the next token at each position; of a model that gives its loss, that, with the
+        tokens themselves for targets: ()."""
         output = self.module(tokens, tokens) if self.spec.output == "loss" else self.module(tokens)
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits

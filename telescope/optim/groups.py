@@ -1,4 +1,6 @@
-"""Parameter groups of a model: which optimizer trains a parameter, at which scaled learning rate and weight decay."""
+"""Parameter groups of a model: which optimizer trains a parameter, at which scaled learning rate
+and weight decay.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -47,11 +49,15 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.depth_factors(name))
+        factors = mup.factors(
+            model.spec, spec, role, trained_by(spec, role), model.depth_factors(name)
+        )
         members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
     named = [name for group in result for name in group.names]
-    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), (
+        "groups must partition the parameters"
+    )
     return result
 
 
@@ -64,7 +70,10 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     role, factors = alike.role, alike.factors
     optimizer = trained_by(spec, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
-    multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
+    multiplier = {
+        Role.EMBEDDING: model.embedding_multiplier,
+        Role.READOUT: model.head_multiplier,
+    }.get(role, 1.0)
     return Group(
         role=role,
         optimizer=optimizer,
@@ -78,7 +87,10 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     )
 
 
-def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[Group, ...]:
-    """The groups that this optimizer would use at a width, without building the model in memory; `context` counts for learned positions."""
+def describe(
+    model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
+) -> tuple[Group, ...]:
+    """The groups that this optimizer would use at a width, without building the model in memory;
+    `context` counts for learned positions."""
     with torch.device("meta"):
         return groups(build(model, vocab_size, context, spec.parametrisation), spec)

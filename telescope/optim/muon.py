@@ -13,7 +13,8 @@ from telescope.trials.optimizer import OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-"""What is orthogonalised together: on a CPU what its cache holds, on a GPU all but the largest models."""
+"""What is orthogonalised together: on a CPU what its cache holds, on a GPU all but the largest
+models."""
 
 
 class Block:
@@ -40,10 +41,16 @@ def blocks_of(parameter: nn.Parameter, layout: Layout) -> list[Block]:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon over matrices; those of one shape, lying or standing, are orthogonalised together. State: stacked momenta, lying."""
+    """Muon over matrices; those of one shape, lying or standing, are orthogonalised together.
+    State: stacked momenta, lying."""
 
     def __init__(
-        self, params: Sequence[nn.Parameter], spec: OptimizerSpec, scaled_lr: float, weight_decay: float, layouts: Sequence[Layout] = ()
+        self,
+        params: Sequence[nn.Parameter],
+        spec: OptimizerSpec,
+        scaled_lr: float,
+        weight_decay: float,
+        layouts: Sequence[Layout] = (),
     ) -> None:
         super().__init__(params, {"lr": scaled_lr, "weight_decay": weight_decay})
         self.spec = spec
@@ -59,18 +66,24 @@ class Muon(torch.optim.Optimizer):
 
     def momentum(self, stack: list[Block]) -> Tensor:  # (K, small, large)
         """The buffer of a stack."""
-        state, name = self.state[stack[0].parameter], "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape))
+        state, name = (
+            self.state[stack[0].parameter],
+            "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape)),
+        )
         if name not in state:
             state[name] = torch.stack([torch.zeros_like(lying(block.matrix)) for block in stack])
         buffer: Tensor = state[name]
         return buffer
 
     def mixed(self, stack: list[Block], part: Sequence[int]) -> Tensor:  # (k, small, large)
-        """Take the gradients of a part of a stack into its momentum; returns what is to be orthogonalised."""
+        """Take the gradients of a part of a stack into its momentum; returns what is to be
+        orthogonalised."""
         gradients = torch.stack([lying(stack[i].gradient) for i in part])
         momenta = self.momentum(stack)
         if part[-1] - part[0] + 1 == len(part):
-            return mixed_momentum(gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov)
+            return mixed_momentum(
+                gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov
+            )
         buffer = momenta[list(part)]  # a copy
         mixed = mixed_momentum(gradients, buffer, self.spec.momentum, self.spec.nesterov)
         momenta[list(part)] = buffer
@@ -81,7 +94,10 @@ class Muon(torch.optim.Optimizer):
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         for matrix, lain in zip(matrices, update.to(matrices[0].dtype), strict=True):
-            matrix.add_(lain if lying(matrix) is matrix else lain.mT, alpha=-lr * mup.update_scale(self.spec, *matrix.shape))
+            matrix.add_(
+                lain if lying(matrix) is matrix else lain.mT,
+                alpha=-lr * mup.update_scale(self.spec, *matrix.shape),
+            )
 
 
 def lying(matrix: Tensor) -> Tensor:
@@ -91,15 +107,24 @@ def lying(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def muon_steps(muons: Sequence[Muon]) -> None:
-    """One step of each, over models of one shape: their matrices of one shape are orthogonalised together, whosever they are."""
+    """One step of each, over models of one shape: their matrices of one shape are orthogonalised
+    together, whosever they are."""
     spec = muons[0].spec
     for stacks in zip(*(muon.stacks for muon in muons), strict=True):
         first = stacks[0]
         matrix = first[0].matrix
         at_once = max(1, ELEMENTS_AT_ONCE[matrix.device.type] // (len(muons) * matrix.numel()))
-        moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]  # an expert that saw no token rests
+        # an expert that saw no token rests
+        moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]
         for part in (moving[start : start + at_once] for start in range(0, len(moving), at_once)):
-            mixed = torch.cat([muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)])  # (P k, small, large)
-            updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
+            # (P k, small, large)
+            mixed = torch.cat(
+                [muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)]
+            )
+            updates = orthogonalize(
+                mixed,
+                spec.newton_schulz_steps,
+                dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype],
+            )
             for muon, stack, update in zip(muons, stacks, updates.chunk(len(muons)), strict=True):
                 muon.descend([stack[i].matrix for i in part], update)

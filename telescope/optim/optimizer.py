@@ -1,10 +1,10 @@
 """The optimizer of a model: Muon and AdamW over its parameter groups.
 
-Roles decide (`telescope.optim.groups`): in a Muon run Muon trains the HIDDEN matrices and AdamW the rest, with base lr
-`adamw_lr_ratio` times Muon's; in an AdamW run AdamW trains all.
+Roles decide (`telescope.optim.groups`): in a Muon run Muon trains the HIDDEN matrices and AdamW the
+rest, with base lr `adamw_lr_ratio` times Muon's; in an AdamW run AdamW trains all.
 
-Parts: `Optimizer` and `build`, both optimizers together, with the schedule's factor as an argument · `step_together`, one
-model's step, or that of several of one shape.
+Parts: `Optimizer` and `build`, both optimizers together, with the schedule's factor as an argument
+· `step_together`, one model's step, or that of several of one shape.
 """
 
 from collections.abc import Sequence
@@ -30,11 +30,23 @@ class Optimizer:
                 muon.append(group)
             else:
                 members = [model.get_parameter(name) for name in group.names]
-                adamw.append({"params": members, "lr": group.scaled_lr, "weight_decay": group.weight_decay, "eps": group.eps})
+                adamw.append(
+                    {
+                        "params": members,
+                        "lr": group.scaled_lr,
+                        "weight_decay": group.weight_decay,
+                        "eps": group.eps,
+                    }
+                )
         if muon:
             names = [name for group in muon for name in group.names]
-            matrices, layouts = [model.get_parameter(name) for name in names], [model.layout(name, spec) for name in names]
-            self.parts.append(Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts))
+            matrices, layouts = (
+                [model.get_parameter(name) for name in names],
+                [model.layout(name, spec) for name in names],
+            )
+            self.parts.append(
+                Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts)
+            )
         self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
@@ -64,7 +76,8 @@ def build(model: Model, spec: OptimizerSpec) -> Optimizer:
 
 
 def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
-    """One update of all parameters of models of one shape from their gradients, each at its factor; then forget the gradients."""
+    """One update of all parameters of models of one shape from their gradients, each at its factor;
+    then forget the gradients."""
     for optimizer, factor in zip(optimizers, factors, strict=True):
         optimizer.schedule(factor)
     for parts in zip(*(optimizer.parts for optimizer in optimizers), strict=True):

@@ -1,27 +1,32 @@
 """What keeps attention logits from exploding?
 
-QK-clip, the half of MuonClip that is not Muon (Kimi K2, arXiv 2507.20534). Muon lets query and key weights of a few heads grow until their
-logits are in the thousands. So after each optimizer step every head whose largest logit S of that step was above a threshold tau has its
-query and key rows shrunk, by powers of gamma = tau / S that make gamma in the logits:
+QK-clip, the half of MuonClip that is not Muon (Kimi K2, arXiv 2507.20534). Muon lets query and key
+weights of a few heads grow until their logits are in the thousands. So after each optimizer step
+every head whose largest logit S of that step was above a threshold tau has its query and key rows
+shrunk, by powers of gamma = tau / S that make gamma in the logits:
 
-| attention     | shrunk                                                                                          |
+| attention     | shrunk
+|
 |---------------|-------------------------------------------------------------------------------------------------|
-| multi-head    | per head: query rows x gamma^alpha, key rows x gamma^(1 - alpha)                                |
-| grouped-query | per group: the same, S the largest of its heads' (Megatron's rule; docs/adr/0018)               |
-| latent (mla)  | per head: the same without rotation; rotary queries x gamma, the rotary key that all share never |
+| multi-head    | per head: query rows x gamma^alpha, key rows x gamma^(1 - alpha)
+| | grouped-query | per group: the same, S the largest of its heads' (Megatron's rule;
+docs/adr/0018)               | | latent (mla)  | per head: the same without rotation; rotary queries
+x gamma, the rotary key that all share never |
 
-- S is the largest logit, signed, over all windows, positions and micro-batches of a step, after rotation and before the softmax, of forward
-  passes in training alone. It is cleared at every step.
-- Only S > tau acts: tau / S of a negative S would be no factor. An S that is not finite is left alone, for that loss ends the trial.
-- Rows of other heads are multiplied by exactly one: they stay as they are, bit for bit. Rotation keeps lengths, and there are no biases, so
-  the logits of a clipped head shrink by exactly gamma.
-- The weights are the float32 masters that the optimizer steps; momenta are left alone. The step that triggered is not undone: logits are
-  smaller from the next one on.
+- S is the largest logit, signed, over all windows, positions and micro-batches of a step, after
+  rotation and before the softmax, of forward passes in training alone. It is cleared at every step.
+- Only S > tau acts: tau / S of a negative S would be no factor. An S that is not finite is left
+  alone, for that loss ends the trial.
+- Rows of other heads are multiplied by exactly one: they stay as they are, bit for bit. Rotation
+  keeps lengths, and there are no biases, so the logits of a clipped head shrink by exactly gamma.
+- The weights are the float32 masters that the optimizer steps; momenta are left alone. The step
+  that triggered is not undone: logits are smaller from the next one on.
 - Under QK-norm nothing would come of it; that is refused (telescope.trials.spec).
 
 All of it stays on the device: nobody waits for a number before the next point of the curve.
 
-Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind · `Watch`, which looks at a model in training.
+Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind · `Watch`, which
+looks at a model in training.
 """
 
 import math
@@ -37,13 +42,19 @@ from telescope.trials.types import AttentionKind
 
 EXPONENTS: Mapping[AttentionKind, Mapping[str, Callable[[float], float]]] = {
     "heads": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha},
-    "mla": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha, "query_rotary": lambda alpha: 1.0},
+    "mla": {
+        "query": lambda alpha: alpha,
+        "key": lambda alpha: 1 - alpha,
+        "query_rotary": lambda alpha: 1.0,
+    },
 }
-"""Projections whose rows are shrunk, and by which power of gamma. Each of a head's products of a query and a key has 1 in all."""
+"""Projections whose rows are shrunk, and by which power of gamma. Each of a head's products of a
+query and a key has 1 in all."""
 
 
 def clip_factors(max_logits: Float[Tensor, "*groups"], tau: float) -> Float[Tensor, "*groups"]:
-    """gamma of each head or group: tau / S where S is finite and above tau, exactly one elsewhere."""
+    """gamma of each head or group: tau / S where S is finite and above tau, exactly one
+    elsewhere."""
     exceeding = (max_logits > tau) & max_logits.isfinite()
     return torch.where(exceeding, tau / max_logits, 1.0)
 
@@ -55,7 +66,8 @@ def shrink(weight: Float[Tensor, "rows in"], factors: Float[Tensor, "groups"]) -
 
 
 class Watch:
-    """Looks at the logits of a model in training, clips where asked to, and remembers what the next point of the curve says of both."""
+    """Looks at the logits of a model in training, clips where asked to, and remembers what the next
+    point of the curve says of both."""
 
     def __init__(self, layers: Sequence[Scores], options: OptimizerOptions) -> None:
         self.layers = layers
@@ -66,7 +78,8 @@ class Watch:
     def forget(self) -> None:
         """Begin a new interval of the curve."""
         self.largest = torch.full((), -math.inf, device=self.device)
-        self.clipped = torch.zeros((), device=self.device)  # (layers, groups) from the first clip on: which were
+        # (layers, groups) from the first clip on: which were
+        self.clipped = torch.zeros((), device=self.device)
 
     def begin_step(self) -> None:
         """Look at all forward passes from now on."""
@@ -87,8 +100,10 @@ class Watch:
             self.clip(logits, self.tau)
 
     def clip(self, logits: Float[Tensor, "layers H"], tau: float) -> None:
-        """Shrink the projections of each group of heads, of one where heads share no keys, by its factor."""
-        groups = logits.view(len(logits), self.layers[0].spec.kv_heads, -1).amax(dim=2)  # (layers, groups)
+        """Shrink the projections of each group of heads, of one where heads share no keys, by its
+        factor."""
+        # (layers, groups)
+        groups = logits.view(len(logits), self.layers[0].spec.kv_heads, -1).amax(dim=2)
         factors = clip_factors(groups, tau)
         for layer, gamma in zip(self.layers, factors, strict=True):
             for name, exponent in EXPONENTS[layer.spec.attention].items():
@@ -99,5 +114,7 @@ class Watch:
         """The largest logit since the last point, and how many heads were clipped since then."""
         found = {"max_logit": float(self.largest)}
         if self.tau is not None:
-            found["clipped_heads"] = float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+            found["clipped_heads"] = (
+                float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+            )
         return found

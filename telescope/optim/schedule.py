@@ -6,7 +6,8 @@ from telescope.trials.horizon import HorizonSpec
 
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:
-    """The schedule: share of the peak lr at `step` (from 0). Warm-up is a line to 1; the last step of a decay is not yet zero."""
+    """The schedule: share of the peak lr at `step` (from 0). Warm-up is a line to 1; the last step
+    of a decay is not yet zero."""
     warmup = warmup_steps(horizon)
     if step < warmup:
         return (step + 1) / warmup

@@ -56,11 +56,21 @@ class Observations:
         """The settled batches of some readings."""
         pooled = Pooled.of(readings.settled)
         kept = pooled.counts > 0
-        return cls(np.log(readings.batch_tokens[kept]), pooled.means[kept], pooled.counts[kept], pooled.squares)
+        return cls(
+            np.log(readings.batch_tokens[kept]),
+            pooled.means[kept],
+            pooled.counts[kept],
+            pooled.squares,
+        )
 
     def without(self, batch: int) -> "Observations":
         """All but one batch; the runs' own spread stays."""
-        return replace(self, x=np.delete(self.x, batch), y=np.delete(self.y, batch), runs=np.delete(self.runs, batch))
+        return replace(
+            self,
+            x=np.delete(self.x, batch),
+            y=np.delete(self.y, batch),
+            runs=np.delete(self.runs, batch),
+        )
 
     def centred(self, values: Array) -> Array:
         """Less the mean over runs: [..., batch]."""
@@ -69,13 +79,18 @@ class Observations:
 
     def tolerated(self, misfit: float, parameters: int) -> float:
         """By how much the squared error may exceed the least one inside a 90 % interval."""
-        squares, dof, p = self.squares + misfit, int(self.runs.sum()) - parameters, self.p_of(misfit, parameters)
+        squares, dof, p = (
+            self.squares + misfit,
+            int(self.runs.sum()) - parameters,
+            self.p_of(misfit, parameters),
+        )
         if p is not None and p < DOUBTFUL:
             squares, dof = misfit, len(self.x) - parameters
         return half_width(squares / dof, dof) ** 2 if dof > 0 else math.inf
 
     def p_of(self, misfit: float, parameters: int) -> float | None:
-        """How often seeds alone would make a misfit this large: the F test; None where they cannot tell."""
+        """How often seeds alone would make a misfit this large: the F test; None where they cannot
+        tell."""
         free, within = len(self.x) - parameters, int(self.runs.sum()) - len(self.x)
         if free < 1 or within < 1 or self.squares == 0:
             return None
@@ -89,7 +104,8 @@ def places_between(low: float, high: float) -> Array:
 
 @dataclass(frozen=True)
 class Form:
-    """What either form tells of how well it fits; both give residuals of log tokens, batch by batch."""
+    """What either form tells of how well it fits; both give residuals of log tokens, batch by
+    batch."""
 
     critical_batch: Estimate
     fewest_tokens: float  # T_min
@@ -108,7 +124,8 @@ class Piecewise(Form):
 
     slope: Estimate  # s of log steps
     token_optimal_batch: Estimate
-    left_out: tuple[float, ...]  # critical batch without each batch in turn; empty where too few are left
+    # critical batch without each batch in turn; empty where too few are left
+    left_out: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,8 @@ class Smooth(Form):
 
 @dataclass(frozen=True, eq=False)
 class Hinges:
-    """The best rise for each place of the hinge: T = T_min max(1, B / e^knot)^rise, rise = 1 + s from 0 to 1."""
+    """The best rise for each place of the hinge: T = T_min max(1, B / e^knot)^rise, rise = 1 + s
+    from 0 to 1."""
 
     knots: Array  # [knot]
     rises: Array
@@ -142,7 +160,14 @@ class Hinges:
         free = np.where(stiffness > 0, moment / np.where(stiffness > 0, stiffness, 1), 0)
         rises = free.clip(0, 1)
         free_errors = np.maximum(total - free * moment, 0)
-        return cls(knots, rises, free_errors + stiffness * (rises - free) ** 2, free, free_errors, stiffness)
+        return cls(
+            knots,
+            rises,
+            free_errors + stiffness * (rises - free) ** 2,
+            free,
+            free_errors,
+            stiffness,
+        )
 
     @property
     def best(self) -> int:
@@ -157,19 +182,36 @@ class Hinges:
     def region(self, limit: float) -> tuple[Array, Array, Array]:
         """Knots with an error below a limit, and the lowest and highest rise that each allows."""
         inside = self.errors <= limit
-        stiffness = np.maximum(self.stiffness[inside], 1e-300)  # without any rise at the last knot, every one is allowed
+        # without any rise at the last knot, every one is allowed
+        stiffness = np.maximum(self.stiffness[inside], 1e-300)
         reach = np.sqrt(np.maximum(limit - self.free_errors[inside], 0) / stiffness)
-        return self.knots[inside], (self.free_rises[inside] - reach).clip(0, 1), (self.free_rises[inside] + reach).clip(0, 1)
+        return (
+            self.knots[inside],
+            (self.free_rises[inside] - reach).clip(0, 1),
+            (self.free_rises[inside] + reach).clip(0, 1),
+        )
 
 
 def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
-    """log B_tok, and the least and the greatest one among all hinges with an error below a limit."""
-    largest, allowance, rise = float(hinges.knots[-1]), math.log1p(tolerance), float(hinges.rises[hinges.best])
+    """log B_tok, and the least and the greatest one among all hinges with an error below a
+    limit."""
+    largest, allowance, rise = (
+        float(hinges.knots[-1]),
+        math.log1p(tolerance),
+        float(hinges.rises[hinges.best]),
+    )
     knots, lows, highs = hinges.region(limit)
     with np.errstate(divide="ignore"):  # without a rise it lies beyond all batches
-        low, high = float((knots + allowance / highs).min()), float((knots + allowance / lows).max())
+        low, high = (
+            float((knots + allowance / highs).min()),
+            float((knots + allowance / lows).max()),
+        )
     value = hinges.critical + allowance / rise if rise > 0 else math.inf
-    return Estimate(value if value <= largest else math.inf, min(low, largest), high if high <= largest else math.inf)
+    return Estimate(
+        value if value <= largest else math.inf,
+        min(low, largest),
+        high if high <= largest else math.inf,
+    )
 
 
 def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | None:
@@ -178,13 +220,22 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
     if len(seen.x) < FEWEST_BATCHES:
         return None
     hinges = Hinges.of(seen)
-    knot, rise, error = (float(of[hinges.best]) for of in (hinges.knots, hinges.rises, hinges.errors))
+    knot, rise, error = (
+        float(of[hinges.best]) for of in (hinges.knots, hinges.rises, hinges.errors)
+    )
     fitted = rise * np.maximum(seen.x - knot, 0)
     level = float(seen.runs @ (seen.y - fitted) / seen.runs.sum())
     limit = error + seen.tolerated(error, parameters=3)
     knots, lows, highs = hinges.region(limit)
-    ends = (-math.inf if knots[0] <= seen.x[0] else float(knots[0]), math.inf if knots[-1] >= seen.x[-1] else float(knots[-1]))
-    others = [Hinges.of(seen.without(i)) for i in range(len(seen.x))] if len(seen.x) > FEWEST_BATCHES else []
+    ends = (
+        -math.inf if knots[0] <= seen.x[0] else float(knots[0]),
+        math.inf if knots[-1] >= seen.x[-1] else float(knots[-1]),
+    )
+    others = (
+        [Hinges.of(seen.without(i)) for i in range(len(seen.x))]
+        if len(seen.x) > FEWEST_BATCHES
+        else []
+    )
     return Piecewise(
         critical_batch=exponential(Estimate(hinges.critical, *ends)),
         fewest_tokens=math.exp(level),
@@ -197,7 +248,8 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
 
 
 def critical_batch(readings: Readings) -> float | None:
-    """That of the piecewise law alone, without its interval: inf beyond all batches, None with too few of them."""
+    """That of the piecewise law alone, without its interval: inf beyond all batches, None with too
+    few of them."""
     seen = Observations.of(readings)
     return float(np.exp(Hinges.of(seen).critical)) if len(seen.x) >= FEWEST_BATCHES else None
 
@@ -212,8 +264,13 @@ def smooth(readings: Readings) -> Smooth | None:
     z = np.log1p(np.exp(seen.x - places[:, None]))
     errors = seen.centred(seen.y - z) ** 2 @ seen.runs
     best = int(errors.argmin())
-    inside = np.flatnonzero(errors <= errors[best] + seen.tolerated(float(errors[best]), parameters=2))
-    ends = (-math.inf if inside[0] == 0 else places[inside[0]], math.inf if inside[-1] == len(places) - 1 else places[inside[-1]])
+    inside = np.flatnonzero(
+        errors <= errors[best] + seen.tolerated(float(errors[best]), parameters=2)
+    )
+    ends = (
+        -math.inf if inside[0] == 0 else places[inside[0]],
+        math.inf if inside[-1] == len(places) - 1 else places[inside[-1]],
+    )
     level = float(seen.runs @ (seen.y - z[best]) / seen.runs.sum())
     return Smooth(
         critical_batch=exponential(Estimate(float(places[best]), *map(float, ends))),

@@ -1,15 +1,19 @@
 """How long does one step take on so many devices?
 
-Where a run was timed, that is the answer. Elsewhere this model answers, data parallelism over n equal devices:
+Where a run was timed, that is the answer. Elsewhere this model answers, data parallelism over n
+equal devices:
 
     seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 (n - 1)/n G / w
 
-F are FLOPs per step, p a device's FLOP/s at its peak, u the share of it that is reached, G the bytes of all gradients, w the bandwidth in
-bytes/s out of each device. The last term is a ring all-reduce (Patarasu and Yuan 2009), not overlapped with anything; every device does the
-whole optimizer step, as in the naive Muon of arXiv 2505.02222. Both make large n look worse than good code does; latency and stragglers,
-left out, make it look better. A modelled time never looks like a measured one: each carries its `Origin`.
+F are FLOPs per step, p a device's FLOP/s at its peak, u the share of it that is reached, G the
+bytes of all gradients, w the bandwidth in bytes/s out of each device. The last term is a ring
+all-reduce (Patarasu and Yuan 2009), not overlapped with anything; every device does the whole
+optimizer step, as in the naive Muon of arXiv 2505.02222. Both make large n look worse than good
+code does; latency and stragglers, left out, make it look better. A modelled time never looks like a
+measured one: each carries its `Origin`.
 
-Parts: `Cluster` and `Step`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`, `device_counts`: which batch runs on how many.
+Parts: `Cluster` and `Step`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`,
+`device_counts`: which batch runs on how many.
 """
 
 import math
@@ -34,11 +38,14 @@ class Cluster:
 
     device_flops_per_second: float  # of one device at its peak, in the precision that is trained in
     share_of_peak: float  # model FLOP utilisation, above 0 and at most 1
-    bandwidth_bytes_per_second: float  # out of each device; only asked for where there are two or more
+    # out of each device; only asked for where there are two or more
+    bandwidth_bytes_per_second: float
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        problems = not_positive(self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second")
+        problems = not_positive(
+            self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second"
+        )
         if self.share_of_peak > 1:
             wanted = "must be at most 1; give a share of the peak, 0.5 for 50 %"
             problems = (*problems, Problem("share_of_peak", wanted, self.share_of_peak))
@@ -58,11 +65,22 @@ class Step:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
-        problems = not_positive(self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes")
+        problems = not_positive(
+            self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes"
+        )
         if not (math.isfinite(self.optimizer_flops) and self.optimizer_flops >= 0):
-            problems = (*problems, Problem("optimizer_flops", "must be 0 or more; 0 where the update costs nothing", self.optimizer_flops))
+            problems = (
+                *problems,
+                Problem(
+                    "optimizer_flops",
+                    "must be 0 or more; 0 where the update costs nothing",
+                    self.optimizer_flops,
+                ),
+            )
         if not problems and self.batch_tokens % self.sequence_tokens:
-            wanted = f"must be a multiple of sequence_tokens ({self.sequence_tokens}); round it to one"
+            wanted = (
+                f"must be a multiple of sequence_tokens ({self.sequence_tokens}); round it to one"
+            )
             problems = (Problem("batch_tokens", wanted, self.batch_tokens),)
         if problems:
             raise InvalidInput.because(problems)
@@ -88,7 +106,9 @@ class StepTime:
 def measured(seconds: float, devices: int) -> StepTime:
     """A time that a clock read."""
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InvalidInput.of("seconds", "must be above 0; leave out steps that were not timed", seconds)
+        raise InvalidInput.of(
+            "seconds", "must be above 0; leave out steps that were not timed", seconds
+        )
     return StepTime(seconds, devices, Origin.MEASURED)
 
 
@@ -96,10 +116,16 @@ def modelled(step: Step, cluster: Cluster, devices: int) -> StepTime:
     """What the model says of a step on so many devices."""
     if not takes(step, devices):
         sequences = step.batch_tokens // step.sequence_tokens
-        raise InvalidInput.of("devices", f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}", devices)
+        raise InvalidInput.of(
+            "devices",
+            f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}",
+            devices,
+        )
     reached = cluster.device_flops_per_second * cluster.share_of_peak
     exchanged_bytes = 2 * (devices - 1) / devices * step.gradient_bytes
-    seconds = (step.model_flops / devices + step.optimizer_flops) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
+    seconds = (
+        step.model_flops / devices + step.optimizer_flops
+    ) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
     return StepTime(seconds, devices, Origin.MODELLED)
 
 
@@ -118,4 +144,8 @@ def device_counts(step: Step) -> list[int]:
 def not_positive(given: Cluster | Step, *fields: str) -> tuple[Problem, ...]:
     """A problem for each of these fields that is not a finite number above 0."""
     values = [(name, getattr(given, name)) for name in fields]
-    return tuple(Problem(name, "must be a finite number above 0", value) for name, value in values if not 0 < value < math.inf)
+    return tuple(
+        Problem(name, "must be a finite number above 0", value)
+        for name, value in values
+        if not 0 < value < math.inf
+    )

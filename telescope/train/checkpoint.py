@@ -1,10 +1,12 @@
 """How does a trial survive the death of its worker?
 
-By a file that is replaced as a whole: written beside its place, flushed to disk, then renamed over it. The one before is kept, and used
-where the newest cannot be read. A checkpoint that cannot be read at all, or is of another format, is no checkpoint: the trial starts again.
+By a file that is replaced as a whole: written beside its place, flushed to disk, then renamed over
+it. The one before is kept, and used where the newest cannot be read. A checkpoint that cannot be
+read at all, or is of another format, is no checkpoint: the trial starts again.
 
-Beside the checkpoints of a job's trials lie the states that trunks kept for their branches (`kept_path`). They outlive their trial, and go
-with the job. A branch that has no checkpoint begins there; where nothing usable lies, it makes its trunk's steps itself.
+Beside the checkpoints of a job's trials lie the states that trunks kept for their branches
+(`kept_path`). They outlive their trial, and go with the job. A branch that has no checkpoint begins
+there; where nothing usable lies, it makes its trunk's steps itself.
 """
 
 import os
@@ -17,7 +19,8 @@ import torch
 from telescope.trials.horizon import Branch
 
 FORMAT = 3
-"""Of what a state holds. Raise it with every change after which an older state does not fit: 3 names Muon's momenta by their shape."""
+"""Of what a state holds. Raise it with every change after which an older state does not fit: 3
+names Muon's momenta by their shape."""
 
 
 def kept_path(folder: Path, digest: str, step: int) -> Path:
@@ -26,7 +29,8 @@ def kept_path(folder: Path, digest: str, step: int) -> Path:
 
 
 class CheckpointFile:
-    """One trial's checkpoint. `due` asks the clock; what is saved and when it is safe to save is the training loop's business."""
+    """One trial's checkpoint. `due` asks the clock; what is saved and when it is safe to save is
+    the training loop's business."""
 
     def __init__(self, path: str | Path, every_seconds: float = 30.0) -> None:
         self.path = Path(path)
@@ -39,7 +43,8 @@ class CheckpointFile:
         return self.path.with_name(self.path.name + ".previous")
 
     def load(self, branch: Branch | None = None) -> dict[str, Any] | None:
-        """The newest readable state, or else the one that a branch begins at, or None; sets `step`."""
+        """The newest readable state, or else the one that a branch begins at, or None; sets
+        `step`."""
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

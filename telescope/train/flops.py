@@ -17,7 +17,8 @@ read. A run that diverges saves its last held-out loss and what is measured at t
 stops below its loss saves the latter. Of a branch, what its trunk has in common with it is not
 counted: neither steps nor held-out losses.
 
-How matrices and a forward pass are counted is a matter of the model's family (telescope.models.family).
+How matrices and a forward pass are counted is a matter of the model's family
+(telescope.models.family).
 
 Parts: one token, one matrix, one step · `evaluation_flops`, `beginning_flops`, `ending_flops` ·
 `flops_by` a step and `trial_flops`.
@@ -72,10 +73,15 @@ def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], 
 def step_flops(spec: TrialSpec) -> float:
     """One optimizer step, by itself."""
     model, horizon = spec.model, spec.horizon
-    flops = horizon.batch_tokens * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
+    flops = horizon.batch_tokens * training_flops_per_token(
+        model, spec.data.vocab_size, spec.data.context
+    )
     if spec.optimizer.name == "muon":
-        flops += newton_schulz_flops(model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split)
-    if spec.optimizer.watches_logits:  # they are computed once more: fused attention does not give them out
+        flops += newton_schulz_flops(
+            model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split
+        )
+    # they are computed once more: fused attention does not give them out
+    if spec.optimizer.watches_logits:
         logit_flops_per_token = family_of(model).logit_flops_per_token
         assert logit_flops_per_token is not None, "of a user's model nobody sees the logits"
         flops += horizon.batch_tokens * logit_flops_per_token(model, spec.data.context)
@@ -90,24 +96,31 @@ def forward_flops(spec: TrialSpec, tokens: int) -> float:
 def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
     """One held-out loss, over so many windows; by default as many as the spec asks for."""
     context = spec.data.context
-    return forward_flops(spec, (windows or max(1, spec.horizon.evaluation_tokens // context)) * context)
+    return forward_flops(
+        spec, (windows or max(1, spec.horizon.evaluation_tokens // context)) * context
+    )
 
 
 def beginning_flops(spec: TrialSpec) -> float:
-    """One look of probes.Beginning: forward over the batch, and each layer's own update at the tokens that are kept."""
+    """One look of probes.Beginning: forward over the batch, and each layer's own update at the
+    tokens that are kept."""
     tokens = spec.horizon.batch_tokens
     kept = ceil(tokens / max(1, tokens // KEPT_TOKENS))
     return forward_flops(spec, tokens) + 2 * kept * hidden_parameters(spec.model)
 
 
 def ending_flops(spec: TrialSpec) -> float:
-    """What probes.Ending does: forward over a window before and after, and the spectral norms of all matrices and of their updates."""
+    """What probes.Ending does: forward over a window before and after, and the spectral norms of
+    all matrices and of their updates."""
     products = 2 * POWER_STEPS + 1  # of a matrix with a few vectors
-    return forward_flops(spec, 2 * spec.data.context) + 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
+    return forward_flops(
+        spec, 2 * spec.data.context
+    ) + 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
 
 
 def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
-    """Held-out losses measured up to a step, after those of a trunk; the one due where a run diverges is spared."""
+    """Held-out losses measured up to a step, after those of a trunk; the one due where a run
+    diverges is spared."""
     every, steps = spec.horizon.evaluate_every or spec.horizon.steps, spec.horizon.steps
     if spec.measure != "loss":
         every = steps
@@ -116,9 +129,13 @@ def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
     return due - spec.branch_step // every - spared
 
 
-def flops_by(spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None) -> float:
+def flops_by(
+    spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None
+) -> float:
     """All that a run has spent when it records its point at a step."""
-    spent = (step - spec.branch_step) * step_flops(spec) + evaluations_by(spec, step, diverged) * evaluation_flops(spec, windows)
+    spent = (step - spec.branch_step) * step_flops(spec) + evaluations_by(
+        spec, step, diverged
+    ) * evaluation_flops(spec, windows)
     if spec.measure == "coordinates":
         return spent + (step + 1) * beginning_flops(spec)
     ends = spec.measure == "loss" and step == spec.horizon.steps and not diverged

@@ -27,8 +27,8 @@ that makes its last step says there where its hidden matrices ended (telescope.t
 the optimizer's options ask for it, the largest attention logits of training are said, and clipped
 (telescope.optim.qk_clip).
 
-Parts: `Point`, `Last`, `Left`, what the loop yields · `advance`, a step of several runs · `train` and
-`train_one`, the loop. The runs are in telescope.train.run.
+Parts: `Point`, `Last`, `Left`, what the loop yields · `advance`, a step of several runs · `train`
+and `train_one`, the loop. The runs are in telescope.train.run.
 """
 
 import time
@@ -80,7 +80,8 @@ class Clock:
         self.charged = time.perf_counter()
 
     def charge(self, runs: Collection[Run]) -> None:
-        """Put the time since the last charge on these runs; nobody is charged for the steps of a trunk."""
+        """Put the time since the last charge on these runs; nobody is charged for the steps of a
+        trunk."""
         now = time.perf_counter()
         for run in runs:
             if not run.silent:
@@ -89,7 +90,8 @@ class Clock:
 
 
 def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
-    """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
+    """One optimizer step of each run, over all its micro-batches; returns the mean losses of their
+    batches, still on the device."""
     models, watches = [run.model for run in runs], [run.watch for run in runs if run.watch]
     assert len(runs) == 1 or not watches, "a run whose logits are watched trains alone"
     for watch in watches:
@@ -102,7 +104,9 @@ def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  
         loss = losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
+    step_together(
+        [run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs]
+    )
     for watch in watches:
         watch.end_step()
     for run, loss in zip(runs, total, strict=True):
@@ -116,10 +120,11 @@ def train(
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
 ) -> Iterator[Progress]:
-    """Train trials of one shape together, each from its checkpoint or its trunk; yields their points, and who left.
+    """Train trials of one shape together, each from its checkpoint or its trunk; yields their
+    points, and who left.
 
-    At each step `stopping` is asked which trials should leave, by their index. `losses` is the program: of telescope.train.pack, or of
-    telescope.train.compiled.
+    At each step `stopping` is asked which trials should leave, by their index. `losses` is the
+    program: of telescope.train.pack, or of telescope.train.compiled.
     """
     assert len({pack.shape(spec) for spec in specs}) == 1, "a pack is of trials of one shape"
     files = checkpoints or [None] * len(specs)
@@ -146,7 +151,8 @@ def train(
         for index, run in list(runs.items()):
             file = files[index]
             if file and run.step in run.spec.kept_steps and not run.diverged:
-                file.keep(run.spec.digest, run.state())  # before anybody hears that the run has ended
+                # before anybody hears that the run has ended
+                file.keep(run.spec.digest, run.state())
             if index in points:
                 point = run.point(points[index])
                 yield Last(index, point) if run.ended else Point(index, point)
@@ -157,8 +163,11 @@ def train(
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last with the final held-out loss."""
-    return (told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left))
+    """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last
+    with the final held-out loss."""
+    return (
+        told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left)
+    )
 
 
 def coordinates_of(index: int, run: Run, stopping: Callable[[int], bool]) -> Iterator[Progress]:
@@ -171,7 +180,8 @@ def coordinates_of(index: int, run: Run, stopping: Callable[[int], bool]) -> Ite
 
 
 def first_steps(run: Run) -> Iterator[Measurement]:
-    """A point per step, each with how far the layers' outputs on the fixed batch have moved since step 0."""
+    """A point per step, each with how far the layers' outputs on the fixed batch have moved since
+    step 0."""
     clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:

@@ -39,7 +39,8 @@ VECTORS = 4  # iterated together: the largest of several converges faster
 
 
 class Beginning:
-    """Remembers a model as it begins; `metrics` says how far each of its layers has moved by now."""
+    """Remembers a model as it begins; `metrics` says how far each of its layers has moved by
+    now."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
@@ -48,7 +49,8 @@ class Beginning:
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
     def metrics(self) -> dict[str, float]:
-        """log2 RMS per layer; one that has not moved (a silent head passes no gradient in the first step) is left out."""
+        """log2 RMS per layer; one that has not moved (a silent head passes no gradient in the first
+        step) is left out."""
         rms: dict[str, float] = {}
 
         def compare(name: str, now: Tensor) -> None:
@@ -59,11 +61,14 @@ class Beginning:
             rms[name] = float(change.square().mean().sqrt())
 
         self._forward(compare)
-        return {name: math.log2(size) for name, size in rms.items() if size > 0 and math.isfinite(size)}
+        return {
+            name: math.log2(size) for name, size in rms.items() if size > 0 and math.isfinite(size)
+        }
 
     @torch.no_grad()
     def _forward(self, see: Callable[[str, Tensor], None]) -> None:
-        """Show the outputs of all layers, and what their own updates add to them, at evenly spaced tokens."""
+        """Show the outputs of all layers, and what their own updates add to them, at evenly spaced
+        tokens."""
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
         def look(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
@@ -77,7 +82,8 @@ class Beginning:
 
 
 class Ending:
-    """Remembers a model before its last step; `metrics` says what the step did, and where the hidden matrices ended."""
+    """Remembers a model before its last step; `metrics` says what the step did, and where the
+    hidden matrices ended."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
@@ -85,14 +91,20 @@ class Ending:
         self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
-        """Of each kind of hidden matrix the median over the blocks, and the RMS change of the last features."""
+        """Of each kind of hidden matrix the median over the blocks, and the RMS change of the last
+        features."""
         now = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         found: defaultdict[str, list[float]] = defaultdict(list)
-        for name, matrices in (("spectral", now), ("update", {path: now[path] - old for path, old in self.weights.items()})):
+        for name, matrices in (
+            ("spectral", now),
+            ("update", {path: now[path] - old for path, old in self.weights.items()}),
+        ):
             for path, norm in zip(matrices, spectral_norms(list(matrices.values())), strict=True):
                 found[f"{LATE}{name}/{kind(path)}"].append(norm)
         if self.features is not None and (features := self._features()) is not None:
-            found[f"{LATE}update/features"].append(float((features - self.features).square().mean().sqrt()))
+            found[f"{LATE}update/features"].append(
+                float((features - self.features).square().mean().sqrt())
+            )
         return {name: median(values) for name, values in found.items()}
 
     @torch.no_grad()
@@ -102,7 +114,9 @@ class Ending:
         last = self.model.last()
         if last is None:
             return None
-        hook = last.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]), prepend=True)
+        hook = last.register_forward_pre_hook(
+            lambda module, inputs: found.append(inputs[0]), prepend=True
+        )
         try:
             with self.model.evaluating():
                 self.model(self.tokens)
@@ -128,7 +142,10 @@ def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) ->
     def hook(path: str, layer: Layer) -> Any:
         return lambda module, inputs, output: look(path, layer, inputs[0], output)
 
-    hooks = [layer.module.register_forward_hook(hook(path, layer)) for path, layer in model.hidden_layers().items()]
+    hooks = [
+        layer.module.register_forward_hook(hook(path, layer))
+        for path, layer in model.hidden_layers().items()
+    ]
     try:
         yield
     finally:
@@ -138,14 +155,17 @@ def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) ->
 
 @torch.no_grad()
 def spectral_norms(matrices: list[Tensor]) -> list[float]:
-    """Largest singular value of each matrix over sqrt(fan_out / fan_in), to a few percent: power iteration on those of one shape."""
+    """Largest singular value of each matrix over sqrt(fan_out / fan_in), to a few percent: power
+    iteration on those of one shape."""
     stacks: defaultdict[torch.Size, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
         stacks[matrix.shape].append(i)
     found = [0.0] * len(matrices)
     for (fan_out, fan_in), members in stacks.items():
         stack = torch.stack([matrices[i].float() for i in members])  # (K, out, in)
-        x = torch.randn(fan_in, VECTORS, generator=torch.Generator().manual_seed(0)).to(stack.device)
+        x = torch.randn(fan_in, VECTORS, generator=torch.Generator().manual_seed(0)).to(
+            stack.device
+        )
         for _ in range(POWER_STEPS):
             x = stack.mT @ (stack @ x)  # (K, in, vectors)
             x = x / x.norm(dim=1, keepdim=True).clamp(min=1e-30)

@@ -21,7 +21,8 @@ from telescope.trials.horizon import UNTIMED_STEPS
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 
-EVALUATED_TOKENS = 4096  # at once: twice as many take a sixth to two fifths longer on a CPU, whose cache holds no more
+# at once: twice as many take a sixth to two fifths longer on a CPU, whose cache holds no more
+EVALUATED_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,12 @@ class Kept:
     @classmethod
     def of(cls, state: Mapping[str, Any], device: torch.device) -> "Kept":
         """As a checkpoint has it."""
-        first_loss, above, longest = (state[name].to(device) for name in ("first_loss", "above", "longest"))
-        return cls(state["step"], state["seconds"], first_loss, above, longest, tuple(curve_of(state)))
+        first_loss, above, longest = (
+            state[name].to(device) for name in ("first_loss", "above", "longest")
+        )
+        return cls(
+            state["step"], state["seconds"], first_loss, above, longest, tuple(curve_of(state))
+        )
 
     def state(self) -> dict[str, Any]:
         """As a checkpoint has it: plain values, which torch loads without trusting the file."""
@@ -57,19 +62,25 @@ class Judgement:
 
 
 class Run:
-    """A trial in the middle of its training: model, optimizer, batches and the state that a checkpoint keeps."""
+    """A trial in the middle of its training: model, optimizer, batches and the state that a
+    checkpoint keeps."""
 
     def __init__(self, spec: TrialSpec) -> None:
         self.spec = spec
         self.tokens = batches.open_tokens(spec.data)
-        self.held_out = batches.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
+        self.held_out = batches.validation_windows(
+            self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context
+        )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Model = begin(spec).to(self.device)
         self.optimizer: Optimizer = build(self.model, spec.optimizer)
-        self.watch = Watch(self.model.scores(), spec.optimizer) if spec.optimizer.watches_logits else None
+        self.watch = (
+            Watch(self.model.scores(), spec.optimizer) if spec.optimizer.watches_logits else None
+        )
         self.step = 0
         self.first_loss = torch.full((), math.nan, device=self.device)
-        self.above = torch.zeros((), device=self.device)  # consecutive steps up to now with a loss above the first
+        # consecutive steps up to now with a loss above the first
+        self.above = torch.zeros((), device=self.device)
         self.longest = torch.zeros((), device=self.device)  # the most of them so far
         self.begin_interval()
         self.ending: probes.Ending | None = None
@@ -92,48 +103,71 @@ class Run:
         """What is read at a step: where coordinates are measured, always the first batch."""
         context = self.spec.data.context
         at = 0 if self.spec.measure == "coordinates" else step
-        batch = batches.batch(self.tokens.train, self.spec.seed, at, self.spec.horizon.batch_tokens // context, context)
+        batch = batches.batch(
+            self.tokens.train,
+            self.spec.seed,
+            at,
+            self.spec.horizon.batch_tokens // context,
+            context,
+        )
         return batch.to(self.device, non_blocking=True)
 
     def micro_batches(self) -> tuple[Tensor, ...]:  # of (windows, context + 1)
         """What the next step reads, as much at a time as fits into memory."""
-        windows_at_once = (self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens) // self.spec.data.context
+        windows_at_once = (
+            self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens
+        ) // self.spec.data.context
         return torch.split(self.batch(self.step), windows_at_once)
 
     def reseed(self) -> None:
-        """What the model draws in a step, as dropout does, follows from the seed and the step alone."""
+        """What the model draws in a step, as dropout does, follows from the seed and the step
+        alone."""
         self.model.reseed(self.spec.seed * 1_000_003 + self.step)
 
     def begin_interval(self) -> None:
-        """Forget the losses and logits of the steps up to now: the next point of the curve is about those to come."""
+        """Forget the losses and logits of the steps up to now: the next point of the curve is about
+        those to come."""
         self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
         if self.watch:
             self.watch.forget()
 
     def count(self, loss: Tensor) -> None:
-        """One step more, which began with this loss: remember what `diverged` and the curve need of it."""
+        """One step more, which began with this loss: remember what `diverged` and the curve need of
+        it."""
         if self.step == 0:
             self.first_loss = loss.clone()
         self.above = torch.where(loss > self.first_loss, self.above + 1, 0.0)
         self.longest = torch.maximum(self.longest, self.above)
         self.step += 1
         if not self.silent:
-            self.interval_loss, self.interval_steps = self.interval_loss + loss, self.interval_steps + 1
+            self.interval_loss, self.interval_steps = (
+                self.interval_loss + loss,
+                self.interval_steps + 1,
+            )
         elif self.watch:
             self.watch.forget()
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
-        """Mean loss over the validation windows of each part of the data, weighted by its share; inf where it is not finite."""
+        """Mean loss over the validation windows of each part of the data, weighted by its share;
+        inf where it is not finite."""
         shares = self.tokens.validation.shares
-        mean = sum(share * self.mean_loss(windows) for share, windows in zip(shares, self.held_out, strict=True))
+        mean = sum(
+            share * self.mean_loss(windows)
+            for share, windows in zip(shares, self.held_out, strict=True)
+        )
         return mean if math.isfinite(mean) else math.inf
 
     def mean_loss(self, windows: Tensor) -> float:  # (n, context + 1)
         """Over windows, as many at a time as a processor's cache holds."""
-        chunks = torch.split(windows.to(self.device), max(1, EVALUATED_TOKENS // self.spec.data.context))
+        chunks = torch.split(
+            windows.to(self.device), max(1, EVALUATED_TOKENS // self.spec.data.context)
+        )
         with self.model.evaluating():
-            return float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
+            return float(
+                sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks)
+                / len(windows)
+            )
 
     def look_ahead(self) -> None:
         """Before the last step, remember what it will change."""
@@ -143,21 +177,33 @@ class Run:
     @property
     def recorded(self) -> bool:
         """Whether the curve has a point at this step."""
-        due = self.evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0
+        due = (
+            self.evaluated
+            or self.spec.measure == "time"
+            or self.step % self.spec.horizon.record_interval == 0
+        )
         return due and not self.silent
 
     def judge(self) -> Judgement:
-        """Judge the run by the losses of its steps, and by the held-out loss where it is due: whether it diverged or stops here."""
+        """Judge the run by the losses of its steps, and by the held-out loss where it is due:
+        whether it diverged or stops here."""
         mean = float(self.interval_loss) / self.interval_steps
-        diverged = not math.isfinite(mean) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
+        diverged = not math.isfinite(mean) or float(self.longest) > max(
+            20, self.spec.horizon.steps // 4
+        )
         loss = self.held_out_loss() if self.evaluated and not diverged else None
         target = self.spec.horizon.stop_below_loss
-        self.diverged, self.stopped = diverged, loss is not None and target is not None and loss <= target
+        self.diverged, self.stopped = (
+            diverged,
+            loss is not None and target is not None and loss <= target,
+        )
         return Judgement(mean, math.inf if diverged else loss, diverged)
 
     def metrics(self, judgement: Judgement) -> dict[str, float]:
         """What the curve says at this step, which was judged so."""
-        metrics = {"train_loss": judgement.train_loss} | (self.watch.metrics() if self.watch else {})
+        metrics = {"train_loss": judgement.train_loss} | (
+            self.watch.metrics() if self.watch else {}
+        )
         if judgement.loss is not None:
             metrics["loss"] = judgement.loss
         if self.ending and not judgement.diverged:
@@ -182,9 +228,15 @@ class Run:
         return self.curve[-1]
 
     def state(self) -> dict[str, Any]:
-        """All that a branch needs, and at a step where no interval is open all that a resumed run needs, and the curve up to there."""
-        kept = Kept(self.step, self.seconds, self.first_loss, self.above, self.longest, tuple(self.curve))
-        return kept.state() | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        """All that a branch needs, and at a step where no interval is open all that a resumed run
+        needs, and the curve up to there."""
+        kept = Kept(
+            self.step, self.seconds, self.first_loss, self.above, self.longest, tuple(self.curve)
+        )
+        return kept.state() | {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become the run that `state` was taken of."""

@@ -18,7 +18,16 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import HORIZON
 from workers import processes
-from workers.interface import TERMINAL, Assignment, Event, Executor, Finished, Measured, Started, Waiting
+from workers.interface import (
+    TERMINAL,
+    Assignment,
+    Event,
+    Executor,
+    Finished,
+    Measured,
+    Started,
+    Waiting,
+)
 
 LONG = replace(HORIZON, steps=1_000_000, record_every=5)
 
@@ -30,11 +39,14 @@ class Driver:
         self.executor = executor
         self.folder = folder
         self.seen: list[Event] = []
-        self._trial_id = self._first_id = int(time.time() * 1000)  # never used before with this executor
+        # never used before with this executor
+        self._trial_id = self._first_id = int(time.time() * 1000)
 
     def assignment(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         self._trial_id += 1
-        return Assignment(self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt"))
+        return Assignment(
+            self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt")
+        )
 
     def submit(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         assignment = self.assignment(spec, checkpoint)
@@ -54,7 +66,9 @@ class Driver:
 
     def of(self, assignment: Assignment) -> list[Event]:
         mine = (assignment.trial_id, assignment.attempt)
-        return [e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine]
+        return [
+            e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine
+        ]
 
     def started(self, assignment: Assignment) -> Started | None:
         return next((e for e in self.of(assignment) if isinstance(e, Started)), None)
@@ -77,7 +91,12 @@ class Driver:
 
     def curve(self, assignment: Assignment) -> list[Measurement]:
         """Its points; one that was said twice counts once, as in the database."""
-        points = [point for e in self.of(assignment) if isinstance(e, (Measured, Finished)) for point in e.points]
+        points = [
+            point
+            for e in self.of(assignment)
+            if isinstance(e, (Measured, Finished))
+            for point in e.points
+        ]
         return list({point.step: point for point in points}.values())
 
 
@@ -117,10 +136,18 @@ class Child:
 
 
 @contextmanager
-def python(module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Child]:
+def python(
+    module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Child]:
     """A child running a module; it ends with the block, for it reads a pipe that closes then."""
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         try:
             yield Child(process)
         finally:

@@ -1,7 +1,8 @@
 """How do trials run on Ray?
 
-On bare actors, one per slot, warm before the first trial and after the last (`workers.on_ray.slot`), in a local Ray that starts by itself
-or in a cluster that is joined (`workers.on_ray.cluster`). `RayExecutor` puts them together.
+On bare actors, one per slot, warm before the first trial and after the last
+(`workers.on_ray.slot`), in a local Ray that starts by itself or in a cluster that is joined
+(`workers.on_ray.cluster`). `RayExecutor` puts them together.
 """
 
 import atexit
@@ -37,7 +38,9 @@ class RayExecutor:
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
         self._desk = Desk()
         packs = Packs(self._desk, lambda: self.slots)
-        self._shared = Shared(self._desk, packs, self._demand, Placement(self._desk), patience_seconds)
+        self._shared = Shared(
+            self._desk, packs, self._demand, Placement(self._desk), patience_seconds
+        )
         self._slots: list[Slot] = []
         self._grow()
         self._closed = False
@@ -55,7 +58,8 @@ class RayExecutor:
 
     @property
     def numerics(self) -> str | None:
-        """What the newest slot with a warm worker computes with; a cluster of several kinds of device may have others too."""
+        """What the newest slot with a warm worker computes with; a cluster of several kinds of
+        device may have others too."""
         return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
 
     def submit(self, *assignments: Assignment) -> None:
@@ -69,7 +73,8 @@ class RayExecutor:
             slot.cancel(trial_id)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it; WorkersLost when Ray's head is gone."""
+        """What happened, waiting up to `timeout` seconds for the first of it; WorkersLost when
+        Ray's head is gone."""
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
@@ -92,7 +97,8 @@ class RayExecutor:
         return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
 
     def _grow(self) -> None:
-        """Open a slot for every worker that fits; one at least, which says by a `Waiting` that it lacks a place."""
+        """Open a slot for every worker that fits; one at least, which says by a `Waiting` that it
+        lacks a place."""
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):
             self._slots.append(Slot(index, self._shared))

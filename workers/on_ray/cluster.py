@@ -1,10 +1,12 @@
 """Which Ray do the workers run on, what fits there, and is it still alive?
 
-`Cluster.connect` starts a local Ray or joins a running one; `close` ends what was started, every process of it. `Demand` is what one
-worker asks of the cluster: a CPU, or a share of a GPU where there are any.
+`Cluster.connect` starts a local Ray or joins a running one; `close` ends what was started, every
+process of it. `Demand` is what one worker asks of the cluster: a CPU, or a share of a GPU where
+there are any.
 
-A local Ray differs from Ray's defaults: a token of its own in memory instead of a file in the user's home, no usage reports, no
-dashboard, a folder of its own that goes when it ends, and SIGTERM stays the caller's.
+A local Ray differs from Ray's defaults: a token of its own in memory instead of a file in the
+user's home, no usage reports, no dashboard, a folder of its own that goes when it ends, and SIGTERM
+stays the caller's.
 """
 
 import logging
@@ -29,7 +31,8 @@ from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
 LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment of a local Ray's processes
-OBJECT_STORE_BYTES = 100_000_000  # events travel inline; Ray's default would claim 30 % of the memory
+# events travel inline; Ray's default would claim 30 % of the memory
+OBJECT_STORE_BYTES = 100_000_000
 SHUTDOWN_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
 LOOK_SECONDS = 2.0  # between looks at Ray's head
@@ -46,7 +49,8 @@ class Demand:
 
     @classmethod
     def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
-        """One GPU where the cluster has any, or the share asked for; else (or for a share of 0) one CPU."""
+        """One GPU where the cluster has any, or the share asked for; else (or for a share of 0) one
+        CPU."""
         gpus = (1.0 if total.get("GPU", 0) else 0.0) if gpus_per_worker is None else gpus_per_worker
         return cls("GPU", gpus) if gpus else cls("CPU", 1.0)
 
@@ -66,9 +70,16 @@ class Demand:
         asked = f"a worker asks for {self.amount:g} {self.resource}"
         has = total.get(self.resource, 0.0)
         if not self.fits(total):
-            return f"{asked}, which this Ray cluster never has: {has:g} {self.resource} in total; add a node or ask for less"
+            return (
+                f"{asked}, which this Ray cluster never has: {has:g} {self.resource} in total; "
+                "add a node or ask for less"
+            )
         unused = free.get(self.resource, 0.0)
-        held = "others hold the rest" if unused < self.amount else "a worker's process is slow to start"
+        held = (
+            "others hold the rest"
+            if unused < self.amount
+            else "a worker's process is slow to start"
+        )
         return f"{asked}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
 
 
@@ -76,9 +87,11 @@ class Demand:
 class Joining:
     """How a driver joins Ray, and what it asks of its workers there."""
 
-    address: str | None = None  # of a cluster; by default RAY_ADDRESS, and else a local Ray is started
+    # of a cluster; by default RAY_ADDRESS, and else a local Ray is started
+    address: str | None = None
     shared_storage: bool = False  # checkpoints and corpora lie where every node sees them
-    gpus_per_worker: float | None = None  # a number or a share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere
+    # a number or a share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere
+    gpus_per_worker: float | None = None
     code: tuple[Path, ...] = ()  # packages and modules that workers must be able to import
 
 
@@ -98,12 +111,22 @@ class Cluster:
 
     @classmethod
     def connect(cls, joining: Joining, workers: int | None) -> "Cluster":
-        """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core); they are sent the code."""
+        """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core);
+        they are sent the code."""
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
-        auto_init_hook.enable_auto_connect = False  # else a thread's late call after shutdown would start another Ray
-        shared = {"runtime_env": {"py_modules": [str(place) for place in joining.code]}} if joining.code else {}
+        # else a thread's late call after shutdown would start another Ray
+        auto_init_hook.enable_auto_connect = False
+        shared = (
+            {"runtime_env": {"py_modules": [str(place) for place in joining.code]}}
+            if joining.code
+            else {}
+        )
         cluster = cls._start(workers, shared) if address is None else cls._join(address, shared)
-        away = {node["NodeID"] for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()}
+        away = {
+            node["NodeID"]
+            for node in ray.nodes()
+            if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()
+        }
         away -= {ray.get_runtime_context().get_node_id()}
         if away and not joining.shared_storage:
             cluster.close()
@@ -116,10 +139,13 @@ class Cluster:
     @classmethod
     def _join(cls, address: str, shared: Mapping[str, Any]) -> "Cluster":
         try:
-            if ":" in address and not _answers(address, CONNECT_SECONDS):  # Ray would try for minutes, then end this process
+            # Ray would try for minutes, then end this process
+            if ":" in address and not _answers(address, CONNECT_SECONDS):
                 raise ConnectionError("nothing answers there")
             with _own_signals():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **shared)
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, **shared
+                )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise Unavailable(f"cannot join the Ray cluster at {address}: {error}") from error
         return cls("", None)
@@ -127,10 +153,17 @@ class Cluster:
     @classmethod
     def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "Cluster":
         root = tempfile.gettempdir()
-        folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"))
+        folder = Path(
+            tempfile.mkdtemp(
+                prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"
+            )
+        )
         marker = secrets.token_hex(16)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _environment(SPT_NOENV="1", RAY_USAGE_STATS_ENABLED="0", **{LOCAL_MARKER: marker}), _own_signals():
+        with (
+            _environment(SPT_NOENV="1", RAY_USAGE_STATS_ENABLED="0", **{LOCAL_MARKER: marker}),
+            _own_signals(),
+        ):
             try:
                 ray.init(
                     address="local",
@@ -148,16 +181,19 @@ class Cluster:
         return cls(marker, folder)
 
     def alive(self, seconds: float = 2.0) -> bool:
-        """Whether the head answers and this driver's own node lives, without which it can place nothing.
+        """Whether the head answers and this driver's own node lives, without which it can place
+        nothing.
 
-        Ray itself notices a dead head after 60 s, and then ends this process; a dead node it bears in silence.
+        Ray itself notices a dead head after 60 s, and then ends this process; a dead node it bears
+        in silence.
         """
         if not _answers(self.address, seconds):
             return False
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
     def looked(self) -> bool:
-        """True where it is time for a look and the cluster lives; WorkersLost where there has been no sign of life for long."""
+        """True where it is time for a look and the cluster lives; WorkersLost where there has been
+        no sign of life for long."""
         now = time.monotonic()
         if now < self._next_look:
             return False
@@ -166,12 +202,17 @@ class Cluster:
             self._head_seen = now
             return True
         if now - self._head_seen > HEAD_LOST_SECONDS:
-            raise WorkersLost(f"Ray's head at {self.address} does not answer, or this machine's node of it has died")
+            raise WorkersLost(
+                f"Ray's head at {self.address} does not answer, or this machine's node of it "
+                "has died"
+            )
         return False
 
     def close(self) -> None:
         """Disconnect, and end every process of a Ray that was started here."""
-        ending = threading.Thread(target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True)
+        ending = threading.Thread(
+            target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
+        )
         ending.start()  # in a thread, for it may wait for a head that is gone
         ending.join(SHUTDOWN_SECONDS)
         if self.folder is not None:

@@ -1,7 +1,8 @@
 """What does Ray Tune ask during an experiment, what does it tell, and what becomes of it?
 
-It asks a searcher for the next trial (`Feed`) and a scheduler for those that end early (`Ends`), and tells a callback what happened
-(`Relay`). The three share `Flights`: what Tune holds of the desk's assignments, and since when.
+It asks a searcher for the next trial (`Feed`) and a scheduler for those that end early (`Ends`),
+and tells a callback what happened (`Relay`). The three share `Flights`: what Tune holds of the
+desk's assignments, and since when.
 """
 
 import time
@@ -22,7 +23,8 @@ from workers.interface import Assignment, Failed, Finished, Measured, Started, S
 from workers.on_ray.cluster import Demand
 from workers.on_ray.slot import PAUSE_SECONDS, Placement
 
-IDLE_SECONDS = 2.0  # between looks at whether the experiment is to end, while there is nothing to do
+# between looks at whether the experiment is to end, while there is nothing to do
+IDLE_SECONDS = 2.0
 WARM_UP = 0  # stands for a trial's id where there is no assignment
 ASSIGNMENT = TypeAdapter(Assignment)
 
@@ -45,7 +47,9 @@ class Flight:
 class Flights:
     """What one Tune experiment holds, by Tune's own ids, and for how long it has waited."""
 
-    def __init__(self, desk: Desk, placement: Placement, demand: Demand, patience_seconds: float) -> None:
+    def __init__(
+        self, desk: Desk, placement: Placement, demand: Demand, patience_seconds: float
+    ) -> None:
         self.desk, self.demand = desk, demand
         self._placement, self._patience_seconds = placement, patience_seconds
         self._held: dict[str, Flight] = {}
@@ -59,8 +63,16 @@ class Flights:
         return self._held[tune_id]
 
     def of(self, trial_id: int) -> Flight | None:
-        """The flight of a trial, if Tune holds it; the latest, for a failed attempt is held until its worker's error arrives."""
-        return next((flight for flight in reversed(list(self._held.values())) if flight.trial_id == trial_id), None)
+        """The flight of a trial, if Tune holds it; the latest, for a failed attempt is held until
+        its worker's error arrives."""
+        return next(
+            (
+                flight
+                for flight in reversed(list(self._held.values()))
+                if flight.trial_id == trial_id
+            ),
+            None,
+        )
 
     def hold(self, tune_id: str, assignment: Assignment | None) -> dict[str, Any]:
         """Note what Tune gets, as the plain document that loggers show."""
@@ -87,12 +99,17 @@ class Flights:
         return self.over if trial_id == WARM_UP else self.desk.stopping(trial_id)
 
     def look(self) -> None:
-        """Say what is lacking when something has waited for longer than patience, or will for ever."""
+        """Say what is lacking when something has waited for longer than patience, or will for
+        ever."""
         for flight in self._held.values():
             if not flight.begun:
                 total = ray.cluster_resources()
-                if time.monotonic() - flight.since > self._patience_seconds or not self.demand.fits(total):
-                    self._placement.lacks(flight.trial_id, self.demand.shortage(total, ray.available_resources()))
+                if time.monotonic() - flight.since > self._patience_seconds or not self.demand.fits(
+                    total
+                ):
+                    self._placement.lacks(
+                        flight.trial_id, self.demand.shortage(total, ray.available_resources())
+                    )
 
     def not_started(self, reason: str) -> None:
         """The first worker's process could not start: say so, and pause before the next."""
@@ -108,7 +125,8 @@ class Feed(Searcher):  # type: ignore[misc]
         self._flights = flights
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A trial; None for not now. With nothing in flight it waits, for Tune itself would sleep by the second."""
+        """A trial; None for not now. With nothing in flight it waits, for Tune itself would sleep
+        by the second."""
         flights = self._flights
         while not flights.over:
             if flights.numerics is None:
@@ -127,7 +145,8 @@ class Feed(Searcher):  # type: ignore[misc]
 
 
 class Ends(FIFOScheduler):  # type: ignore[misc]
-    """Which trials end early: waiting ones in the next turn, running ones at their next event; and who is next."""
+    """Which trials end early: waiting ones in the next turn, running ones at their next event; and
+    who is next."""
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
@@ -138,12 +157,16 @@ class Ends(FIFOScheduler):  # type: ignore[misc]
         return str(self.STOP if self._flights.unwanted(trial.trial_id) else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Asked in each turn: which waiting trial a free worker goes to. The newest: the others' own workers are starting.
+        """Asked in each turn: which waiting trial a free worker goes to. The newest: the others'
+        own workers are starting.
 
-        Tune gives up the worker that was starting for a trial when the trial gets another one. By the oldest first, as Tune does by
-        itself, trials shorter than a process start would run on one worker for ever.
+        Tune gives up the worker that was starting for a trial when the trial gets another one. By
+        the oldest first, as Tune does by itself, trials shorter than a process start would run on
+        one worker for ever.
         """
-        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING]
+        waiting = [
+            trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING
+        ]
         for trial in waiting:
             if self._flights.unwanted(trial.trial_id):
                 tune_controller.stop_trial(trial)
@@ -182,8 +205,15 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.numerics = event.numerics
         if isinstance(event, Measured | Finished):
             for point in event.points:
-                counts = {"training_iteration": point.step, "tokens": point.tokens, "flops": point.flops, "seconds": point.seconds}
-                self._loggers.on_trial_result(trial=trial, result={**counts, **point.metrics}, **info)
+                counts = {
+                    "training_iteration": point.step,
+                    "tokens": point.tokens,
+                    "flops": point.flops,
+                    "seconds": point.seconds,
+                }
+                self._loggers.on_trial_result(
+                    trial=trial, result={**counts, **point.metrics}, **info
+                )
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
         """It finished, which was said, or was stopped."""
@@ -194,11 +224,13 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.desk.emit(Stopped(flight.trial_id, flight.assignment.attempt))
 
     def on_trial_error(self, trial: Any, **info: Any) -> None:
-        """It failed, which was said (the desk drops a second word on the same attempt), or its worker died."""
+        """It failed, which was said (the desk drops a second word on the same attempt), or its
+        worker died."""
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)
         if flight.actor is not None:
-            ray.kill(flight.actor)  # Tune would end it in its next turn, which comes with the next trial
+            # Tune would end it in its next turn, which comes with the next trial
+            ray.kill(flight.actor)
         if flight.assignment is None:
             self._flights.not_started(reason)
             return
@@ -208,7 +240,9 @@ class Relay(Callback):  # type: ignore[misc]
         if self._flights.desk.stopping(trial_id):
             self._flights.desk.emit(Stopped(trial_id, attempt))
         else:
-            self._flights.desk.emit(Failed(trial_id, attempt, Failure("operational", f"worker process died: {reason}")))
+            self._flights.desk.emit(
+                Failed(trial_id, attempt, Failure("operational", f"worker process died: {reason}"))
+            )
 
     def on_experiment_end(self, **info: Any) -> None:
         """The experiment has ended."""

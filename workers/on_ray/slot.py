@@ -1,11 +1,13 @@
 """How does one slot keep a warm Ray actor, pack after pack?
 
-The actor imports torch and warms its kernels before a trial arrives; each trial, or pack of them, is a streaming call on it. One thread
-per slot looks after the actor: it waits until it is placed (and says so when that takes long), hands it assignments, passes its events
-on, and replaces it when it died, failed, or is worn. Ray retries and restarts nothing: that is the coordinator's business.
+The actor imports torch and warms its kernels before a trial arrives; each trial, or pack of them,
+is a streaming call on it. One thread per slot looks after the actor: it waits until it is placed
+(and says so when that takes long), hands it assignments, passes its events on, and replaces it when
+it died, failed, or is worn. Ray retries and restarts nothing: that is the coordinator's business.
 
-What was measured of Ray 2.60 shapes the code: cancelling a stream ends it as a whole, so a trial is asked to leave its pack by a call of
-its own, in a second thread of the actor, heard within 10 ms; dropping a stream does not stop it; a dead actor is seen within milliseconds.
+What was measured of Ray 2.60 shapes the code: cancelling a stream ends it as a whole, so a trial is
+asked to leave its pack by a call of its own, in a second thread of the actor, heard within 10 ms;
+dropping a stream does not stop it; a dead actor is seen within milliseconds.
 
 Parts: `Worker` (the actor) · `Placement` (what the slots lack) · `Slot` (one actor and its thread).
 """
@@ -32,8 +34,11 @@ from workers.on_ray.cluster import Demand
 from workers.packs import Interrupted, Pack, Packs
 
 TRIALS_PER_WORKER = 500
-STUCK_SECONDS = 10.0  # a worker that does not answer for so long after a trial, or does not let one go, is killed
-MEASURING_SECONDS = 600.0  # for the best program of a shape: a second where packs are worth it, but compiling a deep model takes minutes
+# a worker that does not answer for so long after a trial, or does not let one go, is killed
+STUCK_SECONDS = 10.0
+# for the best program of a shape: a second where packs are worth it, but compiling a deep model
+# takes minutes
+MEASURING_SECONDS = 600.0
 IDLE_SECONDS = 2.0  # between looks at an idle worker
 FRESH_SECONDS = 0.25  # a worker heard of so lately is not asked whether it lives
 POLL_SECONDS = 0.2  # between looks at a worker that is not placed yet
@@ -45,7 +50,8 @@ class Worker:
     """Runs inside an actor's process: warm when its constructor returns."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        os.environ.update(environment, OMP_NUM_THREADS="1")  # before torch is imported, hence the late import
+        # before torch is imported, hence the late import
+        os.environ.update(environment, OMP_NUM_THREADS="1")
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a CPU worker on a machine with GPUs
         from telescope.train.program import choose
@@ -67,7 +73,11 @@ class Worker:
 
     def run(self, pack: Pack) -> Iterator[Event]:
         """One attempt at each of these trials as a stream."""
-        yield from self._run(pack.assignments, lambda each: (each.trial_id, each.attempt) in self._leaving, pack.compiled)
+        yield from self._run(
+            pack.assignments,
+            lambda each: (each.trial_id, each.attempt) in self._leaving,
+            pack.compiled,
+        )
         self._leaving -= {(each.trial_id, each.attempt) for each in pack.assignments}
 
     @ray.method(concurrency_group=ASIDE)  # type: ignore[untyped-decorator]
@@ -94,7 +104,10 @@ class Placement:
                 self._lacking[slot] = reason
             say = None
             if self._lacking:
-                say = f"{len(self._lacking)} worker(s) not placed: {next(iter(self._lacking.values()))}"
+                say = (
+                    f"{len(self._lacking)} worker(s) not placed: "
+                    f"{next(iter(self._lacking.values()))}"
+                )
             if say != self._said:
                 self._said = say
                 self._desk.emit(Waiting(say))
@@ -128,9 +141,12 @@ class Slot:
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """Let a trial end at its next step, if it is here; with the actor if need be, for a process that hangs lets none go."""
+        """Let a trial end at its next step, if it is here; with the actor if need be, for a process
+        that hangs lets none go."""
         with self._lock:
-            assignment = next((each for each in self._assignments if each.trial_id == trial_id), None)
+            assignment = next(
+                (each for each in self._assignments if each.trial_id == trial_id), None
+            )
             if assignment is None:
                 return
             self._actor.leave.remote(assignment)
@@ -140,7 +156,11 @@ class Slot:
 
     def _kill_stuck(self, actor: Any, assignment: Assignment) -> None:
         with self._lock:
-            if self._actor is actor and assignment in self._assignments and self._desk.runs(assignment):
+            if (
+                self._actor is actor
+                and assignment in self._assignments
+                and self._desk.runs(assignment)
+            ):
                 self.kill()
 
     def kill(self) -> None:
@@ -163,13 +183,16 @@ class Slot:
                     pack, trials = Pack(), trials + len(pack.assignments)
                     if not sound or trials >= TRIALS_PER_WORKER:
                         self._retire()
-        except Exception as error:  # Ray itself is gone, or this code is wrong: the coordinator is to know
+        # Ray itself is gone, or this code is wrong: the coordinator is to know
+        except Exception as error:
             self.broken = error
 
     def _replace(self) -> None:
-        """Start an actor and wait until it is warm; say what it lacks when that takes longer than patience.
+        """Start an actor and wait until it is warm; say what it lacks when that takes longer than
+        patience.
 
-        Returns without one when the cluster has changed so that a worker now asks for something else.
+        Returns without one when the cluster has changed so that a worker now asks for something
+        else.
         """
         self._retire()
         demand = self._shared.demand()
@@ -182,8 +205,12 @@ class Slot:
                 return self._placed(ready)
             if self._shared.demand() != demand:
                 return self._retire()
-            if time.monotonic() - begun > self._shared.patience_seconds or not demand.fits(ray.cluster_resources()):
-                self._placement.lacks(self._index, demand.shortage(ray.cluster_resources(), ray.available_resources()))
+            if time.monotonic() - begun > self._shared.patience_seconds or not demand.fits(
+                ray.cluster_resources()
+            ):
+                self._placement.lacks(
+                    self._index, demand.shortage(ray.cluster_resources(), ray.available_resources())
+                )
 
     def _retire(self) -> None:
         self.kill()
@@ -196,11 +223,14 @@ class Slot:
             self._placement.lacks(self._index, None)
         except RayError as error:
             self._actor = None
-            self._placement.lacks(self._index, f"a worker's process could not start: {first_line(error)}")
+            self._placement.lacks(
+                self._index, f"a worker's process could not start: {first_line(error)}"
+            )
             self._desk.wait_closed(PAUSE_SECONDS)
 
     def _answers(self) -> bool:
-        """Whether the actor is alive and idle, or becomes so in time; not asked again when it was heard of just now."""
+        """Whether the actor is alive and idle, or becomes so in time; not asked again when it was
+        heard of just now."""
         if time.monotonic() - self._heard < FRESH_SECONDS:
             return True
         try:
@@ -211,7 +241,8 @@ class Slot:
         return True
 
     def _choose(self, first: Assignment, most: int, steps: float) -> Program:
-        """By a measurement on the actor, which is not used again where that hangs or is no longer wanted."""
+        """By a measurement on the actor, which is not used again where that hangs or is no longer
+        wanted."""
         found, begun = self._actor.choose.remote(first.spec, most, steps), time.monotonic()
         while not ray.wait([found], timeout=POLL_SECONDS)[0]:
             if self._desk.closed or self._desk.stopping(first.trial_id):
@@ -224,7 +255,8 @@ class Slot:
         return program
 
     def _follow(self, pack: Pack) -> bool:
-        """Pass on the events of one attempt at each; False when the actor is not to be used again."""
+        """Pass on the events of one attempt at each; False when the actor is not to be used
+        again."""
         sound, error, assignments = True, "the worker's stream ended early", pack.assignments
         with self._lock:
             stream, self._assignments = self._actor.run.remote(pack), assignments
@@ -249,15 +281,23 @@ class Slot:
         self._retire()  # before it is said, for it may write checkpoints still
         self._packs.broke(pack)
         died = Failure("operational", f"worker process died: {error}")
-        for trial_id, attempt in ((each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)):
-            self._desk.emit(Stopped(trial_id, attempt) if self._desk.stopping(trial_id) else Failed(trial_id, attempt, died))
+        for trial_id, attempt in (
+            (each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)
+        ):
+            self._desk.emit(
+                Stopped(trial_id, attempt)
+                if self._desk.stopping(trial_id)
+                else Failed(trial_id, attempt, died)
+            )
         return False
 
 
 def handed_down() -> dict[str, str]:
-    """What a worker on any node takes over from this process: where files are, how often to write checkpoints, whether to compile.
+    """What a worker on any node takes over from this process: where files are, how often to write
+    checkpoints, whether to compile.
 
-    Of factories it runs what it was sent or has installed, and looks into no folders: those of another machine may hold other code.
+    Of factories it runs what it was sent or has installed, and looks into no folders: those of
+    another machine may hold other code.
     """
     environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):
@@ -271,4 +311,6 @@ _ACTOR = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={ASID
 
 def first_line(error: BaseException) -> str:
     """An error in one line; Ray's messages go on for many."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )

@@ -1,15 +1,19 @@
 """How do trials run on Ray Tune?
 
-For those who want Tune's logger callbacks. One endless Tune experiment stands where `workers.on_ray.actors` has its slots: a searcher
-hands out what the desk holds, a class trainable on a reused actor trains it, a callback passes its events on. The desk, the worker with
-its hygiene, the cluster and the words for what is lacking are the bare executor's; whoever wants speed uses that one (ADR 12).
+For those who want Tune's logger callbacks. One endless Tune experiment stands where
+`workers.on_ray.actors` has its slots: a searcher hands out what the desk holds, a class trainable
+on a reused actor trains it, a callback passes its events on. The desk, the worker with its hygiene,
+the cluster and the words for what is lacking are the bare executor's; whoever wants speed uses that
+one (ADR 12).
 
-What was seen of Tune 2.60 shapes the code. It starts workers for trials only, so the first is one without an assignment, and says what
-workers compute with. Nobody can stop a trial from outside, but Tune asks its scheduler at each result and each turn. It waits in
-silence while others hold all CPUs, so each turn looks at the age of what has not begun. It keeps all trials in memory, so an
+What was seen of Tune 2.60 shapes the code. It starts workers for trials only, so the first is one
+without an assignment, and says what workers compute with. Nobody can stop a trial from outside, but
+Tune asks its scheduler at each result and each turn. It waits in silence while others hold all
+CPUs, so each turn looks at the age of what has not begun. It keeps all trials in memory, so an
 experiment ends after some hundreds and another follows.
 
-Parts: `Attempt` (in the worker) · `TuneExecutor` · `LOGGERS`, `logger`. What Tune asks and tells is in `workers.on_ray.experiment`.
+Parts: `Attempt` (in the worker) · `TuneExecutor` · `LOGGERS`, `logger`. What Tune asks and tells is
+in `workers.on_ray.experiment`.
 """
 
 import atexit
@@ -47,7 +51,11 @@ ENVIRONMENT = {  # what Tune asks of this process
 }
 LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, class, options
     "tensorboard": ("tensorboardX", "ray.tune.logger.TBXLoggerCallback", {}),
-    "mlflow": ("mlflow", "ray.air.integrations.mlflow.MLflowLoggerCallback", {"experiment_name": "telescope"}),
+    "mlflow": (
+        "mlflow",
+        "ray.air.integrations.mlflow.MLflowLoggerCallback",
+        {"experiment_name": "telescope"},
+    ),
     "wandb": ("wandb", "ray.air.integrations.wandb.WandbLoggerCallback", {"project": "telescope"}),
 }
 
@@ -70,7 +78,8 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """The next event. After a failure there is none, and the error that says so ends this process."""
+        """The next event. After a failure there is none, and the error that says so ends this
+        process."""
         if self._events is None:
             return {"numerics": self._worker.ready(), "done": True}
         event: Event | None = next(self._events, None)
@@ -99,19 +108,26 @@ class TuneExecutor:
         patience_seconds: float = 30.0,
         loggers: Sequence[str] = (),
     ) -> None:
-        """As of `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go to TELESCOPE_HOME/tune."""
+        """As of `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go
+        to TELESCOPE_HOME/tune."""
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
         self._cluster = Cluster.connect(joining, workers)
-        self._workers, self._gpus_per_worker, self._patience_seconds = workers, joining.gpus_per_worker, patience_seconds
+        self._workers, self._gpus_per_worker, self._patience_seconds = (
+            workers,
+            joining.gpus_per_worker,
+            patience_seconds,
+        )
         self._desk = Desk()
-        self._placement = Placement(self._desk)  # of all experiments: what one lacked, the next one may find
+        # of all experiments: what one lacked, the next one may find
+        self._placement = Placement(self._desk)
         self._slots = 1
         self._begin()
         self._grow()
         self._broken: Exception | None = None
         self._closed = False
-        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # what Tune writes, and nobody reads
+        # what Tune writes, and nobody reads
+        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))
         self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
         self._thread.start()
         atexit.register(self.close)  # a process that ends by an error leaves nothing behind either
@@ -136,9 +152,11 @@ class TuneExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once when it is queued, at its next event when it runs, with its process if there is none for long.
+        """End a trial: at once when it is queued, at its next event when it runs, with its process
+        if there is none for long.
 
-        A worker that hangs while it takes a trial over is not ended: Tune has not said yet that the trial is there.
+        A worker that hangs while it takes a trial over is not ended: Tune has not said yet that the
+        trial is there.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
@@ -147,13 +165,15 @@ class TuneExecutor:
             watch.start()
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it; WorkersLost when Tune or Ray's head is gone."""
+        """What happened, waiting up to `timeout` seconds for the first of it; WorkersLost when Tune
+        or Ray's head is gone."""
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End the experiment, and a Ray that was started here with every process of it; idempotent."""
+        """End the experiment, and a Ray that was started here with every process of it;
+        idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -179,7 +199,8 @@ class TuneExecutor:
             while not self._desk.closed:
                 self._run()
                 self._begin()
-        except Exception as error:  # Ray itself is gone, a logger raised, or this code is wrong: the coordinator is to know
+        # Ray itself is gone, a logger raised, or this code is wrong: the coordinator is to know
+        except Exception as error:
             self._broken = error
 
     def _run(self) -> None:
@@ -191,7 +212,8 @@ class TuneExecutor:
             scheduler=Ends(flights),
             callbacks=[Relay(flights, self._loggers)],
             num_samples=TRIALS_PER_WORKER,
-            resources_per_trial={"cpu": 0.0, "gpu": 0.0} | {flights.demand.resource.lower(): flights.demand.amount},
+            resources_per_trial={"cpu": 0.0, "gpu": 0.0}
+            | {flights.demand.resource.lower(): flights.demand.amount},
             reuse_actors=True,
             raise_on_failed_trial=False,
             storage_path=str(home().resolve() / "tune" if self._loggers else self._folder),
@@ -201,7 +223,8 @@ class TuneExecutor:
         )
 
     def _grow(self) -> None:
-        """Let more trials run where more fit; end the experiment where a worker now asks for something else."""
+        """Let more trials run where more fit; end the experiment where a worker now asks for
+        something else."""
         demand = self._demand()
         fitting = demand.fits(ray.cluster_resources())
         self._slots = max(self._slots, min(self._workers or fitting, fitting))
@@ -215,7 +238,8 @@ class TuneExecutor:
 
     def _require_ray(self) -> None:
         if self._broken:
-            reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]  # Tune's errors end in what happened
+            # Tune's errors end in what happened
+            reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]
             raise WorkersLost(f"Ray Tune failed: {reason[0]}") from self._broken
         if self._cluster.looked():
             self._grow()
@@ -225,11 +249,18 @@ def logger(name: str) -> Any:
     """One of Tune's logger callbacks; Unavailable where its package is not installed."""
     package, path, options = LOGGERS[name]
     if find_spec(package) is None:
-        raise Unavailable(f"TELESCOPE_TUNE_LOGGERS names {name}, and its package is missing; pip install {package}, or take {name} out")
+        raise Unavailable(
+            f"TELESCOPE_TUNE_LOGGERS names {name}, and its package is missing; pip install "
+            f"{package}, or take {name} out"
+        )
     module, _, made = path.rpartition(".")
     return getattr(importlib.import_module(module), made)(**options)
 
 
 def _name(trial: Any) -> str:
     """Of a trial, in loggers and as a folder."""
-    return f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}" if trial.config else "warm-up"
+    return (
+        f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}"
+        if trial.config
+        else "warm-up"
+    )
