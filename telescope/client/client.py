@@ -1,14 +1,13 @@
-"""How does a program talk to a telescope service?
+"""A synchronous Python client of a telescope service.
 
-Through `Client`, a synchronous HTTP client: one method per endpoint of `/v1`, pages followed by
-themselves, waiting by polling with ETags. Everything that it returns is a frozen value: the
-resources of `telescope.client.resources`, and the reports, previews and answers of
-`telescope.studies`, whose type is that of the job's kind; `document` is a report as it was sent.
-What a newer service says beyond these types is left out.
+`Client` has one method per endpoint of `/v1`; it follows pages, and waits by polling with ETags.
+Everything that it returns is a frozen value: the resources of `telescope.client.resources`, and the
+reports, previews and answers of `telescope.studies`, whose type depends on the job's kind;
+`document` is a report as it was sent. Fields that only a newer service sends are left out.
 
-Errors come back as the members of `telescope.errors` that the server raised, problems and all; a
-server that is not there is `Unavailable`. What is safe to repeat is repeated for
-`patience_seconds`: every GET, every verb, and, because each carries an Idempotency-Key, every
+Errors are raised as the classes of `telescope.errors` that the server raised, with their problems;
+a server that cannot be reached raises `Unavailable`. Requests that are safe to repeat are repeated
+for `patience_seconds`: every GET, every verb, and, because each carries an Idempotency-Key, every
 submission.
 
     with Client("http://127.0.0.1:8765") as client:
@@ -29,7 +28,7 @@ from telescope.client.resources import Corpus, Curve, Job, JobDetail, Trial, Tri
 from telescope.client.tables import UPDATE, Tables, job_path, typed
 from telescope.errors import TelescopeError
 
-# the types of studies import torch, which listing jobs need not wait for: so do the imports in
+# the types of studies import torch, which listing jobs need not wait for; hence the imports in
 # functions below
 if TYPE_CHECKING:
     from telescope.studies.kind import Kind, Report
@@ -37,12 +36,12 @@ if TYPE_CHECKING:
 
 
 class Client(Tables):
-    """A connection to one service; a context manager. Not for several threads at once."""
+    """A connection to one service; a context manager. Not safe to share between threads."""
 
     # Jobs
 
     def submit(self, document: object, *, idempotency_key: str | None = None) -> JobDetail:
-        """Submit a study; with one key, submitting it again returns the first job."""
+        """Submit a study. A second submission with the same key returns the first job."""
         key = idempotency_key or uuid.uuid4().hex
         headers = {"Idempotency-Key": key}
         return typed(
@@ -51,10 +50,9 @@ class Client(Tables):
         )
 
     def preview(self, document: object) -> Any:
-        """What the study would run and cost, of the type that its kind has for it; spends
-        nothing."""
+        """Trials and cost of a study, in the preview type of its kind; nothing is run."""
         found = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.unhurried())
-        # older services do not say it
+        # older services do not send it
         name = found.get("kind") or (
             document.get("kind") if isinstance(document, Mapping) else None
         )
@@ -64,8 +62,9 @@ class Client(Tables):
         self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
     ) -> "Judgement":
         """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of
-        None says that the run diverged."""
-        from telescope.studies.telescoping.judge.judge import Judgement  # late, for a quick start
+        None means that the run diverged."""
+        # imported late, for a fast start
+        from telescope.studies.telescoping.judge.judge import Judgement
 
         sent: dict[str, Any] = {
             "params": given({"target_width": target_width}),
@@ -82,23 +81,23 @@ class Client(Tables):
         return self.items(Job, "/v1/jobs", {"state": state})
 
     def job(self, job_id: str) -> JobDetail:
-        """One job with its study."""
+        """A job with its study."""
         return typed(JobDetail, self.json("GET", job_path(job_id)))
 
     def cancel(self, job_id: str) -> Job:
-        """End a job for good; what was measured stays readable."""
+        """End a job for good; its measurements stay readable."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:cancel"))
 
     def pause(self, job_id: str) -> Job:
-        """Stop its trials, keeping their checkpoints."""
+        """Stop a job's trials, keeping their checkpoints."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:pause"))
 
     def resume(self, job_id: str) -> Job:
-        """Go on with a paused job."""
+        """Resume a paused job."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:resume"))
 
     def retry(self, job_id: str) -> Job:
-        """Go on with a job that failed or was cancelled; what it finished is kept."""
+        """Resume a job that failed or was cancelled; what it finished is kept."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:retry"))
 
     def clone(
@@ -108,8 +107,8 @@ class Client(Tables):
         *,
         idempotency_key: str | None = None,
     ) -> JobDetail:
-        """A new job with the same study, changed by a JSON merge patch; finished trials that the
-        two share are reused."""
+        """Submit a new job with the same study, changed by a JSON merge patch; finished trials that
+        both jobs share are reused."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         path = f"{job_path(job_id)}:clone"
         return typed(
@@ -132,13 +131,12 @@ class Client(Tables):
                     return
             time.sleep(poll_seconds)
 
-    # What a job found
+    # Results of a job
 
     def result(self, job_id: str) -> "Report":
-        """The report, of the type that the job's kind of study has; `final` is false while the job
-        runs."""
+        """The report, in the report type of the job's kind; `final` is false while the job runs."""
         found = self.document(job_id)
-        name = found.get("kind") or self.job(job_id).kind  # older services do not say it
+        name = found.get("kind") or self.job(job_id).kind  # older services do not send it
         report: Report = typed(_kind_of(name).report, found)
         return report
 
@@ -158,7 +156,7 @@ class Client(Tables):
         width: int | None = None,
         optimizer: str | None = None,
     ) -> Iterator[Trial]:
-        """All trials of a job that fit the filters."""
+        """All trials of a job that match the filters."""
         return self.items(
             Trial,
             f"{job_path(job_id)}/trials",
@@ -173,17 +171,17 @@ class Client(Tables):
         width: int | None = None,
         optimizer: str | None = None,
     ) -> tuple[Curve, ...]:
-        """The curves of a job's trials, thinned out to about `points` each."""
+        """The curves of a job's trials, reduced to about `points` points each."""
         parameters = given({"points": points, "width": width, "optimizer": optimizer})
         answer = self.json("GET", f"{job_path(job_id)}/curves", params=parameters)
         return tuple(typed(Curve, each) for each in answer["items"])
 
     def trial(self, trial_id: int) -> TrialDetail:
-        """One trial with its specification."""
+        """A trial with its specification."""
         return typed(TrialDetail, self.json("GET", f"/v1/trials/{trial_id}"))
 
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
-        """A trial's curve, all of it or thinned out."""
+        """A trial's curve, complete or reduced to about `points` points."""
         return typed(
             Curve,
             self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})),
@@ -200,21 +198,22 @@ class Client(Tables):
     # The service
 
     def corpora(self) -> tuple[Corpus, ...]:
-        """The texts that jobs can name."""
         return tuple(typed(Corpus, each) for each in self.json("GET", "/v1/corpora")["items"])
 
     def register_corpus(self, name: str, path: str) -> Corpus:
-        """Give a path on the server a name; it must lie under the server's TELESCOPE_DATA_ROOTS."""
+        """Register a path on the server under a name; the path must lie under the server's
+        TELESCOPE_DATA_ROOTS."""
         return typed(Corpus, self.json("POST", "/v1/corpora", json={"name": name, "path": path}))
 
     def ready(self) -> dict[str, str]:
-        """Each part's own word; Unavailable, without waiting for it, while one is missing."""
+        """The state of each part of the service. Raises Unavailable at once if a part is
+        missing."""
         return dict(self.json("GET", "/readyz", patience_seconds=0.0)["parts"])
 
 
 def _kind_of(name: Any) -> "Kind[Any, Any, Any]":
-    """The kind of study of that name."""
-    from telescope.studies import registry  # late, for a quick start
+    """The kind of study with this name. Raises TelescopeError if this client does not know it."""
+    from telescope.studies import registry  # imported late, for a fast start
 
     if name not in registry.KINDS:
         raise TelescopeError(f"this client knows no study of kind {name}; {UPDATE}")

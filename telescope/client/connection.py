@@ -1,8 +1,8 @@
-"""How do requests reach a telescope service, and how do its errors come back?
+"""Requests to a telescope service, and its errors.
 
-`Connection` sends requests over HTTP, patiently, and returns documents. Errors come back as the
-members of `telescope.errors` that the server raised, problems and all; a server that is not there
-is `Unavailable`.
+`Connection` sends requests over HTTP, retries them while its patience lasts, and returns documents.
+Errors are raised as the classes of `telescope.errors` that the server raised, with their problems;
+a server that cannot be reached raises `Unavailable`.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in RAISED
 
 
 class Connection:
-    """A connection to one service; a context manager. Not for several threads at once."""
+    """A connection to one service; a context manager. Not safe to share between threads."""
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
@@ -70,7 +70,7 @@ class Connection:
     def send(
         self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any
     ) -> httpx.Response:
-        """The answer; no connection and 503 are tried again until patience ends."""
+        """The response; a failed connection and status 503 are retried until patience ends."""
         end = time.monotonic() + (
             self.patience_seconds if patience_seconds is None else patience_seconds
         )
@@ -89,13 +89,13 @@ class Connection:
             pause_seconds = min(2 * pause_seconds, 2.0)
 
     def unhurried(self) -> httpx.Timeout:
-        """For what reads a whole corpus before it answers."""
+        """A timeout for requests in which the service reads a whole corpus."""
         return httpx.Timeout(self._timeout_seconds, read=None)
 
     def _unreachable(self, error: Exception) -> Unavailable:
         if isinstance(error, httpx.ReadTimeout):
             return Unavailable(
-                f"the service at {self.url} is there, but did not answer in "
+                f"the service at {self.url} accepts connections but did not answer within "
                 f"{self._timeout_seconds:g} s; try again later"
             )
         said = str(error) or type(error).__name__
@@ -105,7 +105,7 @@ class Connection:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    """The response, or the error that its problem+json stands for."""
+    """The response. Raises the error that a problem+json response describes."""
     if not response.is_error:
         return response
     try:
@@ -124,7 +124,7 @@ def _checked(response: httpx.Response) -> httpx.Response:
 
 
 def _kind(code: str, status: int) -> type[TelescopeError]:
-    """The error of that code, else the one that best fits the status."""
+    """The error class of a code, or else the class that best fits the status."""
     by_status: dict[int, type[TelescopeError]] = {
         each.status: each for each in (InvalidInput, NotFound, Conflict, Unavailable)
     }
@@ -136,7 +136,7 @@ def _kind(code: str, status: int) -> type[TelescopeError]:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether it is this machine itself, which no proxy may stand before."""
+    """True if the host is this machine, which must be reached without a proxy."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -144,5 +144,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def given(parameters: Mapping[str, str | float | None]) -> dict[str, str | float]:
-    """Those parameters that were given."""
+    """The parameters that are not None."""
     return {name: value for name, value in parameters.items() if value is not None}

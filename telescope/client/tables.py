@@ -1,4 +1,4 @@
-"""What a compute-time job answers to a target loss, and lists and answers of several pages."""
+"""Results of a compute-time job at a target loss, and lists and results of several pages."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from telescope.client.connection import Connection, given
 from telescope.errors import TelescopeError
 
-# the types of studies import torch, which listing jobs need not wait for: so do the imports in
+# the types of studies import torch, which listing jobs need not wait for; hence the imports in
 # functions below
 if TYPE_CHECKING:
     from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, RatioAnswer
@@ -21,13 +21,14 @@ Typed = TypeVar("Typed")
 
 
 class Tables(Connection):
-    """Pages followed by themselves, and the tables of compute-time jobs."""
+    """Requests that follow pages, and the tables of compute-time jobs."""
 
     def frontier(
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "FrontierAnswer":
-        """Hours against devices: `rows`, `dominance`, and what step times assume."""
-        from telescope.studies.compute_time.rows import FrontierAnswer  # late, for a quick start
+        """Hours against devices: `rows`, `dominance`, and the assumptions about step times."""
+        # imported late, for a fast start
+        from telescope.studies.compute_time.rows import FrontierAnswer
 
         return typed(FrontierAnswer, self._answer(job_id, "frontier", target_loss, optimizer))
 
@@ -36,13 +37,15 @@ class Tables(Connection):
     ) -> "BatchAnswer":
         """Tokens and steps against batch size: `rows`, and the critical batches of the
         `optimizers`."""
-        from telescope.studies.compute_time.rows import BatchAnswer  # late, for a quick start
+        # imported late, for a fast start
+        from telescope.studies.compute_time.rows import BatchAnswer
 
         return typed(BatchAnswer, self._answer(job_id, "batch-sizes", target_loss, optimizer))
 
     def token_ratio(self, job_id: str, target_loss: float) -> "RatioAnswer":
         """AdamW's tokens over Muon's against batch size: `rows`, and their trend."""
-        from telescope.studies.compute_time.rows import RatioAnswer  # late, for a quick start
+        # imported late, for a fast start
+        from telescope.studies.compute_time.rows import RatioAnswer
 
         return typed(RatioAnswer, self._answer(job_id, "token-ratio", target_loss, None))
 
@@ -83,12 +86,12 @@ class Tables(Connection):
 
 
 def job_path(job_id: str) -> str:
-    """Where the job is, whatever the characters of a mistyped id."""
+    """The path of a job's resource; a mistyped id is escaped."""
     return f"/v1/jobs/{quote(job_id, safe='') or '-'}"
 
 
 def typed(kind: type[Typed], document: Any) -> Typed:
-    """The frozen value that a document spells; fields that its type does not have are left out."""
+    """A document as a frozen value; fields that its type does not have are left out."""
     try:
         return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:

@@ -1,13 +1,13 @@
-"""What does a trial read, and in which order?
+"""The windows that a trial reads, and their order.
 
-A `DataSpec` names a text, or a mixture of several (telescope.trials.mixtures); `resolve` has it
-tokenized once (`telescope.data.tokens`) and gives the spec back with the hash of the tokens in
-`content`. From then on the hash is the identity of the data: it covers the tokens, their split and
-the shares of a mixture, no path and no date, so that equal text is equal data on every machine, and
-a trial that finds other text under the name is refused with `CorpusLost`.
+A `DataSpec` names a text, or a mixture of several (telescope.trials.mixtures); `resolve` tokenizes
+it once (`telescope.data.tokens`) and returns the spec with the hash of the tokens in `content`.
+From then on the hash is the identity of the data: it covers the tokens, their split and the shares
+of a mixture, but no path and no date. So equal text is equal data on every machine, and a trial
+whose text has changed under its name is refused with `CorpusLost`.
 
-The order is no state either: `batch` is a function of (seed, step) alone, and the held-out windows
-are the same for all.
+The order needs no state: `batch` is a function of (seed, step) alone, and the held-out windows are
+the same for all trials.
 
 Parts: `resolve` and `check_length`, when a job is accepted · `open_tokens`, `batch` and
 `validation_windows`, in a trial.
@@ -36,7 +36,7 @@ from telescope.trials.mixtures import Part
 
 @dataclass(frozen=True)
 class Half:
-    """What is trained on, or what is held out: the tokens of each part, memory-mapped as
+    """Training or validation half of the data: the tokens of each part, memory-mapped as
     little-endian uint16 or uint32, and its share."""
 
     parts: tuple[NDArray[Any], ...]  # of (n,)
@@ -44,13 +44,14 @@ class Half:
 
     @cached_property
     def borders(self) -> NDArray[np.uint64]:  # (parts - 1,)
-        """Where the 64 bits that draw one part end, and those that draw the next begin."""
+        """The 64-bit numbers at which the parts' ranges meet: a random 64-bit number draws the part
+        in whose range it lies."""
         return (np.cumsum(self.shares)[:-1] * 2.0**64).astype(np.uint64)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The two halves of the data."""
+    """The training and validation halves of the data."""
 
     train: Half
     validation: Half
@@ -60,14 +61,14 @@ class Tokens:
 @dataclass(frozen=True)
 class Blend:
     """The prepared parts of a mixture, and their shares; ordered by content, so that neither names
-    nor paths decide what is read."""
+    nor paths affect what is read."""
 
     parts: tuple[Prepared, ...]
     shares: tuple[float, ...]
 
     @property
     def content(self) -> str:
-        """Hash of the parts' contents and shares; of one corpus, its own."""
+        """Hash of the parts' contents and shares; for a single corpus, its own content hash."""
         if len(self.parts) == 1:
             return self.parts[0].content
         described = [
@@ -77,13 +78,13 @@ class Blend:
 
     @property
     def vocab_size(self) -> int:
-        """Common to all parts."""
+        """Vocabulary size, the same for all parts."""
         return self.parts[0].vocab_size
 
 
 def resolve(spec: DataSpec) -> DataSpec:
-    """The same data with paths absolute and `content` and `vocab_size` filled in; InvalidInput
-    names what is at fault."""
+    """The data with absolute paths, and with `content` and `vocab_size` filled in. Raises
+    InvalidInput, naming the field at fault."""
     prepared = prepare(spec)
     _check_windows(spec, prepared)
     blend = _blend(spec, prepared)
@@ -113,8 +114,8 @@ def _from_the_root(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
 
 
 def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
-    """The parts as they are read; InvalidInput where they hold the same text, or tokens of
-    different vocabularies."""
+    """The prepared parts of the data. Raises InvalidInput if two hold the same text, or their
+    vocabularies differ."""
     ordered = sorted(zip(prepared, spec.parts, strict=True), key=lambda each: each[0].content)
     for (one, part), (other, again) in pairwise(ordered):
         if one.content == other.content:
@@ -137,8 +138,8 @@ def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
 
 
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
-    """Refuse a corpus whose training split is shorter than its share of a batch, or whose
-    validation split is shorter than a window."""
+    """Raise InvalidInput if a corpus's training split is shorter than its share of a batch, or its
+    validation split shorter than a window."""
     prepared = prepare(spec)
     _check_windows(spec, prepared)
     for part, one in zip(spec.parts, prepared, strict=True):
@@ -172,7 +173,7 @@ def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
 
 
 def open_tokens(spec: DataSpec) -> Tokens:
-    """The tokens of a resolved spec; CorpusLost where its sources no longer give them."""
+    """The tokens of a resolved spec. Raises CorpusLost if its sources no longer give them."""
     if not spec.content:
         raise InvalidInput.of(
             "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
@@ -184,8 +185,8 @@ def open_tokens(spec: DataSpec) -> Tokens:
         raise CorpusLost(f"{described} cannot be read any more: {error}") from error
     if blend.content != spec.content:
         raise CorpusLost(
-            f"{described} has changed since its job was accepted: its tokens have the hash {blend.content} now, "
-            f"{spec.content} then; restore the text, or submit the job again"
+            f"{described} has changed since its job was accepted: its tokens have the hash "
+            f"{blend.content} now, {spec.content} then; restore the text, or submit the job again"
         )
     return _map(tuple(part.folder for part in blend.parts), blend)
 
@@ -201,10 +202,11 @@ def _map(folders: tuple[Path, ...], blend: Blend) -> Tokens:
 
 # (windows, context + 1)
 def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
-    """The windows of one step, each from a part drawn by its share, at a uniform place: a function
-    of (seed, step) alone."""
+    """The windows of one step, each from a part drawn by its share, at a uniformly random position:
+    a function of (seed, step) alone."""
     key = np.array([seed % 2**64, step], np.uint64)
-    # Counter-based (Salmon et al. 2011), and raw, so that no change of numpy's distributions can
+    # Counter-based (Salmon et al. 2011), and used raw, so that no change of numpy's distributions
+    # can
     # change a batch.
     places, chances = np.random.Philox(key=key).random_raw((2, windows))
     drawn = train.borders.searchsorted(chances, side="right")  # (windows,), of parts
@@ -220,10 +222,10 @@ def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torc
 def validation_windows(
     validation: Half, evaluation_tokens: int, context: int
 ) -> tuple[torch.Tensor, ...]:
-    """Of each part, evenly spaced windows whose targets do not overlap, the same for every trial.
+    """Evenly spaced windows of each part whose targets do not overlap, the same for every trial.
 
-    As many as is its share of `evaluation_tokens`, rounded, but at least one, and fewer where the
-    part is short.
+    As many as the part's share of `evaluation_tokens`, rounded, but at least one; fewer if the part
+    is short.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     asked = np.diff(ends, prepend=0)

@@ -1,13 +1,13 @@
-"""How does a file become documents?
+"""The documents of a file, by its name.
 
-By its name: `.jsonl`, `.jsonl.gz` and `.jsonl.zst` hold a document per line, `.parquet` one per
-row, `.bin` is one document of tokens in the convention of nanoGPT (raw little-endian uint16; uint32
-in a file called `NAME.uint32.bin`), and anything else is one document of UTF-8 text. Newlines are
-kept as they are, so that equal bytes are equal text on every machine.
+`.jsonl`, `.jsonl.gz` and `.jsonl.zst` hold a document per line, `.parquet` one per row, `.bin` is
+one document of tokens in the convention of nanoGPT (raw little-endian uint16; uint32 in a file
+called `NAME.uint32.bin`), and any other file is one document of UTF-8 text. Newlines are kept
+unchanged, so that equal bytes are equal text on every machine.
 
-`read` is the whole interface; what cannot be read is an `Unreadable` that says why and what to do.
-Libraries for compressed and columnar files are imported when one is met, so that training needs
-none of them.
+`read` is the whole interface; a file that cannot be read raises `Unreadable`, which says why and
+what to do. Libraries for compressed and columnar files are imported on first use, so that training
+does not need them.
 """
 
 import gzip
@@ -27,19 +27,20 @@ Content = str | NDArray[Any]
 
 
 class Unreadable(ValueError):
-    """A file that is not what its name promises; the message says what to do."""
+    """A file does not have the format of its name; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A piece of a corpus that is trained on or held out as a whole, named within its corpus."""
+    """A piece of a corpus that is trained on or held out as a whole; its name is unique within the
+    corpus."""
 
     name: str
     content: Content  # text, or tokens (n,)
 
 
 def read(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
-    """The documents of a file that its corpus calls `name`; empty ones are left out."""
+    """The documents of a file that its corpus calls `name`; empty documents are left out."""
     try:
         for document in _read(path, name, text_field):
             if len(document.content):
@@ -51,7 +52,7 @@ def read(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
         ) from error
     except UnicodeEncodeError as error:
         raise Unreadable(
-            f"{path} holds half a surrogate pair, which is no character; write its text as UTF-8"
+            f"{path} holds half a surrogate pair, which is not a character; write its text as UTF-8"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(
@@ -71,13 +72,12 @@ def _read(path: Path, name: str, text_field: str) -> Iterator[Document]:
 
 
 def absolute(path: str | Path) -> Path:
-    """The path from the root, with ~ and .. resolved, so that another process finds the same
-    file."""
+    """The absolute path, with ~ and .. resolved, so that another process finds the same file."""
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def is_tokens(path: Path) -> bool:
-    """Whether the file holds tokens rather than text."""
+    """True if the file holds tokens rather than text."""
     return path.name.endswith(".bin")
 
 
@@ -86,7 +86,7 @@ def _tokens(path: Path) -> NDArray[Any]:
     size = path.stat().st_size
     if size % dtype.itemsize:
         raise Unreadable(
-            f"{path} has {size} bytes, no whole number of {dtype.name} tokens; write it with "
+            f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write it with "
             "tokens.tofile()"
         )
     return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
@@ -114,7 +114,7 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 f"line {number} of {path} has no text in a field {text_field!r}, but {held}; "
                 "rename the field, or name it with `corpus add --text-field`"
             )
-        text.encode()  # JSON can spell what UTF-8 cannot
+        text.encode()  # JSON can encode what UTF-8 cannot
         yield Document(f"{name}:{number}", text)
 
 
@@ -130,7 +130,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _zst_lines(path: Path) -> Iterator[bytes]:
-    import zstandard  # late, for a quick start
+    import zstandard  # imported late, for a fast start
 
     with path.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
@@ -141,7 +141,7 @@ def _zst_lines(path: Path) -> Iterator[bytes]:
 
 
 def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
-    import pyarrow.parquet  # late, for a quick start
+    import pyarrow.parquet  # imported late, for a fast start
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

@@ -1,7 +1,8 @@
-"""The settings of Megatron-LM that come nearest to an answer, and what they cannot express.
+"""The settings of Megatron-LM that come closest to an answer, and the rules that they cannot
+express.
 
-Parts: `Settings`, `settings` · `Realised`, `realised`, what they give each group · `refused`, with
-`REMEDIES`.
+Parts: `Settings`, `settings` · `Realised`, `realised`, the values of each group under these
+settings · `refused`, with `REMEDIES`.
 """
 
 import math
@@ -24,8 +25,8 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
 }
 
 
-"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. What Megatron-LM calls
-spectral is sqrt(max(fan_out, fan_in))."""
+"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. Megatron-LM's spectral mode
+is sqrt(max(fan_out, fan_in))."""
 KNOWN_MODEL = (
     *(
         "family",
@@ -94,7 +95,7 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What the flags say of optimization."""
+    """The flags about optimization, as values."""
 
     muon: bool
     lr: float
@@ -116,12 +117,12 @@ class Realised:
 
 
 def own_model(run: FinalRun) -> ModelSpec:
-    """The model that the flags are about; NotExportable where they cannot say what it is."""
+    """The model that the flags describe. Raises NotExportable if they cannot describe it."""
     return exported_by(run).megatron(run.spec.model)
 
 
 def settings(run: FinalRun) -> Settings:
-    """The choice that comes nearest to the answer's groups."""
+    """The settings that come closest to the answer's groups."""
     first = {group.role: group for group in reversed(run.groups)}
     hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
     muon = run.spec.optimizer.name == "muon"
@@ -145,7 +146,7 @@ def settings(run: FinalRun) -> Settings:
 
 
 def realised(chosen: Settings, role: Role) -> Realised:
-    """What Megatron-LM makes of the flags for the parameters of a role."""
+    """What Megatron-LM does, under these settings, to the parameters of a role."""
     muon_takes_it = chosen.muon and role is Role.HIDDEN
     divided = chosen.width_multiplier or 1.0
     adam_matrix = role in (Role.HIDDEN, Role.READOUT) and not muon_takes_it
@@ -160,7 +161,7 @@ def realised(chosen: Settings, role: Role) -> Realised:
 
 
 def refused(run: FinalRun) -> Iterator[Problem]:
-    """Every rule that the flags cannot express, with what to do instead."""
+    """Every rule that the flags cannot express, with its remedy."""
     yield from unknown_options(run)
     yield from of_the_model(run)
     if run.spec.optimizer.name == "muon":
@@ -173,7 +174,7 @@ def refused(run: FinalRun) -> Iterator[Problem]:
 
 
 def differences(group: Group, made: Realised) -> Iterator[Problem]:
-    """What Megatron-LM would do otherwise to a group."""
+    """The values of a group that would differ under Megatron-LM."""
     for name, ours, theirs in (
         ("lr", group.scaled_lr, made.lr),
         ("weight_decay", group.weight_decay, made.weight_decay),
@@ -187,12 +188,12 @@ def differences(group: Group, made: Realised) -> Iterator[Problem]:
 
 
 def of_the_model(run: FinalRun) -> Iterator[Problem]:
-    """Rules of the forward pass."""
+    """Rules of the forward pass that the flags cannot express."""
     model, chosen = own_model(run), settings(run)
     for name in chosen_otherwise(model, KNOWN_MODEL):
         yield Problem(
             f"model.{name}",
-            "is an option that this form does not know; use --to torch",
+            "is an option that this format does not know; use --to torch",
             getattr(model, name),
         )
     if mup.branch_multiplier(model) != 1.0:
@@ -203,7 +204,7 @@ def of_the_model(run: FinalRun) -> Iterator[Problem]:
         yield Problem("model.target_depth", said, model.depth)
     if chosen.width_multiplier and chosen.output_multiplier == 1.0:
         said = (
-            "a multiplier of 1 is taken for none, and becomes 1 / width multiplier; tune with "
+            "a multiplier of 1 counts as unset, and becomes 1 / width multiplier; tune with "
             f"model.head_form: multiplier, {TORCH}"
         )
         yield Problem("model.head_form", said, model.head_form)
@@ -218,7 +219,7 @@ def of_the_model(run: FinalRun) -> Iterator[Problem]:
 
 
 def of_muon(run: FinalRun) -> Iterator[Problem]:
-    """Rules of Muon's update."""
+    """Rules of Muon's update that the flags cannot express."""
     optimizer, model = run.spec.optimizer, own_model(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
         yield Problem(

@@ -1,17 +1,17 @@
-"""How does an answer become a file that trains with torch alone?
+"""An answer as a Python file that trains with torch alone.
 
-Four parts, one after the other: a docstring that says where the numbers come from, the numbers, the
-model's own source (`model_source`), and the functions of `recipe`. For a model that is not ours,
-which has no source to copy, `configure` applies the forward multipliers from outside.
+Four parts: a docstring with the source of the numbers, the numbers, the model's own source
+(`model_source`), and the functions of `recipe`. For a model that is not ours, whose source is not
+copied, `configure` applies the forward multipliers from outside.
 
-torch.optim.Muon multiplies the learning rate by a factor of its own, sqrt(max(1, fan_out / fan_in))
+torch.optim.Muon multiplies the learning rate by its own factor, sqrt(max(1, fan_out / fan_in))
 (`original`) or 0.2 sqrt(max(fan_out, fan_in)) (`match_rms_adamw`; torch 2.13), and decays by the
-learning rate without it. With s our update scale and t torch's factor, a group has
+learning rate without this factor. With s our update scale and t torch's factor, a group has
 
-    lr = scaled_lr x s / t,   so that torch's step lr x t is ours, scaled_lr x s,
-    weight_decay = weight_decay x t / s,   so that lr x weight_decay is ours, too.
+    lr = scaled_lr x s / t,   so that torch's step lr x t equals ours, scaled_lr x s,
+    weight_decay = weight_decay x t / s,   so that lr x weight_decay equals ours, too.
 
-s / t depends on the shape, so matrices of one group are split by it.
+s / t depends on the shape, so a group is split by the shapes of its matrices.
 
 Parts: `text` · `header`, `constants`, `parameter_groups` · `refused`.
 """
@@ -41,8 +41,8 @@ TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
     "original": mup.UPDATE_SCALES["spectral_clamped"],
     "match_rms_adamw": mup.UPDATE_SCALES["rms_match"],
 }
-"""What torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix by, per
-adjust_lr_fn."""
+"""The factors by which torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix,
+by adjust_lr_fn."""
 
 IMPORTS = (
     "import math",
@@ -66,9 +66,10 @@ TRAINED = """\
     optimizers = build_optimizers(model)
     schedulers = build_schedulers(optimizers)
     for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
-        loss = train_step(model, optimizers, schedulers, [batch])  # or its parts, where it does not fit into memory"""
+        # or several smaller batches in the list, if one does not fit into memory
+        loss = train_step(model, optimizers, schedulers, [batch])"""
 MODEL = (
-    "# The model, as it was tuned. Annotations name the shapes of tensors; nothing evaluates them."
+    "# The model, as it was tuned. Annotations name the shapes of tensors and are never evaluated."
 )
 TRY = """\
 if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
@@ -82,28 +83,31 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
 
 
 def text(run: FinalRun) -> str:
-    """The file, its model included where it is ours."""
+    """The file, with the model's source if it is ours."""
     return written(run, exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation))
 
 
 def written(run: FinalRun, model: Source | None) -> str:
-    """The file; without a model's source, for a model that its reader has."""
+    """The file with this model source, or, without one, for a model that the reader has."""
     problems = tuple(refused(run))
     if problems:
         raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
     spec, family = run.spec, exported_by(run)
     made = BUILT if model else family.made(run.model, spec.optimizer)
     build = f'Transformer(SPEC, VOCAB_SIZE, CONTEXT, "{spec.optimizer.parametrisation}")'
-    building = f'def build_model() -> nn.Module:\n    """The model at width {spec.model.width}."""\n    return {build}'
+    building = (
+        "def build_model() -> nn.Module:\n"
+        f'    """The model at width {spec.model.width}."""\n    return {build}'
+    )
     blocks = [
         warning(run.warning) if run.warning else "",
-        "# What was found",
+        "# The answer",
         source(recipe.Group),
         "\n".join(
             [*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run)])]
         ),
         *([MODEL, model.code, building] if model else []),
-        "# How it is trained",
+        "# Training",
         *map(source, OPTIMISATION),
         decayed(spec.horizon.decay),
         source(recipe.lr_factor),
@@ -119,11 +123,11 @@ def written(run: FinalRun, model: Source | None) -> str:
 
 
 def refused(run: FinalRun) -> Iterator[Problem]:
-    """What torch's optimizers cannot do."""
+    """Settings that torch's optimizers cannot express."""
     yield from unknown_options(run)
     optimizer = run.spec.optimizer
     if optimizer.name == "muon" and optimizer.newton_schulz_dtype != "bfloat16":
-        remedy = "tune with bfloat16, or use --to json and an orthogonalisation of your own"
+        remedy = "tune with bfloat16, or use --to json and your own orthogonalisation"
         said = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
         yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
     for name in (name for group in run.groups if group.uses_muon for name in group.names):
@@ -141,7 +145,7 @@ def refused(run: FinalRun) -> Iterator[Problem]:
 
 
 def header(run: FinalRun, use: str) -> str:
-    """The docstring: what this is, how it is used, and where it comes from."""
+    """The docstring: what the file is, how to use it, and the source of its numbers."""
     ladder, data, horizon = run.ladder, run.spec.data, run.spec.horizon
     of = (
         f"{OPTIMIZERS[ladder.optimizer]} at width {run.spec.model.width} for {horizon.steps} "
@@ -190,7 +194,7 @@ OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
 
 
 def warning(said: str) -> str:
-    """What warns whoever runs the file."""
+    """Code that warns anyone who runs the file."""
     lines = textwrap.wrap(said, WIDTH - 20, drop_whitespace=False, break_on_hyphens=False)
     return "\n".join(
         [
@@ -204,19 +208,19 @@ def warning(said: str) -> str:
 
 
 def widths(run: FinalRun) -> list[str]:
-    """Those of its trials."""
+    """The widths of the run's trials."""
     return [str(width) for width in sorted({trial.width for trial in run.trials})]
 
 
 def safe(said: str) -> str:
-    """On one line, and unable to end a docstring, whatever users call their jobs and texts."""
+    """The text on one line, and unable to end a docstring, whatever it contains."""
     return " ".join(
         said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split()
     )
 
 
 def imports(body: str, model: Source | None) -> str:
-    """Of what the file names: the standard library's first, then torch's."""
+    """Imports of the names that the code uses: the standard library's first, then torch's."""
     lines = dict.fromkeys([*IMPORTS, *(model.imports if model else ())])
     used = [
         line
@@ -228,12 +232,12 @@ def imports(body: str, model: Source | None) -> str:
 
 
 def source(thing: Any) -> str:
-    """A function or class of the recipe, as it stands."""
+    """The source of a function or class of the recipe."""
     return ASIDE.sub("", inspect.getsource(thing)).rstrip()
 
 
 def constants(run: FinalRun) -> list[str]:
-    """The numbers that are no parameter group's."""
+    """The constants that belong to no parameter group."""
     optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
     sizes = {
         "VOCAB_SIZE": data.vocab_size,
@@ -256,7 +260,7 @@ def constants(run: FinalRun) -> list[str]:
 
 
 def decayed(decay: str) -> str:
-    """The function of that name for this schedule."""
+    """The recipe's function `decayed` for this schedule."""
     signature, said = inspect.getsource(recipe.decayed).splitlines()[:2]
     return "\n".join([signature, said, f"    return {schedule.DECAYED[decay]}"])
 
@@ -265,12 +269,13 @@ def decayed(decay: str) -> str:
 
 
 def adjust_lr_fn(scale: UpdateScale) -> str:
-    """The factor of torch's that is ours, or the one that ours is written as a multiple of."""
+    """The adjust_lr_fn whose factor equals our update scale, or the one that our scale is expressed
+    by."""
     return "match_rms_adamw" if scale == "rms_match" else "original"
 
 
 def parameter_groups(run: FinalRun) -> str:
-    """All groups, those of Muon split by shape."""
+    """All groups; those of Muon split by shape."""
     lines = [
         line
         for group in run.groups
@@ -280,12 +285,12 @@ def parameter_groups(run: FinalRun) -> str:
 
 
 def adamw_group(group: Group) -> str:
-    """One of AdamW's: as it is."""
+    """An AdamW group, unchanged."""
     return entry(group, group.scaled_lr, group.weight_decay, group.names)
 
 
 def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
-    """One of Muon's, for each relation of our update scale to torch's factor."""
+    """A Muon group for each ratio of our update scale to torch's factor."""
     optimizer = run.spec.optimizer
     torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
     members: defaultdict[float, list[str]] = defaultdict(list)
@@ -304,7 +309,7 @@ def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
 def entry(
     group: Group, lr: float, weight_decay: float, names: tuple[str, ...], told: str = ""
 ) -> str:
-    """A group of the recipe, as text."""
+    """A `Group` of the recipe, as text."""
     numbers = (
         f"lr={lr!r}, weight_decay={weight_decay!r}, eps={group.eps or 0.0!r}, "
         f"init_std={group.init_std!r}"
@@ -333,6 +338,6 @@ def entry(
 
 
 def multipliers(run: FinalRun) -> str:
-    """The forward multipliers that are not one: module, whether its input or its output, factor."""
+    """The forward multipliers other than 1: module, input or output, factor."""
     found = exported_by(run).multipliers(run.model, run.groups)
     return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(found)!r}".replace("'", '"')

@@ -1,4 +1,4 @@
-"""The family of telescope's own Transformer: what follows from a specification, by hand.
+"""The family of telescope's own Transformer: counts that follow from a specification's fields.
 
 Parts: `hidden_shapes`, the matrices · `forward_flops_per_token`, `logit_flops_per_token`, by the
 conventions of telescope.train.flops · `TRANSFORMER`.
@@ -58,18 +58,18 @@ def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int],
 
 
 def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
-    """Of matrices, the head's included, and of attention."""
+    """Operations of all matrices, the head's included, and of attention."""
     attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
 
 
 def logit_flops_per_token(model: ModelSpec, context: int) -> int:
-    """Attention's logits, of all layers."""
+    """Operations of attention logits, over all layers."""
     return 2 * model.depth * model.heads * model.score_dim * context
 
 
 def activations_per_token(model: ModelSpec, context: int) -> int:
-    """About what a backward pass keeps of all layers."""
+    """Approximate number of values that a backward pass keeps, over all layers."""
     return model.depth * (12 * model.width + 4 * model.hidden + 2 * model.heads * context)
 
 

@@ -1,7 +1,6 @@
-"""The family of users' modules: what a factory's models tell when they are built and run.
+"""The family of users' modules: counts from a factory's models, built and run.
 
-Torch's counter is asked for operations, at two narrow widths over one window; attention is counted
-there, too.
+Torch's counter counts operations at two narrow widths over one window, attention included.
 
 Parts: `counted`, the matrices · `forward_flops_per_token` · `MODULE`.
 """
@@ -24,15 +23,15 @@ from telescope.trials.model import ModuleSpec
 
 @dataclass(frozen=True)
 class Counted:
-    """What the hidden matrices of a model are at a width."""
+    """The hidden matrices of a model at a width."""
 
     hidden: int  # entries
-    blocks: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each that Muon orthogonalises
+    blocks: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each matrix that Muon orthogonalises
 
 
 @lru_cache(maxsize=256)
 def counted(model: ModuleSpec) -> Counted:
-    """Their number and shapes, without memory for their values."""
+    """Number of entries and shapes, without memory for the values."""
     with torch.device("meta"), torch.random.fork_rng(devices=()):
         built = UserModel(model, "standard")
     hidden = {
@@ -52,8 +51,8 @@ def counted(model: ModuleSpec) -> Counted:
 
 
 def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) -> float:
-    """a w^2 + b w, through what is counted at the base width and at twice that, whatever the
-    vocabulary: its head is the factory's.
+    """a w^2 + b w, fitted to the counts at the base width and at twice the base width. The
+    vocabulary does not matter: the head belongs to the factory.
 
     Matrices whose sides both grow make the first term, heads and attention the second.
     """

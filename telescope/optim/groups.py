@@ -1,6 +1,4 @@
-"""Parameter groups of a model: which optimizer trains a parameter, at which scaled learning rate
-and weight decay.
-"""
+"""Parameter groups of a model: the optimizer, scaled learning rate and weight decay of each."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ class Group:
     optimizer: OptimizerName
     scaled_lr: float
     weight_decay: float  # scaled; each step multiplies by 1 - scaled_lr * weight_decay
-    eps: float | None  # of AdamW's denominator; Muon has none
+    eps: float | None  # of AdamW's denominator; None for Muon
     init_std: float
     multiplier: float  # on the layer's output in the forward pass
     names: tuple[str, ...]
@@ -32,13 +30,12 @@ class Group:
 
     @property
     def uses_muon(self) -> bool:
-        """Trained by Muon."""
         return self.optimizer == "muon"
 
 
 @dataclass(frozen=True)
 class Alike:
-    """What the parameters of a group have in common."""
+    """The properties that the parameters of a group share."""
 
     role: Role
     init_std: float
@@ -62,7 +59,7 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
 
 
 def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
-    """The optimizer of a role."""
+    """The optimizer that trains parameters of this role."""
     return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
 
 
@@ -90,7 +87,7 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
 def describe(
     model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
 ) -> tuple[Group, ...]:
-    """The groups that this optimizer would use at a width, without building the model in memory;
-    `context` counts for learned positions."""
+    """The groups that this optimizer would use at a width, without allocating the model; `context`
+    sets the number of learned positions."""
     with torch.device("meta"):
         return groups(build(model, vocab_size, context, spec.parametrisation), spec)

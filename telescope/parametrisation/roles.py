@@ -1,7 +1,7 @@
-"""The role of a parameter: how its shape grows with width, and with it every muP rule.
+"""The role of a parameter: how its shape grows with width, which selects its muP rules.
 
-Parts: `Role` · `MODULE_ROLES`, `roles`: the roles in our own model, by the module that a parameter
-belongs to. Those of a user's model are read off it (telescope.models.reading).
+Parts: `Role` · `MODULE_ROLES`, `roles`: the roles in our own model, by the type of module that
+holds a parameter. Those of a user's model are read off it (telescope.models.reading).
 """
 
 from enum import StrEnum
@@ -27,12 +27,12 @@ MODULE_ROLES: dict[type[nn.Module], Role] = {
 
 
 def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
-    """Role of every parameter by its qualified name; `readout` is the output head, None where
+    """Role of every parameter by its qualified name; `readout` is the output head, None if
     embeddings are tied.
 
     Raises LookupError, naming the parameter, for a module type that has no role.
     """
-    found: dict[str, Role] = {}
+    role_of: dict[str, Role] = {}
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(path, recurse=False):
             if type(module) not in MODULE_ROLES:
@@ -41,5 +41,5 @@ def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
                     "in telescope.models.reading"
                 )
             role = Role.READOUT if module is readout else MODULE_ROLES[type(module)]
-            found[name] = Role.VECTOR if parameter.ndim == 1 else role
-    return found
+            role_of[name] = Role.VECTOR if parameter.ndim == 1 else role
+    return role_of

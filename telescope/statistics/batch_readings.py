@@ -1,16 +1,16 @@
-"""How many tokens, and steps, does each batch size need to reach a loss, and how sure are a few
-seeds of it?
+"""Tokens and steps to a loss at each batch size, with intervals from a few seeds.
 
-    log T(B, seed) = log T_L(B) + error,    one variance of the error for all batches of an optimizer and a loss
+    log T(B, seed) = log T_L(B) + error
 
-Two or three seeds tell little of their own spread; all batches together tell enough. T_L(B) is a
-geometric mean over seeds, and its 90 % interval that of Student's t, with the pooled variance over
-their number, and one degree of freedom for every seed after a batch's first.
+The error has one variance for all batches of an optimizer and a loss: two or three seeds of one
+batch say little about their spread, all batches together say enough. T_L(B) is a geometric mean
+over seeds. Its 90 % interval is that of Student's t, with the pooled variance over the number of
+seeds, and one degree of freedom for every seed after a batch's first.
 
-Only batches whose runs all told a number, those that diverged aside, are *settled*: they make the
-variance and, elsewhere, the fits. A batch of which some run was censored has a bound: its interval
-has no upper end. Without two seeds of any batch nothing is known of the error, and intervals run
-from 0 to inf.
+A batch is *settled* if all of its runs, those that diverged aside, reached the loss: settled
+batches determine the variance and, elsewhere, the fits. If a run of a batch was censored, the batch
+has only a bound: its interval has no upper end. If no batch has two seeds, the error is unknown,
+and intervals run from 0 to inf.
 
 Parts: `Readings`, runs in a table of batches and seeds · `Pooled`, means and their common variance
 · `tokens_at` -> an `AtBatch` for each.
@@ -31,20 +31,21 @@ from telescope.statistics.tokens_to_loss import Crossings, Outcome
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """One optimizer's runs to one target loss."""
+    """The runs of one optimizer to one target loss."""
 
     batch_tokens: Array  # [batch], rising
     seeds: NDArray[np.int64]  # [seed]
-    # [batch, seed]: nan where there is no run, inf where it diverged, a bound where it was censored
+    # [batch, seed]: nan without a run, inf if the run diverged, a bound if it was censored
     # or early
     log_tokens: Array
-    outcome: NDArray[np.int8]  # [batch, seed], of no meaning where there is no run
+    outcome: NDArray[np.int8]  # [batch, seed], arbitrary without a run
 
     @classmethod
     def of(
         cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings
     ) -> "Readings":
-        """The table of some runs, given batch and seed of each."""
+        """The table of some runs, given batch and seed of each. Raises InvalidInput if two runs
+        have the same batch and seed."""
         batches, row = np.unique(batch_tokens, return_inverse=True)
         every, column = np.unique(seeds, return_inverse=True)
         if len(np.unique(row * len(every) + column)) < len(row):
@@ -60,7 +61,7 @@ class Readings:
         return cls(batches.astype(np.float64), every, log_tokens, outcome)
 
     def count(self, outcome: Outcome) -> NDArray[np.int64]:
-        """Runs of each batch that came to this."""
+        """Number of runs of each batch with this outcome."""
         counts: NDArray[np.int64] = ((self.outcome == outcome) & ~np.isnan(self.log_tokens)).sum(
             axis=1
         )
@@ -68,8 +69,8 @@ class Readings:
 
     @cached_property
     def settled(self) -> Array:
-        """Log tokens of the runs that reached the loss, in batches of which no run has a bound
-        only; nan elsewhere: [batch, seed]."""
+        """Log tokens of the runs that reached the loss, in batches without bounds; nan elsewhere:
+        [batch, seed]."""
         bounded = self.count(Outcome.CENSORED) + self.count(Outcome.EARLY) > 0
         return np.where(
             (self.outcome == Outcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan
@@ -78,16 +79,16 @@ class Readings:
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """Rows of numbers with a common variance, not all of the same length."""
+    """Rows of numbers, of different lengths, with a common variance."""
 
-    means: Array  # [row], nan where it is empty
+    means: Array  # [row], nan if the row is empty
     counts: Array  # [row]
     squares: float  # sum of the squared differences from the means
     dof: int
 
     @classmethod
     def of(cls, values: Array) -> "Pooled":
-        """Of [row, seed], nan where there is none."""
+        """Pool values [row, seed], nan where there is none."""
         known = np.isfinite(values)
         counts = known.sum(axis=1)
         means = np.where(
@@ -100,34 +101,35 @@ class Pooled:
         return cls(means, counts.astype(np.float64), squares, int((counts - 1).clip(0).sum()))
 
     def half_width(self, runs: float) -> float:
-        """Of the 90 % interval of a mean of so many."""
+        """Half-width of the 90 % interval of a mean of so many runs."""
         return half_width(self.squares / self.dof / runs, self.dof) if self.dof else math.inf
 
 
 def half_width(variance: float, dof: int) -> float:
-    """Of a 90 % interval, given the variance of an estimate and how well that is known."""
+    """Half-width of a 90 % interval, from an estimate's variance and its degrees of freedom; inf
+    without any."""
     return float(stdtrit(dof, QUANTILE)) * math.sqrt(variance) if dof > 0 else math.inf
 
 
 def exponential(log: Estimate) -> Estimate:
-    """From logarithms to the number itself."""
+    """The exponential of an estimate and of its interval."""
     return Estimate(*(float(np.exp(x)) for x in (log.value, log.low, log.high)))
 
 
 @dataclass(frozen=True)
 class AtBatch:
-    """Tokens to a loss at one batch."""
+    """Tokens to a loss at one batch size."""
 
     batch_tokens: float
-    log_tokens: Estimate  # inf where all runs diverged
-    reached: int  # runs of each kind
+    log_tokens: Estimate  # inf if all runs diverged
+    reached: int  # number of runs with each outcome
     censored: int
     early: int
     diverged: int
 
     @property
     def settled(self) -> bool:
-        """Whether this is an estimate, and no bound."""
+        """True if this is an estimate rather than a bound."""
         return self.reached > 0 and self.censored + self.early == 0
 
     @property

@@ -1,16 +1,15 @@
-"""What do the layers of a model in training tell about its parametrisation?
+"""Measurements inside a model in training, which show whether its parametrisation holds.
 
-Numbers for the metrics of a curve, which telescope.studies.coordinates.check and
-telescope.studies.telescoping.answer.late compare across width.
+They go into the metrics of a curve; telescope.studies.coordinates.check and
+telescope.studies.telescoping.answer.late compare them across width.
 
 In the first steps, on one fixed batch (`Beginning`), log2 of the RMS of
 
-- `moved/<layer>`: the change of a layer's raw output since step 0, and of the logits. Raw, because
-  a norm pins the size of what it gives and hides all growth; the change, because heads start at
-  zero.
-- `own/<layer>`: the part of it that the layer's own update makes, (W - W0) x. The rest came in with
-  x. Where embeddings learn fast, their share drowns a hidden learning rate that falls too fast with
-  width; here it shows.
+- `moved/<layer>`: the change of a layer's raw output, and of the logits, since step 0. Raw, because
+  a norm fixes the size of its output and hides all growth; the change, because heads start at zero.
+- `own/<layer>`: the part of this change that the layer's own update makes, (W - W0) x. The rest
+  came in with x. Where embeddings learn fast, their share hides a hidden learning rate that falls
+  too fast with width; this metric shows it.
 
 At the end of a run (`Ending`): the spectral norm of each kind of hidden matrix, and of its last
 update, over sqrt(fan_out / fan_in), which a parametrisation should keep constant across width; and
@@ -33,14 +32,14 @@ from telescope.models.family import Layer, Model
 
 MOVED, OWN, LATE = "moved/", "own/", "late/"
 LOGITS = "logits"
-KEPT_TOKENS = 512  # of the batch, evenly spaced: what is kept of each output
+KEPT_TOKENS = 512  # of the batch, evenly spaced, from each output
 POWER_STEPS = 12
 VECTORS = 4  # iterated together: the largest of several converges faster
 
 
 class Beginning:
-    """Remembers a model as it begins; `metrics` says how far each of its layers has moved by
-    now."""
+    """Stores a model's initial outputs; `metrics` returns how far each of its layers has moved
+    since."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
@@ -49,13 +48,13 @@ class Beginning:
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
     def metrics(self) -> dict[str, float]:
-        """log2 RMS per layer; one that has not moved (a silent head passes no gradient in the first
-        step) is left out."""
+        """log2 RMS per layer. A layer that has not moved (a silent head passes no gradient in the
+        first step) is left out."""
         rms: dict[str, float] = {}
 
         def compare(name: str, now: Tensor) -> None:
             before = self.outputs.get(name)
-            if before is None or before.shape != now.shape:  # an expert that sees other tokens now
+            if before is None or before.shape != now.shape:  # an expert that gets other tokens now
                 return
             change = now - before
             rms[name] = float(change.square().mean().sqrt())
@@ -67,7 +66,7 @@ class Beginning:
 
     @torch.no_grad()
     def _forward(self, see: Callable[[str, Tensor], None]) -> None:
-        """Show the outputs of all layers, and what their own updates add to them, at evenly spaced
+        """Outputs of all layers, and the parts that their own updates add, at evenly spaced
         tokens."""
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
@@ -77,13 +76,13 @@ class Beginning:
 
         with self.model.evaluating(), watched(self.model, look):
             logits = self.model(self.tokens)
-            if logits.ndim == 3:  # and not a loss
+            if logits.ndim == 3:  # rather than a loss
                 see(MOVED + LOGITS, rows(logits, every))
 
 
 class Ending:
-    """Remembers a model before its last step; `metrics` says what the step did, and where the
-    hidden matrices ended."""
+    """Stores a model's matrices before its last step; `metrics` returns the effect of that step,
+    and the final size of the hidden matrices."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
@@ -91,7 +90,7 @@ class Ending:
         self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
-        """Of each kind of hidden matrix the median over the blocks, and the RMS change of the last
+        """For each kind of hidden matrix the median over the blocks, and the RMS change of the last
         features."""
         now = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         found: defaultdict[str, list[float]] = defaultdict(list)
@@ -109,7 +108,7 @@ class Ending:
 
     @torch.no_grad()
     def _features(self) -> Tensor | None:  # (tokens, D)
-        """What enters the last module: our norm, a user's head."""
+        """The input of the last module: of our final norm, of a user's head."""
         found: list[Tensor] = []
         last = self.model.last()
         if last is None:
@@ -126,18 +125,19 @@ class Ending:
 
 
 def kind(path: str) -> str:
-    """What a layer is in every block: blocks.3.attention.query -> attention.query."""
+    """The name of a layer without its block: blocks.3.attention.query -> attention.query."""
     return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
 
 def rows(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
-    """Evenly spaced tokens."""
+    """Evenly spaced tokens as rows."""
     return x.flatten(0, -2)[::every].float()
 
 
 @contextmanager
 def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) -> Iterator[None]:
-    """Inputs and outputs of the hidden layers, as forward passes within the block make them."""
+    """Inputs and outputs of the hidden layers in the forward passes that run while the context
+    lasts."""
 
     def hook(path: str, layer: Layer) -> Any:
         return lambda module, inputs, output: look(path, layer, inputs[0], output)
@@ -155,8 +155,8 @@ def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) ->
 
 @torch.no_grad()
 def spectral_norms(matrices: list[Tensor]) -> list[float]:
-    """Largest singular value of each matrix over sqrt(fan_out / fan_in), to a few percent: power
-    iteration on those of one shape."""
+    """Largest singular value of each matrix over sqrt(fan_out / fan_in), accurate to a few percent:
+    power iteration on stacks of one shape."""
     stacks: defaultdict[torch.Size, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
         stacks[matrix.shape].append(i)

@@ -51,7 +51,7 @@ class HorizonSpec:
             )
         if self.stop_below_loss is not None and self.evaluate_every is None:
             raise ValueError(
-                "stop_below_loss needs held-out losses during the run; set evaluate_every, too"
+                "stop_below_loss needs held-out losses during the run; give evaluate_every, too"
             )
         return self
 

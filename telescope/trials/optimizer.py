@@ -83,7 +83,7 @@ def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Ite
     ):
         yield Problem(
             "qk_clip_alpha",
-            "has no meaning without qk_clip; leave it out, or set qk_clip, too",
+            "has no meaning without qk_clip; leave it out, or give qk_clip, too",
             alpha,
         )
 

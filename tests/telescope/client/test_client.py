@@ -302,5 +302,7 @@ def test_a_slow_service_is_told_from_one_that_is_away_and_may_tokenise_at_its_le
         # so it waited for the answer
         with pytest.raises(TelescopeError, match="knows no study of kind None"):
             client.preview({})
-        with pytest.raises(Unavailable, match=r"is there, but did not answer in 0\.1 s"):
+        with pytest.raises(
+            Unavailable, match=r"accepts connections but did not answer within 0\.1 s"
+        ):
             client.job("job-1")

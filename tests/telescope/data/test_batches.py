@@ -238,7 +238,7 @@ def test_bad_corpora_and_tokenizers_are_refused_by_field(tmp_path: Path, folder:
     assert refusal(DataSpec(corpus=str(folder), tokenizer="bpe-1"))[0] == "data.tokenizer"
     assert refusal(DataSpec(corpus=str(tmp_path / "tokens.bin"), tokenizer="bpe-300")) == (
         "data.tokenizer",
-        f"corpus {tmp_path / 'tokens.bin'} holds tokens already; leave the tokenizer out",
+        f"corpus {tmp_path / 'tokens.bin'} already holds tokens; leave the tokenizer out",
     )
 
 

@@ -240,7 +240,7 @@ def test_bad_parquet_is_refused(tmp_path: Path) -> None:
 
 def test_half_a_token_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"123")
-    assert "no whole number of uint16 tokens" in refusal(tmp_path / "a.bin")
+    assert "not a whole number of uint16 tokens" in refusal(tmp_path / "a.bin")
 
 
 def test_tokens_beside_text_are_refused(tmp_path: Path) -> None:

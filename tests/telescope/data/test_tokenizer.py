@@ -96,6 +96,6 @@ def test_what_is_no_tokenizer_is_refused_with_a_remedy(name: str, remedy: str) -
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
     with pytest.raises(
-        InvalidInput, match=r"t.json is no tokenizer.json .*; write one with Tokenizer.save"
+        InvalidInput, match=r"t.json is not a tokenizer.json .*; write one with Tokenizer.save"
     ):
         tokenizer.build(str(tmp_path / "t.json"), list)

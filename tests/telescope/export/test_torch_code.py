@@ -368,7 +368,9 @@ def test_an_option_that_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPa
     known = tuple(name for name in KNOWN_OPTIONS[OptimizerSpec] if name != "momentum")
     monkeypatch.setitem(KNOWN_OPTIONS, OptimizerSpec, known)
     assert torch_code.text(run_of())
-    with pytest.raises(NotExportable, match="momentum: is an option that this form does not know"):
+    with pytest.raises(
+        NotExportable, match="momentum: is an option that this format does not know"
+    ):
         torch_code.text(run_of(optimizer_options={"momentum": 0.9}))
 
 

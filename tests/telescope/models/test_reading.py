@@ -93,14 +93,14 @@ REFUSED: list[tuple[Any, str]] = [
         awkward.gated,
         (
             "parameter middle.weight of shape (64, 64): is a matrix that no product sums over; "
-            "say its role"
+            "set its role in model.roles"
         ),
     ),
     (
         awkward.more_experts,
         "parameter middle.up of shape (4, 64, 64): the number of its matrices grows with width",
     ),
-    (awkward.no_module, "must return a torch.nn.Module; at width 64 it gave a list"),
+    (awkward.no_module, "must return a torch.nn.Module; at width 64 it returned a list"),
     (awkward.raises, "raised at width 64: KeyError: 'no such width'"),
     (awkward.own_loss, "cannot be run on tokens of shape (1, 2)"),
 ]
@@ -207,7 +207,7 @@ def test_fused_matrices_are_cut_as_the_user_says() -> None:
 @pytest.mark.parametrize(
     ("cut", "words"),
     [
-        (Layout(parts=(5, 1, 1)), "cannot be cut into parts of sizes 5:1:1"),
+        (Layout(parts=(5, 1, 1)), "cannot be split into parts of sizes 5:1:1"),
         (Layout(block_rows=7), "into blocks of 7"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_cut_that_does_not_fit_is_refused(cut: Layout, words: str) -> None:
 
 
 def test_only_hidden_matrices_are_cut() -> None:
-    with pytest.raises(InvalidInput, match="only hidden matrices are cut up"):
+    with pytest.raises(InvalidInput, match="only hidden matrices can be split"):
         infer(awkward.plain, WIDTHS, splits={"out.weight": Layout(parts=(1, 1))})
 
 

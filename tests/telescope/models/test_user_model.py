@@ -167,7 +167,7 @@ def test_a_multiplier_without_a_module_to_go_to_is_refused() -> None:
     with pytest.raises(
         InvalidInput,
         match=(
-            r"parameter table\.weight needs a forward multiplier, and no module of its own "
+            r"parameter table\.weight needs a forward multiplier, but no module of its own "
             r"applies it"
         ),
     ):
@@ -339,7 +339,7 @@ def test_models_of_transformers_pass_the_coordinate_check_under_mup_only(
 def test_code_that_has_changed_since_is_refused() -> None:
     found = factory.content(MIXTURE.factory)
     assert UserModel(replace(MIXTURE, content=found), "mup").spec.content == found
-    with pytest.raises(FactoryLost, match="is not what it was when its job was accepted"):
+    with pytest.raises(FactoryLost, match="has changed since its job was accepted"):
         UserModel(replace(MIXTURE, content="0" * 32), "mup")
 
 

@@ -148,4 +148,4 @@ def test_what_compiling_took_is_not_worth_a_failure(
     assert json.loads(record.read_text())["seconds"] == 12.0
     monkeypatch.setattr(compiled, "cache_folder", lambda: record / "below a file")
     compiled.remember(graph, 12.0)
-    assert "is not remembered" in caplog.text
+    assert "cannot be recorded" in caplog.text

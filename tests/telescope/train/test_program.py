@@ -87,7 +87,7 @@ def test_a_shape_is_compiled_where_the_steps_left_repay_what_that_is_expected_to
     assert choose(trial(), 8, 399) == Program(
         1,
         repaid_steps=400.0,
-        reason="not compiled: 399 steps would hardly repay the 100 s that it takes",
+        reason="not compiled: 399 steps are too few to repay the 100 s of compiling",
     )
     assert machine.prepared == []
     assert choose(trial(), 8, 400) == Program(

@@ -198,7 +198,7 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
     assert held == (
         "data.tokenizer",
         "bpe-300",
-        "corpus ./a.bin holds tokens already; leave the tokenizer out",
+        "corpus ./a.bin already holds tokens; leave the tokenizer out",
     )
 
 
