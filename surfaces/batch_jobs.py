@@ -1,5 +1,5 @@
-"""Finished compute-time jobs whose curves follow known laws, put into a database in bulk: nothing
-is trained.
+"""Finished compute-time jobs whose curves follow known laws, written to a database in bulk without
+training.
 """
 
 import json
@@ -19,9 +19,10 @@ from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
 
 LAWS = {"muon": law(1), "adamw": law(3)}
-STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}  # however small the batch; and besides:
+# of every step, in addition to the time of its tokens
+STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}
 TOKENS_PER_SECOND = 2e6
-ATTAINED = TARGET  # a loss that every run comes to
+ATTAINED = TARGET  # a loss that every run reaches
 
 
 def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -> dict[str, Any]:
@@ -43,8 +44,8 @@ def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -
 
 
 def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.005)) -> str:  # noqa: B008 (frozen)
-    """The job of such a study, all its trials completed, with their outlines; curves of their
-    points there are none."""
+    """The job of such a study, all its trials completed, with their outlines but without the points
+    of their curves."""
     job, _ = record.create_job(study)
     record.begin_job(job.id)
     plan = registry.parse(study).plan(())
@@ -55,7 +56,7 @@ def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.0
 
 
 def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noise) -> None:
-    """End trials, and enter their outlines."""
+    """End trials, and store their outlines."""
     fate = {
         "loss": ATTAINED,
         "state": TrialState.COMPLETED,
@@ -87,7 +88,7 @@ def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noi
 
 
 def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
-    """What the timed runs measured."""
+    """The results of the timed runs."""
     timed = [spec for spec in specs if spec.measure == "time"]
     seconds = [
         STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND
@@ -100,7 +101,7 @@ def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
 
 
 def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
-    """What the law of each run's optimizer says of it, by digest."""
+    """Tokens and losses of each run under the law of its optimizer, by digest."""
     found = {}
     for number, (name, of) in enumerate(LAWS.items()):
         ours = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]

@@ -1,12 +1,12 @@
 """Loss curves whose tokens to every loss follow a known law of the batch size: the right answer is
-known, and nothing is trained.
+known without training.
 
 With u = loss - floor, a run at batch B needs T(B) = T_0(u) max(1, B / B*(u))^(1 + slope) tokens
 (arXiv 2505.02222, appendix F), where T_0 = (u / scale)^(-1/exponent), and the critical batch grows
-as loss falls: B* = critical_batch (u_target / u)^growth. Recorded losses have noise of three kinds:
+as loss falls: B* = critical_batch (u_target / u)^growth. Recorded losses have three kinds of noise:
 of single points, of whole runs, of whole batches.
 
-Parts: `Law`, `SmoothLaw` · `Noise` · `law`, the same one for the same number · `curves` of all
+Parts: `Law`, `SmoothLaw` · `Noise` · `law`, the same law for the same number · `curves` of all
 batches and seeds, as recorded.
 """
 
@@ -25,7 +25,7 @@ POINTS = 200
 
 @dataclass(frozen=True)
 class Law:
-    """One optimizer's."""
+    """The law of one optimizer."""
 
     critical_batch: float  # at the target loss
     slope: float  # of log steps in log batch beyond it: above -1, below 0
@@ -35,7 +35,7 @@ class Law:
     growth: float = 0.5
 
     def unlimited_tokens(self, loss: float) -> float:
-        """T_0: below the critical batch."""
+        """T_0: tokens below the critical batch."""
         return float(
             self.tokens * ((loss - self.floor) / (TARGET - self.floor)) ** (-1 / self.exponent)
         )
@@ -47,12 +47,13 @@ class Law:
         )
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """The truth."""
+        """Tokens to a loss, exactly."""
         beyond = np.maximum(np.array(batch_tokens, dtype=np.float64) / self.critical(loss), 1)
         return self.unlimited_tokens(loss) * beyond ** (1 + self.slope)
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
-        """Its inverse, in closed form: u is that of T_0 as long as the batch lies below B*(u)."""
+        """The inverse of `tokens_to`, in closed form: u is that of T_0 as long as the batch lies
+        below B*(u)."""
         relative, power = tokens / self.tokens, 1 + self.slope
         u = relative**-self.exponent
         beyond = batch_tokens > self.critical_batch * u**-self.growth
@@ -73,30 +74,30 @@ class SmoothLaw(Law):
     grow; it has no slope."""
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """The truth."""
+        """Tokens to a loss, exactly."""
         return self.unlimited_tokens(loss) * (
             1 + np.array(batch_tokens, dtype=np.float64) / self.critical_batch
         )
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
-        """Its inverse."""
+        """The inverse of `tokens_to`."""
         relative = tokens / self.tokens / (1 + batch_tokens / self.critical_batch)
         return self.floor + (TARGET - self.floor) * relative**-self.exponent
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations, as shares of the loss."""
+    """Standard deviations of the noise, as shares of the loss."""
 
-    point: float = 0.0  # of each recorded point by itself
+    point: float = 0.0  # of each recorded point separately
     run: float = 0.0  # of all points of a run together
-    batch: float = 0.0  # of all runs at a batch together: how well its learning rate was tuned
-    # with which that of a point falls as batches grow: 0.5 for losses of training batches
+    batch: float = 0.0  # common to all runs at a batch: how well its learning rate was tuned
+    # exponent by which that of a point falls as batches grow: 0.5 for losses of training batches
     batch_power: float = 0.0
 
 
 def law(number: int, lowest: float = 700.0, highest: float = 4500.0) -> Law:
-    """A random one whose critical batch lies inside the range of BATCHES."""
+    """A random law whose critical batch lies inside the range of BATCHES."""
     rng = np.random.default_rng([number, 5])
     critical = float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
     return Law(
@@ -112,8 +113,8 @@ def curves(
     overrun: float = 1.8,
     batches: Sequence[int] = BATCHES,
 ) -> Curves:
-    """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens that it
-    takes to the target."""
+    """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens to the
+    target."""
     rng = np.random.default_rng([number, 6])
     ends = overrun * of.tokens_to(TARGET, batches)
     tokens = np.repeat(ends[:, None] * np.arange(1, POINTS + 1) / POINTS, seeds, axis=0)

@@ -1,14 +1,14 @@
 """Closed-form loss surfaces in place of training: the right answer is known, and a whole study runs
 in a tenth of a second.
 
-A bowl in the octaves of the hyperparameters, whose optimum moves with width by a known law, whose
-floor falls with width, which diverges above a cliff, and whose noise is partly shared by all runs
-of a seed at a width. Ranges after reference studies of small models: curvature 0.25 to 1.1 % of the
-loss per octave^2 of the learning rate, other axes 3 to 10 times flatter; of the two families of
-skew one is the pooled model's and the other is not.
+A bowl in the octaves of the hyperparameters: its optimum moves with width by a known law, its floor
+falls with width, it diverges above a cliff, and part of its noise is shared by all runs of a seed
+at a width. Ranges follow reference studies of small models: curvature 0.25 to 1.1 % of the loss per
+octave^2 of the learning rate, other axes 3 to 10 times flatter; of the two families of skew, the
+pooled model uses only one.
 
-Parts: `Surface`, callable as `train_one` · `random_surface`, the same one for the same number ·
-`document`, `walled`, `study`, a job to ask of it.
+Parts: `Surface`, callable as `train_one` · `random_surface`, the same surface for the same number ·
+`document`, `walled`, `study`, jobs about it.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from telescope.trials.spec import TrialSpec
 Law = Literal["inverse", "root", "constant"]
 # of the width that the drift falls with
 POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}
-DRAWN = (0.5, 0.3, 0.2)  # how often, where the law is drawn
+DRAWN = (0.5, 0.3, 0.2)  # probabilities, if the law is drawn
 
 AXES: tuple[AxisName, ...] = (
     "lr",
@@ -41,11 +41,11 @@ AXES: tuple[AxisName, ...] = (
 )
 # octaves (of momentum: of 1 - momentum); the ranges are 7 octaves wide
 LOWS = (-9.0, -7.0, -4.0, -8.0, -8.0, -3.5)
-DIVERGES_AT = 3  # steps, where it does
+DIVERGES_AT = 3  # steps, if a run diverges
 
 
 def octaves(spec: TrialSpec, axis: str) -> float:
-    """Where a trial lies on an axis."""
+    """Position of a trial on an axis, in octaves."""
     if axis == "momentum":
         return math.log2(
             1 - (spec.optimizer.momentum if spec.optimizer.name == "muon" else spec.optimizer.beta1)
@@ -79,9 +79,10 @@ class Surface:
     base_width: int = 32
     target_width: int = 512
     number: int = 0  # of the random streams
-    scale: tuple[float, ...] = field(default=(1.0,) * 8)  # factor on all losses per doubling
+    # factor on all losses per doubling of the width
+    scale: tuple[float, ...] = field(default=(1.0,) * 8)
     axes: tuple[AxisName, ...] = AXES
-    growth: float = 0.0  # exponent of width by which layers' changes in the first steps go
+    growth: float = 0.0  # exponent of width by which layers' changes in the first steps scale
     # % of the loss by which no weight decay is worse than the best one; 0: its octaves have a bowl
     # too
     plateau: float = 0.0
@@ -109,7 +110,7 @@ class Surface:
         return self.scale[round(math.log2(width / self.base_width))] * (2 + 4 * width**-0.3)
 
     def excess(self, width: int, x: Sequence[float]) -> float:
-        """% of the loss above the floor."""
+        """Loss above the floor, in %."""
         u = [a - b for a, b in zip(x, self.optimum(width), strict=False)]
         v = u[0] + self.cross * sum(u[2:] if self.plateau else u[1:])
         bowl = {
@@ -125,8 +126,8 @@ class Surface:
         )
 
     def decay(self, lr: float, decay: float) -> float:
-        """% of the loss for weight decay so many octaves from its optimum, shaped as measured on
-        real text: a plateau, a dip, a wall."""
+        """Loss in % from weight decay so many octaves from its optimum, shaped as measured on real
+        text: a plateau, a dip, a wall."""
         q = 2.0**decay
         return (
             self.plateau * 2.0 ** (self.lean * min(max(lr, -2.0), 2.0)) * (q - 1) ** 2 / (1 + q / 2)
@@ -151,7 +152,7 @@ class Surface:
         )
 
     def first_steps(self, spec: TrialSpec) -> list[Measurement]:
-        """What a coordinate check measures: one layer whose changes go as width^growth."""
+        """The result of a coordinate check: one layer whose changes scale as width^growth."""
         steps = spec.horizon.steps
         size = (self.growth + 0.05 * self._normal("coordinates", spec.seed)) * math.log2(
             spec.model.width
@@ -167,7 +168,7 @@ class Surface:
         ]
 
     def __call__(self, spec: TrialSpec) -> list[Measurement]:
-        """The curve of one run: its end."""
+        """The last point of the curve of a run."""
         if spec.measure == "coordinates":
             return self.first_steps(spec)
         x = [
@@ -191,10 +192,10 @@ class Surface:
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
-    """A surface drawn at random, the same one for the same number; the optimum lies within the
+    """A surface drawn at random, the same surface for the same number; the optimum lies within the
     range of `document`.
 
-    Changes are fields of Surface; law="drawn" draws one.
+    Changes are fields of Surface; law="drawn" draws a law.
     """
     rng = np.random.default_rng(number)
     given: dict[str, Any] = {

@@ -1,10 +1,11 @@
-"""What is asked of random bowls by the hundred, and how well it must go: right, honest and cheap.
+"""Questions about random bowls by the hundred, and the quality that their answers must have: right,
+honest and cheap.
 
 Costs are in runs at the base width, in a model whose cost grows fourfold per doubling; `share` is
-that of the published rule's (k = 2: 8x8, 4x4, 2x2, 1x1 = 256 runs).
+relative to the published rule's cost (k = 2: 8x8, 4x4, 2x2, 1x1 = 256 runs).
 
-Parts: `Scenario` (what is asked of which surfaces, with its `Floors`) · `SCENARIOS` · `outcome` of
-one study · `Row`, of many.
+Parts: `Scenario` (a question, its surfaces and its `Floors`) · `SCENARIOS` · `outcome` of one study
+· `Row`, of many.
 """
 
 import math
@@ -29,8 +30,8 @@ DEAR = 0.2  # % of the loss
 
 @dataclass(frozen=True)
 class Floors:
-    """What must hold of a scenario's row: shares of all studies (least, most), and costs as shares
-    of the published rule's."""
+    """Requirements on a scenario's row: shares of all studies (least, most), and costs as shares of
+    the published rule's."""
 
     within: float = 0.0
     cover: Bounds = (0.0, 1.0)
@@ -45,7 +46,7 @@ class Floors:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A question, asked of surface after surface."""
+    """A question about surface after surface."""
 
     name: str
     surface: Callable[[int], Surface]
@@ -54,11 +55,11 @@ class Scenario:
     asked: dict[str, Any] = field(default_factory=dict)
     studies: int = 200
     published: float = 256.0  # cost of the published rule on this ladder
-    peers: bool = False  # whether the published rule is run beside it
+    peers: bool = False  # True if the published rule is run beside it
 
 
 def study_of(scenario: Scenario) -> Question:
-    """What a scenario asks."""
+    """The study of a scenario."""
     changes = FOURFOLD | scenario.asked
     points = (8,) * 5 if changes.get("schedule") == "paper" else (8, 3, 3, 3, 3)
     return study(scenario.axes, points, **changes)
@@ -88,7 +89,7 @@ def outside(number: int, side: int) -> Surface:
 
 def behind_a_wall(number: int) -> Surface:
     """An optimum that lies 0.6 octave or more beyond the range of the learning rate at every width:
-    up to two where it is nearest."""
+    up to two octaves where it is nearest."""
     surface, side = random_surface(number, noise=0.2, cliff=math.inf), 1 if number % 2 else -1
     beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(
         0.0, -side * surface.drift[0]
@@ -98,20 +99,20 @@ def behind_a_wall(number: int) -> Surface:
 
 
 def cliff(number: int) -> Surface:
-    """Runs diverge from one to two octaves above the optimum."""
+    """A surface on which runs diverge from one to two octaves above the optimum."""
     return random_surface(
         number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2))
     )
 
 
 def parabola(number: int) -> Surface:
-    """No noise, no skew, and the same bowl at every width."""
+    """A surface without noise or skew, with the same bowl at every width."""
     return random_surface(number, skew="none", bend=(1.0,) * 8)
 
 
 def saturating(number: int, noise: float, law: str = "drawn") -> Surface:
-    """Too little weight decay is as good as none, and 0.4 to 1.6 times as dear as an octave of the
-    learning rate; too much is a wall."""
+    """Too little weight decay is as good as none, and 0.4 to 1.6 times as costly as an octave of
+    the learning rate; too much is a wall."""
     rng, surface = np.random.default_rng([number, 4]), random_surface(number, noise=noise, law=law)
     return replace(
         surface,
@@ -215,8 +216,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one study came to: errors in octaves, loss given away in %, cost in runs at the base
-    width."""
+    """Result of one study: errors in octaves, excess loss in %, cost in runs at the base width."""
 
     error: float
     regret: float
@@ -225,12 +225,12 @@ class Outcome:
     unbracketed: bool
     cost: float
     most: float
-    # the others are called flat or resolved, and yet cost more than DEAR at the best learning rate
+    # the other axes are called flat or resolved, but cost more than DEAR at the best learning rate
     dear: bool
 
 
 def outcome(scenario: Scenario, number: int) -> Outcome:
-    """Ask the question of one surface."""
+    """Run the study of a scenario on one surface."""
     asked, surface = study_of(scenario), scenario.surface(number)
     (report,) = run(KIND.of(asked), surface).ladders
     (ladder,) = all_ladders(asked)
@@ -292,12 +292,12 @@ class Row:
 
     @property
     def wrong(self) -> float:
-        """Share called resolved that is further off than half an octave."""
+        """Share called resolved that is off by more than half an octave."""
         return self.mean(lambda one: one.resolved and abs(one.error) > HALF_OCTAVE)
 
     @property
     def dear(self) -> float:
-        """Share whose other hyperparameters are called flat or resolved and are neither."""
+        """Share whose other hyperparameters are called flat or resolved but are neither."""
         return self.mean(lambda one: one.dear)
 
     @property

@@ -1,11 +1,11 @@
-"""How are all processes found that a dead one has left behind?
+"""Processes that a dead process has left behind.
 
 Ray's processes outlive a driver that was killed: its agents for about a minute, reparented to init,
-some in process groups of their own. What they keep is their environment. A supervisor starts its
-child with a `MARKER` of its own in the environment, every descendant inherits it, and `end_all`
-kills whoever carries it.
+some in their own process groups. But they keep their environment. A supervisor starts its child
+with a unique value of `MARKER` in the environment, every descendant inherits it, and `end_all`
+kills all processes that carry it.
 
-(Ray's agents rename themselves, which writes over the environment that others see, unless
+(Ray's agents rename themselves, which overwrites the environment that other processes see, unless
 `SPT_NOENV` forbids it: `workers.on_ray.cluster` sets that.)
 """
 
@@ -31,12 +31,12 @@ def carrying(variable: str, value: str) -> set[psutil.Process]:
 def _carries(process: psutil.Process, variable: str, value: str) -> bool:
     try:
         return alive(process) and bool(process.environ().get(variable) == value)
-    except psutil.Error:  # it ended meanwhile, or belongs to somebody else
+    except psutil.Error:  # it ended meanwhile, or belongs to another user
         return False
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs or could: a zombie is as good as gone."""
+    """True if the process runs or could run: a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -45,9 +45,9 @@ def alive(process: psutil.Process) -> bool:
 
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
     """Kill all processes that carry the marker, and those that they start meanwhile, for up to
-    `seconds`; True when none is left."""
+    `seconds`; returns True if none is left."""
     deadline = time.monotonic() + seconds
-    # kept, for a process that is about to end has no environment any more
+    # accumulated, since a process that is about to end has no environment any more
     found: set[psutil.Process] = set()
     while left := carrying(variable, marker) | set(filter(alive, found)):
         if time.monotonic() >= deadline:

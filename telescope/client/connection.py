@@ -113,8 +113,8 @@ def _checked(response: httpx.Response) -> httpx.Response:
         code, detail, fields = problem["code"], problem["detail"], problem["errors"]
     except (ValueError, KeyError, TypeError):
         said = (
-            f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, not in "
-            "telescope's words"
+            f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, without "
+            "telescope's error document"
         )
         raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(
             said

@@ -184,8 +184,7 @@ def chosen(
     if variant is None and len(variants) > 1 and not report.best_variant:
         raise InvalidInput.of(
             "variant",
-            f"the job compares {', '.join(variants)}, whose losses say nothing of each other; "
-            "name one",
+            f"the job compares {', '.join(variants)}, whose losses cannot be compared; name one",
         )
     among = [
         ladder
