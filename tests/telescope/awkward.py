@@ -1,5 +1,5 @@
-"""Models that a reader of roles may get wrong, each a factory `width -> torch.nn.Module` that takes
-tokens and gives logits.
+"""Models whose roles are hard to read, each a factory `width -> torch.nn.Module` that takes tokens
+and returns logits.
 """
 
 import torch
@@ -10,7 +10,7 @@ VOCABULARY = 64  # as wide as the narrowest model that is built
 
 
 class Body(nn.Module):
-    """Embedding, something in the middle that keeps (B, T, D), head."""
+    """An embedding, a middle that keeps (B, T, D), and a head."""
 
     def __init__(self, width: int, middle: nn.Module, vocabulary: int = VOCABULARY) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ def cast(width: int) -> nn.Module:
 
 
 class Own(Body):
-    """Gives its own loss."""
+    """Returns its own loss."""
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
         return functional.cross_entropy(super().forward(tokens).flatten(0, 1), targets.flatten())

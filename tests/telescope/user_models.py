@@ -14,8 +14,8 @@ VOCABULARY, CONTEXT, HEAD = 256, 32, 8
 
 
 def ours(width: int) -> nn.Module:
-    """telescope's own Transformer, as anybody's module: with its initial values at the base width
-    of 16."""
+    """telescope's own Transformer as a user's module, with its initial values at the base width of
+    16."""
     spec = ModelSpec(width=width, base_width=width, depth=1, head_dim=HEAD, mlp_ratio=2.0)
     model = Transformer(spec, VOCABULARY, CONTEXT, "mup")
     initialise(
@@ -81,7 +81,7 @@ def mixture(width: int) -> nn.Module:
 
 
 class OwnLoss(Mixture):
-    """Gives its loss instead of logits."""
+    """Returns its loss instead of logits."""
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
         return functional.cross_entropy(super().forward(tokens).flatten(0, 1), targets.flatten())

@@ -1,4 +1,4 @@
-"""What tests of executors share: assignments, and waiting for events with a deadline."""
+"""Shared by tests of executors: assignments, and waiting for events with a deadline."""
 
 import os
 import select
@@ -54,7 +54,7 @@ class Driver:
         return assignment
 
     def stop_all(self) -> None:
-        """End whatever a test left running."""
+        """End everything that a test left running."""
         for trial_id in range(self._first_id, self._trial_id + 1):
             self.executor.stop(trial_id)
 
@@ -74,7 +74,7 @@ class Driver:
         return next((e for e in self.of(assignment) if isinstance(e, Started)), None)
 
     def pid(self, assignment: Assignment) -> int:
-        """Of the worker's process."""
+        """Process id of the worker."""
         started = self.started(assignment)
         assert started is not None
         return int(started.worker.rpartition(":")[2])
@@ -90,7 +90,7 @@ class Driver:
         return self.of(assignments[-1])
 
     def curve(self, assignment: Assignment) -> list[Measurement]:
-        """Its points; one that was said twice counts once, as in the database."""
+        """The points of a trial's curve; a repeated point counts once, as in the database."""
         points = [
             point
             for e in self.of(assignment)
@@ -101,12 +101,12 @@ class Driver:
 
 
 def numbers(curve: Sequence[Measurement]) -> list[Measurement]:
-    """A curve without what no two runs share: its seconds."""
+    """A curve without its seconds, which differ between runs."""
     return [replace(point, seconds=0.0) for point in curve]
 
 
 def plain(spec: TrialSpec) -> list[Measurement]:
-    """The curve by a plain loop, here."""
+    """The curve from a plain loop in this process."""
     return numbers(list(train_one(spec)))
 
 
@@ -117,18 +117,18 @@ def until_dead(family: Iterable[psutil.Process], seconds: float = 5.0) -> None:
 
 
 def family(pid: int | None = None) -> list[psutil.Process]:
-    """What a process started, and what that started."""
+    """A process's descendants."""
     return list(psutil.Process(pid).children(recursive=True))
 
 
 class Child:
-    """Another Python process, and what it prints."""
+    """Another Python process, and its output."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
     def line(self, seconds: float = 60.0) -> str:
-        """Its next line."""
+        """The next line of its output."""
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], seconds)
         assert readable, f"no line within {seconds} s"
@@ -139,7 +139,8 @@ class Child:
 def python(
     module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Child]:
-    """A child running a module; it ends with the block, for it reads a pipe that closes then."""
+    """A child that runs a module; it ends with the block, since it reads a pipe that closes
+    then."""
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
         command,

@@ -1,9 +1,9 @@
-"""A process that drives Ray, for tests that kill it, or that need a second one: `python -m
+"""A process that drives Ray, for tests that kill it, or that need a second driver: `python -m
 tests.workers.ray_driver hold|train ADDRESS`.
 
 `hold` fills the cluster with actors of one CPU; `train` trains an endless trial by a RayExecutor
-(on a local Ray where the address is `local`) until Ray is lost. Both print a line when they are
-there, and end when standard input closes.
+(on a local Ray if the address is `local`) until Ray is lost. Both print a line when they are ready,
+and end when standard input closes.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""Do all executors keep the law of `workers.interface`, with real training of tiny models on real
-text?
+"""All executors keep the contract of `workers.interface`, with real training of tiny models on real
+text.
 """
 
 import math
@@ -69,7 +69,7 @@ def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Exe
 def driver(executor: Executor, tmp_path: Path) -> Iterator[Driver]:
     made = Driver(executor, tmp_path)
     yield made
-    made.stop_all()  # or one test that fails takes the workers from all that follow
+    made.stop_all()  # otherwise one failing test takes the workers from all tests that follow
 
 
 def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> None:
@@ -241,7 +241,7 @@ def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
         assert numbers(driver.curve(assignment)) == plain(trial())
 
 
-def test_trials_that_come_together_keep_the_law_whoever_leaves(
+def test_trials_that_come_together_keep_the_law_whatever_leaves(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)

@@ -1,4 +1,4 @@
-"""Does the desk keep the law of events for whoever emits them?"""
+"""The desk keeps the contract of events, whichever thread emits them."""
 
 from dataclasses import replace
 

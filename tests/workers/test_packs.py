@@ -1,5 +1,5 @@
-"""Which assignments does a worker get at once, and compiled? What is fastest is measured elsewhere;
-here that is given.
+"""Assignments that a worker takes at once, and whether it compiles them. What is fastest is a given
+here; other tests measure it.
 """
 
 from dataclasses import replace
@@ -37,7 +37,7 @@ def assignment(
 
 
 class Bench:
-    """A desk whose workers would measure that so many together are best."""
+    """A desk whose workers would measure that so many trials together are best."""
 
     def __init__(
         self, *assignments: Assignment, workers: int = 1, best: int = MOST_TOGETHER
@@ -143,9 +143,7 @@ def test_compiling_is_considered_for_one_long_trial_too() -> None:
     assert len(bench.measured) == 1
 
 
-def test_it_is_considered_again_where_so_many_steps_of_the_graph_have_come_that_it_may_pay_and_only_then() -> (
-    None
-):
+def test_compiling_is_considered_again_only_once_enough_steps_are_queued() -> None:
     asked: list[float] = []
 
     def measure(first: Assignment, most: int, steps: float) -> Program:
@@ -170,9 +168,7 @@ def test_it_is_considered_again_where_so_many_steps_of_the_graph_have_come_that_
     assert asked == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
 
 
-def test_what_one_optimizer_has_compiled_is_considered_for_the_other_though_it_did_not_pay_before() -> (
-    None
-):
+def test_a_graph_that_one_optimizer_compiled_is_considered_for_the_other() -> None:
     def measure(first: Assignment, most: int, steps: float) -> Program:
         asked.append(first.spec.optimizer.name)
         return Program(compiled=True) if len(asked) > 1 else Program(repaid_steps=1e9)

@@ -1,5 +1,5 @@
-"""What a worker says of a pack that breaks, and which program it runs. What it says of one that
-does not break is in test_contract.
+"""Events of a pack that breaks, and the program that a worker runs. Events of a pack that does not
+break are in test_contract.
 """
 
 from collections.abc import Sequence

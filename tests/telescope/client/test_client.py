@@ -1,5 +1,5 @@
 """The client against a real server, over a real socket: values, pages, waiting, patience, and
-errors as they were raised.
+errors.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ def client(url_of_database: str, text: Path, listener: socket.socket) -> Iterato
 
 
 def answer(url: str, job_id: str) -> None:
-    """Do as the coordinator does, from the first trial to the final report, with losses from a
+    """Act as the coordinator, from the first trial to the final report, with losses from a
     formula."""
     record = Record(url)
     study = registry.parse(record.study_document(job_id))
@@ -231,7 +231,7 @@ def test_patience_bridges_a_server_that_comes_late(
     found: list[Job] = []
     with Client(address(listener), patience_seconds=30) as client:
         early = threading.Thread(target=lambda: found.append(client.submit(job)))
-        early.start()  # the socket is bound, but nobody listens yet
+        early.start()  # the socket is bound, but no server listens yet
         with serving(app, listener):
             early.join(timeout=30)
     assert [each.name for each in found] == ["small"]

@@ -58,12 +58,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def alone(tokens: np.ndarray) -> Half:
-    """Half of a plain corpus."""
+    """A half with a single plain corpus."""
     return Half((tokens,), (1.0,))
 
 
 def tokens_of(half: Half) -> np.ndarray:
-    """Of a plain corpus."""
+    """Tokens of a plain corpus."""
     (tokens,) = half.parts
     return tokens
 

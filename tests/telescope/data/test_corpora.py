@@ -1,5 +1,6 @@
-"""Corpora: built-in, registered and read by path; every format, and every way a file can be
-wrong."""
+"""Corpora: built-in, registered and read by path; every format, and every way in which a file can
+be wrong.
+"""
 
 import ast
 import gzip

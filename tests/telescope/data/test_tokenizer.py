@@ -1,4 +1,4 @@
-"""Tokenizers: bytes, trained BPE, the user's own, and tokens as they are."""
+"""Tokenizers: bytes, trained BPE, the user's own, and corpora of tokens."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ DATE = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 def document(
     optimizer: str | list[str] = "muon", model: dict[str, Any] | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """A small study, as its author writes it."""
+    """A small study, as a user would write it."""
     study = {
         "kind": "telescope",
         "name": "small",
@@ -43,8 +43,8 @@ def document(
 
 
 def bowl(spec: TrialSpec, optimum: float = -5.0) -> float:
-    """A loss whose optimum is at lr 1/32 and weight decay 1/5, on every width, to a thousandth that
-    only the seed decides."""
+    """A loss with its optimum at lr 1/32 and weight decay 1/5 at every width; the seed alone
+    changes a thousandth of it."""
     u, v = (
         math.log2(spec.optimizer.lr) - optimum,
         math.log2(spec.optimizer.weight_decay * 5) if spec.optimizer.weight_decay else 0.0,
@@ -67,7 +67,7 @@ def ended(spec: TrialSpec, optimum: float) -> Trial:
 
 
 def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, Source]:
-    """A study, its report, and the job that it might be of."""
+    """A study, its report, and the job that it could belong to."""
     parsed = registry.parse(asked).question
     study = replace(parsed, data=stdlib(parsed.data.context))
     trials: list[Trial] = []

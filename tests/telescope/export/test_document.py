@@ -1,4 +1,4 @@
-"""The document of an answer, and which answers there are to export."""
+"""The document of an answer, and the answers that can be exported."""
 
 import json
 from dataclasses import asdict, replace

@@ -17,22 +17,26 @@ from tests.telescope.export.answers import run_of
 # Names as they stand in NVIDIA/Megatron-LM: megatron/training/arguments.py at
 # c99881af1687b1501182393faea07f9152798488,
 SPELLED_OUT = """
-    --weight-decay --clip-grad --adam-beta1 --adam-beta2 --adam-eps --sgd-momentum --muon-momentum --muon-no-split-qkv --muon-nesterov
-    --muon-scale-mode --muon-fp32-matmul-prec --muon-coefficient-type --muon-num-ns-steps --muon-tp-mode --muon-extra-scale-factor
-    --muon-scalar-optimizer --lion-beta1 --lion-beta2 --optimizer --lr --warmup --min-lr --decoupled-lr --decoupled-min-lr --seq-length
-    --untie-embeddings-and-output-weights --swiglu --squared-relu --position-embedding-type --group-query-attention --rotary-base
+    --weight-decay --clip-grad --adam-beta1 --adam-beta2 --adam-eps --sgd-momentum --muon-momentum
+    --muon-no-split-qkv --muon-nesterov --muon-scale-mode --muon-fp32-matmul-prec
+    --muon-coefficient-type --muon-num-ns-steps --muon-tp-mode --muon-extra-scale-factor
+    --muon-scalar-optimizer --lion-beta1 --lion-beta2 --optimizer --lr --warmup --min-lr
+    --decoupled-lr --decoupled-min-lr --seq-length --untie-embeddings-and-output-weights --swiglu
+    --squared-relu --position-embedding-type --group-query-attention --rotary-base
 """
 # and fields of the configurations that it makes flags of: training_config.py at
 # 8c090f2a7f1169d12deabe1908f9cf6955e6c612,
 TRAINING = """
-    micro_batch_size global_batch_size train_iters train_samples lr_decay_style lr_wsd_decay_style lr_decay_iters lr_decay_samples
-    lr_wsd_decay_iters lr_wsd_decay_samples lr_warmup_fraction lr_warmup_iters lr_warmup_samples lr_warmup_init start_weight_decay
-    end_weight_decay weight_decay_incr_style
+    micro_batch_size global_batch_size train_iters train_samples lr_decay_style lr_wsd_decay_style
+    lr_decay_iters lr_decay_samples lr_wsd_decay_iters lr_wsd_decay_samples lr_warmup_fraction
+    lr_warmup_iters lr_warmup_samples lr_warmup_init start_weight_decay end_weight_decay
+    weight_decay_incr_style
 """
 # and transformer_config.py at 002526d81b81f6ab534e93844f9a228709887494.
 TRANSFORMER = """
-    num_layers hidden_size num_attention_heads num_query_groups ffn_hidden_size kv_channels init_method_std embedding_init_method_std
-    use_mup mup_width_mult mup_base_hidden_size mup_embedding_mult mup_output_mult mup_base_head_dim mup_attn_scale_power qk_clip
+    num_layers hidden_size num_attention_heads num_query_groups ffn_hidden_size kv_channels
+    init_method_std embedding_init_method_std use_mup mup_width_mult mup_base_hidden_size
+    mup_embedding_mult mup_output_mult mup_base_head_dim mup_attn_scale_power qk_clip
 """
 KNOWN = {
     *SPELLED_OUT.split(),
@@ -75,7 +79,7 @@ EXPRESSIBLE: dict[str, dict[str, Any]] = {
 
 
 def given(text: str) -> dict[str, str]:
-    """The flags of a text as Megatron-LM is given them."""
+    """The flags in a text, parsed as Megatron-LM would parse them."""
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line) <= 2 for line in lines)
     return {line[0]: line[1] if len(line) == 2 else "" for line in lines}

@@ -1,5 +1,5 @@
-"""Exported code alone, where telescope cannot be imported, trains the target as telescope does; and
-what its text says is true.
+"""Exported code, where telescope cannot be imported, trains the target as telescope does; and its
+text is true.
 """
 
 import ast
@@ -101,7 +101,8 @@ def losses(code, model, batches, parts):
     code.initialise(model, seed=0)
     optimizers = code.build_optimizers(model)
     schedulers = code.build_schedulers(optimizers)
-    return [float(code.train_step(model, optimizers, schedulers, batch.chunk(parts))) for batch in batches]
+    step = code.train_step
+    return [float(step(model, optimizers, schedulers, batch.chunk(parts))) for batch in batches]
 
 def plain(code):
     # The same model without multipliers, its head called as a module: a user's own, so to say.

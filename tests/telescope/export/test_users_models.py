@@ -1,4 +1,4 @@
-"""Code exported for a user's own model trains it, where telescope cannot be imported, as telescope
+"""Code exported for a user's own model, where telescope cannot be imported, trains it as telescope
 does.
 """
 
@@ -48,7 +48,8 @@ exported.rescale(model)
 exported.configure(model)
 optimizers = exported.build_optimizers(model)
 schedulers = exported.build_schedulers(optimizers)
-found = [float(exported.train_step(model, optimizers, schedulers, [batch])) for batch in torch.load(batches)]
+step = exported.train_step
+found = [float(step(model, optimizers, schedulers, [batch])) for batch in torch.load(batches)]
 open(losses, "w").write(json.dumps(found))
 """
 

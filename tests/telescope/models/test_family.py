@@ -1,4 +1,4 @@
-"""Every family of models keeps the contract, and nobody else asks which family a model is of."""
+"""Every family of models keeps the contract, and no other code asks which family a model is of."""
 
 import ast
 from collections.abc import Iterator
@@ -87,8 +87,8 @@ def named(node: ast.AST) -> set[str]:
 
 
 def is_class(node: ast.expr) -> bool:
-    """Whether it is a class of a family, or a tuple with one, and not something that such a class
-    has."""
+    """True for a class of a family, or a tuple with one, but not for an attribute of such a
+    class."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name in CLASSES

@@ -1,4 +1,4 @@
-"""Roles of a user's parameters are read right, or refused by name with what to do."""
+"""Roles of a user's parameters are read correctly, or refused by name with a remedy."""
 
 from collections.abc import Callable
 from dataclasses import replace

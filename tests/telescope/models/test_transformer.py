@@ -86,8 +86,8 @@ def test_qk_norm_acts_on_queries_and_on_keys(norm: str) -> None:
 
 
 def past_matters(net: Transformer) -> bool:
-    """Whether the last logits change with the order of what came before; one layer without
-    positions could not tell."""
+    """True if the last logits change with the order of earlier tokens; one layer without positions
+    could not tell."""
     shuffled = torch.cat((TOKENS[:, :-1].flip(1), TOKENS[:, -1:]), dim=1)
     return not torch.allclose(net(shuffled)[:, -1], net(TOKENS)[:, -1], rtol=1e-4, atol=1e-5)
 
@@ -263,7 +263,7 @@ def test_four_times_the_base_depth_multiplies_each_branch_and_leaves_initial_val
 
 
 def change_of_the_residual_stream(spec: ModelSpec, optimizer: OptimizerSpec) -> float:
-    """RMS of what one step on the branches alone changes at the end of the residual stream."""
+    """RMS of the change at the end of the residual stream after one step on the branches alone."""
     net = Transformer(spec, 50, 12, "mup")
     initialise(net, optimizer, seed=0)
     torch.nn.init.normal_(
@@ -289,7 +289,7 @@ def change_of_the_residual_stream(spec: ModelSpec, optimizer: OptimizerSpec) -> 
         OptimizerSpec(name="adamw", lr=1e-3, weight_decay=0.0, eps=1e-12),
     ],
 )
-def test_one_step_changes_the_output_of_a_deep_model_by_order_one_under_the_depth_rule_and_not_without(
+def test_only_under_the_depth_rule_a_step_changes_a_deep_models_output_by_order_one(
     optimizer: OptimizerSpec,
 ) -> None:
     def octaves_per_doubling(**rule: object) -> float:

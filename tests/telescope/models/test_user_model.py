@@ -1,4 +1,4 @@
-"""A user's model is trained as it stands at the base width, and by muP's rules beyond it."""
+"""A user's model is trained unchanged at the base width, and by muP's rules beyond it."""
 
 import copy
 import io
@@ -134,7 +134,7 @@ def test_groups_of_a_users_model_partition_its_parameters_and_follow_the_table()
 @pytest.mark.parametrize(
     ("spec", "head"), [(LLAMA, "lm_head"), (GPT2, "lm_head")], ids=["llama", "gpt2"]
 )
-def test_the_head_is_multiplied_whoever_runs_the_model(spec: ModuleSpec, head: str) -> None:
+def test_the_head_is_multiplied_whatever_runs_the_model(spec: ModuleSpec, head: str) -> None:
     model = begin(trial(replace(spec, width=128), ADAMW))
     assert isinstance(model, UserModel)
     module, tokens = model.module.eval(), torch.arange(8)[None]

@@ -1,5 +1,5 @@
-"""QK-clip: heads beyond the threshold come down to it exactly, all others stay bit for bit, and
-only training is looked at.
+"""QK-clip: heads beyond the threshold are clipped exactly to it, all others stay the same bit for
+bit, and only training is observed.
 """
 
 import math
@@ -40,7 +40,7 @@ def weights(layer: nn.Module, **given: Tensor) -> None:
 
 def looked_at(layer: Scores, x: Tensor, **options: float) -> Tensor:
     """A step without an optimizer: the largest logits of one forward pass, after which the layer is
-    clipped where options say so."""
+    clipped if the options ask for it."""
     angles = (
         rotary(x.shape[1], layer.spec.rotated_dim, 10_000.0) if layer.spec.rotated_dim else None
     )
@@ -181,8 +181,8 @@ KINDS = {
 
 
 def logits_of(net: Transformer, **options: float) -> Tensor:
-    """The largest logits of one step's forward pass, by layer and head; clipped afterwards where
-    options say so."""
+    """The largest logits of one step's forward pass, by layer and head; clipped afterwards if the
+    options ask for it."""
     watch = Watch(net.scores(), OptimizerOptions(**options))  # type: ignore[arg-type]
     watch.begin_step()
     net(torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0)))

@@ -56,7 +56,7 @@ def test_every_factor_is_exactly_one_at_the_base_width(
     head_form=st.sampled_from(["multiplier", "rescaled"]),
     alpha=st.floats(0.5, 1),
 )
-def test_at_the_base_width_and_depth_every_pairing_is_exactly_the_base_values_but_for_an_absolute_lr(
+def test_at_the_base_width_and_depth_only_an_absolute_lr_differs_from_the_base_values(
     options: dict[str, object], head_form: HeadForm, alpha: float
 ) -> None:
     spec = OptimizerSpec(lr=0.3, weight_decay=0.7, adamw_lr_ratio=0.25, eps=1e-7, **options)  # type: ignore[arg-type]
@@ -156,7 +156,7 @@ def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> N
 def effective(
     spec: OptimizerSpec, model: ModelSpec, role: Role
 ) -> tuple[float, float, float | None, float]:
-    """scaled lr, decay, eps and multiplier of a role."""
+    """Scaled lr, decay, eps and multiplier of a role."""
     (found, *_) = [group for group in describe(model, 100, spec) if group.role is role]
     return found.scaled_lr, found.weight_decay, found.eps, found.multiplier
 
@@ -228,7 +228,7 @@ def test_a_tied_head_takes_its_multiplier_and_no_group_of_its_own() -> None:
 
 # Muon: the lr rule follows from the update scale
 
-# factor of Muon's lr at m = 4 where no rule is asked for
+# factor of Muon's lr at m = 4 without an explicit rule
 OWN_LR_AT_FOUR_TIMES_THE_WIDTH = {
     "mup": {"spectral_ratio": 1, "spectral_clamped": 1, "none": 1, "rms_match": 1 / 2},
     "mup-paper": {"spectral_ratio": 1, "spectral_clamped": 1, "none": 1, "rms_match": 1 / 4},
@@ -283,7 +283,7 @@ SPECTRAL_EXPONENT = {
 
 
 @pytest.mark.parametrize(("scale", "rule"), SPECTRAL_EXPONENT)
-def test_a_steps_spectral_norm_is_constant_in_width_for_sound_pairs_and_drifts_as_theory_says_for_others(
+def test_a_steps_spectral_norm_scales_with_width_as_theory_predicts(
     scale: UpdateScale, rule: MuonLrRule
 ) -> None:
     spec = replace(MUON, update_scale=scale, muon_lr_rule=rule)
@@ -301,9 +301,7 @@ def test_a_steps_spectral_norm_is_constant_in_width_for_sound_pairs_and_drifts_a
         assert slope == pytest.approx(expected, abs=0.1)
 
 
-def test_the_rule_that_belongs_to_an_update_scale_under_mup_is_the_one_that_cancels_its_growth() -> (
-    None
-):
+def test_mups_own_rule_of_an_update_scale_cancels_its_growth() -> None:
     for scale in get_args(UpdateScale):
         assert mup.spectral_exponent(replace(MUON, update_scale=scale)) == 0
         assert (

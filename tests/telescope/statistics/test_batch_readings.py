@@ -36,7 +36,9 @@ def test_all_batches_share_one_variance() -> None:
 
 def test_a_censored_run_makes_its_batch_a_bound_and_leaves_the_variance_alone() -> None:
     readings = table(
-        (256, 0, 100, R), (256, 1, 121, R), (512, 0, 300, C), (512, 1, 220, R), (512, 2, 290, R), (1024, 0, 300, C), (1024, 1, 300, C)
+        (256, 0, 100, R), (256, 1, 121, R),
+        (512, 0, 300, C), (512, 1, 220, R), (512, 2, 290, R),
+        (1024, 0, 300, C), (1024, 1, 300, C),
     )  # fmt: skip
     settled, half, never = tokens_at(readings)
     assert settled.settled

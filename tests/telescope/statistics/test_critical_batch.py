@@ -1,4 +1,4 @@
-"""Both forms recover the law that the tokens were made of, and say what they cannot know."""
+"""Both forms recover the law that the tokens were generated from, and report what is unknown."""
 
 import math
 

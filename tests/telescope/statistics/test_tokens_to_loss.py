@@ -1,4 +1,4 @@
-"""Crossings of curves whose true crossing is known, and every fate that a run can have."""
+"""Crossings of curves whose true crossing is known, and every outcome that a run can have."""
 
 from dataclasses import replace
 

@@ -1,6 +1,5 @@
-"""Branches: one and the same run, whether it begins at its trunk's state or makes the trunk's steps
-itself.
-"""
+"""Branches: the same run, whether it begins at its trunk's state or makes the trunk's steps
+itself."""
 
 import itertools
 import math
@@ -60,13 +59,13 @@ def trained(folder: Path, *specs: TrialSpec) -> list[list[Measurement]]:
 
 @cache
 def alone(spec: TrialSpec) -> list[Measurement]:
-    """The curve of a run that begins at its beginning."""
+    """The curve of a run that begins at step 0."""
     return [replace(point, seconds=0.0) for point in train_one(spec)]
 
 
 def whole(spec: TrialSpec) -> list[tuple[int, int, dict[str, float]]]:
-    """What a run that is nobody's branch says after that step, but for what its first point says of
-    an interval of other steps."""
+    """The points of a run without a trunk after that step, except for values of its first point
+    that cover an interval of other steps."""
     rest = [
         point for point in train_one(replace(spec, branch=None)) if point.step > spec.branch_step
     ]

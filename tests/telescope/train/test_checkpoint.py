@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is the one before."""
+"""A checkpoint is whole, or it is the previous one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""One real compilation, in a process of its own; and what is remembered of it."""
+"""A real compilation, in a separate process; and the record of its time."""
 
 import json
 import os
@@ -30,20 +30,34 @@ torch.set_num_threads(1)
 model = replace(MODEL, depth=1)
 exact = replace(MUON, newton_schulz_dtype="float32")
 horizon = replace(HORIZON, micro_batch_tokens=HORIZON.batch_tokens // 2)
+other = replace(
+    model, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True
+)
 packs = [
-    [trial(ADAMW, model, horizon), trial(replace(ADAMW, lr=2 * ADAMW.lr, weight_decay=0.3), model, horizon, seed=1)],
+    [
+        trial(ADAMW, model, horizon),
+        trial(replace(ADAMW, lr=2 * ADAMW.lr, weight_decay=0.3), model, horizon, seed=1),
+    ],
     [trial(exact, model, horizon), trial(exact, model, replace(horizon, decay="constant"), seed=2)],
-    [trial(ADAMW, replace(model, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True), horizon)],
+    [trial(ADAMW, other, horizon)],
 ]
 expected = compiled.expected_seconds(Graph.of(packs[0][0]))
 ready = compiled.ready(Graph.of(packs[0][0]))
 found = {
     "obstacle": compiled.obstacle(),
     "ready": ready,
-    "expected": [expected, compiled.expected_seconds(Graph.of(packs[1][1])), compiled.expected_seconds(Graph.of(trial()))],
+    "expected": [
+        expected,
+        compiled.expected_seconds(Graph.of(packs[1][1])),
+        compiled.expected_seconds(Graph.of(trial())),
+    ],
     "curves": [
         [
-            (told.index, told.measurement.step, *map(told.measurement.metrics.get, ("train_loss", "loss")))
+            (
+                told.index,
+                told.measurement.step,
+                *map(told.measurement.metrics.get, ("train_loss", "loss")),
+            )
             for specs in packs
             for told in train(specs, losses=program)
         ]

@@ -1,5 +1,5 @@
-"""One trial: learns, repeats itself, survives interruption, accumulates, and calls divergence by
-its name.
+"""One trial: it learns, is reproducible, survives interruption, accumulates gradients, and reports
+divergence.
 """
 
 import itertools

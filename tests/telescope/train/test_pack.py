@@ -1,6 +1,5 @@
-"""Packs: in company each trial's curve is the one that it has alone, whoever comes, goes or breaks
-beside it.
-"""
+"""Packs: each trial's curve is the same as alone, whichever trials join, leave or break beside
+it."""
 
 import itertools
 import math
@@ -70,7 +69,7 @@ def members(
 
 
 def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
-    """Each member's points, of a pack."""
+    """Points of each member of a pack."""
     found: list[list[Measurement]] = [[] for _ in specs]
     for told in train(specs):
         assert not isinstance(told, Left)
@@ -80,12 +79,12 @@ def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
 
 @cache
 def alone(spec: TrialSpec) -> list[Measurement]:
-    """Its points when nobody else trains."""
+    """Points of a trial that trains alone."""
     return list(train_one(spec))
 
 
 def assert_same(curve: Sequence[Measurement], other: Sequence[Measurement]) -> None:
-    """To rounding: all but the seconds."""
+    """Equal to rounding, except for the seconds."""
     assert [(point.step, point.tokens, point.flops) for point in curve] == [
         (point.step, point.tokens, point.flops) for point in other
     ]

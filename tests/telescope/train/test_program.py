@@ -1,5 +1,5 @@
-"""The fastest program of a shape, where what steps take is given; and that what is timed is a step
-of training.
+"""The fastest program of a shape, for given step times; and the measurement really times steps of
+training.
 """
 
 import math

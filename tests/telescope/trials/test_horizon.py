@@ -1,5 +1,5 @@
-"""Batches that cannot be cut into windows: the field at fault is a value of the problem, not a word
-of its message.
+"""Batches that cannot be cut into windows: the problem has the field at fault as a value, not as a
+word of its message.
 """
 
 import pytest

@@ -1,5 +1,5 @@
-"""Mixtures: shares, identity, tokens of all parts by one tokenizer, what is drawn and what is held
-out, and what is refused.
+"""Mixtures: shares, identity, tokens of all parts from one tokenizer, windows that are drawn and
+held out, and refusals.
 """
 
 import json
@@ -215,7 +215,7 @@ def half(*shares: float) -> Half:
 
 
 def part_of(windows: torch.Tensor) -> torch.Tensor:
-    """Which part each window is from, wholly."""
+    """The part that each window is from."""
     found = [((windows >= low) & (windows < high)).all(dim=1) for low, high in RANGES]
     assert (torch.stack(found).sum(dim=0) == 1).all()
     return torch.stack(found).int().argmax(dim=0)

@@ -1,4 +1,4 @@
-"""Is it said with what a loss was computed?"""
+"""Every trial records the arithmetic of its loss."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The fate of a trial: legal steps only, and divergence as a result."""
+"""States of a trial: legal transitions only, and divergence as a result."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Presets: a name for many fields, and nothing that a trial would know of."""
+"""Presets: a name for many fields, of which a trial knows nothing."""
 
 from dataclasses import fields, replace
 from typing import Any

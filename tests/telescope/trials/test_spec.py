@@ -71,7 +71,7 @@ def test_tokens_are_the_same_wherever_they_come_from() -> None:
     unread = replace(SPEC, data=replace(SPEC.data, content=""))
     assert (
         replace(unread, data=replace(unread.data, corpus="/elsewhere")).digest != unread.digest
-    ), "nobody knows what is there"
+    ), "its content is unknown"
     assert replace(SPEC, data=replace(SPEC.data, validation_fraction=0.2)).digest != SPEC.digest
 
 

@@ -1,7 +1,6 @@
-"""Does the Ray executor get along with a cluster that is not its own: full, spread over nodes,
-lost?
+"""The Ray executor in a cluster that it did not start: full, spread over nodes, lost.
 
-The cluster has the shape of the one in docker-compose.yml: a head without CPUs, and a node for the
+The cluster has the shape of that in docker-compose.yml: a head without CPUs, and a node for the
 workers.
 """
 

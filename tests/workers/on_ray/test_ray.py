@@ -1,6 +1,5 @@
-"""Does the Ray executor survive what happens to Ray: dead and stuck workers, a killed driver, the
-end?
-"""
+"""The Ray executor survives what happens to Ray: dead and stuck workers, a killed driver, the
+end."""
 
 import time
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""Does the Tune executor bear what happens to workers, say what it lacks, and let Tune's loggers
-hear? The contract is in test_contract.
+"""The Tune executor copes with broken workers, reports shortages, and serves Tune's loggers. The
+contract is in test_contract.
 """
 
 import struct
@@ -90,7 +90,7 @@ class Holder:
 
 
 def lacked(driver: Driver) -> list[str | None]:
-    """What was said of it, in order."""
+    """Shortages in the order in which they were reported."""
     return [event.reason for event in driver.seen if isinstance(event, Waiting)]
 
 
@@ -114,7 +114,7 @@ def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Dr
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """What TensorBoard would show: name -> step -> value."""
+    """Scalars that TensorBoard would show: name -> step -> value."""
     found: dict[str, dict[int, float]] = {}
     for file in folder.glob("events.out.tfevents.*"):
         rest = file.read_bytes()
@@ -166,7 +166,8 @@ def test_the_loggers_of_the_settings_are_names_between_commas(
 
 
 class Held(Trial):
-    """One of Tune's, which has no folder, and so no file that says why it failed."""
+    """A trial as Tune would hold it, without a folder, and so without a file that says why it
+    failed."""
 
     error_file = None
 
@@ -175,8 +176,8 @@ class Held(Trial):
 
 
 class Turns:
-    """What Tune asks and tells in its turns, told here by hand: an order of events that Tune itself
-    leaves to chance."""
+    """Turns of Tune, called here by hand, in an order of events that Tune itself leaves to
+    chance."""
 
     def __init__(self) -> None:
         self.desk = Desk()
@@ -186,7 +187,7 @@ class Turns:
         self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
 
     def begin(self, tune_id: str) -> Held:
-        """A worker takes what the desk holds."""
+        """A worker takes the desk's next assignment."""
         assert isinstance(self.feed.suggest(tune_id), dict)
         held = Held(tune_id)
         self.relay.on_trial_start(held)
