@@ -72,10 +72,10 @@ def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noi
             update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")),
             timed_steps(specs),
         )
-        found = connection.execute(
+        inserted = connection.execute(
             select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)
         ).all()
-        ids = {row.digest: row.id for row in found}
+        ids = {row.digest: row.id for row in inserted}
         rows = [
             {"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()
         ]
@@ -102,7 +102,7 @@ def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
 
 def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
     """Tokens and losses of each run under the law of its optimizer, by digest."""
-    found = {}
+    course_of = {}
     for number, (name, of) in enumerate(LAWS.items()):
         ours = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]
         batches, seeds = (
@@ -112,5 +112,5 @@ def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
         all_curves = curves(of, noise, seeds, number, batches=batches)
         for spec in ours:
             row = batches.index(spec.horizon.batch_tokens) * seeds + spec.seed
-            found[spec.digest] = Outline(all_curves.tokens[row], all_curves.loss[row], True)
-    return found
+            course_of[spec.digest] = Outline(all_curves.tokens[row], all_curves.loss[row], True)
+    return course_of

@@ -234,12 +234,12 @@ def outcome(scenario: Scenario, number: int) -> Outcome:
     asked, surface = study_of(scenario), scenario.surface(number)
     (report,) = run(KIND.of(asked), surface).ladders
     (ladder,) = all_ladders(asked)
-    found = [report.hyperparameters[axis.name] for axis in ladder.axes]
+    answers = [report.hyperparameters[axis.name] for axis in ladder.axes]
     scales = [axis.scale for axis in ladder.axes]
-    x = [scale.octaves(one.value) for one, scale in zip(found, scales, strict=True)]
+    x = [scale.octaves(one.value) for one, scale in zip(answers, scales, strict=True)]
     ends = [
         sorted((scale.octaves(one.low), scale.octaves(one.high)))
-        for one, scale in zip(found, scales, strict=True)
+        for one, scale in zip(answers, scales, strict=True)
     ]
     return Outcome(
         error=x[0] - surface.target[0],
@@ -254,7 +254,7 @@ def outcome(scenario: Scenario, number: int) -> Outcome:
         ),
         most=ladder.max_base_runs,
         dear=surface.excess(surface.target_width, (surface.target[0], *x[1:])) > DEAR
-        and {one.status for one in found[1:]} <= SETTLED,
+        and {one.status for one in answers[1:]} <= SETTLED,
     )
 
 

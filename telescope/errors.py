@@ -24,8 +24,8 @@ class Problem:
     value: Any = None  # the offending value as the user wrote it
 
     def __str__(self) -> str:
-        shown = "" if self.value is None else f" (given: {self.value!r})"
-        return f"{self.field or 'document'}: {self.message}{shown}"
+        value = "" if self.value is None else f" (given: {self.value!r})"
+        return f"{self.field or 'document'}: {self.message}{value}"
 
     def within(self, block: str) -> bool:
         """True if the field is the block itself or lies inside it."""

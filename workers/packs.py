@@ -97,7 +97,7 @@ class Packs:
         return Pack((first, *self._desk.take_like(fits, together - 1)), program.compiled)
 
     def _share(self, first: Assignment) -> int:
-        """How many such trials are a worker's share of all remaining work."""
+        """The number of such trials that makes a worker's share of all remaining work."""
         return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
 
     def _steps(self, first: Assignment) -> float:

@@ -51,12 +51,10 @@ class Client(Tables):
 
     def preview(self, document: object) -> Any:
         """Trials and cost of a study, in the preview type of its kind; nothing is run."""
-        found = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.unhurried())
+        body = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.unhurried())
         # older services do not send it
-        name = found.get("kind") or (
-            document.get("kind") if isinstance(document, Mapping) else None
-        )
-        return typed(_kind_of(name).preview, found)
+        name = body.get("kind") or (document.get("kind") if isinstance(document, Mapping) else None)
+        return typed(_kind_of(name).preview, body)
 
     def judge(
         self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None

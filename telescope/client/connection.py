@@ -98,9 +98,10 @@ class Connection:
                 f"the service at {self.url} accepts connections but did not answer within "
                 f"{self._timeout_seconds:g} s; try again later"
             )
-        said = str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
         return Unavailable(
-            f"no telescope service answers at {self.url} ({said}); start one with `telescope serve`"
+            f"no telescope service answers at {self.url} ({reason}); start one with `telescope "
+            "serve`"
         )
 
 
@@ -112,12 +113,12 @@ def _checked(response: httpx.Response) -> httpx.Response:
         problem = response.json()
         code, detail, fields = problem["code"], problem["detail"], problem["errors"]
     except (ValueError, KeyError, TypeError):
-        said = (
+        message = (
             f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, without "
             "telescope's error document"
         )
         raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(
-            said
+            message
         ) from None
     problems = tuple(Problem(each["field"], each["message"], each["value"]) for each in fields)
     raise _kind(code, response.status_code)(detail, problems)

@@ -93,7 +93,7 @@ def resolve(spec: DataSpec) -> DataSpec:
         if given and given != found:
             described = mixtures.described(spec.corpus)
             message = (
-                f"{described} has {name} {found} now; leave {name} out to take it as it is, or "
+                f"{described} has {name} {found} now; leave {name} out to accept the new value, or "
                 "restore the text"
             )
             raise InvalidInput.of(f"data.{name}", message, given)
@@ -158,14 +158,14 @@ def check_length(spec: DataSpec, batch_tokens: int) -> None:
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
-    wanted = (
+    needed = (
         f"one window of {spec.context} + 1; give more text, or change context or "
         "validation_fraction"
     )
     for part, one in zip(spec.parts, prepared, strict=True):
         for side, tokens in (("training", one.train_tokens), ("validation", one.validation_tokens)):
             if tokens < spec.context + 1:
-                raise _too_short(part, f"{tokens} {side} tokens", wanted)
+                raise _too_short(part, f"{tokens} {side} tokens", needed)
 
 
 def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
@@ -200,10 +200,9 @@ def _map(folders: tuple[Path, ...], blend: Blend) -> Tokens:
     return Tokens(Half(train, blend.shares), Half(validation, blend.shares), blend.vocab_size)
 
 
-# (windows, context + 1)
 def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
-    """The windows of one step, each from a part drawn by its share, at a uniformly random position:
-    a function of (seed, step) alone."""
+    """The windows of one step, (windows, context + 1), each from a part drawn by its share, at a
+    uniformly random position: a function of (seed, step) alone."""
     key = np.array([seed % 2**64, step], np.uint64)
     # Counter-based (Salmon et al. 2011), and used raw, so that no change of numpy's distributions
     # can
@@ -228,9 +227,9 @@ def validation_windows(
     is short.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
-    asked = np.diff(ends, prepend=0)
+    counts = np.diff(ends, prepend=0)
     return tuple(
-        _evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, asked, strict=True)
+        _evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, counts, strict=True)
     )
 
 

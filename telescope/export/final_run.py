@@ -175,12 +175,12 @@ def chosen(
     if there is no such ladder."""
     variants = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variants:
-        said = (
+        message = (
             f"it has {', '.join(variants)}"
             if any(variants)
             else "leave it out, since it compares none"
         )
-        raise InvalidInput.of("variant", f"the job has no variant of this name; {said}", variant)
+        raise InvalidInput.of("variant", f"the job has no variant of this name; {message}", variant)
     if variant is None and len(variants) > 1 and not report.best_variant:
         raise InvalidInput.of(
             "variant",
@@ -197,8 +197,8 @@ def chosen(
             "optimizer", f"the job has no ladder of it; it has {', '.join(names)}", optimizer
         )
     best = next((one.best for one in report.variants if one.name == among[0].variant), report.best)
-    wanted = optimizer or best or names[0]
-    ladder = next(ladder for ladder in among if ladder.optimizer == wanted)
+    name = optimizer or best or names[0]
+    ladder = next(ladder for ladder in among if ladder.optimizer == name)
     if ladder.verdict == "refused":
         raise NotExportable(
             f"the answer is refused, so there is nothing to export: {ladder.reason}"

@@ -72,7 +72,7 @@ def text(run: FinalRun) -> str:
 def header(run: FinalRun) -> Iterator[str]:
     """Purpose and source of the flags, and the settings that they do not contain."""
     horizon, data = run.spec.horizon, run.spec.data
-    said = [
+    paragraphs = [
         f"Megatron-LM flags for {run.spec.optimizer.name} at width {own_model(run).width}, "
         f"as found by telescope in job {run.source.job} "
         f"({run.source.name}, {run.source.date:%Y-%m-%d}) "
@@ -95,7 +95,7 @@ def header(run: FinalRun) -> Iterator[str]:
         if warmup_steps(horizon)
         else "",
     ]
-    for one in filter(None, said):
+    for one in filter(None, paragraphs):
         yield from textwrap.wrap(
             " ".join(one.split()),
             WIDTH,

@@ -197,25 +197,25 @@ def of_the_model(run: FinalRun) -> Iterator[Problem]:
             getattr(model, name),
         )
     if mup.branch_multiplier(model) != 1.0:
-        said = (
+        message = (
             "residual branches have no multiplier; tune at the target's depth (leave "
             "model.target_depth out), or use --to torch"
         )
-        yield Problem("model.target_depth", said, model.depth)
+        yield Problem("model.target_depth", message, model.depth)
     if chosen.width_multiplier and chosen.output_multiplier == 1.0:
-        said = (
+        message = (
             "a multiplier of 1 counts as unset, and becomes 1 / width multiplier; tune with "
             f"model.head_form: multiplier, {TORCH}"
         )
-        yield Problem("model.head_form", said, model.head_form)
+        yield Problem("model.head_form", message, model.head_form)
     if not chosen.width_multiplier and not math.isclose(
         mup.attention_factor(model), model.head_dim**-0.5
     ):
-        said = (
+        message = (
             "without --use-mup attention scores are divided by sqrt(head_dim); tune with "
             "attention_scale: inverse_sqrt, or use --to torch"
         )
-        yield Problem("model.attention_scale", said, model.attention_scale)
+        yield Problem("model.attention_scale", message, model.attention_scale)
 
 
 def of_muon(run: FinalRun) -> Iterator[Problem]:
@@ -228,13 +228,15 @@ def of_muon(run: FinalRun) -> Iterator[Problem]:
             scale,
         )
     if optimizer.newton_schulz_dtype != "bfloat16":
-        said = (
+        message = (
             "float32 products are not offered (low, medium and high are less); tune with bfloat16"
         )
-        yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
+        yield Problem(
+            "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
+        )
     if model.gated:
-        said = (
+        message = (
             "gate and up are orthogonalised there as one matrix (issue 7077); tune with "
             f"model.mlp: relu2 or gelu, {TORCH}"
         )
-        yield Problem("model.mlp", said, model.mlp)
+        yield Problem("model.mlp", message, model.mlp)

@@ -56,14 +56,16 @@ def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[
     )
     twice = {name for name in named if named.count(name) > 1}
     if missing or besides or twice:
-        said = {
+        mismatches = {
             "it lacks": missing,
             "it has besides": besides,
             "these are in two groups": sorted(twice),
         }
-        found = "; ".join(f"{words} {', '.join(names)}" for words, names in said.items() if names)
+        listed = "; ".join(
+            f"{words} {', '.join(names)}" for words, names in mismatches.items() if names
+        )
         raise ValueError(
-            f"this is not the model that the groups are for: {found}. Pass it before "
+            f"this is not the model that the groups are for: {listed}. Pass it before "
             "torch.compile or DDP wrap it"
         )
     muon, adamw = [], []
@@ -161,8 +163,10 @@ def rescale(model: nn.Module) -> None:
 def loss_of(model: nn.Module, windows: Tensor) -> Tensor:
     """Mean cross-entropy over windows of tokens, (windows, context + 1), of a model that returns
     logits, either directly or in a field."""
-    given = model(windows[:, :-1])
-    logits = given if isinstance(given, Tensor) else given.logits  # (windows, context, vocabulary)
+    output = model(windows[:, :-1])
+    logits = (
+        output if isinstance(output, Tensor) else output.logits
+    )  # (windows, context, vocabulary)
     return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 

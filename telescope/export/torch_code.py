@@ -128,16 +128,18 @@ def refused(run: FinalRun) -> Iterator[Problem]:
     optimizer = run.spec.optimizer
     if optimizer.name == "muon" and optimizer.newton_schulz_dtype != "bfloat16":
         remedy = "tune with bfloat16, or use --to json and your own orthogonalisation"
-        said = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
-        yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
+        message = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
+        yield Problem(
+            "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
+        )
     for name in (name for group in run.groups if group.uses_muon for name in group.names):
         if len(run.shapes[name]) != 2 or len(run.blocks(name)) > 1:
-            said = (
+            message = (
                 f"torch.optim.Muon takes matrices whole, and {name} holds "
                 f"{len(run.blocks(name))}; use --to json, or tune without splits"
             )
             yield Problem(
-                "model.splits" if len(run.shapes[name]) == 2 else "model.factory", said, name
+                "model.splits" if len(run.shapes[name]) == 2 else "model.factory", message, name
             )
 
 
@@ -339,5 +341,5 @@ def entry(
 
 def multipliers(run: FinalRun) -> str:
     """The forward multipliers other than 1: module, input or output, factor."""
-    found = exported_by(run).multipliers(run.model, run.groups)
-    return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(found)!r}".replace("'", '"')
+    triples = exported_by(run).multipliers(run.model, run.groups)
+    return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(triples)!r}".replace("'", '"')

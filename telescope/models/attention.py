@@ -28,9 +28,9 @@ Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
     """Angles of rotary position embeddings (arXiv 2104.09864), the two halves of a head rotated
     against each other."""
-    # (R/2)
+    # frequency: (R/2)
     frequency = base ** (-torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim)
-    # (T, R)
+    # angle: (T, R)
     angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency).repeat(1, 2)
     return angle.cos(), angle.sin()
 
@@ -66,7 +66,7 @@ class Scores(nn.Module):
         if self.largest is not None:
             self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
         grouped = q.shape[1] > k.shape[1]
-        # (B, H, T, E)
+        # mixed: (B, H, T, E)
         mixed = functional.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped
         )
@@ -127,12 +127,12 @@ class LatentAttention(Scores):
         assert angles is not None, "latent attention has rotary positions"
         heads = self.spec.heads
         latent = self.latent_norm(self.latent(x))  # (B, T, C)
-        # (B, H, T, E + R)
+        # q: (B, H, T, E + R)
         q = torch.cat(
             (split(self.query(x), heads), rotate(split(self.query_rotary(x), heads), *angles)),
             dim=-1,
         )
-        # (B, H, T, R)
+        # turned: (B, H, T, R)
         turned = rotate(split(self.key_rotary(x), 1), *angles).expand(-1, heads, -1, -1)
         k = torch.cat((split(self.key(latent), heads), turned), dim=-1)
         result: Tensor = self.output(self.mix(q, k, split(self.value(latent), heads)))

@@ -64,15 +64,15 @@ def source(name: str) -> Path:
     InvalidInput if there is none."""
     look_in_folders()
     root = re.split("[.:]", name)[0]
-    found = importlib.util.find_spec(root)
-    if found is None or not (found.origin or found.submodule_search_locations):
+    package = importlib.util.find_spec(root)
+    if package is None or not (package.origin or package.submodule_search_locations):
         raise InvalidInput.of(
             FIELD, f"there is no package {root}; put its folder into {PATH}", name
         )
     return Path(
-        next(iter(found.submodule_search_locations or ()))
-        if found.submodule_search_locations
-        else str(found.origin)
+        next(iter(package.submodule_search_locations or ()))
+        if package.submodule_search_locations
+        else str(package.origin)
     )
 
 

@@ -41,7 +41,7 @@ Said = TypeVar("Said")
 
 @dataclass(frozen=True)
 class Reading:
-    """What is known of one parameter of a user's model."""
+    """Role, layout and modules of one parameter of a user's model."""
 
     role: Role
     layout: Layout | None = None  # of its matrices; None for a VECTOR
@@ -291,17 +291,17 @@ def sides(
     A product may sum over the experts of a stack, too, as einsum does: a leading dimension that
     does not grow still counts matrices.
     """
-    found = set()
+    summed = set()
     for use in products:
         leads = use.kind == "product" and len(shape) > 2 and not grows[0] and shape[0] > 1
         stack = use.stack | ({0} if leads else frozenset())
-        found.add((use.inner - stack, frozenset(stack)))
-    if len(found) > 1:
+        summed.add((use.inner - stack, frozenset(stack)))
+    if len(summed) > 1:
         raise Unclear(
             "is used by products that sum over different dimensions of it; use a "
             "separate parameter for each"
         )
-    inner, stack = found.pop()
+    inner, stack = summed.pop()
     if not inner:
         raise Unclear(
             "takes part in products, but none of its dimensions is clearly summed over; set "

@@ -60,11 +60,11 @@ def readings_of(spec: ModuleSpec) -> dict[str, Reading]:
         pattern: Layout(parts=cut) if isinstance(cut, tuple) else Layout(block_rows=cut)
         for pattern, cut in spec.splits
     }
-    given = {pattern: Role(role) for pattern, role in spec.roles}
+    roles = {pattern: Role(role) for pattern, role in spec.roles}
     return infer(
         factory.load(spec.factory),
         (spec.base_width, 2 * spec.base_width),
-        given,
+        roles,
         splits,
         spec.output == "loss",
     )
@@ -104,22 +104,23 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
     try:
         with model.evaluating(), torch.no_grad():
             loss = model.own_loss(tokens)
-            found = model(tokens[:, :2]) if loss is None else loss
+            output = model(tokens[:, :2]) if loss is None else loss
     except Exception as error:  # a user's code can raise anything
         message = (
             f"its model does not take the corpus's {vocab_size} tokens: "
             f"{type(error).__name__}: {error}; give it as large a vocabulary"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
-    if spec.output == "loss" and found.numel() != 1:
+    if spec.output == "loss" and output.numel() != 1:
         raise InvalidInput.of(
             "model.output",
-            f"forward(tokens, targets) gave shape {tuple(found.shape)}; it must give one mean loss",
+            f"forward(tokens, targets) gave shape {tuple(output.shape)}; it must give one mean "
+            "loss",
             "loss",
         )
-    if spec.output == "logits" and (found.shape[:2] != (1, 2) or found.shape[-1] < vocab_size):
+    if spec.output == "logits" and (output.shape[:2] != (1, 2) or output.shape[-1] < vocab_size):
         message = (
-            f"gives logits of shape {tuple(found.shape)} for tokens (1, 2); they must be (1, "
+            f"gives logits of shape {tuple(output.shape)} for tokens (1, 2); they must be (1, "
             f"2, {vocab_size} or more)"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory)
@@ -245,7 +246,7 @@ class UserModel(Wrapped):
             tied = reading.makes_logits and reading.role is Role.EMBEDDING
             if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
                 message = (
-                    f"rescaled would leave the tied head {name} as it is; use head_form: "
+                    f"rescaled would not change the tied head {name}; use head_form: "
                     "multiplier, or untie it"
                 )
                 raise InvalidInput.of("model.head_form", message, "rescaled")
@@ -277,7 +278,7 @@ class UserModel(Wrapped):
             self._build()
         with torch.no_grad():
             for name, reading in self.readings.items():
-                parameter, wanted = (
+                parameter, std = (
                     self.get_parameter(name),
                     self.init_std(name, reading.role, optimizer),
                 )
@@ -286,7 +287,7 @@ class UserModel(Wrapped):
                     and not self.as_it_stands(optimizer)
                     and (size := rms(parameter)) > 0
                 ):
-                    parameter.mul_(wanted / size)
+                    parameter.mul_(std / size)
 
     def as_it_stands(self, optimizer: OptimizerSpec) -> bool:
         """True if initial values are the factory's own."""

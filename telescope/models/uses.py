@@ -1,4 +1,4 @@
-"""How a forward pass uses each parameter: which dimensions it sums over, which it looks up.
+"""The uses of each parameter in a forward pass: dimensions summed over, or looked up.
 
 Shapes alone cannot tell an embedding from an output head (both grow in one dimension), nor show
 which side of a square matrix is fan_in. So a model is run once on a few tokens, below autograd,

@@ -115,7 +115,7 @@ def muon_steps(muons: Sequence[Muon]) -> None:
         # without those of experts that saw no token
         moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]
         for part in (moving[start : start + at_once] for start in range(0, len(moving), at_once)):
-            # (P k, small, large)
+            # mixed: (P k, small, large)
             mixed = torch.cat(
                 [muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)]
             )

@@ -102,7 +102,7 @@ class Watch:
     def clip(self, logits: Float[Tensor, "layers H"], tau: float) -> None:
         """Shrink the projections of each group of heads by the group's factor; where heads share no
         keys, a group is one head."""
-        # (layers, groups)
+        # groups: (layers, groups)
         groups = logits.view(len(logits), self.layers[0].spec.kv_heads, -1).amax(dim=2)
         factors = clip_factors(groups, tau)
         for layer, gamma in zip(self.layers, factors, strict=True):
@@ -112,9 +112,9 @@ class Watch:
 
     def metrics(self) -> dict[str, float]:
         """The largest logit since the last point, and the number of heads clipped since then."""
-        found = {"max_logit": float(self.largest)}
+        metrics = {"max_logit": float(self.largest)}
         if self.tau is not None:
-            found["clipped_heads"] = (
+            metrics["clipped_heads"] = (
                 float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
             )
-        return found
+        return metrics

@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Role(StrEnum):
-    """How a parameter grows with width."""
+    """The growth of a parameter with width."""
 
     EMBEDDING = "embedding"
     HIDDEN = "hidden"

@@ -58,15 +58,15 @@ class Frontier:
 
     def hours_at(self, devices: ArrayLike) -> Array:
         """Hours on so many devices, interpolated; nan outside the range of the points."""
-        wanted = np.asarray(devices, dtype=np.float64)
+        counts = np.asarray(devices, dtype=np.float64)
         if len(self.devices) == 0:
-            return np.full(wanted.shape, np.nan)
+            return np.full(counts.shape, np.nan)
         logs = np.interp(
-            np.log2(wanted), np.log2(self.devices), np.log2(self.hours), left=np.nan, right=np.nan
+            np.log2(counts), np.log2(self.devices), np.log2(self.hours), left=np.nan, right=np.nan
         )
-        exact = np.minimum(np.searchsorted(self.devices, wanted), len(self.devices) - 1)
+        exact = np.minimum(np.searchsorted(self.devices, counts), len(self.devices) - 1)
         # a point itself, without rounding
-        return np.where(self.devices[exact] == wanted, self.hours[exact], 2.0**logs)
+        return np.where(self.devices[exact] == counts, self.hours[exact], 2.0**logs)
 
 
 @dataclass(frozen=True)

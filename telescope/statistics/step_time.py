@@ -46,8 +46,8 @@ class Cluster:
             self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second"
         )
         if self.share_of_peak > 1:
-            wanted = "must be at most 1; give a share of the peak, such as 0.5 for 50 %"
-            problems = (*problems, Problem("share_of_peak", wanted, self.share_of_peak))
+            message = "must be at most 1; give a share of the peak, such as 0.5 for 50 %"
+            problems = (*problems, Problem("share_of_peak", message, self.share_of_peak))
         if problems:
             raise InvalidInput.because(problems)
 

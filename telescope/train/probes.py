@@ -160,7 +160,7 @@ def spectral_norms(matrices: list[Tensor]) -> list[float]:
     stacks: defaultdict[torch.Size, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
         stacks[matrix.shape].append(i)
-    found = [0.0] * len(matrices)
+    largest = [0.0] * len(matrices)
     for (fan_out, fan_in), members in stacks.items():
         stack = torch.stack([matrices[i].float() for i in members])  # (K, out, in)
         x = torch.randn(fan_in, VECTORS, generator=torch.Generator().manual_seed(0)).to(
@@ -171,5 +171,5 @@ def spectral_norms(matrices: list[Tensor]) -> list[float]:
             x = x / x.norm(dim=1, keepdim=True).clamp(min=1e-30)
         norms = (stack @ x).norm(dim=1).amax(dim=1) / math.sqrt(fan_out / fan_in)  # (K)
         for i, norm in zip(members, norms.tolist(), strict=True):
-            found[i] = norm
-    return found
+            largest[i] = norm
+    return largest

@@ -66,8 +66,8 @@ class HorizonSpec:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """Where a run may begin because another trial made its first steps with the same model,
-    optimizer, data, seed and schedule."""
+    """The step at which a run may begin, because another trial made its first steps with the same
+    model, optimizer, data, seed and schedule."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
     """Digest of the trial that makes the first steps; `step` is among its `kept_steps`."""

@@ -35,10 +35,10 @@ class OptimizerOptions:
     """Muon's factor on the orthogonalised update; by default the parametrisation's own (see
     telescope.parametrisation.mup)."""
     muon_lr_rule: MuonLrRule | None = None
-    """How Muon's lr falls with m: not at all, as m^-1/2 or as 1/m; by default the rule that matches
+    """The fall of Muon's lr with m: not at all, as m^-1/2 or as 1/m; by default the rule that matches
     the update scale in this parametrisation."""
     weight_decay_rule: WeightDecayRule | None = None
-    """How weight decay changes with m (see telescope.parametrisation.mup); by default the
+    """The change of weight decay with m (see telescope.parametrisation.mup); by default the
     parametrisation's own."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     nesterov: bool = True

@@ -32,7 +32,7 @@ class TrialSpec:
     seed: int = field(default=0)
     """Seed of both initialisation and data order."""
     measure: Literal["loss", "coordinates", "time"] = "loss"
-    """What the run measures: its final held-out loss, how far each layer's output moves in its
+    """The purpose of the run: its final held-out loss, how far each layer's output moves in its
     first steps (telescope.studies.coordinates.check), or how long a step takes, alone on a
     worker."""
     branch: Branch | None = None

@@ -60,18 +60,18 @@ class Demand:
         return {"num_cpus": 0.0, "num_gpus": 0.0, f"num_{self.resource.lower()}s": self.amount}
 
     def fits(self, total: Mapping[str, float]) -> int:
-        """How many such workers the cluster could hold if it were empty."""
+        """The number of such workers that the cluster could hold if it were empty."""
         available = total.get(self.resource, 0.0)
         per_device = int(1 / self.amount + 1e-9)  # a share never spans two GPUs
         return int(available) * per_device if per_device else int(available / self.amount)
 
     def shortage(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
-        """Why a worker is not placed: what it needs, what is free, what there is."""
-        asked = f"a worker asks for {self.amount:g} {self.resource}"
+        """The reason why a worker is not placed: what it needs, what is free, what there is."""
+        demand = f"a worker asks for {self.amount:g} {self.resource}"
         has = total.get(self.resource, 0.0)
         if not self.fits(total):
             return (
-                f"{asked}, which this Ray cluster never has: {has:g} {self.resource} in total; "
+                f"{demand}, which this Ray cluster never has: {has:g} {self.resource} in total; "
                 "add a node or ask for less"
             )
         unused = free.get(self.resource, 0.0)
@@ -80,12 +80,12 @@ class Demand:
             if unused < self.amount
             else "a worker's process is slow to start"
         )
-        return f"{asked}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
+        return f"{demand}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
 
 
 @dataclass(frozen=True)
 class Joining:
-    """How a driver joins Ray, and what its workers need there."""
+    """Options of a driver that joins Ray, and the needs of its workers."""
 
     # of a cluster; by default RAY_ADDRESS, otherwise a local Ray is started
     address: str | None = None

@@ -171,8 +171,8 @@ class Ends(FIFOScheduler):  # type: ignore[misc]
         for trial in waiting:
             if self._flights.unwanted(trial.trial_id):
                 tune_controller.stop_trial(trial)
-        wanted = [trial for trial in waiting if trial.status == trial.PENDING]
-        return max(wanted, key=lambda trial: self._flights[trial.trial_id].since, default=None)
+        pending = [trial for trial in waiting if trial.status == trial.PENDING]
+        return max(pending, key=lambda trial: self._flights[trial.trial_id].since, default=None)
 
 
 class Relay(Callback):  # type: ignore[misc]
