@@ -219,5 +219,5 @@ def schedule_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
         "--lr-decay-iters", horizon.steps, "steps until the end of the decay, warm-up included"
     )
     if horizon.decay == "wsd":
-        yield Flag("--lr-wsd-decay-style", "linear", "linear")
+        yield Flag("--lr-wsd-decay-style", "linear", "shape of the decay")
         yield Flag("--lr-wsd-decay-iters", decay_steps(horizon), "its steps")

@@ -35,7 +35,7 @@ class OptimizerOptions:
     """Muon's factor on the orthogonalised update; by default the parametrisation's own (see
     telescope.parametrisation.mup)."""
     muon_lr_rule: MuonLrRule | None = None
-    """The fall of Muon's lr with m: not at all, as m^-1/2 or as 1/m; by default the rule that matches
+    """Fall of Muon's lr with m: none, as m^-1/2 or as 1/m; by default the rule that matches
     the update scale in this parametrisation."""
     weight_decay_rule: WeightDecayRule | None = None
     """The change of weight decay with m (see telescope.parametrisation.mup); by default the
