@@ -1,4 +1,6 @@
-"""Finished compute-time jobs whose curves follow known laws, put into a database in bulk: nothing is trained."""
+"""Finished compute-time jobs whose curves follow known laws, written to a database in bulk without
+training.
+"""
 
 import json
 from collections.abc import Sequence
@@ -17,13 +19,15 @@ from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
 
 LAWS = {"muon": law(1), "adamw": law(3)}
-STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}  # however small the batch; and besides:
+# of every step, in addition to the time of its tokens
+STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}
 TOKENS_PER_SECOND = 2e6
-ATTAINED = TARGET  # a loss that every run comes to
+ATTAINED = TARGET  # a loss that every run reaches
 
 
 def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -> dict[str, Any]:
-    """A study with one run per optimizer, batch and seed, and one timed run per optimizer and batch."""
+    """A study with one run per optimizer, batch and seed, and one timed run per optimizer and
+    batch."""
     study = {
         "kind": "compute_time",
         "name": "laws",
@@ -40,7 +44,8 @@ def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -
 
 
 def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.005)) -> str:  # noqa: B008 (frozen)
-    """The job of such a study, all its trials completed, with their outlines; curves of their points there are none."""
+    """The job of such a study, all its trials completed, with their outlines but without the points
+    of their curves."""
     job, _ = record.create_job(study)
     record.begin_job(job.id)
     plan = registry.parse(study).plan(())
@@ -51,34 +56,61 @@ def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.0
 
 
 def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noise) -> None:
-    """End trials, and enter their outlines."""
-    fate = {"loss": ATTAINED, "state": TrialState.COMPLETED, "step": trials.c.steps, "seconds": 1.0, "numerics": "cpu"}
+    """End trials, and store their outlines."""
+    fate = {
+        "loss": ATTAINED,
+        "state": TrialState.COMPLETED,
+        "step": trials.c.steps,
+        "seconds": 1.0,
+        "numerics": "cpu",
+    }
     drawn = courses(specs, noise)
     with record._write() as connection:
         ended = update(trials).where(trials.c.job_id == job_id).values(**fate)
         connection.execute(ended)
-        connection.execute(update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")), timed_steps(specs))
-        found = connection.execute(select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)).all()
-        ids = {row.digest: row.id for row in found}
-        rows = [{"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()]
-        connection.execute(insert(outlines).values(trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")), rows)
+        connection.execute(
+            update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")),
+            timed_steps(specs),
+        )
+        inserted = connection.execute(
+            select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)
+        ).all()
+        ids = {row.digest: row.id for row in inserted}
+        rows = [
+            {"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()
+        ]
+        connection.execute(
+            insert(outlines).values(
+                trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")
+            ),
+            rows,
+        )
 
 
 def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
-    """What the timed runs measured."""
+    """The results of the timed runs."""
     timed = [spec for spec in specs if spec.measure == "time"]
-    seconds = [STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND for spec in timed]
-    return [{"timed": spec.digest, "metrics": json.dumps({"step_seconds": found})} for spec, found in zip(timed, seconds, strict=True)]
+    seconds = [
+        STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND
+        for spec in timed
+    ]
+    return [
+        {"timed": spec.digest, "metrics": json.dumps({"step_seconds": found})}
+        for spec, found in zip(timed, seconds, strict=True)
+    ]
 
 
 def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
-    """What the law of each run's optimizer says of it, by digest."""
-    found = {}
+    """Tokens and losses of each run under the law of its optimizer, by digest."""
+    course_of = {}
     for number, (name, of) in enumerate(LAWS.items()):
         ours = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]
-        batches, seeds = sorted({spec.horizon.batch_tokens for spec in ours}), 1 + max(spec.seed for spec in ours)
+        batches, seeds = (
+            sorted({spec.horizon.batch_tokens for spec in ours}),
+            1 + max(spec.seed for spec in ours),
+        )
         all_curves = curves(of, noise, seeds, number, batches=batches)
         for spec in ours:
             row = batches.index(spec.horizon.batch_tokens) * seeds + spec.seed
-            found[spec.digest] = Outline(all_curves.tokens[row], all_curves.loss[row], True)
-    return found
+            course_of[spec.digest] = Outline(all_curves.tokens[row], all_curves.loss[row], True)
+    return course_of

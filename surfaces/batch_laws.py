@@ -1,10 +1,13 @@
-"""Loss curves whose tokens to every loss follow a known law of the batch size: the right answer is known, and nothing is trained.
+"""Loss curves whose tokens to every loss follow a known law of the batch size: the right answer is
+known without training.
 
-With u = loss - floor, a run at batch B needs T(B) = T_0(u) max(1, B / B*(u))^(1 + slope) tokens (arXiv 2505.02222, appendix F), where
-T_0 = (u / scale)^(-1/exponent), and the critical batch grows as loss falls: B* = critical_batch (u_target / u)^growth. Recorded losses have
-noise of three kinds: of single points, of whole runs, of whole batches.
+With u = loss - floor, a run at batch B needs T(B) = T_0(u) max(1, B / B*(u))^(1 + slope) tokens
+(arXiv 2505.02222, appendix F), where T_0 = (u / scale)^(-1/exponent), and the critical batch grows
+as loss falls: B* = critical_batch (u_target / u)^growth. Recorded losses have three kinds of noise:
+of single points, of whole runs, of whole batches.
 
-Parts: `Law`, `SmoothLaw` · `Noise` · `law`, the same one for the same number · `curves` of all batches and seeds, as recorded.
+Parts: `Law`, `SmoothLaw` · `Noise` · `law`, the same law for the same number · `curves` of all
+batches and seeds, as recorded.
 """
 
 from collections.abc import Sequence
@@ -22,7 +25,7 @@ POINTS = 200
 
 @dataclass(frozen=True)
 class Law:
-    """One optimizer's."""
+    """The law of one optimizer."""
 
     critical_batch: float  # at the target loss
     slope: float  # of log steps in log batch beyond it: above -1, below 0
@@ -32,72 +35,105 @@ class Law:
     growth: float = 0.5
 
     def unlimited_tokens(self, loss: float) -> float:
-        """T_0: below the critical batch."""
-        return float(self.tokens * ((loss - self.floor) / (TARGET - self.floor)) ** (-1 / self.exponent))
+        """T_0: tokens below the critical batch."""
+        return float(
+            self.tokens * ((loss - self.floor) / (TARGET - self.floor)) ** (-1 / self.exponent)
+        )
 
     def critical(self, loss: float) -> float:
         """The critical batch at a loss."""
-        return float(self.critical_batch * ((TARGET - self.floor) / (loss - self.floor)) ** self.growth)
+        return float(
+            self.critical_batch * ((TARGET - self.floor) / (loss - self.floor)) ** self.growth
+        )
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """The truth."""
+        """Tokens to a loss, exactly."""
         beyond = np.maximum(np.array(batch_tokens, dtype=np.float64) / self.critical(loss), 1)
         return self.unlimited_tokens(loss) * beyond ** (1 + self.slope)
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
-        """Its inverse, in closed form: u is that of T_0 as long as the batch lies below B*(u)."""
+        """The inverse of `tokens_to`, in closed form: u is that of T_0 as long as the batch lies
+        below B*(u)."""
         relative, power = tokens / self.tokens, 1 + self.slope
         u = relative**-self.exponent
         beyond = batch_tokens > self.critical_batch * u**-self.growth
-        limited = (relative * (self.critical_batch / batch_tokens) ** power) ** (-1 / (1 / self.exponent - self.growth * power))
+        limited = (relative * (self.critical_batch / batch_tokens) ** power) ** (
+            -1 / (1 / self.exponent - self.growth * power)
+        )
         return self.floor + (TARGET - self.floor) * np.where(beyond, limited, u)
 
     def token_optimal(self, tolerance: float) -> float:
-        """Largest batch that needs at most (1 + tolerance) times the fewest tokens to the target."""
+        """Largest batch that needs at most (1 + tolerance) times the fewest tokens to the
+        target."""
         return float(self.critical_batch * (1 + tolerance) ** (1 / (1 + self.slope)))
 
 
 @dataclass(frozen=True)
 class SmoothLaw(Law):
-    """T(B) = T_0(u) (1 + B / B_crit), of McCandlish et al., with a critical batch that does not grow; it has no slope."""
+    """T(B) = T_0(u) (1 + B / B_crit), of McCandlish et al., with a critical batch that does not
+    grow; it has no slope."""
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """The truth."""
-        return self.unlimited_tokens(loss) * (1 + np.array(batch_tokens, dtype=np.float64) / self.critical_batch)
+        """Tokens to a loss, exactly."""
+        return self.unlimited_tokens(loss) * (
+            1 + np.array(batch_tokens, dtype=np.float64) / self.critical_batch
+        )
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
-        """Its inverse."""
+        """The inverse of `tokens_to`."""
         relative = tokens / self.tokens / (1 + batch_tokens / self.critical_batch)
         return self.floor + (TARGET - self.floor) * relative**-self.exponent
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviations, as shares of the loss."""
+    """Standard deviations of the noise, as shares of the loss."""
 
-    point: float = 0.0  # of each recorded point by itself
+    point: float = 0.0  # of each recorded point separately
     run: float = 0.0  # of all points of a run together
-    batch: float = 0.0  # of all runs at a batch together: how well its learning rate was tuned
-    batch_power: float = 0.0  # with which that of a point falls as batches grow: 0.5 for losses of training batches
+    batch: float = 0.0  # common to all runs at a batch: how well its learning rate was tuned
+    # exponent by which that of a point falls as batches grow: 0.5 for losses of training batches
+    batch_power: float = 0.0
 
 
 def law(number: int, lowest: float = 700.0, highest: float = 4500.0) -> Law:
-    """A random one whose critical batch lies inside the range of BATCHES."""
+    """A random law whose critical batch lies inside the range of BATCHES."""
     rng = np.random.default_rng([number, 5])
     critical = float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
-    return Law(critical, slope=float(rng.uniform(-0.6, -0.25)), tokens=float(rng.uniform(1.5e6, 3e6)))
+    return Law(
+        critical, slope=float(rng.uniform(-0.6, -0.25)), tokens=float(rng.uniform(1.5e6, 3e6))
+    )
 
 
-def curves(of: Law, noise: Noise, seeds: int, number: int, overrun: float = 1.8, batches: Sequence[int] = BATCHES) -> Curves:
-    """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens that it takes to the target."""
+def curves(
+    of: Law,
+    noise: Noise,
+    seeds: int,
+    number: int,
+    overrun: float = 1.8,
+    batches: Sequence[int] = BATCHES,
+) -> Curves:
+    """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens to the
+    target."""
     rng = np.random.default_rng([number, 6])
     ends = overrun * of.tokens_to(TARGET, batches)
     tokens = np.repeat(ends[:, None] * np.arange(1, POINTS + 1) / POINTS, seeds, axis=0)
     truth = np.repeat(
-        [of.loss_after(end * np.arange(1, POINTS + 1) / POINTS, b) for end, b in zip(ends, batches, strict=True)], seeds, axis=0
+        [
+            of.loss_after(end * np.arange(1, POINTS + 1) / POINTS, b)
+            for end, b in zip(ends, batches, strict=True)
+        ],
+        seeds,
+        axis=0,
     )
-    scale = np.repeat([noise.point * (batches[0] / b) ** noise.batch_power for b in batches], seeds)[:, None]
-    errors = scale * rng.standard_normal(truth.shape) + noise.run * rng.standard_normal((len(truth), 1))
+    scale = np.repeat(
+        [noise.point * (batches[0] / b) ** noise.batch_power for b in batches], seeds
+    )[:, None]
+    errors = scale * rng.standard_normal(truth.shape) + noise.run * rng.standard_normal(
+        (len(truth), 1)
+    )
     errors += noise.batch * np.repeat(rng.standard_normal((len(batches), 1)), seeds, axis=0)
     loss = (truth * (1 + errors)).astype(np.float32)
-    return Curves.recorded(tokens, loss, np.full(len(loss), POINTS), np.zeros(len(loss), dtype=bool))
+    return Curves.recorded(
+        tokens, loss, np.full(len(loss), POINTS), np.zeros(len(loss), dtype=bool)
+    )

@@ -1,9 +1,11 @@
-"""What is asked of random bowls by the hundred, and how well it must go: right, honest and cheap.
+"""Questions about random bowls by the hundred, and the quality that their answers must have: right,
+honest and cheap.
 
-Costs are in runs at the base width, in a model whose cost grows fourfold per doubling; `share` is that of the published rule's (k = 2: 8x8,
-4x4, 2x2, 1x1 = 256 runs).
+Costs are in runs at the base width, in a model whose cost grows fourfold per doubling; `share` is
+relative to the published rule's cost (k = 2: 8x8, 4x4, 2x2, 1x1 = 256 runs).
 
-Parts: `Scenario` (what is asked of which surfaces, with its `Floors`) · `SCENARIOS` · `outcome` of one study · `Row`, of many.
+Parts: `Scenario` (a question, its surfaces and its `Floors`) · `SCENARIOS` · `outcome` of one study
+· `Row`, of many.
 """
 
 import math
@@ -28,7 +30,8 @@ DEAR = 0.2  # % of the loss
 
 @dataclass(frozen=True)
 class Floors:
-    """What must hold of a scenario's row: shares of all studies (least, most), and costs as shares of the published rule's."""
+    """Requirements on a scenario's row: shares of all studies (least, most), and costs as shares of
+    the published rule's."""
 
     within: float = 0.0
     cover: Bounds = (0.0, 1.0)
@@ -43,7 +46,7 @@ class Floors:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A question, asked of surface after surface."""
+    """A question about surface after surface."""
 
     name: str
     surface: Callable[[int], Surface]
@@ -52,11 +55,11 @@ class Scenario:
     asked: dict[str, Any] = field(default_factory=dict)
     studies: int = 200
     published: float = 256.0  # cost of the published rule on this ladder
-    peers: bool = False  # whether the published rule is run beside it
+    peers: bool = False  # True if the published rule is run beside it
 
 
 def study_of(scenario: Scenario) -> Question:
-    """What a scenario asks."""
+    """The study of a scenario."""
     changes = FOURFOLD | scenario.asked
     points = (8,) * 5 if changes.get("schedule") == "paper" else (8, 3, 3, 3, 3)
     return study(scenario.axes, points, **changes)
@@ -68,14 +71,16 @@ def noisy(noise: float, **changes: Any) -> Callable[[int], Surface]:
 
 
 def steady(number: int) -> Surface:
-    """An optimum that moves by half an octave to one per doubling, as under a wrong parametrisation."""
+    """An optimum that moves by half an octave to one per doubling, as under a wrong
+    parametrisation."""
     rng = np.random.default_rng([number, 1])
     drift = tuple(float(rng.choice([-1, 1]) * rng.uniform(2, 4)) for _ in range(2))
     return random_surface(number, noise=0.2, law="constant", drift=drift)
 
 
 def outside(number: int, side: int) -> Surface:
-    """An optimum that lies up to two octaves outside the range of the learning rate at the base width."""
+    """An optimum that lies up to two octaves outside the range of the learning rate at the base
+    width."""
     surface = random_surface(number, noise=0.2)
     beyond = float(np.random.default_rng([number, 2]).uniform(0, 2))
     border = LOWS[0] if side < 0 else LOWS[0] + 7
@@ -83,27 +88,37 @@ def outside(number: int, side: int) -> Surface:
 
 
 def behind_a_wall(number: int) -> Surface:
-    """An optimum that lies 0.6 octave or more beyond the range of the learning rate at every width: up to two where it is nearest."""
+    """An optimum that lies 0.6 octave or more beyond the range of the learning rate at every width:
+    up to two octaves where it is nearest."""
     surface, side = random_surface(number, noise=0.2, cliff=math.inf), 1 if number % 2 else -1
-    beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(0.0, -side * surface.drift[0])
+    beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(
+        0.0, -side * surface.drift[0]
+    )
     border = LOWS[0] if side < 0 else LOWS[0] + 7
     return replace(surface, target=(border + side * beyond, *surface.target[1:]))
 
 
 def cliff(number: int) -> Surface:
-    """Runs diverge from one to two octaves above the optimum."""
-    return random_surface(number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2)))
+    """A surface on which runs diverge from one to two octaves above the optimum."""
+    return random_surface(
+        number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2))
+    )
 
 
 def parabola(number: int) -> Surface:
-    """No noise, no skew, and the same bowl at every width."""
+    """A surface without noise or skew, with the same bowl at every width."""
     return random_surface(number, skew="none", bend=(1.0,) * 8)
 
 
 def saturating(number: int, noise: float, law: str = "drawn") -> Surface:
-    """Too little weight decay is as good as none, and 0.4 to 1.6 times as dear as an octave of the learning rate; too much is a wall."""
+    """Too little weight decay is as good as none, and 0.4 to 1.6 times as costly as an octave of
+    the learning rate; too much is a wall."""
     rng, surface = np.random.default_rng([number, 4]), random_surface(number, noise=noise, law=law)
-    return replace(surface, plateau=surface.curvature * float(rng.uniform(0.4, 1.6)), lean=float(rng.uniform(-0.3, 0.3)))
+    return replace(
+        surface,
+        plateau=surface.curvature * float(rng.uniform(0.4, 1.6)),
+        lean=float(rng.uniform(-0.3, 0.3)),
+    )
 
 
 RIGHT, CHEAP = 0.95, 0.8
@@ -121,30 +136,87 @@ SCENARIOS = (
     Scenario("sigma 1 %", noisy(1.0), Floors(wrong=0.05, share=1)),
     Scenario("n^-1/2, sigma 0.1 %", noisy(0.1, law="root"), GOOD),
     Scenario("n^-1/2, sigma 0.2 %", noisy(0.2, law="root"), GOOD),
-    Scenario("law drawn, sigma 0.2 %", noisy(0.2, law="drawn"), Floors(within=RIGHT, cover=(0.85, 0.98), wrong=0.03, share=CHEAP)),
+    Scenario(
+        "law drawn, sigma 0.2 %",
+        noisy(0.2, law="drawn"),
+        Floors(within=RIGHT, cover=(0.85, 0.98), wrong=0.03, share=CHEAP),
+    ),
     Scenario("weight decay saturates", partial(saturating, noise=0.2), SATURATING),
-    Scenario("weight decay saturates, sigma 0.5 %", partial(saturating, noise=0.5, law="inverse"), SATURATING_NOISY),
+    Scenario(
+        "weight decay saturates, sigma 0.5 %",
+        partial(saturating, noise=0.5, law="inverse"),
+        SATURATING_NOISY,
+    ),
     Scenario("no drift", noisy(0.2, drift=(0.0, 0.0)), GOOD),
-    Scenario("constant drift, 0-1.5 in all", noisy(0.2, law="constant"), Floors(wrong=0.12, share=1)),
-    Scenario("constant drift, 0.5-1 a doubling", steady, Floors(resolved=(0, 0.15), wrong=0.12, share=1)),
-    Scenario("sigma 0.5 %, a 0.25, unpaired", noisy(0.5, curvature=0.25, pairing=0.0), Floors(resolved=(0, 0.5), wrong=0.08, share=1)),
-    Scenario("optimum 0-2 below the range", partial(outside, side=-1), Floors(within=RIGHT, wrong=0.03, share=1)),
-    Scenario("optimum 0-2 above the range", partial(outside, side=1), Floors(within=RIGHT, wrong=0.03, share=1)),
-    Scenario("hard bound", behind_a_wall, Floors(resolved=(0, 0.02), unbracketed=RIGHT, wrong=0.02, share=CHEAP), asked=walled()),
+    Scenario(
+        "constant drift, 0-1.5 in all", noisy(0.2, law="constant"), Floors(wrong=0.12, share=1)
+    ),
+    Scenario(
+        "constant drift, 0.5-1 a doubling", steady, Floors(resolved=(0, 0.15), wrong=0.12, share=1)
+    ),
+    Scenario(
+        "sigma 0.5 %, a 0.25, unpaired",
+        noisy(0.5, curvature=0.25, pairing=0.0),
+        Floors(resolved=(0, 0.5), wrong=0.08, share=1),
+    ),
+    Scenario(
+        "optimum 0-2 below the range",
+        partial(outside, side=-1),
+        Floors(within=RIGHT, wrong=0.03, share=1),
+    ),
+    Scenario(
+        "optimum 0-2 above the range",
+        partial(outside, side=1),
+        Floors(within=RIGHT, wrong=0.03, share=1),
+    ),
+    Scenario(
+        "hard bound",
+        behind_a_wall,
+        Floors(resolved=(0, 0.02), unbracketed=RIGHT, wrong=0.02, share=CHEAP),
+        asked=walled(),
+    ),
     Scenario("cliff 1-2 above the optimum", cliff, Floors(within=RIGHT, wrong=0.03, share=1)),
     Scenario("level optima jitter by 0.1", noisy(0.2, jitter=0.1), Floors(wrong=0.12, share=1)),
     Scenario("level optima jitter by 0.2", noisy(0.2, jitter=0.2), Floors(wrong=0.12, share=1)),
-    Scenario("copy from the base width", noisy(0.2), Floors(resolved=(0, 0)), asked={"model": ONE_WIDTH}),
-    Scenario("k = 1", noisy(0.2, axes=1), Floors(within=RIGHT, wrong=0.03, share=1), axes=1, published=96.0),
-    Scenario("k = 3", noisy(0.2, axes=3), Floors(within=RIGHT, wrong=0.03, share=0.2), axes=3, published=1956.0),
-    Scenario("k = 4", noisy(0.2, axes=4), Floors(within=RIGHT, wrong=0.03, share=0.2), axes=4, studies=40, published=18_560.0),
-    Scenario("k = 5", noisy(0.2, axes=5), Floors(within=RIGHT, wrong=0.03, share=0.2), axes=5, studies=40, published=129_424.0),
+    Scenario(
+        "copy from the base width", noisy(0.2), Floors(resolved=(0, 0)), asked={"model": ONE_WIDTH}
+    ),
+    Scenario(
+        "k = 1",
+        noisy(0.2, axes=1),
+        Floors(within=RIGHT, wrong=0.03, share=1),
+        axes=1,
+        published=96.0,
+    ),
+    Scenario(
+        "k = 3",
+        noisy(0.2, axes=3),
+        Floors(within=RIGHT, wrong=0.03, share=0.2),
+        axes=3,
+        published=1956.0,
+    ),
+    Scenario(
+        "k = 4",
+        noisy(0.2, axes=4),
+        Floors(within=RIGHT, wrong=0.03, share=0.2),
+        axes=4,
+        studies=40,
+        published=18_560.0,
+    ),
+    Scenario(
+        "k = 5",
+        noisy(0.2, axes=5),
+        Floors(within=RIGHT, wrong=0.03, share=0.2),
+        axes=5,
+        studies=40,
+        published=129_424.0,
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one study came to: errors in octaves, loss given away in %, cost in runs at the base width."""
+    """Result of one study: errors in octaves, excess loss in %, cost in runs at the base width."""
 
     error: float
     regret: float
@@ -153,27 +225,36 @@ class Outcome:
     unbracketed: bool
     cost: float
     most: float
-    dear: bool  # the others are called flat or resolved, and yet cost more than DEAR at the best learning rate
+    # the other axes are called flat or resolved, but cost more than DEAR at the best learning rate
+    dear: bool
 
 
 def outcome(scenario: Scenario, number: int) -> Outcome:
-    """Ask the question of one surface."""
+    """Run the study of a scenario on one surface."""
     asked, surface = study_of(scenario), scenario.surface(number)
     (report,) = run(KIND.of(asked), surface).ladders
     (ladder,) = all_ladders(asked)
-    found = [report.hyperparameters[axis.name] for axis in ladder.axes]
+    answers = [report.hyperparameters[axis.name] for axis in ladder.axes]
     scales = [axis.scale for axis in ladder.axes]
-    x = [scale.octaves(one.value) for one, scale in zip(found, scales, strict=True)]
-    ends = [sorted((scale.octaves(one.low), scale.octaves(one.high))) for one, scale in zip(found, scales, strict=True)]
+    x = [scale.octaves(one.value) for one, scale in zip(answers, scales, strict=True)]
+    ends = [
+        sorted((scale.octaves(one.low), scale.octaves(one.high)))
+        for one, scale in zip(answers, scales, strict=True)
+    ]
     return Outcome(
         error=x[0] - surface.target[0],
         regret=surface.excess(surface.target_width, x),
-        covered=tuple(low <= best <= high for (low, high), best in zip(ends, surface.target, strict=True)),
+        covered=tuple(
+            low <= best <= high for (low, high), best in zip(ends, surface.target, strict=True)
+        ),
         resolved=report.verdict == "resolved",
         unbracketed=report.verdict == "unbracketed",
-        cost=math.fsum(level.trials * cost for level, cost in zip(report.levels, ladder.costs, strict=False)),
+        cost=math.fsum(
+            level.trials * cost for level, cost in zip(report.levels, ladder.costs, strict=False)
+        ),
         most=ladder.max_base_runs,
-        dear=surface.excess(surface.target_width, (surface.target[0], *x[1:])) > DEAR and {one.status for one in found[1:]} <= SETTLED,
+        dear=surface.excess(surface.target_width, (surface.target[0], *x[1:])) > DEAR
+        and {one.status for one in answers[1:]} <= SETTLED,
     )
 
 
@@ -211,12 +292,12 @@ class Row:
 
     @property
     def wrong(self) -> float:
-        """Share called resolved that is further off than half an octave."""
+        """Share called resolved that is off by more than half an octave."""
         return self.mean(lambda one: one.resolved and abs(one.error) > HALF_OCTAVE)
 
     @property
     def dear(self) -> float:
-        """Share whose other hyperparameters are called flat or resolved and are neither."""
+        """Share whose other hyperparameters are called flat or resolved but are neither."""
         return self.mean(lambda one: one.dear)
 
     @property

@@ -1,6 +1,7 @@
-"""Where does telescope keep what must outlive a process?
+"""The folder for everything that must outlive a process: `TELESCOPE_HOME`, by default
+`~/.telescope`.
 
-In one folder, `TELESCOPE_HOME` (default `~/.telescope`): token caches, registered corpora, checkpoints, and the SQLite database.
+It holds token caches, registered corpora, checkpoints, and the SQLite database.
 """
 
 import os
@@ -10,11 +11,13 @@ from telescope.errors import InvalidInput
 
 
 def home() -> Path:
-    """The folder, created if need be."""
+    """The folder, created if it does not exist. Raises InvalidInput if it cannot be used."""
     path = Path(os.environ.get("TELESCOPE_HOME") or Path.home() / ".telescope").expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         remedy = "set it to a folder that you may write to"
-        raise InvalidInput.of("TELESCOPE_HOME", f"cannot be used as a folder ({error.strerror}); {remedy}", str(path)) from error
+        raise InvalidInput.of(
+            "TELESCOPE_HOME", f"cannot be used as a folder ({error.strerror}); {remedy}", str(path)
+        ) from error
     return path

@@ -1,7 +1,8 @@
-"""How do signatures name the shapes of their tensors?
+"""Names for the shapes of tensors in signatures.
 
-With jaxtyping's `Float[Tensor, "B T D"]`: read by people, checked at every call in the tests. Training itself needs none of it, so where
-jaxtyping is not installed (a borrowed accelerator with torch, numpy and pydantic alone) the same words mean the plain tensor.
+jaxtyping's `Float[Tensor, "B T D"]` documents a shape and is checked at every call in the tests.
+Training itself does not need it: where jaxtyping is not installed (a borrowed accelerator with
+torch, numpy and pydantic alone), the same annotations mean a plain tensor.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ else:
     except ModuleNotFoundError:
 
         class _Tensor:
-            """A tensor whose shape nobody checks."""
+            """A tensor whose shape is not checked."""
 
             def __class_getitem__(cls, tensor_and_shape: tuple[type, str]) -> Any:
                 return tensor_and_shape[0]

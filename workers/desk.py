@@ -1,9 +1,10 @@
-"""What does every executor do with assignments and events, wherever trials run?
+"""Assignments and events, the part that all executors share.
 
-A `Desk` stands between the coordinator and the threads that look after workers. On one side it takes assignments and stop requests
-and gives events (three of the executor's four methods); on the other, a worker's thread takes the next assignment, asks whether its
-trial should stop, and emits events. It keeps the law of `workers.interface` in one place: an attempt
-has one terminal event, and nothing follows it, even when the trial's next attempt is running already.
+A `Desk` stands between the coordinator and the threads that look after workers. On one side it
+takes assignments and stop requests and returns events (three of the executor's four methods); on
+the other, a worker's thread takes the next assignment, checks whether its trial should stop, and
+emits events. It enforces the contract of `workers.interface` in one place: an attempt has one
+terminal event, and nothing follows it, even if the trial's next attempt is already running.
 """
 
 import queue
@@ -16,7 +17,7 @@ from workers.interface import TERMINAL, Assignment, Event, Measured, Started, St
 
 
 class Running:
-    """An assignment that a worker has, and how far it is."""
+    """An assignment that a worker has taken, and its progress."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -25,17 +26,17 @@ class Running:
 
     @property
     def flops_left(self) -> float:
-        """Until its end."""
+        """FLOPs until the end of the trial."""
         spec = self.assignment.spec
         return trial_flops(spec) * (spec.horizon.steps - self.step) / spec.own_steps
 
 
 class Desk:
-    """Assignments in, events out; safe to use from any thread."""
+    """Assignments in, events out; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._pending: list[Assignment] = []  # in the order of their coming
+        self._pending: list[Assignment] = []  # in the order of submission
         self._running: dict[int, Running] = {}  # by trial
         self._closed = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -47,7 +48,7 @@ class Desk:
             self._changed.notify_all()
 
     def stop(self, trial_id: int) -> None:
-        """End a queued trial here and now; mark a running one; ignore all others."""
+        """End a queued trial at once; mark a running trial to stop; ignore all others."""
         with self._changed:
             queued = next((a for a in self._pending if a.trial_id == trial_id), None)
             if queued is not None:
@@ -57,7 +58,7 @@ class Desk:
                 running.stopping = True
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Wait for the first event, then take all there are."""
+        """Wait for the first event, then take all available events."""
         events: list[Event] = []
         try:
             events.append(self._events.get(block=timeout > 0, timeout=timeout))
@@ -67,7 +68,8 @@ class Desk:
             return events
 
     def close(self) -> None:
-        """Hand out nothing more and say nothing more; whoever waits in `take` returns."""
+        """Hand out no more assignments and emit no more events; threads that wait in `take`
+        return."""
         with self._changed:
             self._closed = True
             self._pending.clear()
@@ -77,7 +79,7 @@ class Desk:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """True after `close`."""
         return self._closed
 
     def wait_closed(self, seconds: float) -> None:
@@ -86,21 +88,30 @@ class Desk:
             self._changed.wait_for(lambda: self._closed, seconds)
 
     def take(self, timeout: float | None = None) -> Assignment | None:
-        """The next assignment, of the job of which fewest run; None when `timeout` seconds passed or the desk closed."""
+        """The next assignment, from the job with the fewest running trials; None if `timeout`
+        seconds passed or the desk closed."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._pending) or self._closed, timeout)
             if not self._pending:
                 return None
             load = Counter(running.assignment.job for running in self._running.values())
-            return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))  # the first of equals
+            # the first among equals
+            return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))
 
-    def take_like(self, accepted: Callable[[Assignment], bool], most: int) -> tuple[Assignment, ...]:
-        """Up to so many more that wait and are accepted, now running."""
+    def take_like(
+        self, accepted: Callable[[Assignment], bool], most: int
+    ) -> tuple[Assignment, ...]:
+        """Take up to `most` more queued assignments that `accepted` accepts; they are running from
+        then on."""
         with self._changed:
-            return tuple(self._begin(assignment) for assignment in [a for a in self._pending if accepted(a)][: max(0, most)])
+            return tuple(
+                self._begin(assignment)
+                for assignment in [a for a in self._pending if accepted(a)][: max(0, most)]
+            )
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
-        """These have not begun after all: they are next in line, or have ended where somebody asked for that."""
+        """Put back assignments that have not begun after all: to the front of the queue, or ended
+        if a stop was requested."""
         with self._changed:
             for assignment in reversed(assignments):
                 if not self.runs(assignment):
@@ -117,27 +128,29 @@ class Desk:
         return assignment
 
     def waiting(self) -> tuple[Assignment, ...]:
-        """What no worker has yet."""
+        """Queued assignments."""
         with self._changed:
             return tuple(self._pending)
 
     def flops_left(self) -> float:
-        """Of all that wait, and of what those that run have before them."""
+        """FLOPs of all queued trials, and of what remains of running trials."""
         with self._changed:
-            return sum(trial_flops(a.spec) for a in self._pending) + sum(running.flops_left for running in self._running.values())
+            return sum(trial_flops(a.spec) for a in self._pending) + sum(
+                running.flops_left for running in self._running.values()
+            )
 
     def stopping(self, trial_id: int) -> bool:
-        """Whether somebody asked for the end of this running trial."""
+        """True if a stop of this running trial was requested."""
         running = self._running.get(trial_id)
         return running is not None and running.stopping
 
     def runs(self, assignment: Assignment) -> bool:
-        """Whether this attempt has begun and not ended."""
+        """True if this attempt has begun and not ended."""
         running = self._running.get(assignment.trial_id)
         return running is not None and running.assignment.attempt == assignment.attempt
 
     def emit(self, event: Event) -> None:
-        """Pass an event on, unless its attempt has ended already or the desk closed."""
+        """Emit an event, unless its attempt has already ended or the desk is closed."""
         with self._changed:
             if self._closed:
                 return

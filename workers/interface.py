@@ -1,16 +1,20 @@
-"""What does the coordinator ask of whoever runs trials?
+"""The interface between the coordinator and the executors that run trials.
 
-Four methods, the `Executor` protocol, held to one contract suite (`tests/workers/test_contract.py`):
+Four methods and three properties, the `Executor` protocol, held to one contract suite
+(`tests/workers/test_contract.py`):
 
-- `submit` hands trials over and returns at once; the executor may queue them.
-- `stop` asks for a trial's end; it is answered by a `Stopped` event, or by the terminal event that overtook it.
-- `events` waits up to `timeout` seconds and returns what happened since, in order within each trial.
+- `submit` hands over trials and returns at once; the executor may queue them.
+- `stop` requests the end of a trial; the answer is a `Stopped` event, or the terminal event that
+  came first.
+- `events` waits up to `timeout` seconds and returns the events since the last call, in order within
+  each trial.
 - `close` ends every process that the executor started; trials still running are lost, not failed.
 
-The law of events: for each submitted (trial, attempt) there is one `Started`, then any number of `Measured`, then exactly one of
-`Finished`, `Failed` or `Stopped` (which may come without `Started` for a trial that never began). Executors retry nothing.
-`Waiting` speaks of the executor as a whole. An attempt that resumes says the whole curve up to its checkpoint again:
-whoever listened to the one before may not have heard it all.
+The contract of events: for each submitted (trial, attempt) there is one `Started`, then any number
+of `Measured`, then exactly one of `Finished`, `Failed` or `Stopped` (which may come without
+`Started` for a trial that never began). Executors never retry. `Waiting` is about the executor as a
+whole. An attempt that resumes sends the whole curve up to its checkpoint again, since the listener
+to the previous attempt may not have received all of it.
 """
 
 from collections.abc import Sequence
@@ -20,7 +24,8 @@ from typing import Protocol
 from telescope.trials.outcome import Failure, Measurement
 from telescope.trials.spec import TrialSpec
 
-CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"  # environment: seconds between a trial's checkpoints, 30 by default
+# environment variable: seconds between a trial's checkpoints, 30 by default
+CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"
 
 
 @dataclass(frozen=True)
@@ -30,20 +35,24 @@ class Assignment:
     trial_id: int
     attempt: int
     spec: TrialSpec
-    checkpoint: str  # file where this trial's checkpoint lives, shared by all attempts
-    job: str = ""  # whose it is: workers take from whoever holds fewest, and train only what is of one job together
-    failures: int = 0  # operational ones so far; a pause, or a coordinator's end, is none
+    checkpoint: str  # file of this trial's checkpoint, shared by all attempts
+    # its job: workers take from the job with the fewest running trials, and a pack is from one job
+    # only
+    job: str = ""
+    # operational ones so far; a pause, or the end of a coordinator, is not a failure
+    failures: int = 0
 
 
 @dataclass(frozen=True)
 class Started:
-    """A worker began; `resumed_step` is 0 for a fresh start, and of a branch that begins at its trunk's state `branch.step`."""
+    """A worker began. `resumed_step` is 0 for a fresh start, and `branch.step` for a branch that
+    begins at its trunk's state."""
 
     trial_id: int
     attempt: int
     resumed_step: int
     worker: str
-    numerics: str  # what it computes with (telescope.trials.numerics)
+    numerics: str  # the arithmetic that it computes with (telescope.trials.numerics)
 
 
 @dataclass(frozen=True)
@@ -57,11 +66,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial trained to its end, stopped below its loss, or diverged; the last point says which."""
+    """The trial trained to its end, stopped below its loss, or diverged; the last point tells
+    which."""
 
     trial_id: int
     attempt: int
-    points: tuple[Measurement, ...]  # the rest of the curve, the last point at least
+    points: tuple[Measurement, ...]  # the rest of the curve, at least the last point
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The trial ended because `stop` asked for it."""
+    """The trial ended because of a call to `stop`."""
 
     trial_id: int
     attempt: int
@@ -83,7 +93,8 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Since 30 s or more no worker could be placed: what is asked, what is free. None: no longer so."""
+    """For 30 s or more no worker could be placed: what a worker needs, and what is free. None: a
+    worker could be placed again."""
 
     reason: str | None
 
@@ -93,35 +104,38 @@ TERMINAL = (Finished, Failed, Stopped)
 
 
 class Executor(Protocol):
-    """Runs trials; see the module's text for the law."""
+    """Runs trials; the module's docstring is the contract."""
 
     @property
     def slots(self) -> int:
-        """Workers, at most, that train at once; may grow."""
+        """Largest number of workers that train at once; may grow."""
         ...
 
     @property
     def room(self) -> int:
-        """Assignments that it makes use of at once: those that run, several to a worker perhaps, and those next in line."""
+        """Number of assignments that it can use at once: those that run, perhaps several per
+        worker, and those next in line."""
         ...
 
     @property
     def numerics(self) -> str | None:
-        """What the worker that became warm last computes with; None before the first is warm."""
+        """Arithmetic of the worker that became warm last; None before the first is warm."""
         ...
 
     def submit(self, *assignments: Assignment) -> None:
-        """Hand over one attempt at each; returns at once. Those that come together may be trained together."""
+        """Hand over an attempt at each trial; returns at once. Trials that come together may be
+        trained together."""
         ...
 
     def stop(self, trial_id: int) -> None:
-        """Ask for the end of a submitted trial; unknown or ended ones are ignored."""
+        """Request the end of a submitted trial; unknown or ended trials are ignored."""
         ...
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it; empty when nothing did.
+        """Events since the last call, waiting up to `timeout` seconds for the first; empty if there
+        are none.
 
-        Raises WorkersLost when the executor can run nothing any more.
+        Raises WorkersLost if the executor can no longer run anything.
         """
         ...
 

@@ -1,7 +1,8 @@
-"""How do trials run without Ray, in this very process?
+"""Trials without Ray, in this process.
 
-In one thread, pack after pack. It is what small machines, notebooks and tests use; the curves are those of any other executor.
-A process cannot kill its own thread: `stop` and `close` take effect at the trial's next step.
+One thread trains pack after pack, for small machines, notebooks and tests; curves are the same as
+with any other executor. A process cannot kill its own thread: `stop` and `close` take effect at the
+trial's next step.
 """
 
 import threading
@@ -35,11 +36,11 @@ class LocalExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once when it is queued, at its next step when it runs."""
+        """End a trial: at once if it is queued, at its next step if it runs."""
         self._desk.stop(trial_id)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it."""
+        """Events since the last call, waiting up to `timeout` seconds for the first."""
         return self._desk.events(timeout)
 
     def close(self) -> None:
@@ -50,6 +51,14 @@ class LocalExecutor:
     def _work(self) -> None:
         runner.warm_up()
         self.numerics = numerics()
-        while (pack := self._packs.take(None, lambda first, most, steps: choose(first.spec, most, steps))).assignments:
-            for event in runner.run(pack.assignments, lambda assignment: self._desk.stopping(assignment.trial_id), pack.compiled):
+        while (
+            pack := self._packs.take(
+                None, lambda first, most, steps: choose(first.spec, most, steps)
+            )
+        ).assignments:
+            for event in runner.run(
+                pack.assignments,
+                lambda assignment: self._desk.stopping(assignment.trial_id),
+                pack.compiled,
+            ):
                 self._desk.emit(event)

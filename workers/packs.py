@@ -1,13 +1,13 @@
-"""Which trials does a worker train together, and with which program?
+"""Packs: which trials a worker trains together, and by which program.
 
 Trials of one shape run faster as one program (telescope.train.pack), or compiled
-(telescope.train.compiled). What is fastest, a worker measures that meets the shape, where enough of
-it waits to repay that (telescope.train.program); and once more where so much has come that
-compiling may pay. But a worker takes no more than its share of the work that is left, or another
-would stand idle in the end; it takes trials of one job, so that nobody suffers from another's lost
-corpus; and whatever has failed before, it trains alone and as it is written: company, or the
-compiler, may have been what failed it. So it does with trials that look at each of their steps: at
-its time, or at attention logits.
+(telescope.train.compiled). A worker that meets a shape measures what is fastest, if enough such
+trials are queued to repay the measurement (telescope.train.program); and again once so many have
+been queued that compiling may pay. But a worker takes no more than its share of the remaining work,
+or other workers would be idle at the end; it takes trials of one job only, so that a lost corpus
+fails only its own job; and a trial that has failed before is trained alone and not compiled, since
+packing or the compiler may have been the cause. The same holds for trials that record each of their
+steps: step times, or attention logits.
 
 Parts: `Pack`, what a worker takes · `Packs`, which decides.
 """
@@ -28,45 +28,52 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8
-REPAID_STEPS = 1000  # that wait, at least, before a shape is measured: which takes as long as 20 to 110 of them
+# queued trials, at least, before a shape is measured: measuring takes as long as 20 to 110 of them
+REPAID_STEPS = 1000
 
 
 @dataclass(frozen=True)
 class Pack:
-    """What a worker takes: attempts at trials of one shape, all running, and whether to compile; empty when there is nothing to do."""
+    """Attempts at trials of one shape that a worker takes, all of them running, and whether to
+    compile; empty if there is nothing to do."""
 
     assignments: tuple[Assignment, ...] = ()
     compiled: bool = False
 
 
 class Interrupted(Exception):
-    """A measurement was given up, for its trial is to end."""
+    """The measurement was abandoned, because its trial is to end."""
 
 
 Measure = Callable[[Assignment, int, float], Program]
 
 
 def plain(assignment: Assignment) -> bool:
-    """Whether it may be packed and compiled; of a user's model nobody knows that."""
+    """True if the trial may be packed and compiled; never for a user's model."""
     spec = assignment.spec
-    return assignment.failures == 0 and spec.measure == "loss" and packable(spec.model) and not spec.optimizer.watches_logits
+    return (
+        assignment.failures == 0
+        and spec.measure == "loss"
+        and packable(spec.model)
+        and not spec.optimizer.watches_logits
+    )
 
 
 class Packs:
-    """What the desk holds, in packs; safe to use from any thread."""
+    """The assignments of a desk, in packs; thread-safe."""
 
     def __init__(self, desk: Desk, workers: Callable[[], int]) -> None:
-        self._desk, self._workers = desk, workers  # that share what the desk holds
+        self._desk, self._workers = desk, workers  # number of workers that share the desk
         self._programs: dict[str, Program] = {}  # by shape
-        self._graphs: dict[str, Graph] = {}  # likewise
+        self._graphs: dict[str, Graph] = {}  # by shape
         self._measuring = threading.Lock()
 
     def take(self, timeout: float | None, measure: Measure) -> Pack:
-        """The next assignment and its company; nothing when `timeout` seconds passed or the desk
-        closed.
+        """The next assignment and those that train with it; empty if `timeout` seconds passed or
+        the desk closed.
 
-        `measure` is `telescope.train.program.choose`, where this worker computes; it raises
-        `Interrupted` where the assignment is asked to end.
+        `measure` is `telescope.train.program.choose`, run where this worker computes; it raises
+        `Interrupted` if a stop of the assignment was requested.
         """
         first = self._desk.take(timeout)
         if first is None:
@@ -85,32 +92,48 @@ class Packs:
             if known is None or steps >= known.repaid_steps:
                 self._measure(first, steps, measure)
         program = self._programs.get(alike, Program())
-        together = min(program.members, self._share(first))  # others have gone on meanwhile
+        # other workers have taken assignments meanwhile
+        together = min(program.members, self._share(first))
         return Pack((first, *self._desk.take_like(fits, together - 1)), program.compiled)
 
     def _share(self, first: Assignment) -> int:
-        """How many such trials are a worker's part of all work that is left."""
+        """The number of such trials that makes a worker's share of all remaining work."""
         return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
 
     def _steps(self, first: Assignment) -> float:
-        """How many steps of the same graph a worker has before it."""
+        """Number of steps of the same graph that each worker has left."""
         graph, own = Graph.of(first.spec), first.spec.own_steps
-        others = sum(other.spec.own_steps for other in self._desk.waiting() if plain(other) and Graph.of(other.spec) == graph)
+        others = sum(
+            other.spec.own_steps
+            for other in self._desk.waiting()
+            if plain(other) and Graph.of(other.spec) == graph
+        )
         return max(own, (own + others) / self._workers())
 
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
-        """Remember what `measure` finds; while another worker measures, nothing."""
+        """Store the result of `measure`; do nothing while another worker measures."""
         if not self._measuring.acquire(blocking=False):
             return
         spec = first.spec
         try:
             program = measure(first, MOST_TOGETHER, steps)
-            log.info("width %d, %s: packs of %d, %s", spec.model.width, spec.optimizer.name, program.members, program.reason)
+            log.info(
+                "width %d, %s: packs of %d, %s",
+                spec.model.width,
+                spec.optimizer.name,
+                program.members,
+                program.reason,
+            )
         except Interrupted:
             return
         except Exception as error:
             program = Program()
-            log.warning("width %d, %s: no packs, for they could not be measured: %s", spec.model.width, spec.optimizer.name, error)
+            log.warning(
+                "width %d, %s: no packs, since they could not be measured: %s",
+                spec.model.width,
+                spec.optimizer.name,
+                error,
+            )
         finally:
             self._measuring.release()
         self._programs[shape(spec)] = program
@@ -119,16 +142,23 @@ class Packs:
             self._cheaper(Graph.of(spec))
 
     def _cheaper(self, graph: Graph) -> None:
-        """What was not worth compiling may be, now that this graph is compiled already."""
+        """Let programs that were not worth compiling be measured again, since this graph is
+        compiled now."""
         for alike, program in list(self._programs.items()):
             if self._graphs.get(alike) == graph and math.isfinite(program.repaid_steps):
                 self._programs[alike] = replace(program, repaid_steps=0)
 
     def broke(self, pack: Pack) -> None:
-        """A pack failed, perhaps for want of memory: the next ones of its shape are half as large, and a single one is not compiled."""
+        """Record that a pack failed, perhaps for lack of memory: the next packs of its shape are
+        half as large, and a single trial is not compiled."""
         alike, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:
-            self._programs[alike] = replace(self._programs[alike], members=members // 2, repaid_steps=math.inf)
+            self._programs[alike] = replace(
+                self._programs[alike], members=members // 2, repaid_steps=math.inf
+            )
         elif pack.compiled:
-            self._programs[alike] = Program(reason="not compiled: a trial failed that was")
-            log.warning("width %d: compiled no more, for a trial failed that was", pack.assignments[0].spec.model.width)
+            self._programs[alike] = Program(reason="not compiled: a compiled trial failed")
+            log.warning(
+                "width %d: no longer compiled, since a compiled trial failed",
+                pack.assignments[0].spec.model.width,
+            )

@@ -1,11 +1,12 @@
-"""How are all processes found that a dead one has left behind?
+"""Processes that a dead process has left behind.
 
-Ray's processes outlive a driver that was killed: its agents for about a minute, reparented to init, some in process groups of their
-own. What they keep is their environment. A supervisor starts its child with a `MARKER` of its own in the environment, every
-descendant inherits it, and `end_all` kills whoever carries it.
+Ray's processes outlive a driver that was killed: its agents for about a minute, reparented to init,
+some in their own process groups. But they keep their environment. A supervisor starts its child
+with a unique value of `MARKER` in the environment, every descendant inherits it, and `end_all`
+kills all processes that carry it.
 
-(Ray's agents rename themselves, which writes over the environment that others see, unless `SPT_NOENV` forbids it:
-`workers.on_ray.cluster` sets that.)
+(Ray's agents rename themselves, which overwrites the environment that other processes see, unless
+`SPT_NOENV` forbids it: `workers.on_ray.cluster` sets that.)
 """
 
 import os
@@ -20,18 +21,22 @@ POLL_SECONDS = 0.02
 
 def carrying(variable: str, value: str) -> set[psutil.Process]:
     """Living processes, other than this one, that were started with `variable` set to `value`."""
-    return {process for process in psutil.process_iter() if process.pid != os.getpid() and _carries(process, variable, value)}
+    return {
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _carries(process, variable, value)
+    }
 
 
 def _carries(process: psutil.Process, variable: str, value: str) -> bool:
     try:
         return alive(process) and bool(process.environ().get(variable) == value)
-    except psutil.Error:  # it ended meanwhile, or belongs to somebody else
+    except psutil.Error:  # it ended meanwhile, or belongs to another user
         return False
 
 
 def alive(process: psutil.Process) -> bool:
-    """Whether it runs or could: a zombie is as good as gone."""
+    """True if the process runs or could run: a zombie does not."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -39,9 +44,11 @@ def alive(process: psutil.Process) -> bool:
 
 
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
-    """Kill all processes that carry the marker, and those that they start meanwhile, for up to `seconds`; True when none is left."""
+    """Kill all processes that carry the marker, and those that they start meanwhile, for up to
+    `seconds`; returns True if none is left."""
     deadline = time.monotonic() + seconds
-    found: set[psutil.Process] = set()  # kept, for a process that is about to end has no environment any more
+    # accumulated, since a process that is about to end has no environment any more
+    found: set[psutil.Process] = set()
     while left := carrying(variable, marker) | set(filter(alive, found)):
         if time.monotonic() >= deadline:
             return False

@@ -1,6 +1,7 @@
 """A client for the HTTP interface.
 
-In reading order: `resources`, of the wire · `connection`, requests and errors · `tables`, answers of several pages · `client`.
+In reading order: `resources`, the values that the service sends · `connection`, requests and errors
+· `tables`, answers of several pages · `client`.
 """
 
 from telescope.client.client import Client

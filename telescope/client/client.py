@@ -1,13 +1,14 @@
-"""How does a program talk to a telescope service?
+"""A synchronous Python client of a telescope service.
 
-Through `Client`, a synchronous HTTP client: one method per endpoint of `/v1`, pages followed by themselves, waiting by polling
-with ETags. Everything that it returns is a frozen value: the resources of `telescope.client.resources`, and the reports,
-previews and answers of `telescope.studies`, whose type is that of the job's kind; `document` is a report as it was sent. What a
-newer service says beyond these types is left out.
+`Client` has one method per endpoint of `/v1`; it follows pages, and waits by polling with ETags.
+Everything that it returns is a frozen value: the resources of `telescope.client.resources`, and the
+reports, previews and answers of `telescope.studies`, whose type depends on the job's kind;
+`document` is a report as it was sent. Fields that only a newer service sends are left out.
 
-Errors come back as the members of `telescope.errors` that the server raised, problems and all; a server that is not there is
-`Unavailable`. What is safe to repeat is repeated for `patience_seconds`: every GET, every verb, and, because each carries an
-Idempotency-Key, every submission.
+Errors are raised as the classes of `telescope.errors` that the server raised, with their problems;
+a server that cannot be reached raises `Unavailable`. Requests that are safe to repeat are repeated
+for `patience_seconds`: every GET, every verb, and, because each carries an Idempotency-Key, every
+submission.
 
     with Client("http://127.0.0.1:8765") as client:
         job = client.submit({"kind": "telescope", ...})
@@ -27,33 +28,46 @@ from telescope.client.resources import Corpus, Curve, Job, JobDetail, Trial, Tri
 from telescope.client.tables import UPDATE, Tables, job_path, typed
 from telescope.errors import TelescopeError
 
-if TYPE_CHECKING:  # the types of studies import torch, which listing jobs need not wait for: so do the imports in functions below
+# the types of studies import torch, which listing jobs need not wait for; hence the imports in
+# functions below
+if TYPE_CHECKING:
     from telescope.studies.kind import Kind, Report
     from telescope.studies.telescoping.judge.judge import Judgement
 
 
 class Client(Tables):
-    """A connection to one service; a context manager. Not for several threads at once."""
+    """A connection to one service; a context manager. Not safe to share between threads."""
 
     # Jobs
 
     def submit(self, document: object, *, idempotency_key: str | None = None) -> JobDetail:
-        """Submit a study; with one key, submitting it again returns the first job."""
+        """Submit a study. A second submission with the same key returns the first job."""
         key = idempotency_key or uuid.uuid4().hex
         headers = {"Idempotency-Key": key}
-        return typed(JobDetail, self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()))
+        return typed(
+            JobDetail,
+            self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()),
+        )
 
     def preview(self, document: object) -> Any:
-        """What the study would run and cost, of the type that its kind has for it; spends nothing."""
-        found = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.unhurried())
-        name = found.get("kind") or (document.get("kind") if isinstance(document, Mapping) else None)  # older services do not say it
-        return typed(_kind_of(name).preview, found)
+        """Trials and cost of a study, in the preview type of its kind; nothing is run."""
+        body = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.unhurried())
+        # older services do not send it
+        name = body.get("kind") or (document.get("kind") if isinstance(document, Mapping) else None)
+        return typed(_kind_of(name).preview, body)
 
-    def judge(self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None) -> "Judgement":
-        """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of None says that the run diverged."""
-        from telescope.studies.telescoping.judge.judge import Judgement  # late, for a quick start
+    def judge(
+        self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
+    ) -> "Judgement":
+        """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of
+        None means that the run diverged."""
+        # imported late, for a fast start
+        from telescope.studies.telescoping.judge.judge import Judgement
 
-        sent: dict[str, Any] = {"params": given({"target_width": target_width}), "timeout": self.unhurried()}
+        sent: dict[str, Any] = {
+            "params": given({"target_width": target_width}),
+            "timeout": self.unhurried(),
+        }
         if isinstance(sweep, str):
             sent |= {"content": sweep.encode(), "headers": {"Content-Type": "text/csv"}}
         else:
@@ -65,36 +79,48 @@ class Client(Tables):
         return self.items(Job, "/v1/jobs", {"state": state})
 
     def job(self, job_id: str) -> JobDetail:
-        """One job with its study."""
+        """A job with its study."""
         return typed(JobDetail, self.json("GET", job_path(job_id)))
 
     def cancel(self, job_id: str) -> Job:
-        """End a job for good; what was measured stays readable."""
+        """End a job for good; its measurements stay readable."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:cancel"))
 
     def pause(self, job_id: str) -> Job:
-        """Stop its trials, keeping their checkpoints."""
+        """Stop a job's trials, keeping their checkpoints."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:pause"))
 
     def resume(self, job_id: str) -> Job:
-        """Go on with a paused job."""
+        """Resume a paused job."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:resume"))
 
     def retry(self, job_id: str) -> Job:
-        """Go on with a job that failed or was cancelled; what it finished is kept."""
+        """Resume a job that failed or was cancelled; what it finished is kept."""
         return typed(Job, self.json("POST", f"{job_path(job_id)}:retry"))
 
-    def clone(self, job_id: str, changes: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> JobDetail:
-        """A new job with the same study, changed by a JSON merge patch; finished trials that the two share are reused."""
+    def clone(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> JobDetail:
+        """Submit a new job with the same study, changed by a JSON merge patch; finished trials that
+        both jobs share are reused."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         path = f"{job_path(job_id)}:clone"
-        return typed(JobDetail, self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()))
+        return typed(
+            JobDetail,
+            self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()),
+        )
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:
         """The job now and after each change, ending with its terminal state."""
         tag = ""
         while True:
-            response = self.send("GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {})
+            response = self.send(
+                "GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {}
+            )
             if response.status_code != httpx.codes.NOT_MODIFIED:
                 tag = response.headers.get("ETag", "")
                 job = typed(JobDetail, response.json())
@@ -103,12 +129,12 @@ class Client(Tables):
                     return
             time.sleep(poll_seconds)
 
-    # What a job found
+    # Results of a job
 
     def result(self, job_id: str) -> "Report":
-        """The report, of the type that the job's kind of study has; `final` is false while the job runs."""
+        """The report, in the report type of the job's kind; `final` is false while the job runs."""
         found = self.document(job_id)
-        name = found.get("kind") or self.job(job_id).kind  # older services do not say it
+        name = found.get("kind") or self.job(job_id).kind  # older services do not send it
         report: Report = typed(_kind_of(name).report, found)
         return report
 
@@ -120,47 +146,72 @@ class Client(Tables):
         """The levels decided so far."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
-    def trials(self, job_id: str, *, state: str | None = None, width: int | None = None, optimizer: str | None = None) -> Iterator[Trial]:
-        """All trials of a job that fit the filters."""
-        return self.items(Trial, f"{job_path(job_id)}/trials", {"state": state, "width": width, "optimizer": optimizer})
+    def trials(
+        self,
+        job_id: str,
+        *,
+        state: str | None = None,
+        width: int | None = None,
+        optimizer: str | None = None,
+    ) -> Iterator[Trial]:
+        """All trials of a job that match the filters."""
+        return self.items(
+            Trial,
+            f"{job_path(job_id)}/trials",
+            {"state": state, "width": width, "optimizer": optimizer},
+        )
 
-    def curves(self, job_id: str, *, points: int = 100, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
-        """The curves of a job's trials, thinned out to about `points` each."""
+    def curves(
+        self,
+        job_id: str,
+        *,
+        points: int = 100,
+        width: int | None = None,
+        optimizer: str | None = None,
+    ) -> tuple[Curve, ...]:
+        """The curves of a job's trials, reduced to about `points` points each."""
         parameters = given({"points": points, "width": width, "optimizer": optimizer})
         answer = self.json("GET", f"{job_path(job_id)}/curves", params=parameters)
         return tuple(typed(Curve, each) for each in answer["items"])
 
     def trial(self, trial_id: int) -> TrialDetail:
-        """One trial with its specification."""
+        """A trial with its specification."""
         return typed(TrialDetail, self.json("GET", f"/v1/trials/{trial_id}"))
 
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
-        """A trial's curve, all of it or thinned out."""
-        return typed(Curve, self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})))
+        """A trial's curve, complete or reduced to about `points` points."""
+        return typed(
+            Curve,
+            self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})),
+        )
 
-    def export(self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None) -> str:
-        """The hyperparameters at the target for another trainer: `torch` (Python), `megatron` (flags) or `json`."""
+    def export(
+        self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
+    ) -> str:
+        """The hyperparameters at the target for another trainer: `torch` (Python), `megatron`
+        (flags) or `json`."""
         parameters = given({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
 
     # The service
 
     def corpora(self) -> tuple[Corpus, ...]:
-        """The texts that jobs can name."""
         return tuple(typed(Corpus, each) for each in self.json("GET", "/v1/corpora")["items"])
 
     def register_corpus(self, name: str, path: str) -> Corpus:
-        """Give a path on the server a name; it must lie under the server's TELESCOPE_DATA_ROOTS."""
+        """Register a path on the server under a name; the path must lie under the server's
+        TELESCOPE_DATA_ROOTS."""
         return typed(Corpus, self.json("POST", "/v1/corpora", json={"name": name, "path": path}))
 
     def ready(self) -> dict[str, str]:
-        """Each part's own word; Unavailable, without waiting for it, while one is missing."""
+        """The state of each part of the service. Raises Unavailable at once if a part is
+        missing."""
         return dict(self.json("GET", "/readyz", patience_seconds=0.0)["parts"])
 
 
 def _kind_of(name: Any) -> "Kind[Any, Any, Any]":
-    """The kind of study of that name."""
-    from telescope.studies import registry  # late, for a quick start
+    """The kind of study with this name. Raises TelescopeError if this client does not know it."""
+    from telescope.studies import registry  # imported late, for a fast start
 
     if name not in registry.KINDS:
         raise TelescopeError(f"this client knows no study of kind {name}; {UPDATE}")

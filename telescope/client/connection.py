@@ -1,7 +1,8 @@
-"""How do requests reach a telescope service, and how do its errors come back?
+"""Requests to a telescope service, and its errors.
 
-`Connection` sends requests over HTTP, patiently, and returns documents. Errors come back as the members of `telescope.errors`
-that the server raised, problems and all; a server that is not there is `Unavailable`.
+`Connection` sends requests over HTTP, retries them while its patience lasts, and returns documents.
+Errors are raised as the classes of `telescope.errors` that the server raised, with their problems;
+a server that cannot be reached raises `Unavailable`.
 """
 
 import ipaddress
@@ -13,27 +14,49 @@ from typing import Any, Self
 
 import httpx
 
-from telescope.errors import Conflict, CorpusLost, InvalidInput, NotExportable, NotFound, Problem, TelescopeError, Unavailable
+from telescope.errors import (
+    Conflict,
+    CorpusLost,
+    InvalidInput,
+    NotExportable,
+    NotFound,
+    Problem,
+    TelescopeError,
+    Unavailable,
+)
 
 RAISED = (InvalidInput, NotFound, Conflict, NotExportable, Unavailable, CorpusLost)
 ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in RAISED}
 
 
 class Connection:
-    """A connection to one service; a context manager. Not for several threads at once."""
+    """A connection to one service; a context manager. Not safe to share between threads."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
+    ) -> None:
         self.url = url.rstrip("/")
         self.patience_seconds = patience_seconds
         if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/\S*)?", url):
-            raise InvalidInput.of("url", "must be the address of a service, such as http://127.0.0.1:8765", url)
+            raise InvalidInput.of(
+                "url", "must be the address of a service, such as http://127.0.0.1:8765", url
+            )
         self._timeout_seconds = timeout_seconds
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=not _is_loopback(httpx.URL(self.url).host))
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=timeout_seconds,
+            trust_env=not _is_loopback(httpx.URL(self.url).host),
+        )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -44,54 +67,77 @@ class Connection:
         answer: dict[str, Any] = self.send(method, path, **options).json()
         return answer
 
-    def send(self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any) -> httpx.Response:
-        """The answer; no connection and 503 are tried again until patience ends."""
-        end = time.monotonic() + (self.patience_seconds if patience_seconds is None else patience_seconds)
+    def send(
+        self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any
+    ) -> httpx.Response:
+        """The response; a failed connection and status 503 are retried until patience ends."""
+        end = time.monotonic() + (
+            self.patience_seconds if patience_seconds is None else patience_seconds
+        )
         pause_seconds = 0.1
         while True:
             try:
                 return _checked(self._http.request(method, path, **options))
             except (Unavailable, httpx.TransportError) as error:
                 if time.monotonic() + pause_seconds > end:
-                    raise error if isinstance(error, Unavailable) else self._unreachable(error) from None
+                    raise (
+                        error if isinstance(error, Unavailable) else self._unreachable(error)
+                    ) from None
             except (ValueError, TypeError) as error:  # a document that JSON cannot hold
                 raise InvalidInput.of("", f"cannot be sent: {error}") from None
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, 2.0)
 
     def unhurried(self) -> httpx.Timeout:
-        """For what reads a whole corpus before it answers."""
+        """A timeout for requests in which the service reads a whole corpus."""
         return httpx.Timeout(self._timeout_seconds, read=None)
 
     def _unreachable(self, error: Exception) -> Unavailable:
         if isinstance(error, httpx.ReadTimeout):
-            return Unavailable(f"the service at {self.url} is there, but did not answer in {self._timeout_seconds:g} s; try again later")
-        said = str(error) or type(error).__name__
-        return Unavailable(f"no telescope service answers at {self.url} ({said}); start one with `telescope serve`")
+            return Unavailable(
+                f"the service at {self.url} accepts connections but did not answer within "
+                f"{self._timeout_seconds:g} s; try again later"
+            )
+        reason = str(error) or type(error).__name__
+        return Unavailable(
+            f"no telescope service answers at {self.url} ({reason}); start one with `telescope "
+            "serve`"
+        )
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    """The response, or the error that its problem+json stands for."""
+    """The response. Raises the error that a problem+json response describes."""
     if not response.is_error:
         return response
     try:
         problem = response.json()
         code, detail, fields = problem["code"], problem["detail"], problem["errors"]
     except (ValueError, KeyError, TypeError):
-        said = f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, not in telescope's words"
-        raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(said) from None
+        message = (
+            f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, without "
+            "telescope's error document"
+        )
+        raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(
+            message
+        ) from None
     problems = tuple(Problem(each["field"], each["message"], each["value"]) for each in fields)
     raise _kind(code, response.status_code)(detail, problems)
 
 
 def _kind(code: str, status: int) -> type[TelescopeError]:
-    """The error of that code, else the one that best fits the status."""
-    by_status: dict[int, type[TelescopeError]] = {each.status: each for each in (InvalidInput, NotFound, Conflict, Unavailable)}
-    return ERRORS.get(code) or by_status.get(status) or (InvalidInput if 400 <= status < 500 else TelescopeError)
+    """The error class of a code, or else the class that best fits the status."""
+    by_status: dict[int, type[TelescopeError]] = {
+        each.status: each for each in (InvalidInput, NotFound, Conflict, Unavailable)
+    }
+    return (
+        ERRORS.get(code)
+        or by_status.get(status)
+        or (InvalidInput if 400 <= status < 500 else TelescopeError)
+    )
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether it is this machine itself, which no proxy may stand before."""
+    """True if the host is this machine, which must be reached without a proxy."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -99,5 +145,5 @@ def _is_loopback(host: str) -> bool:
 
 
 def given(parameters: Mapping[str, str | float | None]) -> dict[str, str | float]:
-    """Those parameters that were given."""
+    """The parameters that are not None."""
     return {name: value for name, value in parameters.items() if value is not None}

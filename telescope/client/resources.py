@@ -1,8 +1,10 @@
-"""The resources of the HTTP interface as frozen values, which the server sends and the client reads.
+"""The resources of the HTTP interface as frozen values, which the server sends and the client
+reads.
 
-Here alone their fields are listed: the rows of `api.store` extend them, the OpenAPI document takes its schemas from them, and
-what stands below a field becomes its description there. A reader ignores what a newer server says beyond them; defaults stand
-for what an older one does not say.
+Only this module declares their fields: the rows of `api.store` extend them, the OpenAPI document
+derives its schemas from them, and the text below a field becomes its description there. A reader
+ignores fields that only a newer server sends; defaults stand for fields that an older server does
+not send.
 
 Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Curve` · `Corpus`.
 """
@@ -17,11 +19,13 @@ from pydantic.dataclasses import dataclass
 
 from telescope.trials.outcome import TrialState
 
-WIRE = ConfigDict(extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+WIRE = ConfigDict(
+    extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+)
 
 
 class JobState(StrEnum):
-    """Where a job stands; each state's sentence is its `meaning`."""
+    """State of a job; `meaning` describes each state in a sentence."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -32,27 +36,36 @@ class JobState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence for people."""
+        """One sentence for users."""
         return MEANING[self]
 
     @property
     def terminal(self) -> bool:
-        """It has ended; only a retry leads on."""
+        """True if the job has ended; only a retry continues it."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 MEANING = {
-    JobState.QUEUED: "Accepted, resumed or retried; the coordinator has not begun with it.",
-    JobState.RUNNING: "Its trials are being planned and run; `waiting_for` says what it lacks, if anything.",
-    JobState.PAUSED: "Nothing of it runs or starts until it is resumed; its trials keep their checkpoints.",
+    JobState.QUEUED: "Accepted, resumed or retried; the coordinator has not started on it.",
+    JobState.RUNNING: (
+        "Its trials are being planned and run; `waiting_for` says what it needs, if anything."
+    ),
+    JobState.PAUSED: (
+        "None of its trials runs or starts until it is resumed; they keep their checkpoints."
+    ),
     JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
-    JobState.FAILED: "It could not be answered, and `reason` says why; a retry runs again what failed or was stopped, and nothing else.",
-    JobState.CANCELLED: "It was cancelled; what had been measured stays readable, and a retry goes on from there.",
+    JobState.FAILED: (
+        "It could not be answered, and `reason` says why; a retry runs the trials that failed or "
+        "were stopped, and no others."
+    ),
+    JobState.CANCELLED: (
+        "It was cancelled; its measurements stay readable, and a retry continues from there."
+    ),
 }
 
 
 class Verb(StrEnum):
-    """What users may ask of a job."""
+    """The verbs that users may apply to a job."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -62,7 +75,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, config=WIRE)
 class Job:
-    """A submitted study and how far it has come."""
+    """A submitted study and its progress."""
 
     id: str
     name: str
@@ -71,9 +84,9 @@ class Job:
     requested: Verb | None
     """A verb that the coordinator has not carried out yet."""
     waiting_for: str | None
-    """What the job lacks to go on, such as a free GPU."""
+    """What the job needs to continue, such as a free GPU."""
     reason: str | None
-    """Why it ended as it did."""
+    """The reason why the job ended in its state."""
     owner: str
     created_at: datetime
     started_at: datetime | None
@@ -85,11 +98,11 @@ class Job:
     best_loss: float | None
     """Least held-out loss so far."""
     version: int
-    """Raised by every change of the job or of the fate of its trials; also its ETag."""
+    """Raised by every change of the job or of the state of its trials; also its ETag."""
 
     @property
     def terminal(self) -> bool:
-        """It has ended; only a retry leads on."""
+        """True if the job has ended; only a retry continues it."""
         return self.state.terminal
 
 
@@ -98,7 +111,8 @@ class JobDetail(Job):
     """A job with the study that it answers."""
 
     study: dict[str, Any]
-    """The study in full, every default and the corpus's content hash filled in; it can be submitted again."""
+    """The full study, with all defaults and the corpus's content hash filled in; it can be
+    submitted again."""
 
 
 @dataclass(frozen=True, config=WIRE)
@@ -116,44 +130,46 @@ class Trial:
     weight_decay: float
     seed: int
     measure: Literal["loss", "coordinates", "time"]
-    """What it is for: its loss, the coordinate check before the search, or how long a step takes."""
+    """What the trial measures: its loss, the coordinate check before the search, or how long a step
+    takes."""
     state: TrialState
     attempt: int
     failures: int
     """Operational failures so far."""
     worker: str | None
     loss: float | None
-    """Final held-out loss; null until the trial completed, and where it diverged."""
+    """Final held-out loss; null until the trial completed, and if it diverged."""
     diverged: bool
-    """The loss was not finite, or stayed above its start: a result, the worst one."""
+    """The loss was not finite, or stayed above its start: a result, the worst possible."""
     step: int
-    """Of the last point of its curve."""
+    """Step of the last point of its curve."""
     steps: int
-    """Steps of the whole run; one that stops below its loss makes fewer."""
+    """Steps of the whole run; a run that stops below its loss makes fewer."""
     batch_tokens: int | None
     """Tokens per step; null in trials of old databases."""
     flops: float
-    """Useful ones."""
+    """Useful floating-point operations."""
     flops_spent: float
-    """Over all attempts, repeated steps included."""
+    """Floating-point operations over all attempts, repeated steps included."""
     seconds: float
     failure_kind: Literal["operational", "scientific"] | None
     failure_message: str | None
     numerics: str | None
-    """What its numbers were computed with: torch, device, telescope."""
+    """The arithmetic that computed its numbers: torch, device, telescope."""
     reused_from: int | None
-    """The trial of an earlier job that trained it, at no cost to this one."""
+    """The trial of an earlier job that trained it, at no cost to this job."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     ladder: str | None = None
-    """The ladder, by its optimizer, that planned it."""
+    """The ladder that planned it, named by its optimizer."""
     stage: str | None = None
     """The stage of the ladder that planned it; null in trials of old databases, as is the level."""
     level: int | None = None
-    """The level of the ladder, 0 at the base width; null for trials of no level: checks, runs at the target."""
+    """The level of the ladder, 0 at the base width; null for trials of no level: checks, and runs
+    at the target."""
     variant: str = ""
-    """The architecture or text that it is of, where its job compares several."""
+    """The architecture or text of the trial, if its job compares several."""
 
 
 @dataclass(frozen=True, config=WIRE)
@@ -173,7 +189,8 @@ class Curve:
     flops: tuple[float, ...]
     seconds: tuple[float, ...]
     metrics: dict[str, tuple[float | None, ...]]
-    """train_loss: mean since the point before; loss: held-out. Null where it was not measured or not finite."""
+    """train_loss: mean since the previous point; loss: held-out. Null at points without a
+    measurement, or where it was not finite."""
 
 
 @dataclass(frozen=True, config=WIRE)
@@ -183,4 +200,4 @@ class Corpus:
     name: str
     built_in: bool
     path: str | None
-    """Where a registered corpus lies on the server; null for a built-in one."""
+    """Path of a registered corpus on the server; null for a built-in one."""

@@ -1,5 +1,5 @@
 """Corpora, tokenizers, token files and batches.
 
-In reading order: `documents`, of a file · `tokenizer` · `tokens`, files of them · `corpora`, the texts at hand · `batches`, what a
-trial reads at each step.
+In reading order: `documents`, read from a file · `tokenizer` · `tokens`, files of them · `corpora`,
+the available texts · `batches`, the windows of each step of a trial.
 """

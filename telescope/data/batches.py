@@ -1,13 +1,13 @@
-"""What does a trial read, and in which order?
+"""The windows that a trial reads, and their order.
 
-A `DataSpec` names a text, or a mixture of several (telescope.trials.mixtures); `resolve` has it
-tokenized once (`telescope.data.tokens`) and gives the spec back with the hash of the tokens in
-`content`. From then on the hash is the identity of the data: it covers the tokens, their split and
-the shares of a mixture, no path and no date, so that equal text is equal data on every machine, and
-a trial that finds other text under the name is refused with `CorpusLost`.
+A `DataSpec` names a text, or a mixture of several (telescope.trials.mixtures); `resolve` tokenizes
+it once (`telescope.data.tokens`) and returns the spec with the hash of the tokens in `content`.
+From then on the hash is the identity of the data: it covers the tokens, their split and the shares
+of a mixture, but no path and no date. So equal text is equal data on every machine, and a trial
+whose text has changed under its name is refused with `CorpusLost`.
 
-The order is no state either: `batch` is a function of (seed, step) alone, and the held-out windows
-are the same for all.
+The order needs no state: `batch` is a function of (seed, step) alone, and the held-out windows are
+the same for all trials.
 
 Parts: `resolve` and `check_length`, when a job is accepted · `open_tokens`, `batch` and
 `validation_windows`, in a trial.
@@ -36,20 +36,22 @@ from telescope.trials.mixtures import Part
 
 @dataclass(frozen=True)
 class Half:
-    """What is trained on, or what is held out: the tokens of each part, memory-mapped as little-endian uint16 or uint32, and its share."""
+    """Training or validation half of the data: the tokens of each part, memory-mapped as
+    little-endian uint16 or uint32, and its share."""
 
     parts: tuple[NDArray[Any], ...]  # of (n,)
     shares: tuple[float, ...]
 
     @cached_property
     def borders(self) -> NDArray[np.uint64]:  # (parts - 1,)
-        """Where the 64 bits that draw one part end, and those that draw the next begin."""
+        """The 64-bit numbers at which the parts' ranges meet: a random 64-bit number draws the part
+        in whose range it lies."""
         return (np.cumsum(self.shares)[:-1] * 2.0**64).astype(np.uint64)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The two halves of the data."""
+    """The training and validation halves of the data."""
 
     train: Half
     validation: Half
@@ -58,27 +60,31 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Blend:
-    """The prepared parts of a mixture, and their shares; ordered by content, so that neither names nor paths decide what is read."""
+    """The prepared parts of a mixture, and their shares; ordered by content, so that neither names
+    nor paths affect what is read."""
 
     parts: tuple[Prepared, ...]
     shares: tuple[float, ...]
 
     @property
     def content(self) -> str:
-        """Hash of the parts' contents and shares; of one corpus, its own."""
+        """Hash of the parts' contents and shares; for a single corpus, its own content hash."""
         if len(self.parts) == 1:
             return self.parts[0].content
-        described = [(part.content, share) for part, share in zip(self.parts, self.shares, strict=True)]
+        described = [
+            (part.content, share) for part, share in zip(self.parts, self.shares, strict=True)
+        ]
         return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
     @property
     def vocab_size(self) -> int:
-        """Common to all parts."""
+        """Vocabulary size, the same for all parts."""
         return self.parts[0].vocab_size
 
 
 def resolve(spec: DataSpec) -> DataSpec:
-    """The same data with paths absolute and `content` and `vocab_size` filled in; InvalidInput names what is at fault."""
+    """The data with absolute paths, and with `content` and `vocab_size` filled in. Raises
+    InvalidInput, naming the field at fault."""
     prepared = prepare(spec)
     _check_windows(spec, prepared)
     blend = _blend(spec, prepared)
@@ -86,7 +92,10 @@ def resolve(spec: DataSpec) -> DataSpec:
         given, found = getattr(spec, name), getattr(blend, name)
         if given and given != found:
             described = mixtures.described(spec.corpus)
-            message = f"{described} has {name} {found} now; leave {name} out to take it as it is, or restore the text"
+            message = (
+                f"{described} has {name} {found} now; leave {name} out to accept the new value, or "
+                "restore the text"
+            )
             raise InvalidInput.of(f"data.{name}", message, given)
     path = tokenizer.path_of(spec.tokenizer)
     return replace(
@@ -105,37 +114,58 @@ def _from_the_root(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
 
 
 def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
-    """The parts as they are read; InvalidInput where they hold the same text, or tokens of different vocabularies."""
+    """The prepared parts of the data. Raises InvalidInput if two hold the same text, or their
+    vocabularies differ."""
     ordered = sorted(zip(prepared, spec.parts, strict=True), key=lambda each: each[0].content)
     for (one, part), (other, again) in pairwise(ordered):
         if one.content == other.content:
-            message = f"{part.corpus} and {again.corpus} hold the same text; name one of them, with both weights"
+            message = (
+                f"{part.corpus} and {again.corpus} hold the same text; name one of them, with "
+                "both weights"
+            )
             raise InvalidInput.of(corpora.FIELD, message, again.corpus)
         if one.vocab_size != other.vocab_size:
-            sizes = f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of {other.vocab_size}"
+            sizes = (
+                f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of "
+                f"{other.vocab_size}"
+            )
             raise InvalidInput.of(
-                corpora.FIELD, f"{sizes}; write the tokens of all parts by one tokenizer, or give their text", again.corpus
+                corpora.FIELD,
+                f"{sizes}; write the tokens of all parts by one tokenizer, or give their text",
+                again.corpus,
             )
     return Blend(tuple(each for each, _ in ordered), tuple(part.weight for _, part in ordered))
 
 
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
-    """Refuse a corpus whose training split is shorter than its share of a batch, or whose validation split is shorter than a window."""
+    """Raise InvalidInput if a corpus's training split is shorter than its share of a batch, or its
+    validation split shorter than a window."""
     prepared = prepare(spec)
     _check_windows(spec, prepared)
     for part, one in zip(spec.parts, prepared, strict=True):
         drawn = math.ceil(part.weight * batch_tokens)
         if one.train_tokens < drawn + 1:
-            batch = f"one batch of {drawn}" if part.weight == 1 else f"its share of one batch of {batch_tokens}, {drawn}"
-            raise _too_short(part, f"{one.train_tokens} training tokens", f"{batch} + 1; give more text or lower batch_tokens")
+            batch = (
+                f"one batch of {drawn}"
+                if part.weight == 1
+                else f"its share of one batch of {batch_tokens}, {drawn}"
+            )
+            raise _too_short(
+                part,
+                f"{one.train_tokens} training tokens",
+                f"{batch} + 1; give more text or lower batch_tokens",
+            )
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
-    wanted = f"one window of {spec.context} + 1; give more text, or change context or validation_fraction"
+    needed = (
+        f"one window of {spec.context} + 1; give more text, or change context or "
+        "validation_fraction"
+    )
     for part, one in zip(spec.parts, prepared, strict=True):
         for side, tokens in (("training", one.train_tokens), ("validation", one.validation_tokens)):
             if tokens < spec.context + 1:
-                raise _too_short(part, f"{tokens} {side} tokens", wanted)
+                raise _too_short(part, f"{tokens} {side} tokens", needed)
 
 
 def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
@@ -143,9 +173,11 @@ def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
 
 
 def open_tokens(spec: DataSpec) -> Tokens:
-    """The tokens of a resolved spec; CorpusLost where its sources no longer give them."""
+    """The tokens of a resolved spec. Raises CorpusLost if its sources no longer give them."""
     if not spec.content:
-        raise InvalidInput.of("data.content", "is not filled in; pass the spec through telescope.data.resolve first")
+        raise InvalidInput.of(
+            "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
+        )
     described = mixtures.described(spec.corpus)
     try:
         blend = _blend(spec, prepare(spec))
@@ -153,24 +185,28 @@ def open_tokens(spec: DataSpec) -> Tokens:
         raise CorpusLost(f"{described} cannot be read any more: {error}") from error
     if blend.content != spec.content:
         raise CorpusLost(
-            f"{described} has changed since its job was accepted: its tokens have the hash {blend.content} now, "
-            f"{spec.content} then; restore the text, or submit the job again"
+            f"{described} has changed since its job was accepted: its tokens have the hash "
+            f"{blend.content} now, {spec.content} then; restore the text, or submit the job again"
         )
     return _map(tuple(part.folder for part in blend.parts), blend)
 
 
 @lru_cache(maxsize=8)
-def _map(folders: tuple[Path, ...], blend: Blend) -> Tokens:  # `folders` are in the key because they depend on TELESCOPE_HOME
+# `folders` are in the key because they depend on TELESCOPE_HOME
+def _map(folders: tuple[Path, ...], blend: Blend) -> Tokens:
     # Plain views: indexing np.memmap itself is several times slower.
     train = tuple(np.asarray(part.map("train")) for part in blend.parts)
     validation = tuple(np.asarray(part.map("validation")) for part in blend.parts)
     return Tokens(Half(train, blend.shares), Half(validation, blend.shares), blend.vocab_size)
 
 
-def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torch.Tensor:  # (windows, context + 1)
-    """The windows of one step, each from a part drawn by its share, at a uniform place: a function of (seed, step) alone."""
+def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
+    """The windows of one step, (windows, context + 1), each from a part drawn by its share, at a
+    uniformly random position: a function of (seed, step) alone."""
     key = np.array([seed % 2**64, step], np.uint64)
-    # Counter-based (Salmon et al. 2011), and raw, so that no change of numpy's distributions can change a batch.
+    # Counter-based (Salmon et al. 2011), and used raw, so that no change of numpy's distributions
+    # can
+    # change a batch.
     places, chances = np.random.Philox(key=key).random_raw((2, windows))
     drawn = train.borders.searchsorted(chances, side="right")  # (windows,), of parts
     read, within = np.empty((windows, context + 1), np.int64), np.arange(context + 1)
@@ -181,14 +217,20 @@ def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torc
     return torch.from_numpy(read)
 
 
-def validation_windows(validation: Half, evaluation_tokens: int, context: int) -> tuple[torch.Tensor, ...]:  # of (n, context + 1)
-    """Of each part, evenly spaced windows whose targets do not overlap, the same for every trial.
+# of (n, context + 1)
+def validation_windows(
+    validation: Half, evaluation_tokens: int, context: int
+) -> tuple[torch.Tensor, ...]:
+    """Evenly spaced windows of each part whose targets do not overlap, the same for every trial.
 
-    As many as is its share of `evaluation_tokens`, rounded, but at least one, and fewer where the part is short.
+    As many as the part's share of `evaluation_tokens`, rounded, but at least one; fewer if the part
+    is short.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
-    asked = np.diff(ends, prepend=0)
-    return tuple(_evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, asked, strict=True))
+    counts = np.diff(ends, prepend=0)
+    return tuple(
+        _evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, counts, strict=True)
+    )
 
 
 def _evenly(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:  # (n, context + 1)

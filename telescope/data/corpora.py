@@ -1,10 +1,13 @@
-"""Which texts are there to train on?
+"""The texts that models can be trained on.
 
-Two are built in and need no download: `python-stdlib`, the source code of the running interpreter's standard library, and
-`python-docs`, its docstrings as prose. The user's own text is a file or a folder, named by its path or registered under a name.
+Two are built in and need no download: `python-stdlib`, the source code of the running interpreter's
+standard library, and `python-docs`, its docstrings as prose. A user's own text is a file or a
+folder, named by its path or registered under a name.
 
-- `find(corpus)` tells what a job's `data.corpus` means; `available()` lists what has a name; `register` gives a path a name.
-- A `Corpus` gives its `documents()` in a fixed order, and a `fingerprint()` that changes when a file does, without reading it.
+- `find(corpus)` resolves a job's `data.corpus`; `available()` lists corpora that have a name;
+  `register` gives a path a name.
+- A `Corpus` yields its `documents()` in a fixed order, and has a `fingerprint()` that changes when
+  a file does, without reading it.
 - `is_path` and `path_of` let a service decide whose files it reads.
 """
 
@@ -30,26 +33,29 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Tests would be a third of the text; configuration differs from machine to machine.
-OUTSIDE_STDLIB = re.compile(r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*")
+# Tests would be a third of the text; configuration differs between machines.
+OUTSIDE_STDLIB = re.compile(
+    r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
+)
 HIDDEN = re.compile(r"\..*|__pycache__")
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A named text and where it lies; `path` is None for a built-in one."""
+    """A text, its name and its location; `path` is None for a built-in corpus."""
 
-    name: str  # as a job says it
+    name: str  # as in a job
     path: Path | None
-    text_field: str = "text"  # where jsonl and parquet keep their text
+    text_field: str = "text"  # the field that holds the text in jsonl and parquet files
 
     @property
     def holds_tokens(self) -> bool:
-        """Whether it consists of tokens rather than text."""
+        """True if the corpus consists of tokens rather than text."""
         return any(is_tokens(file) for _, file in self.files())
 
     def files(self) -> tuple[tuple[str, Path], ...]:
-        """Its files, sorted by their name within the corpus; raises InvalidInput where there are none."""
+        """Its files, sorted by their names within the corpus. Raises InvalidInput if there are
+        none."""
         if self.path is None:
             return _stdlib_files()
         try:
@@ -60,19 +66,27 @@ class Corpus:
             what = "is neither a file nor a folder" if self.path.exists() else "does not exist"
         except OSError as error:
             what = f"cannot be read ({error.strerror})"
-        raise InvalidInput.of(FIELD, f"{self.path} {what}; give the path of a file or folder that can be read", self.name)
+        raise InvalidInput.of(
+            FIELD,
+            f"{self.path} {what}; give the path of a file or folder that can be read",
+            self.name,
+        )
 
     def _of_one_sort(self, files: tuple[tuple[str, Path], ...]) -> tuple[tuple[str, Path], ...]:
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
             return pair
         if len({is_tokens(file) for _, file in files}) > 1:
-            message = f"{self.path} holds .bin token files and text side by side; keep token files in a folder of their own"
+            message = (
+                f"{self.path} holds .bin token files and text side by side; keep token files "
+                "in a folder of their own"
+            )
             raise InvalidInput.of(FIELD, message, self.name)
         return files
 
     def documents(self) -> Iterator[Document]:
-        """Its documents, always in the same order; raises InvalidInput where one cannot be read or none has content."""
+        """Its documents, always in the same order. Raises InvalidInput if a document cannot be
+        read, or if all are empty."""
         empty = True
         for document in _built_in_documents(self.name) if self.path is None else self._read():
             empty = False
@@ -89,24 +103,25 @@ class Corpus:
                 raise InvalidInput.of(FIELD, str(error), self.name) from error
 
     def fingerprint(self) -> str:
-        """Digest of where its files lie, their sizes and times of change; one `stat` per file."""
+        """Digest of the paths, sizes and modification times of its files; one `stat` per file."""
         if self.path is None:
             return f"{self.name} {_stdlib_fingerprint()}"
         return f"{self.text_field} {fingerprint(tuple(file for _, file in self.files()))}"
 
 
 def is_training(name: str) -> bool:
-    """Whether a file is the training half of a split that nanoGPT's scripts made."""
+    """True for the training half of a split made by nanoGPT's scripts."""
     return name in ("train.bin", "train.uint32.bin")
 
 
 def is_held_out(name: str) -> bool:
-    """Whether a file is the validation half of such a split."""
+    """True for the validation half of such a split."""
     return name in ("val.bin", "val.uint32.bin")
 
 
 def find(corpus: str) -> Corpus:
-    """What `data.corpus` means; an unknown name is refused with the nearest ones."""
+    """The corpus of `data.corpus`. Raises InvalidInput, with the closest names, if it is
+    unknown."""
     if is_path(corpus):
         return Corpus(corpus, absolute(corpus))
     if corpus in BUILT_IN:
@@ -116,44 +131,55 @@ def find(corpus: str) -> Corpus:
     names = [known.name for known in available()]
     near = " or ".join(difflib.get_close_matches(corpus, names, n=3, cutoff=0.5))
     hint = f"did you mean {near}?" if near else f"known are {', '.join(names)};"
-    message = f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a path, such as ./{corpus}"
+    message = (
+        f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a "
+        f"path, such as ./{corpus}"
+    )
     raise InvalidInput.of(FIELD, message, corpus)
 
 
 def is_path(corpus: str) -> bool:
-    """Whether `data.corpus` is a path rather than a name: whatever cannot be a name is a path."""
+    """True if `data.corpus` is a path rather than a name; anything that cannot be a name is a
+    path."""
     return not NAME.fullmatch(corpus)
 
 
 def path_of(corpus: str) -> Path | None:
-    """The file or folder that a corpus is read from, None for a built-in one."""
+    """The file or folder that a corpus is read from; None for a built-in corpus."""
     return find(corpus).path
 
 
 def available() -> tuple[Corpus, ...]:
-    """Every corpus that has a name: built-in ones, then registered ones."""
+    """All corpora that have a name: built-in ones, then registered ones."""
     return (*(Corpus(name, None) for name in BUILT_IN), *registered())
 
 
 def registered() -> list[Corpus]:
-    """The registered corpora, sorted by name."""
     return [_load(file) for file in sorted((home() / "corpora").glob("*.json"))]
 
 
 def register(name: str, path: str | Path, text_field: str = "text") -> Corpus:
-    """Give a path a name, after a look at its first document; the name keeps its path for good."""
+    """Register a path under a name, after reading its first document; a name can never be given
+    another path."""
     if not NAME.fullmatch(name):
-        raise InvalidInput.of("name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name)
+        raise InvalidInput.of(
+            "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
+        )
     if name in BUILT_IN:
         raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)
     corpus = Corpus(name, absolute(path), text_field)
     try:
         next(corpus.documents())
     except InvalidInput as error:
-        raise InvalidInput.because(tuple(replace(p, field="path", value=str(path)) for p in error.problems)) from error
+        raise InvalidInput.because(
+            tuple(replace(p, field="path", value=str(path)) for p in error.problems)
+        ) from error
     file = _entry(name)
     if file.exists() and _load(file) != corpus:
-        raise Conflict(f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}")
+        raise Conflict(
+            f"corpus {name} is registered already, for {_load(file).path}; choose another "
+            f"name, or delete {file}"
+        )
     write_json(file, {"path": str(corpus.path), "text_field": text_field})
     return corpus
 
@@ -168,7 +194,8 @@ def _load(file: Path) -> Corpus:
 
 
 def write_json(file: Path, value: object) -> None:
-    """Write all of it or nothing, whoever else writes the same file at the same time."""
+    """Write the whole file or nothing, even if other processes write the same file at the same
+    time."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as draft:
         json.dump(value, draft)
@@ -176,7 +203,7 @@ def write_json(file: Path, value: object) -> None:
 
 
 def fingerprint(files: tuple[Path, ...]) -> str:
-    """Digest of the files' places, sizes and times of change."""
+    """Digest of the files' paths, sizes and modification times."""
     stats = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:32]
 
@@ -215,10 +242,11 @@ def _built_in_documents(corpus: str) -> tuple[Document, ...]:
 
 
 def docstrings(source: str) -> str:
-    """The docstrings of a Python module as prose, in the order of the source; none where it does not parse."""
+    """The docstrings of a Python module as prose, in source order; none if the module does not
+    parse."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old spellings in the source read
+            warnings.simplefilter("ignore")  # about outdated syntax in the source
             module = ast.parse(source)
     except SyntaxError:
         return ""
@@ -226,10 +254,12 @@ def docstrings(source: str) -> str:
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    documented = isinstance(
+        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    )
     text = ast.get_docstring(node) if documented else None  # type: ignore[arg-type]
     if text:
         yield text
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.expr):  # most of a tree, and no place for a docstring
+        if not isinstance(child, ast.expr):  # most of a tree, and never docstrings
             yield from _docstrings(child)

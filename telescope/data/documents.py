@@ -1,11 +1,13 @@
-"""How does a file become documents?
+"""The documents of a file, by its name.
 
-By its name: `.jsonl`, `.jsonl.gz` and `.jsonl.zst` hold a document per line, `.parquet` one per row, `.bin` is one document of
-tokens in the convention of nanoGPT (raw little-endian uint16; uint32 in a file called `NAME.uint32.bin`), and anything else is
-one document of UTF-8 text. Newlines are kept as they are, so that equal bytes are equal text on every machine.
+`.jsonl`, `.jsonl.gz` and `.jsonl.zst` hold a document per line, `.parquet` one per row, `.bin` is
+one document of tokens in the convention of nanoGPT (raw little-endian uint16; uint32 in a file
+called `NAME.uint32.bin`), and any other file is one document of UTF-8 text. Newlines are kept
+unchanged, so that equal bytes are equal text on every machine.
 
-`read` is the whole interface; what cannot be read is an `Unreadable` that says why and what to do. Libraries for compressed and
-columnar files are imported when one is met, so that training needs none of them.
+`read` is the whole interface; a file that cannot be read raises `Unreadable`, which says why and
+what to do. Libraries for compressed and columnar files are imported on first use, so that training
+does not need them.
 """
 
 import gzip
@@ -25,31 +27,37 @@ Content = str | NDArray[Any]
 
 
 class Unreadable(ValueError):
-    """A file that is not what its name promises; the message says what to do."""
+    """A file does not have the format of its name; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A piece of a corpus that is trained on or held out as a whole, named within its corpus."""
+    """A piece of a corpus that is trained on or held out as a whole; its name is unique within the
+    corpus."""
 
     name: str
     content: Content  # text, or tokens (n,)
 
 
 def read(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
-    """The documents of a file that its corpus calls `name`; empty ones are left out."""
+    """The documents of a file that its corpus calls `name`; empty documents are left out."""
     try:
         for document in _read(path, name, text_field):
             if len(document.content):
                 yield document
     except UnicodeDecodeError as error:
         raise Unreadable(
-            f"{path} is not UTF-8 text (byte {error.start}); convert it, or give .txt, .jsonl(.gz/.zst), .parquet or .bin"
+            f"{path} is not UTF-8 text (byte {error.start}); convert it, or give .txt, "
+            ".jsonl(.gz/.zst), .parquet or .bin"
         ) from error
     except UnicodeEncodeError as error:
-        raise Unreadable(f"{path} holds half a surrogate pair, which is no character; write its text as UTF-8") from error
+        raise Unreadable(
+            f"{path} holds half a surrogate pair, which is not a character; write its text as UTF-8"
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path} cannot be read ({error}); check the file and its permissions") from error
+        raise Unreadable(
+            f"{path} cannot be read ({error}); check the file and its permissions"
+        ) from error
 
 
 def _read(path: Path, name: str, text_field: str) -> Iterator[Document]:
@@ -64,12 +72,12 @@ def _read(path: Path, name: str, text_field: str) -> Iterator[Document]:
 
 
 def absolute(path: str | Path) -> Path:
-    """The path from the root, with ~ and .. resolved, so that another process finds the same file."""
+    """The absolute path, with ~ and .. resolved, so that another process finds the same file."""
     return Path(os.path.abspath(os.path.expanduser(path)))
 
 
 def is_tokens(path: Path) -> bool:
-    """Whether the file holds tokens rather than text."""
+    """True if the file holds tokens rather than text."""
     return path.name.endswith(".bin")
 
 
@@ -77,7 +85,10 @@ def _tokens(path: Path) -> NDArray[Any]:
     dtype = np.dtype("<u4" if path.name.endswith(".uint32.bin") else "<u2")
     size = path.stat().st_size
     if size % dtype.itemsize:
-        raise Unreadable(f"{path} has {size} bytes, no whole number of {dtype.name} tokens; write it with tokens.tofile()")
+        raise Unreadable(
+            f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write it with "
+            "tokens.tofile()"
+        )
     return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
 
 
@@ -89,15 +100,21 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
         try:
             record = json.loads(decoded)
         except (ValueError, RecursionError) as error:
-            raise Unreadable(f"line {number} of {path} is not JSON ({error}); write one JSON object per line") from error
+            raise Unreadable(
+                f"line {number} of {path} is not JSON ({error}); write one JSON object per line"
+            ) from error
         text = record.get(text_field) if isinstance(record, dict) else None
         if not isinstance(text, str):
-            held = f"the fields {sorted(record)}" if isinstance(record, dict) else type(record).__name__
+            held = (
+                f"the fields {sorted(record)}"
+                if isinstance(record, dict)
+                else type(record).__name__
+            )
             raise Unreadable(
                 f"line {number} of {path} has no text in a field {text_field!r}, but {held}; "
                 "rename the field, or name it with `corpus add --text-field`"
             )
-        text.encode()  # JSON can spell what UTF-8 cannot
+        text.encode()  # JSON can encode what UTF-8 cannot
         yield Document(f"{name}:{number}", text)
 
 
@@ -113,7 +130,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _zst_lines(path: Path) -> Iterator[bytes]:
-    import zstandard  # late, for a quick start
+    import zstandard  # imported late, for a fast start
 
     with path.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
@@ -124,18 +141,22 @@ def _zst_lines(path: Path) -> Iterator[bytes]:
 
 
 def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
-    import pyarrow.parquet  # late, for a quick start
+    import pyarrow.parquet  # imported late, for a fast start
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             columns = file.schema_arrow.names
             if text_field not in columns:
                 raise Unreadable(
-                    f"{path} has no column {text_field!r}, but {columns}; rename it, or name it with `corpus add --text-field`"
+                    f"{path} has no column {text_field!r}, but {columns}; rename it, or name "
+                    "it with `corpus add --text-field`"
                 )
             kind = file.schema_arrow.field(text_field).type
             if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-                raise Unreadable(f"column {text_field!r} of {path} holds {kind}, not text; name a column of strings")
+                raise Unreadable(
+                    f"column {text_field!r} of {path} holds {kind}, not text; name a column of "
+                    "strings"
+                )
             row = 0
             for batch in file.iter_batches(columns=[text_field]):
                 for text in batch.column(0).to_pylist():

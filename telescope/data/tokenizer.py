@@ -1,10 +1,12 @@
-"""How does text become numbers?
+"""Tokenizers: from text to token ids.
 
-`data.tokenizer` is one of three: `bytes` (256 symbols, nothing to learn), `bpe-N` (byte-level BPE of N entries, trained on the
-training split alone: Sennrich et al., arXiv 1508.07909; byte-level as in GPT-2), or the path of a tokenizer.json. Every document
-ends in an end-of-text token, where the tokenizer has one: byte 0, which no text holds, or `<|endoftext|>` and its like.
+`data.tokenizer` is one of three: `bytes` (256 symbols, nothing to learn), `bpe-N` (byte-level BPE
+of N entries, trained on the training split alone: Sennrich et al., arXiv 1508.07909; byte-level as
+in GPT-2), or the path of a tokenizer.json. Every document ends in an end-of-text token, if the
+tokenizer has one: byte 0, which occurs in no text, or `<|endoftext|>` and the like.
 
-`build` makes the `Tokenizer` that a name asks for; `from_tokens` is the one of corpora that are tokens already.
+`build` makes the `Tokenizer` of a name; `from_tokens` makes that of corpora which already are
+tokens.
 """
 
 import difflib
@@ -29,15 +31,16 @@ LARGEST_BPE = 1 << 20
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Text to token ids in [0, vocab_size); `json` is the tokenizer.json that undoes it, where there is one."""
+    """Text to token ids in [0, vocab_size); `json` is the tokenizer.json that decodes them, if
+    there is one."""
 
     vocab_size: int
-    encode: Callable[[Content], NDArray[Any]]  # a document -> (n,), its end included
+    encode: Callable[[Content], NDArray[Any]]  # a document -> (n,), including its end-of-text token
     json: str | None = None
 
 
 def build(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` asks for; a BPE learns from `training_text`."""
+    """The tokenizer of `data.tokenizer`; a BPE is trained on `training_text`."""
     check(name)
     if path := path_of(name):
         return _from_file(path, name)
@@ -45,28 +48,41 @@ def build(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
 
 
 def check(name: str) -> None:
-    """Refuse what is no tokenizer before any text is read."""
+    """Raise InvalidInput for a name that is not a tokenizer, before any text is read."""
     if (path := path_of(name)) is not None:
         if not os.path.isfile(path):
-            raise InvalidInput.of(FIELD, f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N", name)
+            raise InvalidInput.of(
+                FIELD,
+                f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N",
+                name,
+            )
         return
     size = bpe_size(name)
     if name != "bytes" and size is None:
         near = difflib.get_close_matches(name, ("bytes", "bpe-4096"), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InvalidInput.of(FIELD, f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json", name)
+        raise InvalidInput.of(
+            FIELD,
+            f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json",
+            name,
+        )
     if size is not None and not SMALLEST_BPE <= size <= LARGEST_BPE:
-        raise InvalidInput.of(FIELD, f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give bpe-4096, say", name)
+        raise InvalidInput.of(
+            FIELD,
+            f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give a size in this range, "
+            "such as bpe-4096",
+            name,
+        )
 
 
 def path_of(name: str) -> Path | None:
-    """The file that a tokenizer is read from, None for bytes and bpe-N."""
+    """The file that a tokenizer is read from; None for bytes and bpe-N."""
     named = name.endswith(".json") or "/" in name or "\\" in name
     return absolute(name) if named else None
 
 
 def bpe_size(name: str) -> int | None:
-    """N of bpe-N, None for any other name."""
+    """N of bpe-N; None for any other name."""
     match = re.fullmatch(r"bpe-([0-9]{1,9})", name)
     return int(match[1]) if match else None
 
@@ -79,23 +95,27 @@ BYTES = Tokenizer(256, _encode_bytes)
 
 
 def from_tokens(parts: Iterable[NDArray[Any]]) -> Tokenizer:
-    """For a corpus of tokens: they are taken as they are, the vocabulary being as large as they need, in whole 64s."""
+    """The tokenizer of a corpus of tokens, which stay unchanged; the vocabulary is as large as they
+    need, rounded up to a multiple of 64."""
     largest = max(int(part.max()) for part in parts)
     return Tokenizer((largest // 64 + 1) * 64, np.asarray)
 
 
 def _from_file(path: Path, name: str) -> Tokenizer:
-    import tokenizers  # late, for a quick start
+    import tokenizers  # imported late, for a fast start
 
     try:
         return _wrap(tokenizers.Tokenizer.from_file(str(path)))
     except Exception as error:  # the library raises nothing more specific
-        message = f"{path} is no tokenizer.json ({error}); write one with Tokenizer.save() of the tokenizers library"
+        message = (
+            f"{path} is not a tokenizer.json ({error}); write one with Tokenizer.save() of the "
+            "tokenizers library"
+        )
         raise InvalidInput.of(FIELD, message, name) from error
 
 
 def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
-    import tokenizers  # late, for a quick start
+    import tokenizers  # imported late, for a fast start
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
     bpe = tokenizers.Tokenizer(models.BPE())

@@ -1,12 +1,16 @@
-"""How does a corpus become files of tokens, once?
+"""Token files: a corpus is split and tokenized once.
 
-`prepare(spec)` splits each corpus of the spec, tokenizes it and keeps the result under `TELESCOPE_HOME/tokens`:
+`prepare(spec)` splits each corpus of the spec, tokenizes it and keeps the result under
+`TELESCOPE_HOME/tokens`:
 
-    <content>/{train,validation}.bin, meta.json    little-endian uint16 or uint32; `content` is the hash of both sides
-    prepared/<key>.json                            which content the sources have; `key` changes whenever a source file does
+    <content>/{train,validation}.bin    little-endian uint16 or uint32
+    <content>/meta.json                 `content` is the hash of both sides
+    prepared/<key>.json                 the content that the sources have;
+                                        `key` changes whenever a source file does
 
-so that a second look costs one `stat` per source file. Tokens are written aside and renamed: processes may race, and the first
-one wins. The split is by whole documents (`held_out_names`); a lone document is cut by position.
+so that a second call costs one `stat` per source file. Tokens are written to a temporary folder and
+renamed: processes may race, and the first one wins. The split is by whole documents
+(`held_out_names`); a single document is cut by position.
 """
 
 import hashlib
@@ -36,7 +40,7 @@ Side = Literal["train", "validation"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a corpus amounts to once it is tokens."""
+    """A tokenized corpus: its content hash, vocabulary, and number of tokens."""
 
     content: str
     vocab_size: int
@@ -46,7 +50,7 @@ class Prepared:
 
     @property
     def folder(self) -> Path:
-        """Where the tokens lie."""
+        """Folder of the token files."""
         return _tokens_home() / self.content
 
     def map(self, side: Side) -> NDArray[Any]:
@@ -56,20 +60,22 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Split:
-    """A corpus in two: whole documents held out, or the end of its only one."""
+    """A corpus in two halves: whole documents held out, or the end of a single document."""
 
     corpus: Corpus
     fraction: float
-    held_out: frozenset[str]  # names; empty for a lone document
+    held_out: frozenset[str]  # names; empty for a single document
 
     @classmethod
     def of(cls, corpus: Corpus, fraction: float) -> "Split":
-        """The fixed split of a corpus."""
+        """The split of a corpus, which depends on its documents alone."""
         names = [document.name for document in corpus.documents()]
-        return cls(corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset())
+        return cls(
+            corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset()
+        )
 
     def pieces(self) -> Iterator[tuple[Side, Content]]:
-        """Everything in the corpus with its side, in order."""
+        """All text of the corpus with its side, in order."""
         for document in self.corpus.documents():
             if self.held_out:
                 yield "validation" if document.name in self.held_out else "train", document.content
@@ -79,58 +85,73 @@ class Split:
                 yield "validation", document.content[cut:]
 
     def training_text(self) -> Iterator[str]:
-        """What a tokenizer may learn from."""
+        """The text of the training side, from which a tokenizer may learn."""
         return (str(piece) for side, piece in self.pieces() if side == "train")
 
 
 def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
-    """The documents to hold out: those whose name hashes below the fraction, but at least one and never all.
+    """The documents to hold out: those whose name hashes below the fraction, but at least one and
+    never all.
 
-    A side thus depends on a document's own name, and added text does not move what was there. A split that nanoGPT's scripts
-    made (train.bin, val.bin) is kept.
+    The side of a document thus depends on its own name, and added text does not move other
+    documents. A split made by nanoGPT's scripts (train.bin, val.bin) is kept.
     """
     if given := frozenset(filter(corpora.is_held_out, names)):
         return given
-    hashed = {name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64 for name in names}
-    below = {name for name in names if hashed[name] < fraction} or {min(hashed, key=hashed.__getitem__)}
-    return frozenset(below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)})
+    hashed = {
+        name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64
+        for name in names
+    }
+    below = {name for name in names if hashed[name] < fraction} or {
+        min(hashed, key=hashed.__getitem__)
+    }
+    return frozenset(
+        below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)}
+    )
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The corpora of a spec, and what turns all of them into tokens."""
+    """The corpora of a spec, and the encoder that turns them into tokens."""
 
     corpora: tuple[Corpus, ...]
     tokenizer: str
-    fraction: float  # held out of each
+    fraction: float  # held out from each
 
     @cached_property
     def split(self) -> Callable[[Corpus], Split]:
-        """A corpus in two; it is read for that, once."""
+        """Split a corpus; each corpus is read once for that."""
         return cache(lambda corpus: Split.of(corpus, self.fraction))
 
     @cached_property
     def fingerprints(self) -> dict[Corpus, str]:
-        """What changes when a file of a corpus does."""
+        """A digest of each corpus that changes when one of its files does."""
         return {corpus: corpus.fingerprint() for corpus in self.corpora}
 
     @cached_property
     def text_encoder(self) -> Tokenizer:
-        """For all texts. A BPE learns from all of them, whatever their weights, so that every mixture of them has the same tokens."""
-        return tokenizer.build(self.tokenizer, lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora))
+        """The tokenizer of all texts. A BPE is trained on all of them, whatever their weights, so
+        that every mixture of them has the same tokens."""
+        return tokenizer.build(
+            self.tokenizer,
+            lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora),
+        )
 
     def encoder(self, corpus: Corpus) -> Tokenizer:
-        """What turns this corpus into tokens."""
+        """The tokenizer of this corpus. Raises InvalidInput if one is given for a corpus of
+        tokens."""
         holding = [each for each in self.corpora if each.holds_tokens]
         if holding and self.tokenizer != "bytes":
-            message = f"corpus {holding[0].name} holds tokens already; leave the tokenizer out"
+            message = f"corpus {holding[0].name} already holds tokens; leave the tokenizer out"
             raise InvalidInput.of(tokenizer.FIELD, message, self.tokenizer)
         if corpus in holding:
-            return tokenizer.from_tokens(np.asarray(document.content) for document in corpus.documents())
+            return tokenizer.from_tokens(
+                np.asarray(document.content) for document in corpus.documents()
+            )
         return self.text_encoder
 
     def key(self, corpus: Corpus) -> str:
-        """All that the tokens of this corpus depend on, as a hash."""
+        """Hash of everything that the tokens of this corpus depend on."""
         learned = ""
         if path := tokenizer.path_of(self.tokenizer):
             learned = corpora.fingerprint((path,))
@@ -141,8 +162,13 @@ class Sources:
 
 
 def prepare(spec: DataSpec) -> tuple[Prepared, ...]:
-    """The tokens that each part's sources give in their present state, from the cache where they were prepared before."""
-    sources = Sources(tuple(corpora.find(part.corpus) for part in spec.parts), spec.tokenizer, spec.validation_fraction)
+    """The tokens of each part's sources in their present state, from the cache if they were
+    prepared before."""
+    sources = Sources(
+        tuple(corpora.find(part.corpus) for part in spec.parts),
+        spec.tokenizer,
+        spec.validation_fraction,
+    )
     tokenizer.check(spec.tokenizer)
     return tuple(_prepare(corpus, sources) for corpus in sources.corpora)
 
@@ -163,14 +189,15 @@ def _tokens_home() -> Path:
 
 
 def _tokenize(split: Split, encoder: Tokenizer) -> Prepared:
-    """Write the tokens aside, and rename them to the name that their hash gives them."""
+    """Write the tokens to a temporary folder, and rename it to the hash of the tokens."""
     _tokens_home().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_tokens_home(), prefix="draft-") as draft:
         prepared = _write(Path(draft, "new"), split, encoder)
         try:
             os.rename(Path(draft, "new"), prepared.folder)
         except OSError:
-            if not (prepared.folder / "meta.json").exists():  # otherwise another process was first with the same tokens
+            # otherwise another process already wrote the same tokens
+            if not (prepared.folder / "meta.json").exists():
                 raise
     return prepared
 
@@ -180,16 +207,23 @@ def _write(folder: Path, split: Split, encoder: Tokenizer) -> Prepared:
     dtype = np.dtype("<u2" if encoder.vocab_size <= 2**16 else "<u4")
     tokens_of = {"train": 0, "validation": 0}
     hash_of = {side: hashlib.sha256() for side in tokens_of}
-    with (folder / "train.bin").open("wb") as train, (folder / "validation.bin").open("wb") as validation:
+    with (
+        (folder / "train.bin").open("wb") as train,
+        (folder / "validation.bin").open("wb") as validation,
+    ):
         file_of = {"train": train, "validation": validation}
         for side, piece in split.pieces():
             tokens = np.ascontiguousarray(encoder.encode(piece), dtype)
             file_of[side].write(tokens.data)
             hash_of[side].update(tokens.data)
             tokens_of[side] += len(tokens)
-    described = " ".join([str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())])
+    described = " ".join(
+        [str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())]
+    )
     content = hashlib.sha256(described.encode()).hexdigest()[:32]
-    prepared = Prepared(content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"])
+    prepared = Prepared(
+        content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"]
+    )
     if encoder.json:
         (folder / "tokenizer.json").write_text(encoder.json)
     (folder / "meta.json").write_text(json.dumps(asdict(prepared)))

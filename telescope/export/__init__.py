@@ -1,11 +1,12 @@
-"""How does an answer leave for somebody else's trainer?
+"""Export of an answer to another trainer.
 
-As JSON, which has everything; as Python that needs torch alone, to be read and run; or as flags for Megatron-LM, where its rules can
-express ours. All three are text, say where they come from, and warn where the answer is not resolved. A refused answer leaves in no form.
+Formats: JSON, which contains everything; Python that needs only torch, to be read and run; or flags
+for Megatron-LM, if these can express our rules. All three are text, name their source, and warn if
+the answer is not resolved. A refused answer is never exported.
 
-In reading order: `final_run`, which run is exported and what it sets · `document`, JSON · `torch_code`, with `schedule`, `recipe` and
-`model_source`, which it consists of · `megatron`, with `megatron_settings` ·
-`families`, what they ask of the family of a model.
+In reading order: `final_run`, the run that is exported and its settings · `document`, JSON ·
+`torch_code`, with its parts `schedule`, `recipe` and `model_source` · `megatron`, with
+`megatron_settings` · `families`, what the formats need from a family of models.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,12 +22,16 @@ from telescope.trials.types import OptimizerName
 __all__ = ["FORMATS", "Format", "Source", "UsedTrial", "Wanted", "exported"]
 
 Format = Literal["torch", "megatron", "json"]
-FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {"torch": torch_code.text, "megatron": megatron.text, "json": document.text}
+FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {
+    "torch": torch_code.text,
+    "megatron": megatron.text,
+    "json": document.text,
+}
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is exported: the answer of one ladder, by default the best, in one form."""
+    """What to export: the answer of one ladder, by default the best, in one format."""
 
     to: Format
     optimizer: OptimizerName | None = None
@@ -34,5 +39,6 @@ class Wanted:
 
 
 def exported(study: Question, report: Report, source: Source, wanted: Wanted) -> str:
-    """An answer as it is wanted; NotExportable where there is none or the form cannot express it."""
+    """The answer in the requested format. Raises NotExportable if there is none or the format
+    cannot express it."""
     return FORMATS[wanted.to](final_run(study, report, source, wanted.optimizer, wanted.variant))

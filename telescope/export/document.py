@@ -1,7 +1,8 @@
-"""What does a program need to know of an answer?
+"""An answer as JSON, for programs.
 
-`Document`, which `text` writes as JSON: what each parameter group and each matrix is trained with, the schedule, the run's length, the
-model, and where all that comes from. Numbers are those of the target; nothing is left to be scaled.
+`text` writes a `Document`: the settings of each parameter group and each matrix, the schedule, the
+run's length, the model, and the source of all numbers. Numbers are those of the target; none needs
+further scaling.
 """
 
 from collections import Counter
@@ -18,7 +19,13 @@ from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
 from telescope.statistics.estimates import ScalingFit
-from telescope.studies.telescoping.evidence import Hyperparameter, LevelReport, Method, Pairing, Verdict
+from telescope.studies.telescoping.evidence import (
+    Hyperparameter,
+    LevelReport,
+    Method,
+    Pairing,
+    Verdict,
+)
 from telescope.trials import mixtures
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.types import OptimizerName, UpdateScale
@@ -26,17 +33,19 @@ from telescope.trials.types import OptimizerName, UpdateScale
 
 @dataclass(frozen=True)
 class Matrix:
-    """Matrices of one shape that Muon orthogonalises, each by itself: a parameter, or pieces of one."""
+    """Matrices of one shape that Muon orthogonalises, each separately: a parameter, or parts of
+    one."""
 
     name: str  # of the parameter
     count: int
     shape: tuple[int, ...]  # (fan_out, fan_in)
-    update_scale: float  # on the orthogonalised update, beside the learning rate
+    update_scale: float  # on the orthogonalised update, in addition to the learning rate
 
 
 @dataclass(frozen=True)
 class Muon:
-    """What all of Muon's groups share; momentum is an exponential average, decay goes by the learning rate alone."""
+    """Settings of all Muon groups; momentum is an exponential average, and decay uses the learning
+    rate without the update scale."""
 
     momentum: float
     nesterov: bool
@@ -49,7 +58,7 @@ class Muon:
 
 @dataclass(frozen=True)
 class AdamW:
-    """What all of AdamW's groups share."""
+    """Settings of all AdamW groups."""
 
     beta1: float
     beta2: float
@@ -66,12 +75,12 @@ class Schedule:
     decay: str
     decay_steps: int
     final_lr_fraction: float
-    factor: str  # at `step`, counted from 0, in the words of Python
+    factor: str  # at `step`, counted from 0, as a Python expression
 
 
 @dataclass(frozen=True)
 class Level:
-    """One width that was trained on the way."""
+    """A width that was trained for the answer."""
 
     width: int
     trials: int
@@ -84,7 +93,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers come from."""
+    """The source of the numbers."""
 
     job: str
     name: str
@@ -125,12 +134,11 @@ class Document:
 
 
 def text(run: FinalRun) -> str:
-    """The document as JSON."""
     return TypeAdapter(Document).dump_json(document(run), indent=2).decode() + "\n"
 
 
 def document(run: FinalRun) -> Document:
-    """All that there is to say of a final run."""
+    """The document of a final run."""
     spec = run.spec
     return Document(
         format="telescope-export/1",
@@ -149,7 +157,6 @@ def document(run: FinalRun) -> Document:
 
 
 def muon(run: FinalRun) -> Muon:
-    """Muon's settings, matrix by matrix."""
     optimizer = run.spec.optimizer
     names = [name for group in run.groups if group.uses_muon for name in group.names]
     return Muon(
@@ -168,7 +175,6 @@ def muon(run: FinalRun) -> Muon:
 
 
 def schedule_of(horizon: HorizonSpec) -> Schedule:
-    """The run's length and learning rates."""
     return Schedule(
         steps=horizon.steps,
         batch_tokens=horizon.batch_tokens,
@@ -182,7 +188,6 @@ def schedule_of(horizon: HorizonSpec) -> Schedule:
 
 
 def provenance(run: FinalRun) -> Provenance:
-    """Job, text, fit and trials."""
     ladder, data = run.ladder, run.spec.data
     return Provenance(
         job=run.source.job,
@@ -198,7 +203,7 @@ def provenance(run: FinalRun) -> Provenance:
         method=ladder.method,
         pairing=ladder.pairing,
         assumptions=ladder.assumptions,
-        hyperparameters={str(name): found for name, found in ladder.hyperparameters.items()},
+        hyperparameters={str(name): value for name, value in ladder.hyperparameters.items()},
         scaling_fit=ladder.scaling_fit,
         levels=tuple(level(run, one) for one in ladder.levels),
         seeds=run.seeds,
@@ -207,7 +212,9 @@ def provenance(run: FinalRun) -> Provenance:
 
 
 def level(run: FinalRun, one: LevelReport) -> Level:
-    """What was trained at a width."""
+    """The level's trials and results."""
     seeds = tuple(sorted({trial.seed for trial in run.trials if trial.width == one.width}))
     optimum = {str(name): value for name, value in one.optimum.items()}
-    return Level(one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss)
+    return Level(
+        one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss
+    )

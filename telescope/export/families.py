@@ -1,9 +1,11 @@
-"""What the forms of an answer ask of a family of models.
+"""What the export formats need from a family of models.
 
-A file for torch builds our Transformer from its own source; a user's model its reader has, and the file applies the forward multipliers
-from outside. Megatron-LM builds models of its own, and its flags come near to ours alone.
+A file for torch builds our Transformer from its own source; a user's model is the reader's, and the
+file applies the forward multipliers from outside. Megatron-LM builds its own models, and its flags
+come close only to ours.
 
-Parts: `Exported`, what is asked, with `Made` · `OURS`, `USERS` · `EXPORTED`, their table, and `exported_by` a run.
+Parts: `Exported`, the interface, with `Made` · `OURS`, `USERS` · `EXPORTED`, their table, and
+`exported_by` a run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,43 +27,48 @@ from telescope.trials.types import Parametrisation
 
 Built = TypeVar("Built", bound=Transformer | UserModel)
 Multiplier = tuple[str, str, float]
-"""Path of a module, whether its input or its output is multiplied, factor."""
+"""Path of a module, "input" or "output" (the side that is multiplied), factor."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """How the reader of a file comes to a model that is ready to be trained."""
+    """Code by which the reader of a file prepares a model for training."""
 
     lines: tuple[str, ...]
-    functions: tuple[Any, ...]  # of the recipe, which the lines need
+    functions: tuple[Any, ...]  # functions of the recipe that the lines call
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported(Generic[Spec, Built]):
-    """What is asked of one family."""
+    """What one family provides for export."""
 
     source: Callable[[Spec, Parametrisation], Source | None]
-    """What builds the model in a file; None where it is its reader's."""
+    """Source that builds the model in a file; None if the reader has the model."""
     made: Callable[[Built, OptimizerSpec], Made]
-    """How it is made ready in a file that does not build it."""
+    """Code that prepares the model in a file that does not build it."""
     multipliers: Callable[[Built, Sequence[Group]], Sequence[Multiplier]]
-    """The forward multipliers that are not one."""
+    """The forward multipliers other than 1."""
     loss: Callable[[Spec], Any]
-    """The recipe's function that computes its loss."""
+    """The recipe's function that computes the loss."""
     megatron: Callable[[Spec], ModelSpec]
-    """The model that Megatron-LM's flags are about; NotExportable where they cannot say what it is."""
+    """The model that Megatron-LM's flags describe. Raises NotExportable if they cannot describe
+    it."""
 
 
 def made_of_ours(model: Transformer, optimizer: OptimizerSpec) -> Made:
-    """With code of the reader's own."""
+    """Preparation of a model of the reader's own."""
     lines = ("model = your_model()", "initialise(model, seed=0)", "configure(model)")
     return Made(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 
 
 def multipliers_of_ours(model: Transformer, groups: Sequence[Group]) -> list[Multiplier]:
-    """On what embeddings give, and on what the head is given."""
+    """Multipliers on the output of embeddings and on the input of the head."""
     return [
-        (name.rpartition(".")[0], "input" if group.role is Role.READOUT else "output", group.multiplier)
+        (
+            name.rpartition(".")[0],
+            "input" if group.role is Role.READOUT else "output",
+            group.multiplier,
+        )
         for group in groups
         for name in group.names
         if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
@@ -78,22 +85,32 @@ OURS: Exported[ModelSpec, Transformer] = Exported(
 
 
 def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
-    """By its factory; at the base width its initial values stay."""
+    """Preparation of a model from its factory; at the base width its initial values stay."""
     stays, spec = model.as_it_stands(optimizer), model.spec
     built = f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}"
-    lines = ("torch.manual_seed(0)", built, *(() if stays else ("rescale(model)",)), "configure(model)")
+    lines = (
+        "torch.manual_seed(0)",
+        built,
+        *(() if stays else ("rescale(model)",)),
+        "configure(model)",
+    )
     return Made(lines, (*(() if stays else (recipe.rescale,)), recipe.Multiplied, recipe.configure))
 
 
 def multipliers_of_users(model: UserModel, groups: Sequence[Group]) -> list[Multiplier]:
-    """Where telescope hooks them on."""
-    return [(place, "input" if hook is Scale else "output", factor) for place, hook, factor in model.multipliers()]
+    """Multipliers at the places of telescope's hooks."""
+    return [
+        (place, "input" if hook is Scale else "output", factor)
+        for place, hook, factor in model.multipliers()
+    ]
 
 
 def beyond_megatron(spec: ModuleSpec) -> ModelSpec:
-    """Nobody knows how Megatron-LM would say it."""
+    """Raise NotExportable: flags of Megatron-LM cannot describe a user's model."""
     remedy = "use --to torch or json"
-    raise NotExportable(f"Megatron-LM builds models of its own, and flags cannot say what {spec.factory} is; {remedy}")
+    raise NotExportable(
+        f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}"
+    )
 
 
 USERS: Exported[ModuleSpec, UserModel] = Exported(
@@ -105,9 +122,8 @@ USERS: Exported[ModuleSpec, UserModel] = Exported(
 )
 
 EXPORTED: Mapping[str, Exported[Any, Any]] = {"transformer": OURS, "module": USERS}
-"""By the name that specifications say in `family`."""
+"""Families by the name in a specification's `family`."""
 
 
 def exported_by(run: FinalRun) -> Exported[Any, Any]:
-    """What the family of a run's model provides."""
     return EXPORTED[run.spec.model.family]

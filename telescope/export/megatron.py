@@ -1,24 +1,33 @@
-"""Which flags make Megatron-LM train as an answer says, and when do none?
+"""An answer as flags for Megatron-LM, or the reasons why there are none.
 
-Megatron-LM has one learning rate (`--lr`), a second one for embedding and head (`--decoupled-lr`), one weight decay and one eps;
-`--use-mup` divides what Adam does to matrices by the width multiplier, and multiplies what the head gives. So the flags are chosen first,
-then what Megatron-LM makes of them (`realised`) is held against each parameter group of the answer. Every difference is a rule that it
-cannot express: the export is refused, and names them all.
+Megatron-LM has one learning rate (`--lr`), a second one for embedding and head (`--decoupled-lr`),
+one weight decay and one eps; `--use-mup` divides what Adam does to matrices by the width
+multiplier, and multiplies the output of the head. So the flags are chosen first, then the settings
+that Megatron-LM derives from them (`realised`) are compared with each parameter group of the
+answer. Every difference is a rule that Megatron-LM cannot express: the export is refused, and names
+all of these rules.
 
 Flags and rules were read in github.com/NVIDIA/Megatron-LM:
-- megatron/training/arguments.py at c99881af1687b1501182393faea07f9152798488: optimizer, Muon, `--decoupled-lr`, `--seq-length`;
-- megatron/training/config/training_config.py at 8c090f2a7f1169d12deabe1908f9cf6955e6c612: batch, steps, schedule;
-- megatron/core/transformer/transformer_config.py at 002526d81b81f6ab534e93844f9a228709887494: size, initial values, `--use-mup`;
-- megatron/core/optimizer/__init__.py at 0044db1f20bf9311d6cfc77e76fa05163e97ce44: `get_standard_config_overrides` (no decay of what has
-  one dimension) and `get_mup_config_overrides` (which rates and eps muP divides);
-- megatron/core/optimizer/emerging_optimizers.py at 000a71707977cbffaf4d14d12f0f8d33049e4da3: Muon takes matrices that are neither embedding
-  nor head, splits a fused QKV, but not a fused gate and up (issue 7077, pull 6688); its scale modes are Emerging-Optimizers' (pull 3715);
-- megatron/core/optimizer_param_scheduler.py at 00caa53af30912914981c86f39db123961678bbd: warm-up and decay.
 
-Initial values are no flags' matter: Megatron-LM draws all hidden matrices from one normal distribution, and the head too. The text says
-what they have to be, and `--to torch` has them as code.
+- megatron/training/arguments.py at c99881af1687b1501182393faea07f9152798488: optimizer, Muon,
+  `--decoupled-lr`, `--seq-length`;
+- megatron/training/config/training_config.py at 8c090f2a7f1169d12deabe1908f9cf6955e6c612: batch,
+  steps, schedule;
+- megatron/core/transformer/transformer_config.py at 002526d81b81f6ab534e93844f9a228709887494: size,
+  initial values, `--use-mup`;
+- megatron/core/optimizer/__init__.py at 0044db1f20bf9311d6cfc77e76fa05163e97ce44:
+  `get_standard_config_overrides` (no decay of parameters with one dimension) and
+  `get_mup_config_overrides` (which rates and eps muP divides);
+- megatron/core/optimizer/emerging_optimizers.py at 000a71707977cbffaf4d14d12f0f8d33049e4da3: Muon
+  takes matrices that are neither embedding nor head, splits a fused QKV, but not a fused gate and
+  up (issue 7077, pull 6688); its scale modes are Emerging-Optimizers' (pull 3715);
+- megatron/core/optimizer_param_scheduler.py at 00caa53af30912914981c86f39db123961678bbd: warm-up
+  and decay.
 
-Parts: `text` · `Flag`, `flags` · what they amount to: `megatron_settings`.
+Flags do not set initial values: Megatron-LM draws all hidden matrices from one normal distribution,
+and the head too. The text states the values that they need, and `--to torch` has them as code.
+
+Parts: `text` · `Flag`, `flags` · the settings that they amount to: `megatron_settings`.
 """
 
 import textwrap
@@ -38,7 +47,7 @@ WIDTH = 120  # columns
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag, its value (None: it has none) and what it is for."""
+    """One flag, its value (None if it has none) and its purpose."""
 
     name: str
     value: str | int | float | None
@@ -46,33 +55,54 @@ class Flag:
 
 
 def text(run: FinalRun) -> str:
-    """The flags, a comment before each; NotExportable names each rule that they cannot express."""
+    """The flags, a comment before each. Raises NotExportable with each rule that they cannot
+    express."""
     problems = tuple(refused(run))
     if problems:
         raise NotExportable.because("Megatron-LM's flags cannot express this answer", problems)
     lines = list(header(run))
     for flag in flags(run):
-        lines += [f"# {flag.said}", flag.name if flag.value is None else f"{flag.name} {flag.value}"]
+        lines += [
+            f"# {flag.said}",
+            flag.name if flag.value is None else f"{flag.name} {flag.value}",
+        ]
     return "\n".join(lines) + "\n"
 
 
 def header(run: FinalRun) -> Iterator[str]:
-    """What the flags are, where they come from, and what they do not say."""
+    """Purpose and source of the flags, and the settings that they do not contain."""
     horizon, data = run.spec.horizon, run.spec.data
-    said = [
-        f"Megatron-LM flags for {run.spec.optimizer.name} at width {own_model(run).width}, as found by telescope in job {run.source.job} "
-        f"({run.source.name}, {run.source.date:%Y-%m-%d}) on {mixtures.described(data.corpus)} {data.content}: {run.ladder.verdict}, "
-        f"{run.ladder.reason}; "
+    paragraphs = [
+        f"Megatron-LM flags for {run.spec.optimizer.name} at width {own_model(run).width}, "
+        f"as found by telescope in job {run.source.job} "
+        f"({run.source.name}, {run.source.date:%Y-%m-%d}) "
+        f"on {mixtures.described(data.corpus)} {data.content}: "
+        f"{run.ladder.verdict}, {run.ladder.reason}; "
         f"{len(run.trials)} trials of seeds {', '.join(map(str, run.seeds))}.",
-        "Give them with: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, attention and feed-forward are yours to set.",
+        (
+            "Usage: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, "
+            "attention and feed-forward are yours to set."
+        ),
         f"WARNING: {run.warning}" if run.warning else "",
-        f"Initial values are not expressed: {initial_values(run)}. Load weights that are drawn so; --to torch has the code.",
-        f"Warm-up lags by one step: the first of {warmup_steps(horizon)} has a learning rate of 0. After it all are the same."
+        (
+            f"Initial values are not expressed: {initial_values(run)}. Load weights that are "
+            "drawn that way; --to torch has the code."
+        ),
+        (
+            f"Warm-up lags by one step: the first of {warmup_steps(horizon)} has a learning "
+            "rate of 0. All later steps agree."
+        )
         if warmup_steps(horizon)
         else "",
     ]
-    for one in filter(None, said):
-        yield from textwrap.wrap(" ".join(one.split()), WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+    for one in filter(None, paragraphs):
+        yield from textwrap.wrap(
+            " ".join(one.split()),
+            WIDTH,
+            initial_indent="# ",
+            subsequent_indent="# ",
+            break_on_hyphens=False,
+        )
 
 
 def initial_values(run: FinalRun) -> str:
@@ -80,36 +110,42 @@ def initial_values(run: FinalRun) -> str:
     stds: dict[str, float] = {}
     for group in run.groups:
         for name in group.names:
-            kind = ".".join(part for part in name.removesuffix(".weight").split(".") if not part.isdigit())
+            kind = ".".join(
+                part for part in name.removesuffix(".weight").split(".") if not part.isdigit()
+            )
             stds[kind] = group.init_std
     drawn = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
     zero = [kind for kind, std in stds.items() if not std and "norm" not in kind]
-    return f"normal with standard deviation {', '.join(drawn)}" + (f"; {', '.join(zero)} at zero" if zero else "")
+    return f"normal with standard deviation {', '.join(drawn)}" + (
+        f"; {', '.join(zero)} at zero" if zero else ""
+    )
 
 
 def flags(run: FinalRun) -> Iterator[Flag]:
-    """All of them."""
     yield from size_flags(run)
     yield from optimizer_flags(run, settings(run))
     yield from schedule_flags(run, settings(run))
 
 
 def size_flags(run: FinalRun) -> Iterator[Flag]:
-    """Of the model and its batches, as far as hyperparameters depend on them."""
+    """Flags of the model and its batches, as far as hyperparameters depend on them."""
     model, data, horizon = own_model(run), run.spec.data, run.spec.horizon
     yield Flag("--num-layers", model.depth, "blocks")
     yield Flag("--hidden-size", model.width, "the target width")
     yield Flag("--ffn-hidden-size", model.hidden, "units of the feed-forward block")
     yield Flag("--num-attention-heads", model.heads, f"of size {model.head_dim}")
     if not model.tied_embeddings:
-        yield Flag("--untie-embeddings-and-output-weights", None, "the head is a matrix of its own")
+        yield Flag("--untie-embeddings-and-output-weights", None, "the head has its own matrix")
     yield Flag("--seq-length", data.context, "context, in tokens")
-    yield Flag("--global-batch-size", horizon.batch_tokens // data.context, f"sequences, {horizon.batch_tokens} tokens")
+    yield Flag(
+        "--global-batch-size",
+        horizon.batch_tokens // data.context,
+        f"sequences, {horizon.batch_tokens} tokens",
+    )
     yield Flag("--train-iters", horizon.steps, f"steps, {horizon.tokens} tokens")
 
 
 def optimizer_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
-    """Of the optimizers."""
     optimizer, model = run.spec.optimizer, own_model(run)
     if not chosen.muon:
         yield Flag("--optimizer", "adam", "with decoupled weight decay")
@@ -120,43 +156,68 @@ def optimizer_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
         if optimizer.nesterov:
             yield Flag("--muon-nesterov", None, "older releases: --muon-use-nesterov")
         yield Flag("--muon-scale-mode", mode, f"our {mup.chosen_update_scale(optimizer)}")
-        yield Flag("--muon-extra-scale-factor", extra, "on the update, beside the mode's")
-        yield Flag("--muon-coefficient-type", "simple", "Newton-Schulz with 3.4445, -4.7750, 2.0315")
+        yield Flag("--muon-extra-scale-factor", extra, "on the update, in addition to the mode's")
+        yield Flag(
+            "--muon-coefficient-type", "simple", "Newton-Schulz with 3.4445, -4.7750, 2.0315"
+        )
         yield Flag("--muon-num-ns-steps", optimizer.newton_schulz_steps, "Newton-Schulz steps")
         yield Flag("--muon-fp32-matmul-prec", "medium", "Newton-Schulz in bfloat16")
-        yield Flag("--muon-tp-mode", "duplicated", "whole matrices are orthogonalised, not the parts that tensor parallelism makes of them")
+        yield Flag(
+            "--muon-tp-mode",
+            "duplicated",
+            "whole matrices are orthogonalised, not the parts that tensor parallelism makes of "
+            "them",
+        )
         yield Flag("--muon-scalar-optimizer", "adam", "for all but matrices")
     yield Flag("--adam-beta1", optimizer.beta1, "Adam's")
     yield Flag("--adam-beta2", optimizer.beta2, "Adam's")
-    yield Flag("--adam-eps", chosen.eps, "Adam's; of matrices divided by the width multiplier" if chosen.width_multiplier else "Adam's")
+    yield Flag(
+        "--adam-eps",
+        chosen.eps,
+        "Adam's; of matrices divided by the width multiplier"
+        if chosen.width_multiplier
+        else "Adam's",
+    )
     yield Flag("--clip-grad", 0.0, "gradients were not clipped")
-    yield Flag("--weight-decay", chosen.weight_decay, "each step multiplies a matrix by 1 - lr x this")
+    yield Flag(
+        "--weight-decay", chosen.weight_decay, "each step multiplies a matrix by 1 - lr x this"
+    )
     if chosen.width_multiplier:
         yield Flag("--use-mup", None, f"width multiplier {chosen.width_multiplier:g}")
-        yield Flag("--mup-base-hidden-size", model.base_width, "the width that factors are relative to")
-        yield Flag("--mup-embedding-mult", chosen.embedding_multiplier, "on what embeddings give")
+        yield Flag(
+            "--mup-base-hidden-size", model.base_width, "the width that factors are relative to"
+        )
+        yield Flag(
+            "--mup-embedding-mult", chosen.embedding_multiplier, "on the output of embeddings"
+        )
         yield Flag("--mup-output-mult", chosen.output_multiplier, "on logits")
         factor = f"attention scores times {mup.attention_factor(model):.6g}"
         if model.attention_scale == "inverse_sqrt":
             yield Flag("--mup-attn-scale-power", 0.5, f"{factor}: 1 / sqrt(head size)")
         else:
-            yield Flag("--mup-attn-scale-power", 1.0, f"{factor}: sqrt(base head dimension) / head size")
+            yield Flag(
+                "--mup-attn-scale-power", 1.0, f"{factor}: sqrt(base head dimension) / head size"
+            )
             yield Flag("--mup-base-head-dim", 64, "where the scale agrees with 1 / sqrt(head size)")
 
 
 def schedule_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
-    """Of learning rates."""
+    """Flags of the learning-rate schedule."""
     horizon = run.spec.horizon
     final, warmup = horizon.final_lr_fraction, warmup_steps(horizon)
     style = {"wsd": "WSD"}.get(horizon.decay, horizon.decay)
     yield Flag("--lr", chosen.lr, "peak learning rate")
     yield Flag("--min-lr", chosen.lr * final, "at the end")
     if chosen.decoupled_lr is not None:
-        yield Flag("--decoupled-lr", chosen.decoupled_lr, "peak learning rate of embedding and head")
+        yield Flag(
+            "--decoupled-lr", chosen.decoupled_lr, "peak learning rate of embedding and head"
+        )
         yield Flag("--decoupled-min-lr", chosen.decoupled_lr * final, "at the end")
     yield Flag("--lr-warmup-iters", warmup, "steps of warm-up")
     yield Flag("--lr-decay-style", style, "after warm-up")
-    yield Flag("--lr-decay-iters", horizon.steps, "steps until the end of the decay, warm-up included")
+    yield Flag(
+        "--lr-decay-iters", horizon.steps, "steps until the end of the decay, warm-up included"
+    )
     if horizon.decay == "wsd":
-        yield Flag("--lr-wsd-decay-style", "linear", "a line")
+        yield Flag("--lr-wsd-decay-style", "linear", "shape of the decay")
         yield Flag("--lr-wsd-decay-iters", decay_steps(horizon), "its steps")

@@ -1,6 +1,8 @@
-"""The settings of Megatron-LM that come nearest to an answer, and what they cannot express.
+"""The settings of Megatron-LM that come closest to an answer, and the rules that they cannot
+express.
 
-Parts: `Settings`, `settings` · `Realised`, `realised`, what they give each group · `refused`, with `REMEDIES`.
+Parts: `Settings`, `settings` · `Realised`, `realised`, the values of each group under these
+settings · `refused`, with `REMEDIES`.
 """
 
 import math
@@ -23,9 +25,20 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
 }
 
 
-"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. What Megatron-LM calls spectral is sqrt(max(fan_out, fan_in))."""
+"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. Megatron-LM's spectral mode
+is sqrt(max(fan_out, fan_in))."""
 KNOWN_MODEL = (
-    *("family", "depth", "head_dim", "query_heads_per_kv", "qk_norm", "mlp", "mlp_ratio", "tied_embeddings", "rope_base"),
+    *(
+        "family",
+        "depth",
+        "head_dim",
+        "query_heads_per_kv",
+        "qk_norm",
+        "mlp",
+        "mlp_ratio",
+        "tied_embeddings",
+        "rope_base",
+    ),
     *("attention_scale", "head_form", "depth_exponent", "width", "base_width", "base_depth"),
 )
 
@@ -37,19 +50,52 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
     (
         Role.VECTOR,
         "lr",
-    ): f"norm gains train at --lr, as Muon's matrices do; tune with adamw_lr_ratio: 1 and a constant muon_lr_rule, {TORCH}",
-    (Role.HIDDEN, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.EMBEDDING, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.READOUT, "weight_decay"): f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}",
-    (Role.READOUT, "lr"): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
-    (Role.READOUT, "eps"): f"--use-mup divides the head's eps by the width multiplier; tune with model.tied_embeddings: true, {TORCH}",
-    (Role.HIDDEN, "eps"): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
+    ): (
+        "norm gains train at --lr, as Muon's matrices do; tune with adamw_lr_ratio: 1 and a "
+        f"constant muon_lr_rule, {TORCH}"
+    ),
+    (
+        Role.HIDDEN,
+        "weight_decay",
+    ): (
+        "there is one --weight-decay; tune with optimizer_options.weight_decay_rule: "
+        f"constant, {TORCH}"
+    ),
+    (
+        Role.EMBEDDING,
+        "weight_decay",
+    ): (
+        "there is one --weight-decay; tune with optimizer_options.weight_decay_rule: "
+        f"constant, {TORCH}"
+    ),
+    (
+        Role.READOUT,
+        "weight_decay",
+    ): (
+        "there is one --weight-decay; tune with optimizer_options.weight_decay_rule: "
+        f"constant, {TORCH}"
+    ),
+    (
+        Role.READOUT,
+        "lr",
+    ): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
+    (
+        Role.READOUT,
+        "eps",
+    ): (
+        "--use-mup divides the head's eps by the width multiplier; tune with "
+        f"model.tied_embeddings: true, {TORCH}"
+    ),
+    (
+        Role.HIDDEN,
+        "eps",
+    ): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
 }
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the flags say of optimization."""
+    """The flags about optimization, as values."""
 
     muon: bool
     lr: float
@@ -71,22 +117,26 @@ class Realised:
 
 
 def own_model(run: FinalRun) -> ModelSpec:
-    """The model that the flags are about; NotExportable where they cannot say what it is."""
+    """The model that the flags describe. Raises NotExportable if they cannot describe it."""
     return exported_by(run).megatron(run.spec.model)
 
 
 def settings(run: FinalRun) -> Settings:
-    """The choice that comes nearest to the answer's groups."""
+    """The settings that come closest to the answer's groups."""
     first = {group.role: group for group in reversed(run.groups)}
     hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
     muon = run.spec.optimizer.name == "muon"
     multipliers = run.model.embedding_multiplier, run.model.head_multiplier
-    with_mup = multipliers != (1.0, 1.0) or not (muon or math.isclose(hidden.scaled_lr, vector.scaled_lr))
+    with_mup = multipliers != (1.0, 1.0) or not (
+        muon or math.isclose(hidden.scaled_lr, vector.scaled_lr)
+    )
     lr = vector.scaled_lr if with_mup and not muon else hidden.scaled_lr
     return Settings(
         muon=muon,
         lr=lr,
-        decoupled_lr=embedding.scaled_lr if with_mup or not math.isclose(embedding.scaled_lr, lr) else None,
+        decoupled_lr=embedding.scaled_lr
+        if with_mup or not math.isclose(embedding.scaled_lr, lr)
+        else None,
         weight_decay=hidden.weight_decay,
         eps=embedding.eps or 0.0,
         width_multiplier=own_model(run).multiplier if with_mup else None,
@@ -96,19 +146,22 @@ def settings(run: FinalRun) -> Settings:
 
 
 def realised(chosen: Settings, role: Role) -> Realised:
-    """What Megatron-LM makes of the flags for the parameters of a role."""
+    """What Megatron-LM does, under these settings, to the parameters of a role."""
     muon_takes_it = chosen.muon and role is Role.HIDDEN
     divided = chosen.width_multiplier or 1.0
     adam_matrix = role in (Role.HIDDEN, Role.READOUT) and not muon_takes_it
     lr = chosen.lr / divided if adam_matrix else chosen.lr
     if role in (Role.EMBEDDING, Role.READOUT) and chosen.decoupled_lr is not None:
         lr = chosen.decoupled_lr
-    eps = chosen.eps / divided if adam_matrix and not chosen.muon else chosen.eps  # beside Muon, --use-mup leaves eps alone
-    return Realised(lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps)
+    # beside Muon, --use-mup leaves eps alone
+    eps = chosen.eps / divided if adam_matrix and not chosen.muon else chosen.eps
+    return Realised(
+        lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps
+    )
 
 
 def refused(run: FinalRun) -> Iterator[Problem]:
-    """Every rule that the flags cannot express, with what to do instead."""
+    """Every rule that the flags cannot express, with its remedy."""
     yield from unknown_options(run)
     yield from of_the_model(run)
     if run.spec.optimizer.name == "muon":
@@ -121,7 +174,7 @@ def refused(run: FinalRun) -> Iterator[Problem]:
 
 
 def differences(group: Group, made: Realised) -> Iterator[Problem]:
-    """What Megatron-LM would do otherwise to a group."""
+    """The values of a group that would differ under Megatron-LM."""
     for name, ours, theirs in (
         ("lr", group.scaled_lr, made.lr),
         ("weight_decay", group.weight_decay, made.weight_decay),
@@ -129,35 +182,61 @@ def differences(group: Group, made: Realised) -> Iterator[Problem]:
     ):
         if not math.isclose(ours, theirs, rel_tol=1e-9):
             remedy = REMEDIES.get((group.role, name), "use --to torch")
-            yield Problem(f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours)
+            yield Problem(
+                f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours
+            )
 
 
 def of_the_model(run: FinalRun) -> Iterator[Problem]:
-    """Rules of the forward pass."""
+    """Rules of the forward pass that the flags cannot express."""
     model, chosen = own_model(run), settings(run)
     for name in chosen_otherwise(model, KNOWN_MODEL):
-        yield Problem(f"model.{name}", "is an option that this form does not know; use --to torch", getattr(model, name))
-    if mup.branch_multiplier(model) != 1.0:
-        said = "residual branches have no multiplier; tune at the target's depth (leave model.target_depth out), or use --to torch"
-        yield Problem("model.target_depth", said, model.depth)
-    if chosen.width_multiplier and chosen.output_multiplier == 1.0:
-        said = f"a multiplier of 1 is taken for none, and becomes 1 / width multiplier; tune with model.head_form: multiplier, {TORCH}"
-        yield Problem("model.head_form", said, model.head_form)
-    if not chosen.width_multiplier and not math.isclose(mup.attention_factor(model), model.head_dim**-0.5):
-        said = (
-            "without --use-mup attention scores are divided by sqrt(head_dim); tune with attention_scale: inverse_sqrt, or use --to torch"
+        yield Problem(
+            f"model.{name}",
+            "is an option that this format does not know; use --to torch",
+            getattr(model, name),
         )
-        yield Problem("model.attention_scale", said, model.attention_scale)
+    if mup.branch_multiplier(model) != 1.0:
+        message = (
+            "residual branches have no multiplier; tune at the target's depth (leave "
+            "model.target_depth out), or use --to torch"
+        )
+        yield Problem("model.target_depth", message, model.depth)
+    if chosen.width_multiplier and chosen.output_multiplier == 1.0:
+        message = (
+            "a multiplier of 1 counts as unset, and becomes 1 / width multiplier; tune with "
+            f"model.head_form: multiplier, {TORCH}"
+        )
+        yield Problem("model.head_form", message, model.head_form)
+    if not chosen.width_multiplier and not math.isclose(
+        mup.attention_factor(model), model.head_dim**-0.5
+    ):
+        message = (
+            "without --use-mup attention scores are divided by sqrt(head_dim); tune with "
+            "attention_scale: inverse_sqrt, or use --to torch"
+        )
+        yield Problem("model.attention_scale", message, model.attention_scale)
 
 
 def of_muon(run: FinalRun) -> Iterator[Problem]:
-    """Rules of Muon's update."""
+    """Rules of Muon's update that the flags cannot express."""
     optimizer, model = run.spec.optimizer, own_model(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
-        yield Problem("optimizer_options.update_scale", f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}", scale)
+        yield Problem(
+            "optimizer_options.update_scale",
+            f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}",
+            scale,
+        )
     if optimizer.newton_schulz_dtype != "bfloat16":
-        said = "float32 products are not offered (low, medium and high are less); tune with bfloat16"
-        yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
+        message = (
+            "float32 products are not offered (low, medium and high are less); tune with bfloat16"
+        )
+        yield Problem(
+            "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
+        )
     if model.gated:
-        said = f"gate and up are orthogonalised there as one matrix (issue 7077); tune with model.mlp: relu2 or gelu, {TORCH}"
-        yield Problem("model.mlp", said, model.mlp)
+        message = (
+            "gate and up are orthogonalised there as one matrix (issue 7077); tune with "
+            f"model.mlp: relu2 or gelu, {TORCH}"
+        )
+        yield Problem("model.mlp", message, model.mlp)

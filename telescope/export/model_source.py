@@ -1,10 +1,10 @@
-"""Which source does a model consist of, so that it can be built where telescope is not?
+"""The source of a model, so that it can be built where telescope is not installed.
 
-The source of `telescope.models.transformer.Transformer` and of all that it needs, copied as it
-stands; a second one, written by hand, would sooner or later be another model. Two things cannot be
-copied. What muP says of this model (`mup.attention_factor(spec)`) is written as the number that it
-is, and what says which roles parameters play is left out, since groups name them. The specification
-becomes a plain namespace.
+The source of `telescope.models.transformer.Transformer` and everything it needs is copied
+unchanged; a second version written by hand would sooner or later be a different model. Two things
+cannot be copied. A call to muP (`mup.attention_factor(spec)`) is replaced by its number for this
+model, and the code that assigns roles to parameters is left out, since the groups list the
+parameters by name. The specification becomes a plain namespace.
 
 Parts: `Source` · `source_of` · `Pieces`, which follows the names.
 """
@@ -28,46 +28,65 @@ LEFT_OUT = (
     *("parameter_roles", "layout", "init_std", "initialise", "reseed", "depth_factors"),
     *("hidden_layers", "scores", "own_loss", "last", "evaluating"),
 )
-"""Methods that are asked in training alone."""
-NEVER_COPIED = ("telescope.parametrisation.mup", "telescope.models.reading", "telescope.shapes", "telescope.trials.spec")
-ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)  # what is said to telescope's own tools
+"""Methods that only telescope's training calls."""
+NEVER_COPIED = (
+    "telescope.parametrisation.mup",
+    "telescope.models.reading",
+    "telescope.shapes",
+    "telescope.trials.spec",
+)
+# comments for telescope's own tools
+ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
 
 
 @dataclass(frozen=True)
 class Source:
-    """Text that makes a model."""
+    """Source code that builds a model."""
 
     imports: tuple[str, ...]
     code: str
 
 
 def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> Source:
-    """The source of the Transformer of this specification, and the name SPEC for it."""
-    pieces = Pieces({"mup": mup, "Role": Role, "spec": spec, "self": SimpleNamespace(spec=spec), "parametrisation": parametrisation})
+    """The source of the Transformer of this specification, in which it is called SPEC."""
+    pieces = Pieces(
+        {
+            "mup": mup,
+            "Role": Role,
+            "spec": spec,
+            "self": SimpleNamespace(spec=spec),
+            "parametrisation": parametrisation,
+        }
+    )
     pieces.add(transformer, "Transformer")
     imports = tuple(dict.fromkeys(pieces.imports))
     return Source(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
 
 
 def namespace(spec: ModelSpec) -> str:
-    """The fields of a specification and what follows from them, as plain numbers."""
-    properties = [name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)]
-    lines = [f"    {name}={getattr(spec, name)!r}," for name in [*(field.name for field in fields(spec)), *properties]]
+    """The fields and properties of a specification as plain numbers."""
+    properties = [
+        name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)
+    ]
+    lines = [
+        f"    {name}={getattr(spec, name)!r},"
+        for name in [*(field.name for field in fields(spec)), *properties]
+    ]
     return "\n".join(["SPEC = SimpleNamespace(", *lines, ")"])
 
 
 @dataclass
 class Pieces:
-    """Definitions in the order in which they must come, followed from name to name through telescope's modules."""
+    """Definitions in dependency order, collected by following names through telescope's modules."""
 
-    known: dict[str, Any]  # what calls to muP may name
+    known: dict[str, Any]  # names that calls to muP may use
     texts: list[str] = field(default_factory=list)
     imports: list[str] = field(default_factory=list)
     seen: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, module: ModuleType, name: str) -> None:
-        """What a name of a module stands for, after all that this needs."""
+        """Add the definition of a module's name, after the definitions that it needs."""
         if (module.__name__, name) in self.seen:
             return
         self.seen.add((module.__name__, name))
@@ -81,7 +100,7 @@ class Pieces:
                 self.texts.append(self.text(node, source))
 
     def follow(self, node: ast.ImportFrom | ast.Import, name: str) -> None:
-        """An import: of telescope's own, to the definition; of anything else, as it stands."""
+        """Follow an import: a name of telescope to its definition; any other import is copied."""
         origin = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         if origin.partition(".")[0] != "telescope":
             self.imports.append(ast.unparse(node))
@@ -90,7 +109,7 @@ class Pieces:
             self.add(sys.modules[origin], alias.name)
 
     def text(self, node: ast.stmt, source: str) -> str:
-        """A definition's source, with the numbers for the calls to muP."""
+        """A definition's source, with numbers in place of the calls to muP."""
         changes: list[tuple[ast.Call | ast.FunctionDef, str]] = []
         for part in parts(node):
             if isinstance(part, ast.Call) and asks_mup(part):
@@ -99,30 +118,38 @@ class Pieces:
                 changes.append((part, ""))
         lines = source.encode().splitlines(keepends=True)
         start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        for part, new in sorted(changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True):
+        for part, new in sorted(
+            changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True
+        ):
             first, last = part.lineno - 1, (part.end_lineno or part.lineno) - 1
             head, tail = lines[first][: part.col_offset], lines[last][part.end_col_offset :]
             lines[first : last + 1] = [head + new.encode() + tail, *[b""] * (last - first)]
-        return GAPS.sub("\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())).rstrip()
+        return GAPS.sub(
+            "\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())
+        ).rstrip()
 
     def value(self, call: ast.Call) -> Any:
-        """What muP says."""
+        """The value of a call to muP."""
         return eval(compile(ast.Expression(call), "<mup>", "eval"), dict(self.known))
 
 
 def asks_mup(node: ast.AST) -> bool:
-    """Whether it is a call such as mup.attention_factor(spec)."""
+    """True for a call such as mup.attention_factor(spec)."""
     function = node.func if isinstance(node, ast.Call) else None
-    return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "mup"
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "mup"
+    )
 
 
 def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
-    """Whether it is a method that is asked in training alone."""
+    """True for a method that only telescope's training calls."""
     return isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT
 
 
 def parts(node: ast.AST) -> Iterator[ast.AST]:
-    """All that a definition consists of, but for what is in methods that are left out."""
+    """All nodes of a definition, without those of methods that are left out."""
     yield node
     if not is_left_out(node):
         for child in ast.iter_child_nodes(node):
@@ -133,7 +160,13 @@ def defined(node: ast.stmt) -> set[str]:
     """The names that a statement of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return {node.name}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
@@ -143,7 +176,8 @@ def bound(node: ast.ImportFrom | ast.Import) -> set[str]:
 
 
 def names(node: ast.AST) -> Iterator[str]:
-    """The names that a definition reads when it runs: not those of annotations, which nothing evaluates, nor of calls to muP."""
+    """The names that a definition reads when it runs: without those in annotations, which are never
+    evaluated, and in calls to muP."""
     if asks_mup(node) or is_left_out(node):
         return
     if isinstance(node, ast.Name):

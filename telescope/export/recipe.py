@@ -1,10 +1,12 @@
-"""How is a model trained by torch alone, once it is known with what?
+"""Training with torch alone, as code for an exported file.
 
-The code of an exported file, as code: `telescope.export.torch_code` writes the constants below with an answer's numbers in them, and the
-functions as they stand here. So they must not know of telescope, and what they say is said to a reader who has never heard of it.
+`telescope.export.torch_code` writes the constants below with an answer's numbers, and copies the
+functions unchanged. So they must not import telescope, and their docstrings must make sense to a
+reader who does not know it.
 
-Parts: `Group`, the constants · `parameter_groups`, `build_optimizers`, `build_schedulers` · `lr_factor` · `initialise` · `configure`, for
-a model that applies no multipliers itself · `train_step`.
+Parts: `Group`, the constants · `parameter_groups`, `build_optimizers`, `build_schedulers` ·
+`lr_factor` · `initialise` · `configure`, for a model that applies no multipliers itself ·
+`train_step`.
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that are trained alike; `lr` is the peak of the schedule, and each step multiplies a weight by 1 - lr x weight_decay."""
+    """Parameters with the same settings; `lr` is the peak of the schedule, and each step multiplies
+    a weight by 1 - lr x weight_decay."""
 
     role: str
     optimizer: str  # muon or adamw
     lr: float
     weight_decay: float
-    eps: float  # AdamW's; Muon has none
+    eps: float  # for AdamW; Muon has none
     init_std: float
     names: tuple[str, ...]
 
@@ -38,22 +41,40 @@ FINAL_LR_FRACTION = 0.0
 MUON: dict[str, Any] = {}
 BETAS = (0.9, 0.95)
 GROUPS: tuple[Group, ...] = ()
-MULTIPLIERS: tuple[tuple[str, str, float], ...] = ()  # module, its input or its output, factor
+# path of a module, its input or its output, factor
+MULTIPLIERS: tuple[tuple[str, str, float], ...] = ()
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The groups of torch.optim.Muon and of torch.optim.AdamW; together they hold each parameter once, or ValueError says what is wrong."""
+    """The groups of torch.optim.Muon and of torch.optim.AdamW; together they hold each parameter
+    once. Raises ValueError, naming the parameters, if the model does not match."""
     parameters = dict(model.named_parameters())
     named = [name for group in GROUPS for name in group.names]
-    missing, besides = [name for name in named if name not in parameters], [name for name in parameters if name not in named]
+    missing, besides = (
+        [name for name in named if name not in parameters],
+        [name for name in parameters if name not in named],
+    )
     twice = {name for name in named if named.count(name) > 1}
     if missing or besides or twice:
-        said = {"it lacks": missing, "it has besides": besides, "these are in two groups": sorted(twice)}
-        found = "; ".join(f"{words} {', '.join(names)}" for words, names in said.items() if names)
-        raise ValueError(f"this is not the model that the groups are for: {found}. Give it before torch.compile or DDP wrap it")
+        mismatches = {
+            "it lacks": missing,
+            "it has besides": besides,
+            "these are in two groups": sorted(twice),
+        }
+        listed = "; ".join(
+            f"{words} {', '.join(names)}" for words, names in mismatches.items() if names
+        )
+        raise ValueError(
+            f"this is not the model that the groups are for: {listed}. Pass it before "
+            "torch.compile or DDP wrap it"
+        )
     muon, adamw = [], []
     for group in GROUPS:
-        members = {"params": [parameters[name] for name in group.names], "lr": group.lr, "weight_decay": group.weight_decay}
+        members = {
+            "params": [parameters[name] for name in group.names],
+            "lr": group.lr,
+            "weight_decay": group.weight_decay,
+        }
         if group.optimizer == "muon":
             muon.append(members)
         else:
@@ -62,24 +83,27 @@ def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[
 
 
 def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon, where it trains anything, and AdamW."""
+    """Muon, if it trains any parameters, and AdamW."""
     muon, adamw = parameter_groups(model)
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Muon(muon, **MUON)] if muon else []
     return [*optimizers, torch.optim.AdamW(adamw, betas=BETAS, fused=True)]
 
 
-def build_schedulers(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.optim.lr_scheduler.LambdaLR]:
-    """One for each; both follow `lr_factor`."""
+def build_schedulers(
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> list[torch.optim.lr_scheduler.LambdaLR]:
+    """A scheduler for each optimizer; both follow `lr_factor`."""
     return [torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor) for optimizer in optimizers]
 
 
 def decayed(step: int) -> float:
-    """How far the decay has come at a step after warm-up, from 0 to 1."""
+    """Progress of the decay at a step after warm-up, from 0 to 1."""
     return (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)
 
 
 def lr_factor(step: int) -> float:
-    """Share of the peak learning rate at a step, counted from 0; after the last step it stays."""
+    """Share of the peak learning rate at a step, counted from 0; it stays constant after the last
+    step."""
     step = min(step, STEPS - 1)
     if step < WARMUP_STEPS:
         return (step + 1) / WARMUP_STEPS
@@ -88,7 +112,8 @@ def lr_factor(step: int) -> float:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Draw every parameter anew, in the model's order from one generator on the CPU: the seed decides all, on any device."""
+    """Draw every parameter anew, in the model's order from one generator on the CPU; the same seed
+    gives the same values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
@@ -103,17 +128,19 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Multiplied:
-    """A hook that multiplies what a module is given, or what it gives; saved, copied and compiled with the module."""
+    """A hook that multiplies a module's input or its output; it is saved, copied and compiled with
+    the module."""
 
     factor: float
 
     def __call__(self, module: nn.Module, given: tuple[Tensor, ...], *result: Tensor) -> Any:
-        """As a forward hook the result, as one before the forward pass the input."""
+        """The result as a forward hook, the input as a forward pre-hook."""
         return result[0] * self.factor if result else (given[0] * self.factor, *given[1:])
 
 
 def configure(model: nn.Module) -> None:
-    """Apply the forward multipliers, once, to a model that does not: to what embeddings give, and to what the head is given."""
+    """Apply the forward multipliers, once, to a model that does not apply them: to the output of
+    embeddings, and to the input of the head."""
     for path, side, factor in MULTIPLIERS:
         module = model.get_submodule(path)
         if side == "input":
@@ -124,7 +151,8 @@ def configure(model: nn.Module) -> None:
 
 @torch.no_grad()
 def rescale(model: nn.Module) -> None:
-    """Give each parameter the size that it should begin with; what starts at zero, gains and biases stay as they are."""
+    """Scale each parameter to its initial size; parameters that start at zero, gains and biases
+    stay unchanged."""
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
         size = float(parameter.float().square().mean().sqrt())
@@ -133,9 +161,12 @@ def rescale(model: nn.Module) -> None:
 
 
 def loss_of(model: nn.Module, windows: Tensor) -> Tensor:
-    """Mean cross-entropy over windows of tokens, (windows, context + 1), of a model that gives logits, by themselves or as a field."""
-    given = model(windows[:, :-1])
-    logits = given if isinstance(given, Tensor) else given.logits  # (windows, context, vocabulary)
+    """Mean cross-entropy over windows of tokens, (windows, context + 1), of a model that returns
+    logits, either directly or in a field."""
+    output = model(windows[:, :-1])
+    logits = (
+        output if isinstance(output, Tensor) else output.logits
+    )  # (windows, context, vocabulary)
     return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 
@@ -151,7 +182,8 @@ def train_step(
     schedulers: Sequence[torch.optim.lr_scheduler.LambdaLR],
     micro_batches: Sequence[Tensor],
 ) -> Tensor:
-    """One step over windows of tokens, (windows, context + 1) each, that fit into memory one by one; returns their mean loss."""
+    """Make one step over windows of tokens, (windows, context + 1) each, passed as parts that each
+    fit into memory; returns their mean loss."""
     total = torch.zeros((), device=micro_batches[0].device)
     for windows in micro_batches:
         loss = loss_of(model, windows) / len(micro_batches)

@@ -1,8 +1,7 @@
-"""How does the learning rate change from step to step, as a formula that others can read and run?
+"""The learning-rate schedule as a formula that others can read and run.
 
-The schedule is that of `telescope.optim.schedule.lr_factor`; here it is text, in the words of
-Python. Documents hold it with its numbers filled in, exported code as a function over named
-constants.
+It is the schedule of `telescope.optim.schedule.lr_factor` as a Python expression. Documents contain
+it with its numbers filled in, exported code as a function of named constants.
 """
 
 import re
@@ -17,13 +16,19 @@ DECAYED: Mapping[str, str] = {
     "cosine": "(1 - math.cos(math.pi * ((step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))) / 2",
     "wsd": "max(0.0, (step - STABLE_STEPS) / (STEPS - STABLE_STEPS))",
 }
-"""How far each decay has come at a step after warm-up, from 0 to 1."""
+"""Progress of each decay at a step after warm-up, from 0 to 1."""
 
 
 def constants(horizon: HorizonSpec) -> dict[str, float]:
-    """What the formula of this schedule names."""
-    named = {"STEPS": horizon.steps, "WARMUP_STEPS": warmup_steps(horizon), "FINAL_LR_FRACTION": horizon.final_lr_fraction}
-    return named | ({"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {})
+    """The constants in the formula of this schedule."""
+    named = {
+        "STEPS": horizon.steps,
+        "WARMUP_STEPS": warmup_steps(horizon),
+        "FINAL_LR_FRACTION": horizon.final_lr_fraction,
+    }
+    return named | (
+        {"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {}
+    )
 
 
 def decay_steps(horizon: HorizonSpec) -> int:
@@ -34,7 +39,7 @@ def decay_steps(horizon: HorizonSpec) -> int:
 
 
 def formula(horizon: HorizonSpec) -> str:
-    """The share of the peak learning rate at `step`, counted from 0, as one expression of Python."""
+    """The share of the peak learning rate at `step`, counted from 0, as a Python expression."""
     decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
     named = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
     values = constants(horizon)

@@ -1,17 +1,17 @@
-"""How does an answer become a file that trains with torch alone?
+"""An answer as a Python file that trains with torch alone.
 
-Four parts, one after the other: a docstring that says where the numbers come from, the numbers, the model's own source
-(`model_source`), and the functions of `recipe`. For a model that is not ours, which has no source to copy, `configure` applies the forward
-multipliers from outside.
+Four parts: a docstring with the source of the numbers, the numbers, the model's own source
+(`model_source`), and the functions of `recipe`. For a model that is not ours, whose source is not
+copied, `configure` applies the forward multipliers from outside.
 
-torch.optim.Muon multiplies the learning rate by a factor of its own, sqrt(max(1, fan_out / fan_in)) (`original`) or 0.2 sqrt(max(fan_out,
-fan_in)) (`match_rms_adamw`; torch 2.13), and decays by the learning rate without it. With s our update scale and t torch's factor, a
-group has
+torch.optim.Muon multiplies the learning rate by its own factor, sqrt(max(1, fan_out / fan_in))
+(`original`) or 0.2 sqrt(max(fan_out, fan_in)) (`match_rms_adamw`; torch 2.13), and decays by the
+learning rate without this factor. With s our update scale and t torch's factor, a group has
 
-    lr = scaled_lr x s / t,   so that torch's step lr x t is ours, scaled_lr x s,
-    weight_decay = weight_decay x t / s,   so that lr x weight_decay is ours, too.
+    lr = scaled_lr x s / t,   so that torch's step lr x t equals ours, scaled_lr x s,
+    weight_decay = weight_decay x t / s,   so that lr x weight_decay equals ours, too.
 
-s / t depends on the shape, so matrices of one group are split by it.
+s / t depends on the shape, so a group is split by the shapes of its matrices.
 
 Parts: `text` · `header`, `constants`, `parameter_groups` · `refused`.
 """
@@ -41,7 +41,8 @@ TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
     "original": mup.UPDATE_SCALES["spectral_clamped"],
     "match_rms_adamw": mup.UPDATE_SCALES["rms_match"],
 }
-"""What torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix by, per adjust_lr_fn."""
+"""The factors by which torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix,
+by adjust_lr_fn."""
 
 IMPORTS = (
     "import math",
@@ -54,15 +55,22 @@ IMPORTS = (
     "from torch import Tensor, nn",
     "from torch.nn import functional",
 )
-OPTIMISATION: tuple[Any, ...] = (recipe.parameter_groups, recipe.build_optimizers, recipe.build_schedulers)
+OPTIMISATION: tuple[Any, ...] = (
+    recipe.parameter_groups,
+    recipe.build_optimizers,
+    recipe.build_schedulers,
+)
 
 BUILT = Made(("model = build_model()", "initialise(model, seed=0)"), (recipe.initialise,))
 TRAINED = """\
     optimizers = build_optimizers(model)
     schedulers = build_schedulers(optimizers)
     for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
-        loss = train_step(model, optimizers, schedulers, [batch])  # or its parts, where it does not fit into memory"""
-MODEL = "# The model, as it was tuned. Annotations name the shapes of tensors; nothing evaluates them."
+        # or several smaller batches in the list, if one does not fit into memory
+        loss = train_step(model, optimizers, schedulers, [batch])"""
+MODEL = (
+    "# The model, as it was tuned. Annotations name the shapes of tensors and are never evaluated."
+)
 TRY = """\
 if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
     example = build_model()
@@ -75,26 +83,31 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
 
 
 def text(run: FinalRun) -> str:
-    """The file, its model included where it is ours."""
+    """The file, with the model's source if it is ours."""
     return written(run, exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation))
 
 
 def written(run: FinalRun, model: Source | None) -> str:
-    """The file; without a model's source, for a model that its reader has."""
+    """The file with this model source, or, without one, for a model that the reader has."""
     problems = tuple(refused(run))
     if problems:
         raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
     spec, family = run.spec, exported_by(run)
     made = BUILT if model else family.made(run.model, spec.optimizer)
     build = f'Transformer(SPEC, VOCAB_SIZE, CONTEXT, "{spec.optimizer.parametrisation}")'
-    building = f'def build_model() -> nn.Module:\n    """The model at width {spec.model.width}."""\n    return {build}'
+    building = (
+        "def build_model() -> nn.Module:\n"
+        f'    """The model at width {spec.model.width}."""\n    return {build}'
+    )
     blocks = [
         warning(run.warning) if run.warning else "",
-        "# What was found",
+        "# The answer",
         source(recipe.Group),
-        "\n".join([*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run)])]),
+        "\n".join(
+            [*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run)])]
+        ),
         *([MODEL, model.code, building] if model else []),
-        "# How it is trained",
+        "# Training",
         *map(source, OPTIMISATION),
         decayed(spec.horizon.decay),
         source(recipe.lr_factor),
@@ -110,28 +123,39 @@ def written(run: FinalRun, model: Source | None) -> str:
 
 
 def refused(run: FinalRun) -> Iterator[Problem]:
-    """What torch's optimizers cannot do."""
+    """Settings that torch's optimizers cannot express."""
     yield from unknown_options(run)
     optimizer = run.spec.optimizer
     if optimizer.name == "muon" and optimizer.newton_schulz_dtype != "bfloat16":
-        remedy = "tune with bfloat16, or use --to json and an orthogonalisation of your own"
-        said = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
-        yield Problem("optimizer_options.newton_schulz_dtype", said, optimizer.newton_schulz_dtype)
+        remedy = "tune with bfloat16, or use --to json and your own orthogonalisation"
+        message = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
+        yield Problem(
+            "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
+        )
     for name in (name for group in run.groups if group.uses_muon for name in group.names):
         if len(run.shapes[name]) != 2 or len(run.blocks(name)) > 1:
-            said = f"torch.optim.Muon takes matrices whole, and {name} holds {len(run.blocks(name))}; use --to json, or tune without splits"
-            yield Problem("model.splits" if len(run.shapes[name]) == 2 else "model.factory", said, name)
+            message = (
+                f"torch.optim.Muon takes matrices whole, and {name} holds "
+                f"{len(run.blocks(name))}; use --to json, or tune without splits"
+            )
+            yield Problem(
+                "model.splits" if len(run.shapes[name]) == 2 else "model.factory", message, name
+            )
 
 
 # The text
 
 
 def header(run: FinalRun, use: str) -> str:
-    """The docstring: what this is, how it is used, and where it comes from."""
+    """The docstring: what the file is, how to use it, and the source of its numbers."""
     ladder, data, horizon = run.ladder, run.spec.data, run.spec.horizon
-    of = f"{OPTIMIZERS[ladder.optimizer]} at width {run.spec.model.width} for {horizon.steps} steps of {horizon.batch_tokens} tokens"
+    of = (
+        f"{OPTIMIZERS[ladder.optimizer]} at width {run.spec.model.width} for {horizon.steps} "
+        f"steps of {horizon.batch_tokens} tokens"
+    )
     values = "; ".join(
-        f"{name} {found.value:.6g} ({found.low:.3g} to {found.high:.3g}, {found.status})" for name, found in ladder.hyperparameters.items()
+        f"{name} {found.value:.6g} ({found.low:.3g} to {found.high:.3g}, {found.status})"
+        for name, found in ladder.hyperparameters.items()
     )
     fit = ladder.scaling_fit
     rows = {
@@ -139,14 +163,27 @@ def header(run: FinalRun, use: str) -> str:
         "verdict": f"{ladder.verdict}: {ladder.reason}",
         "values": f"{values}; base values, which hold at every width, with their 90 % intervals",
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
-        "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}" if fit else "",
-        "trials": f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths {', '.join(widths(run))}",
-        "text": f"{mixtures.described(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}",
+        "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}"
+        if fit
+        else "",
+        "trials": (
+            f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths "
+            f"{', '.join(widths(run))}"
+        ),
+        "text": (
+            f"{mixtures.described(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), "
+            f"content {data.content}"
+        ),
         "computed": "; ".join(run.numerics),
         "written by": f"telescope {telescope.__version__}",
     }
     told = [
-        textwrap.fill(f"{name + ':':<12}{safe(said)}", WIDTH, subsequent_indent=" " * 12, break_long_words=False)
+        textwrap.fill(
+            f"{name + ':':<12}{safe(said)}",
+            WIDTH,
+            subsequent_indent=" " * 12,
+            break_long_words=False,
+        )
         for name, said in rows.items()
         if said
     ]
@@ -159,38 +196,56 @@ OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
 
 
 def warning(said: str) -> str:
-    """What warns whoever runs the file."""
+    """Code that warns anyone who runs the file."""
     lines = textwrap.wrap(said, WIDTH - 20, drop_whitespace=False, break_on_hyphens=False)
-    return "\n".join(["warnings.warn(", *(f"    {line!r}" for line in lines[:-1]), f"    {lines[-1]!r},", "    stacklevel=1,", ")"])
+    return "\n".join(
+        [
+            "warnings.warn(",
+            *(f"    {line!r}" for line in lines[:-1]),
+            f"    {lines[-1]!r},",
+            "    stacklevel=1,",
+            ")",
+        ]
+    )
 
 
 def widths(run: FinalRun) -> list[str]:
-    """Those of its trials."""
+    """The widths of the run's trials."""
     return [str(width) for width in sorted({trial.width for trial in run.trials})]
 
 
 def safe(said: str) -> str:
-    """On one line, and unable to end a docstring, whatever users call their jobs and texts."""
-    return " ".join(said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split())
+    """The text on one line, and unable to end a docstring, whatever it contains."""
+    return " ".join(
+        said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split()
+    )
 
 
 def imports(body: str, model: Source | None) -> str:
-    """Of what the file names: the standard library's first, then torch's."""
+    """Imports of the names that the code uses: the standard library's first, then torch's."""
     lines = dict.fromkeys([*IMPORTS, *(model.imports if model else ())])
-    used = [line for line in lines if set(re.findall(r"\w+", line.rpartition("import ")[2])) & set(re.findall(r"\w+", body))]
+    used = [
+        line
+        for line in lines
+        if set(re.findall(r"\w+", line.rpartition("import ")[2])) & set(re.findall(r"\w+", body))
+    ]
     torch = [line for line in used if line.split()[1].partition(".")[0] == "torch"]
     return "\n".join([*(line for line in used if line not in torch), "", *torch])
 
 
 def source(thing: Any) -> str:
-    """A function or class of the recipe, as it stands."""
+    """The source of a function or class of the recipe."""
     return ASIDE.sub("", inspect.getsource(thing)).rstrip()
 
 
 def constants(run: FinalRun) -> list[str]:
-    """The numbers that are no parameter group's."""
+    """The constants that belong to no parameter group."""
     optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
-    sizes = {"VOCAB_SIZE": data.vocab_size, "CONTEXT": data.context, "BATCH_TOKENS": horizon.batch_tokens}
+    sizes = {
+        "VOCAB_SIZE": data.vocab_size,
+        "CONTEXT": data.context,
+        "BATCH_TOKENS": horizon.batch_tokens,
+    }
     lines = [f"{name} = {value!r}" for name, value in (sizes | schedule.constants(horizon)).items()]
     muon = {
         "momentum": optimizer.momentum,
@@ -199,11 +254,15 @@ def constants(run: FinalRun) -> list[str]:
         "ns_steps": optimizer.newton_schulz_steps,
         "adjust_lr_fn": adjust_lr_fn(mup.chosen_update_scale(optimizer)),
     }
-    return [*lines, f"MUON = {muon if optimizer.name == 'muon' else {}!r}", f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}"]
+    return [
+        *lines,
+        f"MUON = {muon if optimizer.name == 'muon' else {}!r}",
+        f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}",
+    ]
 
 
 def decayed(decay: str) -> str:
-    """The function of that name for this schedule."""
+    """The recipe's function `decayed` for this schedule."""
     signature, said = inspect.getsource(recipe.decayed).splitlines()[:2]
     return "\n".join([signature, said, f"    return {schedule.DECAYED[decay]}"])
 
@@ -212,23 +271,28 @@ def decayed(decay: str) -> str:
 
 
 def adjust_lr_fn(scale: UpdateScale) -> str:
-    """The factor of torch's that is ours, or the one that ours is written as a multiple of."""
+    """The adjust_lr_fn whose factor equals our update scale, or the one that our scale is expressed
+    by."""
     return "match_rms_adamw" if scale == "rms_match" else "original"
 
 
 def parameter_groups(run: FinalRun) -> str:
-    """All groups, those of Muon split by shape."""
-    lines = [line for group in run.groups for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])]
+    """All groups; those of Muon split by shape."""
+    lines = [
+        line
+        for group in run.groups
+        for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])
+    ]
     return "\n".join(["GROUPS = (", *lines, ")"])
 
 
 def adamw_group(group: Group) -> str:
-    """One of AdamW's: as it is."""
+    """An AdamW group, unchanged."""
     return entry(group, group.scaled_lr, group.weight_decay, group.names)
 
 
 def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
-    """One of Muon's, for each relation of our update scale to torch's factor."""
+    """A Muon group for each ratio of our update scale to torch's factor."""
     optimizer = run.spec.optimizer
     torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
     members: defaultdict[float, list[str]] = defaultdict(list)
@@ -236,19 +300,46 @@ def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
         ours, theirs = run.blocks(name)[0], run.shapes[name]  # which may be (fan_in, fan_out)
         members[mup.update_scale(optimizer, *ours) / torch_factor(*theirs)].append(name)
     for share, names in members.items():
-        told = "" if math.isclose(share, 1.0) else f"  # lr {group.scaled_lr:.6g} x {share:.6g}, our update scale over torch's factor"
+        told = (
+            ""
+            if math.isclose(share, 1.0)
+            else f"  # lr {group.scaled_lr:.6g} x {share:.6g}, our update scale over torch's factor"
+        )
         yield entry(group, group.scaled_lr * share, group.weight_decay / share, tuple(names), told)
 
 
-def entry(group: Group, lr: float, weight_decay: float, names: tuple[str, ...], told: str = "") -> str:
-    """A group of the recipe, as text."""
-    numbers = f"lr={lr!r}, weight_decay={weight_decay!r}, eps={group.eps or 0.0!r}, init_std={group.init_std!r}"
-    listed = textwrap.fill(", ".join(map(repr, names)), WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12, break_on_hyphens=False)
-    lines = ["Group(", f'    "{group.role}", "{group.optimizer}",{told}', f"    {numbers},", "    names=("]
-    return "\n".join([*("    " + line for line in lines), f"{listed.replace(chr(39), chr(34))},", "        ),", "    ),"])
+def entry(
+    group: Group, lr: float, weight_decay: float, names: tuple[str, ...], told: str = ""
+) -> str:
+    """A `Group` of the recipe, as text."""
+    numbers = (
+        f"lr={lr!r}, weight_decay={weight_decay!r}, eps={group.eps or 0.0!r}, "
+        f"init_std={group.init_std!r}"
+    )
+    listed = textwrap.fill(
+        ", ".join(map(repr, names)),
+        WIDTH,
+        initial_indent=" " * 12,
+        subsequent_indent=" " * 12,
+        break_on_hyphens=False,
+    )
+    lines = [
+        "Group(",
+        f'    "{group.role}", "{group.optimizer}",{told}',
+        f"    {numbers},",
+        "    names=(",
+    ]
+    return "\n".join(
+        [
+            *("    " + line for line in lines),
+            f"{listed.replace(chr(39), chr(34))},",
+            "        ),",
+            "    ),",
+        ]
+    )
 
 
 def multipliers(run: FinalRun) -> str:
-    """The forward multipliers that are not one: module, whether its input or its output, factor."""
-    found = exported_by(run).multipliers(run.model, run.groups)
-    return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(found)!r}".replace("'", '"')
+    """The forward multipliers other than 1: module, input or output, factor."""
+    triples = exported_by(run).multipliers(run.model, run.groups)
+    return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(triples)!r}".replace("'", '"')

@@ -1,6 +1,7 @@
 """Models: our Transformer, and users' own modules.
 
-In reading order: `attention` and `transformer`, ours · `factory`, `uses`, `reading`, `user_model`, a user's: where it comes from, what its
-parameters do, their roles, and how it is trained · `family`, what a family of models is asked, with `own_family` and `user_family` ·
-`build`, the model of a spec, and the table of families.
+In reading order: `attention` and `transformer`, ours · for a user's model, `factory`: where it
+comes from, `uses`: what its parameters do, `reading`: their roles, `user_model`: its training ·
+`family`, the protocol of a family of models, with `own_family` and `user_family` · `build`, the
+model of a spec, and the table of families.
 """

@@ -1,12 +1,14 @@
-"""How do positions look at each other?
+"""Causal self-attention in two kinds.
 
-Causal self-attention in two kinds. `Attention`: multi-head, or grouped-query where several query heads share a key and value head.
-`LatentAttention`: keys and values drawn from one small latent vector per position (multi-head latent attention, DeepSeek-V2, arXiv
-2405.04434; queries are not compressed, as in its Lite version). Head size is fixed and the number of heads grows with width, and so does
-the latent.
+`Attention`: multi-head, or grouped-query where several query heads share a key and value head.
+`LatentAttention`: keys and values drawn from one small latent vector per position (multi-head
+latent attention, DeepSeek-V2, arXiv 2405.04434; queries are not compressed, as in its Lite
+version). Head size is fixed; the number of heads and the size of the latent grow with width.
 
-Letters: B batch, T context, D width, H query heads, K key/value heads, E head size, R rotated size, C latent size.
-Parts: `rotary` and `rotate`, positions · `Scores`, what both kinds share · `Attention` and `LatentAttention` · `largest_logits`.
+Letters: B batch, T context, D width, H query heads, K key/value heads, E head size, R rotated size,
+C latent size.
+Parts: `rotary` and `rotate`, positions · `Scores`, what both kinds share · `Attention` and
+`LatentAttention` · `largest_logits`.
 """
 
 import math
@@ -20,18 +22,23 @@ from telescope.shapes import Float
 from telescope.trials.model import ModelSpec
 
 Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
-"""Cosines and sines by which each position is turned."""
+"""Cosines and sines of the angles that rotate each position."""
 
 
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
-    """Angles of rotary position embeddings (arXiv 2104.09864), the two halves of a head rotated against each other."""
-    frequency = base ** (-torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim)  # (R/2)
-    angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency).repeat(1, 2)  # (T, R)
+    """Angles of rotary position embeddings (arXiv 2104.09864), the two halves of a head rotated
+    against each other."""
+    # frequency: (R/2)
+    frequency = base ** (-torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim)
+    # angle: (T, R)
+    angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency).repeat(1, 2)
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Float[Tensor, "B heads T R"], cos: Float[Tensor, "T R"], sin: Float[Tensor, "T R"]) -> Float[Tensor, "B heads T R"]:
-    """Turn each position's vectors by its angles."""
+def rotate(
+    x: Float[Tensor, "B heads T R"], cos: Float[Tensor, "T R"], sin: Float[Tensor, "T R"]
+) -> Float[Tensor, "B heads T R"]:
+    """Rotate each position's vectors by its angles."""
     left, right = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-right, left), dim=-1) * sin
 
@@ -42,20 +49,27 @@ def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B he
 
 
 class Scores(nn.Module):
-    """What both kinds of attention share: the scale of logits, and the largest of each head, where somebody looks."""
+    """The part that both kinds of attention share: the scale of logits, and, while it is observed,
+    the largest logit of each head."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.scale = mup.attention_factor(spec)
-        self.largest: Tensor | None = None  # (H) so far; None while nobody looks (telescope.optim.qk_clip does)
+        # (H) so far; None unless telescope.optim.qk_clip observes it
+        self.largest: Tensor | None = None
 
-    def mix(self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]) -> Float[Tensor, "B T H_E"]:
-        """Values averaged by the softmax of the logits of what came before."""
+    def mix(
+        self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]
+    ) -> Float[Tensor, "B T H_E"]:
+        """Average the values of earlier positions by the softmax of their logits."""
         if self.largest is not None:
             self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
         grouped = q.shape[1] > k.shape[1]
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)  # (B, H, T, E)
+        # mixed: (B, H, T, E)
+        mixed = functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped
+        )
         return mixed.transpose(1, 2).flatten(2)
 
 
@@ -73,7 +87,7 @@ class Attention(Scores):
         self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Mix positions; without angles they are known from what x holds."""
+        """Mix positions. Without angles, positions are encoded in x."""
         q = self.query_norm(split(self.query(x), self.spec.heads))
         k = self.key_norm(split(self.key(x), self.spec.kv_heads))
         if angles is not None:
@@ -83,14 +97,18 @@ class Attention(Scores):
 
 
 class LatentAttention(Scores):
-    """Multi-head latent attention: of each position, generation would have to keep its latent and one rotated key, and nothing else.
+    """Multi-head latent attention: generation caches only the latent and one rotated key per
+    position.
 
-    Keys and values of all heads are projected up from the normalised latent. Positions are in a part of its own, `query_rotary` per head
-    and `key_rotary` shared by all heads: a rotation between latent and keys could not be drawn into the queries.
+    Keys and values of all heads are projected up from the normalised latent. Positions are encoded
+    in a separate part of queries and keys, `query_rotary` per head and `key_rotary` shared by all
+    heads: a rotation between latent and keys could not be absorbed into the queries.
 
-    `key_rotary` has a fixed fan-out, as a readout has, and is HIDDEN all the same, for what muP asks of its updates is what it asks of any
-    hidden matrix: a spectral norm of sqrt(fan_out / fan_in) under Muon (by update scale spectral_ratio; the other scales take aspect ratios
-    to be constant), entries ~ 1/m under AdamW. Only its initial values need a rule of their own (`mup.SHARED_KEY_INIT`).
+    `key_rotary` has a fixed fan-out, as a readout has, but is HIDDEN all the same, because muP
+    requires of its updates what it requires of any hidden matrix: a spectral norm of sqrt(fan_out /
+    fan_in) under Muon (by update scale spectral_ratio; the other scales assume constant aspect
+    ratios), entries ~ 1/m under AdamW. Only its initial values need a special rule
+    (`mup.SHARED_KEY_INIT`).
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -106,20 +124,27 @@ class LatentAttention(Scores):
         self.output = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Mix positions."""
         assert angles is not None, "latent attention has rotary positions"
         heads = self.spec.heads
         latent = self.latent_norm(self.latent(x))  # (B, T, C)
-        q = torch.cat((split(self.query(x), heads), rotate(split(self.query_rotary(x), heads), *angles)), dim=-1)  # (B, H, T, E + R)
-        turned = rotate(split(self.key_rotary(x), 1), *angles).expand(-1, heads, -1, -1)  # (B, H, T, R)
+        # q: (B, H, T, E + R)
+        q = torch.cat(
+            (split(self.query(x), heads), rotate(split(self.query_rotary(x), heads), *angles)),
+            dim=-1,
+        )
+        # turned: (B, H, T, R)
+        turned = rotate(split(self.key_rotary(x), 1), *angles).expand(-1, heads, -1, -1)
         k = torch.cat((split(self.key(latent), heads), turned), dim=-1)
         result: Tensor = self.output(self.mix(q, k, split(self.value(latent), heads)))
         return result
 
 
 @torch.no_grad()
-def largest_logits(q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float) -> Float[Tensor, "H"]:
-    """Largest logit of each head, signed, over windows and over the positions that see each other; in float32."""
+def largest_logits(
+    q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float
+) -> Float[Tensor, "H"]:
+    """Largest logit of each head, signed, over all windows and all pairs of positions that the
+    causal mask allows; in float32."""
     context, shared = q.shape[2], q.shape[1] // k.shape[1]
     with torch.autocast(q.device.type, enabled=False):
         logits = q.float() @ k.float().repeat_interleave(shared, dim=1).mT * scale  # (B, H, T, T)

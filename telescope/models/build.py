@@ -1,6 +1,7 @@
-"""The families of models, and how a specification becomes a model.
+"""The families of models, and the model of a specification.
 
-`FAMILIES` has one line per family; nothing else on this floor asks which family a specification is of.
+`FAMILIES` has one line per family; nothing else in telescope.models asks which family a
+specification belongs to.
 """
 
 from collections.abc import Mapping
@@ -14,21 +15,25 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FAMILIES: Mapping[str, Family[Any]] = {"transformer": TRANSFORMER, "module": MODULE}
-"""By the name that specifications say in `family`."""
+"""Families by the name in a specification's `family`."""
 
 
 def family_of(model: AnyModel) -> Family[Any]:
-    """What a specification's family provides."""
+    """The family of a specification."""
     return FAMILIES[model.family]
 
 
-def build(model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation) -> Model:
-    """The model of one width; its values mean nothing yet."""
+def build(
+    model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation
+) -> Model:
+    """The model at one width, with arbitrary parameter values."""
     return family_of(model).build(model, vocab_size, context, parametrisation)
 
 
 def begin(spec: TrialSpec) -> Model:
-    """The model that a trial begins with."""
-    model = build(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+    """The model of a trial with its initial values."""
+    model = build(
+        spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
+    )
     model.initialise(spec.optimizer, spec.seed)
     return model

@@ -1,10 +1,12 @@
-"""What telescope asks of a family of models, whichever it is.
+"""The protocol of a family of models.
 
-A specification names its family: telescope's own Transformer, or users' modules. What follows from its fields alone, it says itself
-(telescope.trials.model); what needs torch is here, in two parts. Nothing else asks which family a model is of.
+A specification names its family: telescope's own Transformer, or users' modules. A specification
+answers what follows from its fields alone (telescope.trials.model); what needs torch is here, in
+two parts. No other code asks which family a model belongs to.
 
-Parts: `Model`, what training asks of a model that is built, with `Layer` · `Family`, what is asked of a specification. The families are
-in telescope.models.own_family and telescope.models.user_family, their table in telescope.models.build.
+Parts: `Model`, the interface that training needs, with `Layer` · `Family`, what a family provides
+for a specification. The families are in telescope.models.own_family and
+telescope.models.user_family, their table in telescope.models.build.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,15 +30,15 @@ Spec = TypeVar("Spec", bound=ModelSpec | ModuleSpec)
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that multiplies by a hidden matrix of its own."""
+    """A module that multiplies by its own hidden matrix."""
 
     module: nn.Module
     weight: str = "weight"
-    turned: bool = False  # kept as (fan_in, fan_out)
+    turned: bool = False  # stored as (fan_in, fan_out)
 
     @property
     def matrix(self) -> Tensor:  # (out, in)
-        """Its matrix as it is now."""
+        """The current matrix, without gradient."""
         weight: Tensor = getattr(self.module, self.weight).detach()
         return weight.mT if self.turned else weight
 
@@ -53,35 +55,36 @@ class Model(Protocol):
     def head_multiplier(self) -> float: ...
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position; of a model that gives its loss, that: ()."""
+        """Logits of the next token at each position; or, from a model that returns its loss, the
+        loss: ()."""
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """Mean loss, where the model computes it; None where it gives logits."""
+        """Mean loss if the model computes it; None if it gives logits."""
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw every parameter anew, in place: the same seed gives the same model on any device."""
+        """Draw every parameter anew, in place; the same seed gives the same model on any device."""
 
     def reseed(self, seed: int) -> None:
-        """Let what it draws in a step follow from this."""
+        """Seed the random numbers that the model draws in a step."""
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """Without dropout."""
+        """Switch dropout off while the context lasts."""
 
-    # Of its parameters, by name
+    # Its parameters, by name
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter."""
 
     def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
-        """Which matrices a hidden parameter holds."""
+        """The matrices that a hidden parameter holds."""
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """Size of its initial values."""
+        """Standard deviation of its initial values."""
 
     def depth_factors(self, name: str) -> DepthFactors:
-        """Factors of the depth rule, where that holds for it."""
+        """Factors of the depth rule, if the rule applies to the parameter."""
 
-    # Of its modules, as far as they are known
+    # Its modules, as far as telescope knows them
 
     def hidden_layers(self) -> dict[str, Layer]:
         """The layers of HIDDEN matrices, by path."""
@@ -92,7 +95,7 @@ class Model(Protocol):
     def scores(self) -> tuple[Scores, ...]:
         """The modules that compute attention logits."""
 
-    # As torch has it
+    # The methods of torch's modules
 
     def get_parameter(self, target: str, /) -> nn.Parameter: ...
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
@@ -104,25 +107,26 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[Spec]):
-    """What is asked of the specifications of one family."""
+    """What a family provides for its specifications."""
 
     build: Callable[[Spec, int, int, Parametrisation], Model]
-    """The model for a vocabulary and a context; its values mean nothing yet."""
+    """The model for a vocabulary and a context, with arbitrary parameter values."""
     width_problem: Callable[[Spec, int, Parametrisation], str | None]
-    """Why there is no such model at a width, or None."""
+    """The reason why there is no such model at a width, or None."""
     hidden_parameters: Callable[[Spec], int]
     """Entries of all hidden matrices."""
     orthogonalised: Callable[[Spec, MuonSplit], tuple[tuple[int, int], ...]]
     """(fan_out, fan_in) of all matrices that Muon orthogonalises."""
     forward_flops_per_token: Callable[[Spec, int, int], float]
-    """Operations of a forward pass, for a vocabulary and a context."""
+    """Floating-point operations of a forward pass, for a vocabulary and a context."""
     logit_flops_per_token: Callable[[Spec, int], int] | None = None
-    """Those of attention's logits alone, of all layers, for a context; None where nobody sees them."""
+    """The part of these that computes attention logits, over all layers, for a context; None if
+    telescope cannot see the logits."""
     activations_per_token: Callable[[Spec, int], int] | None = None
-    """About how many numbers a backward pass keeps per token, logits aside, for a context; None where it is not known how weights and
-    activations meet, as packs and compiled graphs need it."""
+    """Approximate number of values that a backward pass keeps per token, logits aside, for a
+    context; None for models that packs and compiled graphs cannot hold."""
 
     @property
     def packable(self) -> bool:
-        """Whether trials of it may share a program, or be compiled."""
+        """True if trials of the model may share a program, or be compiled."""
         return self.activations_per_token is not None

@@ -1,7 +1,7 @@
-"""The family of telescope's own Transformer: what follows from a specification, by hand.
+"""The family of telescope's own Transformer: counts that follow from a specification's fields.
 
-Parts: `hidden_shapes`, the matrices · `forward_flops_per_token`, `logit_flops_per_token`, by the conventions of telescope.train.flops ·
-`TRANSFORMER`.
+Parts: `hidden_shapes`, the matrices · `forward_flops_per_token`, `logit_flops_per_token`, by the
+conventions of telescope.train.flops · `TRANSFORMER`.
 """
 
 from functools import lru_cache
@@ -24,7 +24,13 @@ def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
         key_value = [(model.kv_heads * model.head_dim, width)] * 2
     else:
         rotated = model.rotated_dim
-        key_value = [(rank, width), (width, rank), (width, rank), (model.heads * rotated, width), (rotated, width)]
+        key_value = [
+            (rank, width),
+            (width, rank),
+            (width, rank),
+            (model.heads * rotated, width),
+            (rotated, width),
+        ]
     ups = 2 if model.gated else 1
     return query_output + key_value + [(hidden, width)] * ups + [(width, hidden)]
 
@@ -43,23 +49,27 @@ def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int],
     with torch.device("meta"):
         whole = Transformer(model, 1, 2, optimizer.parametrisation)
         hidden = [name for name, role in whole.parameter_roles().items() if role is Role.HIDDEN]
-        blocks = [block for name in hidden for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())]
+        blocks = [
+            block
+            for name in hidden
+            for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())
+        ]
         return tuple((block.shape[0], block.shape[1]) for block in blocks)
 
 
 def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
-    """Of matrices, the head's included, and of attention."""
+    """Operations of all matrices, the head's included, and of attention."""
     attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
 
 
 def logit_flops_per_token(model: ModelSpec, context: int) -> int:
-    """Attention's logits, of all layers."""
+    """Operations of attention logits, over all layers."""
     return 2 * model.depth * model.heads * model.score_dim * context
 
 
 def activations_per_token(model: ModelSpec, context: int) -> int:
-    """About what a backward pass keeps of all layers."""
+    """Approximate number of values that a backward pass keeps, over all layers."""
     return model.depth * (12 * model.width + 4 * model.hidden + 2 * model.heads * context)
 
 

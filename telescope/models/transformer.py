@@ -1,12 +1,11 @@
-"""What is being trained?
+"""The model that telescope trains: a decoder-only Transformer.
 
-A decoder-only Transformer, pre-norm: attention of either kind (telescope.models.attention),
-positions rotary or learned, RMSNorm or LayerNorm, a feed-forward block with or without a gate, tied
-or untied head; nowhere a bias. Every number that depends on width or depth is asked of
-`telescope.parametrisation.mup`, none is written here.
+Pre-norm; attention of either kind (telescope.models.attention), positions rotary or learned,
+RMSNorm or LayerNorm, a feed-forward block with or without a gate, tied or untied head; no biases.
+Every number that depends on width or depth comes from `telescope.parametrisation.mup`.
 
-Letters: B batch, T context, D width, R rotated size, F feed-forward units, V vocabulary. Parts:
-`norm`, `FeedForward`, `Block`, `Transformer`, `initialise`.
+Letters: B batch, T context, D width, R rotated size, F feed-forward units, V vocabulary.
+Parts: `norm`, `FeedForward`, `Block`, `Transformer`, `initialise`.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,16 +26,20 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import OptimizerName, Parametrisation
 
 HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
-"""Matrices whose rows are those of heads of one size, one after the other."""
+"""Matrices whose rows are consecutive heads of one size."""
 
 
 def norm(spec: ModelSpec) -> nn.Module:
-    """What stands before each block and the head."""
-    return nn.RMSNorm(spec.width, eps=1e-6) if spec.norm == "rms" else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
+    """The norm before each block and before the head."""
+    return (
+        nn.RMSNorm(spec.width, eps=1e-6)
+        if spec.norm == "rms"
+        else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
+    )
 
 
 def squared_relu(x: Tensor) -> Tensor:
-    """relu(x)^2."""
+    """relu(x)^2, elementwise."""
     return functional.relu(x).square()
 
 
@@ -46,7 +49,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu2": squared_relu,
     "gelu": functional.gelu,
 }
-"""Of the feed-forward block: on its gate, where it has one."""
+"""Nonlinearities of the feed-forward block; applied to its gate if it has one."""
 
 
 class FeedForward(nn.Module):
@@ -60,7 +63,6 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(spec.hidden, spec.width, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """Transform each position."""
         up = self.up(x)  # (B, T, F)
         inner = self.activation(up) if self.gate is None else self.activation(self.gate(x)) * up
         result: Tensor = self.down(inner)
@@ -68,7 +70,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each behind a norm and beside the residual stream."""
+    """Attention and feed-forward, each a residual branch behind a norm."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -79,15 +81,16 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(spec)
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """One layer."""
         x = torch.add(x, self.attention(self.attention_norm(x), angles), alpha=self.branch)
         return torch.add(x, self.feed_forward(self.feed_forward_norm(x)), alpha=self.branch)
 
 
 class Transformer(nn.Module):
-    """Tokens to logits; `parameter_roles` says which role each parameter plays."""
+    """A decoder-only Transformer, from tokens to logits."""
 
-    def __init__(self, spec: ModelSpec, vocab_size: int, context: int, parametrisation: Parametrisation) -> None:
+    def __init__(
+        self, spec: ModelSpec, vocab_size: int, context: int, parametrisation: Parametrisation
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.embedding = nn.Embedding(vocab_size, spec.width)
@@ -96,7 +99,8 @@ class Transformer(nn.Module):
         self.norm = norm(spec)
         self.head = None if spec.tied_embeddings else nn.Linear(spec.width, vocab_size, bias=False)
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
-        # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its first logits of order one.
+        # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its
+        # first logits of order one.
         tied = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
         self.head_multiplier = tied * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
         if spec.positions == "rotary":
@@ -112,20 +116,24 @@ class Transformer(nn.Module):
         if self.positions is None:
             angles = self.cos[:context], self.sin[:context]  # type: ignore[index]  # buffers
         else:
-            x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))  # of each window, as packs need it
+            # of each window, as packs need it
+            x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))
         x = x * self.embedding_multiplier
         for block in self.blocks:
             x = block(x, angles)
-        # Multiply the input rather than the logits: the same product, D/V of the work, and safe in every path to the logits.
+        # Multiply the input rather than the logits: the same product, D/V of the work, and safe in
+        # every path to the logits.
         x = self.norm(x) * self.head_multiplier
-        return functional.linear(x, self.embedding.weight if self.head is None else self.head.weight)
+        return functional.linear(
+            x, self.embedding.weight if self.head is None else self.head.weight
+        )
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter, by name."""
         return roles(self, self.head)
 
     def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
-        """Which matrices a hidden parameter holds."""
+        """The matrices that a hidden parameter holds."""
         by_head = optimizer.muon_split == "heads" and name.endswith(HEADED)
         return Layout(block_rows=self.spec.head_dim) if by_head else MATRIX
 
@@ -138,22 +146,26 @@ class Transformer(nn.Module):
         initialise(self, optimizer, seed)
 
     def reseed(self, seed: int) -> None:
-        """It draws nothing in a step."""
+        """Do nothing: the model draws no random numbers in a step."""
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
-        """Of a parameter that lies in a residual branch, the depth rule's."""
+        """Factors of the depth rule for parameters in a residual branch, 1 for all others."""
         return mup.depth_factors(self.spec) if name.startswith("blocks.") else mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
         """The layers of HIDDEN matrices, by path."""
-        return {path: Layer(module) for path, module in self.named_modules() if isinstance(module, nn.Linear) and module is not self.head}
+        return {
+            path: Layer(module)
+            for path, module in self.named_modules()
+            if isinstance(module, nn.Linear) and module is not self.head
+        }
 
     def scores(self) -> tuple[Scores, ...]:
         """The attention of every block."""
         return tuple(module for module in self.modules() if isinstance(module, Scores))
 
     def own_loss(self, windows: Tensor) -> Tensor | None:
-        """None, for it gives logits."""
+        """None: the model gives logits."""
         return None
 
     def last(self) -> nn.Module:
@@ -161,14 +173,16 @@ class Transformer(nn.Module):
         return self.norm
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """Without dropout, of which it has none."""
+        """Do nothing: the model has no dropout."""
         return nullcontext()
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
     """Initial standard deviation of a parameter: the base value times muP's factor."""
     parameter = model.get_parameter(name)
-    trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+    trained_by: OptimizerName = (
+        "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+    )
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
     scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
@@ -179,7 +193,8 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
 
 @torch.no_grad()
 def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
-    """Draw every parameter anew, in place, from one generator: the same seed gives the same model on any device."""
+    """Draw every parameter anew, in place, from one generator; the same seed gives the same model
+    on any device."""
     generator = torch.Generator().manual_seed(seed)
     for name, role in model.parameter_roles().items():
         parameter = model.get_parameter(name)

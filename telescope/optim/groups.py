@@ -1,4 +1,4 @@
-"""Parameter groups of a model: which optimizer trains a parameter, at which scaled learning rate and weight decay."""
+"""Parameter groups of a model: the optimizer, scaled learning rate and weight decay of each."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Group:
     optimizer: OptimizerName
     scaled_lr: float
     weight_decay: float  # scaled; each step multiplies by 1 - scaled_lr * weight_decay
-    eps: float | None  # of AdamW's denominator; Muon has none
+    eps: float | None  # of AdamW's denominator; None for Muon
     init_std: float
     multiplier: float  # on the layer's output in the forward pass
     names: tuple[str, ...]
@@ -30,13 +30,12 @@ class Group:
 
     @property
     def uses_muon(self) -> bool:
-        """Trained by Muon."""
         return self.optimizer == "muon"
 
 
 @dataclass(frozen=True)
 class Alike:
-    """What the parameters of a group have in common."""
+    """The properties that the parameters of a group share."""
 
     role: Role
     init_std: float
@@ -47,16 +46,20 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.depth_factors(name))
+        factors = mup.factors(
+            model.spec, spec, role, trained_by(spec, role), model.depth_factors(name)
+        )
         members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
     named = [name for group in result for name in group.names]
-    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), (
+        "groups must partition the parameters"
+    )
     return result
 
 
 def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
-    """The optimizer of a role."""
+    """The optimizer that trains parameters of this role."""
     return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
 
 
@@ -64,7 +67,10 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     role, factors = alike.role, alike.factors
     optimizer = trained_by(spec, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
-    multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
+    multiplier = {
+        Role.EMBEDDING: model.embedding_multiplier,
+        Role.READOUT: model.head_multiplier,
+    }.get(role, 1.0)
     return Group(
         role=role,
         optimizer=optimizer,
@@ -78,7 +84,10 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     )
 
 
-def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[Group, ...]:
-    """The groups that this optimizer would use at a width, without building the model in memory; `context` counts for learned positions."""
+def describe(
+    model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
+) -> tuple[Group, ...]:
+    """The groups that this optimizer would use at a width, without allocating the model; `context`
+    sets the number of learned positions."""
     with torch.device("meta"):
         return groups(build(model, vocab_size, context, spec.parametrisation), spec)

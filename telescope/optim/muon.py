@@ -13,11 +13,12 @@ from telescope.trials.optimizer import OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-"""What is orthogonalised together: on a CPU what its cache holds, on a GPU all but the largest models."""
+"""How many elements are orthogonalised together: on a CPU what its cache holds, on a GPU all but
+the largest models."""
 
 
 class Block:
-    """A matrix that is orthogonalised by itself: a parameter, or a part of one."""
+    """A matrix that is orthogonalised separately: a parameter, or a part of one."""
 
     def __init__(self, parameter: nn.Parameter, layout: Layout, index: int) -> None:
         self.parameter, self._layout, self._index = parameter, layout, index
@@ -28,22 +29,27 @@ class Block:
 
     @property
     def gradient(self) -> Tensor:
-        """Its part of the gradient."""
+        """The block's part of the gradient."""
         assert self.parameter.grad is not None, "a step needs gradients"
         return self._part(self.parameter.grad)
 
 
 def blocks_of(parameter: nn.Parameter, layout: Layout) -> list[Block]:
-    """All blocks of a parameter."""
     count = 1 if layout is MATRIX else len(layout.blocks(parameter.detach()))
     return [Block(parameter, layout, index) for index in range(count)]
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon over matrices; those of one shape, lying or standing, are orthogonalised together. State: stacked momenta, lying."""
+    """Muon over matrices; those of one shape, transposed to be wide if need be, are orthogonalised
+    together. State: stacked momenta, wide."""
 
     def __init__(
-        self, params: Sequence[nn.Parameter], spec: OptimizerSpec, scaled_lr: float, weight_decay: float, layouts: Sequence[Layout] = ()
+        self,
+        params: Sequence[nn.Parameter],
+        spec: OptimizerSpec,
+        scaled_lr: float,
+        weight_decay: float,
+        layouts: Sequence[Layout] = (),
     ) -> None:
         super().__init__(params, {"lr": scaled_lr, "weight_decay": weight_decay})
         self.spec = spec
@@ -54,23 +60,28 @@ class Muon(torch.optim.Optimizer):
         self.stacks = tuple(shapes.values())
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step from the gradients."""
         muon_steps([self])
 
     def momentum(self, stack: list[Block]) -> Tensor:  # (K, small, large)
-        """The buffer of a stack."""
-        state, name = self.state[stack[0].parameter], "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape))
+        """The momentum buffer of a stack."""
+        state, name = (
+            self.state[stack[0].parameter],
+            "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape)),
+        )
         if name not in state:
             state[name] = torch.stack([torch.zeros_like(lying(block.matrix)) for block in stack])
         buffer: Tensor = state[name]
         return buffer
 
     def mixed(self, stack: list[Block], part: Sequence[int]) -> Tensor:  # (k, small, large)
-        """Take the gradients of a part of a stack into its momentum; returns what is to be orthogonalised."""
+        """Add the gradients of a part of a stack to its momentum; returns the matrices to
+        orthogonalise."""
         gradients = torch.stack([lying(stack[i].gradient) for i in part])
         momenta = self.momentum(stack)
         if part[-1] - part[0] + 1 == len(part):
-            return mixed_momentum(gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov)
+            return mixed_momentum(
+                gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov
+            )
         buffer = momenta[list(part)]  # a copy
         mixed = mixed_momentum(gradients, buffer, self.spec.momentum, self.spec.nesterov)
         momenta[list(part)] = buffer
@@ -81,25 +92,37 @@ class Muon(torch.optim.Optimizer):
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         for matrix, lain in zip(matrices, update.to(matrices[0].dtype), strict=True):
-            matrix.add_(lain if lying(matrix) is matrix else lain.mT, alpha=-lr * mup.update_scale(self.spec, *matrix.shape))
+            matrix.add_(
+                lain if lying(matrix) is matrix else lain.mT,
+                alpha=-lr * mup.update_scale(self.spec, *matrix.shape),
+            )
 
 
 def lying(matrix: Tensor) -> Tensor:
-    """The matrix, or its transpose, so that it has at least as many columns as rows."""
+    """The matrix, or its transpose, whichever has at least as many columns as rows."""
     return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
 
 
 @torch.no_grad()
 def muon_steps(muons: Sequence[Muon]) -> None:
-    """One step of each, over models of one shape: their matrices of one shape are orthogonalised together, whosever they are."""
+    """One step of each optimizer, for models of one shape: matrices of one shape are orthogonalised
+    together across models."""
     spec = muons[0].spec
     for stacks in zip(*(muon.stacks for muon in muons), strict=True):
         first = stacks[0]
         matrix = first[0].matrix
         at_once = max(1, ELEMENTS_AT_ONCE[matrix.device.type] // (len(muons) * matrix.numel()))
-        moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]  # an expert that saw no token rests
+        # without those of experts that saw no token
+        moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]
         for part in (moving[start : start + at_once] for start in range(0, len(moving), at_once)):
-            mixed = torch.cat([muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)])  # (P k, small, large)
-            updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
+            # mixed: (P k, small, large)
+            mixed = torch.cat(
+                [muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)]
+            )
+            updates = orthogonalize(
+                mixed,
+                spec.newton_schulz_steps,
+                dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype],
+            )
             for muon, stack, update in zip(muons, stacks, updates.chunk(len(muons)), strict=True):
                 muon.descend([stack[i].matrix for i in part], update)

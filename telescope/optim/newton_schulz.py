@@ -1,12 +1,13 @@
-"""What does Muon do to a matrix?
+"""Muon's orthogonalisation of a matrix.
 
-It replaces the momentum's matrix by (nearly) its polar factor: all singular values moved close to one by a quintic Newton-Schulz
-iteration (K. Jordan et al., "Muon", 2024; arXiv 2505.02222, appendix G). Conventions are those of `torch.optim.Muon`: momentum as an
-exponential average, Nesterov mix, Frobenius norm clamped at `eps`, decay with the unscaled lr; the factor on the update and the lr
+Muon replaces the momentum matrix by (nearly) its polar factor: a quintic Newton-Schulz iteration
+moves all singular values close to one (K. Jordan et al., "Muon", 2024; arXiv 2505.02222, appendix
+G). Conventions are those of `torch.optim.Muon`: momentum as an exponential average, Nesterov mix,
+Frobenius norm clamped at `eps`, decay with the unscaled lr; the factor on the update and the lr
 across width are muP's (`telescope.parametrisation.mup`).
 
-Batched over leading dimensions: matrices of one shape are stacked and orthogonalised together. The momentum is advanced in place; nothing
-else is written into the arguments, a gradient least of all.
+Batched over leading dimensions: matrices of one shape are stacked and orthogonalised together. The
+momentum is advanced in place; no other argument is changed, in particular no gradient.
 
 Parts: `COEFFICIENTS`, `orthogonalize`, `mixed_momentum`.
 """
@@ -17,17 +18,22 @@ from torch import Tensor
 from telescope.shapes import Float
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""a, b, c of phi(s) = a s + b s^3 + c s^5; five steps map singular values above ~0.003 of the norm into 0.68 .. 1.20."""
+"""a, b, c of phi(s) = a s + b s^3 + c s^5; five steps map singular values above ~0.003 of the norm
+into 0.68 .. 1.20."""
 
 
 def orthogonalize(
-    x: Float[Tensor, "*batch out in"], steps: int = 5, eps: float = 1e-7, dtype: torch.dtype = torch.bfloat16
+    x: Float[Tensor, "*batch out in"],
+    steps: int = 5,
+    eps: float = 1e-7,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> Float[Tensor, "*batch out in"]:
-    """Newton-Schulz orthogonalisation of each matrix, computed and returned in `dtype`; zero matrices stay zero."""
+    """Newton-Schulz orthogonalisation of each matrix, computed and returned in `dtype`; zero
+    matrices stay zero."""
     a, b, c = COEFFICIENTS
     tall = x.shape[-2] > x.shape[-1]
     y = x.to(dtype)
-    y = y.mT if tall else y  # the Gram matrix is the small one
+    y = y.mT if tall else y  # so that the Gram matrix is the smaller one
     y = y / torch.linalg.matrix_norm(y, keepdim=True).clamp(min=eps)
     stack = y.reshape(-1, *y.shape[-2:])  # (K, rows, cols)
     for _ in range(steps):
@@ -39,8 +45,12 @@ def orthogonalize(
 
 
 def mixed_momentum(
-    gradient: Float[Tensor, "*batch out in"], momentum_buffer: Float[Tensor, "*batch out in"], momentum: float = 0.95, nesterov: bool = True
+    gradient: Float[Tensor, "*batch out in"],
+    momentum_buffer: Float[Tensor, "*batch out in"],
+    momentum: float = 0.95,
+    nesterov: bool = True,
 ) -> Float[Tensor, "*batch out in"]:
-    """Advance the buffer in place, B <- mu B + (1 - mu) G; returns (1 - mu) G + mu B, or B without Nesterov: what is orthogonalised."""
+    """Advance the buffer in place, B <- mu B + (1 - mu) G. Returns the matrix to orthogonalise: (1
+    - mu) G + mu B, or B without Nesterov."""
     momentum_buffer.lerp_(gradient, 1 - momentum)
     return gradient.lerp(momentum_buffer, momentum) if nesterov else momentum_buffer

@@ -1,10 +1,11 @@
 """The optimizer of a model: Muon and AdamW over its parameter groups.
 
-Roles decide (`telescope.optim.groups`): in a Muon run Muon trains the HIDDEN matrices and AdamW the rest, with base lr
-`adamw_lr_ratio` times Muon's; in an AdamW run AdamW trains all.
+The role of a parameter decides (`telescope.optim.groups`): in a Muon run Muon trains the HIDDEN
+matrices and AdamW the rest, with base lr `adamw_lr_ratio` times Muon's; in an AdamW run AdamW
+trains all parameters.
 
-Parts: `Optimizer` and `build`, both optimizers together, with the schedule's factor as an argument · `step_together`, one
-model's step, or that of several of one shape.
+Parts: `Optimizer` and `build`, both optimizers together, with the schedule's factor as an argument
+· `step_together`, a step of one model, or of several of one shape.
 """
 
 from collections.abc import Sequence
@@ -30,41 +31,51 @@ class Optimizer:
                 muon.append(group)
             else:
                 members = [model.get_parameter(name) for name in group.names]
-                adamw.append({"params": members, "lr": group.scaled_lr, "weight_decay": group.weight_decay, "eps": group.eps})
+                adamw.append(
+                    {
+                        "params": members,
+                        "lr": group.scaled_lr,
+                        "weight_decay": group.weight_decay,
+                        "eps": group.eps,
+                    }
+                )
         if muon:
             names = [name for group in muon for name in group.names]
-            matrices, layouts = [model.get_parameter(name) for name in names], [model.layout(name, spec) for name in names]
-            self.parts.append(Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts))
+            matrices, layouts = (
+                [model.get_parameter(name) for name in names],
+                [model.layout(name, spec) for name in names],
+            )
+            self.parts.append(
+                Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts)
+            )
         self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
     def schedule(self, factor: float) -> None:
-        """Put every group at `factor` times its scaled lr."""
+        """Set every group's lr to `factor` times its scaled lr."""
         for part, scaled_lrs in zip(self.parts, self.scaled_lrs, strict=True):
             for group, scaled_lr in zip(part.param_groups, scaled_lrs, strict=True):
                 group["lr"] = scaled_lr * factor
 
     def step(self, factor: float) -> None:
-        """One update, by itself."""
+        """Make one update of this model alone."""
         step_together([self], [factor])
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """State of the parts, for a checkpoint."""
         return [part.state_dict() for part in self.parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Restore what `state_dict` gave."""
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
 
 
 def build(model: Model, spec: OptimizerSpec) -> Optimizer:
-    """The optimizer of a model under a spec."""
     return Optimizer(model, spec)
 
 
 def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
-    """One update of all parameters of models of one shape from their gradients, each at its factor; then forget the gradients."""
+    """Make one update of all parameters of models of one shape from their gradients, each with its
+    schedule factor; then clear the gradients."""
     for optimizer, factor in zip(optimizers, factors, strict=True):
         optimizer.schedule(factor)
     for parts in zip(*(optimizer.parts for optimizer in optimizers), strict=True):

@@ -1,27 +1,33 @@
-"""What keeps attention logits from exploding?
+"""QK-clip, which keeps attention logits from exploding.
 
-QK-clip, the half of MuonClip that is not Muon (Kimi K2, arXiv 2507.20534). Muon lets query and key weights of a few heads grow until their
-logits are in the thousands. So after each optimizer step every head whose largest logit S of that step was above a threshold tau has its
-query and key rows shrunk, by powers of gamma = tau / S that make gamma in the logits:
+The half of MuonClip that is not Muon (Kimi K2, arXiv 2507.20534). Muon lets query and key weights
+of a few heads grow until their logits are in the thousands. So after each optimizer step, the query
+and key rows of every head whose largest logit S in that step was above a threshold tau are shrunk
+by powers of gamma = tau / S that multiply the logits by gamma:
 
-| attention     | shrunk                                                                                          |
-|---------------|-------------------------------------------------------------------------------------------------|
-| multi-head    | per head: query rows x gamma^alpha, key rows x gamma^(1 - alpha)                                |
-| grouped-query | per group: the same, S the largest of its heads' (Megatron's rule; docs/adr/0018)               |
-| latent (mla)  | per head: the same without rotation; rotary queries x gamma, the rotary key that all share never |
+| attention     | rows that are shrunk                                                         |
+|---------------|------------------------------------------------------------------------------|
+| multi-head    | per head: query rows x gamma^alpha, key rows x gamma^(1 - alpha)             |
+| grouped-query | per group: the same; S is the largest of the group's heads (Megatron's rule, |
+|               | docs/adr/0018)                                                               |
+| latent (mla)  | per head: the same for the part without rotation; rotary queries x gamma;    |
+|               | never the rotary key, which all heads share                                  |
 
-- S is the largest logit, signed, over all windows, positions and micro-batches of a step, after rotation and before the softmax, of forward
-  passes in training alone. It is cleared at every step.
-- Only S > tau acts: tau / S of a negative S would be no factor. An S that is not finite is left alone, for that loss ends the trial.
-- Rows of other heads are multiplied by exactly one: they stay as they are, bit for bit. Rotation keeps lengths, and there are no biases, so
-  the logits of a clipped head shrink by exactly gamma.
-- The weights are the float32 masters that the optimizer steps; momenta are left alone. The step that triggered is not undone: logits are
-  smaller from the next one on.
-- Under QK-norm nothing would come of it; that is refused (telescope.trials.spec).
+- S is the largest logit, signed, over all windows, positions and micro-batches of a step, after
+  rotation and before the softmax, in forward passes of training only. It is cleared at every step.
+- Heads are clipped only if S > tau: tau / S of a negative S would be no factor. If S is not finite,
+  weights are left alone, since that loss ends the trial.
+- Rows of other heads are multiplied by exactly one: they stay the same, bit for bit. Rotation keeps
+  lengths, and there are no biases, so the logits of a clipped head shrink by exactly gamma.
+- The weights are the float32 masters that the optimizer steps; momenta are left alone. The step
+  that triggered the clip is not undone: logits are smaller from the next step on.
+- Under QK-norm the clip would have no effect; telescope.trials.spec refuses the combination.
 
-All of it stays on the device: nobody waits for a number before the next point of the curve.
+Everything stays on the device: training never waits for a number before the next point of the
+curve.
 
-Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind · `Watch`, which looks at a model in training.
+Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind · `Watch`, which
+observes a model in training.
 """
 
 import math
@@ -37,25 +43,31 @@ from telescope.trials.types import AttentionKind
 
 EXPONENTS: Mapping[AttentionKind, Mapping[str, Callable[[float], float]]] = {
     "heads": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha},
-    "mla": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha, "query_rotary": lambda alpha: 1.0},
+    "mla": {
+        "query": lambda alpha: alpha,
+        "key": lambda alpha: 1 - alpha,
+        "query_rotary": lambda alpha: 1.0,
+    },
 }
-"""Projections whose rows are shrunk, and by which power of gamma. Each of a head's products of a query and a key has 1 in all."""
+"""Projections whose rows are shrunk, and the exponent of gamma for each. In each product of a query
+and a key of a head the exponents sum to 1."""
 
 
 def clip_factors(max_logits: Float[Tensor, "*groups"], tau: float) -> Float[Tensor, "*groups"]:
-    """gamma of each head or group: tau / S where S is finite and above tau, exactly one elsewhere."""
+    """gamma of each head or group: tau / S if S is finite and above tau, exactly one otherwise."""
     exceeding = (max_logits > tau) & max_logits.isfinite()
     return torch.where(exceeding, tau / max_logits, 1.0)
 
 
 @torch.no_grad()
 def shrink(weight: Float[Tensor, "rows in"], factors: Float[Tensor, "groups"]) -> None:
-    """Multiply the rows of each group, consecutive ones, by its factor."""
+    """Multiply the rows of each group, which are consecutive, by the group's factor."""
     weight.view(len(factors), -1, weight.shape[1]).mul_(factors[:, None, None])
 
 
 class Watch:
-    """Looks at the logits of a model in training, clips where asked to, and remembers what the next point of the curve says of both."""
+    """Observes the logits of a model in training, clips if the options ask for it, and holds the
+    metrics of both for the next point of the curve."""
 
     def __init__(self, layers: Sequence[Scores], options: OptimizerOptions) -> None:
         self.layers = layers
@@ -66,19 +78,20 @@ class Watch:
     def forget(self) -> None:
         """Begin a new interval of the curve."""
         self.largest = torch.full((), -math.inf, device=self.device)
-        self.clipped = torch.zeros((), device=self.device)  # (layers, groups) from the first clip on: which were
+        # (layers, groups) from the first clip on: which were clipped
+        self.clipped = torch.zeros((), device=self.device)
 
     def begin_step(self) -> None:
-        """Look at all forward passes from now on."""
+        """Observe all forward passes from now on."""
         for layer in self.layers:
             layer.largest = torch.full((layer.spec.heads,), -math.inf, device=self.device)
 
     @torch.no_grad()
     def end_step(self) -> None:
-        """After the optimizer's step: look no more, and clip."""
+        """After the optimizer's step: stop observing, and clip."""
         seen = []
         for layer in self.layers:
-            assert layer.largest is not None, "a step ends where it has begun"
+            assert layer.largest is not None, "end_step without begin_step"
             seen.append(layer.largest)
             layer.largest = None
         logits = torch.stack(seen)  # (layers, H)
@@ -87,8 +100,10 @@ class Watch:
             self.clip(logits, self.tau)
 
     def clip(self, logits: Float[Tensor, "layers H"], tau: float) -> None:
-        """Shrink the projections of each group of heads, of one where heads share no keys, by its factor."""
-        groups = logits.view(len(logits), self.layers[0].spec.kv_heads, -1).amax(dim=2)  # (layers, groups)
+        """Shrink the projections of each group of heads by the group's factor; where heads share no
+        keys, a group is one head."""
+        # groups: (layers, groups)
+        groups = logits.view(len(logits), self.layers[0].spec.kv_heads, -1).amax(dim=2)
         factors = clip_factors(groups, tau)
         for layer, gamma in zip(self.layers, factors, strict=True):
             for name, exponent in EXPONENTS[layer.spec.attention].items():
@@ -96,8 +111,10 @@ class Watch:
         self.clipped = torch.maximum(self.clipped, (factors < 1).float())
 
     def metrics(self) -> dict[str, float]:
-        """The largest logit since the last point, and how many heads were clipped since then."""
-        found = {"max_logit": float(self.largest)}
+        """The largest logit since the last point, and the number of heads clipped since then."""
+        metrics = {"max_logit": float(self.largest)}
         if self.tau is not None:
-            found["clipped_heads"] = float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
-        return found
+            metrics["clipped_heads"] = (
+                float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+            )
+        return metrics

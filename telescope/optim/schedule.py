@@ -6,7 +6,8 @@ from telescope.trials.horizon import HorizonSpec
 
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:
-    """The schedule: share of the peak lr at `step` (from 0). Warm-up is a line to 1; the last step of a decay is not yet zero."""
+    """Share of the peak lr at `step` (from 0). Warm-up is linear up to 1; the last step of a decay
+    is not yet zero."""
     warmup = warmup_steps(horizon)
     if step < warmup:
         return (step + 1) / warmup
@@ -24,5 +25,4 @@ def lr_factor(horizon: HorizonSpec, step: int) -> float:
 
 
 def warmup_steps(horizon: HorizonSpec) -> int:
-    """Steps of warm-up."""
     return math.ceil(horizon.warmup_fraction * horizon.steps)

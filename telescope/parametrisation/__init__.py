@@ -1,4 +1,5 @@
-"""How hyperparameters scale with width.
+"""The scaling of hyperparameters with width.
 
-In reading order: `roles`, of parameters · `layout`, the matrices that a parameter holds · `mup`, the rules as tables.
+In reading order: `roles`, of parameters · `layout`, the matrices that a parameter holds · `mup`,
+the rules as tables.
 """

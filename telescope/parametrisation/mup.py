@@ -1,21 +1,26 @@
-"""How does each hyperparameter scale with width, and with depth?
+"""The scaling of each hyperparameter with width and depth.
 
-Tables of exponents: for a parametrisation, a role and an optimizer, the powers of m = width / base width by which the values at the base
-width are multiplied. Text, model, optimizer, report and tests all read them. Since 1.0 ** e == 1.0, every factor at the base width and
-base depth is exactly one, whatever was chosen; the one exception is the lr under `lr_convention: absolute`, which takes powers of the
+Tables of exponents: for a parametrisation, a role and an optimizer, the powers of m = width / base
+width that multiply the values at the base width. Model, optimizer, report and tests all read them.
+Since 1.0 ** e == 1.0, every factor at the base width and base depth is exactly one, whatever the
+options; the one exception is the lr under `lr_convention: absolute`, which takes powers of the
 width itself. An untied head starts at zero, so no rule gives its initial values an exponent.
 
-- `mup`: AdamW as in CompleteP's summary table (arXiv 2505.01618; head of form A: a forward multiplier, safe with tied embeddings, or on
-  request of form B, without one, for fused losses). Muon's lr rule is the one by which the spectral norm of an update stays of order
-  sqrt(fan_out / fan_in), and so follows from its update scale. Weight decay is for a ladder at a fixed number of tokens.
-- `mup-paper`: arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed: the same table for AdamW and Muon, Muon with
-  0.2 sqrt(max), weight decay and eps unscaled; only the head's initial values are not as printed, but zero. Its Muon pairing is below the
-  spectral condition by m^-1/2 (arXiv 2512.05620, app. G).
-- `standard`: the control; only initial values know of width, as in any 1/sqrt(fan_in) initialisation.
+- `mup`: AdamW as in CompleteP's summary table (arXiv 2505.01618; head of form A: a forward
+  multiplier, safe with tied embeddings, or on request of form B, without a multiplier, for fused
+  losses). Muon's lr rule is the one that keeps the spectral norm of an update of order sqrt(fan_out
+  / fan_in), and so follows from its update scale. Weight decay is for a ladder at a fixed number of
+  tokens.
+- `mup-paper`: arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed: the same table
+  for AdamW and Muon, Muon with 0.2 sqrt(max), weight decay and eps unscaled; only the head's
+  initial values differ: they are zero. Its Muon pairing is below the spectral condition by m^-1/2
+  (arXiv 2512.05620, app. G).
+- `standard`: the control; only initial values depend on width, as in any 1/sqrt(fan_in)
+  initialisation.
 
-Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`, `spectral_exponent` · `WEIGHT_DECAY` ·
-`factors`, which puts width and depth (`depth_factors`) together · `attention_factor`, `branch_multiplier`, `shared_key_factor`,
-`base_init_std`: what the model asks.
+Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`,
+`spectral_exponent` · `WEIGHT_DECAY` · `factors`, which combines width and depth (`depth_factors`) ·
+`attention_factor`, `branch_multiplier`, `shared_key_factor`, `base_init_std`, for the model.
 """
 
 import math
@@ -25,7 +30,13 @@ from dataclasses import dataclass
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import AnyModel, ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
-from telescope.trials.types import MuonLrRule, OptimizerName, Parametrisation, UpdateScale, WeightDecayRule
+from telescope.trials.types import (
+    MuonLrRule,
+    OptimizerName,
+    Parametrisation,
+    UpdateScale,
+    WeightDecayRule,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Rule:
     """Exponents of m for one role under one optimizer."""
 
     init_std: float = 0.0
-    lr: float = 0.0  # of AdamW; Muon's follows from its lr rule
+    lr: float = 0.0  # for AdamW; Muon's follows from its lr rule
     eps: float = 0.0
     multiplier: float = 0.0  # on the layer's output in the forward pass
 
@@ -59,10 +70,11 @@ TABLE: Mapping[tuple[Parametrisation, Role, OptimizerName], Rule] = {
 }
 
 RESCALED_HEAD = Rule(init_std=-1.0, lr=-1.0)
-"""Form B of mup's head: its lr and its initial values (ours are zero) shrink, instead of a forward multiplier."""
+"""Form B of mup's head: instead of a forward multiplier, its lr and its initial values shrink (ours
+are zero)."""
 
 UNDECAYED = frozenset({VECTOR})
-"""Roles that weight decay leaves alone."""
+"""Roles without weight decay."""
 
 
 # Muon: the lr rule follows from the update scale
@@ -75,8 +87,14 @@ UPDATE_SCALES: Mapping[UpdateScale, Callable[[int, int], float]] = {
 }
 """Muon's factor on the orthogonalised update of a (fan_out, fan_in) matrix."""
 
-SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {"spectral_ratio": 0.0, "spectral_clamped": 0.0, "none": 0.0, "rms_match": 0.5}
-"""Exponent of m in an update's spectral norm over sqrt(fan_out / fan_in) at constant lr, for matrices that keep their aspect ratio."""
+SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {
+    "spectral_ratio": 0.0,
+    "spectral_clamped": 0.0,
+    "none": 0.0,
+    "rms_match": 0.5,
+}
+"""Exponent of m in an update's spectral norm over sqrt(fan_out / fan_in) at constant lr, for
+matrices that keep their aspect ratio."""
 
 MUON_LR: Mapping[MuonLrRule, float] = {"constant": 0.0, "inverse_sqrt": -0.5, "inverse": -1.0}
 """Exponent of m in Muon's lr."""
@@ -103,22 +121,27 @@ OWN_MUON_LR_RULE: Mapping[Parametrisation, Mapping[UpdateScale, MuonLrRule]] = {
 
 
 def chosen_update_scale(optimizer: OptimizerSpec) -> UpdateScale:
-    """The update scale asked for, or the parametrisation's own."""
+    """The update scale in the options, or else the parametrisation's own."""
     return optimizer.update_scale or DEFAULT_UPDATE_SCALE[optimizer.parametrisation]
 
 
 def chosen_muon_lr_rule(optimizer: OptimizerSpec) -> MuonLrRule:
-    """The lr rule asked for, or the one that belongs to the update scale under this parametrisation."""
-    return optimizer.muon_lr_rule or OWN_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
+    """The lr rule in the options, or else the one that belongs to the update scale under this
+    parametrisation."""
+    return (
+        optimizer.muon_lr_rule
+        or OWN_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
+    )
 
 
 def update_scale(optimizer: OptimizerSpec, fan_out: int, fan_in: int) -> float:
-    """Muon's update scale for one matrix under this optimizer's choice or its parametrisation's own."""
+    """Muon's factor on the update of a (fan_out, fan_in) matrix under these options."""
     return UPDATE_SCALES[chosen_update_scale(optimizer)](fan_out, fan_in)
 
 
 def spectral_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in the spectral norm of a step of Muon over sqrt(fan_out / fan_in): 0 meets the spectral condition."""
+    """Exponent of m in the spectral norm of a Muon step over sqrt(fan_out / fan_in): 0 meets the
+    spectral condition."""
     return SPECTRAL_GROWTH[chosen_update_scale(optimizer)] + MUON_LR[chosen_muon_lr_rule(optimizer)]
 
 
@@ -127,39 +150,51 @@ def spectral_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class Decay:
-    """Exponent of m in weight decay: `offset` - `share` x the exponent of the lr; at share 1 the product of both goes as m^offset."""
+    """Exponent of m in weight decay: `offset` - `share` x the exponent of the lr; at share 1, lr x
+    weight decay scales as m^offset."""
 
     offset: float
     share: float
 
 
 WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], Decay] = {
-    # lr x weight decay constant: averages over as many steps at every width (arXiv 2405.13698)
+    # lr x weight decay constant: averages over equally many steps at every width (arXiv 2405.13698)
     ("fixed_tokens", "adamw"): Decay(0.0, 1.0),
     ("fixed_tokens", "muon"): Decay(0.0, 1.0),
-    # tokens grow with parameters: lr x weight decay of matrices falls as 1/m (arXiv 2512.05620); AdamW's lr does that already
+    # tokens grow with parameters: lr x weight decay of matrices falls as 1/m (arXiv 2512.05620);
+    # AdamW's lr already does so
     ("compute_optimal", "adamw"): Decay(0.0, 0.0),
     ("compute_optimal", "muon"): Decay(-1.0, 1.0),
-    # equal top singular values (arXiv 2510.15262): AdamW's weight decay as sqrt(m); Muon's weights are bounded by update scale / decay
+    # equal top singular values (arXiv 2510.15262): AdamW's weight decay as sqrt(m); Muon's weights
+    # are bounded by update scale / decay
     ("sqrt_width", "adamw"): Decay(0.0, 0.5),
     ("sqrt_width", "muon"): Decay(0.0, 1.0),
     ("constant", "adamw"): Decay(0.0, 0.0),
     ("constant", "muon"): Decay(0.0, 0.0),
 }
 
-OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {"mup": "fixed_tokens", "mup-paper": "constant", "standard": "constant"}
+OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
+    "mup": "fixed_tokens",
+    "mup-paper": "constant",
+    "standard": "constant",
+}
 
 
 def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
-    """The rule asked for, or the parametrisation's own."""
+    """The rule in the options, or else the parametrisation's own."""
     return optimizer.weight_decay_rule or OWN_WEIGHT_DECAY_RULE[optimizer.parametrisation]
 
 
 def decay_product_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in lr x weight decay of the hidden matrices: 0 at fixed tokens, as theory has it."""
+    """Exponent of m in lr x weight decay of the hidden matrices: 0 at fixed tokens, as theory
+    predicts."""
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), optimizer.name]
     is_muon = optimizer.name == "muon"
-    lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if is_muon else TABLE[optimizer.parametrisation, HIDDEN, "adamw"].lr
+    lr = (
+        MUON_LR[chosen_muon_lr_rule(optimizer)]
+        if is_muon
+        else TABLE[optimizer.parametrisation, HIDDEN, "adamw"].lr
+    )
     return decay.offset + (1 - decay.share) * lr
 
 
@@ -168,7 +203,7 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class Factors:
-    """The rules at one width and depth: what to multiply the base values by."""
+    """Factors on the base values at one width and depth."""
 
     init_std: float
     lr: float
@@ -179,30 +214,38 @@ class Factors:
 
 @dataclass(frozen=True)
 class DepthFactors:
-    """CompleteP's rule, for what lies in a residual branch."""
+    """CompleteP's factors for parameters in a residual branch."""
 
     lr: float
     eps: float
 
 
 UNSCALED = DepthFactors(lr=1.0, eps=1.0)
-"""Outside of all branches, and for a model whose blocks nobody knows."""
+"""For parameters outside of all branches, and for models whose blocks telescope does not know."""
 
 
 def depth_factors(model: ModelSpec) -> DepthFactors:
-    """Factors of what lies in a residual branch."""
+    """Factors for parameters in a residual branch."""
     ratio, alpha = model.depth_ratio, model.depth_exponent
     return DepthFactors(lr=ratio ** (alpha - 1), eps=ratio**-alpha)
 
 
-def rule_of(model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName) -> Rule:
+def rule_of(
+    model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName
+) -> Rule:
     """The row of the table, or form B of mup's head."""
     rescaled = parametrisation == "mup" and role is READOUT and model.head_form == "rescaled"
     return RESCALED_HEAD if rescaled else TABLE[parametrisation, role, trained_by]
 
 
-def factors(model: AnyModel, optimizer: OptimizerSpec, role: Role, trained_by: OptimizerName, depth: DepthFactors = UNSCALED) -> Factors:
-    """Factors of one role; `depth` are those of the depth rule where it holds.
+def factors(
+    model: AnyModel,
+    optimizer: OptimizerSpec,
+    role: Role,
+    trained_by: OptimizerName,
+    depth: DepthFactors = UNSCALED,
+) -> Factors:
+    """Factors of one role; `depth` are those of the depth rule where it applies.
 
     The absolute convention takes powers of the width itself, for the lr only (the paper's c).
     """
@@ -219,11 +262,12 @@ def factors(model: AnyModel, optimizer: OptimizerSpec, role: Role, trained_by: O
     )
 
 
-# What the model asks
+# For the model
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """Width factor on the output of the embedding or of the head, in training and generation alike."""
+    """Width factor on the output of the embedding or of the head, both in training and
+    generation."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
 
@@ -233,27 +277,36 @@ def branch_multiplier(model: ModelSpec) -> float:
 
 
 def attention_factor(model: ModelSpec) -> float:
-    """Factor on attention scores. Of 1/head size a constant part is left to choose: the two scales agree at a head size of 64."""
-    return 1 / math.sqrt(model.score_dim) if model.attention_scale == "inverse_sqrt" else 8 / model.score_dim
+    """Factor on attention scores. The constant part of 1/head size is free; it is chosen so that
+    the two scales agree at a head size of 64."""
+    return (
+        1 / math.sqrt(model.score_dim)
+        if model.attention_scale == "inverse_sqrt"
+        else 8 / model.score_dim
+    )
 
 
 SHARED_KEY_INIT: Mapping[Parametrisation, float] = {"mup": -0.5, "mup-paper": 0.0, "standard": 0.0}
-"""Exponent of m in the initial values of mla's shared rotary key, beside those of other hidden matrices. A random matrix of fixed fan-out
-and entries 1/sqrt(fan_in) has a spectral norm of order one, while sqrt(fan_out / fan_in) falls as m^-1/2."""
+"""Exponent of m in the initial values of mla's shared rotary key, relative to other hidden
+matrices. A random matrix of fixed fan-out and entries 1/sqrt(fan_in) has a spectral norm of order
+one, while sqrt(fan_out / fan_in) falls as m^-1/2."""
 
 
 def shared_key_factor(model: ModelSpec, parametrisation: Parametrisation) -> float:
-    """Factor on those initial values."""
+    """Factor on the initial values of mla's shared rotary key."""
     return float(model.multiplier ** SHARED_KEY_INIT[parametrisation])
 
 
 def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: bool) -> float:
     """Initial standard deviation at the base width and depth.
 
-    Embeddings 0.5; hidden matrices 1/sqrt(fan_in), those that feed the residual stream divided by sqrt(2 base depth) as in GPT-2; an
-    untied head starts at zero. `fan_in` is that of the actual width, so it is divided by m.
+    Embeddings 0.5; hidden matrices 1/sqrt(fan_in), divided by sqrt(2 base depth) if they feed the
+    residual stream, as in GPT-2; an untied head starts at zero. `fan_in` is that of the actual
+    width, so it is divided by m.
     """
     if role is HIDDEN:
         base_depth = model.base_depth or model.depth
-        return math.sqrt(model.multiplier / fan_in) / (math.sqrt(2 * base_depth) if feeds_residual else 1.0)
+        return math.sqrt(model.multiplier / fan_in) / (
+            math.sqrt(2 * base_depth) if feeds_residual else 1.0
+        )
     return {EMBEDDING: 0.5, READOUT: 0.0, VECTOR: 0.0}[role]

@@ -1,7 +1,7 @@
-"""The role of a parameter: how its shape grows with width, and with it every muP rule.
+"""The role of a parameter: how its shape grows with width, which selects its muP rules.
 
-Parts: `Role` · `MODULE_ROLES`, `roles`: the roles in our own model, by the module that a parameter belongs to. Those of a
-user's model are read off it (telescope.models.reading).
+Parts: `Role` · `MODULE_ROLES`, `roles`: the roles in our own model, by the type of module that
+holds a parameter. Those of a user's model are read off it (telescope.models.reading).
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Role(StrEnum):
-    """How a parameter grows with width."""
+    """The growth of a parameter with width."""
 
     EMBEDDING = "embedding"
     HIDDEN = "hidden"
@@ -27,15 +27,19 @@ MODULE_ROLES: dict[type[nn.Module], Role] = {
 
 
 def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
-    """Role of every parameter by its qualified name; `readout` is the output head, None where embeddings are tied.
+    """Role of every parameter by its qualified name; `readout` is the output head, None if
+    embeddings are tied.
 
     Raises LookupError, naming the parameter, for a module type that has no role.
     """
-    found: dict[str, Role] = {}
+    role_of: dict[str, Role] = {}
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(path, recurse=False):
             if type(module) not in MODULE_ROLES:
-                raise LookupError(f"parameter {name} belongs to a {type(module).__name__}, which has no role in telescope.models.reading")
+                raise LookupError(
+                    f"parameter {name} belongs to a {type(module).__name__}, which has no role "
+                    "in telescope.models.reading"
+                )
             role = Role.READOUT if module is readout else MODULE_ROLES[type(module)]
-            found[name] = Role.VECTOR if parameter.ndim == 1 else role
-    return found
+            role_of[name] = Role.VECTOR if parameter.ndim == 1 else role
+    return role_of

@@ -1,15 +1,19 @@
-"""How many tokens, and steps, does each batch size need to reach a loss, and how sure are a few seeds of it?
+"""Tokens and steps to a loss at each batch size, with intervals from a few seeds.
 
-    log T(B, seed) = log T_L(B) + error,    one variance of the error for all batches of an optimizer and a loss
+    log T(B, seed) = log T_L(B) + error
 
-Two or three seeds tell little of their own spread; all batches together tell enough. T_L(B) is a geometric mean over seeds, and its 90 %
-interval that of Student's t, with the pooled variance over their number, and one degree of freedom for every seed after a batch's first.
+The error has one variance for all batches of an optimizer and a loss: two or three seeds of one
+batch say little about their spread, all batches together say enough. T_L(B) is a geometric mean
+over seeds. Its 90 % interval is that of Student's t, with the pooled variance over the number of
+seeds, and one degree of freedom for every seed after a batch's first.
 
-Only batches whose runs all told a number, those that diverged aside, are *settled*: they make the variance and, elsewhere, the fits. A
-batch of which some run was censored has a bound: its interval has no upper end. Without two seeds of any batch nothing is known of the
-error, and intervals run from 0 to inf.
+A batch is *settled* if all of its runs, those that diverged aside, reached the loss: settled
+batches determine the variance and, elsewhere, the fits. If a run of a batch was censored, the batch
+has only a bound: its interval has no upper end. If no batch has two seeds, the error is unknown,
+and intervals run from 0 to inf.
 
-Parts: `Readings`, runs in a table of batches and seeds · `Pooled`, means and their common variance · `tokens_at` -> an `AtBatch` for each.
+Parts: `Readings`, runs in a table of batches and seeds · `Pooled`, means and their common variance
+· `tokens_at` -> an `AtBatch` for each.
 """
 
 import math
@@ -27,84 +31,105 @@ from telescope.statistics.tokens_to_loss import Crossings, Outcome
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """One optimizer's runs to one target loss."""
+    """The runs of one optimizer to one target loss."""
 
     batch_tokens: Array  # [batch], rising
     seeds: NDArray[np.int64]  # [seed]
-    log_tokens: Array  # [batch, seed]: nan where there is no run, inf where it diverged, a bound where it was censored or early
-    outcome: NDArray[np.int8]  # [batch, seed], of no meaning where there is no run
+    # [batch, seed]: nan without a run, inf if the run diverged, a bound if it was censored
+    # or early
+    log_tokens: Array
+    outcome: NDArray[np.int8]  # [batch, seed], arbitrary without a run
 
     @classmethod
-    def of(cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings) -> "Readings":
-        """The table of some runs, given batch and seed of each."""
+    def of(
+        cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings
+    ) -> "Readings":
+        """The table of some runs, given batch and seed of each. Raises InvalidInput if two runs
+        have the same batch and seed."""
         batches, row = np.unique(batch_tokens, return_inverse=True)
         every, column = np.unique(seeds, return_inverse=True)
         if len(np.unique(row * len(every) + column)) < len(row):
-            raise InvalidInput.of("seeds", "two runs have the same batch and seed; keep one of them")
+            raise InvalidInput.of(
+                "seeds", "two runs have the same batch and seed; keep one of them"
+            )
         log_tokens = np.full((len(batches), len(every)), np.nan)
         outcome = np.full(log_tokens.shape, Outcome.CENSORED, dtype=np.int8)
-        log_tokens[row, column], outcome[row, column] = np.log(np.maximum(crossings.tokens, 1)), crossings.outcome
+        log_tokens[row, column], outcome[row, column] = (
+            np.log(np.maximum(crossings.tokens, 1)),
+            crossings.outcome,
+        )
         return cls(batches.astype(np.float64), every, log_tokens, outcome)
 
     def count(self, outcome: Outcome) -> NDArray[np.int64]:
-        """Runs of each batch that came to this."""
-        counts: NDArray[np.int64] = ((self.outcome == outcome) & ~np.isnan(self.log_tokens)).sum(axis=1)
+        """Number of runs of each batch with this outcome."""
+        counts: NDArray[np.int64] = ((self.outcome == outcome) & ~np.isnan(self.log_tokens)).sum(
+            axis=1
+        )
         return counts
 
     @cached_property
     def settled(self) -> Array:
-        """Log tokens of the runs that reached the loss, in batches of which no run has a bound only; nan elsewhere: [batch, seed]."""
+        """Log tokens of the runs that reached the loss, in batches without bounds; nan elsewhere:
+        [batch, seed]."""
         bounded = self.count(Outcome.CENSORED) + self.count(Outcome.EARLY) > 0
-        return np.where((self.outcome == Outcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan)
+        return np.where(
+            (self.outcome == Outcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """Rows of numbers with a common variance, not all of the same length."""
+    """Rows of numbers, of different lengths, with a common variance."""
 
-    means: Array  # [row], nan where it is empty
+    means: Array  # [row], nan if the row is empty
     counts: Array  # [row]
     squares: float  # sum of the squared differences from the means
     dof: int
 
     @classmethod
     def of(cls, values: Array) -> "Pooled":
-        """Of [row, seed], nan where there is none."""
+        """Pool values [row, seed], nan where there is none."""
         known = np.isfinite(values)
         counts = known.sum(axis=1)
-        means = np.where(counts > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
-        squares = float(np.where(known, values - means[:, None], 0).ravel() @ np.where(known, values - means[:, None], 0).ravel())
+        means = np.where(
+            counts > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan
+        )
+        squares = float(
+            np.where(known, values - means[:, None], 0).ravel()
+            @ np.where(known, values - means[:, None], 0).ravel()
+        )
         return cls(means, counts.astype(np.float64), squares, int((counts - 1).clip(0).sum()))
 
     def half_width(self, runs: float) -> float:
-        """Of the 90 % interval of a mean of so many."""
+        """Half-width of the 90 % interval of a mean of so many runs."""
         return half_width(self.squares / self.dof / runs, self.dof) if self.dof else math.inf
 
 
 def half_width(variance: float, dof: int) -> float:
-    """Of a 90 % interval, given the variance of an estimate and how well that is known."""
+    """Half-width of a 90 % interval, from an estimate's variance and its degrees of freedom; inf
+    without any."""
     return float(stdtrit(dof, QUANTILE)) * math.sqrt(variance) if dof > 0 else math.inf
 
 
 def exponential(log: Estimate) -> Estimate:
-    """From logarithms to the number itself."""
+    """The exponential of an estimate and of its interval."""
     return Estimate(*(float(np.exp(x)) for x in (log.value, log.low, log.high)))
 
 
 @dataclass(frozen=True)
 class AtBatch:
-    """Tokens to a loss at one batch."""
+    """Tokens to a loss at one batch size."""
 
     batch_tokens: float
-    log_tokens: Estimate  # inf where all runs diverged
-    reached: int  # runs of each kind
+    log_tokens: Estimate  # inf if all runs diverged
+    reached: int  # number of runs with each outcome
     censored: int
     early: int
     diverged: int
 
     @property
     def settled(self) -> bool:
-        """Whether this is an estimate, and no bound."""
+        """True if this is an estimate rather than a bound."""
         return self.reached > 0 and self.censored + self.early == 0
 
     @property
@@ -115,18 +140,27 @@ class AtBatch:
     @property
     def steps(self) -> Estimate:
         """S_L(B) = T_L(B) / B."""
-        return Estimate(*(x / self.batch_tokens for x in (self.tokens.value, self.tokens.low, self.tokens.high)))
+        return Estimate(
+            *(x / self.batch_tokens for x in (self.tokens.value, self.tokens.low, self.tokens.high))
+        )
 
 
 def tokens_at(readings: Readings) -> tuple[AtBatch, ...]:
     """T_L(B) of every batch that was run, with its interval."""
     pooled = Pooled.of(readings.settled)
-    every = [readings.count(outcome).tolist() for outcome in (Outcome.REACHED, Outcome.CENSORED, Outcome.EARLY, Outcome.DIVERGED)]
+    every = [
+        readings.count(outcome).tolist()
+        for outcome in (Outcome.REACHED, Outcome.CENSORED, Outcome.EARLY, Outcome.DIVERGED)
+    ]
     rows = []
-    for batch, logs, reached, censored, early, diverged in zip(readings.batch_tokens, readings.log_tokens, *every, strict=True):
+    for batch, logs, reached, censored, early, diverged in zip(
+        readings.batch_tokens, readings.log_tokens, *every, strict=True
+    ):
         known = logs[np.isfinite(logs)]
         mean = float(known.mean()) if len(known) else math.inf
         half = pooled.half_width(len(known)) if len(known) else 0.0
         low, high = -math.inf if early else mean - half, math.inf if censored else mean + half
-        rows.append(AtBatch(float(batch), Estimate(mean, low, high), reached, censored, early, diverged))
+        rows.append(
+            AtBatch(float(batch), Estimate(mean, low, high), reached, censored, early, diverged)
+        )
     return tuple(rows)

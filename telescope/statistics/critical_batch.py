@@ -1,13 +1,15 @@
-"""Up to which batch size do tokens to a loss stay the same, and how do they rise beyond?
+"""The batch size up to which tokens to a loss stay the same, and their rise beyond it.
 
 Two forms of T_L(B), fitted side by side to the settled batches of an optimizer
-(`telescope.statistics.batch_readings`), every run of them an observation of log T with the same
+(`telescope.statistics.batch_readings`); every run is an observation of log T, all with the same
 variance:
 
-    piecewise    T = T_min max(1, B / B*)^(1 + s)    log S = -log B + b1 up to B*, of slope s above, -1 < s < 0
-    smooth       T = T_min (1 + B / B_crit)          (S/S_min - 1)(E/E_min - 1) = 1, with E = T
+    piecewise    T = T_min max(1, B / B*)^(1 + s)
+                 log S = -log B + b1 up to B*, of slope s above, -1 < s < 0
+    smooth       T = T_min (1 + B / B_crit)
+                 (S/S_min - 1)(E/E_min - 1) = 1, with E = T
 
-The first is that of arXiv 2505.02222, appendix F, the second that of McCandlish et al., arXiv
+The first form is from arXiv 2505.02222, appendix F, the second from McCandlish et al., arXiv
 1812.06162.
 
 The token-optimal batch is the paper's largest B with T(B) = min T (equation 6), with a tolerance,
@@ -15,12 +17,12 @@ since measured tokens never repeat: the largest B at which the *piecewise law* n
 TOLERANCE) times its minimum over the range that was run. Inside that range it is B* (1 +
 TOLERANCE)^(1 / (1 + s)); beyond the largest batch it is inf.
 
-Intervals are profile likelihood ones: all parameters whose squared error exceeds the least one by
-no more than variance x t^2, and whatever quantity of these. The variance is that of seeds and
-misfit together; where the misfit is larger than seeds explain (the law does not hold, or the
-hyperparameters of some batches are tuned worse), that of the misfit alone, each batch then being
-one observation. An interval that has no end within the batches that were run has none: it runs to 0
-or inf.
+Intervals are profile likelihood intervals: they cover all parameters whose squared error exceeds
+the minimum by no more than variance x t^2, and every quantity computed from these. The variance is
+that of seeds and misfit together. If the misfit is larger than seeds explain (the law does not
+hold, or the hyperparameters of some batches are less well tuned), it is that of the misfit alone,
+each batch being one observation. An interval without an end inside the batches that were run
+extends to 0 or inf.
 
 Parts: `Observations` · `piecewise` -> `Piecewise`, `critical_batch` · `smooth` -> `Smooth`; all
 None with fewer than three settled batches.
@@ -35,11 +37,11 @@ from scipy.special import fdtrc
 from telescope.statistics.batch_readings import Pooled, Readings, exponential, half_width
 from telescope.statistics.estimates import Array, Estimate
 
-TOLERANCE = 0.02  # of the fewest tokens, that a token-optimal batch may need more
-FEWEST_BATCHES = 3  # as many as the piecewise law has parameters
-PER_OCTAVE = 1024  # places for a critical batch that are tried
-DOUBTFUL = 0.1  # chance of a misfit below which it is more than the noise of seeds
-BEYOND = 10  # octaves on either side of the batches that B_crit may lie at
+TOLERANCE = 0.02  # share of the fewest tokens by which a token-optimal batch may exceed them
+FEWEST_BATCHES = 3  # the number of parameters of the piecewise law
+PER_OCTAVE = 1024  # candidates for a critical batch
+DOUBTFUL = 0.1  # p-value below which a misfit is more than the noise of seeds
+BEYOND = 10  # octaves beyond either end of the batches in which B_crit may lie
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,29 +55,43 @@ class Observations:
 
     @classmethod
     def of(cls, readings: Readings) -> "Observations":
-        """The settled batches of some readings."""
         pooled = Pooled.of(readings.settled)
         kept = pooled.counts > 0
-        return cls(np.log(readings.batch_tokens[kept]), pooled.means[kept], pooled.counts[kept], pooled.squares)
+        return cls(
+            np.log(readings.batch_tokens[kept]),
+            pooled.means[kept],
+            pooled.counts[kept],
+            pooled.squares,
+        )
 
     def without(self, batch: int) -> "Observations":
-        """All but one batch; the runs' own spread stays."""
-        return replace(self, x=np.delete(self.x, batch), y=np.delete(self.y, batch), runs=np.delete(self.runs, batch))
+        """All batches but one; the spread of runs stays the same."""
+        return replace(
+            self,
+            x=np.delete(self.x, batch),
+            y=np.delete(self.y, batch),
+            runs=np.delete(self.runs, batch),
+        )
 
     def centred(self, values: Array) -> Array:
-        """Less the mean over runs: [..., batch]."""
+        """The values minus their mean over runs: [..., batch]."""
         result: Array = values - (values @ self.runs / self.runs.sum())[..., None]
         return result
 
     def tolerated(self, misfit: float, parameters: int) -> float:
-        """By how much the squared error may exceed the least one inside a 90 % interval."""
-        squares, dof, p = self.squares + misfit, int(self.runs.sum()) - parameters, self.p_of(misfit, parameters)
+        """The excess over the least squared error that a 90 % interval allows."""
+        squares, dof, p = (
+            self.squares + misfit,
+            int(self.runs.sum()) - parameters,
+            self.p_of(misfit, parameters),
+        )
         if p is not None and p < DOUBTFUL:
             squares, dof = misfit, len(self.x) - parameters
         return half_width(squares / dof, dof) ** 2 if dof > 0 else math.inf
 
     def p_of(self, misfit: float, parameters: int) -> float | None:
-        """How often seeds alone would make a misfit this large: the F test; None where they cannot tell."""
+        """p-value of a misfit this large from seeds alone, by an F test; None if seeds cannot
+        tell."""
         free, within = len(self.x) - parameters, int(self.runs.sum()) - len(self.x)
         if free < 1 or within < 1 or self.squares == 0:
             return None
@@ -83,18 +99,18 @@ class Observations:
 
 
 def places_between(low: float, high: float) -> Array:
-    """Where, in log batch, a critical batch is looked for."""
+    """Candidates for a critical batch, in log batch."""
     return np.linspace(low, high, math.ceil((high - low) / math.log(2) * PER_OCTAVE) + 1)
 
 
 @dataclass(frozen=True)
 class Form:
-    """What either form tells of how well it fits; both give residuals of log tokens, batch by batch."""
+    """Properties that both forms have; residuals are of log tokens, by batch."""
 
     critical_batch: Estimate
     fewest_tokens: float  # T_min
     residuals: tuple[float, ...]
-    p_of_misfit: float | None  # small where the form does not hold
+    p_of_misfit: float | None  # small if the form does not hold
 
     @property
     def residual_percent(self) -> float:
@@ -104,37 +120,40 @@ class Form:
 
 @dataclass(frozen=True)
 class Piecewise(Form):
-    """Appendix F; a critical batch beyond all that were run is inf."""
+    """The law of appendix F; its critical batch is inf if it lies beyond all batches that were
+    run."""
 
     slope: Estimate  # s of log steps
     token_optimal_batch: Estimate
-    left_out: tuple[float, ...]  # critical batch without each batch in turn; empty where too few are left
+    # critical batch with each batch left out in turn; empty if too few would be left
+    left_out: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Smooth(Form):
-    """McCandlish's form."""
+    """The form of McCandlish et al."""
 
     @property
     def fewest_steps(self) -> float:
-        """S_min: at batches without end."""
+        """S_min: the limit for infinite batches."""
         return self.fewest_tokens / self.critical_batch.value
 
 
 @dataclass(frozen=True, eq=False)
 class Hinges:
-    """The best rise for each place of the hinge: T = T_min max(1, B / e^knot)^rise, rise = 1 + s from 0 to 1."""
+    """The best rise for each place of the hinge: T = T_min max(1, B / e^knot)^rise, rise = 1 + s
+    from 0 to 1."""
 
     knots: Array  # [knot]
     rises: Array
     errors: Array  # squared
-    free_rises: Array  # were they not bounded
+    free_rises: Array  # without the bounds
     free_errors: Array
-    stiffness: Array  # how fast the squared error grows with the square of the rise's
+    stiffness: Array  # growth of the squared error with the square of the rise's deviation
 
     @classmethod
     def of(cls, seen: Observations) -> "Hinges":
-        """All places between the smallest and the largest batch."""
+        """All hinges between the smallest and the largest batch."""
         knots = places_between(seen.x[0], seen.x[-1])
         z, y = seen.centred(np.maximum(seen.x - knots[:, None], 0)), seen.centred(seen.y)
         stiffness, total = z**2 @ seen.runs, float(seen.runs @ y**2)
@@ -142,49 +161,82 @@ class Hinges:
         free = np.where(stiffness > 0, moment / np.where(stiffness > 0, stiffness, 1), 0)
         rises = free.clip(0, 1)
         free_errors = np.maximum(total - free * moment, 0)
-        return cls(knots, rises, free_errors + stiffness * (rises - free) ** 2, free, free_errors, stiffness)
+        return cls(
+            knots,
+            rises,
+            free_errors + stiffness * (rises - free) ** 2,
+            free,
+            free_errors,
+            stiffness,
+        )
 
     @property
     def best(self) -> int:
-        """The largest of the best places."""
+        """Index of the best place; the largest if several are equally good."""
         return int(np.flatnonzero(self.errors <= self.errors.min() * (1 + 1e-12))[-1])
 
     @property
     def critical(self) -> float:
-        """log B*; inf where no rise is seen."""
+        """log B*; inf if no rise is seen."""
         return float(self.knots[self.best]) if self.rises[self.best] > 0 else math.inf
 
     def region(self, limit: float) -> tuple[Array, Array, Array]:
         """Knots with an error below a limit, and the lowest and highest rise that each allows."""
         inside = self.errors <= limit
-        stiffness = np.maximum(self.stiffness[inside], 1e-300)  # without any rise at the last knot, every one is allowed
+        # without any rise at the last knot, every rise is allowed
+        stiffness = np.maximum(self.stiffness[inside], 1e-300)
         reach = np.sqrt(np.maximum(limit - self.free_errors[inside], 0) / stiffness)
-        return self.knots[inside], (self.free_rises[inside] - reach).clip(0, 1), (self.free_rises[inside] + reach).clip(0, 1)
+        return (
+            self.knots[inside],
+            (self.free_rises[inside] - reach).clip(0, 1),
+            (self.free_rises[inside] + reach).clip(0, 1),
+        )
 
 
 def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
-    """log B_tok, and the least and the greatest one among all hinges with an error below a limit."""
-    largest, allowance, rise = float(hinges.knots[-1]), math.log1p(tolerance), float(hinges.rises[hinges.best])
+    """log B_tok, and its least and greatest value among all hinges with an error below a limit."""
+    largest, allowance, rise = (
+        float(hinges.knots[-1]),
+        math.log1p(tolerance),
+        float(hinges.rises[hinges.best]),
+    )
     knots, lows, highs = hinges.region(limit)
     with np.errstate(divide="ignore"):  # without a rise it lies beyond all batches
-        low, high = float((knots + allowance / highs).min()), float((knots + allowance / lows).max())
+        low, high = (
+            float((knots + allowance / highs).min()),
+            float((knots + allowance / lows).max()),
+        )
     value = hinges.critical + allowance / rise if rise > 0 else math.inf
-    return Estimate(value if value <= largest else math.inf, min(low, largest), high if high <= largest else math.inf)
+    return Estimate(
+        value if value <= largest else math.inf,
+        min(low, largest),
+        high if high <= largest else math.inf,
+    )
 
 
 def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | None:
-    """The law of appendix F; B_tok with a tolerance above 0."""
+    """The law of appendix F; `tolerance`, above 0, is that of B_tok. None with too few settled
+    batches."""
     seen = Observations.of(readings)
     if len(seen.x) < FEWEST_BATCHES:
         return None
     hinges = Hinges.of(seen)
-    knot, rise, error = (float(of[hinges.best]) for of in (hinges.knots, hinges.rises, hinges.errors))
+    knot, rise, error = (
+        float(of[hinges.best]) for of in (hinges.knots, hinges.rises, hinges.errors)
+    )
     fitted = rise * np.maximum(seen.x - knot, 0)
     level = float(seen.runs @ (seen.y - fitted) / seen.runs.sum())
     limit = error + seen.tolerated(error, parameters=3)
     knots, lows, highs = hinges.region(limit)
-    ends = (-math.inf if knots[0] <= seen.x[0] else float(knots[0]), math.inf if knots[-1] >= seen.x[-1] else float(knots[-1]))
-    others = [Hinges.of(seen.without(i)) for i in range(len(seen.x))] if len(seen.x) > FEWEST_BATCHES else []
+    ends = (
+        -math.inf if knots[0] <= seen.x[0] else float(knots[0]),
+        math.inf if knots[-1] >= seen.x[-1] else float(knots[-1]),
+    )
+    others = (
+        [Hinges.of(seen.without(i)) for i in range(len(seen.x))]
+        if len(seen.x) > FEWEST_BATCHES
+        else []
+    )
     return Piecewise(
         critical_batch=exponential(Estimate(hinges.critical, *ends)),
         fewest_tokens=math.exp(level),
@@ -197,13 +249,14 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
 
 
 def critical_batch(readings: Readings) -> float | None:
-    """That of the piecewise law alone, without its interval: inf beyond all batches, None with too few of them."""
+    """The critical batch of the piecewise law without its interval: inf beyond all batches, None
+    with too few of them."""
     seen = Observations.of(readings)
     return float(np.exp(Hinges.of(seen).critical)) if len(seen.x) >= FEWEST_BATCHES else None
 
 
 def smooth(readings: Readings) -> Smooth | None:
-    """McCandlish's form."""
+    """The form of McCandlish et al.; None with too few settled batches."""
     seen = Observations.of(readings)
     if len(seen.x) < FEWEST_BATCHES:
         return None
@@ -212,8 +265,13 @@ def smooth(readings: Readings) -> Smooth | None:
     z = np.log1p(np.exp(seen.x - places[:, None]))
     errors = seen.centred(seen.y - z) ** 2 @ seen.runs
     best = int(errors.argmin())
-    inside = np.flatnonzero(errors <= errors[best] + seen.tolerated(float(errors[best]), parameters=2))
-    ends = (-math.inf if inside[0] == 0 else places[inside[0]], math.inf if inside[-1] == len(places) - 1 else places[inside[-1]])
+    inside = np.flatnonzero(
+        errors <= errors[best] + seen.tolerated(float(errors[best]), parameters=2)
+    )
+    ends = (
+        -math.inf if inside[0] == 0 else places[inside[0]],
+        math.inf if inside[-1] == len(places) - 1 else places[inside[-1]],
+    )
     level = float(seen.runs @ (seen.y - z[best]) / seen.runs.sum())
     return Smooth(
         critical_batch=exponential(Estimate(float(places[best]), *map(float, ends))),

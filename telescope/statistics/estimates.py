@@ -1,8 +1,8 @@
-"""Estimates that are asked for in more than one place: intervals of a mixture of beliefs, and scaling laws.
+"""Estimates that several studies share: intervals of mixtures, and scaling laws.
 
-Parts: `Estimate`, a number with its 90 % interval · `difference` of two · `mixture`, of Student t distributions · `scaling_fit`, loss
-against size, and `loss_at`, what loss a size nobody trained is expected to reach.
-The model of a whole ladder is in `telescope.studies.telescoping.ladder.pooled`.
+Parts: `Estimate`, a number with its 90 % interval · `difference` of two · `mixture`, of Student t
+distributions · `scaling_fit`, loss against size, and `loss_at`, the loss that is expected at a size
+without a run. The model of a whole ladder is in `telescope.studies.telescoping.ladder.pooled`.
 """
 
 import math
@@ -20,7 +20,7 @@ QUANTILE = 0.95  # intervals run from 1 - QUANTILE to QUANTILE
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the 5 and 95 % points of what is believed about it."""
+    """A number with the 5 and 95 % points of its distribution."""
 
     value: float
     low: float
@@ -33,13 +33,19 @@ class Estimate:
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b, of independent estimates: their distances to the ends of their intervals add in squares."""
+    """a - b of independent estimates: the distances to the ends of their intervals add in
+    squares."""
     value = a.value - b.value
-    return Estimate(value, value - math.hypot(a.value - a.low, b.high - b.value), value + math.hypot(a.high - a.value, b.value - b.low))
+    return Estimate(
+        value,
+        value - math.hypot(a.value - a.low, b.high - b.value),
+        value + math.hypot(a.high - a.value, b.value - b.low),
+    )
 
 
 def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:
-    """Mean and 5-95 % interval of a mixture of Student t distributions; the mean lowered by `lowered` Var / 2, to `low` at most."""
+    """Mean and 5-95 % interval of a mixture of Student t distributions; the mean is lowered by
+    `lowered` Var / 2, to `low` at most."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 
@@ -62,19 +68,21 @@ class ScalingFit:
     A: float
     exponent: float
     E: float
-    r_squared: float  # share of the losses' variance that it explains
-    residual: float  # root mean square of what it does not, in % of the loss
+    r_squared: float  # share of the losses' variance that the fit explains
+    residual: float  # root mean square of the residuals, in % of the loss
 
 
 def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:
-    """Least squares over three or more sizes, with A and E not negative; None for fewer, or where loss does not fall with size."""
+    """Least squares over three or more sizes, with A and E not negative; None with fewer sizes, or
+    if loss does not fall with size."""
     if len(losses) < 3 or losses[-1] >= losses[0]:
         return None
     sizes, y = np.array(parameters, dtype=np.float64), np.array(losses)
     relative = sizes / sizes[0]
 
     def line(exponent: float) -> tuple[float, float, float]:
-        """Squared error, A (relative to the smallest size) and E of the best line in relative^-exponent."""
+        """Squared error, A (relative to the smallest size) and E of the best line in
+        relative^-exponent."""
         t = relative**-exponent
         slope = float((t - t.mean()) @ (y - y.mean()) / ((t - t.mean()) @ (t - t.mean())))
         floor = float(y.mean() - slope * t.mean())
@@ -95,15 +103,20 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
     return ScalingFit(float(slope * sizes[0] ** exponent), exponent, floor, explained, residual)
 
 
-EXPONENTS = np.geomspace(0.03, 1.5, 60)  # of loss against parameters that `loss_at` averages over
-LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8  # published ones are 0.08 to 0.5; the spread is of their logarithm
+EXPONENTS = np.geomspace(0.03, 1.5, 60)  # exponents of the law that `loss_at` averages over
+# published exponents are 0.08 to 0.5; the spread is of their logarithm
+LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8
 
 
-def loss_at(size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]) -> Estimate | None:
-    """The loss that A / size^exponent + E expects at a size, from three or more others with known errors (standard deviations).
+def loss_at(
+    size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]
+) -> Estimate | None:
+    """The loss that A / size^exponent + E predicts at a size, from three or more other sizes with
+    known errors (standard deviations).
 
-    For a given exponent that is a weighted line; the exponents are averaged by how well they explain the losses and how likely they
-    were beforehand, those that need a negative A or E left out. None where no exponent is left.
+    For a given exponent that is a weighted linear fit. The exponents are averaged by how well they
+    explain the losses and by their prior probability; those that need a negative A or E are left
+    out. None if no exponent is left.
     """
     if len(losses) < 3:
         return None

@@ -1,15 +1,19 @@
-"""How long does one step take on so many devices?
+"""The time of one step on a number of devices.
 
-Where a run was timed, that is the answer. Elsewhere this model answers, data parallelism over n equal devices:
+A timed run gives a measurement. Without one, this model of data parallelism over n equal devices
+applies:
 
     seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 (n - 1)/n G / w
 
-F are FLOPs per step, p a device's FLOP/s at its peak, u the share of it that is reached, G the bytes of all gradients, w the bandwidth in
-bytes/s out of each device. The last term is a ring all-reduce (Patarasu and Yuan 2009), not overlapped with anything; every device does the
-whole optimizer step, as in the naive Muon of arXiv 2505.02222. Both make large n look worse than good code does; latency and stragglers,
-left out, make it look better. A modelled time never looks like a measured one: each carries its `Origin`.
+F are FLOPs per step, p a device's peak FLOP/s, u the share of the peak that is reached, G the bytes
+of all gradients, w the bandwidth in bytes/s out of each device. The last term is a ring all-reduce
+(Patarasu and Yuan 2009) without any overlap; every device does the whole optimizer step, as in the
+naive Muon of arXiv 2505.02222. Both make large n look worse than good code is; latency and
+stragglers, left out, make it look better. Modelled and measured times never mix: each has its
+`Origin`.
 
-Parts: `Cluster` and `Step`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`, `device_counts`: which batch runs on how many.
+Parts: `Cluster` and `Step`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`,
+`device_counts`: the devices that a batch can be split over.
 """
 
 import math
@@ -22,7 +26,7 @@ SECONDS_PER_HOUR = 3600.0
 
 
 class Origin(StrEnum):
-    """Where a time comes from."""
+    """Origin of a time: measured or modelled."""
 
     MEASURED = "measured"
     MODELLED = "modelled"
@@ -30,86 +34,108 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Equal devices, and what connects them."""
+    """Equal devices and the network between them."""
 
-    device_flops_per_second: float  # of one device at its peak, in the precision that is trained in
+    device_flops_per_second: float  # of one device at its peak, in the precision of training
     share_of_peak: float  # model FLOP utilisation, above 0 and at most 1
-    bandwidth_bytes_per_second: float  # out of each device; only asked for where there are two or more
+    # out of each device; needed for two or more devices
+    bandwidth_bytes_per_second: float
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        problems = not_positive(self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second")
+        problems = not_positive(
+            self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second"
+        )
         if self.share_of_peak > 1:
-            wanted = "must be at most 1; give a share of the peak, 0.5 for 50 %"
-            problems = (*problems, Problem("share_of_peak", wanted, self.share_of_peak))
+            message = "must be at most 1; give a share of the peak, such as 0.5 for 50 %"
+            problems = (*problems, Problem("share_of_peak", message, self.share_of_peak))
         if problems:
             raise InvalidInput.because(problems)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One optimizer step of one batch."""
+    """Cost of one optimizer step on one batch."""
 
     batch_tokens: int
-    sequence_tokens: int  # the least that one device can work on
+    sequence_tokens: int  # the smallest unit of work for a device
     model_flops: float  # forward and backward of the whole batch
-    optimizer_flops: float  # of the update, whatever the batch
+    optimizer_flops: float  # of the update; does not depend on the batch
     gradient_bytes: float  # exchanged once per step: parameters x bytes of each
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
-        problems = not_positive(self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes")
+        problems = not_positive(
+            self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes"
+        )
         if not (math.isfinite(self.optimizer_flops) and self.optimizer_flops >= 0):
-            problems = (*problems, Problem("optimizer_flops", "must be 0 or more; 0 where the update costs nothing", self.optimizer_flops))
+            problems = (
+                *problems,
+                Problem(
+                    "optimizer_flops",
+                    "must be 0 or more; give 0 if the update costs nothing",
+                    self.optimizer_flops,
+                ),
+            )
         if not problems and self.batch_tokens % self.sequence_tokens:
-            wanted = f"must be a multiple of sequence_tokens ({self.sequence_tokens}); round it to one"
-            problems = (Problem("batch_tokens", wanted, self.batch_tokens),)
+            message = (
+                f"must be a multiple of sequence_tokens ({self.sequence_tokens}); "
+                "round it to a multiple"
+            )
+            problems = (Problem("batch_tokens", message, self.batch_tokens),)
         if problems:
             raise InvalidInput.because(problems)
 
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of one step, and where they come from."""
+    """Seconds of one step, and their origin."""
 
     seconds: float
     devices: int
     origin: Origin
 
     def hours(self, steps: float) -> float:
-        """Of so many steps."""
+        """Hours of so many steps."""
         return steps * self.seconds / SECONDS_PER_HOUR
 
     def share_of_peak(self, step: Step, device_flops_per_second: float) -> float:
-        """What share of the devices' peak went into the model's FLOPs: its MFU."""
+        """Model FLOP utilisation: the share of the devices' peak that the model's FLOPs take."""
         return step.model_flops / (self.seconds * self.devices * device_flops_per_second)
 
 
 def measured(seconds: float, devices: int) -> StepTime:
-    """A time that a clock read."""
+    """A time from a clock. Raises InvalidInput unless it is above 0."""
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InvalidInput.of("seconds", "must be above 0; leave out steps that were not timed", seconds)
+        raise InvalidInput.of(
+            "seconds", "must be above 0; leave out steps that were not timed", seconds
+        )
     return StepTime(seconds, devices, Origin.MEASURED)
 
 
 def modelled(step: Step, cluster: Cluster, devices: int) -> StepTime:
-    """What the model says of a step on so many devices."""
+    """The modelled time of a step on so many devices. Raises InvalidInput if the batch cannot be
+    split over them."""
     if not takes(step, devices):
         sequences = step.batch_tokens // step.sequence_tokens
-        raise InvalidInput.of("devices", f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}", devices)
+        raise InvalidInput.of(
+            "devices",
+            f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}",
+            devices,
+        )
     reached = cluster.device_flops_per_second * cluster.share_of_peak
     exchanged_bytes = 2 * (devices - 1) / devices * step.gradient_bytes
-    seconds = (step.model_flops / devices + step.optimizer_flops) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
+    seconds = (
+        step.model_flops / devices + step.optimizer_flops
+    ) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
     return StepTime(seconds, devices, Origin.MODELLED)
 
 
 def takes(step: Step, devices: int) -> bool:
-    """Whether every device gets the same number of whole sequences, one at least."""
+    """True if every device gets the same whole number of sequences, at least one."""
     return devices >= 1 and (step.batch_tokens // step.sequence_tokens) % devices == 0
 
 
 def device_counts(step: Step) -> list[int]:
-    """All device counts that a batch can be split over, in ascending order."""
+    """All device counts that a batch can be split over, rising."""
     sequences = step.batch_tokens // step.sequence_tokens
     small = [n for n in range(1, math.isqrt(sequences) + 1) if sequences % n == 0]
     return sorted({*small, *(sequences // n for n in small)})
@@ -118,4 +144,8 @@ def device_counts(step: Step) -> list[int]:
 def not_positive(given: Cluster | Step, *fields: str) -> tuple[Problem, ...]:
     """A problem for each of these fields that is not a finite number above 0."""
     values = [(name, getattr(given, name)) for name in fields]
-    return tuple(Problem(name, "must be a finite number above 0", value) for name, value in values if not 0 < value < math.inf)
+    return tuple(
+        Problem(name, "must be a finite number above 0", value)
+        for name, value in values
+        if not 0 < value < math.inf
+    )

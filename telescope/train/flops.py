@@ -1,23 +1,23 @@
-"""What does a trial cost in floating-point operations?
+"""Floating-point operations of a trial.
 
 Conventions: a multiply-add is two operations; backward costs twice forward, so training costs 6 per
-matrix parameter and token (Kaplan et al., arXiv 2001.08361). The head's matrix counts; looking up
-an embedding is free. Attention adds 12 x width x context per token and layer, the causal half not
-discounted (PaLM, arXiv 2204.02311, appendix B); latent attention adds more, for its heads are
+matrix parameter and token (Kaplan et al., arXiv 2001.08361). The head's matrix counts; an embedding
+lookup is free. Attention adds 12 x width x context per token and layer, without a discount for the
+causal mask (PaLM, arXiv 2204.02311, appendix B); latent attention adds more, since its heads are
 larger in logits than in values. Muon adds five Newton-Schulz steps of 4 m^2 n + 2 m^3 per (m x n)
-matrix and optimizer step, m the smaller side. Matrix products are counted and nothing else, as
-torch's own counter does: norms, rotations, the softmax, the loss and the arithmetic of the
-optimizers on single numbers are left out. (Of the CPU's fused attention torch counts nothing at
-all; compare with its plain one.)
+matrix and optimizer step, m the smaller side. Only matrix products are counted, as in torch's own
+counter: norms, rotations, the softmax, the loss and the elementwise arithmetic of the optimizers
+are left out. (Torch counts nothing for the CPU's fused attention; compare with its plain
+attention.)
 
-Everything that a run does is counted, its training and what is measured besides: held-out losses (a
-forward pass), and what telescope.train.probes reads in the first steps or at the end. Of the
-held-out text a forecast takes there to be as much as is asked for; points of a curve count what was
-read. A run that diverges saves its last held-out loss and what is measured at the end; one that
-stops below its loss saves the latter. Of a branch, what its trunk has in common with it is not
-counted: neither steps nor held-out losses.
+Everything that a run does is counted, training and measurements: held-out losses (a forward pass),
+and what telescope.train.probes measures in the first steps or at the end. A forecast assumes that
+there are as many held-out tokens as the spec asks for; points of a curve count the tokens that were
+read. A run that diverges saves its last held-out loss and the measurements at its end; a run that
+stops below its loss saves the latter. The steps and held-out losses that a branch shares with its
+trunk are not counted.
 
-How matrices and a forward pass are counted is a matter of the model's family (telescope.models.family).
+Matrices and forward pass are counted by the model's family (telescope.models.family).
 
 Parts: one token, one matrix, one step · `evaluation_flops`, `beginning_flops`, `ending_flops` ·
 `flops_by` a step and `trial_flops`.
@@ -48,12 +48,12 @@ def hidden_parameters(model: AnyModel) -> int:
 
 
 def forward_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> float:
-    """Forward alone."""
+    """Forward pass of one token."""
     return family_of(model).forward_flops_per_token(model, vocab_size, context)
 
 
 def training_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> float:
-    """Forward and backward of one token."""
+    """Forward and backward pass of one token."""
     return 3 * forward_flops_per_token(model, vocab_size, context)
 
 
@@ -70,44 +70,56 @@ def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], 
 
 @lru_cache(maxsize=65_536)
 def step_flops(spec: TrialSpec) -> float:
-    """One optimizer step, by itself."""
+    """One optimizer step of this trial."""
     model, horizon = spec.model, spec.horizon
-    flops = horizon.batch_tokens * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
+    flops = horizon.batch_tokens * training_flops_per_token(
+        model, spec.data.vocab_size, spec.data.context
+    )
     if spec.optimizer.name == "muon":
-        flops += newton_schulz_flops(model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split)
-    if spec.optimizer.watches_logits:  # they are computed once more: fused attention does not give them out
+        flops += newton_schulz_flops(
+            model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split
+        )
+    # logits are computed again: fused attention does not return them
+    if spec.optimizer.watches_logits:
         logit_flops_per_token = family_of(model).logit_flops_per_token
-        assert logit_flops_per_token is not None, "of a user's model nobody sees the logits"
+        assert logit_flops_per_token is not None, "telescope cannot see a user's model's logits"
         flops += horizon.batch_tokens * logit_flops_per_token(model, spec.data.context)
     return flops
 
 
 def forward_flops(spec: TrialSpec, tokens: int) -> float:
-    """Forward alone, of so many tokens."""
+    """Forward pass of so many tokens."""
     return tokens * forward_flops_per_token(spec.model, spec.data.vocab_size, spec.data.context)
 
 
 def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
-    """One held-out loss, over so many windows; by default as many as the spec asks for."""
+    """One held-out loss over so many windows; by default as many as the spec asks for."""
     context = spec.data.context
-    return forward_flops(spec, (windows or max(1, spec.horizon.evaluation_tokens // context)) * context)
+    return forward_flops(
+        spec, (windows or max(1, spec.horizon.evaluation_tokens // context)) * context
+    )
 
 
 def beginning_flops(spec: TrialSpec) -> float:
-    """One look of probes.Beginning: forward over the batch, and each layer's own update at the tokens that are kept."""
+    """One measurement of probes.Beginning: forward over the batch, and each layer's own update at
+    the tokens that are kept."""
     tokens = spec.horizon.batch_tokens
     kept = ceil(tokens / max(1, tokens // KEPT_TOKENS))
     return forward_flops(spec, tokens) + 2 * kept * hidden_parameters(spec.model)
 
 
 def ending_flops(spec: TrialSpec) -> float:
-    """What probes.Ending does: forward over a window before and after, and the spectral norms of all matrices and of their updates."""
-    products = 2 * POWER_STEPS + 1  # of a matrix with a few vectors
-    return forward_flops(spec, 2 * spec.data.context) + 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
+    """The measurements of probes.Ending: forward over a window before and after, and the spectral
+    norms of all matrices and of their updates."""
+    products = 2 * POWER_STEPS + 1  # times a matrix, with a few vectors
+    return forward_flops(
+        spec, 2 * spec.data.context
+    ) + 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
 
 
 def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
-    """Held-out losses measured up to a step, after those of a trunk; the one due where a run diverges is spared."""
+    """Number of held-out losses up to a step, after those of a trunk; a run that diverges skips the
+    last one."""
     every, steps = spec.horizon.evaluate_every or spec.horizon.steps, spec.horizon.steps
     if spec.measure != "loss":
         every = steps
@@ -116,9 +128,13 @@ def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
     return due - spec.branch_step // every - spared
 
 
-def flops_by(spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None) -> float:
-    """All that a run has spent when it records its point at a step."""
-    spent = (step - spec.branch_step) * step_flops(spec) + evaluations_by(spec, step, diverged) * evaluation_flops(spec, windows)
+def flops_by(
+    spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None
+) -> float:
+    """Operations that a run has spent when it records its point at a step."""
+    spent = (step - spec.branch_step) * step_flops(spec) + evaluations_by(
+        spec, step, diverged
+    ) * evaluation_flops(spec, windows)
     if spec.measure == "coordinates":
         return spent + (step + 1) * beginning_flops(spec)
     ends = spec.measure == "loss" and step == spec.horizon.steps and not diverged
@@ -127,5 +143,5 @@ def flops_by(spec: TrialSpec, step: int, diverged: bool = False, windows: int | 
 
 @lru_cache(maxsize=65_536)
 def trial_flops(spec: TrialSpec) -> float:
-    """The whole run."""
+    """Operations of the whole run."""
     return flops_by(spec, spec.horizon.steps)

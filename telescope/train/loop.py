@@ -1,34 +1,34 @@
-"""How are trials trained?
+"""The training loop.
 
 `train(specs)` is a generator of measurements, and the only training loop: a worker forwards what it
-yields, a test lists it, closing it stops the run. Its trials are of one shape and run as one
+yields, a test lists it, and closing it stops the run. Its trials have one shape and run as one
 program, a *pack* (telescope.train.pack); `train_one(spec)` is a pack of one. Each trial is a
-function of its spec alone: initialisation from the seed, batches from (seed, step); in company its
-curve is the one that it has alone, to rounding. A run resumed from its checkpoint in the same
-company, by the same program, yields, on a CPU, bit for bit the points that an undisturbed one
-yields from there on.
+function of its spec alone: initialisation from the seed, batches from (seed, step); in a pack its
+curve is the same as alone, up to rounding. A run resumed from its checkpoint in the same pack, by
+the same program, yields, on a CPU, bit for bit the points that an uninterrupted one yields from
+there on.
 
 A loss that is not finite, or above that of the first step for a quarter of the run, ends the trial
-as *diverged*: its last point carries an infinite held-out loss. That is a result, not an error. It
-is counted at every step, on the device, and looked at where points are recorded, so that how often
-that is decides nothing.
+as *diverged*: its last point has an infinite held-out loss. That is a result, not an error. The
+steps are counted on the device at every step, and the count is read where points are recorded, so
+that the recording interval decides nothing.
 
-A run whose held-out loss, where it is measured on the way, is at or below `stop_below_loss` ends
-there, with that loss.
+A run whose held-out loss during training is at or below `stop_below_loss` ends there, with that
+loss.
 
-A *trunk* leaves its state at each of its `kept_steps`. A *branch* begins at such a state, or makes
-the trunk's steps itself, in silence, where there is none: its curve, its seconds and its FLOPs
-begin after `branch.step`, and are the same bit for bit, on a CPU, either way.
+A *trunk* stores its state at each of its `kept_steps`. A *branch* begins at such a state, or, if
+there is none, makes the trunk's steps itself without recording them: its curve, its seconds and its
+FLOPs begin after `branch.step`, and are the same bit for bit, on a CPU, either way.
 
 A trial that measures coordinates (telescope.studies.coordinates.check) takes its few steps all on
-the first batch, and each point of its curve says how far every layer's output has moved by then.
-One that measures time records each step, and says at its end how long one takes. Any other trial
-that makes its last step says there where its hidden matrices ended (telescope.train.probes). Where
-the optimizer's options ask for it, the largest attention logits of training are said, and clipped
+the first batch, and each point of its curve records how far every layer's output has moved by then.
+A trial that measures time records every step, and at its end the time of a step. Any other trial
+that makes its last step records the final size of its hidden matrices (telescope.train.probes). If
+the optimizer's options ask for it, the largest attention logits are recorded, and clipped
 (telescope.optim.qk_clip).
 
-Parts: `Point`, `Last`, `Left`, what the loop yields · `advance`, a step of several runs · `train` and
-`train_one`, the loop. The runs are in telescope.train.run.
+Parts: `Point`, `Last`, `Left`, what the loop yields · `advance`, a step of several runs · `train`
+and `train_one`, the loop. The runs are in telescope.train.run.
 """
 
 import time
@@ -49,7 +49,7 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Point:
-    """One more point of the curve of the trial `index`, which goes on."""
+    """A point of the curve of trial `index`, which continues."""
 
     index: int
     measurement: Measurement
@@ -57,7 +57,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Last:
-    """The last point of the curve of the trial `index`, with its final held-out loss."""
+    """The last point of the curve of trial `index`, with its final held-out loss."""
 
     index: int
     measurement: Measurement
@@ -65,7 +65,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Left:
-    """The trial `index` left because it was asked to."""
+    """Trial `index` left because `stopping` named it."""
 
     index: int
 
@@ -74,13 +74,14 @@ Progress = Point | Last | Left
 
 
 class Clock:
-    """Wall-clock time, shared equally between the runs that it was spent on."""
+    """Wall-clock time, divided equally among the runs that it was spent on."""
 
     def __init__(self) -> None:
         self.charged = time.perf_counter()
 
     def charge(self, runs: Collection[Run]) -> None:
-        """Put the time since the last charge on these runs; nobody is charged for the steps of a trunk."""
+        """Charge the time since the last call to these runs; the steps of a trunk are not
+        charged."""
         now = time.perf_counter()
         for run in runs:
             if not run.silent:
@@ -89,9 +90,10 @@ class Clock:
 
 
 def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
-    """One optimizer step of each run, over all its micro-batches; returns the mean losses of their batches, still on the device."""
+    """Make one optimizer step in each run, over all its micro-batches; returns the mean losses of
+    their batches, still on the device."""
     models, watches = [run.model for run in runs], [run.watch for run in runs if run.watch]
-    assert len(runs) == 1 or not watches, "a run whose logits are watched trains alone"
+    assert len(runs) == 1 or not watches, "a run whose logits are recorded trains alone"
     for watch in watches:
         watch.begin_step()
     for run in runs:
@@ -102,7 +104,9 @@ def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  
         loss = losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
+    step_together(
+        [run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs]
+    )
     for watch in watches:
         watch.end_step()
     for run, loss in zip(runs, total, strict=True):
@@ -116,12 +120,15 @@ def train(
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
 ) -> Iterator[Progress]:
-    """Train trials of one shape together, each from its checkpoint or its trunk; yields their points, and who left.
+    """Train trials of one shape together, each from its checkpoint or its trunk; yields their
+    points, and a `Left` for each trial that leaves.
 
-    At each step `stopping` is asked which trials should leave, by their index. `losses` is the program: of telescope.train.pack, or of
-    telescope.train.compiled.
+    Before each step, `stopping` returns the indices of trials that should leave. `losses` is the
+    program: that of telescope.train.pack or telescope.train.compiled.
     """
-    assert len({pack.shape(spec) for spec in specs}) == 1, "a pack is of trials of one shape"
+    assert len({pack.shape(spec) for spec in specs}) == 1, (
+        "the trials of a pack must have one shape"
+    )
     files = checkpoints or [None] * len(specs)
     runs = {index: Run(spec) for index, spec in enumerate(specs)}
     if specs[0].measure == "coordinates":
@@ -146,7 +153,8 @@ def train(
         for index, run in list(runs.items()):
             file = files[index]
             if file and run.step in run.spec.kept_steps and not run.diverged:
-                file.keep(run.spec.digest, run.state())  # before anybody hears that the run has ended
+                # before the caller learns that the run has ended
+                file.keep(run.spec.digest, run.state())
             if index in points:
                 point = run.point(points[index])
                 yield Last(index, point) if run.ended else Point(index, point)
@@ -157,12 +165,15 @@ def train(
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last with the final held-out loss."""
-    return (told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left))
+    """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last
+    with the final held-out loss."""
+    return (
+        told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left)
+    )
 
 
 def coordinates_of(index: int, run: Run, stopping: Callable[[int], bool]) -> Iterator[Progress]:
-    """A run that measures coordinates, which trains alone."""
+    """Train a run that measures coordinates, alone."""
     for point in first_steps(run):
         yield Last(index, point) if run.ended else Point(index, point)
         if not run.ended and stopping(index):
@@ -171,7 +182,8 @@ def coordinates_of(index: int, run: Run, stopping: Callable[[int], bool]) -> Ite
 
 
 def first_steps(run: Run) -> Iterator[Measurement]:
-    """A point per step, each with how far the layers' outputs on the fixed batch have moved since step 0."""
+    """A point per step, each with how far the layers' outputs on the fixed batch have moved since
+    step 0."""
     clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:

@@ -8,22 +8,27 @@ from pydantic.dataclasses import dataclass
 from telescope.trials import mixtures
 from telescope.trials.types import STRICT
 
-ORIGIN = ("corpus", "tokenizer")  # of data: where their tokens come from, by names or paths
+# fields of data that say where the tokens come from: names or paths
+ORIGIN = ("corpus", "tokenizer")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSpec:
-    """A stream of tokens. `telescope.data.resolve` fills in `content` and `vocab_size` when a job is accepted."""
+    """A stream of tokens. `telescope.data.resolve` fills in `content` and `vocab_size` when a job
+    is accepted."""
 
     corpus: mixtures.CorpusOrMixture
-    """A built-in corpus (python-stdlib, python-docs), a registered name, or the path of a file or folder; or a mixture, a mapping of two
-    or more of these to weights, such as {python-stdlib: 7, python-docs: 3}."""
+    """A built-in corpus (python-stdlib, python-docs), a registered name, or the path of a file or
+    folder; or a mixture, a mapping of two or more of these to weights, such as {python-stdlib: 7,
+    python-docs: 3}."""
     tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
-    """bytes, bpe-N (a BPE of N entries trained on the corpus, or on all parts of a mixture), or the path of a tokenizer.json."""
+    """bytes, bpe-N (a BPE of N entries trained on the corpus, or on all parts of a mixture), or the
+    path of a tokenizer.json."""
     context: Annotated[int, Field(ge=2)] = 64
     """Tokens per training window."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of each corpus, by whole files where there are several, held out for the loss that decides."""
+    """Share of each corpus that is held out for validation, by whole files where there are
+    several."""
     content: str = ""
     """Hash of the tokens and their split, filled in by telescope; if given, it must match."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
@@ -31,5 +36,6 @@ class DataSpec:
 
     @property
     def parts(self) -> tuple[mixtures.Part, ...]:
-        """The corpora that windows are drawn from, with weights that sum to 1; one corpus is all of it."""
+        """The corpora that windows are drawn from, with weights that sum to 1; a single corpus has
+        weight 1."""
         return mixtures.parts(self.corpus)

@@ -1,4 +1,5 @@
-"""Specification of a run's length, batch size and learning-rate schedule, and of branches of a run."""
+"""Specification of a run's length, batch size and learning-rate schedule, and of branches of a
+run."""
 
 import math
 from typing import Annotated, Literal
@@ -10,71 +11,89 @@ from telescope.errors import Problem
 from telescope.trials.data import DataSpec
 from telescope.trials.types import STRICT, Count, Fraction, Positive
 
-UNTIMED_STEPS = 5  # at the beginning of a run that measures time; its last step, which ends in an evaluation, is not timed either
+# At the beginning of a run that measures time. Its last step, which ends in an evaluation, is not
+# timed either.
+UNTIMED_STEPS = 5
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HorizonSpec:
-    """How long a trial trains, in which batches, on which learning-rate schedule."""
+    """Length, batch size and learning-rate schedule of a trial."""
 
     steps: Count
     batch_tokens: Count
     """Tokens per optimizer step; a multiple of the context."""
     micro_batch_tokens: Count | None = None
-    """Tokens per forward pass, where batch_tokens does not fit into memory; gradients accumulate."""
+    """Tokens per forward pass, if batch_tokens do not fit into memory; gradients accumulate."""
     warmup_fraction: Fraction = 0.1
     decay: Literal["linear", "cosine", "constant", "wsd"] = "linear"
-    """After warm-up: to the final lr by a line or a cosine, not at all, or stable and then a line over decay_fraction."""
+    """The learning rate after warm-up: linear or cosine down to the final lr, constant, or wsd
+    (constant, then linear over decay_fraction)."""
     decay_fraction: Fraction = 0.2
-    """For wsd: share of the steps spent decaying."""
+    """For wsd: share of the steps in which the learning rate decays."""
     final_lr_fraction: Fraction = 0.0
     evaluation_tokens: Count = 16_384
-    """Held-out tokens that the loss is measured on, the same ones for every trial."""
+    """Held-out tokens that the loss is measured on, the same for every trial."""
     evaluate_every: Count | None = None
     """Steps between held-out losses; by default only at the end."""
     record_every: Count | None = None
     """Steps between points of the curve; by default at most 60 points."""
     stop_below_loss: Positive | None = None
-    """End the run at the first held-out loss at or below this; needs evaluate_every."""
+    """End the run at the first held-out loss at or below this value; needs evaluate_every."""
 
     @model_validator(mode="after")
     def _batches(self) -> "HorizonSpec":
         micro = self.micro_batch_tokens
         if micro is not None and self.batch_tokens % micro:
-            raise ValueError(f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it")
+            raise ValueError(
+                f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; "
+                "use a divisor of it"
+            )
         if self.stop_below_loss is not None and self.evaluate_every is None:
-            raise ValueError("stop_below_loss is looked at where the held-out loss is; give evaluate_every, too")
+            raise ValueError(
+                "stop_below_loss needs held-out losses during the run; give evaluate_every, too"
+            )
         return self
 
     @property
     def record_interval(self) -> int:
-        """Steps between points of the curve."""
         return self.record_every or max(1, math.ceil(self.steps / 60))
 
     @property
     def tokens(self) -> int:
-        """Tokens of the whole run."""
         return self.steps * self.batch_tokens
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """Where a run may begin, since another trial has made its first steps: same model, optimizer, data, seed and schedule."""
+    """The step at which a run may begin, because another trial made its first steps with the same
+    model, optimizer, data, seed and schedule."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
-    """Digest of the trial that makes them, and has this step among its `kept_steps`."""
+    """Digest of the trial that makes the first steps; `step` is among its `kept_steps`."""
     step: Count
-    """How many they are."""
+    """Number of steps that the two trials share."""
 
 
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
-    """Why this batch cannot be cut into windows of the data's context, or None; its field is one of the horizon's."""
-    for name, tokens in (("batch_tokens", horizon.batch_tokens), ("micro_batch_tokens", horizon.micro_batch_tokens)):
+    """The reason why a batch cannot be cut into windows of the data's context, or None; its field
+    is a field of the horizon."""
+    for name, tokens in (
+        ("batch_tokens", horizon.batch_tokens),
+        ("micro_batch_tokens", horizon.micro_batch_tokens),
+    ):
         if tokens is not None and tokens < data.context:
-            message = f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
+            message = (
+                f"{name} {tokens} is smaller than one context of {data.context} tokens; use a "
+                f"multiple of {data.context}"
+            )
             return Problem(name, message, tokens)
         if tokens is not None and tokens % data.context:
             below = tokens // data.context * data.context
             use = f"use {below} or {below + data.context}"
-            return Problem(name, f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}", tokens)
+            return Problem(
+                name,
+                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}",
+                tokens,
+            )
     return None

@@ -1,4 +1,4 @@
-"""Canonical JSON and digests: what makes two specifications the same trial."""
+"""Canonical JSON and digests: the identity of a specification."""
 
 import hashlib
 import json
@@ -20,21 +20,23 @@ LATER: tuple[tuple[str, str, Any], ...] = (
     ("optimizer", "qk_clip_alpha", 0.5),
     ("optimizer", "measure_max_logit", False),
 )
-"""Fields that were added when digests were in databases: part of the spec, name, default."""
+"""Fields added after digests were first stored: part of the spec, name, default. A field at its
+default is left out of the digest."""
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a frozen value: keys sorted, no spaces, floats as their shortest repr."""
+    """The canonical JSON text of a frozen value: keys sorted, no spaces, floats as their shortest
+    repr."""
     return _text(plain_json(value))
 
 
 def plain_json(value: Any) -> Any:
-    """A frozen value as JSON's own types."""
+    """A frozen value as dicts, lists, strings and numbers of JSON."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def digest_of(plain: Any) -> str:
-    """128 bits of the SHA-256 of the canonical text of plain JSON, in hex."""
+    """The first 128 bits, in hex, of the SHA-256 of the canonical text of plain JSON."""
     return hashlib.sha256(_text(plain).encode()).hexdigest()[:32]
 
 

@@ -4,10 +4,12 @@ OCTAVE_PARTS = 64
 
 
 def snap(octaves: float) -> float:
-    """Nearest point of the planning lattice, 1/64 octave; planned numbers lie on it so that refits make no new trials."""
+    """The nearest multiple of 1/64 octave. Planned numbers lie on this lattice, so that a refit
+    plans no trial that differs only in a late digit."""
     return round(octaves * OCTAVE_PARTS) / OCTAVE_PARTS
 
 
 def from_octaves(octaves: float) -> float:
-    """The planned value 2**octaves, cut to 12 digits so that no platform's last bit changes a digest."""
+    """The planned value 2**octaves, rounded to 12 digits so that the last bit of a platform's
+    arithmetic changes no digest."""
     return float(f"{2.0 ** snap(octaves):.12g}")

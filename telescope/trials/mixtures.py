@@ -1,10 +1,13 @@
-"""Which corpora does a model learn from, and in which proportion?
+"""The corpora that a model learns from, and their proportions.
 
-A job's `data.corpus` is one corpus, or a *mixture*: a mapping of two or more to weights, `{python-stdlib: 7, python-docs: 3}`. A part's
-*share* is its weight over the sum of all weights. Every training window is drawn from a part with its share as the probability, and the
-held-out loss is the mean of the parts' losses, each counted by its share (telescope.data). One corpus is a mixture of one, with share 1.
+A job's `data.corpus` is one corpus, or a *mixture*: a mapping of two or more corpora to weights,
+`{python-stdlib: 7, python-docs: 3}`. A part's *share* is its weight over the sum of all weights.
+Every training window is drawn from a part with its share as the probability, and the held-out loss
+is the mean of the parts' losses, each weighted by its share (telescope.data). One corpus is a
+mixture of one part with share 1.
 
-Parts: `Part` and `CorpusOrMixture`, the type of `data.corpus` · `parts`, with shares for weights · `described`, in words.
+Parts: `Part` and `CorpusOrMixture`, the type of `data.corpus` · `parts`, with shares for weights ·
+`described`, in words.
 """
 
 import math
@@ -14,19 +17,20 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 LARGEST_WEIGHT = 1e9
-SMALLEST_SHARE = 1e-6  # a part with less would hardly ever be read
+SMALLEST_SHARE = 1e-6  # the model would hardly ever read a part with less
 
 
 @dataclass(frozen=True)
 class Part:
-    """A corpus of a mixture, by its name or path, and its weight beside the others."""
+    """A corpus of a mixture: its name or path, and its weight."""
 
     corpus: str
     weight: float
 
 
 def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
-    """What `data.corpus` consists of, with shares for weights: cut to 12 digits, so that 7 to 3 is 0.7 to 0.3."""
+    """The corpora of `data.corpus`, with shares for weights: rounded to 12 digits, so that 7 to 3
+    and 0.7 to 0.3 are equal."""
     if isinstance(corpus, str):
         return (Part(corpus, 1.0),)
     total = math.fsum(part.weight for part in corpus)
@@ -34,17 +38,22 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def described(corpus: str | tuple[Part, ...]) -> str:
-    """`data.corpus` as an error names it."""
+    """`data.corpus` as errors name it."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
-    return "mixture of " + ", ".join(f"{part.corpus} ({100 * part.weight:.4g} %)" for part in parts(corpus))
+    return "mixture of " + ", ".join(
+        f"{part.corpus} ({100 * part.weight:.4g} %)" for part in parts(corpus)
+    )
 
 
 def _validated(given: object) -> str | tuple[Part, ...]:
-    """One corpus as it is, a mapping as parts in the order of their names; ValueError says what is wrong with anything else."""
+    """A corpus unchanged, a mapping as parts sorted by name. Raises ValueError, saying what is
+    wrong, for anything else."""
     match given:
         case "":
-            raise ValueError("should have at least 1 character; name a corpus, or give the path of one")
+            raise ValueError(
+                "should have at least 1 character; name a corpus, or give the path of one"
+            )
         case str():
             return given
         case dict():
@@ -52,19 +61,40 @@ def _validated(given: object) -> str | tuple[Part, ...]:
         case tuple() if all(isinstance(part, Part) for part in given):
             mixture = given
         case _:
-            raise ValueError("must be a string, or a mapping of two or more to weights, such as {python-stdlib: 7, python-docs: 3}")
+            raise ValueError(
+                "must be a string, or a mapping of two or more to weights, such as "
+                "{python-stdlib: 7, python-docs: 3}"
+            )
     if len(mixture) < 2:
-        raise ValueError("a mixture has two parts or more; give a single corpus by its name or path alone, without a weight")
+        raise ValueError(
+            "a mixture has two parts or more; give a single corpus by its name or path alone, "
+            "without a weight"
+        )
     for part in mixture:
         if not isinstance(part.corpus, str) or not part.corpus:
-            raise ValueError("a part of the mixture has no name; give each weight to the name or the path of a corpus")
-        if isinstance(part.weight, bool) or not isinstance(part.weight, int | float) or not 0 < part.weight <= LARGEST_WEIGHT:
+            raise ValueError(
+                "a part of the mixture has no name; give each weight to the name or the path "
+                "of a corpus"
+            )
+        if (
+            isinstance(part.weight, bool)
+            or not isinstance(part.weight, int | float)
+            or not 0 < part.weight <= LARGEST_WEIGHT
+        ):
             remedy = f"give it a number above 0 and up to {LARGEST_WEIGHT:g}, or leave it out"
             raise ValueError(f"{part.corpus} has the weight {part.weight!r:.40}; {remedy}")
     for part in parts(mixture):
         if part.weight < SMALLEST_SHARE:
-            raise ValueError(f"{part.corpus} has less than a millionth of all the weight; give it more, or leave it out")
-    return tuple(sorted((Part(part.corpus, float(part.weight)) for part in mixture), key=lambda part: part.corpus))
+            raise ValueError(
+                f"{part.corpus} has less than a millionth of all the weight; give it more, or "
+                "leave it out"
+            )
+    return tuple(
+        sorted(
+            (Part(part.corpus, float(part.weight)) for part in mixture),
+            key=lambda part: part.corpus,
+        )
+    )
 
 
 def _plain(corpus: str | tuple[Part, ...]) -> Any:
@@ -76,9 +106,18 @@ SCHEMA = {
         {"type": "string", "minLength": 1},
         {
             "type": "object",
-            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST_WEIGHT},
+            "additionalProperties": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": LARGEST_WEIGHT,
+            },
             "minProperties": 2,
         },
     ]
 }
-CorpusOrMixture = Annotated[str | tuple[Part, ...], PlainValidator(_validated), PlainSerializer(_plain), WithJsonSchema(SCHEMA)]
+CorpusOrMixture = Annotated[
+    str | tuple[Part, ...],
+    PlainValidator(_validated),
+    PlainSerializer(_plain),
+    WithJsonSchema(SCHEMA),
+]

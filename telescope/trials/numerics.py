@@ -1,7 +1,8 @@
-"""With what were a trial's numbers computed?
+"""The arithmetic that a trial's numbers were computed with.
 
-The same spec gives the same loss, within noise that no estimate sees, wherever torch, the kind of device and telescope's own arithmetic
-are the same. `numerics` names the three in one text. A finished trial stands in for one of a later job where the text is equal.
+The same spec gives the same loss, up to noise that no estimate sees, wherever torch, the kind of
+device and telescope's own arithmetic are the same. `numerics` names the three in one text. A
+finished trial is reused for a trial of a later job where the text is equal.
 """
 
 import torch
@@ -9,11 +10,14 @@ import torch
 import telescope
 
 REVISION = 1
-"""Of what training computes. Raise it with every change that moves a loss; the golden losses of
-`tests/telescope/train/test_loop.py` tell."""
+"""Revision of what training computes. Raise it with every change that moves a loss; the golden
+losses of `tests/telescope/train/test_loop.py` show such a change."""
 
 
 def numerics() -> str:
-    """What this process computes with."""
+    """The arithmetic of this process: torch, device, telescope's revision."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return f"torch {torch.__version__} on {device}, telescope {telescope.__version__} revision {REVISION}"
+    return (
+        f"torch {torch.__version__} on {device}, telescope {telescope.__version__} revision "
+        f"{REVISION}"
+    )

@@ -1,4 +1,6 @@
-"""Specification of an optimizer: base values, which do not depend on width, and the rules that scale them."""
+"""Specification of an optimizer: base values, which do not depend on width, and the rules that
+scale them.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -24,16 +26,20 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerOptions:
-    """Everything about the optimizers that a study does not sweep."""
+    """The options of the optimizers that a study does not sweep."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
-    """For mup-paper: width factors relative to the base width, or absolute powers of the width as in the paper's table."""
+    """For mup-paper: width factors relative to the base width, or absolute powers of the width as
+    in the paper's table."""
     update_scale: UpdateScale | None = None
-    """Muon's factor on the orthogonalised update; by default the parametrisation's own (see telescope.parametrisation.mup)."""
+    """Muon's factor on the orthogonalised update; by default the parametrisation's own (see
+    telescope.parametrisation.mup)."""
     muon_lr_rule: MuonLrRule | None = None
-    """How Muon's lr falls with m: not at all, as m^-1/2 or as 1/m; by default as belongs to the update scale in this parametrisation."""
+    """Fall of Muon's lr with m: none, as m^-1/2 or as 1/m; by default the rule that matches
+    the update scale in this parametrisation."""
     weight_decay_rule: WeightDecayRule | None = None
-    """How weight decay changes with m (see telescope.parametrisation.mup); by default the parametrisation's own."""
+    """The change of weight decay with m (see telescope.parametrisation.mup); by default the
+    parametrisation's own."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     nesterov: bool = True
     newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
@@ -44,41 +50,56 @@ class OptimizerOptions:
     init_scale: Positive = 1.0
     """Factor on the initial values of hidden matrices."""
     muon_split: MuonSplit = "whole"
-    """Whether Muon takes query, key and value as whole matrices or head by head (mla's rotary parts whole); of a user's model,
-    model.splits says it."""
+    """Whether Muon takes query, key and value as whole matrices or head by head (mla's rotary parts
+    stay whole); for a user's model, set model.splits instead."""
     qk_clip: Positive | None = None
-    """Muon's companion in MuonClip, for either optimizer: after each step, heads whose largest attention logit was above this have their
-    query and key weights shrunk so that it falls to it (telescope.optim.qk_clip); 100 is usual."""
+    """Muon's companion in MuonClip, for either optimizer: after each step, the query and key
+    weights of heads whose largest attention logit exceeded this value are shrunk so that the logit
+    falls to it (telescope.optim.qk_clip); 100 is usual."""
     qk_clip_alpha: Fraction = 0.5
-    """Of that shrinking, the share (in the exponent) that queries take; keys take the rest."""
+    """The share of that shrinking (in the exponent) that queries take; keys take the rest."""
     measure_max_logit: bool = False
-    """Say in the curve how large attention logits become; trials that clip do anyway. Either makes trials train alone, and not compiled."""
+    """Record in the curve how large attention logits become; trials with qk_clip always do. With
+    either, a trial trains alone and is not compiled."""
 
     @property
     def watches_logits(self) -> bool:
-        """Whether attention logits are looked at."""
+        """True if training looks at attention logits."""
         return self.qk_clip is not None or self.measure_max_logit
 
 
 def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Iterator[Problem]:
-    """Why logits cannot be clipped as asked: fields of the optimizer's options."""
+    """Reasons why logits cannot be clipped as requested: fields of the optimizer's options."""
     if optimizer.qk_clip is not None and attention.normed:
-        message = "has no effect under model.qk_norm, which takes the weights' size out of the logits; drop one of the two"
+        message = (
+            "has no effect under model.qk_norm, which makes logits independent of the weights' "
+            "size; drop one of the two"
+        )
         yield Problem("qk_clip", message, optimizer.qk_clip)
     alpha = optimizer.qk_clip_alpha
-    if optimizer.qk_clip is None and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default:
-        yield Problem("qk_clip_alpha", "has no meaning without qk_clip; leave it out, or give that, too", alpha)
+    if (
+        optimizer.qk_clip is None
+        and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default
+    ):
+        yield Problem(
+            "qk_clip_alpha",
+            "has no meaning without qk_clip; leave it out, or give qk_clip, too",
+            alpha,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerSpec(OptimizerOptions):
-    """The optimizer and its base hyperparameters; effective values per parameter group follow from `telescope.parametrisation.mup`."""
+    """The optimizer and its base hyperparameters; `telescope.parametrisation.mup` derives the
+    effective values of each parameter group."""
 
     name: OptimizerName
     lr: Positive
     """Base learning rate, independent of width (of Muon in a Muon run)."""
     weight_decay: NonNegative
-    """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr * scaled_weight_decay."""
+    """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr *
+    scaled_weight_decay."""
     adamw_lr_ratio: Positive = 0.5
-    """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) over Muon's."""
+    """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) divided by Muon's base
+    lr."""
     parametrisation: Parametrisation = "mup"

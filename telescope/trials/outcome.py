@@ -1,8 +1,10 @@
-"""What becomes of one training run?
+"""The outcome of a training run: states, curve points, failures.
 
-`Trial` is a TrialSpec with its fate; `TrialState` lists the states, `advance` the only legal transitions. A `Measurement` is one
-point of its curve. Two kinds of failure never mix: a *scientific* one (the loss diverged) is a result, the worst one, and the
-trial completes; an *operational* one (a process died, a corpus vanished) is retried or ends the trial FAILED.
+`Trial` is a TrialSpec with its state and results; `TrialState` lists the states, `advance` makes
+the only legal transitions. A `Measurement` is one point of the curve. Two kinds of failure never
+mix: a *scientific* one (the loss diverged) is a result, the worst possible, and the trial
+completes; an *operational* one (a process died, a corpus vanished) is retried or ends the trial
+FAILED.
 """
 
 import math
@@ -17,7 +19,7 @@ from telescope.trials.spec import TrialSpec
 
 
 class TrialState(StrEnum):
-    """Where a trial stands; each state's sentence is its `meaning`."""
+    """State of a trial; `meaning` describes each state in a sentence."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -27,38 +29,42 @@ class TrialState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence for people."""
+        """One sentence for users."""
         return MEANING[self]
 
     @property
     def terminal(self) -> bool:
-        """It has ended; only a retry of its job leads on."""
+        """True if the trial has ended; only a retry of its job continues it."""
         return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
 MEANING = {
     TrialState.PENDING: "Planned, waiting for a worker.",
     TrialState.RUNNING: "A worker is training it.",
-    TrialState.COMPLETED: "It trained to its end, stopped below its loss, or diverged: each is a result.",
+    TrialState.COMPLETED: (
+        "It trained to its end, stopped below its loss, or diverged: each is a result."
+    ),
     TrialState.FAILED: "It could not be run, after its retries; `failure` says why.",
     TrialState.STOPPED: "Its job was cancelled, or no longer needed it, before it ended.",
 }
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.PENDING: frozenset(
-        {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}  # COMPLETED: an earlier job had trained it
+        # COMPLETED: an earlier job trained it
+        {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.RUNNING: frozenset(
-        {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}  # PENDING: it was lost
+        # PENDING: its worker was lost
+        {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.COMPLETED: frozenset(),
-    TrialState.FAILED: frozenset({TrialState.PENDING}),  # its job is retried
+    TrialState.FAILED: frozenset({TrialState.PENDING}),  # on a retry of its job
     TrialState.STOPPED: frozenset({TrialState.PENDING}),
 }
 
 
 def advance(current: TrialState, to: TrialState) -> TrialState:
-    """The next state, or Conflict where the table has no such step."""
+    """The next state. Raises Conflict if the table has no such transition."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to
@@ -72,12 +78,13 @@ class Measurement:
     tokens: int
     flops: float
     seconds: float  # of training so far, all attempts
-    metrics: Mapping[str, float]  # train_loss: mean since the last point; loss: held-out, where it was measured
+    # train_loss: mean since the previous point; loss: held-out, at points where it is measured
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a trial did not give a finite loss."""
+    """The reason why a trial gave no finite loss."""
 
     kind: Literal["operational", "scientific"]
     message: str
@@ -86,7 +93,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Trial:
-    """A run and its fate, as studies see it. `loss` is the final held-out loss: inf when diverged, None until it ended."""
+    """A run with its outcome, as studies see it. `loss` is the final held-out loss: inf if the run
+    diverged, None until it ended."""
 
     spec: TrialSpec
     state: TrialState = TrialState.PENDING
@@ -96,27 +104,28 @@ class Trial:
     seconds: float = 0.0
     failure: Failure | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """All metrics of its last point, by name; empty until it ended."""
+    """All metrics of its last point, by name; empty until the trial ended."""
     reused: bool = False
-    """An earlier job trained it: it cost this one nothing."""
+    """An earlier job trained it, at no cost to this one."""
     step: int = 0
-    """Steps that it made, those of its trunk included; 0 until it ended."""
+    """Number of steps made, those of its trunk included; 0 until the trial ended."""
     outline: Outline | None = None
-    """Its loss against tokens, for studies that read curves."""
+    """Loss against tokens, for studies that read curves."""
 
     @property
     def digest(self) -> str:
-        """Identity, that of the spec."""
+        """The identity of the spec."""
         return self.spec.digest
 
     @property
     def diverged(self) -> bool:
-        """Completed, and worse than any finite loss."""
+        """True if the trial completed with an infinite loss."""
         return self.loss is not None and math.isinf(self.loss)
 
 
 def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -> Trial:
-    """The completed trial that a curve amounts to; a curve that does not end in a finite held-out loss diverged."""
+    """The completed trial of a curve; a curve that does not end in a finite held-out loss
+    diverged."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
     trial = Trial(
@@ -132,11 +141,15 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
     )
     if math.isfinite(loss):
         return trial
-    message = f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"
+    message = (
+        f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"
+    )
     return replace(trial, loss=math.inf, failure=Failure("scientific", message, retryable=False))
 
 
 def outline(curve: Sequence[Measurement]) -> Outline:
-    """What is kept of a curve for studies that read thousands of them."""
-    trained, held_out = ([point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss"))
+    """A loss curve reduced to 200 points, for studies that read thousands."""
+    trained, held_out = (
+        [point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss")
+    )
     return outlined([point.tokens for point in curve], trained, held_out)

@@ -1,12 +1,15 @@
-"""Which architectures have names?
+"""Architectures that have a name.
 
-A job may say `model: {preset: llama-like, ...}` instead of field after field. The preset gives what the job leaves out; a field that the
-job gives wins. What is trained follows from the fields alone: a trial does not know whether a preset filled them in, and its digest is
-the same either way. Sizes are the job's.
+A job may write `model: {preset: llama-like, ...}` instead of field after field. The preset fills in
+the fields that the job leaves out; a field that the job sets wins. Training depends on the fields
+alone: a trial does not know whether a preset filled them in, and its digest is the same either way.
+The job sets the sizes.
 
-Presets are *like* their namesakes in what `telescope.trials.model.Architecture` can say: no biases, and attention over the whole context.
+Presets are *like* their namesakes within what `telescope.trials.model.Architecture` can express: no
+biases, and attention over the whole context.
 
-Parts: `PRESETS`, the table · `Preset`, a model block that may name one · `without_preset`, what such a block says beside its preset.
+Parts: `PRESETS`, the table · `Preset`, a model block that may name one · `without_preset`, the
+fields that such a block sets beside its preset.
 """
 
 from collections.abc import Mapping
@@ -23,42 +26,60 @@ from telescope.trials.types import STRICT
 
 PresetName = Literal["gemma-like", "llama-like", "gpt2-like", "mla"]
 
-LLAMA = Architecture(mlp="gated", mlp_ratio=3.5, norm="rms", positions="rotary", tied_embeddings=False)
+LLAMA = Architecture(
+    mlp="gated", mlp_ratio=3.5, norm="rms", positions="rotary", tied_embeddings=False
+)
 
 PRESETS: Mapping[PresetName, Architecture] = {
-    "gemma-like": Architecture(mlp="geglu", mlp_ratio=4.0, norm="rms", positions="rotary", tied_embeddings=True, qk_norm=True),  # Gemma 3
-    "llama-like": LLAMA,  # Llama 3; query_heads_per_kv as the job likes
-    "gpt2-like": Architecture(mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True),
-    "mla": replace(LLAMA, attention="mla"),  # DeepSeek-V2-Lite without its experts: Llama but for its attention
+    # Gemma 3
+    "gemma-like": Architecture(
+        mlp="geglu",
+        mlp_ratio=4.0,
+        norm="rms",
+        positions="rotary",
+        tied_embeddings=True,
+        qk_norm=True,
+    ),
+    "llama-like": LLAMA,  # Llama 3; the job sets query_heads_per_kv
+    "gpt2-like": Architecture(
+        mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True
+    ),
+    # DeepSeek-V2-Lite without its experts: Llama with another attention
+    "mla": replace(LLAMA, attention="mla"),
 }
 
 
 def known(name: object) -> object:
-    """The name, or ValueError with the nearest one."""
+    """The name unchanged. Raises ValueError, with the closest known name, if no preset has it."""
     if isinstance(name, str) and name not in PRESETS:
         raise ValueError(f"there is no such preset{nearest(name, [*get_args(PresetName)])}")
     return name
 
 
 def filled(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model block with those that its preset adds; as they are where it names none, or none that is known."""
+    """The fields of a model block and those that its preset adds; unchanged if the block names no
+    preset or an unknown one."""
     return preset_values(given) | dict(given)
 
 
 def without_preset(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model block that its preset, or else the defaults, would not give: what stays as it is under another preset."""
+    """The fields of a model block that its preset, or else the defaults, would not set: those that
+    stay under another preset."""
     usual = preset_values(given) or values(Architecture())
-    return {name: value for name, value in given.items() if name != "preset" and (name not in usual or usual[name] != value)}
+    return {
+        name: value
+        for name, value in given.items()
+        if name != "preset" and (name not in usual or usual[name] != value)
+    }
 
 
 def preset_values(given: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of the preset that a model block names, if it does."""
+    """All fields of the preset that a model block names; empty if it names none."""
     name: Any = given.get("preset")
     return values(PRESETS[name]) if name in get_args(PresetName) else {}
 
 
 def values(architecture: Architecture) -> dict[str, Any]:
-    """Its fields."""
     return {field.name: getattr(architecture, field.name) for field in fields(Architecture)}
 
 
@@ -67,7 +88,7 @@ class Preset(Architecture):
     """A model block that may name a preset; all its fields are filled in."""
 
     preset: Annotated[PresetName, BeforeValidator(known)] | None = None
-    """A named architecture (telescope.trials.presets) for all that is not said here."""
+    """A named architecture (telescope.trials.presets) that sets every field not given here."""
 
     @model_validator(mode="before")
     @classmethod

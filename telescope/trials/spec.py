@@ -1,8 +1,9 @@
 """The specification that fully determines one training run.
 
-A `TrialSpec` holds model, optimizer, data, horizon and seed, all frozen and validated, and is identified by the digest of its
-canonical JSON. Two trials with one digest are one trial, whoever planned them and whenever. Its parts have modules of their own:
-`model`, `optimizer`, `data`, `horizon`; `identity` makes digests.
+A `TrialSpec` holds model, optimizer, data, horizon and seed, all frozen and validated, and is
+identified by the digest of its canonical JSON. Two trials with the same digest are the same trial,
+whichever job planned them. The parts have their own modules: `model`, `optimizer`, `data`,
+`horizon`; `identity` makes digests.
 """
 
 from dataclasses import field
@@ -29,14 +30,17 @@ class TrialSpec:
     data: DataSpec
     horizon: HorizonSpec
     seed: int = field(default=0)
-    """Seeds initialisation and data order alike."""
+    """Seed of both initialisation and data order."""
     measure: Literal["loss", "coordinates", "time"] = "loss"
-    """What the run is for: its final held-out loss, how far each layer's output moves in its first
-    steps (telescope.studies.coordinates.check), or how long a step takes, alone on a worker."""
+    """The purpose of the run: its final held-out loss, how far each layer's output moves in its
+    first steps (telescope.studies.coordinates.check), or how long a step takes, alone on a
+    worker."""
     branch: Branch | None = None
-    """The run is as its horizon says, but may begin at a state that another trial left; without that it makes all its steps."""
+    """The run follows its horizon, but may begin at a state that another trial left; if there is
+    none, it makes all its steps."""
     kept_steps: tuple[Count, ...] = ()
-    """Steps at which the run's state is kept for others to branch from, until the job ends."""
+    """Steps at which the run's state is stored for other runs to branch from, until the job
+    ends."""
 
     @model_validator(mode="after")
     def _windows(self) -> "TrialSpec":
@@ -46,29 +50,39 @@ class TrialSpec:
         if (attention := self.model.known_attention()) is not None:
             require_none(clip_problems(attention, self.optimizer))
         elif self.optimizer.watches_logits:
-            raise ValueError("telescope does not see the attention logits of a user's model; leave qk_clip and measure_max_logit out")
+            raise ValueError(
+                "telescope cannot see the attention logits of a user's model; leave out "
+                "qk_clip and measure_max_logit"
+            )
         if self.branch and self.branch.step >= self.horizon.steps:
-            raise ValueError(f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier")
+            raise ValueError(
+                f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; "
+                "branch off earlier"
+            )
         if self.measure == "time" and self.horizon.steps < UNTIMED_STEPS + 2:
-            raise ValueError(f"{self.horizon.steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more")
+            raise ValueError(
+                f"{self.horizon.steps} steps are too few to time one; give {UNTIMED_STEPS + 2} "
+                "or more"
+            )
         return self
 
     @property
     def branch_step(self) -> int:
-        """Steps that the run has in common with its trunk: its curve and its costs begin after them."""
+        """Steps that the run shares with its trunk: its curve and its costs begin after them."""
         return self.branch.step if self.branch else 0
 
     @property
     def own_steps(self) -> int:
-        """Steps after those."""
+        """Steps after `branch_step`."""
         return self.horizon.steps - self.branch_step
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the run: 128 bits of the SHA-256 of its canonical JSON.
+        """Identity of the run: the first 128 bits, in hex, of the SHA-256 of its canonical JSON.
 
-        Of data whose content is known, it leaves out where they come from: the content is the hash of the tokens themselves. What specs
-        could say only later (`LATER`) is left out where it says nothing, so that runs keep their identity.
+        If the content of the data is known, the names of its sources are left out: the content is
+        the hash of the tokens themselves. Fields that were added later (`LATER`) are left out at
+        their defaults, so that older runs keep their identity.
         """
         plain = plain_json(self)
         for part, name, default in LATER:
@@ -76,5 +90,7 @@ class TrialSpec:
             if name in values and values[name] == default:  # a user's model has other fields
                 del values[name]
         if self.data.content:
-            plain["data"] = {name: value for name, value in plain["data"].items() if name not in ORIGIN}
+            plain["data"] = {
+                name: value for name, value in plain["data"].items() if name not in ORIGIN
+            }
         return digest_of(plain)

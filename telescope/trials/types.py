@@ -25,15 +25,21 @@ WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "cons
 
 
 def require_none(problems: Iterator[Problem]) -> None:
-    """ValueError of the first problem, as pydantic wants it."""
+    """Raise ValueError with the first problem, as pydantic expects; do nothing if there is none."""
     for problem in problems:
         raise ValueError(f"{problem.field}: {problem.message}")
 
 
 def _pairs(given: Any) -> Any:
-    """A mapping as pairs, which can be hashed, in an order that does not depend on how it was written."""
+    """A mapping as sorted pairs, which can be hashed and do not depend on the order in which it was
+    written."""
     return (
-        tuple(sorted((str(key), tuple(value) if isinstance(value, list) else value) for key, value in given.items()))
+        tuple(
+            sorted(
+                (str(key), tuple(value) if isinstance(value, list) else value)
+                for key, value in given.items()
+            )
+        )
         if isinstance(given, Mapping)
         else given
     )

@@ -1,4 +1,6 @@
-"""Models that a reader of roles may get wrong, each a factory `width -> torch.nn.Module` that takes tokens and gives logits."""
+"""Models whose roles are hard to read, each a factory `width -> torch.nn.Module` that takes tokens
+and returns logits.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ VOCABULARY = 64  # as wide as the narrowest model that is built
 
 
 class Body(nn.Module):
-    """Embedding, something in the middle that keeps (B, T, D), head."""
+    """An embedding, a middle that keeps (B, T, D), and a head."""
 
     def __init__(self, width: int, middle: nn.Module, vocabulary: int = VOCABULARY) -> None:
         super().__init__()
@@ -27,7 +29,9 @@ def plain(width: int) -> nn.Module:
 
 def tied(width: int) -> nn.Module:
     model = Body(width, nn.Linear(width, 4 * width))
-    model.middle = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+    model.middle = nn.Sequential(
+        nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+    )
     model.out.weight = model.table.weight
     return model
 
@@ -54,7 +58,9 @@ class Turned(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
+        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(
+            *x.shape[:-1], -1
+        )
 
 
 def turned(width: int) -> nn.Module:
@@ -150,7 +156,8 @@ def convolved(width: int) -> nn.Module:
 
 
 class Placed(nn.Module):
-    """Positions as a parameter that is added, norms, a gain of three dimensions, biases, and a scalar."""
+    """Positions as a parameter that is added, norms, a gain of three dimensions, biases, and a
+    scalar."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -202,7 +209,7 @@ def cast(width: int) -> nn.Module:
 
 
 class Own(Body):
-    """Gives its own loss."""
+    """Returns its own loss."""
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
         return functional.cross_entropy(super().forward(tokens).flatten(0, 1), targets.flatten())
@@ -221,7 +228,9 @@ class Shared(nn.Module):
         self.gate = nn.Linear(width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = x * self.gate(x).sigmoid() * self.router(x).softmax(-1).amax(-1, keepdim=True)
+        result: Tensor = (
+            x * self.gate(x).sigmoid() * self.router(x).softmax(-1).amax(-1, keepdim=True)
+        )
         return result
 
 
@@ -251,7 +260,11 @@ class Bottleneck(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.narrow, self.inside, self.wide = nn.Linear(width, 8), nn.Linear(8, 8), nn.Linear(8, width)
+        self.narrow, self.inside, self.wide = (
+            nn.Linear(width, 8),
+            nn.Linear(8, 8),
+            nn.Linear(8, width),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.wide(self.inside(self.narrow(x)))

@@ -20,7 +20,12 @@ def stdlib(context: int = 32) -> DataSpec:
     return batches.resolve(DataSpec(corpus="python-stdlib", context=context))
 
 
-def trial(optimizer: OptimizerSpec = MUON, model: ModelSpec = MODEL, horizon: HorizonSpec = HORIZON, seed: int = 0) -> TrialSpec:
+def trial(
+    optimizer: OptimizerSpec = MUON,
+    model: ModelSpec = MODEL,
+    horizon: HorizonSpec = HORIZON,
+    seed: int = 0,
+) -> TrialSpec:
     """A trial of well under a second."""
     return TrialSpec(model=model, optimizer=optimizer, data=stdlib(), horizon=horizon, seed=seed)
 

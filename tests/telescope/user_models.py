@@ -1,4 +1,6 @@
-"""Factories of models that learn, for jobs of `family: module` in tests: `tests.telescope.user_models:NAME`."""
+"""Factories of models that learn, for jobs of `family: module` in tests:
+`tests.telescope.user_models:NAME`.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,13 @@ VOCABULARY, CONTEXT, HEAD = 256, 32, 8
 
 
 def ours(width: int) -> nn.Module:
-    """telescope's own Transformer, as anybody's module: with its initial values at the base width of 16."""
+    """telescope's own Transformer as a user's module, with its initial values at the base width of
+    16."""
     spec = ModelSpec(width=width, base_width=width, depth=1, head_dim=HEAD, mlp_ratio=2.0)
     model = Transformer(spec, VOCABULARY, CONTEXT, "mup")
-    initialise(model, OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0), int(torch.initial_seed()))
+    initialise(
+        model, OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0), int(torch.initial_seed())
+    )
     return model
 
 
@@ -33,11 +38,24 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (y.unflatten(-1, (-1, HEAD)).transpose(1, 2) for y in self.qkv(self.norm(x)).chunk(3, dim=-1))
-        x = x + self.dropout(self.output(functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)))
+        q, k, v = (
+            y.unflatten(-1, (-1, HEAD)).transpose(1, 2)
+            for y in self.qkv(self.norm(x)).chunk(3, dim=-1)
+        )
+        x = x + self.dropout(
+            self.output(
+                functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+                .transpose(1, 2)
+                .flatten(2)
+            )
+        )
         normed = self.norm_2(x)
         share = self.router(normed).softmax(-1)
-        made = torch.einsum("btef,efd->bted", functional.gelu(torch.einsum("btd,edf->btef", normed, self.up)), self.down)
+        made = torch.einsum(
+            "btef,efd->bted",
+            functional.gelu(torch.einsum("btd,edf->btef", normed, self.up)),
+            self.down,
+        )
         return x + self.dropout(torch.einsum("bted,bte->btd", made, share))
 
 
@@ -63,7 +81,7 @@ def mixture(width: int) -> nn.Module:
 
 
 class OwnLoss(Mixture):
-    """Gives its loss instead of logits."""
+    """Returns its loss instead of logits."""
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
         return functional.cross_entropy(super().forward(tokens).flatten(0, 1), targets.flatten())

@@ -1,4 +1,4 @@
-"""What tests of executors share: assignments, and waiting for events with a deadline."""
+"""Shared by tests of executors: assignments, and waiting for events with a deadline."""
 
 import os
 import select
@@ -18,7 +18,16 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import HORIZON
 from workers import processes
-from workers.interface import TERMINAL, Assignment, Event, Executor, Finished, Measured, Started, Waiting
+from workers.interface import (
+    TERMINAL,
+    Assignment,
+    Event,
+    Executor,
+    Finished,
+    Measured,
+    Started,
+    Waiting,
+)
 
 LONG = replace(HORIZON, steps=1_000_000, record_every=5)
 
@@ -30,11 +39,14 @@ class Driver:
         self.executor = executor
         self.folder = folder
         self.seen: list[Event] = []
-        self._trial_id = self._first_id = int(time.time() * 1000)  # never used before with this executor
+        # never used before with this executor
+        self._trial_id = self._first_id = int(time.time() * 1000)
 
     def assignment(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         self._trial_id += 1
-        return Assignment(self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt"))
+        return Assignment(
+            self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt")
+        )
 
     def submit(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         assignment = self.assignment(spec, checkpoint)
@@ -42,7 +54,7 @@ class Driver:
         return assignment
 
     def stop_all(self) -> None:
-        """End whatever a test left running."""
+        """End everything that a test left running."""
         for trial_id in range(self._first_id, self._trial_id + 1):
             self.executor.stop(trial_id)
 
@@ -54,13 +66,15 @@ class Driver:
 
     def of(self, assignment: Assignment) -> list[Event]:
         mine = (assignment.trial_id, assignment.attempt)
-        return [e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine]
+        return [
+            e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine
+        ]
 
     def started(self, assignment: Assignment) -> Started | None:
         return next((e for e in self.of(assignment) if isinstance(e, Started)), None)
 
     def pid(self, assignment: Assignment) -> int:
-        """Of the worker's process."""
+        """Process id of the worker."""
         started = self.started(assignment)
         assert started is not None
         return int(started.worker.rpartition(":")[2])
@@ -76,18 +90,23 @@ class Driver:
         return self.of(assignments[-1])
 
     def curve(self, assignment: Assignment) -> list[Measurement]:
-        """Its points; one that was said twice counts once, as in the database."""
-        points = [point for e in self.of(assignment) if isinstance(e, (Measured, Finished)) for point in e.points]
+        """The points of a trial's curve; a repeated point counts once, as in the database."""
+        points = [
+            point
+            for e in self.of(assignment)
+            if isinstance(e, (Measured, Finished))
+            for point in e.points
+        ]
         return list({point.step: point for point in points}.values())
 
 
 def numbers(curve: Sequence[Measurement]) -> list[Measurement]:
-    """A curve without what no two runs share: its seconds."""
+    """A curve without its seconds, which differ between runs."""
     return [replace(point, seconds=0.0) for point in curve]
 
 
 def plain(spec: TrialSpec) -> list[Measurement]:
-    """The curve by a plain loop, here."""
+    """The curve from a plain loop in this process."""
     return numbers(list(train_one(spec)))
 
 
@@ -98,18 +117,18 @@ def until_dead(family: Iterable[psutil.Process], seconds: float = 5.0) -> None:
 
 
 def family(pid: int | None = None) -> list[psutil.Process]:
-    """What a process started, and what that started."""
+    """A process's descendants."""
     return list(psutil.Process(pid).children(recursive=True))
 
 
 class Child:
-    """Another Python process, and what it prints."""
+    """Another Python process, and its output."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
     def line(self, seconds: float = 60.0) -> str:
-        """Its next line."""
+        """The next line of its output."""
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], seconds)
         assert readable, f"no line within {seconds} s"
@@ -117,10 +136,19 @@ class Child:
 
 
 @contextmanager
-def python(module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Child]:
-    """A child running a module; it ends with the block, for it reads a pipe that closes then."""
+def python(
+    module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Child]:
+    """A child that runs a module; it ends with the block, since it reads a pipe that closes
+    then."""
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         try:
             yield Child(process)
         finally:

@@ -1,4 +1,6 @@
-"""Do all executors keep the law of `workers.interface`, with real training of tiny models on real text?"""
+"""All executors keep the contract of `workers.interface`, with real training of tiny models on real
+text.
+"""
 
 import math
 import time
@@ -22,7 +24,15 @@ from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
 from tests.workers.driving import LONG, Driver, numbers, plain, until_dead
 from workers import local, packs
-from workers.interface import CHECKPOINT_SECONDS, Executor, Failed, Finished, Measured, Started, Stopped
+from workers.interface import (
+    CHECKPOINT_SECONDS,
+    Executor,
+    Failed,
+    Finished,
+    Measured,
+    Started,
+    Stopped,
+)
 from workers.local import LocalExecutor
 from workers.on_ray.actors import RayExecutor
 from workers.on_ray.slot import Slot
@@ -38,7 +48,10 @@ RAY = ("ray", "ray_tune")  # whose workers are processes of their own
 
 def trunk_and_branch(seed: int) -> tuple[TrialSpec, TrialSpec]:
     """A branch off at a step at which nothing is recorded."""
-    trunk = replace(trial(horizon=replace(HORIZON, decay="constant", record_every=4), seed=seed), kept_steps=(9,))
+    trunk = replace(
+        trial(horizon=replace(HORIZON, decay="constant", record_every=4), seed=seed),
+        kept_steps=(9,),
+    )
     return trunk, cooldown(trunk, 9, 5)
 
 
@@ -56,7 +69,7 @@ def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Exe
 def driver(executor: Executor, tmp_path: Path) -> Iterator[Driver]:
     made = Driver(executor, tmp_path)
     yield made
-    made.stop_all()  # or one test that fails takes the workers from all that follow
+    made.stop_all()  # otherwise one failing test takes the workers from all tests that follow
 
 
 def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> None:
@@ -146,7 +159,8 @@ def test_a_running_trial_is_stopped_and_the_next_one_runs(driver: Driver) -> Non
 
 def test_a_queued_trial_is_stopped_without_having_started(driver: Driver) -> None:
     endless = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
-    driver.until(lambda: all(driver.started(each) for each in endless))  # each on its worker: a late worker could take two together
+    # each on its worker: a late worker could take two together
+    driver.until(lambda: all(driver.started(each) for each in endless))
     queued = driver.submit(trial())
     driver.executor.stop(queued.trial_id)
     assert driver.until_end(queued, seconds=1) == [Stopped(queued.trial_id, 1)]
@@ -192,7 +206,10 @@ def test_an_exception_fails_its_trial_retryably_and_says_where(driver: Driver) -
     driver.until_end(foreign)
     Path(foreign.checkpoint).parent.mkdir(exist_ok=True)
     point = (3, 384, 1e6, 0.1, {"train_loss": 3.0})
-    torch.save({"format": FORMAT, "step": 3, "curve": [point], "model": {}, "optimizer": {}}, driver.folder / "broken.pt")
+    torch.save(
+        {"format": FORMAT, "step": 3, "curve": [point], "model": {}, "optimizer": {}},
+        driver.folder / "broken.pt",
+    )
     broken = replace(foreign, attempt=2, checkpoint=str(driver.folder / "broken.pt"))
     driver.executor.submit(broken)
     started, *_, event = driver.until_end(broken)
@@ -215,18 +232,25 @@ def test_a_diverged_trial_is_finished(driver: Driver) -> None:
 def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
     diverging = trial(replace(ADAMW, lr=1e30), horizon=replace(HORIZON, steps=40))
     wide = trial(model=replace(MODEL, width=64))
-    driver.until_end(*[driver.submit(spec) for spec in (diverging, wide) for _ in range(driver.executor.slots)])
+    driver.until_end(
+        *[driver.submit(spec) for spec in (diverging, wide) for _ in range(driver.executor.slots)]
+    )
     again = [driver.submit(trial()) for _ in range(driver.executor.slots)]
     driver.until_end(*again)
     for assignment in again:
         assert numbers(driver.curve(assignment)) == plain(trial())
 
 
-def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_that_come_together_keep_the_law_whatever_leaves(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
     monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(most))
     monkeypatch.setattr(Slot, "_choose", lambda slot, first, most, steps: Program(most))
-    wild, *calm = (trial(replace(ADAMW, lr=lr), horizon=LONG, seed=seed) for seed, lr in enumerate((1e30, *[1e-3] * 5)))
+    wild, *calm = (
+        trial(replace(ADAMW, lr=lr), horizon=LONG, seed=seed)
+        for seed, lr in enumerate((1e30, *[1e-3] * 5))
+    )
     diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *calm)]
     busy = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
     driver.until(lambda: all(driver.started(each) for each in busy))  # all workers are warm
@@ -247,11 +271,16 @@ def test_trials_that_come_together_keep_the_law_whoever_leaves(driver: Driver, m
         assert curve == numbers(list(islice(train_one(leaver.spec), len(curve))))
     if not isinstance(driver.executor, TuneExecutor):  # whose trials never share a worker
         assert len({driver.pid(each) for each in assignments}) == driver.executor.slots
-        assert all(driver.seen.index(driver.of(each)[0]) < driver.seen.index(driver.of(stopped)[-1]) for each in assignments)
+        assert all(
+            driver.seen.index(driver.of(each)[0]) < driver.seen.index(driver.of(stopped)[-1])
+            for each in assignments
+        )
 
 
 @pytest.mark.parametrize("executor", RAY, indirect=True)
-def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(driver: Driver) -> None:
+def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(
+    driver: Driver,
+) -> None:
     spec = trial(horizon=replace(HORIZON, steps=400, record_every=10))
     first = driver.submit(spec)
     driver.until(lambda: Path(first.checkpoint).exists() and len(driver.curve(first)) > 10)

@@ -1,4 +1,4 @@
-"""Does the desk keep the law of events for whoever emits them?"""
+"""The desk keeps the contract of events, whichever thread emits them."""
 
 from dataclasses import replace
 
@@ -19,8 +19,19 @@ def taken(attempt: int, desk: Desk) -> None:
     assert desk.take(0) is not None
 
 
-@pytest.mark.parametrize("late", [Started(7, 1, 0, "w", "n"), Measured(7, 1, ()), Finished(7, 1, ()), Failed(7, 1, LOST), Stopped(7, 1)])
-def test_nothing_follows_an_attempts_terminal_event_even_while_the_next_one_runs(late: Event) -> None:
+@pytest.mark.parametrize(
+    "late",
+    [
+        Started(7, 1, 0, "w", "n"),
+        Measured(7, 1, ()),
+        Finished(7, 1, ()),
+        Failed(7, 1, LOST),
+        Stopped(7, 1),
+    ],
+)
+def test_nothing_follows_an_attempts_terminal_event_even_while_the_next_one_runs(
+    late: Event,
+) -> None:
     desk = Desk()
     taken(1, desk)
     desk.emit(Failed(7, 1, LOST))

@@ -1,4 +1,6 @@
-"""Which assignments does a worker get at once, and compiled? What is fastest is measured elsewhere; here that is given."""
+"""Assignments that a worker takes at once, and whether it compiles them. What is fastest is a given
+here; other tests measure it.
+"""
 
 from dataclasses import replace
 from typing import Any, Literal
@@ -16,15 +18,30 @@ from workers.packs import MOST_TOGETHER, REPAID_STEPS, Interrupted, Pack, Packs
 LONG = replace(HORIZON, steps=REPAID_STEPS)
 
 
-def assignment(trial_id: int, spec: TrialSpec | None = None, failures: int = 0, job: str = "", attempt: int | None = None) -> Assignment:
+def assignment(
+    trial_id: int,
+    spec: TrialSpec | None = None,
+    failures: int = 0,
+    job: str = "",
+    attempt: int | None = None,
+) -> Assignment:
     number = attempt or 1 + failures
-    return Assignment(trial_id, number, spec or trial(horizon=LONG, seed=trial_id), f"{trial_id}.pt", job, failures)
+    return Assignment(
+        trial_id,
+        number,
+        spec or trial(horizon=LONG, seed=trial_id),
+        f"{trial_id}.pt",
+        job,
+        failures,
+    )
 
 
 class Bench:
-    """A desk whose workers would measure that so many together are best."""
+    """A desk whose workers would measure that so many trials together are best."""
 
-    def __init__(self, *assignments: Assignment, workers: int = 1, best: int = MOST_TOGETHER) -> None:
+    def __init__(
+        self, *assignments: Assignment, workers: int = 1, best: int = MOST_TOGETHER
+    ) -> None:
         self.desk = Desk()
         self.desk.submit(*assignments)
         self.measured: list[TrialSpec] = []
@@ -58,7 +75,11 @@ def test_workers_share_what_is_left(trials: int, takes: list[int]) -> None:
 
 def test_a_worker_takes_what_others_are_still_to_be_busy_without() -> None:
     wide = trial(model=replace(MODEL, width=2 * MODEL.width), horizon=LONG)
-    bench = Bench(*map(assignment, range(4)), *(assignment(4 + i, replace(wide, seed=i)) for i in range(2)), workers=2)
+    bench = Bench(
+        *map(assignment, range(4)),
+        *(assignment(4 + i, replace(wide, seed=i)) for i in range(2)),
+        workers=2,
+    )
     assert bench.take() == [0, 1, 2, 3]  # less than half of the work, by FLOPs
 
 
@@ -71,7 +92,9 @@ def test_what_has_run_already_is_left_no_more() -> None:
 
 
 def test_what_failed_before_trains_alone() -> None:
-    bench = Bench(assignment(1, failures=1), assignment(2), assignment(3, failures=1), assignment(4))
+    bench = Bench(
+        assignment(1, failures=1), assignment(2), assignment(3, failures=1), assignment(4)
+    )
     assert [bench.take() for _ in range(3)] == [[1], [2, 4], [3]]
 
 
@@ -85,14 +108,25 @@ def test_trials_whose_logits_are_watched_train_alone() -> None:
 
 
 @pytest.mark.parametrize("measure", ["coordinates", "time"])
-def test_trials_that_measure_coordinates_or_time_train_alone(measure: Literal["coordinates", "time"]) -> None:
-    bench = Bench(*(assignment(seed, replace(trial(horizon=LONG, seed=seed), measure=measure)) for seed in range(2)))
+def test_trials_that_measure_coordinates_or_time_train_alone(
+    measure: Literal["coordinates", "time"],
+) -> None:
+    bench = Bench(
+        *(
+            assignment(seed, replace(trial(horizon=LONG, seed=seed), measure=measure))
+            for seed in range(2)
+        )
+    )
     assert bench.take() == [0]
     assert bench.measured == []
 
 
 def test_a_pack_is_of_one_job_and_jobs_take_turns() -> None:
-    bench = Bench(*(assignment(i, job="a") for i in range(4)), *(assignment(4 + i, job="b") for i in range(2)), best=2)
+    bench = Bench(
+        *(assignment(i, job="a") for i in range(4)),
+        *(assignment(4 + i, job="b") for i in range(2)),
+        best=2,
+    )
     assert [bench.take() for _ in range(3)] == [[0, 1], [4, 5], [2, 3]]
 
 
@@ -109,30 +143,41 @@ def test_compiling_is_considered_for_one_long_trial_too() -> None:
     assert len(bench.measured) == 1
 
 
-def test_it_is_considered_again_where_so_many_steps_of_the_graph_have_come_that_it_may_pay_and_only_then() -> None:
+def test_compiling_is_considered_again_only_once_enough_steps_are_queued() -> None:
     asked: list[float] = []
 
     def measure(first: Assignment, most: int, steps: float) -> Program:
         asked.append(steps)
-        return Program(1, repaid_steps=4 * REPAID_STEPS) if steps < 4 * REPAID_STEPS else Program(1, compiled=True)
+        return (
+            Program(1, repaid_steps=4 * REPAID_STEPS)
+            if steps < 4 * REPAID_STEPS
+            else Program(1, compiled=True)
+        )
 
     bench = Bench(*map(assignment, range(3)))
     assert [bench.packs.take(0, measure).compiled for _ in range(3)] == [False] * 3
-    others = [replace(trial(optimizer, horizon=LONG), seed=i) for i, optimizer in enumerate((MUON, ADAMW, MUON, ADAMW))]
+    others = [
+        replace(trial(optimizer, horizon=LONG), seed=i)
+        for i, optimizer in enumerate((MUON, ADAMW, MUON, ADAMW))
+    ]
     bench.desk.submit(*(assignment(3 + i, spec) for i, spec in enumerate(others)))
     taken = [bench.packs.take(0, measure) for _ in range(4)]
     assert [pack.assignments[0].trial_id for pack in taken] == [3, 4, 5, 6]
-    assert [pack.compiled for pack in taken] == [True, False, True, False]  # by shape; too little was left when the other one came
+    # by shape; too little was left when the other one came
+    assert [pack.compiled for pack in taken] == [True, False, True, False]
     assert asked == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
 
 
-def test_what_one_optimizer_has_compiled_is_considered_for_the_other_though_it_did_not_pay_before() -> None:
+def test_a_graph_that_one_optimizer_compiled_is_considered_for_the_other() -> None:
     def measure(first: Assignment, most: int, steps: float) -> Program:
         asked.append(first.spec.optimizer.name)
         return Program(compiled=True) if len(asked) > 1 else Program(repaid_steps=1e9)
 
     asked: list[str] = []
-    specs = [replace(trial(optimizer, horizon=LONG), seed=i) for i, optimizer in enumerate((MUON, ADAMW, MUON, MUON))]
+    specs = [
+        replace(trial(optimizer, horizon=LONG), seed=i)
+        for i, optimizer in enumerate((MUON, ADAMW, MUON, MUON))
+    ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(specs)))
     assert [bench.packs.take(0, measure).compiled for _ in specs] == [False, True, True, True]
     assert asked == ["muon", "adamw", "muon"]
@@ -177,7 +222,10 @@ def test_a_pack_that_broke_is_not_measured_anew() -> None:
 
 def test_of_a_branch_its_own_steps_count() -> None:
     asked: list[float] = []
-    branches = [replace(trial(horizon=LONG, seed=i), branch=Branch(trunk="0" * 32, step=REPAID_STEPS - 100)) for i in range(12)]
+    branches = [
+        replace(trial(horizon=LONG, seed=i), branch=Branch(trunk="0" * 32, step=REPAID_STEPS - 100))
+        for i in range(12)
+    ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches)))
     bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
     assert asked == [12 * 100]
@@ -202,7 +250,9 @@ def test_what_was_paused_trains_in_company_and_compiled_as_before() -> None:
 
 def test_what_failed_before_is_not_compiled() -> None:
     bench = Bench(assignment(1), assignment(2, failures=1))
-    taken = [bench.packs.take(0, lambda first, most, steps: Program(compiled=True)) for _ in range(2)]
+    taken = [
+        bench.packs.take(0, lambda first, most, steps: Program(compiled=True)) for _ in range(2)
+    ]
     assert [pack.compiled for pack in taken] == [True, False]
 
 
@@ -247,11 +297,13 @@ def test_packs_of_little_work_are_not_measured() -> None:
     assert bench.measured == []
 
 
-def test_a_measurement_that_fails_is_logged_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_measurement_that_fails_is_logged_and_not_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bench = Bench(*map(assignment, range(3)))
     bench.measure = lambda first, most, steps: 1 // 0  # type: ignore[method-assign]
     assert bench.take() == [0]
-    assert "no packs, for they could not be measured" in caplog.text
+    assert "no packs, since they could not be measured" in caplog.text
     caplog.clear()
     assert bench.take() == [1]
     assert caplog.text == ""

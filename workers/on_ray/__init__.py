@@ -1,5 +1,5 @@
 """Executors on Ray: the only package that imports it.
 
-In reading order: `cluster`, what fits where · `slot`, one warm actor · `actors`, the executor of slots · `experiment`, `tune`, the
-executor on Ray Tune.
+In reading order: `cluster`, connection and capacity · `slot`, one warm actor · `actors`, the
+executor of slots · `experiment`, `tune`, the executor on Ray Tune.
 """

@@ -1,7 +1,8 @@
-"""How do trials run on Ray?
+"""Trials on Ray actors.
 
-On bare actors, one per slot, warm before the first trial and after the last (`workers.on_ray.slot`), in a local Ray that starts by itself
-or in a cluster that is joined (`workers.on_ray.cluster`). `RayExecutor` puts them together.
+Each slot is an actor without any Ray library on top, warm before the first trial and after the last
+(`workers.on_ray.slot`), in a local Ray that starts by itself or in a cluster that is joined
+(`workers.on_ray.cluster`). `RayExecutor` combines them.
 """
 
 import atexit
@@ -20,7 +21,7 @@ JOIN_SECONDS = 1.0
 
 
 class RayExecutor:
-    """Warm Ray actors; see `workers.interface` for what the four methods promise."""
+    """Warm Ray actors; `workers.interface` has the contract of the four methods."""
 
     def __init__(
         self,
@@ -31,31 +32,35 @@ class RayExecutor:
     ) -> None:
         """Start a local Ray, or join one, and start the actors, without waiting for them.
 
-        `workers`: at most so many; by default as many as fit.
+        `workers`: the largest number of workers; by default as many as fit.
         """
         self._cluster = Cluster.connect(joining, workers)
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
         self._desk = Desk()
         packs = Packs(self._desk, lambda: self.slots)
-        self._shared = Shared(self._desk, packs, self._demand, Placement(self._desk), patience_seconds)
+        self._shared = Shared(
+            self._desk, packs, self._demand, Placement(self._desk), patience_seconds
+        )
         self._slots: list[Slot] = []
         self._grow()
         self._closed = False
-        atexit.register(self.close)  # a process that ends by an error leaves nothing behind either
+        # so that a process that ends by an error leaves nothing behind either
+        atexit.register(self.close)
 
     @property
     def slots(self) -> int:
-        """Workers that train at once; more when nodes join."""
+        """Number of workers that train at once; more when nodes join."""
         return len(self._slots)
 
     @property
     def room(self) -> int:
-        """Two packs for each worker: they may all end at once."""
+        """Two packs for each worker: all packs may end at once."""
         return 2 * self.slots * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:
-        """What the newest slot with a warm worker computes with; a cluster of several kinds of device may have others too."""
+        """Arithmetic of the newest slot with a warm worker; a cluster with several kinds of device
+        may have others too."""
         return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
 
     def submit(self, *assignments: Assignment) -> None:
@@ -63,19 +68,20 @@ class RayExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once when it is queued, at its next step when it runs."""
+        """End a trial: at once if it is queued, at its next step if it runs."""
         self._desk.stop(trial_id)
         for slot in self._slots:
             slot.cancel(trial_id)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it; WorkersLost when Ray's head is gone."""
+        """Events since the last call, waiting up to `timeout` seconds for the first. Raises
+        WorkersLost if Ray's head is gone."""
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End all workers, and a Ray that was started here with every process of it; idempotent."""
+        """End all workers and, with all its processes, a Ray that was started here; idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -88,11 +94,12 @@ class RayExecutor:
         self._cluster.close()
 
     def _demand(self) -> Demand:
-        """What a worker asks for in the cluster as it is now."""
+        """The resources that a worker needs in the cluster's present state."""
         return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
 
     def _grow(self) -> None:
-        """Open a slot for every worker that fits; one at least, which says by a `Waiting` that it lacks a place."""
+        """Open a slot for every worker that fits; at least one slot, which emits a `Waiting` if it
+        cannot be placed."""
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):
             self._slots.append(Slot(index, self._shared))

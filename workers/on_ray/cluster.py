@@ -1,10 +1,12 @@
-"""Which Ray do the workers run on, what fits there, and is it still alive?
+"""The Ray cluster that workers run on: connection, capacity, and liveness.
 
-`Cluster.connect` starts a local Ray or joins a running one; `close` ends what was started, every process of it. `Demand` is what one
-worker asks of the cluster: a CPU, or a share of a GPU where there are any.
+`Cluster.connect` starts a local Ray or joins a running one; `close` ends what was started, with all
+its processes. `Demand` is what one worker needs from the cluster: a CPU, or a share of a GPU if
+there are any.
 
-A local Ray differs from Ray's defaults: a token of its own in memory instead of a file in the user's home, no usage reports, no
-dashboard, a folder of its own that goes when it ends, and SIGTERM stays the caller's.
+A local Ray differs from Ray's defaults: its own token in memory instead of a file in the user's
+home, no usage reports, no dashboard, its own folder that is deleted when it ends, and SIGTERM stays
+with the caller.
 """
 
 import logging
@@ -28,57 +30,68 @@ from ray._private import auto_init_hook
 from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
-LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment of a local Ray's processes
-OBJECT_STORE_BYTES = 100_000_000  # events travel inline; Ray's default would claim 30 % of the memory
+LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # marks the environment of a local Ray's processes
+# events travel inline; Ray's default would claim 30 % of the memory
+OBJECT_STORE_BYTES = 100_000_000
 SHUTDOWN_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
-LOOK_SECONDS = 2.0  # between looks at Ray's head
+LOOK_SECONDS = 2.0  # between checks of Ray's head
 HEAD_LOST_SECONDS = 8.0  # after its last sign of life; Ray itself would end this process after 60
 LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters, and a socket's path ends at 107
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What one worker asks of the cluster."""
+    """Resources that one worker needs."""
 
-    resource: str  # CPU or GPU, as Ray calls them
+    resource: str  # CPU or GPU, Ray's names
     amount: float
 
     @classmethod
     def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
-        """One GPU where the cluster has any, or the share asked for; else (or for a share of 0) one CPU."""
+        """One GPU, or the given share, if the cluster has any; otherwise (or for a share of 0) one
+        CPU."""
         gpus = (1.0 if total.get("GPU", 0) else 0.0) if gpus_per_worker is None else gpus_per_worker
         return cls("GPU", gpus) if gpus else cls("CPU", 1.0)
 
     @property
     def options(self) -> dict[str, float]:
-        """As options of a Ray actor."""
+        """Options of a Ray actor."""
         return {"num_cpus": 0.0, "num_gpus": 0.0, f"num_{self.resource.lower()}s": self.amount}
 
     def fits(self, total: Mapping[str, float]) -> int:
-        """How many such workers the cluster could hold if it were empty."""
+        """The number of such workers that the cluster could hold if it were empty."""
         available = total.get(self.resource, 0.0)
         per_device = int(1 / self.amount + 1e-9)  # a share never spans two GPUs
         return int(available) * per_device if per_device else int(available / self.amount)
 
     def shortage(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
-        """Why a worker is not placed, in words: what is asked, what is free, what there is."""
-        asked = f"a worker asks for {self.amount:g} {self.resource}"
+        """The reason why a worker is not placed: what it needs, what is free, what there is."""
+        demand = f"a worker asks for {self.amount:g} {self.resource}"
         has = total.get(self.resource, 0.0)
         if not self.fits(total):
-            return f"{asked}, which this Ray cluster never has: {has:g} {self.resource} in total; add a node or ask for less"
+            return (
+                f"{demand}, which this Ray cluster never has: {has:g} {self.resource} in total; "
+                "add a node or ask for less"
+            )
         unused = free.get(self.resource, 0.0)
-        held = "others hold the rest" if unused < self.amount else "a worker's process is slow to start"
-        return f"{asked}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
+        held = (
+            "others hold the rest"
+            if unused < self.amount
+            else "a worker's process is slow to start"
+        )
+        return f"{demand}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
 
 
 @dataclass(frozen=True)
 class Joining:
-    """How a driver joins Ray, and what it asks of its workers there."""
+    """Options of a driver that joins Ray, and the needs of its workers."""
 
-    address: str | None = None  # of a cluster; by default RAY_ADDRESS, and else a local Ray is started
-    shared_storage: bool = False  # checkpoints and corpora lie where every node sees them
-    gpus_per_worker: float | None = None  # a number or a share; by default 1 where there are GPUs, and 0 makes CPU workers anywhere
+    # of a cluster; by default RAY_ADDRESS, otherwise a local Ray is started
+    address: str | None = None
+    shared_storage: bool = False  # every node sees checkpoints and corpora under the same paths
+    # a number or a share; by default 1 if there are GPUs; 0 makes CPU workers anywhere
+    gpus_per_worker: float | None = None
     code: tuple[Path, ...] = ()  # packages and modules that workers must be able to import
 
 
@@ -86,11 +99,11 @@ LOCAL = Joining()
 
 
 class Cluster:
-    """The Ray that this process is the driver of."""
+    """The Ray cluster whose driver is this process."""
 
     def __init__(self, marker: str, folder: Path | None) -> None:
         self._marker = marker
-        self.folder = folder  # of a Ray that was started here; None: joined
+        self.folder = folder  # of a Ray that was started here; None if it was joined
         context = ray.get_runtime_context()
         self.address: str = context.gcs_address
         self._node: str = context.get_node_id()
@@ -98,28 +111,43 @@ class Cluster:
 
     @classmethod
     def connect(cls, joining: Joining, workers: int | None) -> "Cluster":
-        """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core); they are sent the code."""
+        """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core),
+        and send the code to the workers."""
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
-        auto_init_hook.enable_auto_connect = False  # else a thread's late call after shutdown would start another Ray
-        shared = {"runtime_env": {"py_modules": [str(place) for place in joining.code]}} if joining.code else {}
+        # otherwise a thread's late call after shutdown would start another Ray
+        auto_init_hook.enable_auto_connect = False
+        shared = (
+            {"runtime_env": {"py_modules": [str(place) for place in joining.code]}}
+            if joining.code
+            else {}
+        )
         cluster = cls._start(workers, shared) if address is None else cls._join(address, shared)
-        away = {node["NodeID"] for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()}
+        away = {
+            node["NodeID"]
+            for node in ray.nodes()
+            if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()
+        }
         away -= {ray.get_runtime_context().get_node_id()}
         if away and not joining.shared_storage:
             cluster.close()
             raise Unavailable(
-                f"the Ray cluster at {address} would place workers on {len(away)} other node(s), and checkpoints and corpora lie on "
-                "this machine's disk; put TELESCOPE_HOME on storage that all nodes share and say so, or use a local Ray"
+                f"the Ray cluster at {address} would place workers on {len(away)} other node(s), "
+                "but checkpoints and corpora lie on this machine's disk; put TELESCOPE_HOME on "
+                "storage that all nodes share and set TELESCOPE_SHARED_STORAGE=true, or use a "
+                "local Ray"
             )
         return cluster
 
     @classmethod
     def _join(cls, address: str, shared: Mapping[str, Any]) -> "Cluster":
         try:
-            if ":" in address and not _answers(address, CONNECT_SECONDS):  # Ray would try for minutes, then end this process
+            # Ray would try for minutes, then end this process
+            if ":" in address and not _answers(address, CONNECT_SECONDS):
                 raise ConnectionError("nothing answers there")
             with _own_signals():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **shared)
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, **shared
+                )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise Unavailable(f"cannot join the Ray cluster at {address}: {error}") from error
         return cls("", None)
@@ -127,10 +155,17 @@ class Cluster:
     @classmethod
     def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "Cluster":
         root = tempfile.gettempdir()
-        folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"))
+        folder = Path(
+            tempfile.mkdtemp(
+                prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"
+            )
+        )
         marker = secrets.token_hex(16)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _environment(SPT_NOENV="1", RAY_USAGE_STATS_ENABLED="0", **{LOCAL_MARKER: marker}), _own_signals():
+        with (
+            _environment(SPT_NOENV="1", RAY_USAGE_STATS_ENABLED="0", **{LOCAL_MARKER: marker}),
+            _own_signals(),
+        ):
             try:
                 ray.init(
                     address="local",
@@ -148,16 +183,19 @@ class Cluster:
         return cls(marker, folder)
 
     def alive(self, seconds: float = 2.0) -> bool:
-        """Whether the head answers and this driver's own node lives, without which it can place nothing.
+        """True if the GCS answers and this driver's node is alive; without both nothing can be
+        scheduled.
 
-        Ray itself notices a dead head after 60 s, and then ends this process; a dead node it bears in silence.
+        Ray itself notices a dead head after 60 s, and then ends this process; it never reports a
+        dead node.
         """
         if not _answers(self.address, seconds):
             return False
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
     def looked(self) -> bool:
-        """True where it is time for a look and the cluster lives; WorkersLost where there has been no sign of life for long."""
+        """True if it is time for a check and the cluster is alive. Raises WorkersLost if there has
+        been no sign of life for long."""
         now = time.monotonic()
         if now < self._next_look:
             return False
@@ -166,13 +204,18 @@ class Cluster:
             self._head_seen = now
             return True
         if now - self._head_seen > HEAD_LOST_SECONDS:
-            raise WorkersLost(f"Ray's head at {self.address} does not answer, or this machine's node of it has died")
+            raise WorkersLost(
+                f"Ray's head at {self.address} does not answer, or this machine's node of it "
+                "has died"
+            )
         return False
 
     def close(self) -> None:
         """Disconnect, and end every process of a Ray that was started here."""
-        ending = threading.Thread(target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True)
-        ending.start()  # in a thread, for it may wait for a head that is gone
+        ending = threading.Thread(
+            target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
+        )
+        ending.start()  # in a thread, since it may wait for a head that is gone
         ending.join(SHUTDOWN_SECONDS)
         if self.folder is not None:
             end_all(self._marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
@@ -180,7 +223,7 @@ class Cluster:
 
 
 def _answers(address: str, seconds: float) -> bool:
-    """Whether something listens at host:port."""
+    """True if a server listens at host:port."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), seconds).close()
@@ -191,7 +234,7 @@ def _answers(address: str, seconds: float) -> bool:
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Variables that processes started inside inherit."""
+    """Environment variables that processes started inside inherit."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -203,7 +246,7 @@ def _environment(**variables: str) -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM when it starts in the main thread; give it back."""
+    """Restore SIGTERM, which Ray takes over when it starts in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,8 @@
-"""What does Ray Tune ask during an experiment, what does it tell, and what becomes of it?
+"""Callbacks for a Ray Tune experiment: searcher, scheduler and reporter.
 
-It asks a searcher for the next trial (`Feed`) and a scheduler for those that end early (`Ends`), and tells a callback what happened
-(`Relay`). The three share `Flights`: what Tune holds of the desk's assignments, and since when.
+Tune asks a searcher for the next trial (`Feed`) and a scheduler for trials that end early (`Ends`),
+and tells a callback what happened (`Relay`). The three share `Flights`: the desk's assignments that
+Tune holds, and since when.
 """
 
 import time
@@ -22,14 +23,15 @@ from workers.interface import Assignment, Failed, Finished, Measured, Started, S
 from workers.on_ray.cluster import Demand
 from workers.on_ray.slot import PAUSE_SECONDS, Placement
 
-IDLE_SECONDS = 2.0  # between looks at whether the experiment is to end, while there is nothing to do
-WARM_UP = 0  # stands for a trial's id where there is no assignment
+# between checks whether the experiment is to end, while there is nothing to do
+IDLE_SECONDS = 2.0
+WARM_UP = 0  # stands for a trial's id if there is no assignment
 ASSIGNMENT = TypeAdapter(Assignment)
 
 
 @dataclass
 class Flight:
-    """A trial that Tune holds; without an assignment, the one that warms the first worker."""
+    """A trial that Tune holds; without an assignment, the one that warms up the first worker."""
 
     assignment: Assignment | None
     since: float = field(default_factory=time.monotonic)
@@ -38,19 +40,21 @@ class Flight:
 
     @property
     def trial_id(self) -> int:
-        """Of its trial, as the coordinator knows it."""
+        """The coordinator's id of its trial."""
         return self.assignment.trial_id if self.assignment else WARM_UP
 
 
 class Flights:
-    """What one Tune experiment holds, by Tune's own ids, and for how long it has waited."""
+    """Trials that one Tune experiment holds, by Tune's ids, and how long they have waited."""
 
-    def __init__(self, desk: Desk, placement: Placement, demand: Demand, patience_seconds: float) -> None:
+    def __init__(
+        self, desk: Desk, placement: Placement, demand: Demand, patience_seconds: float
+    ) -> None:
         self.desk, self.demand = desk, demand
         self._placement, self._patience_seconds = placement, patience_seconds
         self._held: dict[str, Flight] = {}
         self.numerics: str | None = None  # of the latest worker that became warm
-        self.over = False  # the experiment is to end
+        self.over = False  # True once the experiment is to end
 
     def __len__(self) -> int:
         return len(self._held)
@@ -59,56 +63,71 @@ class Flights:
         return self._held[tune_id]
 
     def of(self, trial_id: int) -> Flight | None:
-        """The flight of a trial, if Tune holds it; the latest, for a failed attempt is held until its worker's error arrives."""
-        return next((flight for flight in reversed(list(self._held.values())) if flight.trial_id == trial_id), None)
+        """The flight of a trial, if Tune holds it; the latest one, since a failed attempt is held
+        until its worker's error arrives."""
+        return next(
+            (
+                flight
+                for flight in reversed(list(self._held.values()))
+                if flight.trial_id == trial_id
+            ),
+            None,
+        )
 
     def hold(self, tune_id: str, assignment: Assignment | None) -> dict[str, Any]:
-        """Note what Tune gets, as the plain document that loggers show."""
+        """Record what Tune gets, as the plain document that loggers show."""
         self._held[tune_id] = Flight(assignment)
         return ASSIGNMENT.dump_python(assignment, mode="json") if assignment else {}
 
     def begin(self, tune_id: str, actor: Any) -> Flight:
-        """A worker has it."""
+        """Record that a worker has the trial."""
         flight = self._held[tune_id]
         flight.begun, flight.actor = True, actor
         self._placement.lacks(flight.trial_id, None)
         return flight
 
     def end(self, tune_id: str) -> Flight:
-        """Tune is done with it; what a warm-up lacked, the next one lacks too until it begins."""
+        """Record that Tune is done with the trial; a shortage during warm-up lasts until the next
+        warm-up begins."""
         flight = self._held.pop(tune_id)
         if flight.assignment:
             self._placement.lacks(flight.trial_id, None)
         return flight
 
     def unwanted(self, tune_id: str) -> bool:
-        """Whether it is to end."""
+        """True if the trial is to end."""
         trial_id = self._held[tune_id].trial_id
         return self.over if trial_id == WARM_UP else self.desk.stopping(trial_id)
 
     def look(self) -> None:
-        """Say what is lacking when something has waited for longer than patience, or will for ever."""
+        """Report a shortage if a trial has waited for longer than patience, or would wait for
+        ever."""
         for flight in self._held.values():
             if not flight.begun:
                 total = ray.cluster_resources()
-                if time.monotonic() - flight.since > self._patience_seconds or not self.demand.fits(total):
-                    self._placement.lacks(flight.trial_id, self.demand.shortage(total, ray.available_resources()))
+                if time.monotonic() - flight.since > self._patience_seconds or not self.demand.fits(
+                    total
+                ):
+                    self._placement.lacks(
+                        flight.trial_id, self.demand.shortage(total, ray.available_resources())
+                    )
 
     def not_started(self, reason: str) -> None:
-        """The first worker's process could not start: say so, and pause before the next."""
+        """Report that the first worker's process could not start, and pause before the next one."""
         self._placement.lacks(WARM_UP, f"a worker's process could not start: {reason}")
         self.desk.wait_closed(PAUSE_SECONDS)
 
 
 class Feed(Searcher):  # type: ignore[misc]
-    """What is next, asked in each turn: the warm-up first, then what the desk holds."""
+    """The searcher, asked in each turn: first the warm-up, then the desk's assignments."""
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
         self._flights = flights
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A trial; None for not now. With nothing in flight it waits, for Tune itself would sleep by the second."""
+        """A trial, or None for not now. With no flights it waits, since Tune itself would sleep for
+        a second."""
         flights = self._flights
         while not flights.over:
             if flights.numerics is None:
@@ -120,14 +139,15 @@ class Feed(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Nothing: `Relay` is told too."""
+        """Do nothing: Tune tells `Relay`, too."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the record of truth is the coordinator's."""
+        """Do nothing: the coordinator keeps the record."""
 
 
 class Ends(FIFOScheduler):  # type: ignore[misc]
-    """Which trials end early: waiting ones in the next turn, running ones at their next event; and who is next."""
+    """The scheduler, which ends waiting trials in the next turn, running trials at their next
+    event; and chooses the next trial."""
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
@@ -138,21 +158,25 @@ class Ends(FIFOScheduler):  # type: ignore[misc]
         return str(self.STOP if self._flights.unwanted(trial.trial_id) else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Asked in each turn: which waiting trial a free worker goes to. The newest: the others' own workers are starting.
+        """Asked in each turn: the waiting trial that a free worker takes. The newest one, since
+        workers for the others are already starting.
 
-        Tune gives up the worker that was starting for a trial when the trial gets another one. By the oldest first, as Tune does by
-        itself, trials shorter than a process start would run on one worker for ever.
+        When a trial gets another worker, Tune gives up the worker that was starting for it. If the
+        oldest trial came first, as by Tune's default, trials shorter than a process start would run
+        on one worker for ever.
         """
-        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING]
+        waiting = [
+            trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING
+        ]
         for trial in waiting:
             if self._flights.unwanted(trial.trial_id):
                 tune_controller.stop_trial(trial)
-        wanted = [trial for trial in waiting if trial.status == trial.PENDING]
-        return max(wanted, key=lambda trial: self._flights[trial.trial_id].since, default=None)
+        pending = [trial for trial in waiting if trial.status == trial.PENDING]
+        return max(pending, key=lambda trial: self._flights[trial.trial_id].since, default=None)
 
 
 class Relay(Callback):  # type: ignore[misc]
-    """What Tune tells, as events; and as results for loggers, each point of a curve by itself."""
+    """Tune's callbacks as events; and as results for loggers, one point of a curve at a time."""
 
     def __init__(self, flights: Flights, loggers: Sequence[Callback]) -> None:
         self._flights = flights
@@ -182,11 +206,18 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.numerics = event.numerics
         if isinstance(event, Measured | Finished):
             for point in event.points:
-                counts = {"training_iteration": point.step, "tokens": point.tokens, "flops": point.flops, "seconds": point.seconds}
-                self._loggers.on_trial_result(trial=trial, result={**counts, **point.metrics}, **info)
+                counts = {
+                    "training_iteration": point.step,
+                    "tokens": point.tokens,
+                    "flops": point.flops,
+                    "seconds": point.seconds,
+                }
+                self._loggers.on_trial_result(
+                    trial=trial, result={**counts, **point.metrics}, **info
+                )
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
-        """It finished, which was said, or was stopped."""
+        """The trial finished, which its event reported, or was stopped."""
         flight = self._flights.end(trial.trial_id)
         if flight.assignment:
             if flight.begun:
@@ -194,11 +225,13 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.desk.emit(Stopped(flight.trial_id, flight.assignment.attempt))
 
     def on_trial_error(self, trial: Any, **info: Any) -> None:
-        """It failed, which was said (the desk drops a second word on the same attempt), or its worker died."""
+        """The trial failed, which its event reported (the desk drops a second event of the same
+        attempt), or its worker died."""
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)
         if flight.actor is not None:
-            ray.kill(flight.actor)  # Tune would end it in its next turn, which comes with the next trial
+            # Tune would end it in its next turn, which comes with the next trial
+            ray.kill(flight.actor)
         if flight.assignment is None:
             self._flights.not_started(reason)
             return
@@ -208,7 +241,9 @@ class Relay(Callback):  # type: ignore[misc]
         if self._flights.desk.stopping(trial_id):
             self._flights.desk.emit(Stopped(trial_id, attempt))
         else:
-            self._flights.desk.emit(Failed(trial_id, attempt, Failure("operational", f"worker process died: {reason}")))
+            self._flights.desk.emit(
+                Failed(trial_id, attempt, Failure("operational", f"worker process died: {reason}"))
+            )
 
     def on_experiment_end(self, **info: Any) -> None:
         """The experiment has ended."""
@@ -216,6 +251,6 @@ class Relay(Callback):  # type: ignore[misc]
 
 
 def _reason(trial: Any) -> str:
-    """Why Tune gave a trial up: the line after its header, in the file that it writes."""
+    """Why Tune gave a trial up: the line after the header of its error file."""
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
     return next((line.strip() for line in lines[1:] if line.strip()), "no reason given")

@@ -1,13 +1,16 @@
-"""How does one slot keep a warm Ray actor, pack after pack?
+"""A slot: one warm Ray actor that runs pack after pack.
 
-The actor imports torch and warms its kernels before a trial arrives; each trial, or pack of them, is a streaming call on it. One thread
-per slot looks after the actor: it waits until it is placed (and says so when that takes long), hands it assignments, passes its events
-on, and replaces it when it died, failed, or is worn. Ray retries and restarts nothing: that is the coordinator's business.
+The actor imports torch and warms its kernels before a trial arrives; each trial, or pack of trials,
+is a streaming call on it. One thread per slot looks after the actor: it waits until it is placed
+(and reports it if that takes long), hands it assignments, passes its events on, and replaces it
+after it died, failed, or is worn. Ray does not retry or restart anything: the coordinator does.
 
-What was measured of Ray 2.60 shapes the code: cancelling a stream ends it as a whole, so a trial is asked to leave its pack by a call of
-its own, in a second thread of the actor, heard within 10 ms; dropping a stream does not stop it; a dead actor is seen within milliseconds.
+Measurements of Ray 2.60 shape the code: cancelling a stream ends it as a whole, so a trial is told
+to leave its pack by a separate call, in a second thread of the actor, which takes effect within 10
+ms; dropping a stream does not stop it; a dead actor is noticed within milliseconds.
 
-Parts: `Worker` (the actor) · `Placement` (what the slots lack) · `Slot` (one actor and its thread).
+Parts: `Worker` (the actor) · `Placement` (shortages of the slots) · `Slot` (one actor and its
+thread).
 """
 
 import os
@@ -32,20 +35,25 @@ from workers.on_ray.cluster import Demand
 from workers.packs import Interrupted, Pack, Packs
 
 TRIALS_PER_WORKER = 500
-STUCK_SECONDS = 10.0  # a worker that does not answer for so long after a trial, or does not let one go, is killed
-MEASURING_SECONDS = 600.0  # for the best program of a shape: a second where packs are worth it, but compiling a deep model takes minutes
-IDLE_SECONDS = 2.0  # between looks at an idle worker
-FRESH_SECONDS = 0.25  # a worker heard of so lately is not asked whether it lives
-POLL_SECONDS = 0.2  # between looks at a worker that is not placed yet
+# a worker that does not answer for so long after a trial, or does not let a trial go, is killed
+STUCK_SECONDS = 10.0
+# to find the best program of a shape: a second if packs are worth it, but compiling a deep model
+# takes minutes
+MEASURING_SECONDS = 600.0
+IDLE_SECONDS = 2.0  # between checks of an idle worker
+# a worker that gave a sign of life so recently is not asked whether it is alive
+FRESH_SECONDS = 0.25
+POLL_SECONDS = 0.2  # between checks of a worker that is not placed yet
 PAUSE_SECONDS = 5.0  # after a worker that could not start
 ASIDE = "aside"  # the actor's second thread, for calls that do not wait for the stream
 
 
 class Worker:
-    """Runs inside an actor's process: warm when its constructor returns."""
+    """Runs inside an actor's process; warm when its constructor returns."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        os.environ.update(environment, OMP_NUM_THREADS="1")  # before torch is imported, hence the late import
+        # before torch is imported, hence the late import
+        os.environ.update(environment, OMP_NUM_THREADS="1")
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a CPU worker on a machine with GPUs
         from telescope.train.program import choose
@@ -53,21 +61,25 @@ class Worker:
         from workers import runner
 
         self._run, self._choose = runner.run, choose
-        self._leaving: set[tuple[int, int]] = set()  # attempts at trials that are to end
+        self._leaving: set[tuple[int, int]] = set()  # attempts that are to end
         runner.warm_up()
         self._numerics = numerics()
 
     def ready(self) -> str:
-        """Answers when the worker is warm and idle, with what it computes with."""
+        """Arithmetic of the worker; answers once it is warm and idle."""
         return self._numerics
 
     def choose(self, spec: TrialSpec, most: int, steps: float) -> Program:
-        """How it trains trials of this shape best."""
+        """The fastest program for trials of this shape on this worker."""
         return self._choose(spec, most, steps)
 
     def run(self, pack: Pack) -> Iterator[Event]:
-        """One attempt at each of these trials as a stream."""
-        yield from self._run(pack.assignments, lambda each: (each.trial_id, each.attempt) in self._leaving, pack.compiled)
+        """Run an attempt at each of these trials, as a stream of events."""
+        yield from self._run(
+            pack.assignments,
+            lambda each: (each.trial_id, each.attempt) in self._leaving,
+            pack.compiled,
+        )
         self._leaving -= {(each.trial_id, each.attempt) for each in pack.assignments}
 
     @ray.method(concurrency_group=ASIDE)  # type: ignore[untyped-decorator]
@@ -77,7 +89,8 @@ class Worker:
 
 
 class Placement:
-    """What the slots lack, said once when it has lasted long enough, and once when it is over."""
+    """Shortages of the slots; reported once when a shortage has lasted long enough, and once when
+    it is over."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -86,7 +99,7 @@ class Placement:
         self._said: str | None = None
 
     def lacks(self, slot: int, reason: str | None) -> None:
-        """Slot `slot` is without a worker for this reason; None: it has one."""
+        """Record that a slot has no worker for this reason; None: it has one."""
         with self._lock:
             if reason is None:
                 self._lacking.pop(slot, None)
@@ -94,7 +107,10 @@ class Placement:
                 self._lacking[slot] = reason
             say = None
             if self._lacking:
-                say = f"{len(self._lacking)} worker(s) not placed: {next(iter(self._lacking.values()))}"
+                say = (
+                    f"{len(self._lacking)} worker(s) not placed: "
+                    f"{next(iter(self._lacking.values()))}"
+                )
             if say != self._said:
                 self._said = say
                 self._desk.emit(Waiting(say))
@@ -102,13 +118,13 @@ class Placement:
 
 @dataclass(frozen=True)
 class Shared:
-    """What all slots of an executor work with."""
+    """Values that all slots of an executor share."""
 
     desk: Desk
     packs: Packs
     demand: Callable[[], Demand]
     placement: Placement
-    patience_seconds: float  # before a shortage is said
+    patience_seconds: float  # before a shortage is reported
 
 
 class Slot:
@@ -119,7 +135,7 @@ class Slot:
         self._shared = shared
         self._desk, self._packs, self._placement = shared.desk, shared.packs, shared.placement
         self._actor: Any = None
-        self._assignments: tuple[Assignment, ...] = ()  # of the stream that runs
+        self._assignments: tuple[Assignment, ...] = ()  # of the running stream
         self._heard = 0.0  # when the actor last gave a sign of life
         self._lock = threading.Lock()
         self.numerics: str | None = None  # of its latest warm worker
@@ -128,9 +144,12 @@ class Slot:
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """Let a trial end at its next step, if it is here; with the actor if need be, for a process that hangs lets none go."""
+        """Let a trial end at its next step, if this slot runs it; end the actor if need be, since a
+        process that hangs lets no trial go."""
         with self._lock:
-            assignment = next((each for each in self._assignments if each.trial_id == trial_id), None)
+            assignment = next(
+                (each for each in self._assignments if each.trial_id == trial_id), None
+            )
             if assignment is None:
                 return
             self._actor.leave.remote(assignment)
@@ -140,11 +159,15 @@ class Slot:
 
     def _kill_stuck(self, actor: Any, assignment: Assignment) -> None:
         with self._lock:
-            if self._actor is actor and assignment in self._assignments and self._desk.runs(assignment):
+            if (
+                self._actor is actor
+                and assignment in self._assignments
+                and self._desk.runs(assignment)
+            ):
                 self.kill()
 
     def kill(self) -> None:
-        """End the actor's process, whatever it does; the thread finds it dead."""
+        """End the actor's process, whatever it is doing; the thread then notices its death."""
         if (actor := self._actor) is not None:
             ray.kill(actor)
 
@@ -163,13 +186,16 @@ class Slot:
                     pack, trials = Pack(), trials + len(pack.assignments)
                     if not sound or trials >= TRIALS_PER_WORKER:
                         self._retire()
-        except Exception as error:  # Ray itself is gone, or this code is wrong: the coordinator is to know
+        # Ray itself is gone, or this code is wrong: the coordinator must know
+        except Exception as error:
             self.broken = error
 
     def _replace(self) -> None:
-        """Start an actor and wait until it is warm; say what it lacks when that takes longer than patience.
+        """Start an actor and wait until it is warm; report the shortage if that takes longer than
+        patience.
 
-        Returns without one when the cluster has changed so that a worker now asks for something else.
+        Returns without an actor if the cluster has changed so that a worker now needs other
+        resources.
         """
         self._retire()
         demand = self._shared.demand()
@@ -182,8 +208,12 @@ class Slot:
                 return self._placed(ready)
             if self._shared.demand() != demand:
                 return self._retire()
-            if time.monotonic() - begun > self._shared.patience_seconds or not demand.fits(ray.cluster_resources()):
-                self._placement.lacks(self._index, demand.shortage(ray.cluster_resources(), ray.available_resources()))
+            if time.monotonic() - begun > self._shared.patience_seconds or not demand.fits(
+                ray.cluster_resources()
+            ):
+                self._placement.lacks(
+                    self._index, demand.shortage(ray.cluster_resources(), ray.available_resources())
+                )
 
     def _retire(self) -> None:
         self.kill()
@@ -196,11 +226,14 @@ class Slot:
             self._placement.lacks(self._index, None)
         except RayError as error:
             self._actor = None
-            self._placement.lacks(self._index, f"a worker's process could not start: {first_line(error)}")
+            self._placement.lacks(
+                self._index, f"a worker's process could not start: {first_line(error)}"
+            )
             self._desk.wait_closed(PAUSE_SECONDS)
 
     def _answers(self) -> bool:
-        """Whether the actor is alive and idle, or becomes so in time; not asked again when it was heard of just now."""
+        """True if the actor is alive and idle, or becomes so in time; not asked again if it gave a
+        sign of life just now."""
         if time.monotonic() - self._heard < FRESH_SECONDS:
             return True
         try:
@@ -211,7 +244,7 @@ class Slot:
         return True
 
     def _choose(self, first: Assignment, most: int, steps: float) -> Program:
-        """By a measurement on the actor, which is not used again where that hangs or is no longer wanted."""
+        """Measure on the actor; retire it if the measurement hangs or is cancelled."""
         found, begun = self._actor.choose.remote(first.spec, most, steps), time.monotonic()
         while not ray.wait([found], timeout=POLL_SECONDS)[0]:
             if self._desk.closed or self._desk.stopping(first.trial_id):
@@ -224,12 +257,14 @@ class Slot:
         return program
 
     def _follow(self, pack: Pack) -> bool:
-        """Pass on the events of one attempt at each; False when the actor is not to be used again."""
+        """Pass on the events of an attempt at each trial; returns False if the actor must not be
+        used again."""
         sound, error, assignments = True, "the worker's stream ended early", pack.assignments
         with self._lock:
             stream, self._assignments = self._actor.run.remote(pack), assignments
         for assignment in assignments:
-            if self._desk.stopping(assignment.trial_id):  # asked before the trial was here
+            # a stop was requested before the trial arrived here
+            if self._desk.stopping(assignment.trial_id):
                 self.cancel(assignment.trial_id)
         try:
             for reference in stream:
@@ -246,18 +281,27 @@ class Slot:
         finally:
             with self._lock:
                 self._assignments = ()
-        self._retire()  # before it is said, for it may write checkpoints still
+        # before the failure is reported, since the actor may still write checkpoints
+        self._retire()
         self._packs.broke(pack)
         died = Failure("operational", f"worker process died: {error}")
-        for trial_id, attempt in ((each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)):
-            self._desk.emit(Stopped(trial_id, attempt) if self._desk.stopping(trial_id) else Failed(trial_id, attempt, died))
+        for trial_id, attempt in (
+            (each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)
+        ):
+            self._desk.emit(
+                Stopped(trial_id, attempt)
+                if self._desk.stopping(trial_id)
+                else Failed(trial_id, attempt, died)
+            )
         return False
 
 
 def handed_down() -> dict[str, str]:
-    """What a worker on any node takes over from this process: where files are, how often to write checkpoints, whether to compile.
+    """Settings that a worker on any node takes over from this process: paths, checkpoint interval,
+    whether to compile.
 
-    Of factories it runs what it was sent or has installed, and looks into no folders: those of another machine may hold other code.
+    Workers run factories that were sent or are installed, and search no folders: those of another
+    machine may hold other code.
     """
     environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):
@@ -270,5 +314,7 @@ _ACTOR = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={ASID
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line; Ray's messages go on for many."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """An error in one line; Ray's messages have many."""
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )

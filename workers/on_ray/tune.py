@@ -1,15 +1,18 @@
-"""How do trials run on Ray Tune?
+"""Trials on Ray Tune, for its logger callbacks.
 
-For those who want Tune's logger callbacks. One endless Tune experiment stands where `workers.on_ray.actors` has its slots: a searcher
-hands out what the desk holds, a class trainable on a reused actor trains it, a callback passes its events on. The desk, the worker with
-its hygiene, the cluster and the words for what is lacking are the bare executor's; whoever wants speed uses that one (ADR 12).
+One endless Tune experiment takes the place of the slots of `workers.on_ray.actors`: a searcher
+hands out the desk's assignments, a class trainable on a reused actor trains them, a callback passes
+its events on. The desk, the worker with its clean-up, the cluster and the messages about shortages
+are those of the plain executor, which is faster (ADR 12).
 
-What was seen of Tune 2.60 shapes the code. It starts workers for trials only, so the first is one without an assignment, and says what
-workers compute with. Nobody can stop a trial from outside, but Tune asks its scheduler at each result and each turn. It waits in
-silence while others hold all CPUs, so each turn looks at the age of what has not begun. It keeps all trials in memory, so an
-experiment ends after some hundreds and another follows.
+Observations of Tune 2.60 shape the code. It starts workers for trials only, so the first trial has
+no assignment, and reports the workers' arithmetic. A trial cannot be stopped from outside, but Tune
+asks its scheduler at each result and each turn. Tune waits in silence while other applications hold
+all CPUs, so each turn checks the age of trials that have not begun. It keeps all trials in memory,
+so an experiment ends after some hundreds and another one follows.
 
-Parts: `Attempt` (in the worker) · `TuneExecutor` · `LOGGERS`, `logger`. What Tune asks and tells is in `workers.on_ray.experiment`.
+Parts: `Attempt` (in the worker) · `TuneExecutor` · `LOGGERS`, `logger`. The callbacks are in
+`workers.on_ray.experiment`.
 """
 
 import atexit
@@ -38,22 +41,26 @@ from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Wor
 from workers.packs import Pack
 
 CLOSE_SECONDS = 5.0  # for running trials to reach a point, and for loggers to end
-ENVIRONMENT = {  # what Tune asks of this process
+ENVIRONMENT = {  # environment variables of Tune in this process
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV and JSON files
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are events
     "TUNE_DISABLE_AUTO_INIT": "1",  # a late call after the end starts no other Ray
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay unchanged
 }
 LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, class, options
     "tensorboard": ("tensorboardX", "ray.tune.logger.TBXLoggerCallback", {}),
-    "mlflow": ("mlflow", "ray.air.integrations.mlflow.MLflowLoggerCallback", {"experiment_name": "telescope"}),
+    "mlflow": (
+        "mlflow",
+        "ray.air.integrations.mlflow.MLflowLoggerCallback",
+        {"experiment_name": "telescope"},
+    ),
     "wandb": ("wandb", "ray.air.integrations.wandb.WandbLoggerCallback", {"project": "telescope"}),
 }
 
 
 class Attempt(tune.Trainable):  # type: ignore[misc]
-    """Runs inside an actor's process: the bare executor's worker, one event per step."""
+    """Runs inside an actor's process: the plain executor's worker, one event per step."""
 
     _events: Any = None
 
@@ -63,14 +70,15 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment; the one before may have been left half-way."""
+        """Take the next assignment; the previous one may have been left half-way."""
         self.cleanup()
         if new_config:
             self._events = self._worker.run(Pack((ASSIGNMENT.validate_python(new_config),)))
         return True
 
     def step(self) -> dict[str, Any]:
-        """The next event. After a failure there is none, and the error that says so ends this process."""
+        """The next event. After a failure there is none, and the RuntimeError that is raised ends
+        this process."""
         if self._events is None:
             return {"numerics": self._worker.ready(), "done": True}
         event: Event | None = next(self._events, None)
@@ -82,14 +90,14 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         return {"event": event, "done": finished}
 
     def cleanup(self) -> None:
-        """Close what was being trained, which leaves the process as it was found."""
+        """Close the generator of the trial in training, which restores the process."""
         if self._events is not None:
             self._events.close()
         self._events = None
 
 
 class TuneExecutor:
-    """Ray Tune with warm actors; see `workers.interface` for what the four methods promise."""
+    """Ray Tune with warm actors; `workers.interface` has the contract of the four methods."""
 
     def __init__(
         self,
@@ -99,36 +107,44 @@ class TuneExecutor:
         patience_seconds: float = 30.0,
         loggers: Sequence[str] = (),
     ) -> None:
-        """As of `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go to TELESCOPE_HOME/tune."""
+        """Like `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go
+        to TELESCOPE_HOME/tune."""
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
         self._cluster = Cluster.connect(joining, workers)
-        self._workers, self._gpus_per_worker, self._patience_seconds = workers, joining.gpus_per_worker, patience_seconds
+        self._workers, self._gpus_per_worker, self._patience_seconds = (
+            workers,
+            joining.gpus_per_worker,
+            patience_seconds,
+        )
         self._desk = Desk()
-        self._placement = Placement(self._desk)  # of all experiments: what one lacked, the next one may find
+        # of all experiments: a shortage in one may end in the next
+        self._placement = Placement(self._desk)
         self._slots = 1
         self._begin()
         self._grow()
         self._broken: Exception | None = None
         self._closed = False
-        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # what Tune writes, and nobody reads
+        # files of Tune that are not needed
+        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))
         self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
         self._thread.start()
-        atexit.register(self.close)  # a process that ends by an error leaves nothing behind either
+        # so that a process that ends by an error leaves nothing behind either
+        atexit.register(self.close)
 
     @property
     def slots(self) -> int:
-        """Workers that train at once; more when nodes join."""
+        """Number of workers that train at once; more when nodes join."""
         return self._slots
 
     @property
     def room(self) -> int:
-        """A trial for each worker, for packs are not Tune's, and one that waits."""
+        """A trial for each worker, since Tune has no packs, and one that waits."""
         return self._slots + 1
 
     @property
     def numerics(self) -> str | None:
-        """What the worker that became warm last computes with; None while an experiment begins."""
+        """Arithmetic of the worker that became warm last; None while an experiment begins."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:
@@ -136,9 +152,11 @@ class TuneExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once when it is queued, at its next event when it runs, with its process if there is none for long.
+        """End a trial: at once if it is queued, at its next event if it runs, with its process if
+        there is no event for long.
 
-        A worker that hangs while it takes a trial over is not ended: Tune has not said yet that the trial is there.
+        A worker that hangs while it takes over a trial is not ended: Tune has not reported yet that
+        the trial is there.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
@@ -147,25 +165,27 @@ class TuneExecutor:
             watch.start()
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened, waiting up to `timeout` seconds for the first of it; WorkersLost when Tune or Ray's head is gone."""
+        """Events since the last call, waiting up to `timeout` seconds for the first. Raises
+        WorkersLost if Tune or Ray's head is gone."""
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End the experiment, and a Ray that was started here with every process of it; idempotent."""
+        """End the experiment and, with all its processes, a Ray that was started here;
+        idempotent."""
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self.close)
-        self._flights.over = True  # before whoever waits at the desk wakes, and looks
+        self._flights.over = True  # before the threads that wait at the desk wake and check it
         self._desk.close()
         self._thread.join(CLOSE_SECONDS)
         self._cluster.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _demand(self) -> Demand:
-        """What a worker asks for in the cluster as it is now."""
+        """The resources that a worker needs in the cluster's present state."""
         return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
 
     def _begin(self) -> None:
@@ -179,7 +199,8 @@ class TuneExecutor:
             while not self._desk.closed:
                 self._run()
                 self._begin()
-        except Exception as error:  # Ray itself is gone, a logger raised, or this code is wrong: the coordinator is to know
+        # Ray itself is gone, a logger raised, or this code is wrong: the coordinator must know
+        except Exception as error:
             self._broken = error
 
     def _run(self) -> None:
@@ -191,7 +212,8 @@ class TuneExecutor:
             scheduler=Ends(flights),
             callbacks=[Relay(flights, self._loggers)],
             num_samples=TRIALS_PER_WORKER,
-            resources_per_trial={"cpu": 0.0, "gpu": 0.0} | {flights.demand.resource.lower(): flights.demand.amount},
+            resources_per_trial={"cpu": 0.0, "gpu": 0.0}
+            | {flights.demand.resource.lower(): flights.demand.amount},
             reuse_actors=True,
             raise_on_failed_trial=False,
             storage_path=str(home().resolve() / "tune" if self._loggers else self._folder),
@@ -201,7 +223,8 @@ class TuneExecutor:
         )
 
     def _grow(self) -> None:
-        """Let more trials run where more fit; end the experiment where a worker now asks for something else."""
+        """Let more trials run if more fit; end the experiment if a worker now needs other
+        resources."""
         demand = self._demand()
         fitting = demand.fits(ray.cluster_resources())
         self._slots = max(self._slots, min(self._workers or fitting, fitting))
@@ -215,21 +238,29 @@ class TuneExecutor:
 
     def _require_ray(self) -> None:
         if self._broken:
-            reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]  # Tune's errors end in what happened
+            # Tune's errors end with the cause
+            reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]
             raise WorkersLost(f"Ray Tune failed: {reason[0]}") from self._broken
         if self._cluster.looked():
             self._grow()
 
 
 def logger(name: str) -> Any:
-    """One of Tune's logger callbacks; Unavailable where its package is not installed."""
+    """One of Tune's logger callbacks. Raises Unavailable if its package is not installed."""
     package, path, options = LOGGERS[name]
     if find_spec(package) is None:
-        raise Unavailable(f"TELESCOPE_TUNE_LOGGERS names {name}, and its package is missing; pip install {package}, or take {name} out")
+        raise Unavailable(
+            f"TELESCOPE_TUNE_LOGGERS names {name}, but its package is missing; pip install "
+            f"{package}, or remove {name} from it"
+        )
     module, _, made = path.rpartition(".")
     return getattr(importlib.import_module(module), made)(**options)
 
 
 def _name(trial: Any) -> str:
-    """Of a trial, in loggers and as a folder."""
-    return f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}" if trial.config else "warm-up"
+    """Name of a trial, for loggers and for its folder."""
+    return (
+        f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}"
+        if trial.config
+        else "warm-up"
+    )

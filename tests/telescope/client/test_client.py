@@ -1,4 +1,6 @@
-"""The client against a real server, over a real socket: values, pages, waiting, patience, and errors as they were raised."""
+"""The client against a real server, over a real socket: values, pages, waiting, patience, and
+errors.
+"""
 
 import asyncio
 import socket
@@ -29,7 +31,9 @@ from telescope.trials.outcome import Measurement, completed
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("open")
-    (folder / "text.txt").write_text("It was a dark and stormy night; the rain fell in torrents. " * 2000)
+    (folder / "text.txt").write_text(
+        "It was a dark and stormy night; the rain fell in torrents. " * 2000
+    )
     return folder / "text.txt"
 
 
@@ -86,14 +90,21 @@ def client(url_of_database: str, text: Path, listener: socket.socket) -> Iterato
 
 
 def answer(url: str, job_id: str) -> None:
-    """Do as the coordinator does, from the first trial to the final report, with losses from a formula."""
+    """Act as the coordinator, from the first trial to the final report, with losses from a
+    formula."""
     record = Record(url)
     study = registry.parse(record.study_document(job_id))
     record.begin_job(job_id)
     while not (plan := study.plan(record.terminal_trials(job_id))).done:
         record.plan_trials(job_id, plan.trials)
         for pending in record.pending_trials(job_id, 1000):
-            last = Measurement(20, 1280, 1e9, 0.5, {"train_loss": 2.0, "loss": 2 + abs(pending.spec.optimizer.lr - 0.03)})
+            last = Measurement(
+                20,
+                1280,
+                1e9,
+                0.5,
+                {"train_loss": 2.0, "loss": 2 + abs(pending.spec.optimizer.lr - 0.03)},
+            )
             record.trial_started(pending.trial_id, pending.attempt, Begun(0, "worker-1", "cpu"))
             record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
@@ -101,7 +112,9 @@ def answer(url: str, job_id: str) -> None:
     record.close()
 
 
-def test_a_job_is_submitted_watched_to_its_end_and_read(client: Client, url_of_database: str, job: dict[str, Any]) -> None:
+def test_a_job_is_submitted_watched_to_its_end_and_read(
+    client: Client, url_of_database: str, job: dict[str, Any]
+) -> None:
     submitted = client.submit(job)
     assert submitted.state == "QUEUED"
     assert submitted.study is not None
@@ -129,10 +142,14 @@ def test_a_job_is_submitted_watched_to_its_end_and_read(client: Client, url_of_d
     assert trial.started_at is not None
     assert trial.started_at.tzinfo is not None
     assert client.curve(trial.id).step == (20,)
-    assert [curve.trial_id for curve in client.curves(submitted.id, points=10)] == [each.id for each in trials]
+    assert [curve.trial_id for curve in client.curves(submitted.id, points=10)] == [
+        each.id for each in trials
+    ]
 
 
-def test_lists_are_followed_over_all_their_pages(client: Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_followed_over_all_their_pages(
+    client: Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tables, "PAGE_SIZE", 2)
     ids = [client.submit(job | {"name": f"job {i}"}).id for i in range(5)]
     assert [each.id for each in client.jobs()] == ids[::-1]
@@ -146,7 +163,9 @@ def test_one_key_makes_one_job(client: Client, job: dict[str, Any]) -> None:
     assert client.submit(job).id != first.id
 
 
-def test_verbs_are_carried_out_or_refused_as_a_conflict(client: Client, job: dict[str, Any]) -> None:
+def test_verbs_are_carried_out_or_refused_as_a_conflict(
+    client: Client, job: dict[str, Any]
+) -> None:
     job_id = client.submit(job).id
     assert client.pause(job_id).state == "PAUSED"
     assert client.resume(job_id).state == "QUEUED"
@@ -156,12 +175,16 @@ def test_verbs_are_carried_out_or_refused_as_a_conflict(client: Client, job: dic
         client.pause(job_id)
 
 
-def test_a_job_is_cloned_with_changes_and_retried_after_its_end(client: Client, job: dict[str, Any]) -> None:
+def test_a_job_is_cloned_with_changes_and_retried_after_its_end(
+    client: Client, job: dict[str, Any]
+) -> None:
     first = client.submit(job)
     again = client.clone(first.id, {"limits": {"max_trials": 500}})
     assert first.study is not None
     assert again.study == first.study | {"limits": first.study["limits"] | {"max_trials": 500}}
-    assert client.clone(first.id, idempotency_key="once") == client.clone(first.id, idempotency_key="once")
+    assert client.clone(first.id, idempotency_key="once") == client.clone(
+        first.id, idempotency_key="once"
+    )
     assert client.cancel(again.id).terminal
     assert client.retry(again.id).state == "QUEUED"
 
@@ -169,7 +192,9 @@ def test_a_job_is_cloned_with_changes_and_retried_after_its_end(client: Client, 
 def test_refusals_arrive_as_they_were_raised(client: Client, job: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as refused:
         client.submit(job | {"horizon": {"steps": 0, "batch_tokens": 64}})
-    assert [(problem.field, problem.value) for problem in refused.value.problems] == [("horizon.steps", 0)]
+    assert [(problem.field, problem.value) for problem in refused.value.problems] == [
+        ("horizon.steps", 0)
+    ]
     with pytest.raises(InvalidInput, match="cannot be sent"):
         client.submit(job | {"seeds": float("nan")})
     with pytest.raises(NotFound, match="job-none"):
@@ -199,12 +224,14 @@ def test_a_server_that_is_not_there_is_named_with_the_remedy(listener: socket.so
         list(client.jobs())
 
 
-def test_patience_bridges_a_server_that_comes_late(url_of_database: str, text: Path, listener: socket.socket, job: dict[str, Any]) -> None:
+def test_patience_bridges_a_server_that_comes_late(
+    url_of_database: str, text: Path, listener: socket.socket, job: dict[str, Any]
+) -> None:
     app = create_app(Settings(database_url=url_of_database, data_roots=(text.parent,)))
     found: list[Job] = []
     with Client(address(listener), patience_seconds=30) as client:
         early = threading.Thread(target=lambda: found.append(client.submit(job)))
-        early.start()  # the socket is bound, but nobody listens yet
+        early.start()  # the socket is bound, but no server listens yet
         with serving(app, listener):
             early.join(timeout=30)
     assert [each.name for each in found] == ["small"]
@@ -213,7 +240,13 @@ def test_patience_bridges_a_server_that_comes_late(url_of_database: str, text: P
 def test_a_proxys_error_page_is_told_as_one(listener: socket.socket) -> None:
     async def proxy(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await send({"type": "http.response.start", "status": 502, "headers": [(b"content-type", b"text/html")]})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 502,
+                    "headers": [(b"content-type", b"text/html")],
+                }
+            )
             await send({"type": "http.response.body", "body": b"<h1>Bad gateway</h1>"})
 
     with (
@@ -224,14 +257,18 @@ def test_a_proxys_error_page_is_told_as_one(listener: socket.socket) -> None:
         list(client.jobs())
 
 
-@pytest.mark.parametrize("url", ["http://[", "telescope", "http://host:port", "ftp://host", "http://"])
+@pytest.mark.parametrize(
+    "url", ["http://[", "telescope", "http://host:port", "ftp://host", "http://"]
+)
 def test_an_address_that_is_none_is_refused_by_name(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         Client(url)
     assert refused.value.problems[0].field == "url"
 
 
-def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, listener: socket.socket, url_of_database: str) -> None:
+def test_no_proxy_stands_before_this_machine(
+    monkeypatch: pytest.MonkeyPatch, listener: socket.socket, url_of_database: str
+) -> None:
     for variable in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     for variable in ("NO_PROXY", "no_proxy"):
@@ -243,15 +280,29 @@ def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, li
                 assert list(client.jobs()) == []
 
 
-def test_a_slow_service_is_told_from_one_that_is_away_and_may_tokenise_at_its_leisure(listener: socket.socket) -> None:
+def test_a_slow_service_is_told_from_one_that_is_away_and_may_tokenise_at_its_leisure(
+    listener: socket.socket,
+) -> None:
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await asyncio.sleep(0.5)  # what it does for so long
-            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [(b"content-type", b"application/json")],
+                }
+            )
             await send({"type": "http.response.body", "body": b'{"trials": 3}'})
 
-    with serving(slow, listener), Client(address(listener), timeout_seconds=0.1, patience_seconds=0.0) as client:
-        with pytest.raises(TelescopeError, match="knows no study of kind None"):  # so it waited for the answer
+    with (
+        serving(slow, listener),
+        Client(address(listener), timeout_seconds=0.1, patience_seconds=0.0) as client,
+    ):
+        # so it waited for the answer
+        with pytest.raises(TelescopeError, match="knows no study of kind None"):
             client.preview({})
-        with pytest.raises(Unavailable, match=r"is there, but did not answer in 0\.1 s"):
+        with pytest.raises(
+            Unavailable, match=r"accepts connections but did not answer within 0\.1 s"
+        ):
             client.job("job-1")

@@ -1,4 +1,4 @@
-"""The document of an answer, and which answers there are to export."""
+"""The document of an answer, and the answers that can be exported."""
 
 import json
 from dataclasses import asdict, replace
@@ -26,8 +26,12 @@ def test_groups_are_those_of_the_target_with_the_values_found() -> None:
     run, found = run_of(), told()
     spec = run.spec
     expected = describe(spec.model, spec.data.vocab_size, spec.optimizer)
-    assert found["parameter_groups"] == json.loads(json.dumps([asdict(group) for group in expected]))
-    assert found["parameter_groups"] == json.loads(json.dumps([asdict(group) for group in run.ladder.parameter_groups]))
+    assert found["parameter_groups"] == json.loads(
+        json.dumps([asdict(group) for group in expected])
+    )
+    assert found["parameter_groups"] == json.loads(
+        json.dumps([asdict(group) for group in run.ladder.parameter_groups])
+    )
     assert (found["model"]["width"], found["vocab_size"], found["context"]) == (64, 256, 32)
 
 
@@ -39,23 +43,39 @@ def test_every_matrix_of_muons_has_its_shape_and_factor_and_no_others_do() -> No
     down = matrices["blocks.0.feed_forward.down.weight"]
     assert (down["shape"], down["update_scale"]) == ([64, 256], 0.5)
     optimizer = run_of().spec.optimizer
-    assert all(matrix["update_scale"] == mup.update_scale(optimizer, *matrix["shape"]) for matrix in matrices.values())
+    assert all(
+        matrix["update_scale"] == mup.update_scale(optimizer, *matrix["shape"])
+        for matrix in matrices.values()
+    )
     assert told(optimizer="adamw")["muon"] is None
 
 
 def test_the_schedule_has_its_numbers_and_a_formula() -> None:
     run, found = run_of(), told()["schedule"]
-    assert (found["steps"], found["batch_tokens"], found["tokens"], found["warmup_steps"]) == (24, 128, 24 * 128, 3)
+    assert (found["steps"], found["batch_tokens"], found["tokens"], found["warmup_steps"]) == (
+        24,
+        128,
+        24 * 128,
+        3,
+    )
     factors = [eval(found["factor"], {"step": step}) for step in range(24)]
     assert factors == [lr_factor(run.spec.horizon, step) for step in range(24)]
 
 
 def test_it_says_where_everything_comes_from() -> None:
     run, said = run_of(), told()["provenance"]
-    assert (said["job"], said["name"], said["date"]) == ("job-1", "small", "2030-01-02T03:04:05+00:00")
+    assert (said["job"], said["name"], said["date"]) == (
+        "job-1",
+        "small",
+        "2030-01-02T03:04:05+00:00",
+    )
     assert (said["corpus"], said["corpus_content"]) == ("python-stdlib", run.spec.data.content)
     assert said["verdict"] == run.ladder.verdict == "resolved"
-    assert said["hyperparameters"]["lr"]["low"] < said["hyperparameters"]["lr"]["value"] < said["hyperparameters"]["lr"]["high"]
+    assert (
+        said["hyperparameters"]["lr"]["low"]
+        < said["hyperparameters"]["lr"]["value"]
+        < said["hyperparameters"]["lr"]["high"]
+    )
     assert (said["method"]["estimator"], said["numerics"]) == ("pooled", ["torch on cpu"])
     assert sorted(trial.digest for trial in run.trials) == said["trials"]
     assert sum(level["trials"] for level in said["levels"]) == len(said["trials"])
@@ -86,7 +106,9 @@ def test_what_has_no_hyperparameters_yet_is_not_exported() -> None:
     with pytest.raises(NotExportable, match="wait for the first level"):
         exported(study, KIND.of(study).report(()), source, Wanted("json"))
     with pytest.raises(NotExportable, match="limit:max_seconds"):
-        exported(study, KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)), source, Wanted("json"))
+        exported(
+            study, KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)), source, Wanted("json")
+        )
 
 
 def test_a_ladder_that_there_is_not_is_refused_naming_those_that_are() -> None:

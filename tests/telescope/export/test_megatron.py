@@ -14,25 +14,34 @@ from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
 from tests.telescope.export.answers import run_of
 
-# Names as they stand in NVIDIA/Megatron-LM: megatron/training/arguments.py at c99881af1687b1501182393faea07f9152798488,
+# Names as they stand in NVIDIA/Megatron-LM: megatron/training/arguments.py at
+# c99881af1687b1501182393faea07f9152798488,
 SPELLED_OUT = """
-    --weight-decay --clip-grad --adam-beta1 --adam-beta2 --adam-eps --sgd-momentum --muon-momentum --muon-no-split-qkv --muon-nesterov
-    --muon-scale-mode --muon-fp32-matmul-prec --muon-coefficient-type --muon-num-ns-steps --muon-tp-mode --muon-extra-scale-factor
-    --muon-scalar-optimizer --lion-beta1 --lion-beta2 --optimizer --lr --warmup --min-lr --decoupled-lr --decoupled-min-lr --seq-length
-    --untie-embeddings-and-output-weights --swiglu --squared-relu --position-embedding-type --group-query-attention --rotary-base
+    --weight-decay --clip-grad --adam-beta1 --adam-beta2 --adam-eps --sgd-momentum --muon-momentum
+    --muon-no-split-qkv --muon-nesterov --muon-scale-mode --muon-fp32-matmul-prec
+    --muon-coefficient-type --muon-num-ns-steps --muon-tp-mode --muon-extra-scale-factor
+    --muon-scalar-optimizer --lion-beta1 --lion-beta2 --optimizer --lr --warmup --min-lr
+    --decoupled-lr --decoupled-min-lr --seq-length --untie-embeddings-and-output-weights --swiglu
+    --squared-relu --position-embedding-type --group-query-attention --rotary-base
 """
-# and fields of the configurations that it makes flags of: training_config.py at 8c090f2a7f1169d12deabe1908f9cf6955e6c612,
+# and fields of the configurations that it makes flags of: training_config.py at
+# 8c090f2a7f1169d12deabe1908f9cf6955e6c612,
 TRAINING = """
-    micro_batch_size global_batch_size train_iters train_samples lr_decay_style lr_wsd_decay_style lr_decay_iters lr_decay_samples
-    lr_wsd_decay_iters lr_wsd_decay_samples lr_warmup_fraction lr_warmup_iters lr_warmup_samples lr_warmup_init start_weight_decay
-    end_weight_decay weight_decay_incr_style
+    micro_batch_size global_batch_size train_iters train_samples lr_decay_style lr_wsd_decay_style
+    lr_decay_iters lr_decay_samples lr_wsd_decay_iters lr_wsd_decay_samples lr_warmup_fraction
+    lr_warmup_iters lr_warmup_samples lr_warmup_init start_weight_decay end_weight_decay
+    weight_decay_incr_style
 """
 # and transformer_config.py at 002526d81b81f6ab534e93844f9a228709887494.
 TRANSFORMER = """
-    num_layers hidden_size num_attention_heads num_query_groups ffn_hidden_size kv_channels init_method_std embedding_init_method_std
-    use_mup mup_width_mult mup_base_hidden_size mup_embedding_mult mup_output_mult mup_base_head_dim mup_attn_scale_power qk_clip
+    num_layers hidden_size num_attention_heads num_query_groups ffn_hidden_size kv_channels
+    init_method_std embedding_init_method_std use_mup mup_width_mult mup_base_hidden_size
+    mup_embedding_mult mup_output_mult mup_base_head_dim mup_attn_scale_power qk_clip
 """
-KNOWN = {*SPELLED_OUT.split(), *("--" + name.replace("_", "-") for name in (TRAINING + TRANSFORMER).split())}
+KNOWN = {
+    *SPELLED_OUT.split(),
+    *("--" + name.replace("_", "-") for name in (TRAINING + TRANSFORMER).split()),
+}
 CHOICES = {
     "--optimizer": {"adam", "sgd", "muon", "dist_muon", "lion", "soap", "adaptive_muon"},
     "--muon-scale-mode": {"spectral", "unit_rms_norm", "shape_scaling"},
@@ -52,10 +61,15 @@ ADAMW: dict[str, Any] = {
 }
 EXPRESSIBLE: dict[str, dict[str, Any]] = {
     "muon": MUON,
-    "muon, tied": MUON | {"model": {"mlp": "gelu", "tied_embeddings": True, "query_heads_per_kv": 2}},
+    "muon, tied": MUON
+    | {"model": {"mlp": "gelu", "tied_embeddings": True, "query_heads_per_kv": 2}},
     "muon, standard, cosine": MUON
-    | {"parametrisation": "standard", "horizon": {"steps": 24, "batch_tokens": 128, "decay": "cosine", "final_lr_fraction": 0.1}},
-    "adamw": ADAMW | {"horizon": {"steps": 24, "batch_tokens": 128, "decay": "wsd", "warmup_fraction": 0.0}},
+    | {
+        "parametrisation": "standard",
+        "horizon": {"steps": 24, "batch_tokens": 128, "decay": "cosine", "final_lr_fraction": 0.1},
+    },
+    "adamw": ADAMW
+    | {"horizon": {"steps": 24, "batch_tokens": 128, "decay": "wsd", "warmup_fraction": 0.0}},
     "adamw, standard": {
         "optimizer": "adamw",
         "parametrisation": "standard",
@@ -65,7 +79,7 @@ EXPRESSIBLE: dict[str, dict[str, Any]] = {
 
 
 def given(text: str) -> dict[str, str]:
-    """The flags of a text as Megatron-LM is given them."""
+    """The flags in a text, parsed as Megatron-LM would parse them."""
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line) <= 2 for line in lines)
     return {line[0]: line[1] if len(line) == 2 else "" for line in lines}
@@ -78,14 +92,25 @@ def test_every_flag_is_one_of_megatrons_and_has_a_comment(name: str) -> None:
     assert set(flags) <= KNOWN
     assert all(value in CHOICES.get(flag, {value}) for flag, value in flags.items())
     lines = text.splitlines()
-    assert all(before.startswith("# ") for before, line in itertools.pairwise(lines) if line.startswith("--"))
+    assert all(
+        before.startswith("# ")
+        for before, line in itertools.pairwise(lines)
+        if line.startswith("--")
+    )
     assert all(len(line) <= 140 for line in lines)
 
 
-def trained_by_megatron(flags: dict[str, str], model: ModelSpec, role: Role) -> tuple[float, float, float]:
-    """Learning rate, weight decay and eps of a role, as the two functions that megatron.py names give them to parameters."""
+def trained_by_megatron(
+    flags: dict[str, str], model: ModelSpec, role: Role
+) -> tuple[float, float, float]:
+    """Learning rate, weight decay and eps of a role, as the two functions that megatron.py names
+    give them to parameters."""
     muon, decoupled = flags["--optimizer"] == "muon", flags.get("--decoupled-lr")
-    lr, decay, eps = float(flags["--lr"]), float(flags["--weight-decay"]), float(flags["--adam-eps"])
+    lr, decay, eps = (
+        float(flags["--lr"]),
+        float(flags["--weight-decay"]),
+        float(flags["--adam-eps"]),
+    )
     if "--use-mup" in flags:
         width_multiplier = int(flags["--hidden-size"]) / int(flags["--mup-base-hidden-size"])
         vector_like = role in (Role.EMBEDDING, Role.VECTOR)
@@ -109,8 +134,12 @@ def test_what_megatron_makes_of_the_flags_is_what_the_groups_say(name: str) -> N
     if run.spec.optimizer.name == "muon":
         extra = float(flags["--muon-extra-scale-factor"])
         for fan_out, fan_in in ((64, 64), (256, 64), (64, 256)):
-            mode = {"spectral": max(fan_out, fan_in), "unit_rms_norm": fan_out / fan_in}[flags["--muon-scale-mode"]]
-            assert extra * math.sqrt(mode) == pytest.approx(mup.update_scale(run.spec.optimizer, fan_out, fan_in))
+            mode = {"spectral": max(fan_out, fan_in), "unit_rms_norm": fan_out / fan_in}[
+                flags["--muon-scale-mode"]
+            ]
+            assert extra * math.sqrt(mode) == pytest.approx(
+                mup.update_scale(run.spec.optimizer, fan_out, fan_in)
+            )
     if "--use-mup" in flags:
         head_dim, power = run.spec.model.head_dim, float(flags["--mup-attn-scale-power"])
         scale = math.sqrt(float(flags.get("--mup-base-head-dim", 1))) / head_dim**power
@@ -119,16 +148,26 @@ def test_what_megatron_makes_of_the_flags_is_what_the_groups_say(name: str) -> N
 
 
 def megatrons_lr(flags: dict[str, str], iteration: int) -> float:
-    """The learning rate after so many iterations, as its scheduler (optimizer_param_scheduler.py, get_lr) computes it."""
+    """The learning rate after so many iterations, as its scheduler (optimizer_param_scheduler.py,
+    get_lr) computes it."""
     most, least = float(flags["--lr"]), float(flags["--min-lr"])
-    warmup, end, style = int(flags["--lr-warmup-iters"]), int(flags["--lr-decay-iters"]), flags["--lr-decay-style"]
+    warmup, end, style = (
+        int(flags["--lr-warmup-iters"]),
+        int(flags["--lr-decay-iters"]),
+        flags["--lr-decay-style"],
+    )
     if warmup > 0 and iteration <= warmup:
         return most * iteration / warmup
     ratio = (iteration - warmup) / (end - warmup)
     if style == "WSD":
         tail = int(flags["--lr-wsd-decay-iters"])
         ratio = max(0.0, (iteration - (end - tail)) / tail)
-    left = {"constant": 1.0, "linear": 1 - ratio, "WSD": 1 - ratio, "cosine": 0.5 * (math.cos(math.pi * ratio) + 1)}[style]
+    left = {
+        "constant": 1.0,
+        "linear": 1 - ratio,
+        "WSD": 1 - ratio,
+        "cosine": 0.5 * (math.cos(math.pi * ratio) + 1),
+    }[style]
     return most if style == "constant" else least + left * (most - least)
 
 
@@ -150,17 +189,36 @@ REFUSED: dict[str, tuple[dict[str, Any], set[str]]] = {
         MUON | {"optimizer_options": {"update_scale": "rms_match"}},
         {"vector.lr", "embedding.weight_decay", "readout.weight_decay"},
     ),
-    "the defaults under AdamW": ({"optimizer": "adamw"}, {"embedding.weight_decay", "readout.weight_decay", "readout.eps"}),
-    "no update scale": (MUON | {"optimizer_options": {"update_scale": "none"}}, {"optimizer_options.update_scale"}),
-    "float32": (MUON | {"optimizer_options": {"newton_schulz_dtype": "float32"}}, {"optimizer_options.newton_schulz_dtype"}),
-    "another depth": (MUON | {"model": {"mlp": "relu2", "target_depth": 2}}, {"model.target_depth", "vector.eps"}),
-    "a rescaled head": (ADAMW | {"model": {"head_form": "rescaled"}}, {"model.head_form", "readout.lr", "readout.eps"}),
+    "the defaults under AdamW": (
+        {"optimizer": "adamw"},
+        {"embedding.weight_decay", "readout.weight_decay", "readout.eps"},
+    ),
+    "no update scale": (
+        MUON | {"optimizer_options": {"update_scale": "none"}},
+        {"optimizer_options.update_scale"},
+    ),
+    "float32": (
+        MUON | {"optimizer_options": {"newton_schulz_dtype": "float32"}},
+        {"optimizer_options.newton_schulz_dtype"},
+    ),
+    "another depth": (
+        MUON | {"model": {"mlp": "relu2", "target_depth": 2}},
+        {"model.target_depth", "vector.eps"},
+    ),
+    "a rescaled head": (
+        ADAMW | {"model": {"head_form": "rescaled"}},
+        {"model.head_form", "readout.lr", "readout.eps"},
+    ),
     "the paper's table": (
         {"optimizer": "adamw", "parametrisation": "mup-paper", "model": {"tied_embeddings": True}},
         {"hidden.eps"},
     ),
     "attention as it is not without mup": (
-        {"optimizer": "adamw", "parametrisation": "standard", "model": {"attention_scale": "inverse"}},
+        {
+            "optimizer": "adamw",
+            "parametrisation": "standard",
+            "model": {"attention_scale": "inverse"},
+        },
         {"model.attention_scale"},
     ),
 }
@@ -172,7 +230,10 @@ def test_what_flags_cannot_express_is_refused_rule_by_rule_with_a_remedy(name: s
     with pytest.raises(NotExportable) as refused:
         megatron.text(run_of(**changes))
     assert {problem.field for problem in refused.value.problems} == fields
-    assert all(" use " in problem.message or "tune " in problem.message for problem in refused.value.problems)
+    assert all(
+        " use " in problem.message or "tune " in problem.message
+        for problem in refused.value.problems
+    )
     assert (refused.value.status, refused.value.exit_status) == (409, 2)
 
 

@@ -1,4 +1,6 @@
-"""Code exported for a user's own model trains it, where telescope cannot be imported, as telescope does."""
+"""Code exported for a user's own model, where telescope cannot be imported, trains it as telescope
+does.
+"""
 
 import json
 import subprocess
@@ -16,7 +18,13 @@ from telescope.train.run import Run
 from tests.telescope.export.answers import run_of
 
 STEPS, ROUNDING = 20, 1e-5  # as in test_torch_code
-HUB = {"family": "module", "factory": "examples.huggingface:llama", "base_width": 16, "calibration_width": 32, "target_width": 64}
+HUB = {
+    "family": "module",
+    "factory": "examples.huggingface:llama",
+    "base_width": 16,
+    "calibration_width": 32,
+    "target_width": 64,
+}
 ALONE = """
 import importlib.abc, importlib.util, json, sys
 
@@ -40,7 +48,8 @@ exported.rescale(model)
 exported.configure(model)
 optimizers = exported.build_optimizers(model)
 schedulers = exported.build_schedulers(optimizers)
-found = [float(exported.train_step(model, optimizers, schedulers, [batch])) for batch in torch.load(batches)]
+step = exported.train_step
+found = [float(step(model, optimizers, schedulers, [batch])) for batch in torch.load(batches)]
 open(losses, "w").write(json.dumps(found))
 """
 
@@ -69,14 +78,21 @@ def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[fl
         str(folder / "losses"),
     ]
     root = Path(__file__).parents[3]
-    subprocess.run(command, check=True, timeout=120, env={"PYTHONPATH": str(root), "PATH": "", "OMP_NUM_THREADS": "1"})
+    subprocess.run(
+        command,
+        check=True,
+        timeout=120,
+        env={"PYTHONPATH": str(root), "PATH": "", "OMP_NUM_THREADS": "1"},
+    )
     found: list[float] = json.loads((folder / "losses").read_text())
     return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(optimizer: Any, tmp_path: Path) -> None:
+def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(
+    optimizer: Any, tmp_path: Path
+) -> None:
     run = run_of(optimizer, HUB)
     batches, losses = ours(run)
     text = torch_code.text(run)
@@ -91,11 +107,20 @@ def test_a_document_names_every_piece_that_is_orthogonalised() -> None:
     run = run_of("muon", gpt2)
     said = document.document(run)
     assert said.muon is not None
-    fused = next(matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.attn.c_attn.weight")
+    fused = next(
+        matrix
+        for matrix in said.muon.matrices
+        if matrix.name == "transformer.h.0.attn.c_attn.weight"
+    )
     assert (fused.count, fused.shape, fused.update_scale) == (3, (64, 64), 1.0)
-    up = next(matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.mlp.c_fc.weight")
+    up = next(
+        matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.mlp.c_fc.weight"
+    )
     assert (up.count, up.shape, up.update_scale) == (1, (256, 64), 2.0)
-    with pytest.raises(NotExportable, match=r"takes matrices whole, and transformer\.h\.0\.attn\.c_attn\.weight holds 3"):
+    with pytest.raises(
+        NotExportable,
+        match=r"takes matrices whole, and transformer\.h\.0\.attn\.c_attn\.weight holds 3",
+    ):
         torch_code.text(run)
-    with pytest.raises(NotExportable, match="Megatron-LM builds models of its own"):
+    with pytest.raises(NotExportable, match="Megatron-LM builds its own models"):
         megatron.text(run)

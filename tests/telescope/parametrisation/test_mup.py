@@ -1,4 +1,6 @@
-"""Scaling rules: neutral at the base width and depth, the stated exponents elsewhere, Muon's steps of constant spectral norm."""
+"""Scaling rules: neutral at the base width and depth, the stated exponents elsewhere, Muon's steps
+of constant spectral norm.
+"""
 
 import math
 from dataclasses import astuple, replace
@@ -17,7 +19,13 @@ from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
-from telescope.trials.types import HeadForm, MuonLrRule, Parametrisation, UpdateScale, WeightDecayRule
+from telescope.trials.types import (
+    HeadForm,
+    MuonLrRule,
+    Parametrisation,
+    UpdateScale,
+    WeightDecayRule,
+)
 
 BASE = ModelSpec(width=32, base_width=32)
 WIDE = ModelSpec(width=128, base_width=32)
@@ -48,7 +56,7 @@ def test_every_factor_is_exactly_one_at_the_base_width(
     head_form=st.sampled_from(["multiplier", "rescaled"]),
     alpha=st.floats(0.5, 1),
 )
-def test_at_the_base_width_and_depth_every_pairing_is_exactly_the_base_values_but_for_an_absolute_lr(
+def test_at_the_base_width_and_depth_only_an_absolute_lr_differs_from_the_base_values(
     options: dict[str, object], head_form: HeadForm, alpha: float
 ) -> None:
     spec = OptimizerSpec(lr=0.3, weight_decay=0.7, adamw_lr_ratio=0.25, eps=1e-7, **options)  # type: ignore[arg-type]
@@ -58,7 +66,12 @@ def test_at_the_base_width_and_depth_every_pairing_is_exactly_the_base_values_bu
         is_muon = group.optimizer == "muon"
         lr = 0.3 if is_muon or spec.name == "adamw" else 0.3 * 0.25
         if spec.lr_convention == "absolute":
-            lr *= mup.factors(m_is_the_width, replace(spec, lr_convention="base_relative"), group.role, group.optimizer).lr
+            lr *= mup.factors(
+                m_is_the_width,
+                replace(spec, lr_convention="base_relative"),
+                group.role,
+                group.optimizer,
+            ).lr
         assert group.scaled_lr == lr
         assert group.weight_decay == (0.0 if group.role is Role.VECTOR else 0.7)
         assert group.eps == (None if is_muon else 1e-7)
@@ -69,15 +82,19 @@ def test_no_rule_scales_an_initial_value_that_is_zero() -> None:
     zero = {role for role in Role if mup.base_init_std(WIDE, role, 128, False) == 0}
     assert zero == {Role.READOUT, Role.VECTOR}
     assert {rule.init_std for (_, role, _), rule in mup.TABLE.items() if role in zero} == {0.0}
-    assert mup.RESCALED_HEAD.init_std == mup.RESCALED_HEAD.lr == -1.0  # of a user's head, which need not start at zero
+    # of a user's head, which need not start at zero
+    assert mup.RESCALED_HEAD.init_std == mup.RESCALED_HEAD.lr == -1.0
 
 
 def test_the_table_covers_every_group_that_can_arise() -> None:
     pairs = {(role, "adamw") for role in Role} | {(Role.HIDDEN, "muon")}
-    assert set(mup.TABLE) == {(p, role, o) for p in ("mup", "mup-paper", "standard") for role, o in pairs}
+    assert set(mup.TABLE) == {
+        (p, role, o) for p in ("mup", "mup-paper", "standard") for role, o in pairs
+    }
 
 
-# parametrisation, role, optimizer: factors of init std, lr, weight decay, eps, forward multiplier at m = 4
+# parametrisation, role, optimizer: factors of init std, lr, weight decay, eps, forward multiplier
+# at m = 4
 AT_FOUR_TIMES_THE_WIDTH = {
     ("mup", Role.EMBEDDING, "adamw"): (1, 1, 1, 1, 1),
     ("mup", Role.HIDDEN, "adamw"): (1 / 2, 1 / 4, 4, 1 / 4, 1),
@@ -86,7 +103,8 @@ AT_FOUR_TIMES_THE_WIDTH = {
     ("mup", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
     ("mup-paper", Role.EMBEDDING, "adamw"): (1 / 2, 1 / 2, 1, 1, 2),
     ("mup-paper", Role.HIDDEN, "adamw"): (1 / 2, 1 / 4, 1, 1, 1),
-    ("mup-paper", Role.HIDDEN, "muon"): (1 / 2, 1 / 4, 1, 1, 1),  # of the rule that belongs to its own update scale
+    # of the rule that belongs to its own update scale
+    ("mup-paper", Role.HIDDEN, "muon"): (1 / 2, 1 / 4, 1, 1, 1),
     ("mup-paper", Role.READOUT, "adamw"): (1, 1 / 2, 1, 1, 1 / 2),
     ("mup-paper", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
     ("standard", Role.EMBEDDING, "adamw"): (1, 1, 1, 1, 1),
@@ -109,7 +127,11 @@ def test_every_row_of_the_table_has_its_documented_factors(
 
 
 def test_each_parametrisation_has_its_own_update_scale_unless_told_otherwise() -> None:
-    for parametrisation, expected in {"mup": 0.5, "mup-paper": 0.2 * 512**0.5, "standard": 0.2 * 512**0.5}.items():
+    for parametrisation, expected in {
+        "mup": 0.5,
+        "mup-paper": 0.2 * 512**0.5,
+        "standard": 0.2 * 512**0.5,
+    }.items():
         spec = replace(MUON, parametrisation=parametrisation)
         assert mup.update_scale(spec, 128, 512) == pytest.approx(expected)
         assert mup.update_scale(replace(spec, update_scale="none"), 128, 512) == 1.0
@@ -119,7 +141,10 @@ def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> N
     narrow = replace(WIDE, base_width=128)
     tokens = torch.arange(12).reshape(1, 12)
     for parametrisation, embedding, head in (("mup", 1.0, 1 / 4), ("mup-paper", 2.0, 1 / 2)):
-        seen, reference = Transformer(WIDE, 100, 16, parametrisation), Transformer(narrow, 100, 16, parametrisation)  # type: ignore[arg-type]
+        seen, reference = (
+            Transformer(WIDE, 100, 16, parametrisation),
+            Transformer(narrow, 100, 16, parametrisation),
+        )  # type: ignore[arg-type]
         torch.nn.init.normal_(seen.head.weight)  # type: ignore[union-attr]
         reference.load_state_dict(seen.state_dict())
         with torch.no_grad():
@@ -128,8 +153,10 @@ def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> N
         torch.testing.assert_close(seen(tokens), reference(tokens))
 
 
-def effective(spec: OptimizerSpec, model: ModelSpec, role: Role) -> tuple[float, float, float | None, float]:
-    """scaled lr, decay, eps and multiplier of a role."""
+def effective(
+    spec: OptimizerSpec, model: ModelSpec, role: Role
+) -> tuple[float, float, float | None, float]:
+    """Scaled lr, decay, eps and multiplier of a role."""
     (found, *_) = [group for group in describe(model, 100, spec) if group.role is role]
     return found.scaled_lr, found.weight_decay, found.eps, found.multiplier
 
@@ -172,14 +199,23 @@ def test_hidden_matrices_start_at_one_over_root_fan_in_at_every_width() -> None:
         assert sorted(stds) == pytest.approx(sorted(expected))
 
 
-@pytest.mark.parametrize(("parametrisation", "exponent"), [("mup", 0.0), ("mup-paper", 0.5), ("standard", 0.5)])
-def test_the_shared_rotary_key_begins_at_the_spectral_condition_under_mup(parametrisation: Parametrisation, exponent: float) -> None:
+@pytest.mark.parametrize(
+    ("parametrisation", "exponent"), [("mup", 0.0), ("mup-paper", 0.5), ("standard", 0.5)]
+)
+def test_the_shared_rotary_key_begins_at_the_spectral_condition_under_mup(
+    parametrisation: Parametrisation, exponent: float
+) -> None:
     spec, norms = replace(ADAMW, parametrisation=parametrisation), list[float]()
     for width in (64, 1024):
-        model = Transformer(ModelSpec(width=width, base_width=64, depth=1, attention="mla"), 20, 8, parametrisation)
+        model = Transformer(
+            ModelSpec(width=width, base_width=64, depth=1, attention="mla"), 20, 8, parametrisation
+        )
         initialise(model, spec, seed=0)
         matrix = model.get_parameter("blocks.0.attention.key_rotary.weight").detach()
-        norms.append(float(torch.linalg.matrix_norm(matrix, 2)) / math.sqrt(matrix.shape[0] / matrix.shape[1]))
+        norms.append(
+            float(torch.linalg.matrix_norm(matrix, 2))
+            / math.sqrt(matrix.shape[0] / matrix.shape[1])
+        )
     assert math.log2(norms[1] / norms[0]) / 4 == pytest.approx(exponent, abs=0.12)
 
 
@@ -192,7 +228,7 @@ def test_a_tied_head_takes_its_multiplier_and_no_group_of_its_own() -> None:
 
 # Muon: the lr rule follows from the update scale
 
-# factor of Muon's lr at m = 4 where no rule is asked for
+# factor of Muon's lr at m = 4 without an explicit rule
 OWN_LR_AT_FOUR_TIMES_THE_WIDTH = {
     "mup": {"spectral_ratio": 1, "spectral_clamped": 1, "none": 1, "rms_match": 1 / 2},
     "mup-paper": {"spectral_ratio": 1, "spectral_clamped": 1, "none": 1, "rms_match": 1 / 4},
@@ -203,13 +239,22 @@ LR_AT_FOUR_TIMES_THE_WIDTH = {"constant": 1, "inverse_sqrt": 1 / 2, "inverse": 1
 
 @pytest.mark.parametrize("parametrisation", get_args(Parametrisation))
 @pytest.mark.parametrize("scale", get_args(UpdateScale))
-def test_muons_learning_rate_follows_the_rule_of_its_update_scale_or_the_one_asked_for(parametrisation: str, scale: UpdateScale) -> None:
+def test_muons_learning_rate_follows_the_rule_of_its_update_scale_or_the_one_asked_for(
+    parametrisation: str, scale: UpdateScale
+) -> None:
     spec = replace(MUON, parametrisation=parametrisation, update_scale=scale)
-    assert effective(spec, WIDE, Role.HIDDEN)[0] == 0.5 * OWN_LR_AT_FOUR_TIMES_THE_WIDTH[parametrisation][scale]
+    assert (
+        effective(spec, WIDE, Role.HIDDEN)[0]
+        == 0.5 * OWN_LR_AT_FOUR_TIMES_THE_WIDTH[parametrisation][scale]
+    )
     for rule, factor in LR_AT_FOUR_TIMES_THE_WIDTH.items():
         asked = replace(spec, muon_lr_rule=rule)
         assert effective(asked, WIDE, Role.HIDDEN)[0] == 0.5 * factor
-        others = [effective(one, WIDE, role)[0] for one in (spec, asked) for role in (Role.EMBEDDING, Role.READOUT, Role.VECTOR)]
+        others = [
+            effective(one, WIDE, role)[0]
+            for one in (spec, asked)
+            for role in (Role.EMBEDDING, Role.READOUT, Role.VECTOR)
+        ]
         assert others[:3] == others[3:], "AdamW's groups have rules of their own"
 
 
@@ -217,7 +262,8 @@ WIDTHS = (32, 64, 128, 256)
 
 
 def spectral_norm_of_a_step(spec: OptimizerSpec, width: int, aspect: float) -> float:
-    """Largest singular value of one step of Muon on a (aspect x width, width) matrix, over sqrt(fan_out / fan_in) and the base lr."""
+    """Largest singular value of one step of Muon on a (aspect x width, width) matrix, over
+    sqrt(fan_out / fan_in) and the base lr."""
     matrix = torch.nn.Parameter(torch.zeros(round(aspect * width), width))
     matrix.grad = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(width))
     scaled_lr = effective(spec, ModelSpec(width=width, base_width=32), Role.HIDDEN)[0]
@@ -237,7 +283,7 @@ SPECTRAL_EXPONENT = {
 
 
 @pytest.mark.parametrize(("scale", "rule"), SPECTRAL_EXPONENT)
-def test_a_steps_spectral_norm_is_constant_in_width_for_sound_pairs_and_drifts_as_theory_says_for_others(
+def test_a_steps_spectral_norm_scales_with_width_as_theory_predicts(
     scale: UpdateScale, rule: MuonLrRule
 ) -> None:
     spec = replace(MUON, update_scale=scale, muon_lr_rule=rule)
@@ -245,31 +291,83 @@ def test_a_steps_spectral_norm_is_constant_in_width_for_sound_pairs_and_drifts_a
     assert mup.spectral_exponent(spec) == expected
     for aspect in (4.0, 1.0, 0.25):
         norms = [spectral_norm_of_a_step(spec, width, aspect) for width in WIDTHS]
-        corrected = [norm / (width / 32) ** expected for norm, width in zip(norms, WIDTHS, strict=True)]
-        assert max(corrected) / min(corrected) < 1.202 / 0.95, "within the upper band of five Newton-Schulz steps"
+        corrected = [
+            norm / (width / 32) ** expected for norm, width in zip(norms, WIDTHS, strict=True)
+        ]
+        assert max(corrected) / min(corrected) < 1.202 / 0.95, (
+            "within the upper band of five Newton-Schulz steps"
+        )
         slope = math.log2(norms[-1] / norms[0]) / 3
         assert slope == pytest.approx(expected, abs=0.1)
 
 
-def test_the_rule_that_belongs_to_an_update_scale_under_mup_is_the_one_that_cancels_its_growth() -> None:
+def test_mups_own_rule_of_an_update_scale_cancels_its_growth() -> None:
     for scale in get_args(UpdateScale):
         assert mup.spectral_exponent(replace(MUON, update_scale=scale)) == 0
-        assert mup.spectral_exponent(replace(MUON, update_scale=scale, muon_lr_rule=mup.SPECTRAL[scale])) == 0
+        assert (
+            mup.spectral_exponent(
+                replace(MUON, update_scale=scale, muon_lr_rule=mup.SPECTRAL[scale])
+            )
+            == 0
+        )
     assert mup.spectral_exponent(replace(MUON, parametrisation="mup-paper")) == -0.5
     assert mup.spectral_exponent(replace(MUON, parametrisation="standard")) == 0.5
 
 
 # Weight decay
 
-# parametrisation, optimizer, update scale: factors of the hidden matrices' weight decay at m = 4 by rule
+# parametrisation, optimizer, update scale: factors of the hidden matrices' weight decay at m = 4 by
+# rule
 DECAY_AT_FOUR_TIMES_THE_WIDTH: dict[tuple[str, str, str | None], dict[str | None, float]] = {
-    ("mup", "adamw", None): {None: 4, "fixed_tokens": 4, "compute_optimal": 1, "sqrt_width": 2, "constant": 1},
-    ("mup", "muon", None): {None: 1, "fixed_tokens": 1, "compute_optimal": 1 / 4, "sqrt_width": 1, "constant": 1},
-    ("mup", "muon", "rms_match"): {None: 2, "fixed_tokens": 2, "compute_optimal": 1 / 2, "sqrt_width": 2, "constant": 1},
-    ("mup-paper", "adamw", None): {None: 1, "fixed_tokens": 4, "compute_optimal": 1, "sqrt_width": 2, "constant": 1},
-    ("mup-paper", "muon", None): {None: 1, "fixed_tokens": 4, "compute_optimal": 1, "sqrt_width": 4, "constant": 1},
-    ("standard", "adamw", None): {None: 1, "fixed_tokens": 1, "compute_optimal": 1, "sqrt_width": 1, "constant": 1},
-    ("standard", "muon", None): {None: 1, "fixed_tokens": 1, "compute_optimal": 1 / 4, "sqrt_width": 1, "constant": 1},
+    ("mup", "adamw", None): {
+        None: 4,
+        "fixed_tokens": 4,
+        "compute_optimal": 1,
+        "sqrt_width": 2,
+        "constant": 1,
+    },
+    ("mup", "muon", None): {
+        None: 1,
+        "fixed_tokens": 1,
+        "compute_optimal": 1 / 4,
+        "sqrt_width": 1,
+        "constant": 1,
+    },
+    ("mup", "muon", "rms_match"): {
+        None: 2,
+        "fixed_tokens": 2,
+        "compute_optimal": 1 / 2,
+        "sqrt_width": 2,
+        "constant": 1,
+    },
+    ("mup-paper", "adamw", None): {
+        None: 1,
+        "fixed_tokens": 4,
+        "compute_optimal": 1,
+        "sqrt_width": 2,
+        "constant": 1,
+    },
+    ("mup-paper", "muon", None): {
+        None: 1,
+        "fixed_tokens": 4,
+        "compute_optimal": 1,
+        "sqrt_width": 4,
+        "constant": 1,
+    },
+    ("standard", "adamw", None): {
+        None: 1,
+        "fixed_tokens": 1,
+        "compute_optimal": 1,
+        "sqrt_width": 1,
+        "constant": 1,
+    },
+    ("standard", "muon", None): {
+        None: 1,
+        "fixed_tokens": 1,
+        "compute_optimal": 1 / 4,
+        "sqrt_width": 1,
+        "constant": 1,
+    },
 }
 
 
@@ -279,11 +377,21 @@ def test_weight_decay_has_its_hand_computed_factors_under_every_rule(
 ) -> None:
     parametrisation, name, scale = pair
     for rule, factor in by_rule.items():
-        spec = replace(MUON, name=name, parametrisation=parametrisation, update_scale=scale, weight_decay_rule=rule)
+        spec = replace(
+            MUON,
+            name=name,
+            parametrisation=parametrisation,
+            update_scale=scale,
+            weight_decay_rule=rule,
+        )
         assert effective(spec, WIDE, Role.HIDDEN)[1] == pytest.approx(0.25 * factor)
         assert effective(spec, WIDE, Role.VECTOR)[1] == 0.0
         if parametrisation == "mup":
-            assert effective(spec, WIDE, Role.EMBEDDING)[1] == effective(spec, WIDE, Role.READOUT)[1] == 0.25
+            assert (
+                effective(spec, WIDE, Role.EMBEDDING)[1]
+                == effective(spec, WIDE, Role.READOUT)[1]
+                == 0.25
+            )
 
 
 # optimizer, rule: exponent of m in what a step of pure decay takes off a hidden weight, under mup
@@ -300,7 +408,9 @@ SHRINKAGE = {
 
 
 @pytest.mark.parametrize(("name", "rule"), SHRINKAGE)
-def test_what_a_step_of_pure_decay_takes_off_a_weight_scales_with_width_as_its_rule_says(name: str, rule: WeightDecayRule) -> None:
+def test_what_a_step_of_pure_decay_takes_off_a_weight_scales_with_width_as_its_rule_says(
+    name: str, rule: WeightDecayRule
+) -> None:
     spec = replace(MUON, name=name, lr=2.0**-4, weight_decay=2.0**-3, weight_decay_rule=rule)
     assert mup.decay_product_exponent(spec) == SHRINKAGE[name, rule]  # type: ignore[index]
     for width in (32, 128):
@@ -331,7 +441,11 @@ def test_both_forms_of_the_head_move_the_logits_equally_in_one_step() -> None:
         model = Transformer(replace(WIDE, depth=1, head_form=form), 20, 8, "mup")  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(0)
         for name, parameter in model.named_parameters():
-            parameter.data = torch.zeros_like(parameter) if name == "head.weight" else torch.randn(parameter.shape, generator=generator)
+            parameter.data = (
+                torch.zeros_like(parameter)
+                if name == "head.weight"
+                else torch.randn(parameter.shape, generator=generator)
+            )
         tokens = torch.arange(8).reshape(1, 8)
         torch.nn.functional.cross_entropy(model(tokens)[0], tokens[0]).backward()
         build(model, spec).step(1.0)
@@ -341,5 +455,5 @@ def test_both_forms_of_the_head_move_the_logits_equally_in_one_step() -> None:
 
 
 def test_tied_embeddings_refuse_a_rescaled_head() -> None:
-    with pytest.raises(ValueError, match="shrink tied embeddings"):
+    with pytest.raises(ValueError, match="also shrink the input embeddings"):
         ModelSpec(width=32, base_width=32, tied_embeddings=True, head_form="rescaled")

@@ -1,4 +1,4 @@
-"""Both forms recover the law that the tokens were made of, and say what they cannot know."""
+"""Both forms recover the law that the tokens were generated from, and report what is unknown."""
 
 import math
 
@@ -16,10 +16,17 @@ def readings(log_tokens: np.ndarray, seeds: int = 3, sd: float = 0.0, number: in
     """Seeds scattered about known log tokens."""
     rng = np.random.default_rng(number)
     noisy = log_tokens[:, None] + sd * rng.standard_normal((len(log_tokens), seeds))
-    return Readings(np.array(BATCHES[: len(log_tokens)]), np.arange(seeds), noisy, np.full(noisy.shape, Outcome.REACHED, dtype=np.int8))
+    return Readings(
+        np.array(BATCHES[: len(log_tokens)]),
+        np.arange(seeds),
+        noisy,
+        np.full(noisy.shape, Outcome.REACHED, dtype=np.int8),
+    )
 
 
-def hinge(critical: float = 1500.0, slope: float = -0.4, batches: tuple[float, ...] = BATCHES) -> np.ndarray:
+def hinge(
+    critical: float = 1500.0, slope: float = -0.4, batches: tuple[float, ...] = BATCHES
+) -> np.ndarray:
     return math.log(2e6) + (1 + slope) * np.maximum(np.log(np.array(batches) / critical), 0)
 
 
@@ -37,8 +44,15 @@ def test_the_token_optimal_batch_is_where_the_law_has_risen_by_the_tolerance() -
     found = piecewise(readings(hinge(), sd=0.02))
     assert found is not None
     rise = 1 + found.slope.value
-    assert (found.token_optimal_batch.value / found.critical_batch.value) ** rise == pytest.approx(1 + TOLERANCE)
-    assert found.critical_batch.low < found.token_optimal_batch.low < found.token_optimal_batch.value < found.token_optimal_batch.high
+    assert (found.token_optimal_batch.value / found.critical_batch.value) ** rise == pytest.approx(
+        1 + TOLERANCE
+    )
+    assert (
+        found.critical_batch.low
+        < found.token_optimal_batch.low
+        < found.token_optimal_batch.value
+        < found.token_optimal_batch.high
+    )
     exact = piecewise(readings(hinge(), sd=0.02), tolerance=1e-9)
     assert exact is not None
     assert exact.token_optimal_batch.value == pytest.approx(exact.critical_batch.value)
@@ -51,11 +65,16 @@ def test_mccandlishs_form_is_recovered_with_its_fewest_steps() -> None:
     assert (found.critical_batch.value, found.fewest_tokens) == pytest.approx((3000, 2e6), rel=1e-3)
     assert found.fewest_steps == pytest.approx(2e6 / 3000, rel=2e-3)
     steps, tokens = 2e6 * (1 / 512 + 1 / 3000), 2e6 * (1 + 512 / 3000)
-    assert (steps / found.fewest_steps - 1) * (tokens / found.fewest_tokens - 1) == pytest.approx(1, rel=0.01)
+    assert (steps / found.fewest_steps - 1) * (tokens / found.fewest_tokens - 1) == pytest.approx(
+        1, rel=0.01
+    )
 
 
 def test_the_form_that_does_not_hold_has_larger_residuals_and_a_small_p() -> None:
-    sharp_law, round_law = readings(hinge(), sd=0.005), readings(math.log(2e6) + np.log1p(np.array(BATCHES) / 3000), sd=0.005)
+    sharp_law, round_law = (
+        readings(hinge(), sd=0.005),
+        readings(math.log(2e6) + np.log1p(np.array(BATCHES) / 3000), sd=0.005),
+    )
     for seen, right, wrong in ((sharp_law, piecewise, smooth), (round_law, smooth, piecewise)):
         held, failed = right(seen), wrong(seen)
         assert held is not None
@@ -69,7 +88,8 @@ def test_the_form_that_does_not_hold_has_larger_residuals_and_a_small_p() -> Non
 def test_tokens_that_do_not_rise_have_no_critical_batch_within_the_range() -> None:
     flat = piecewise(readings(hinge(critical=1e9), sd=0.01))
     assert flat is not None
-    assert (flat.critical_batch.low, flat.critical_batch.high) == (0, math.inf)  # a rise of nothing may begin anywhere
+    # a rise of nothing may begin anywhere
+    assert (flat.critical_batch.low, flat.critical_batch.high) == (0, math.inf)
     assert flat.token_optimal_batch.low > 4096
     assert flat.token_optimal_batch.value == flat.token_optimal_batch.high == math.inf
     falling = piecewise(readings(hinge(critical=1e9) - 0.1 * np.arange(7)))
@@ -78,34 +98,49 @@ def test_tokens_that_do_not_rise_have_no_critical_batch_within_the_range() -> No
 
 
 def test_tokens_that_rise_from_the_first_batch_on_bound_it_from_above_only() -> None:
-    found, steep = piecewise(readings(hinge(critical=1.0), sd=0.01)), smooth(readings(np.log(np.array(BATCHES)), sd=0.01))
+    found, steep = (
+        piecewise(readings(hinge(critical=1.0), sd=0.01)),
+        smooth(readings(np.log(np.array(BATCHES)), sd=0.01)),
+    )
     assert found is not None
     assert steep is not None
     assert found.critical_batch.low == 0
     assert found.critical_batch.high < 1024
-    assert 256 < found.token_optimal_batch.low < found.token_optimal_batch.high < 1024  # of the range that was run
+    # of the range that was run
+    assert 256 < found.token_optimal_batch.low < found.token_optimal_batch.high < 1024
     assert steep.critical_batch.low == 0
     assert steep.critical_batch.high < 256
 
 
 def test_a_token_optimal_batch_beyond_all_that_were_run_is_not_claimed() -> None:
-    inside, beyond = (piecewise(readings(hinge(critical, slope=-0.975))) for critical in (7000, 8000))  # times 1.02^40 = 2.21
+    # times 1.02^40 = 2.21
+    inside, beyond = (
+        piecewise(readings(hinge(critical, slope=-0.975))) for critical in (7000, 8000)
+    )
     assert inside is not None
     assert beyond is not None
     assert inside.token_optimal_batch.value == pytest.approx(7000 * 1.02**40, rel=0.01)
-    assert (beyond.token_optimal_batch.low, beyond.token_optimal_batch.value) == (pytest.approx(16_384), math.inf)
+    assert (beyond.token_optimal_batch.low, beyond.token_optimal_batch.value) == (
+        pytest.approx(16_384),
+        math.inf,
+    )
     assert beyond.token_optimal_batch.high == math.inf
 
 
 def test_steps_never_rise_with_the_batch_and_tokens_never_fall() -> None:
-    steep, falling = (piecewise(readings(slope * np.log(np.array(BATCHES)))) for slope in (1.5, -0.5))
+    steep, falling = (
+        piecewise(readings(slope * np.log(np.array(BATCHES)))) for slope in (1.5, -0.5)
+    )
     assert steep is not None
     assert falling is not None
     assert (steep.slope.value, falling.slope.value) == (0, -1)
 
 
 def test_many_seeds_do_not_make_a_law_certain_that_does_not_hold() -> None:
-    few, many = (piecewise(readings(hinge() + 0.05 * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=n, sd=0.01)) for n in (3, 300))
+    few, many = (
+        piecewise(readings(hinge() + 0.05 * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=n, sd=0.01))
+        for n in (3, 300)
+    )
     assert few is not None
     assert many is not None
     assert few.p_of_misfit is not None
@@ -117,7 +152,10 @@ def test_many_seeds_do_not_make_a_law_certain_that_does_not_hold() -> None:
 
 def test_a_batch_that_was_tuned_worse_widens_the_interval() -> None:
     quiet, wobbly = (
-        piecewise(readings(hinge() + bump * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=5, sd=0.01, number=1)) for bump in (0.0, 0.05)
+        piecewise(
+            readings(hinge() + bump * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=5, sd=0.01, number=1)
+        )
+        for bump in (0.0, 0.05)
     )
     assert quiet is not None
     assert wobbly is not None
@@ -131,7 +169,12 @@ def test_two_batches_make_no_law_and_three_of_one_seed_an_open_one() -> None:
     assert smooth(readings(hinge()[:2])) is None
     found = piecewise(readings(hinge(critical=500.0)[:3], seeds=1))
     assert found is not None
-    assert (found.critical_batch.low, found.critical_batch.high, found.p_of_misfit, found.left_out) == (0, math.inf, None, ())
+    assert (
+        found.critical_batch.low,
+        found.critical_batch.high,
+        found.p_of_misfit,
+        found.left_out,
+    ) == (0, math.inf, None, ())
 
 
 def test_intervals_hold_the_truth_about_nine_times_in_ten() -> None:
@@ -142,7 +185,9 @@ def test_intervals_hold_the_truth_about_nine_times_in_ten() -> None:
         held.append(
             [
                 found.critical_batch.low <= 1500 <= found.critical_batch.high,
-                found.token_optimal_batch.low <= 1500 * (1 + TOLERANCE) ** (1 / 0.6) <= found.token_optimal_batch.high,
+                found.token_optimal_batch.low
+                <= 1500 * (1 + TOLERANCE) ** (1 / 0.6)
+                <= found.token_optimal_batch.high,
                 found.slope.low <= -0.4 <= found.slope.high,
             ]
         )

@@ -21,12 +21,16 @@ def arrays(points: Points) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dominated(point: tuple[float, float], points: Points) -> bool:
-    return any(d <= point[0] and h <= point[1] and (d < point[0] or h < point[1]) for d, h in points)
+    return any(
+        d <= point[0] and h <= point[1] and (d < point[0] or h < point[1]) for d, h in points
+    )
 
 
 @given(POINTS)
 def test_the_non_dominated_points_are_those_that_brute_force_finds(points: Points) -> None:
-    assert non_dominated(*arrays(points)).tolist() == [not dominated(point, points) for point in points]
+    assert non_dominated(*arrays(points)).tolist() == [
+        not dominated(point, points) for point in points
+    ]
 
 
 @given(POINTS)
@@ -34,7 +38,9 @@ def test_a_frontier_needs_fewer_hours_with_every_device_more(points: Points) -> 
     curve = Frontier.of(*arrays(points))
     assert (np.diff(curve.devices) > 0).all()
     assert (np.diff(curve.hours) < 0).all()
-    assert set(zip(curve.devices.tolist(), curve.hours.tolist(), strict=True)) == {p for p in points if not dominated(p, points)}
+    assert set(zip(curve.devices.tolist(), curve.hours.tolist(), strict=True)) == {
+        p for p in points if not dominated(p, points)
+    }
 
 
 def test_equal_points_are_both_kept_and_drawn_once() -> None:
@@ -51,7 +57,10 @@ def test_hours_are_interpolated_in_logarithms_and_never_extrapolated() -> None:
 
 
 def test_dominance_of_parallel_curves_is_their_ratio() -> None:
-    adamw, muon = Frontier.of([8, 16, 64], [12, 6, 3]), Frontier.of([4, 8, 32, 128], [16, 8, 8 / 3, 1])
+    adamw, muon = (
+        Frontier.of([8, 16, 64], [12, 6, 3]),
+        Frontier.of([4, 8, 32, 128], [16, 8, 8 / 3, 1]),
+    )
     found = compare(adamw, Frontier.of(adamw.devices, adamw.hours / 1.5))
     assert found is not None
     assert found.ratio == pytest.approx(1.5)
@@ -63,7 +72,8 @@ def test_dominance_of_parallel_curves_is_their_ratio() -> None:
 
 
 def test_curves_that_cross_are_each_ahead_on_their_side() -> None:
-    flat, steep = Frontier.of([4, 16], [4, 2]), Frontier.of([4, 16], [8, 1])  # ratio 1/2 at 4 devices, 2 at 16, 1 at 8
+    # ratio 1/2 at 4 devices, 2 at 16, 1 at 8
+    flat, steep = Frontier.of([4, 16], [4, 2]), Frontier.of([4, 16], [8, 1])
     found = compare(flat, steep)
     assert found is not None
     assert (found.first_ahead, found.second_ahead, found.ratio) == pytest.approx((0.5, 0.5, 1))

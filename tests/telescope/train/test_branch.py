@@ -1,4 +1,5 @@
-"""Branches: one and the same run, whether it begins at its trunk's state or makes the trunk's steps itself."""
+"""Branches: the same run, whether it begins at its trunk's state or makes the trunk's steps
+itself."""
 
 import itertools
 import math
@@ -23,9 +24,16 @@ CONSTANT = replace(HORIZON, steps=40, decay="constant", record_every=6)
 TRUNKS = {
     "muon": replace(trial(horizon=CONSTANT), kept_steps=(20, 40)),
     "adamw": replace(trial(ADAMW, horizon=CONSTANT), kept_steps=(20, 40)),
-    "accumulating": replace(trial(horizon=replace(CONSTANT, micro_batch_tokens=32)), kept_steps=(20, 40)),
-    "evaluated": replace(trial(ADAMW, horizon=replace(CONSTANT, evaluate_every=5)), kept_steps=(20, 40)),
-    "clipped": replace(trial(replace(MUON, lr=0.2, qk_clip=0.5), horizon=replace(CONSTANT, warmup_fraction=0.0)), kept_steps=(20, 40)),
+    "accumulating": replace(
+        trial(horizon=replace(CONSTANT, micro_batch_tokens=32)), kept_steps=(20, 40)
+    ),
+    "evaluated": replace(
+        trial(ADAMW, horizon=replace(CONSTANT, evaluate_every=5)), kept_steps=(20, 40)
+    ),
+    "clipped": replace(
+        trial(replace(MUON, lr=0.2, qk_clip=0.5), horizon=replace(CONSTANT, warmup_fraction=0.0)),
+        kept_steps=(20, 40),
+    ),
 }
 
 
@@ -51,13 +59,16 @@ def trained(folder: Path, *specs: TrialSpec) -> list[list[Measurement]]:
 
 @cache
 def alone(spec: TrialSpec) -> list[Measurement]:
-    """The curve of a run that begins at its beginning."""
+    """The curve of a run that begins at step 0."""
     return [replace(point, seconds=0.0) for point in train_one(spec)]
 
 
 def whole(spec: TrialSpec) -> list[tuple[int, int, dict[str, float]]]:
-    """What a run that is nobody's branch says after that step, but for what its first point says of an interval of other steps."""
-    rest = [point for point in train_one(replace(spec, branch=None)) if point.step > spec.branch_step]
+    """The points of a run without a trunk after that step, except for values of its first point
+    that cover an interval of other steps."""
+    rest = [
+        point for point in train_one(replace(spec, branch=None)) if point.step > spec.branch_step
+    ]
     return numbers(rest)
 
 
@@ -71,10 +82,16 @@ def numbers(points: Sequence[Measurement]) -> list[tuple[int, int, dict[str, flo
 # Training
 
 
-def test_a_branch_begun_at_a_kept_state_yields_what_it_yields_from_scratch_bit_for_bit(trunk: TrialSpec, tmp_path: Path) -> None:
+def test_a_branch_begun_at_a_kept_state_yields_what_it_yields_from_scratch_bit_for_bit(
+    trunk: TrialSpec, tmp_path: Path
+) -> None:
     (curve,) = trained(tmp_path, trunk)
     assert curve == alone(replace(trunk, kept_steps=())), "what is kept changes nothing"
-    branches = cooldown(trunk, 20, 10), extension(trunk, 46), cooldown(trunk, 40, 5, evaluate_every=3)
+    branches = (
+        cooldown(trunk, 20, 10),
+        extension(trunk, 46),
+        cooldown(trunk, 40, 5, evaluate_every=3),
+    )
     assert numbers(alone(branches[0])) == whole(branches[0])
     for branch in branches:
         began = file(tmp_path, branch)
@@ -90,7 +107,8 @@ def test_trunks_and_branches_of_one_shape_train_together(optimizer: object, tmp_
     trunks = [replace(TRUNKS["adamw"], optimizer=optimizer, seed=seed) for seed in range(2)]
     first = trained(tmp_path, *trunks)
     assert first == [alone(trunk) for trunk in trunks]
-    branches = [cooldown(trunk, step, 60 - step) for trunk in trunks for step in (20, 40)]  # of 60 steps, as a newcomer
+    # of 60 steps, as a newcomer
+    branches = [cooldown(trunk, step, 60 - step) for trunk in trunks for step in (20, 40)]
     newcomer = replace(trial(optimizer, horizon=replace(CONSTANT, steps=60)), seed=7)  # type: ignore[arg-type]
     assert trained(tmp_path, *branches, newcomer) == [alone(spec) for spec in (*branches, newcomer)]
 
@@ -113,9 +131,14 @@ def test_states_are_kept_at_their_steps_and_outlive_their_trial(tmp_path: Path) 
     began = file(tmp_path, trunk)
     for point in train_one(trunk, began):
         assert kept_path(tmp_path, trunk.digest, 20).exists() == (point.step >= 20)
-        assert kept_path(tmp_path, trunk.digest, 40).exists() == (point.step >= 40), "before its last point is heard of"
+        assert kept_path(tmp_path, trunk.digest, 40).exists() == (point.step >= 40), (
+            "before its last point is heard of"
+        )
     began.delete()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{trunk.digest}@20.pt", f"{trunk.digest}@40.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{trunk.digest}@20.pt",
+        f"{trunk.digest}@40.pt",
+    ]
 
 
 def test_a_trunk_that_resumes_keeps_again_what_it_passes_again(tmp_path: Path) -> None:
@@ -135,7 +158,10 @@ def test_a_trunk_that_resumes_keeps_again_what_it_passes_again(tmp_path: Path) -
 
 
 def test_a_trunk_that_ends_early_keeps_fewer_and_its_branches_do_without(tmp_path: Path) -> None:
-    wild = replace(trial(replace(ADAMW, lr=1e30), horizon=replace(CONSTANT, record_every=1)), kept_steps=(1, 20))
+    wild = replace(
+        trial(replace(ADAMW, lr=1e30), horizon=replace(CONSTANT, record_every=1)),
+        kept_steps=(1, 20),
+    )
     (curve,) = trained(tmp_path, wild)
     assert curve[-1].step < 20
     assert not kept_path(tmp_path, wild.digest, 20).exists()
@@ -170,11 +196,19 @@ def test_a_branch_is_resumed_from_its_own_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dies_at", [3, 19, 20, 21, 25])
-def test_a_branch_without_its_trunk_is_resumed_within_the_trunks_steps_too(dies_at: int, tmp_path: Path) -> None:
+def test_a_branch_without_its_trunk_is_resumed_within_the_trunks_steps_too(
+    dies_at: int, tmp_path: Path
+) -> None:
     branch = cooldown(TRUNKS["adamw"], 20, 10)
     steps = itertools.count()
     path = tmp_path / "branch.pt"
-    list(train((branch,), (CheckpointFile(path, every_seconds=0),), stopping=lambda index: next(steps) == dies_at))
+    list(
+        train(
+            (branch,),
+            (CheckpointFile(path, every_seconds=0),),
+            stopping=lambda index: next(steps) == dies_at,
+        )
+    )
     resumed = CheckpointFile(path, every_seconds=math.inf)
     rest = [replace(point, seconds=0.0) for point in train_one(branch, resumed)]
     assert resumed.step == {21: 20, 25: 24}.get(dies_at, dies_at)
@@ -192,7 +226,8 @@ def test_the_time_of_a_branch_is_that_of_its_own_steps(tmp_path: Path) -> None:
 
 
 def test_a_branch_knows_how_its_trunk_began_when_it_judges_divergence(tmp_path: Path) -> None:
-    """The trunk's loss stays above its start, though not for long enough; in the branch it goes on."""
+    """The trunk's loss stays above its start, though not for long enough; in the branch it goes
+    on."""
     horizon = replace(CONSTANT, steps=200, warmup_fraction=0.0)
     trunk = replace(trial(replace(ADAMW, lr=10.0), horizon=horizon), kept_steps=(18,))
     trained(tmp_path, trunk)
@@ -222,13 +257,24 @@ def test_the_schedule_of_a_cooldown_is_its_trunks_and_then_a_line() -> None:
 
 @pytest.mark.parametrize("steps", [*range(1, 40, 3), 77, 1000, 12_345])
 @pytest.mark.parametrize("warmup", [0.0, 1e-9, 0.01, 0.1, 1 / 3, 0.5])
-def test_branches_warm_up_as_long_as_their_trunks_and_cool_down_as_long_as_they_are_told(steps: int, warmup: float) -> None:
+def test_branches_warm_up_as_long_as_their_trunks_and_cool_down_as_long_as_they_are_told(
+    steps: int, warmup: float
+) -> None:
     horizon = HorizonSpec(steps=steps, batch_tokens=128, warmup_fraction=warmup, decay="constant")
     at = max(1, warmup_steps(horizon))
     trunk = replace(trial(horizon=horizon), kept_steps=(at, steps))
-    for branch in (cooldown(trunk, at, 7), cooldown(trunk, steps, 1), extension(trunk, 3 * steps), extension(trunk, steps + 1)):
+    for branch in (
+        cooldown(trunk, at, 7),
+        cooldown(trunk, steps, 1),
+        extension(trunk, 3 * steps),
+        extension(trunk, steps + 1),
+    ):
         assert warmup_steps(branch.horizon) == warmup_steps(horizon)
-        below = [step for step in range(branch.horizon.steps) if step >= branch.branch_step and lr_factor(branch.horizon, step) < 1]
+        below = [
+            step
+            for step in range(branch.horizon.steps)
+            if step >= branch.branch_step and lr_factor(branch.horizon, step) < 1
+        ]
         assert len(below) == (branch.own_steps - 1 if branch.horizon.decay == "wsd" else 0)
 
 

@@ -1,4 +1,6 @@
-"""One trial: learns, repeats itself, survives interruption, accumulates, and calls divergence by its name."""
+"""One trial: it learns, is reproducible, survives interruption, accumulates gradients, and reports
+divergence.
+"""
 
 import itertools
 import math
@@ -22,7 +24,12 @@ from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
 GQA_TIED = replace(MODEL, query_heads_per_kv=2, tied_embeddings=True, mlp="relu2", qk_norm=True)
 CLIPPED = trial(replace(MUON, lr=0.2, qk_clip=0.5), replace(MODEL, attention="mla"))
-SPECS = {"muon": trial(), "adamw": trial(ADAMW), "gqa_tied": trial(model=GQA_TIED), "clipped": CLIPPED}
+SPECS = {
+    "muon": trial(),
+    "adamw": trial(ADAMW),
+    "gqa_tied": trial(model=GQA_TIED),
+    "clipped": CLIPPED,
+}
 
 
 def values(points: list[Measurement] | Iterator[Measurement]) -> list[tuple[int, dict[str, float]]]:
@@ -39,12 +46,15 @@ def test_a_run_repeats_itself_bit_for_bit(spec: TrialSpec) -> None:
     assert values(train_one(spec)) == values(train_one(spec))
 
 
-def test_a_run_resumed_from_any_checkpoint_yields_the_identical_rest(spec: TrialSpec, tmp_path: Path) -> None:
+def test_a_run_resumed_from_any_checkpoint_yields_the_identical_rest(
+    spec: TrialSpec, tmp_path: Path
+) -> None:
     whole = values(train_one(spec))
     for points_before_death in (1, 2, 3):
         path = tmp_path / f"{points_before_death}.pt"
         first = train_one(spec, CheckpointFile(path, every_seconds=0))
-        for _ in range(points_before_death + 1):  # a checkpoint is written when the generator is asked for the next point
+        # a checkpoint is written when the generator is asked for the next point
+        for _ in range(points_before_death + 1):
             next(first)
         first.close()
         file = CheckpointFile(path)
@@ -91,7 +101,8 @@ def test_an_absurd_lr_completes_as_diverged_and_is_worst() -> None:
 def test_divergence_does_not_depend_on_how_often_points_are_recorded(record_every: int) -> None:
     horizon = replace(HORIZON, steps=120, record_every=record_every)
     points = list(train_one(trial(replace(ADAMW, lr=10.0), horizon=horizon)))
-    assert all(math.isfinite(point.metrics["train_loss"]) for point in points)  # it is above its start, and finite
+    # it is above its start, and finite
+    assert all(math.isfinite(point.metrics["train_loss"]) for point in points)
     assert completed(trial(), points).diverged
 
 
@@ -144,29 +155,47 @@ def test_three_parametrisations_give_bit_identical_curves_at_the_base_width() ->
             for p in ("mup", "mup-paper", "standard")
         ]
         assert curves[0] == curves[1] == curves[2]
-        wider = [values(train_one(trial(replace(optimizer, parametrisation=p)))) for p in ("mup", "standard")]  # type: ignore[arg-type]
+        wider = [
+            values(train_one(trial(replace(optimizer, parametrisation=p))))
+            for p in ("mup", "standard")
+        ]  # type: ignore[arg-type]
         assert wider[0] != wider[1]
 
 
 def test_evaluation_happens_where_it_is_asked_for() -> None:
-    horizon = HorizonSpec(steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8)
-    assert [(p.step, "loss" in p.metrics) for p in train_one(trial(horizon=horizon))] == [(4, True), (8, True)]
+    horizon = HorizonSpec(
+        steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8
+    )
+    assert [(p.step, "loss" in p.metrics) for p in train_one(trial(horizon=horizon))] == [
+        (4, True),
+        (8, True),
+    ]
 
 
 def test_a_run_stops_at_the_first_held_out_loss_at_or_below_its_target() -> None:
     horizon = replace(HORIZON, steps=40, batch_tokens=256, evaluate_every=8)
     whole = [point for point in train_one(trial(horizon=horizon)) if "loss" in point.metrics]
-    for target, end in ((whole[2].metrics["loss"], 24), (whole[2].metrics["loss"] * 0.999, 32), (whole[-1].metrics["loss"] * 0.9, 40)):
+    for target, end in (
+        (whole[2].metrics["loss"], 24),
+        (whole[2].metrics["loss"] * 0.999, 32),
+        (whole[-1].metrics["loss"] * 0.9, 40),
+    ):
         spec = trial(horizon=replace(horizon, stop_below_loss=target))
         points = list(train_one(spec))
         assert points[-1].step == end
-        assert values(points) == [one for one in values(train_one(trial(horizon=horizon))) if one[0] <= end]
+        assert values(points) == [
+            one for one in values(train_one(trial(horizon=horizon))) if one[0] <= end
+        ]
         assert completed(spec, points).loss == points[-1].metrics["loss"]
-        assert any(name.startswith("late/") for name in points[-1].metrics) == (end == 40), "what its last step did, it alone can say"
+        assert any(name.startswith("late/") for name in points[-1].metrics) == (end == 40), (
+            "what its last step did, it alone can say"
+        )
 
 
 def test_a_training_loss_below_the_target_ends_nothing() -> None:
-    horizon = replace(HORIZON, steps=40, batch_tokens=256, record_every=1, evaluate_every=40, stop_below_loss=4.0)
+    horizon = replace(
+        HORIZON, steps=40, batch_tokens=256, record_every=1, evaluate_every=40, stop_below_loss=4.0
+    )
     points = list(train_one(trial(horizon=horizon)))
     assert points[-1].step == 40
     assert min(point.metrics["train_loss"] for point in points[:-1]) < 4.0
@@ -174,7 +203,9 @@ def test_a_training_loss_below_the_target_ends_nothing() -> None:
 
 def test_a_run_that_diverges_is_no_run_below_its_loss() -> None:
     horizon = replace(HORIZON, steps=200, evaluate_every=5, stop_below_loss=1.0)
-    assert completed(trial(), list(train_one(trial(replace(ADAMW, lr=1e4), horizon=horizon)))).diverged
+    assert completed(
+        trial(), list(train_one(trial(replace(ADAMW, lr=1e4), horizon=horizon)))
+    ).diverged
 
 
 def test_a_run_that_measures_time_records_each_step_and_is_evaluated_once() -> None:
@@ -189,8 +220,14 @@ def test_a_run_that_measures_time_records_each_step_and_is_evaluated_once() -> N
 
 
 def test_the_time_of_a_step_is_the_median_of_those_after_the_fifth() -> None:
-    seconds = [100.0, 200.0, 300.0, 400.0, 500.0, 501.0, 503.0, 523.0]  # steps 6 to 8 took 1, 2 and 20
-    assert step_seconds([Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]) == 2.0
+    # steps 6 to 8 took 1, 2 and 20
+    seconds = [100.0, 200.0, 300.0, 400.0, 500.0, 501.0, 503.0, 523.0]
+    assert (
+        step_seconds(
+            [Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]
+        )
+        == 2.0
+    )
 
 
 GOLDEN = {"muon": 3.1846, "adamw": 3.3028}

@@ -1,4 +1,5 @@
-"""Packs: in company each trial's curve is the one that it has alone, whoever comes, goes or breaks beside it."""
+"""Packs: each trial's curve is the same as alone, whichever trials join, leave or break beside
+it."""
 
 import itertools
 import math
@@ -22,7 +23,8 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
-EXACT_MUON = replace(MUON, newton_schulz_dtype="float32")  # in bfloat16 the last bit of a gradient can become its first
+# in bfloat16 the last bit of a gradient can become its first
+EXACT_MUON = replace(MUON, newton_schulz_dtype="float32")
 GQA = replace(MODEL, query_heads_per_kv=2, qk_norm=True)
 TIED = replace(MODEL, tied_embeddings=True, mlp="relu2")
 LATENT = replace(MODEL, attention="mla", mlp="geglu")
@@ -38,22 +40,36 @@ VARIANTS = {
 }
 
 
-def members(optimizer: OptimizerSpec, model: ModelSpec, micro_batch_tokens: int | None = None) -> tuple[TrialSpec, ...]:
+def members(
+    optimizer: OptimizerSpec, model: ModelSpec, micro_batch_tokens: int | None = None
+) -> tuple[TrialSpec, ...]:
     """Four trials of one shape that differ in all that may differ."""
     horizon = replace(HORIZON, micro_batch_tokens=micro_batch_tokens)
     changed = replace(
-        optimizer, lr=optimizer.lr * 2, weight_decay=0.0, adamw_lr_ratio=0.25, momentum=0.8, beta1=0.8, beta2=0.9, init_scale=0.5
+        optimizer,
+        lr=optimizer.lr * 2,
+        weight_decay=0.0,
+        adamw_lr_ratio=0.25,
+        momentum=0.8,
+        beta1=0.8,
+        beta2=0.9,
+        init_scale=0.5,
     )
     return (
         trial(optimizer, model, horizon),
         trial(optimizer, model, horizon, seed=1),
         trial(changed, model, horizon),
-        trial(replace(optimizer, eps=1e-3), model, replace(horizon, warmup_fraction=0.5, decay="cosine"), seed=2),
+        trial(
+            replace(optimizer, eps=1e-3),
+            model,
+            replace(horizon, warmup_fraction=0.5, decay="cosine"),
+            seed=2,
+        ),
     )
 
 
 def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
-    """Each member's points, of a pack."""
+    """Points of each member of a pack."""
     found: list[list[Measurement]] = [[] for _ in specs]
     for told in train(specs):
         assert not isinstance(told, Left)
@@ -63,25 +79,33 @@ def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
 
 @cache
 def alone(spec: TrialSpec) -> list[Measurement]:
-    """Its points when nobody else trains."""
+    """Points of a trial that trains alone."""
     return list(train_one(spec))
 
 
 def assert_same(curve: Sequence[Measurement], other: Sequence[Measurement]) -> None:
-    """To rounding: all but the seconds."""
-    assert [(point.step, point.tokens, point.flops) for point in curve] == [(point.step, point.tokens, point.flops) for point in other]
+    """Equal to rounding, except for the seconds."""
+    assert [(point.step, point.tokens, point.flops) for point in curve] == [
+        (point.step, point.tokens, point.flops) for point in other
+    ]
     for point, expected in zip(curve, other, strict=True):
         assert point.metrics == pytest.approx(expected.metrics, rel=2e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize(("variant", "micro_batch_tokens"), [*((variant, None) for variant in VARIANTS), ("muon", 32), ("adamw_gqa", 64)])
-def test_each_member_has_the_curve_that_it_has_alone(variant: str, micro_batch_tokens: int | None) -> None:
+@pytest.mark.parametrize(
+    ("variant", "micro_batch_tokens"),
+    [*((variant, None) for variant in VARIANTS), ("muon", 32), ("adamw_gqa", 64)],
+)
+def test_each_member_has_the_curve_that_it_has_alone(
+    variant: str, micro_batch_tokens: int | None
+) -> None:
     specs = members(*VARIANTS[variant], micro_batch_tokens)
     together = curves(specs)
     for spec, curve in zip(specs, together, strict=True):
         assert_same(curve, alone(spec))
     finals = [curve[-1].metrics["loss"] for curve in together]
-    assert all(abs(a - b) > 1e-3 for a, b in itertools.combinations(finals, 2))  # they are different trials
+    # they are different trials
+    assert all(abs(a - b) > 1e-3 for a, b in itertools.combinations(finals, 2))
 
 
 def test_bfloat16_newton_schulz_agrees_within_its_own_rounding() -> None:
@@ -91,7 +115,9 @@ def test_bfloat16_newton_schulz_agrees_within_its_own_rounding() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
-def test_a_member_that_diverges_leaves_and_the_others_do_not_notice(optimizer: OptimizerSpec) -> None:
+def test_a_member_that_diverges_leaves_and_the_others_do_not_notice(
+    optimizer: OptimizerSpec,
+) -> None:
     calm, _, _, other = members(optimizer, MODEL)
     wild = replace(calm, optimizer=replace(optimizer, lr=1e30))
     lost, *rest = curves((wild, calm, other))
@@ -113,12 +139,19 @@ def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
 
 def test_a_member_may_leave_between_two_points(tmp_path: Path) -> None:
     steps = itertools.count()
-    told = list(train([trial(ADAMW, horizon=replace(HORIZON, record_every=5))], stopping=lambda index: next(steps) == 7))
+    told = list(
+        train(
+            [trial(ADAMW, horizon=replace(HORIZON, record_every=5))],
+            stopping=lambda index: next(steps) == 7,
+        )
+    )
     assert [told[0].measurement.step, type(told[0]), *told[1:]] == [5, Point, Left(0)]
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
-def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: OptimizerSpec, tmp_path: Path) -> None:
+def test_trials_resume_from_their_own_checkpoints_in_any_company(
+    optimizer: OptimizerSpec, tmp_path: Path
+) -> None:
     specs = members(optimizer, MODEL)
     files = [CheckpointFile(tmp_path / f"{i}.pt", every_seconds=0) for i in range(4)]
     first = train(specs[:3], files[:3])
@@ -126,7 +159,8 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: Opti
         next(first)
     first.close()
     resumed: dict[int, list[Measurement]] = {0: [], 3: []}
-    for told in train((specs[3], specs[0]), (files[3], files[0])):  # a newcomer beside one that is ahead of it
+    # a newcomer beside one that is ahead of it
+    for told in train((specs[3], specs[0]), (files[3], files[0])):
         assert not isinstance(told, Left)
         resumed[3 if told.index == 0 else 0].append(told.measurement)
     assert files[0].step == 3
@@ -137,7 +171,10 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: Opti
 
 
 def test_every_member_may_be_evaluated_on_its_way() -> None:
-    specs = [replace(spec, horizon=replace(spec.horizon, evaluate_every=4)) for spec in members(ADAMW, MODEL)]
+    specs = [
+        replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
+        for spec in members(ADAMW, MODEL)
+    ]
     for spec, curve in zip(specs, curves(specs), strict=True):
         assert [point.step for point in curve if "loss" in point.metrics] == [4, 8, 12]
         assert_same(curve, alone(spec))
@@ -150,11 +187,16 @@ def test_members_that_measure_coordinates_say_what_they_say_alone() -> None:
 
 
 def test_the_time_of_a_pack_is_shared_by_its_members() -> None:
-    specs = [replace(spec, horizon=replace(spec.horizon, evaluation_tokens=8192)) for spec in members(ADAMW, MODEL)]
+    specs = [
+        replace(spec, horizon=replace(spec.horizon, evaluation_tokens=8192))
+        for spec in members(ADAMW, MODEL)
+    ]
     began = time.perf_counter()
     together = curves(specs)
     wall = time.perf_counter() - began
-    assert all(b.seconds > a.seconds > 0 for curve in together for a, b in itertools.pairwise(curve))
+    assert all(
+        b.seconds > a.seconds > 0 for curve in together for a, b in itertools.pairwise(curve)
+    )
     ends = [curve[-1].seconds for curve in together]
     assert sum(ends) <= wall
     assert max(ends) < 1.5 * min(ends), "those that are evaluated last pay no more"
@@ -164,7 +206,9 @@ def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
     specs = members(MUON, MODEL)
     spec = specs[0]
     stopping = replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
-    assert pack.shape(replace(stopping, horizon=replace(stopping.horizon, stop_below_loss=3.0))) == pack.shape(stopping)
+    assert pack.shape(
+        replace(stopping, horizon=replace(stopping.horizon, stop_below_loss=3.0))
+    ) == pack.shape(stopping)
     trunk = replace(spec, kept_steps=(6,))
     branch = replace(spec, branch=Branch(trunk=trunk.digest, step=6))
     assert len({pack.shape(spec) for spec in (*specs, trunk, branch)}) == 1
@@ -194,9 +238,15 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
     windows = torch.randint(50, (3, 4, 17), generator=torch.Generator().manual_seed(9))
 
     def gradients(found: torch.Tensor) -> list[torch.Tensor]:
-        return list(torch.autograd.grad(found.sum(), [parameter for model in models for parameter in model.parameters()]))
+        return list(
+            torch.autograd.grad(
+                found.sum(), [parameter for model in models for parameter in model.parameters()]
+            )
+        )
 
     together = pack.losses(models, windows)
-    apart = torch.cat([pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)])
+    apart = torch.cat(
+        [pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)]
+    )
     torch.testing.assert_close(together, apart)
     torch.testing.assert_close(gradients(together), gradients(apart), rtol=1e-4, atol=1e-7)

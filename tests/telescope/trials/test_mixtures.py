@@ -1,4 +1,6 @@
-"""Mixtures: shares, identity, tokens of all parts by one tokenizer, what is drawn and what is held out, and what is refused."""
+"""Mixtures: shares, identity, tokens of all parts from one tokenizer, windows that are drawn and
+held out, and refusals.
+"""
 
 import json
 import math
@@ -13,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telescope.data import corpora, tokens
-from telescope.data.batches import Half, batch, check_length, open_tokens, resolve, validation_windows
+from telescope.data.batches import (
+    Half,
+    batch,
+    check_length,
+    open_tokens,
+    resolve,
+    validation_windows,
+)
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
@@ -24,7 +33,11 @@ from telescope.trials.mixtures import Part
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import HORIZON, MODEL, MUON
 
-WORDS = {"code": "while true: break\n", "prose": "the sun rose over it\n", "verse": "o rose thou art sick\n"}
+WORDS = {
+    "code": "while true: break\n",
+    "prose": "the sun rose over it\n",
+    "verse": "o rose thou art sick\n",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +73,10 @@ def refusal(spec: DataSpec) -> tuple[str, object, str]:
 
 def test_weights_become_shares_and_survive_the_journey_through_a_document() -> None:
     spec = DataSpec(corpus={"python-stdlib": 7, "python-docs": 3})
-    assert [(part.corpus, part.weight) for part in spec.parts] == [("python-docs", 0.3), ("python-stdlib", 0.7)]
+    assert [(part.corpus, part.weight) for part in spec.parts] == [
+        ("python-docs", 0.3),
+        ("python-stdlib", 0.7),
+    ]
     assert json.loads(canonical_json(spec))["corpus"] == {"python-docs": 3, "python-stdlib": 7}
     assert DataSpec(**json.loads(canonical_json(spec))) == replace(spec, context=64) == spec
     assert [(part.corpus, part.weight) for part in DataSpec(corpus="a").parts] == [("a", 1.0)]
@@ -68,34 +84,53 @@ def test_weights_become_shares_and_survive_the_journey_through_a_document() -> N
 
 @given(weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=9))
 def test_shares_are_positive_and_sum_to_one(weights: list[float]) -> None:
-    shares = [part.weight for part in DataSpec(corpus={f"c{i}": weight for i, weight in enumerate(weights)}).parts]
+    shares = [
+        part.weight
+        for part in DataSpec(corpus={f"c{i}": weight for i, weight in enumerate(weights)}).parts
+    ]
     assert min(shares) > 0
     assert math.isclose(sum(shares), 1, rel_tol=1e-9)
     assert shares == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-9)
 
 
-def test_a_mixture_is_its_texts_and_their_shares_whatever_their_names_order_and_scale(texts: Path) -> None:
+def test_a_mixture_is_its_texts_and_their_shares_whatever_their_names_order_and_scale(
+    texts: Path,
+) -> None:
     found = resolve(mixed(code=7, prose=3))
     (texts / "elsewhere.txt").write_bytes((texts / "code.txt").read_bytes())
     corpora.register("a-lines", texts / "prose.txt")
     corpora.register("z-lines", texts / "elsewhere.txt")
     again = resolve(DataSpec(corpus={"a-lines": 0.3, "z-lines": 0.7}, context=32))
     assert again.content == found.content
-    trials = [TrialSpec(model=MODEL, optimizer=MUON, data=data, horizon=HORIZON) for data in (found, again)]
+    trials = [
+        TrialSpec(model=MODEL, optimizer=MUON, data=data, horizon=HORIZON)
+        for data in (found, again)
+    ]
     assert trials[0].digest == trials[1].digest
     one, other = open_tokens(found), open_tokens(again)
     assert torch.equal(batch(one.train, 0, 0, 9, 32), batch(other.train, 0, 0, 9, 32))
-    held_out = zip(validation_windows(one.validation, 512, 32), validation_windows(other.validation, 512, 32), strict=True)
+    held_out = zip(
+        validation_windows(one.validation, 512, 32),
+        validation_windows(other.validation, 512, 32),
+        strict=True,
+    )
     assert all(torch.equal(windows, same) for windows, same in held_out)
 
 
 def test_other_shares_or_parts_are_other_data(texts: Path) -> None:
-    specs = [mixed(code=1, prose=1), mixed(code=2, prose=1), mixed(code=1, verse=1), mixed(code=1, prose=1, verse=1)]
+    specs = [
+        mixed(code=1, prose=1),
+        mixed(code=2, prose=1),
+        mixed(code=1, verse=1),
+        mixed(code=1, prose=1, verse=1),
+    ]
     contents = {resolve(spec).content for spec in (*specs, DataSpec(corpus="./code.txt"))}
     assert len(contents) == 5
 
 
-def test_resolving_makes_the_paths_of_all_parts_absolute_and_keeps_names_and_weights(texts: Path) -> None:
+def test_resolving_makes_the_paths_of_all_parts_absolute_and_keeps_names_and_weights(
+    texts: Path,
+) -> None:
     corpora.register("lines", texts / "prose.txt")
     spec = resolve(DataSpec(corpus={"./code.txt": 7, "lines": 3}))
     assert spec.corpus == (Part(str(texts / "code.txt"), 7.0), Part("lines", 3.0))
@@ -103,7 +138,10 @@ def test_resolving_makes_the_paths_of_all_parts_absolute_and_keeps_names_and_wei
 
 
 def test_what_one_built_in_corpus_holds_out_the_other_does_not_train_on() -> None:
-    names = {corpus: [document.name for document in corpora.find(corpus).documents()] for corpus in corpora.BUILT_IN}
+    names = {
+        corpus: [document.name for document in corpora.find(corpus).documents()]
+        for corpus in corpora.BUILT_IN
+    }
     code, prose = (tokens.held_out_names(names[corpus], 0.1) for corpus in corpora.BUILT_IN)
     assert prose == code & set(names["python-docs"])
 
@@ -112,7 +150,9 @@ def test_what_one_built_in_corpus_holds_out_the_other_does_not_train_on() -> Non
 
 
 def vocabulary(home: Path, content: str) -> dict[str, int]:
-    found: dict[str, int] = json.loads((home / "tokens" / content / "tokenizer.json").read_text())["model"]["vocab"]
+    found: dict[str, int] = json.loads((home / "tokens" / content / "tokenizer.json").read_text())[
+        "model"
+    ]["vocab"]
     return found
 
 
@@ -134,7 +174,9 @@ def test_a_bpe_learns_anew_when_any_part_changes(texts: Path) -> None:
 
 
 def test_all_parts_are_read_by_a_tokenizer_from_a_file(texts: Path) -> None:
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "rose": 1}, unk_token="[UNK]"))
+    words = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "rose": 1}, unk_token="[UNK]")
+    )
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     words.save("own.json")
     spec = resolve(mixed(tokenizer="own.json", code=1, prose=1))
@@ -153,27 +195,41 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
     assert "by one tokenizer" in message
     assert "vocabulary of" in refusal(DataSpec(corpus={"./a.bin": 1, "./code.txt": 1}))[2]
     held = refusal(DataSpec(corpus={"./code.txt": 1, "./a.bin": 1}, tokenizer="bpe-300"))
-    assert held == ("data.tokenizer", "bpe-300", "corpus ./a.bin holds tokens already; leave the tokenizer out")
+    assert held == (
+        "data.tokenizer",
+        "bpe-300",
+        "corpus ./a.bin already holds tokens; leave the tokenizer out",
+    )
 
 
 # What is drawn
 
-RANGES = ((0, 1000), (1000, 1300), (5000, 9000))  # of the tokens of three parts, so that a window says where it is from
+# of the tokens of three parts, so that a window says where it is from
+RANGES = ((0, 1000), (1000, 1300), (5000, 9000))
 
 
 def half(*shares: float) -> Half:
-    return Half(tuple(np.arange(*bounds, dtype=np.uint16) for bounds in RANGES[: len(shares)]), shares)
+    return Half(
+        tuple(np.arange(*bounds, dtype=np.uint16) for bounds in RANGES[: len(shares)]), shares
+    )
 
 
 def part_of(windows: torch.Tensor) -> torch.Tensor:
-    """Which part each window is from, wholly."""
+    """The part that each window is from."""
     found = [((windows >= low) & (windows < high)).all(dim=1) for low, high in RANGES]
     assert (torch.stack(found).sum(dim=0) == 1).all()
     return torch.stack(found).int().argmax(dim=0)
 
 
-@given(seed=st.integers(-(2**63), 2**64 - 1), step=st.integers(0, 2**40), windows=st.integers(1, 40), context=st.integers(1, 99))
-def test_a_window_is_of_one_part_and_a_function_of_seed_and_step(seed: int, step: int, windows: int, context: int) -> None:
+@given(
+    seed=st.integers(-(2**63), 2**64 - 1),
+    step=st.integers(0, 2**40),
+    windows=st.integers(1, 40),
+    context=st.integers(1, 99),
+)
+def test_a_window_is_of_one_part_and_a_function_of_seed_and_step(
+    seed: int, step: int, windows: int, context: int
+) -> None:
     text = half(0.2, 0.5, 0.3)
     drawn = batch(text, seed, step, windows, context)
     assert (drawn.shape, drawn.dtype) == ((windows, context + 1), torch.int64)
@@ -184,7 +240,9 @@ def test_a_window_is_of_one_part_and_a_function_of_seed_and_step(seed: int, step
 
 
 @pytest.mark.parametrize("shares", [(0.7, 0.3), (0.02, 0.9, 0.08)])
-def test_windows_come_from_each_part_by_its_share_and_from_everywhere_in_it(shares: tuple[float, ...]) -> None:
+def test_windows_come_from_each_part_by_its_share_and_from_everywhere_in_it(
+    shares: tuple[float, ...],
+) -> None:
     steps, windows, context = 200, 100, 30
     drawn = torch.cat([batch(half(*shares), 3, step, windows, context) for step in range(steps)])
     counts = torch.bincount(part_of(drawn), minlength=len(shares))
@@ -207,7 +265,16 @@ def test_a_mixture_starts_its_windows_where_a_plain_corpus_would() -> None:
 
 
 def test_batches_of_a_mixture_are_the_same_on_every_machine_and_version() -> None:
-    assert batch(half(0.5, 0.3, 0.2), 7, 3, 8, 2)[:, 0].tolist() == [1212, 237, 7816, 1083, 1271, 5388, 1071, 982]
+    assert batch(half(0.5, 0.3, 0.2), 7, 3, 8, 2)[:, 0].tolist() == [
+        1212,
+        237,
+        7816,
+        1083,
+        1271,
+        5388,
+        1071,
+        982,
+    ]
 
 
 # What is held out
@@ -216,9 +283,20 @@ def test_batches_of_a_mixture_are_the_same_on_every_machine_and_version() -> Non
 def test_held_out_windows_are_shared_out_and_every_part_has_one() -> None:
     shared = [len(windows) for windows in validation_windows(half(0.7, 0.2, 0.1), 640, 10)]
     assert shared == [45, 13, 6]
-    assert [len(windows) for windows in validation_windows(half(0.998, 0.001, 0.001), 640, 10)] == [64, 1, 1]
-    assert [len(windows) for windows in validation_windows(half(0.2, 0.7, 0.1), 10_000, 10)] == [99, 29, 100]  # the second is short
-    for windows, (low, high) in zip(validation_windows(half(0.4, 0.5, 0.1), 640, 10), RANGES, strict=True):
+    assert [len(windows) for windows in validation_windows(half(0.998, 0.001, 0.001), 640, 10)] == [
+        64,
+        1,
+        1,
+    ]
+    # the second is short
+    assert [len(windows) for windows in validation_windows(half(0.2, 0.7, 0.1), 10_000, 10)] == [
+        99,
+        29,
+        100,
+    ]
+    for windows, (low, high) in zip(
+        validation_windows(half(0.4, 0.5, 0.1), 640, 10), RANGES, strict=True
+    ):
         targets = windows[:, 1:].flatten()
         assert len(targets.unique()) == len(targets)
         assert windows[0, 0] == low
@@ -229,19 +307,32 @@ def test_held_out_windows_are_shared_out_and_every_part_has_one() -> None:
 def test_as_many_windows_are_held_out_as_are_asked_for(shares: list[int], windows: int) -> None:
     exact = [share / sum(shares) for share in shares]
     found = [len(part) for part in validation_windows(half(*exact), windows * 4, 4)]
-    assert all(count == max(1, count) and abs(count - windows * share) <= 1 for count, share in zip(found, exact, strict=True))
+    assert all(
+        count == max(1, count) and abs(count - windows * share) <= 1
+        for count, share in zip(found, exact, strict=True)
+    )
     assert sum(found) == windows or min(exact) * windows < 1
 
 
 def of(data: DataSpec, evaluation_tokens: int) -> TrialSpec:
-    return TrialSpec(model=MODEL, optimizer=MUON, data=data, horizon=replace(HORIZON, evaluation_tokens=evaluation_tokens))
+    return TrialSpec(
+        model=MODEL,
+        optimizer=MUON,
+        data=data,
+        horizon=replace(HORIZON, evaluation_tokens=evaluation_tokens),
+    )
 
 
 def test_the_held_out_loss_is_the_parts_losses_by_their_shares(texts: Path) -> None:
     mixture = Run(of(resolve(mixed(code=0.97, prose=0.03)), 320))
-    code, prose = (Run(of(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n)) for name, n in (("code", 320), ("prose", 32)))
+    code, prose = (
+        Run(of(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n))
+        for name, n in (("code", 320), ("prose", 32))
+    )
     assert code.held_out_loss() != prose.held_out_loss()
-    assert mixture.held_out_loss() == pytest.approx(0.97 * code.held_out_loss() + 0.03 * prose.held_out_loss(), rel=1e-6)
+    assert mixture.held_out_loss() == pytest.approx(
+        0.97 * code.held_out_loss() + 0.03 * prose.held_out_loss(), rel=1e-6
+    )
 
 
 def test_a_trial_on_a_mixture_learns_all_parts_and_costs_what_was_foreseen(texts: Path) -> None:
@@ -280,7 +371,11 @@ def test_each_part_must_fill_a_window_and_its_share_of_a_batch(texts: Path) -> N
     spec = resolve(mixed(context=10, code=9, short=1))
     check_length(spec, 900)
     with pytest.raises(
-        InvalidInput, match=r"91 training tokens, fewer than its share of one batch of 1000, 100 \+ 1.*lower batch_tokens"
+        InvalidInput,
+        match=(
+            r"91 training tokens, fewer than its share of one batch of 1000, 100 \+ 1.*lower "
+            r"batch_tokens"
+        ),
     ) as caught:
         check_length(spec, 1000)
     assert caught.value.problems[0].value == str(texts / "short.txt")
@@ -290,14 +385,29 @@ def test_a_part_that_changed_or_disappeared_is_lost(texts: Path) -> None:
     spec = resolve(mixed(code=3, prose=1))
     open_tokens(spec)
     (texts / "prose.txt").write_text("another text\n" * 500)
-    with pytest.raises(CorpusLost, match=r"mixture of .*code\.txt \(75 %\), .*prose\.txt \(25 %\) has changed since its job was accepted"):
+    with pytest.raises(
+        CorpusLost,
+        match=(
+            r"mixture of .*code\.txt \(75 %\), .*prose\.txt \(25 %\) has changed since its job "
+            r"was accepted"
+        ),
+    ):
         open_tokens(spec)
     (texts / "prose.txt").unlink()
-    with pytest.raises(CorpusLost, match=r"mixture of .* cannot be read any more: .*prose\.txt does not exist"):
+    with pytest.raises(
+        CorpusLost, match=r"mixture of .* cannot be read any more: .*prose\.txt does not exist"
+    ):
         open_tokens(spec)
 
 
 def test_what_is_no_part_is_refused_when_a_spec_is_made() -> None:
-    for weights in ({"a": 1}, {"a": 1, "": 1}, {"a": 1, "b": 0}, {"a": 1, "b": True}, {"a": 1, "b": 1e-9}, {"a": 1, "b": 10**400}):
+    for weights in (
+        {"a": 1},
+        {"a": 1, "": 1},
+        {"a": 1, "b": 0},
+        {"a": 1, "b": True},
+        {"a": 1, "b": 1e-9},
+        {"a": 1, "b": 10**400},
+    ):
         with pytest.raises(ValueError, match="corpus"):
             DataSpec(corpus=weights)

@@ -1,4 +1,4 @@
-"""Is it said with what a loss was computed?"""
+"""Every trial records the arithmetic of its loss."""
 
 import pytest
 import torch
@@ -8,7 +8,9 @@ from tests.telescope.train.test_loop import GOLDEN
 
 
 def test_losses_and_revision_change_together() -> None:
-    assert (REVISION, GOLDEN) == (1, {"muon": 3.1846, "adamw": 3.3028}), "training computes something else: raise REVISION"
+    assert (REVISION, GOLDEN) == (1, {"muon": 3.1846, "adamw": 3.3028}), (
+        "training computes something else: raise REVISION"
+    )
 
 
 def test_torch_device_and_code_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,9 +32,22 @@ def test_the_digest_survives_a_round_trip_through_json_and_is_stable() -> None:
 
 
 def test_digests_are_what_they_were_before_architectures_had_more_to_say() -> None:
-    model = ModelSpec(width=64, base_width=32, depth=3, query_heads_per_kv=2, qk_norm=True, mlp="gelu", tied_embeddings=True)
-    other = replace(SPEC, model=model, optimizer=OptimizerSpec(name="adamw", lr=0.01, weight_decay=0.0))
-    assert (SPEC.digest, other.digest) == ("89d6481d4e5a6b4d4cb29457b95e10b1", "65f40d726ed1fe5ccd148a23719e4355")
+    model = ModelSpec(
+        width=64,
+        base_width=32,
+        depth=3,
+        query_heads_per_kv=2,
+        qk_norm=True,
+        mlp="gelu",
+        tied_embeddings=True,
+    )
+    other = replace(
+        SPEC, model=model, optimizer=OptimizerSpec(name="adamw", lr=0.01, weight_decay=0.0)
+    )
+    assert (SPEC.digest, other.digest) == (
+        "89d6481d4e5a6b4d4cb29457b95e10b1",
+        "65f40d726ed1fe5ccd148a23719e4355",
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,10 +64,14 @@ def test_any_change_is_another_trial(changed: TrialSpec) -> None:
 
 
 def test_tokens_are_the_same_wherever_they_come_from() -> None:
-    moved = replace(SPEC, data=replace(SPEC.data, corpus="/elsewhere", tokenizer="/elsewhere/tokenizer.json"))
+    moved = replace(
+        SPEC, data=replace(SPEC.data, corpus="/elsewhere", tokenizer="/elsewhere/tokenizer.json")
+    )
     assert moved.digest == SPEC.digest
     unread = replace(SPEC, data=replace(SPEC.data, content=""))
-    assert replace(unread, data=replace(unread.data, corpus="/elsewhere")).digest != unread.digest, "nobody knows what is there"
+    assert (
+        replace(unread, data=replace(unread.data, corpus="/elsewhere")).digest != unread.digest
+    ), "its content is unknown"
     assert replace(SPEC, data=replace(SPEC.data, validation_fraction=0.2)).digest != SPEC.digest
 
 
@@ -65,7 +82,11 @@ MODELS: list[dict[str, Any]] = [
     {"attention": "mla", "kv_rank_ratio": 0.5},
     {"attention": "mla", "rotary_dim": 4},
 ]
-OPTIONS: list[dict[str, Any]] = [{"qk_clip": 100.0}, {"qk_clip": 100.0, "qk_clip_alpha": 0.25}, {"measure_max_logit": True}]
+OPTIONS: list[dict[str, Any]] = [
+    {"qk_clip": 100.0},
+    {"qk_clip": 100.0, "qk_clip_alpha": 0.25},
+    {"measure_max_logit": True},
+]
 
 
 def test_what_specs_could_say_only_later_changes_a_digest_where_it_is_said() -> None:
@@ -89,38 +110,75 @@ def test_planned_values_lie_on_the_lattice_whatever_the_last_bits(octaves: float
     lattice = snap(octaves)
     assert abs(lattice - octaves) <= 1 / 128 + 1e-12
     assert lattice * 64 == round(lattice * 64)
-    assert from_octaves(lattice + 1e-13) == from_octaves(lattice) == pytest.approx(2.0**lattice, rel=1e-11)
+    assert (
+        from_octaves(lattice + 1e-13)
+        == from_octaves(lattice)
+        == pytest.approx(2.0**lattice, rel=1e-11)
+    )
 
 
 @pytest.mark.parametrize(
     ("build", "words"),
     [
         (lambda: ModelSpec(width=40, base_width=32), "40 is not divisible"),
-        (lambda: ModelSpec(width=64, base_width=32, query_heads_per_kv=3), "multiple of it, such as 48"),
+        (
+            lambda: ModelSpec(width=64, base_width=32, query_heads_per_kv=3),
+            "multiple of it, such as 48",
+        ),
         (lambda: ModelSpec(width=64, base_width=32, mlp_ratio=2.71), "not a whole number"),
         (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", kv_rank_ratio=0.2),
             "the size of the latent; use 0.203",
         ),
-        (lambda: ModelSpec(width=64, base_width=32, attention="mla", query_heads_per_kv=2), "query_heads_per_kv: .* leave it at 1"),
-        (lambda: ModelSpec(width=64, base_width=32, attention="mla", positions="learned"), "positions: .* use positions: rotary"),
-        (lambda: ModelSpec(width=64, base_width=32, attention="mla", qk_norm=True), "qk_norm: .* leave it out"),
-        (lambda: ModelSpec(width=64, base_width=32, attention="mla", rotary_dim=3), "rotary_dim\n.* multiple of 2"),
-        (lambda: ModelSpec(width=60, base_width=60, attention="mla", head_dim=6), "rotary_dim: half of head_dim 6 is odd.* rotary_dim: 4"),
-        (lambda: ModelSpec(width=64, base_width=32, rotary_dim=4), "rotary_dim: has no meaning with attention: heads.* use attention: mla"),
-        (lambda: ModelSpec(width=64, base_width=32, kv_rank_ratio=0.5), "kv_rank_ratio: has no meaning with attention: heads"),
+        (
+            lambda: ModelSpec(width=64, base_width=32, attention="mla", query_heads_per_kv=2),
+            "query_heads_per_kv: .* leave it at 1",
+        ),
+        (
+            lambda: ModelSpec(width=64, base_width=32, attention="mla", positions="learned"),
+            "positions: .* use positions: rotary",
+        ),
+        (
+            lambda: ModelSpec(width=64, base_width=32, attention="mla", qk_norm=True),
+            "qk_norm: .* leave it out",
+        ),
+        (
+            lambda: ModelSpec(width=64, base_width=32, attention="mla", rotary_dim=3),
+            "rotary_dim\n.* multiple of 2",
+        ),
+        (
+            lambda: ModelSpec(width=60, base_width=60, attention="mla", head_dim=6),
+            "rotary_dim: half of head_dim 6 is odd.* rotary_dim: 4",
+        ),
+        (
+            lambda: ModelSpec(width=64, base_width=32, rotary_dim=4),
+            "rotary_dim: has no meaning with attention: heads.* use attention: mla",
+        ),
+        (
+            lambda: ModelSpec(width=64, base_width=32, kv_rank_ratio=0.5),
+            "kv_rank_ratio: has no meaning with attention: heads",
+        ),
         (
             lambda: ModelSpec(width=64, base_width=32, positions="learned", rope_base=5e5),
             "rope_base: has no meaning with positions: learned",
         ),
         (lambda: HorizonSpec(steps=1, batch_tokens=512, micro_batch_tokens=100), "does not divide"),
-        (lambda: replace(SPEC, horizon=HorizonSpec(steps=1, batch_tokens=32)), "smaller than one context of 64"),
+        (
+            lambda: replace(SPEC, horizon=HorizonSpec(steps=1, batch_tokens=32)),
+            "smaller than one context of 64",
+        ),
         (lambda: replace(SPEC, horizon=HorizonSpec(steps=1, batch_tokens=100)), "use 64 or 128"),
         (lambda: OptimizerSpec(name="muon", lr=float("nan"), weight_decay=0.1), "finite"),
         (lambda: OptimizerSpec(name="sgd", lr=0.1, weight_decay=0.1), "'muon' or 'adamw'"),
         (lambda: replace(SPEC, branch=Branch(trunk="0" * 32, step=10)), "branch off earlier"),
-        (lambda: HorizonSpec(steps=10, batch_tokens=256, stop_below_loss=3.0), "give evaluate_every, too"),
-        (lambda: replace(SPEC, measure="time", horizon=HorizonSpec(steps=6, batch_tokens=256)), "give 7 or more"),
+        (
+            lambda: HorizonSpec(steps=10, batch_tokens=256, stop_below_loss=3.0),
+            "give evaluate_every, too",
+        ),
+        (
+            lambda: replace(SPEC, measure="time", horizon=HorizonSpec(steps=6, batch_tokens=256)),
+            "give 7 or more",
+        ),
         (lambda: DataSpec(corpus="x", tokeniser="bytes"), "tokeniser"),
     ],
 )

@@ -1,6 +1,7 @@
-"""Does the Ray executor get along with a cluster that is not its own: full, spread over nodes, lost?
+"""The Ray executor in a cluster that it did not start: full, spread over nodes, lost.
 
-The cluster has the shape of the one in docker-compose.yml: a head without CPUs, and a node for the workers.
+The cluster has the shape of that in docker-compose.yml: a head without CPUs, and a node for the
+workers.
 """
 
 import os
@@ -36,7 +37,14 @@ class Node:
     @classmethod
     def start(cls, *options: str) -> "Node":
         node = cls(uuid4().hex)
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--disable-usage-stats"]
+        command = [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            *options,
+            "--disable-usage-stats",
+        ]
         environment = os.environ | {processes.MARKER: node.marker, "SPT_NOENV": "1"}
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
         return node
@@ -58,21 +66,36 @@ def free_port() -> int:
 def cluster(session_home: Path) -> Iterator[tuple[str, Node]]:
     port = free_port()
     # not pytest's folder, for the path of a socket must be short
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="telescope-") as folder:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(prefix="telescope-") as folder,
+    ):
         patch.setenv("TELESCOPE_HOME", str(session_home))
-        head = Node.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")
+        head = Node.start(
+            "--head",
+            f"--port={port}",
+            "--num-cpus=0",
+            "--include-dashboard=false",
+            f"--temp-dir={folder}",
+        )
         node = Node.start(f"--address=127.0.0.1:{port}", "--num-cpus=2")
         yield f"127.0.0.1:{port}", head
         node.end()
         head.end()
 
 
-def test_several_nodes_without_shared_storage_are_refused_with_the_reason(cluster: tuple[str, Node]) -> None:
-    with pytest.raises(Unavailable, match=r"on 1 other node.*TELESCOPE_HOME on storage that all nodes share"):
+def test_several_nodes_without_shared_storage_are_refused_with_the_reason(
+    cluster: tuple[str, Node],
+) -> None:
+    with pytest.raises(
+        Unavailable, match=r"on 1 other node.*TELESCOPE_HOME on storage that all nodes share"
+    ):
         RayExecutor(joining=Joining(cluster[0]))
 
 
-def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_cluster_is_waited_for_and_named(
+    cluster: tuple[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster[0])
     with python("tests.workers.ray_driver", "hold", cluster[0]) as foreign:
         assert foreign.line() == "held"
@@ -82,7 +105,10 @@ def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_p
         driver.until(lambda: any(isinstance(event, Waiting) for event in driver.seen), seconds=5)
         assert executor.slots == 2
         reasons = [event.reason or "" for event in driver.seen if isinstance(event, Waiting)]
-        assert "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest" in reasons[0]
+        assert (
+            "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
+            in reasons[0]
+        )
         assert not driver.of(assignment)
     driver.until_end(assignment)
     driver.until(lambda: driver.seen.count(Waiting(None)) == 1)
@@ -91,7 +117,9 @@ def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_p
     executor.close()
 
 
-def test_a_gpu_that_the_cluster_never_has_is_said_at_once(cluster: tuple[str, Node], tmp_path: Path) -> None:
+def test_a_gpu_that_the_cluster_never_has_is_said_at_once(
+    cluster: tuple[str, Node], tmp_path: Path
+) -> None:
     executor = RayExecutor(joining=Joining(cluster[0], shared_storage=True, gpus_per_worker=1.0))
     driver = Driver(executor, tmp_path)
     driver.until(lambda: bool(driver.seen), seconds=5)
@@ -99,9 +127,16 @@ def test_a_gpu_that_the_cluster_never_has_is_said_at_once(cluster: tuple[str, No
     executor.close()
 
 
-def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(cluster: tuple[str, Node], session_home: Path) -> None:
+def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(
+    cluster: tuple[str, Node], session_home: Path
+) -> None:
     address, head = cluster
-    with python("tests.workers.ray_driver", "train", address, environment={"TELESCOPE_HOME": str(session_home)}) as child:
+    with python(
+        "tests.workers.ray_driver",
+        "train",
+        address,
+        environment={"TELESCOPE_HOME": str(session_home)},
+    ) as child:
         assert child.line() == "trains"
         head.end()
         lost = time.monotonic()
@@ -110,17 +145,26 @@ def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(cluster: tuple
         assert time.monotonic() - lost < 40
 
 
-def test_workers_follow_a_cluster_that_grows(session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_follow_a_cluster_that_grows(
+    session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TELESCOPE_HOME", str(session_home))
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="telescope-") as folder:
-        head = Node.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}")
+        head = Node.start(
+            "--head",
+            f"--port={port}",
+            "--num-cpus=0",
+            "--include-dashboard=false",
+            f"--temp-dir={folder}",
+        )
         executor = RayExecutor(joining=Joining(f"127.0.0.1:{port}", shared_storage=True))
         driver = Driver(executor, tmp_path)
         assignment = driver.submit(trial())
         driver.until(lambda: any(isinstance(event, Waiting) for event in driver.seen), seconds=10)
         assert executor.slots == 1
-        node = Node.start(f"--address=127.0.0.1:{port}", "--num-cpus=3", "--num-gpus=2")  # Ray counts GPUs, it need not see them
+        # Ray counts GPUs, it need not see them
+        node = Node.start(f"--address=127.0.0.1:{port}", "--num-cpus=3", "--num-gpus=2")
         assert isinstance(driver.until_end(assignment)[-1], Finished)
         driver.until(lambda: executor.slots == 2, seconds=20)  # one for each GPU, not for each CPU
         executor.close()
@@ -130,6 +174,8 @@ def test_workers_follow_a_cluster_that_grows(session_home: Path, tmp_path: Path,
 
 def test_an_address_where_no_cluster_is_is_refused_in_seconds() -> None:
     begun = time.monotonic()
-    with pytest.raises(Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"):
+    with pytest.raises(
+        Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"
+    ):
         RayExecutor(joining=Joining("127.0.0.1:1"))
     assert time.monotonic() - begun < 10

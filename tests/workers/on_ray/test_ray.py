@@ -1,4 +1,5 @@
-"""Does the Ray executor survive what happens to Ray: dead and stuck workers, a killed driver, the end?"""
+"""The Ray executor survives what happens to Ray: dead and stuck workers, a killed driver, the
+end."""
 
 import time
 from collections.abc import Iterator
@@ -30,7 +31,9 @@ def driver(executor: RayExecutor, tmp_path: Path) -> Driver:
     return Driver(executor, tmp_path)
 
 
-def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(slot, "FRESH_SECONDS", 0.0)
     done = [driver.submit(trial(seed=seed)) for seed in range(2)]
     driver.until_end(*done)
@@ -75,19 +78,29 @@ def test_close_leaves_no_process_and_no_file_behind(driver: Driver) -> None:
 
 @pytest.mark.slow
 def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home: Path) -> None:
-    with python("tests.workers.ray_driver", "train", "local", environment={"TELESCOPE_HOME": str(session_home)}) as child:
+    with python(
+        "tests.workers.ray_driver",
+        "train",
+        "local",
+        environment={"TELESCOPE_HOME": str(session_home)},
+    ) as child:
         assert child.line() == "trains"
         (raylet,) = [p for p in family(child.process.pid) if p.name() == "raylet"]
         raylet.kill()
         said = ""
-        while "this machine's node of it has died" not in said:  # after what Ray itself has to say about it
+        # after what Ray itself has to say about it
+        while "this machine's node of it has died" not in said:
             said = child.line(seconds=40)
         assert child.line(seconds=15) == "closed"
 
 
 @pytest.mark.slow
 def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path) -> None:
-    environment = {"TELESCOPE_HOME": str(session_home), processes.MARKER: "test-of-a-killed-driver", "RAY_AUTH_MODE": "token"}
+    environment = {
+        "TELESCOPE_HOME": str(session_home),
+        processes.MARKER: "test-of-a-killed-driver",
+        "RAY_AUTH_MODE": "token",
+    }
     with python("tests.workers.ray_driver", "train", "local", environment=environment) as child:
         assert child.line() == "trains"
         left = family(child.process.pid)
@@ -119,6 +132,11 @@ def test_a_worker_takes_a_gpu_or_a_share_of_one_where_there_are_any(
 
 def test_a_shortage_says_what_is_asked_what_is_free_and_whether_it_can_ever_be() -> None:
     never = Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0})
-    assert never == "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; add a node or ask for less"
+    assert (
+        never == "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; add a "
+        "node or ask for less"
+    )
     held = Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5})
-    assert held == "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
+    assert (
+        held == "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
+    )

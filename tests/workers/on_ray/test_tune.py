@@ -1,4 +1,6 @@
-"""Does the Tune executor bear what happens to workers, say what it lacks, and let Tune's loggers hear? The contract is in test_contract."""
+"""The Tune executor copes with broken workers, reports shortages, and serves Tune's loggers. The
+contract is in test_contract.
+"""
 
 import struct
 import time
@@ -45,17 +47,26 @@ def driver(executor: TuneExecutor, tmp_path: Path) -> Driver:
     return Driver(executor, tmp_path)
 
 
-def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_workers(driver: Driver) -> None:
-    trials = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]  # the warm-up is one of the few
+def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_workers(
+    driver: Driver,
+) -> None:
+    # the warm-up is one of the few
+    trials = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]
     driver.until_end(*trials)
-    assert [numbers(driver.curve(each)) for each in trials] == [plain(trial(seed=seed)) for seed in range(FEW + 2)]
-    early, late = ({driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :]))
+    assert [numbers(driver.curve(each)) for each in trials] == [
+        plain(trial(seed=seed)) for seed in range(FEW + 2)
+    ]
+    early, late = (
+        {driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :])
+    )
     assert not early & late
 
 
 def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: Driver) -> None:
     trials = [driver.submit(trial()) for _ in range(300)]
-    driver.until(lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20)
+    driver.until(
+        lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20
+    )
     for each in trials:
         driver.executor.stop(each.trial_id)
     driver.until_end(*trials, seconds=10)
@@ -79,13 +90,14 @@ class Holder:
 
 
 def lacked(driver: Driver) -> list[str | None]:
-    """What was said of it, in order."""
+    """Shortages in the order in which they were reported."""
     return [event.reason for event in driver.seen if isinstance(event, Waiting)]
 
 
 def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
     running = driver.submit(trial(horizon=LONG))
-    driver.until_points(running)  # one worker holds its CPU; another, from before, is ended meanwhile
+    # one worker holds its CPU; another, from before, is ended meanwhile
+    driver.until_points(running)
     foreign = ray.remote(num_cpus=1)(Holder).remote()
     ray.get(foreign.ready.remote(), timeout=20)
     waiting = driver.submit(trial(horizon=LONG))
@@ -102,7 +114,7 @@ def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Dr
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
-    """What TensorBoard would show: name -> step -> value."""
+    """Scalars that TensorBoard would show: name -> step -> value."""
     found: dict[str, dict[int, float]] = {}
     for file in folder.glob("events.out.tfevents.*"):
         rest = file.read_bytes()
@@ -114,7 +126,9 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
     return found
 
 
-def test_close_ends_every_process_and_loggers_have_heard_each_point(driver: Driver, session_home: Path) -> None:
+def test_close_ends_every_process_and_loggers_have_heard_each_point(
+    driver: Driver, session_home: Path
+) -> None:
     heard = driver.submit(trial(seed=7))
     driver.until_end(heard)
     driver.until_points(driver.submit(trial(horizon=LONG)))
@@ -125,17 +139,26 @@ def test_close_ends_every_process_and_loggers_have_heard_each_point(driver: Driv
     until_dead(ours, seconds=0.1)
     (folder,) = (session_home / "tune").glob(f"*/trial-{heard.trial_id}-attempt-1")
     shown = scalars(folder)["ray/tune/train_loss"]
-    assert shown == pytest.approx({point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6)
+    assert shown == pytest.approx(
+        {point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6
+    )
     assert not list((session_home / "tune").glob("*/warm-up/events*"))
 
 
-def test_a_logger_without_its_package_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_logger_without_its_package_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(tune.LOGGERS, "mlflow", ("a_package_that_is_not_there", "", {}))
-    with pytest.raises(Unavailable, match=r"TELESCOPE_TUNE_LOGGERS names mlflow.*pip install a_package_that_is_not_there"):
+    with pytest.raises(
+        Unavailable,
+        match=r"TELESCOPE_TUNE_LOGGERS names mlflow.*pip install a_package_that_is_not_there",
+    ):
         TuneExecutor(2, loggers=("mlflow",))
 
 
-def test_the_loggers_of_the_settings_are_names_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loggers_of_the_settings_are_names_between_commas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("TELESCOPE_EXECUTOR", "ray_tune")
     monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", "tensorboard, wandb")
     assert Settings().tune_loggers == ("tensorboard", "wandb")
@@ -143,7 +166,8 @@ def test_the_loggers_of_the_settings_are_names_between_commas(monkeypatch: pytes
 
 
 class Held(Trial):
-    """One of Tune's, which has no folder, and so no file that says why it failed."""
+    """A trial as Tune would hold it, without a folder, and so without a file that says why it
+    failed."""
 
     error_file = None
 
@@ -152,15 +176,18 @@ class Held(Trial):
 
 
 class Turns:
-    """What Tune asks and tells in its turns, told here by hand: an order of events that Tune itself leaves to chance."""
+    """Turns of Tune, called here by hand, in an order of events that Tune itself leaves to
+    chance."""
 
     def __init__(self) -> None:
         self.desk = Desk()
-        self.flights = Flights(self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0)
+        self.flights = Flights(
+            self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0
+        )
         self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
 
     def begin(self, tune_id: str) -> Held:
-        """A worker takes what the desk holds."""
+        """A worker takes the desk's next assignment."""
         assert isinstance(self.feed.suggest(tune_id), dict)
         held = Held(tune_id)
         self.relay.on_trial_start(held)
@@ -188,7 +215,9 @@ def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
     assert turns.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), said, *following]
 
 
-def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(experiment, "PAUSE_SECONDS", 0.0)
     turns = Turns()
     for tune_id in ("first", "second"):
