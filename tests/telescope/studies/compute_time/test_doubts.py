@@ -1,0 +1,30 @@
+"""Doubts about a compute-time answer, by their values: what a report's words are made from."""
+
+from telescope.studies.compute_time.answer import answer
+from telescope.studies.compute_time.reasons import Doubted, OptimizerBatch, RunsEarly
+from tests.telescope.studies.compute_time.laws import OPTIMA, Trainer, study, trained
+
+BATCHES, HIGH = (128, 2048), 3.0
+
+
+def test_runs_below_a_target_at_their_first_point_are_a_doubt_with_their_batches() -> None:
+    given = [
+        {"optimizer": optimizer, "batch_tokens": batch, "lr": 2.0**octaves, "weight_decay": 0.1}
+        for optimizer, octaves in OPTIMA.items()
+        for batch in BATCHES
+    ]
+    asked = study(given=given, batch_tokens=BATCHES, target_losses=[HIGH, 2.0], seeds=2)
+    trials = trained(asked, Trainer())
+    early = {
+        OptimizerBatch(optimizer=trial.spec.optimizer.name, batch_tokens=trial.spec.horizon.batch_tokens)
+        for trial in trials
+        if trial.spec.measure != "time" and not trial.spec.branch
+        if next(Trainer()(trial.spec)).metrics["loss"] < HIGH
+    }
+    report = answer(asked, trials)
+    assert 0 < len(early) < len(OPTIMA) * len(BATCHES)
+    assert isinstance(report.because, Doubted)
+    (doubt,) = report.because.doubts
+    assert isinstance(doubt, RunsEarly)
+    assert (doubt.target_loss, set(doubt.batches)) == (HIGH, early)
+    assert report.verdict == "unresolved"
