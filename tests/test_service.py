@@ -308,4 +308,4 @@ def test_a_factory_that_the_operator_did_not_list_is_refused(service: Service) -
     with pytest.raises(InvalidInput) as refused:
         service.client.submit(MODULE | {"model": MODULE["model"] | {"factory": "tests.telescope.user_models:mixture"}})
     assert refused.value.problems[0].field == "model.factory"
-    assert "it runs hub_models:*); have its operator list it in TELESCOPE_FACTORIES" in str(refused.value)
+    assert "allowed: hub_models:*); ask its operator to list it in TELESCOPE_FACTORIES" in str(refused.value)

@@ -1,10 +1,12 @@
-"""How does a job look on a terminal while it runs?
+"""Progress of a job on a terminal.
 
-`progress` condenses a job and its trials into one frozen `Progress`; `follow` shows a stream of them, as a live picture on a
-terminal, as one line per change where the output is piped. `telescope run` feeds it from the store, `watch` and the demo from the
-HTTP client: both have jobs and trials with these attributes. Finished answers are shown by `api.terminal.telescoping`.
+`progress` condenses a job and its trials into one frozen `Progress`; `follow` shows a stream of
+them, as a live picture on a terminal, as one line per change where the output is piped. `telescope
+run` feeds it from the store, `watch` and the demo from the HTTP client: both have jobs and trials
+with these attributes. Finished answers are shown by `api.terminal.telescoping`.
 
-Parts: `JobLike`, `TrialLike` (what is read) · `Level`, `Progress`, `progress` · `picture`, `line` · `follow`.
+Parts: `JobLike`, `TrialLike` (what is read) · `Level`, `Progress`, `progress` · `picture`, `line` ·
+`follow`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +25,11 @@ from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
 PACE_SECONDS = 60.0  # the pace is that of the last minute
-MEASURES = {"coordinates": "coordinate check", "loss": "width", "time": "step times"}  # in this order, with their names
+MEASURES = {
+    "coordinates": "coordinate check",
+    "loss": "width",
+    "time": "step times",
+}  # in this order, with their names
 COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
 
 
@@ -113,17 +119,29 @@ class Progress:
     seconds_left: float | None  # by the FLOPs still forecast, at the pace of the last minute
 
 
-def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
-    """Condense a job and its trials; `forecast_flops` is what the preview expects of the whole job."""
+def progress(
+    job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None
+) -> Progress:
+    """Condense a job and its trials.
+
+    `forecast_flops` is what the preview expects of the whole job.
+    """
     trials = list(trials)
     several = len({trial.batch_tokens for trial in trials}) > 1
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
         """Variant, optimizer, what is measured, and where it is the loss, the width and the batch."""
-        place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
+        place = (
+            (trial.width, (several and trial.batch_tokens) or 0)
+            if trial.measure == "loss"
+            else (0, 0)
+        )
         return trial.variant or "", trial.optimizer, list(MEASURES).index(trial.measure), *place
 
-    levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
+    levels = tuple(
+        _level(list(members), several)
+        for _, members in groupby(sorted(trials, key=level_of), level_of)
+    )
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -133,7 +151,16 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
         flops_recent = sum(t.flops for t in recent)
         if flops_left and flops_recent:
             seconds_left = flops_left * span_seconds / flops_recent
-    return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
+    return Progress(
+        job.id,
+        job.name,
+        JobState(job.state),
+        job.waiting_for,
+        job.reason,
+        levels,
+        per_minute,
+        seconds_left,
+    )
 
 
 def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
@@ -145,7 +172,18 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
     running = states.count(TrialState.RUNNING)
-    return Level(optimizer, variant, measure, width, batch_tokens, done, running, len(trials), best_loss, best_lr)
+    return Level(
+        optimizer,
+        variant,
+        measure,
+        width,
+        batch_tokens,
+        done,
+        running,
+        len(trials),
+        best_loss,
+        best_lr,
+    )
 
 
 def duration(seconds: float) -> str:
@@ -175,12 +213,20 @@ def _footer(now: Progress) -> str:
 
 def picture(now: Progress) -> RenderableType:
     """The live view: a bar per level, the best of each, and how long it will take."""
-    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
+    head = Text.assemble(
+        (now.name or "job", "bold"),
+        "  ",
+        (now.state.lower(), COLOURS.get(now.state, "yellow")),
+        "  ",
+        (now.id, "dim"),
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
     variants = ("variant",) if any(level.variant for level in now.levels) else ()
     for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
-        table.add_column(title, justify="left" if title in ("variant", "optimizer", "") else "right")
+        table.add_column(
+            title, justify="left" if title in ("variant", "optimizer", "") else "right"
+        )
     best = {of: min(losses) for of, losses in _losses(now.levels).items()}
     for level in now.levels:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
@@ -211,8 +257,14 @@ def line(now: Progress) -> str:
     several = len({level.optimizer for level in now.levels}) > 1
     parts = [f"{now.name or now.id}: {now.state.lower()}"]
     for level in now.levels:
-        who = " ".join(filter(None, (level.variant, level.optimizer if several else "", level.name)))
-        best = "" if level.best_loss is None else f", best loss {level.best_loss:.4f} at lr {level.best_lr:.3g}"
+        who = " ".join(
+            filter(None, (level.variant, level.optimizer if several else "", level.name))
+        )
+        best = (
+            ""
+            if level.best_loss is None
+            else f", best loss {level.best_loss:.4f} at lr {level.best_lr:.3g}"
+        )
         parts.append(f"{who}: {level.done}/{level.total} trials{best}")
     if footer := _footer(now):
         parts.append(footer)
@@ -221,7 +273,11 @@ def line(now: Progress) -> str:
 
 def _news(now: Progress) -> tuple[object, ...]:
     """What has to change for another line to be worth printing."""
-    return now.state, now.waiting_for, tuple((level.name, level.done, level.total) for level in now.levels)
+    return (
+        now.state,
+        now.waiting_for,
+        tuple((level.name, level.done, level.total) for level in now.levels),
+    )
 
 
 def follow(stream: Iterable[Progress], console: Console) -> Progress:

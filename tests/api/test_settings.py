@@ -37,4 +37,4 @@ def test_loggers_that_nobody_would_serve_do_not_keep_the_database_from_migrating
     assert migrated.exit_code == 0, migrated.output
     refused = CliRunner().invoke(app, ["coordinator", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"])
     assert refused.exit_code == 2
-    assert "set TELESCOPE_EXECUTOR=ray_tune too" in refused.output
+    assert "set TELESCOPE_EXECUTOR=ray_tune, or unset this" in refused.output

@@ -101,7 +101,7 @@ def test_all_three_tables_and_what_they_amount_to_are_printed(served: tuple[str,
     assert found.read in said
     assert " measured" in said
     assert " modelled" in said
-    assert "Muon is ahead all the way" in said
+    assert "Muon is ahead everywhere" in said
     assert "Critical batch by the piecewise law" in said
     assert "Critical batch by the smooth form" in said
     assert "token-optimal batch" in said
@@ -190,9 +190,9 @@ def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) ->
 @pytest.mark.parametrize(
     ("first_ahead", "second_ahead", "said"),
     [
-        (0.0, 2.0, "Muon is ahead all the way"),
-        (2.0, 0.0, "AdamW is ahead all the way"),
-        (1.0, 2.0, "the curves cross: Muon by 2, AdamW by 1 doublings"),
+        (0.0, 2.0, "Muon is ahead everywhere"),
+        (2.0, 0.0, "AdamW is ahead everywhere"),
+        (1.0, 2.0, "the frontiers cross: Muon leads by 2, AdamW by 1 doublings"),
         (0.0, 0.0, "neither is ahead anywhere"),
     ],
 )
@@ -205,7 +205,7 @@ def test_who_is_ahead(first_ahead: float, second_ahead: float, said: str) -> Non
 
 def test_one_common_device_count_is_a_comparison_too() -> None:
     words = frontier.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
-    assert words == "AdamW needs 1.5 times Muon's hours on 4 devices, the only count that both frontiers reach."
+    assert words == "AdamW needs 1.5 times Muon's hours on 4 devices, the only device count that both frontiers share."
 
 
 def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(served: tuple[str, str, Analysis]) -> None:

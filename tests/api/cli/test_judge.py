@@ -61,7 +61,7 @@ def test_a_good_sweep_is_told_in_words_tables_and_a_picture(tmp_path: Path) -> N
     assert "resolved: the 90 % interval of lr at the target" in said.stdout
     assert "128       resolved  the optimum is known to" in said.stdout
     assert "The optimal learning rate drifts by -0." in said.stdout
-    assert "Width 256 trained at width 32's optimum would lose 0." in said.stdout
+    assert "Copying width 32's optimum to width 256 would cost 0." in said.stdout
     assert "measured, between the points run: 0.00 %" in said.stdout
     assert "Loss at the optimum falls as 1.03 / width^0.1" in said.stdout
     assert "Note" not in said.stdout
@@ -94,7 +94,7 @@ def test_no_law_is_stated_that_hardly_explains_the_losses(tmp_path: Path) -> Non
     runs = [f"{width},{2.0**x},{floor + 0.01 * (x + 5) ** 2}" for width, floor in floors.items() for x in range(-9, -1)]
     file.write_text("\n".join(["width,lr,loss", *runs]))
     said = judge(file).stdout
-    assert "No law is seen in the loss at the optimum against width (the best fit has R^2 0." in said
+    assert "The loss at the optimum follows no law in width (the best fit has R^2 0." in said
     assert "Loss at the optimum falls" not in said
 
 

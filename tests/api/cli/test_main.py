@@ -389,7 +389,7 @@ def test_a_job_that_ends_before_its_time_says_so_in_its_result(service, job, cor
     [
         ("sqlite:////nonexistent/x.db", 2, "TELESCOPE_DATABASE_URL"),
         ("postgresql://:::/", 2, "TELESCOPE_DATABASE_URL"),
-        ("postgresql://127.0.0.1:1/x", 3, "database is away"),
+        ("postgresql://127.0.0.1:1/x", 3, "cannot reach the database"),
     ],
 )
 def test_a_database_that_cannot_be_is_refused_with_its_setting(url, status, said):

@@ -55,7 +55,7 @@ def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> Non
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])
 def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
-    with pytest.raises(InvalidInput, match="mapping of the fields to change"):
+    with pytest.raises(InvalidInput, match="must map the fields to change to values"):
         patched({}, patch)
 
 

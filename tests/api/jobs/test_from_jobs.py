@@ -138,7 +138,7 @@ def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
     rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"] if ladder["variant"] == "own"}
     assert {one.optimizer: one.lr for one in taken(asking(job), record).given} == rates
     squared = asking(job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True})
-    assert "differs from this study in model.mlp (tied gelu of its variants the least)" in refusal(squared, record)
+    assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(squared, record)
 
 
 def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record: Record) -> None:
@@ -149,4 +149,4 @@ def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record
 
 
 def test_jobs_without_an_answer_for_an_optimizer_are_refused(record: Record) -> None:
-    assert "none of these jobs has an answer for adamw" in refusal(asking(finished(record, optimizer="muon")), record)
+    assert "none of these jobs has a result for adamw" in refusal(asking(finished(record, optimizer="muon")), record)

@@ -67,7 +67,7 @@ def test_seconds_come_from_the_trials_of_this_installation(settings: Settings) -
 def test_people_read_the_lines_of_the_bill_the_choices_and_the_advice() -> None:
     asked = study(coordinates="check", validate_at_target=True, limits={"max_trials": 4000, "max_base_runs": 60})
     said = read(report_document(preview(asked)))
-    for words in ("coordinate check", "rounds 1 to 4", "edge rule", "top-up", "runs at the target", "all, the most enforced"):
+    for words in ("coordinate check", "rounds 1 to 4", "edge rule", "top-up", "runs at the target", "all (most is enforced)"):
         assert words in said
     for words in ("copy", "copy with seeds", "step law", "sweep target", "octave", "estimated", "expect unresolved", "of checkpoints"):
         assert words in said

@@ -25,7 +25,7 @@ def printed(**changes: object) -> str:
 def test_a_sound_pairing_is_one_line_and_every_assumption_another() -> None:
     page = printed()
     rules = "update scale spectral_ratio, lr constant, weight decay fixed_tokens, eps constant, attention inverse_sqrt, head multiplier"
-    assert f"Rules of mup: {rules} (sound).\nTaken for granted:\n- tokens: every width trains on the same 61,440" in page
+    assert f"Rules of mup: {rules} (sound).\nAssumptions:\n- tokens: every width trains on the same 61,440" in page
     assert [line.split(":")[0] for line in page.splitlines() if line.startswith("- ")] == [
         f"- {topic}" for topic in ("tokens", "batch", "ratio", "attention", "depth")
     ]
@@ -57,7 +57,7 @@ def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(changes
 def test_no_law_is_stated_of_a_job_that_hardly_explains_its_losses() -> None:
     (ladder,) = run(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
     assert ladder.scaling_fit is not None
-    for r_squared, said in ((0.95, "Loss at the optimum falls as"), (0.07, "No law is seen in the loss at the optimum against parameters")):
+    for r_squared, said in ((0.95, "The loss at the optimum falls as"), (0.07, "The loss at the optimum follows no law in parameters")):
         told = replace(ladder, scaling_fit=replace(ladder.scaling_fit, r_squared=r_squared))
         assert [one for one in evidence.sentences(told) if one.startswith(said)]
 
