@@ -1,4 +1,4 @@
-"""What `telescope run` does with an interruption, and what it says of it."""
+"""Interruptions of `telescope run`, and its messages about them."""
 
 import io
 import signal
@@ -24,7 +24,7 @@ class Impatient(io.StringIO):
     """A terminal whose user presses Ctrl-C at the first line."""
 
     def write(self, text: str) -> int:
-        """Take the text, and interrupt."""
+        """Accept the text, then interrupt."""
         signal.raise_signal(signal.SIGINT)
         return super().write(text)
 

@@ -1,4 +1,4 @@
-"""Does the view say what is going on?"""
+"""Progress on a terminal and in plain lines."""
 
 import io
 import re
@@ -41,7 +41,12 @@ class Trial:
 
 
 PENDING = {"state": "PENDING", "flops": 0.0, "ended_at": None}
-TRIALS = (Trial(64, 0.03, loss=2.0), Trial(32, 0.01, loss=2.5), Trial(32, 0.02, diverged=True), Trial(32, 0.04, **PENDING))
+TRIALS = (
+    Trial(64, 0.03, loss=2.0),
+    Trial(32, 0.01, loss=2.5),
+    Trial(32, 0.02, diverged=True),
+    Trial(32, 0.04, **PENDING),
+)
 
 
 def shown(now, **options):
@@ -52,7 +57,13 @@ def shown(now, **options):
 
 def test_a_level_counts_what_ended_and_knows_its_best():
     narrow, wide = progress(Job(), TRIALS, NOW, None).levels
-    assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (32, 2, 3, 2.5, 0.01)
+    assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (
+        32,
+        2,
+        3,
+        2.5,
+        0.01,
+    )
     assert (wide.width, wide.done, wide.total, wide.best_loss) == (64, 1, 1, 2.0)
 
 
@@ -70,14 +81,25 @@ def test_the_times_of_steps_come_last_in_a_line_of_their_own():
     assert [(level.name, level.total, level.best_loss) for level in now.levels] == [
         ("width 32", 3, 2.5), ("width 64", 1, 2.0), ("step times", 2, None),
     ]  # fmt: skip
-    assert line(now).partition(" | width 64")[2].startswith(": 1/1 trials, best loss 2.0000 at lr 0.03 | step times: 2/2 trials |")
+    assert (
+        line(now)
+        .partition(" | width 64")[2]
+        .startswith(": 1/1 trials, best loss 2.0000 at lr 0.03 | step times: 2/2 trials |")
+    )
     assert "times" in shown(now)
 
 
 def test_batches_are_told_apart_where_a_job_has_several():
-    trials = [Trial(32, 0.01, loss=2.5), Trial(32, 0.01, loss=2.4, batch_tokens=1024), Trial(32, 0.02, loss=2.3, batch_tokens=1024)]
+    trials = [
+        Trial(32, 0.01, loss=2.5),
+        Trial(32, 0.01, loss=2.4, batch_tokens=1024),
+        Trial(32, 0.02, loss=2.3, batch_tokens=1024),
+    ]
     now = progress(Job(), trials, NOW, None)
-    assert [(level.name, level.total) for level in now.levels] == [("width 32, batch 512", 1), ("width 32, batch 1024", 2)]
+    assert [(level.name, level.total) for level in now.levels] == [
+        ("width 32, batch 512", 1),
+        ("width 32, batch 1024", 2),
+    ]
     assert "batch" in shown(now)
     assert "batch" not in shown(progress(Job(), TRIALS, NOW, None))
 
@@ -88,12 +110,17 @@ def test_variants_are_told_apart_and_each_has_a_best_loss_of_its_own(monkeypatch
               for trial in TRIALS]  # fmt: skip
     now = progress(Job(), trials, NOW, None)
     assert [(level.variant, level.name, level.best_loss) for level in now.levels] == [
-        ("code", "width 32", 2.5), ("code", "width 64", 2.0), ("prose", "width 32", 5.0), ("prose", "width 64", 4.0),
+        ("code", ("width " "32"), 2.5), ("code", ("width " "64"), 2.0), ("prose", ("width " "32"), 5.0), ("prose", ("width " "64"), 4.0),
     ]  # fmt: skip
-    assert "code width 64: 1/1 trials, best loss 2.0000 at lr 0.03 | prose width 32: 2/3" in line(now)
+    assert "code width 64: 1/1 trials, best loss 2.0000 at lr 0.03 | prose width 32: 2/3" in line(
+        now
+    )
     assert "variant" in shown(now)
     assert "variant" not in shown(progress(Job(), TRIALS, NOW, None))
-    assert re.findall(r"\x1b\[1m *(\d\.\d+)", shown(now, force_terminal=True)) == ["2.0000", "4.0000"]
+    assert re.findall(r"\x1b\[1m *(\d\.\d+)", shown(now, force_terminal=True)) == [
+        "2.0000",
+        "4.0000",
+    ]
 
 
 def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():
@@ -110,7 +137,16 @@ def test_line_and_picture_say_levels_best_pace_time_left_and_what_is_missing():
         "quickstart: running | width 32: 2/3 trials, best loss 2.5000 at lr 0.01 | width 64: 1/1 trials, best loss 2.0000 at lr 0.03"
         " | 6 trials/min · about 1 min left · waiting for: a free GPU"
     )
-    for word in ("quickstart", "running", "2/3", "2.5000", "64", "6 trials/min", "about 1 min left", "waiting for: a free GPU"):
+    for word in (
+        "quickstart",
+        "running",
+        "2/3",
+        "2.5000",
+        "64",
+        "6 trials/min",
+        "about 1 min left",
+        "waiting for: a free GPU",
+    ):
         assert word in shown(now)
 
 
@@ -132,7 +168,10 @@ def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():
 def test_on_a_terminal_the_last_picture_stays(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")  # on a dumb one, pictures cannot be redrawn
     stream = io.StringIO()
-    states = [progress(Job(), TRIALS[:1], NOW, None), progress(Job(state="SUCCEEDED"), TRIALS, NOW, None)]
+    states = [
+        progress(Job(), TRIALS[:1], NOW, None),
+        progress(Job(state="SUCCEEDED"), TRIALS, NOW, None),
+    ]
     follow(states, Console(file=stream, width=100, force_terminal=True))
     assert "succeeded" in stream.getvalue()
     assert stream.getvalue().rfind("2/3") > stream.getvalue().find("1/1")
