@@ -119,7 +119,7 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], known: Schemas) -> Sch
         for (kind_and_part, _), reference in found.items()
     }
     for name, (kind, part) in registered.items():
-        if part != "question":  # which says its kind itself; in the others the service enters it
+        if part != "question":  # a question contains its `kind`; the service adds it to the others
             schema = definitions[name]
             schema["properties"] = {
                 "kind": {"const": kind, "title": "Kind", "type": "string"}
@@ -132,7 +132,7 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], known: Schemas) -> Sch
     )
     renamed = {names[name]: with_names(schema, names) for name, schema in definitions.items()}
     for name, schema in renamed.items():
-        schema["title"] = name  # by which generators of clients name a class
+        schema["title"] = name  # client generators name classes by it
     return renamed | {union: union_over(kinds, part) for part, union in UNIONS.items()}
 
 

@@ -18,7 +18,7 @@ from api.store.store import Store
 from telescope.studies import registry
 from telescope.studies.compute_time.analysis import Analysis
 
-MOST = 4  # jobs; one of 10,000 runs holds some 30 MB
+MOST = 4  # analyses; that of a job of 10,000 runs takes about 30 MB
 
 
 def analysed(job_id: str, store: Store) -> Analysis:

@@ -81,7 +81,7 @@ def lowest(target_losses: Sequence[float]) -> float:
 
 def picture(found: Answers, path: Path, title: str) -> None:
     """Plot the three tables to a file."""
-    from telescope.studies.compute_time.plot import draw  # and with it matplotlib
+    from telescope.studies.compute_time.plot import draw  # late: imports matplotlib
 
     draw(found.frontier, found.batch_sizes, found.token_ratio, path, title)
 
