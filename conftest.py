@@ -1,4 +1,4 @@
-"""Shared by every test: one thread per process, shapes checked, and a telescope home that is never the user's."""
+"""Setup of all tests: one thread per process, shape checks, a temporary TELESCOPE_HOME."""
 
 import os
 import signal
@@ -13,21 +13,31 @@ import torch
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a run in the background ignores Ctrl-C, and so would what it starts
-SHAPED = ("models.attention", "models.transformer", "optim.newton_schulz", "train.pack", "optim.qk_clip")
-install_import_hook([f"telescope.{name}" for name in SHAPED], "beartype.beartype")  # checks shapes at every call
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a background run, and so its children, would ignore Ctrl-C
+SHAPED = (
+    "models.attention",
+    "models.transformer",
+    "optim.newton_schulz",
+    "train.pack",
+    "optim.qk_clip",
+)
+install_import_hook(
+    [f"telescope.{name}" for name in SHAPED], "beartype.beartype"
+)  # checks shapes at every call
 
 pytest_plugins = ["tests.databases"]
 
 
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for the whole run, so that python-stdlib is tokenised once."""
+    """One TELESCOPE_HOME for the whole run, so that python-stdlib is tokenised once."""
     return tmp_path_factory.mktemp("home")
 
 
 @pytest.fixture(autouse=True)
 def telescope_home(session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """TELESCOPE_HOME for this test."""
+    """Set TELESCOPE_HOME for this test."""
     monkeypatch.setenv("TELESCOPE_HOME", str(session_home))
     return session_home

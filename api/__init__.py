@@ -1,4 +1,5 @@
 """The service: HTTP, command line, coordinator and database.
 
-In reading order: `settings` · `job_states`, with what users may ask for · `store` · `jobs` · `terminal` · `coordinator` · `http` · `cli`.
+In reading order: `settings` · `job_states`, with the verbs of users · `store` · `jobs` · `terminal`
+· `coordinator` · `http` · `cli`.
 """

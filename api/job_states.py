@@ -1,8 +1,9 @@
-"""What becomes of a study that somebody submitted?
+"""States of a submitted job, and the transitions between them.
 
-`JobState` lists the states, `advance` the only legal transitions, `Verb` what users may ask for; `follow` says where each verb leads.
-A verb on a job that runs is a request: the coordinator, which alone knows the job's trials, carries it out. Until then the job's
-`prospect` is the state that the request leads to, and further verbs are judged by that.
+`JobState` lists the states, `advance` permits the legal transitions, `Verb` lists the requests that
+users can make, and `follow` gives the state that each verb leads to. A verb on a running job is a
+request: the coordinator, which alone knows the job's trials, carries it out. Until then the job's
+`prospect` is the state that the request leads to, and further verbs are checked against that state.
 """
 
 from collections.abc import Mapping
@@ -13,25 +14,32 @@ from telescope.errors import Conflict
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(
+        {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    JobState.SUCCEEDED: frozenset(),  # answered, if only up to a limit: other limits are another question, for a clone
+    # Answered, if only up to a limit: other limits are another question, for a clone.
+    JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
 }
 
 
 def advance(current: JobState, to: JobState) -> JobState:
-    """The next state, or Conflict where the table has no such step."""
+    """Return the next state; raise Conflict for an illegal transition."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a job that is {current} cannot become {to}")
     return to
 
 
 def follow(current: JobState, verb: Verb) -> JobState:
-    """Where a verb leads, or Conflict: what has ended is retried, and nothing else is."""
+    """Return the state that a verb leads to; raise Conflict where the verb does not apply.
+
+    Ended jobs can only be retried, and only ended jobs can be.
+    """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
-        raise Conflict(f"a job that is {current} has its answer; clone it to ask further, and its finished trials are reused")
+        remedy = "clone it to change the question; finished trials are reused"
+        raise Conflict(f"a job that is {current} has its result; {remedy}")
     if current.terminal is not (verb is Verb.RETRY):
         raise Conflict(f"a job that is {current} has {'' if current.terminal else 'not '}ended")
     return advance(current, TARGET[verb])
@@ -46,5 +54,5 @@ TARGET: Mapping[Verb, JobState] = {
 
 
 def prospect(state: JobState, requested: Verb | None) -> JobState:
-    """The state that a job is bound for once its request is carried out."""
+    """The state of the job once its request is carried out."""
     return TARGET[requested] if requested else state

@@ -1,6 +1,6 @@
-"""What may an operator decide about an installation?
+"""Settings of an installation, read from `TELESCOPE_*` environment variables.
 
-Everything that is not part of a job, read from `TELESCOPE_*` environment variables; the defaults suit a laptop: one SQLite file and a
+They cover everything that is not part of a job. The defaults suit a laptop: one SQLite file and a
 local Ray. `TELESCOPE_HOME` itself is read by `telescope.home`.
 """
 
@@ -17,59 +17,80 @@ from telescope.home import home
 
 
 class Settings(BaseSettings):
-    """One installation's choices."""
+    """The settings of one installation."""
 
-    model_config = SettingsConfigDict(env_prefix="TELESCOPE_", use_attribute_docstrings=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TELESCOPE_", use_attribute_docstrings=True, frozen=True
+    )
 
     database_url: str = Field(default_factory=lambda: f"sqlite:///{home() / 'telescope.db'}")
-    """sqlite:///path, or postgresql://user:password@host/database."""
+    """The database: sqlite:///path, or postgresql://user:password@host/database."""
     executor: Literal["ray", "ray_tune", "local"] = "ray"
-    """Who runs trials: Ray workers, Ray Tune (slower to hand out, but it has loggers), or one thread of the coordinator itself."""
+    """What runs the trials: Ray workers, Ray Tune (slower to dispatch, but it has loggers), or one
+    thread of the coordinator."""
     tune_loggers: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], NoDecode] = ()
-    """With ray_tune: which of its loggers see the trials, separated by commas; each needs its package, and has variables of its own."""
+    """Ray Tune loggers that receive the trials, separated by commas; only with ray_tune. Each needs
+    its own package and reads its own environment variables."""
     ray_address: str | None = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS"))
-    """A running Ray cluster, as RAY_ADDRESS; none: a local Ray is started."""
+    """Address of a running Ray cluster, by default RAY_ADDRESS.
+
+    Without one, a local Ray is started.
+    """
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Trials that run at once on Ray; by default as many as the machine or the cluster offers."""
+    """Trials to run at once on Ray; by default as many as the machine or the cluster offers."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
-    """GPUs (or a share of one) that each worker takes; by default one where there are any, and 0 makes CPU workers anywhere."""
+    """GPUs per worker, may be a fraction; by default one where there are GPUs. 0 makes CPU workers
+    everywhere."""
     checkpoint_dir: Path = Field(default_factory=lambda: home() / "checkpoints")
-    """Where trials keep their checkpoints."""
+    """Folder of the trials' checkpoints."""
     shared_storage: bool = False
-    """Whether checkpoint_dir and the corpora are the same for all nodes of the cluster; without it, several nodes are refused."""
+    """True if all nodes of the cluster share checkpoint_dir and the corpora; if false, clusters of
+    several nodes are refused."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders, separated as in PATH, under which jobs sent by HTTP may name corpora by path."""
+    """Folders, separated as in PATH, below which jobs sent by HTTP may name corpora by path."""
     factories: Annotated[tuple[str, ...], NoDecode] = ()
-    """Factories of models that jobs sent by HTTP may name, separated by commas: package.module:function, or a pattern such as
-    package.models:*. Naming one runs its code; it is sent to the workers. They are looked for in TELESCOPE_FACTORY_PATH as well."""
+    """Model factories that jobs sent by HTTP may name, separated by commas:
+    package.module:function, or a pattern such as package.models:*. Naming a factory runs its code,
+    which is sent to the workers. Factories are also looked for in TELESCOPE_FACTORY_PATH."""
     host: str = "127.0.0.1"
-    """Where the HTTP server listens."""
+    """Address that the HTTP server listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
-    """Where the HTTP server listens; 0 takes a free one."""
+    """Port that the HTTP server listens on; 0 picks a free one."""
     compile: Literal["auto", "never"] = "auto"
-    """Whether workers compile training steps, where a compiler exists and the steps left repay it."""
+    """auto: workers compile training steps where a compiler exists and the remaining steps repay
+    the compilation."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
-    """Operational failures after which a trial, and with it its job, has failed."""
+    """Operational failures of a trial after which the trial and its job fail."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Time between the coordinator's looks for new jobs and verbs."""
+    """Seconds between the coordinator's polls for new jobs and verbs."""
 
     @field_validator("factories")
     @classmethod
     def _of_a_package(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
             if not re.match(r"[A-Za-z_]\w*[.:]", pattern):
-                raise ValueError(f"{pattern} must begin with the name of a package, as package.module:function does")
+                raise ValueError(
+                    f"{pattern} must begin with a package name, such as package.module:function"
+                )
         return patterns
 
     @field_validator("tune_loggers", "factories", mode="before")
     @classmethod
     def _by_commas(cls, value: Any) -> Any:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+        return (
+            tuple(name.strip() for name in value.split(",") if name.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("data_roots", mode="before")
     @classmethod
     def _as_in_path(cls, value: Any) -> Any:
-        return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+        return (
+            tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -78,16 +99,19 @@ class Settings(BaseSettings):
         if scheme in ("postgres", "postgresql"):
             return f"postgresql+psycopg://{rest}"
         if scheme not in ("sqlite", "postgresql+psycopg") or not separator:
-            raise ValueError("a database_url begins with sqlite:/// or postgresql://")
+            raise ValueError("must begin with sqlite:/// or postgresql://")
         if rest in ("", "/", "/:memory:"):
-            raise ValueError("several processes share the database, so SQLite needs a file: sqlite:////path/telescope.db")
+            remedy = "give a file: sqlite:////path/telescope.db"
+            raise ValueError(f"SQLite in memory cannot be shared by several processes; {remedy}")
         return url
 
     @field_validator("database_url")
     @classmethod
     def _readable(cls, url: str) -> str:
         try:
-            _ = urlsplit(url).port  # looked at only here
+            _ = urlsplit(url).port  # raises ValueError for a bad port
         except ValueError:
-            raise ValueError("cannot be read; write postgresql://user:password@host:5432/name") from None
+            raise ValueError(
+                "cannot be parsed; write postgresql://user:password@host:5432/name"
+            ) from None
         return url

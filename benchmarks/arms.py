@@ -1,12 +1,16 @@
-"""Who runs the same trials, and how?
+"""Ways to run the same trials.
 
-    python -m benchmarks.arms ARM LOAD --out FILE      (one arm in a process of its own; benchmarks.throughput calls it)
+    python -m benchmarks.arms ARM LOAD --out FILE
 
-(a) Ray Tune, function trainable; (b) Ray Tune, class trainable, reused actors; (c) plain loops, one process per core; (d) telescope's
-executor with warm Ray workers, as its service uses it, where nothing was ever compiled; (e) the same where the load's shapes were, by an
-earlier job. (a) to (c) train with `benchmarks.peers.plain`.
+benchmarks.throughput calls it to run one arm in a separate process.
 
-Parts: `Load`, `LOADS`, `warming` · `Outcome` of a trial, `ArmRun` of a load · one function per arm, `ARMS` · `main`.
+(a) Ray Tune, function trainable; (b) Ray Tune, class trainable, reused actors; (c) plain loops, one
+process per core; (d) telescope's executor with warm Ray workers, as its service uses it, where
+nothing has been compiled before; (e) the same where an earlier job has compiled the load's shapes.
+(a) to (c) train with `benchmarks.peers.plain`.
+
+Parts: `Load`, `LOADS`, `warming` · `Outcome` of a trial, `ArmRun` of a load · one function per arm,
+`ARMS` · `main`.
 """
 
 import argparse
@@ -29,7 +33,10 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Load:
-    """So many trials, half of them Muon's, at these widths; targets are ratios of trials per hour, against (a) and against (b), (c)."""
+    """A number of trials, half of them Muon's, at these widths.
+
+    Targets are ratios of trials per hour, against (a) and against (b), (c).
+    """
 
     widths: tuple[int, ...]
     trials: int
@@ -37,18 +44,28 @@ class Load:
     order: str  # in which the arms take turns
     against_a: float | None = None
     against_best: float | None = None
-    a_trains_one_in: int = 1  # trials: a process per trial costs the same however many there are, and minutes
+    a_trains_one_in: int = (
+        1  # trials: a process per trial costs the same however many there are, and minutes
+    )
 
     def specs(self) -> list[TrialSpec]:
         return trials(self.widths, self.trials, self.steps)
 
     def numbers(self, arm: str) -> tuple[int, ...]:
-        """Which of them an arm trains; Muon and AdamW take turns, so that of pairs each has its half."""
-        return tuple(n for n in range(self.trials) if arm != "a" or n // 2 % self.a_trains_one_in == 0)
+        """The numbers of the trials that an arm trains.
+
+        Muon and AdamW alternate, so that of pairs each optimizer has half.
+        """
+        return tuple(
+            n for n in range(self.trials) if arm != "a" or n // 2 % self.a_trains_one_in == 0
+        )
 
     @property
     def title(self) -> str:
-        return f"{self.trials} trials of {self.steps:,} steps at widths {' and '.join(map(str, self.widths))}"
+        return (
+            f"{self.trials} trials of {self.steps:,} steps at widths "
+            f"{' and '.join(map(str, self.widths))}"
+        )
 
 
 LOADS = {
@@ -62,13 +79,13 @@ LOADS = {
 
 
 def warming() -> TrialSpec:
-    """What each worker of (b), (c) and (d) runs before the clock starts."""
+    """The trials that each worker of (b), (c) and (d) runs before the clock starts."""
     return trial(32, 10, OPTIMIZERS[0])
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial came to."""
+    """The outcome of a trial."""
 
     loss: float
     began: float  # on the clock, by its worker
@@ -78,7 +95,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ArmRun:
-    """One arm's way through one load."""
+    """One run of a load by an arm."""
 
     arm: str
     load: str
@@ -91,7 +108,7 @@ class ArmRun:
 
 
 def by_worker(loss: float, began: float, seconds: float) -> Outcome:
-    """Of a trial that its worker timed, from its beginning to its end."""
+    """The outcome of a trial that its worker timed from beginning to end."""
     return Outcome(loss, began, began + seconds, seconds)
 
 
@@ -114,7 +131,10 @@ def plain_loops(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
 
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, warm_up, (recipe(warming()), context.Barrier(processes))) as pool:
-        return [by_worker(*found) for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)]
+        return [
+            by_worker(*found)
+            for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)
+        ]
 
 
 def telescope_again(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
@@ -131,15 +151,24 @@ def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from workers.interface import Assignment, Failed, Finished, Started
     from workers.on_ray.actors import RayExecutor
 
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # which programs the workers choose
-    executor, found = RayExecutor(processes), dict[int, Outcome]()  # it closes with the process, as Tune's Ray does
+    logging.basicConfig(
+        level=logging.INFO, format="%(name)s: %(message)s"
+    )  # which programs the workers choose
+    executor, found = (
+        RayExecutor(processes),
+        dict[int, Outcome](),
+    )  # it closes with the process, as Tune's Ray does
     with tempfile.TemporaryDirectory() as folder:
 
         def run(numbered: Sequence[tuple[int, TrialSpec]]) -> set[str]:
-            """Train them all; returns which workers did."""
+            """Train all trials; return the worker of each."""
             first, workers, left = numbered[0][0], set[str](), {number for number, _ in numbered}
-            began = {first: time.time()}  # the clock runs while a worker measures which packs pay, before the first trial begins
-            executor.submit(*(Assignment(number, 1, spec, f"{folder}/{number}.pt") for number, spec in numbered))
+            began = {
+                first: time.time()
+            }  # the clock also runs while a worker measures which packs pay
+            executor.submit(
+                *(Assignment(number, 1, spec, f"{folder}/{number}.pt") for number, spec in numbered)
+            )
             while left:
                 for event in executor.events(1.0):
                     match event:
@@ -148,7 +177,12 @@ def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
                             workers.add(event.worker)
                         case Finished():
                             last = event.points[-1]
-                            found[event.trial_id] = Outcome(last.metrics["loss"], began[event.trial_id], time.time(), last.seconds)
+                            found[event.trial_id] = Outcome(
+                                last.metrics["loss"],
+                                began[event.trial_id],
+                                time.time(),
+                                last.seconds,
+                            )
                             left.remove(event.trial_id)
                         case Failed():
                             raise RuntimeError(event.failure.message)
@@ -190,7 +224,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache  # nothing was compiled on this machine
         outcomes = ARMS[given.arm].run([specs[number] for number in numbers], cores())
-    began, ended = min(outcome.began for outcome in outcomes), max(outcome.ended for outcome in outcomes)
+    began, ended = (
+        min(outcome.began for outcome in outcomes),
+        max(outcome.ended for outcome in outcomes),
+    )
     run = ArmRun(
         arm=given.arm,
         load=given.load,

@@ -1,9 +1,9 @@
-"""Run one checkout's commands and service, and collect everything a case says.
+"""Run one checkout's commands and service, and collect all output of a case.
 
-Nothing of the checkout is imported: its `telescope` command is started in processes of its own, with the
-interpreter of this one, the checkout alone on PYTHONPATH and as working directory, one thread per process,
-nothing compiled, and a fresh TELESCOPE_HOME per case. A case becomes named documents of plain JSON, so that
-collections of any two commits can be compared.
+Nothing of the checkout is imported: its `telescope` command runs in separate processes, with the
+interpreter of this one, only the checkout on PYTHONPATH and as working directory, one thread per
+process, no compilation, and a fresh TELESCOPE_HOME per case. A case becomes named documents of
+plain JSON, so that collections of any two commits can be compared.
 
 Parts: `Checkout` · `Case`, `CASES` · `Observation`, `observe`.
 """
@@ -36,18 +36,18 @@ SETTINGS = {
     "TELESCOPE_FACTORIES": "huggingface:*",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
-    "COLUMNS": "200",  # a line of an answer is a line, not what a terminal's width makes of it
+    "COLUMNS": "200",  # wide enough that no line is wrapped
     "NO_COLOR": "1",
 }
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is run in both checkouts."""
+    """A case that both checkouts run."""
 
     name: str
     file: str  # below the checkout
-    targets: tuple[float, ...] = ()  # losses that a compute_time job is asked for afterwards
+    targets: tuple[float, ...] = ()  # target losses queried after a compute_time job
 
 
 CASES = (
@@ -83,26 +83,40 @@ REFUSED: tuple[Any, ...] = (
     LADDER | {"model": MODEL | {"preset": "nothing", "depth": "deep"}},
     LADDER | {"model": MODEL | {"preset": "mla", "positions": "learned", "query_heads_per_kv": 2}},
     LADDER | {"model": MODEL | {"target_depth": 4}, "parametrisation": "standard"},
-    LADDER | {"model": {"family": "module", "factory": "nowhere:llama"} | {key: MODEL[key] for key in list(MODEL)[:3]}},
+    LADDER
+    | {
+        "model": {"family": "module", "factory": "nowhere:llama"}
+        | {key: MODEL[key] for key in list(MODEL)[:3]}
+    },
     LADDER | {"data": {"corpus": "python-stdlibs", "context": 64}},
     LADDER | {"data": {"corpus": "/etc", "context": 64, "tokenizer": "/etc/passwd"}},
     LADDER | {"data": {"corpus": {"python-stdlib": 1, "python-docs": 0}, "context": 64}},
     LADDER | {"horizon": {"steps": 20, "batch_tokens": 500, "micro_batch_tokens": 96}},
     LADDER | {"search": {"lr": {"low": 1.0, "high": 0.1, "points": 1}}},
-    LADDER | {"optimizer_options": {"qk_clip_alpha": 0.25, "update_scale": "rms_match", "muon_lr_rule": "constant"}},
+    LADDER
+    | {
+        "optimizer_options": {
+            "qk_clip_alpha": 0.25,
+            "update_scale": "rms_match",
+            "muon_lr_rule": "constant",
+        }
+    },
     LADDER | {"sweep_over": {"model": [{"name": "a"}, {"name": "a", "base_width": 64}]}},
     LADDER | {"limits": {"max_base_runs": 1}, "schedule": "paper", "optimizer": ["muon", "muon"]},
     BATCHES | {"batch_tokens": [100], "target_losses": [-1], "tuning": {"lr": 3}, "seeds": 0},
     BATCHES | {"batch_tokens": [100, 256], "target_losses": [2.0, 2.0]},
-    BATCHES | {"model": {"width": 30}, "given": [{"optimizer": "muon", "batch_tokens": 256, "lr": 0.1}]},
+    BATCHES
+    | {"model": {"width": 30}, "given": [{"optimizer": "muon", "batch_tokens": 256, "lr": 0.1}]},
     BATCHES | {"from_jobs": {"jobs": ["job-0"]}},
 )
-"""Documents with mistakes: what is said against each."""
+"""Invalid documents; their error messages are compared."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What a case said in one checkout: documents by name, text as one string; and how long it took."""
+    """The output of a case in one checkout: documents by name, text as one string; and its
+    duration.
+    """
 
     documents: dict[str, Any]
     seconds: float
@@ -110,46 +124,88 @@ class Observation:
 
 @dataclass(frozen=True)
 class Checkout:
-    """A folder that holds telescope's code."""
+    """A folder with telescope's code."""
 
     folder: Path
 
     @property
     def command(self) -> list[str]:
-        """`telescope` of this checkout, wherever its module lies."""
+        """The `telescope` command of this checkout, wherever its module lies."""
         scripts = tomllib.loads((self.folder / "pyproject.toml").read_text())["project"]["scripts"]
         module, _, name = scripts["telescope"].partition(":")
         return [sys.executable, "-c", f"from {module} import {name}; {name}(prog_name='telescope')"]
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Of its processes: nothing of the caller's own telescope."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("TELESCOPE_", "RAY_"))}
+        """The environment of its processes, without variables of the caller's own telescope."""
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TELESCOPE_", "RAY_"))
+        }
         examples = {"TELESCOPE_FACTORY_PATH": str(self.folder / "examples")}
-        return own | SETTINGS | examples | {"PYTHONPATH": str(self.folder), "TELESCOPE_HOME": str(home)}
+        return (
+            own
+            | SETTINGS
+            | examples
+            | {"PYTHONPATH": str(self.folder), "TELESCOPE_HOME": str(home)}
+        )
 
     def telescope(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """One command, to its end."""
-        return subprocess.run([*self.command, *arguments], cwd=self.folder, env=self.environment(home), capture_output=True, text=True)
+        """Run one command to its end."""
+        return subprocess.run(
+            [*self.command, *arguments],
+            cwd=self.folder,
+            env=self.environment(home),
+            capture_output=True,
+            text=True,
+        )
 
     def require_own_code(self, home: Path) -> None:
-        """Fail where another installation's code would be run in this one's name."""
-        asked = [sys.executable, "-c", "import api, telescope, workers; print(telescope.__file__, api.__file__, workers.__file__)"]
-        said = subprocess.run(asked, cwd=self.folder, env=self.environment(home), capture_output=True, text=True, check=True)
+        """Fail if the code of another installation would run instead of the checkout's."""
+        asked = [
+            sys.executable,
+            "-c",
+            (
+                "import api, telescope, workers; print(telescope.__file__, api.__file__, "
+                "workers.__file__)"
+            ),
+        ]
+        said = subprocess.run(
+            asked,
+            cwd=self.folder,
+            env=self.environment(home),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         if not all(Path(file).is_relative_to(self.folder) for file in said.stdout.split()):
             raise SystemExit(f"{self.folder} would run the code of {said.stdout}")
 
     @contextmanager
     def serving(self, home: Path, executor: str, workers: int) -> Iterator[httpx.Client]:
-        """Its service, ready; it ends with the block."""
+        """Start the checkout's service and yield it once it is ready; it ends with the block."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        command = [*self.command, "serve", "--port", port, "--executor", executor, "--workers", str(workers)]
+        command = [
+            *self.command,
+            "serve",
+            "--port",
+            port,
+            "--executor",
+            executor,
+            "--workers",
+            str(workers),
+        ]
         log = home / "service.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(command, cwd=self.folder, env=self.environment(home), stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment(home), stdout=output, stderr=output
+            )
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False) as http:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False
+            ) as http:
                 _until_ready(http, process, log)
                 yield http
         finally:
@@ -172,7 +228,7 @@ def _until_ready(http: httpx.Client, process: subprocess.Popen[bytes], log: Path
 
 
 def observe(checkout: Checkout, case: Case, executor: str, workers: int) -> Observation:
-    """Run a case in a home of its own."""
+    """Run a case in a fresh TELESCOPE_HOME."""
     home = Path(tempfile.mkdtemp(prefix="telescope-unchanged-"))
     begun = time.monotonic()
     try:
@@ -196,12 +252,18 @@ def _judged(checkout: Checkout, case: Case, home: Path) -> dict[str, Any]:
 
 def _refused(http: httpx.Client) -> dict[str, Any]:
     answers = [http.post("/v1/jobs", json=document) for document in REFUSED]
-    assert all(answer.is_client_error for answer in answers), "a document with mistakes was accepted"
-    return {"problems": [{"http_status": answer.status_code, "problem": answer.json()} for answer in answers]}
+    assert all(answer.is_client_error for answer in answers), (
+        "a document with mistakes was accepted"
+    )
+    return {
+        "problems": [
+            {"http_status": answer.status_code, "problem": answer.json()} for answer in answers
+        ]
+    }
 
 
 def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict[str, Any]:
-    """A job from its submission to its answer in every form, and each of its trials with its curve."""
+    """A job from submission to its result in every form, with each of its trials and curves."""
     body, yaml = (checkout.folder / case.file).read_bytes(), {"Content-Type": "application/yaml"}
 
     def get(path: str, **parameters: Any) -> Any:
@@ -222,19 +284,28 @@ def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict
         "report": get(f"{at}/result"),
         "levels": get(f"{at}/levels"),
         "trials": trials,
-        "curves": {digest: get(f"/v1/trials/{trial['id']}/curve") for digest, trial in trials.items()},
+        "curves": {
+            digest: get(f"/v1/trials/{trial['id']}/curve") for digest, trial in trials.items()
+        },
     }
     for loss in case.targets:
         for table in ("frontier", "token-ratio", "batch-sizes"):
-            documents[f"{table} at {loss:g}"] = get(f"{at}/{table}", target_loss=loss, page_size=PAGE_SIZE)
+            documents[f"{table} at {loss:g}"] = get(
+                f"{at}/{table}", target_loss=loss, page_size=PAGE_SIZE
+            )
     return documents | _commands(checkout, home, str(http.base_url), job["id"])
 
 
 def _commands(checkout: Checkout, home: Path, url: str, job_id: str) -> dict[str, Any]:
-    """The answer at a terminal and as exports, with the exit status of each command."""
+    """The result at a terminal and as exports, with the exit status of each command."""
     answer = checkout.telescope(home, "result", job_id, "--url", url)
-    exports = {form: checkout.telescope(home, "export", job_id, "--to", form, "--url", url) for form in ("json", "torch", "megatron")}
-    status = {"result": answer.returncode} | {f"export {form}": done.returncode for form, done in exports.items()}
+    exports = {
+        form: checkout.telescope(home, "export", job_id, "--to", form, "--url", url)
+        for form in ("json", "torch", "megatron")
+    }
+    status = {"result": answer.returncode} | {
+        f"export {form}": done.returncode for form, done in exports.items()
+    }
     found: dict[str, Any] = {"exit_status": status, "text": answer.stdout}
     for form, done in exports.items():
         found[f"export {form}"] = done.stdout or done.stderr

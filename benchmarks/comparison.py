@@ -1,15 +1,16 @@
-"""What two observations of a case share, and what differs between them, value by value.
+"""Comparison of two observations of a case, value by value.
 
-Numbers, codes (text without a space: states, verdicts, digests, names) and exit statuses must be equal to the last
-bit. What a clock measured, and what names one run of the comparison, is left out, by name: `MEASURED`, `OF_THE_RUN`.
-Words (text with spaces, and what commands print, its digits aside) may differ, but not in their numbers alone; so may
-the keys that only one side has.
+Numbers, codes (text without a space: states, verdicts, digests, names) and exit statuses must be
+equal to the last bit. Values measured by a clock, and values that identify a run, are left out, by
+name: `MEASURED`, `OF_THE_RUN`. Words (text with spaces, and the output of commands apart from its
+digits) may differ, but not only in their numbers; keys that only one side has may differ too.
 
-A reason as values (`because`, in reports from ea547aa on) is compared where both sides give one: no code and no number of
-the first side's may be missing from the other's, wherever in it they stand, since values move as reasons grow parts. A
-number that only changed its type, as 6.0 to 6, is told.
+A reason as values (`because`, in reports from ea547aa on) is compared where both sides have one:
+every code and number of the first side's must occur in the other's, at any place, since values move
+as reasons gain parts. A number that only changed its type, as 6.0 to 6, is reported.
 
-Parts: `MEASURED`, `OF_THE_RUN` · `Leaf`, `leaves` · `Difference`, `compare`, `lost_from_reasons` · `masked`.
+Parts: `MEASURED`, `OF_THE_RUN` · `Leaf`, `leaves` · `Difference`, `compare`, `lost_from_reasons` ·
+`masked`.
 """
 
 import difflib
@@ -42,10 +43,10 @@ MEASURED = frozenset(
 """Keys, at any depth, whose values a clock measured or that follow from such a value."""
 
 MEASURED_IN = frozenset({("frontier", "on_frontier")})
-"""Likewise, in documents of this name alone: in the others `on_frontier` is about tokens and steps."""
+"""Such keys in documents of this name only: in others `on_frontier` is about tokens and steps."""
 
 MEASURED_LINES = ("frontier of hours",)
-"""Likewise, what a line of printed text is about."""
+"""Subjects of lines of printed text that hold such values."""
 
 OF_THE_RUN = frozenset(
     {
@@ -66,7 +67,7 @@ OF_THE_RUN = frozenset(
         "numerics",
     }
 )
-"""Keys that name one run, its moments, its workers or its software: different in every collection."""
+"""Keys that identify one run, its times, workers or software; they differ in every collection."""
 
 KINDS = ("digests", "states", "losses", "numbers", "codes")
 DIGITS = re.compile(r"[-+±]?\d[\d,.]*(?:e[-+]?\d+)?")
@@ -79,28 +80,30 @@ INDEX = re.compile(r"\[\d+\]|(?<=\.)[0-9a-f]{32}(?=\.|$)")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A value without parts, and where it stands."""
+    """A value without parts, and its place."""
 
     path: str
     value: str | float | None
 
     @property
     def is_words(self) -> bool:
-        """Text for people: it has a space, or is empty where there might be some."""
+        """True for text for people: it has a space, or is empty where text could be."""
         return isinstance(self.value, str) and (" " in self.value or not self.value)
 
     @property
     def reason(self) -> str | None:
-        """Where the reason stands that it is part of."""
+        """The place of the reason that the leaf is part of."""
         found = REASON.match(self.path)
         return found[1] if found else None
 
     @property
     def kind(self) -> str:
-        """Which column of the table counts it."""
+        """The column of the table that counts the leaf."""
         if self.path.startswith("trials."):
             name = self.path.rpartition(".")[2]
-            if (special := {"digest": "digests", "state": "states", "loss": "losses"}.get(name)) and self.path.count(".") == 2:
+            if (
+                special := {"digest": "digests", "state": "states", "loss": "losses"}.get(name)
+            ) and self.path.count(".") == 2:
                 return special
         return "codes" if isinstance(self.value, str) else "numbers"
 
@@ -109,7 +112,11 @@ def leaves(document: Any, path: str) -> Iterator[Leaf]:
     """Every value of a document that is compared."""
     if isinstance(document, Mapping):
         for key, value in document.items():
-            if key not in MEASURED and key not in OF_THE_RUN and (path.partition(" ")[0].partition(".")[0], key) not in MEASURED_IN:
+            if (
+                key not in MEASURED
+                and key not in OF_THE_RUN
+                and (path.partition(" ")[0].partition(".")[0], key) not in MEASURED_IN
+            ):
                 yield from leaves(value, f"{path}.{key}")
     elif isinstance(document, list):
         for index, value in enumerate(document):
@@ -120,42 +127,52 @@ def leaves(document: Any, path: str) -> Iterator[Leaf]:
 
 @dataclass
 class Difference:
-    """What one case's two observations share and what they do not."""
+    """The equal and the different values of one case's two observations."""
 
     case: str
     trials: tuple[int, int]
     seconds: tuple[float, float]
     compared: Counter[str] = field(default_factory=Counter)  # by kind
-    unequal: list[tuple[str, Leaf, Leaf | None]] = field(default_factory=list)  # kind, before, after
+    unequal: list[tuple[str, Leaf, Leaf | None]] = field(
+        default_factory=list
+    )  # kind, before, after
     words_compared: int = 0
     words: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # where, before, after
-    retyped: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # in reasons: where, before, after
+    retyped: Counter[tuple[str, str, str]] = field(
+        default_factory=Counter
+    )  # in reasons: where, before, after
     removed: Counter[str] = field(default_factory=Counter)
     added: Counter[str] = field(default_factory=Counter)
 
     @property
     def failed(self) -> bool:
-        """Whether anything differs that must not."""
+        """True if any value differs that must not."""
         return bool(self.unequal)
 
     def missing(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """Trials that one side alone has; the others' leaves are compared one by one."""
+        """Note trials that only one side has; leaves of the others are compared one by one."""
         for digest in sorted(before.keys() ^ after.keys()):
             side = "before" if digest in before else "after"
             self.unequal.append(("digests", Leaf(f"trials.{digest}", f"only {side}"), None))
 
     def add(self, before: Leaf, after: Leaf) -> None:
-        """Two leaves of one place."""
+        """Compare two leaves of one place."""
         if before.is_words or after.is_words:
             self.words_compared += 1
             old, new = (IDS.sub("JOB", str(leaf.value)) for leaf in (before, after))
             if old != new and DIGITS.sub("#", old) == DIGITS.sub("#", new):
-                self.unequal.append(("numbers", before, after))  # the same words about another number
+                self.unequal.append(
+                    ("numbers", before, after)
+                )  # the same words about another number
             elif old != new:
                 self.words[general(before.path), old, new] += 1
             return
         self.compared[before.kind] += 1
-        if before.reason and before.value == after.value and type(before.value) is not type(after.value):
+        if (
+            before.reason
+            and before.value == after.value
+            and type(before.value) is not type(after.value)
+        ):
             self.retyped[general(before.path), repr(before.value), repr(after.value)] += 1
         elif before.value != after.value or type(before.value) is not type(after.value):
             self.unequal.append((before.kind, before, after))
@@ -167,7 +184,7 @@ def general(path: str) -> str:
 
 
 def compare(case: str, before: Observation, after: Observation) -> Difference:
-    """Two observations of one case, value by value."""
+    """Compare two observations of one case, value by value."""
     first, second = before.documents, after.documents
     trials = first.get("trials", {}), second.get("trials", {})
     found = Difference(case, (len(trials[0]), len(trials[1])), (before.seconds, after.seconds))
@@ -179,12 +196,19 @@ def compare(case: str, before: Observation, after: Observation) -> Difference:
             _compare_texts(found, name, one, other)
             continue
         if name in ("trials", "curves"):
-            one, other = ({key: value for key, value in each.items() if key in shared} for each in (one or {}, other or {}))
-        _compare_leaves(found, *({leaf.path: leaf for leaf in leaves(each, name)} for each in (one, other)))
+            one, other = (
+                {key: value for key, value in each.items() if key in shared}
+                for each in (one or {}, other or {})
+            )
+        _compare_leaves(
+            found, *({leaf.path: leaf for leaf in leaves(each, name)} for each in (one, other))
+        )
     return found
 
 
-def _compare_leaves(found: Difference, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> None:
+def _compare_leaves(
+    found: Difference, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
+) -> None:
     for path, leaf in before.items():
         if path in after:
             found.add(leaf, after[path])
@@ -196,11 +220,17 @@ def _compare_leaves(found: Difference, before: Mapping[str, Leaf], after: Mappin
 
 
 def lost_from_reasons(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Iterator[Leaf]:
-    """Codes and numbers of a reason that stand nowhere in the other side's, where that gives one."""
+    """Codes and numbers of a reason that are missing in the other side's, if that has one."""
     given = {leaf.reason for leaf in after.values()}
     moved = Counter((leaf.reason, leaf.value) for path, leaf in after.items() if path not in before)
     for path, leaf in before.items():
-        if path in after or leaf.reason is None or leaf.reason not in given or leaf.is_words or leaf.value is None:
+        if (
+            path in after
+            or leaf.reason is None
+            or leaf.reason not in given
+            or leaf.is_words
+            or leaf.value is None
+        ):
             continue
         if moved[leaf.reason, leaf.value]:
             moved[leaf.reason, leaf.value] -= 1
@@ -209,17 +239,24 @@ def lost_from_reasons(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> 
 
 
 def _compare_texts(found: Difference, name: str, before: str, after: str) -> None:
-    """What a command prints, line by line: its numbers are compared as documents."""
+    """Compare the output of a command line by line; its numbers are compared like documents."""
     lines = [list(filter(None, map(masked, text.splitlines()))) for text in (before, after)]
     found.words_compared += len(lines[0])
-    for operation, a, b, c, d in difflib.SequenceMatcher(None, lines[0], lines[1], autojunk=False).get_opcodes():
+    for operation, a, b, c, d in difflib.SequenceMatcher(
+        None, lines[0], lines[1], autojunk=False
+    ).get_opcodes():
         if operation != "equal":
-            for one, other in itertools.zip_longest(lines[0][a:b], lines[1][c:d], fillvalue="(nothing)"):
+            for one, other in itertools.zip_longest(
+                lines[0][a:b], lines[1][c:d], fillvalue="(nothing)"
+            ):
                 found.words[name, one, other] += 1
 
 
 def masked(line: str) -> str:
-    """A printed line without its digits, the unit of a time, the job's id, and the widths of its columns; empty where measured."""
+    """A printed line without its digits, units of time, job id and column widths.
+
+    Empty for a line with measured values.
+    """
     if any(words in line for words in MEASURED_LINES):
         return ""
     said = MEASURE_OF_TIME.sub("# time", DIGITS.sub("#", IDS.sub("JOB", line)))

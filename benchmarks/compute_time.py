@@ -1,11 +1,15 @@
-"""Which optimizer needs fewer tokens, at which batch size, does it last past the critical batch, and does the reading matter?
+"""The compute-time study in miniature: Muon against AdamW.
 
-    python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32] [--workers 2] [--document] [--quick]
+    python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32]
+        [--workers 2] [--document] [--quick]
 
-The compute-time study in miniature: Muon against AdamW at width 32 on python-stdlib, batches of 256 to 16k tokens, learning rates tuned
-at every batch on the same grid, five seeds; by options another corpus or width, fewer seeds or batches, other losses. It runs on a service
-of its own, in a folder of its own (--home), so an interrupted one goes on where it was; prints the report, and draws it beside the
-database. `--document` prints the job and runs nothing.
+It asks which optimizer needs fewer tokens, at which batch size, whether the advantage lasts past
+the critical batch, and whether the way of reading losses matters.
+
+Width 32 on python-stdlib, batches of 256 to 16k tokens, learning rates tuned at every batch on the
+same grid, five seeds; options choose another corpus or width, fewer seeds or batches, other losses.
+It runs on a separate service in a separate folder (--home), so an interrupted benchmark resumes; it
+prints the report, and plots it beside the database. `--document` prints the job and runs nothing.
 
 Parts: `document`, the job · `main`.
 """
@@ -24,7 +28,7 @@ TARGETS = (2.6, 2.4, 2.2, 2.1, 2.0)
 
 
 def document(asked: argparse.Namespace) -> dict[str, Any]:
-    """The job."""
+    """The document of the job."""
     return {
         "kind": "compute_time",
         "name": f"compute-time-{asked.corpus}-{asked.width}-{asked.reading}",
@@ -40,15 +44,17 @@ def document(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the job by `telescope run`, or go on with it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run or resume the job by `telescope run`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reading", choices=("constant", "cooldown", "full"), default="constant")
     parser.add_argument("--corpus", default="python-stdlib")
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--smallest", type=int, default=256, help="batch, in tokens")
-    parser.add_argument("--largest", type=int, default=16384, help="batch, in tokens")
+    parser.add_argument("--smallest", type=int, default=256, help="smallest batch, in tokens")
+    parser.add_argument("--largest", type=int, default=16384, help="largest batch, in tokens")
     parser.add_argument("--targets", type=float, nargs="+", default=TARGETS, help="held-out losses")
-    parser.add_argument("--tokens", type=int, default=400_000, help="of the shortest runs")
+    parser.add_argument("--tokens", type=int, default=400_000, help="tokens of the shortest runs")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--home", type=Path, default=Path("build/compute-time"))
@@ -61,7 +67,17 @@ def main() -> None:
     asked.home.mkdir(parents=True, exist_ok=True)
     file = asked.home / f"{job['name']}.json"
     file.write_text(json.dumps(job, indent=2))
-    command = [sys.executable, "-m", "api.cli", "run", str(file), "--workers", str(asked.workers), "--plot", str(file.with_suffix(".png"))]
+    command = [
+        sys.executable,
+        "-m",
+        "api.cli",
+        "run",
+        str(file),
+        "--workers",
+        str(asked.workers),
+        "--plot",
+        str(file.with_suffix(".png")),
+    ]
     environment = os.environ | {"TELESCOPE_HOME": str(asked.home.resolve())}
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 

@@ -1,11 +1,12 @@
-"""Does the coordinate check pass what is right and fail what is wrong, by the right layers, and what does it cost?
+"""Benchmark of the coordinate check: verdicts, guilty layers and cost.
 
     python -m benchmarks.coordinates [--quick]
 
-Seven parametrisations of known behaviour; widths 32 to 256, 8 steps on a batch of 8 x 64 bytes of python-stdlib. Prints a row per arm: its
-verdict beside the one expected, the range of the slopes of hidden layers (the change of their outputs, then their own updates), that of
-the logits, and CPU seconds; then the reasons of those that failed. Ends with status 1 where a verdict is not the one expected, or where
-the five arms that have to be told apart take longer than their limit together.
+It runs seven parametrisations of known behaviour: widths 32 to 256, 8 steps on a batch of 8 x 64
+bytes of python-stdlib. It prints a row per arm: verdict and expected verdict, the range of the
+slopes of hidden layers (the change of their outputs, then their own updates), that of the logits,
+and CPU seconds; then the reasons of the arms that failed. It ends with status 1 if a verdict is not
+the expected one, or if the five arms that must be told apart exceed their joint time limit.
 """
 
 import argparse
@@ -38,29 +39,52 @@ ARMS = {
     "AdamW mup": (ADAMW, "pass"),
     "AdamW standard": (replace(ADAMW, parametrisation="standard"), "fail"),
 }
-REQUIRED = ("Muon mup", "Muon 0.2 sqrt(max), constant", "Muon 0.2 sqrt(max), 1/m", "AdamW mup", "AdamW standard")
+REQUIRED = (
+    "Muon mup",
+    "Muon 0.2 sqrt(max), constant",
+    "Muon 0.2 sqrt(max), 1/m",
+    "AdamW mup",
+    "AdamW standard",
+)
 LIMIT_S = 120.0  # CPU seconds, for the required arms together
 
 
 def base(optimizer: OptimizerSpec) -> TrialSpec:
     text = batches.resolve(DataSpec(corpus="python-stdlib"))
     model = ModelSpec(width=32, base_width=32, depth=2, head_dim=16)
-    return TrialSpec(model=model, optimizer=optimizer, data=text, horizon=HorizonSpec(steps=120, batch_tokens=512))
+    return TrialSpec(
+        model=model,
+        optimizer=optimizer,
+        data=text,
+        horizon=HorizonSpec(steps=120, batch_tokens=512),
+    )
 
 
 def span(report: CoordinateReport, part: str, logits: bool = False) -> str:
-    slopes = [layer.slope for layer in report.layers if layer.part == part and (layer.layer == LOGITS) == logits]
+    slopes = [
+        layer.slope
+        for layer in report.layers
+        if layer.part == part and (layer.layer == LOGITS) == logits
+    ]
     return f"{min(slopes):+.2f} .. {max(slopes):+.2f}" if len(slopes) > 1 else f"{slopes[0]:+.2f}"
 
 
 def faults(verdicts: Mapping[str, str], required_s: float) -> list[str]:
-    """What is not as it has to be, given each arm's verdict and the CPU seconds of the required ones."""
-    found = [f"{name}: {verdict}, and {ARMS[name][1]} was expected" for name, verdict in verdicts.items() if verdict != ARMS[name][1]]
-    return found + ([f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}"] if required_s > LIMIT_S else [])
+    """Unexpected results, given each arm's verdict and the CPU seconds of the required arms."""
+    found = [
+        f"{name}: {verdict}, and {ARMS[name][1]} was expected"
+        for name, verdict in verdicts.items()
+        if verdict != ARMS[name][1]
+    ]
+    return found + (
+        [f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}"] if required_s > LIMIT_S else []
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.set_defaults(arms=list(ARMS))
     arms = parsed(parser, arms=["Muon mup", "AdamW standard"]).arms
     torch.set_num_threads(1)
@@ -70,14 +94,27 @@ def main() -> int:
         began = time.process_time()
         report = check(base(optimizer), target_width=256)
         verdicts[name], spent_s[name] = report.verdict, time.process_time() - began
-        spans = f"{span(report, 'moved'):>15} | {span(report, 'own'):>15} | {span(report, 'moved', logits=True)}"
+        spans = (
+            f"{span(report, 'moved'):>15} | {span(report, 'own'):>15} | "
+            f"{span(report, 'moved', logits=True)}"
+        )
         cost = f"{report.seeds} seeds, {spent_s[name]:.1f} s"
-        print(f"{name:<29} | {report.verdict:<10} ({expected} expected) | {spans} | {cost}", flush=True)
+        print(
+            f"{name:<29} | {report.verdict:<10} ({expected} expected) | {spans} | {cost}",
+            flush=True,
+        )
         if report.verdict == "fail":
             failed.append(f"{name}: {report.reason}. Likely cause: {report.cause}.")
     required_s = sum(spent_s.get(name, 0.0) for name in REQUIRED)
     wrong = faults(verdicts, required_s)
-    print("", *failed, "", f"{required_s:.1f} CPU-seconds for the {len(REQUIRED)} required arms (at most {LIMIT_S:g})", *wrong, sep="\n")
+    print(
+        "",
+        *failed,
+        "",
+        f"{required_s:.1f} CPU-seconds for the {len(REQUIRED)} required arms (at most {LIMIT_S:g})",
+        *wrong,
+        sep="\n",
+    )
     return 1 if wrong else 0
 
 

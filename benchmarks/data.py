@@ -1,11 +1,12 @@
-"""Do tokens keep a training step waiting, and how often does a machine hold them?
+"""Benchmark of tokens: the delay of a training step, and the memory copies of a corpus.
 
     python -m benchmarks.data [--million-tokens 50] [--processes 4] [--quick]
 
-A corpus of random tokens, larger than a processor's cache, is memory-mapped by several processes as trials map theirs
-(`telescope.data.batches.open_tokens`), and read through. Prints the microseconds of a batch, its share of a training step is in the
-tables of `benchmarks.steps`; and the resident memory that the mappings add to each process, private and shared: shared pages are the
-kernel's one copy, whoever maps it. Linux alone tells (/proc/self/smaps_rollup).
+A corpus of random tokens, larger than a processor's cache, is memory-mapped by several processes as
+trials map theirs (`telescope.data.batches.open_tokens`), and read completely. It prints the
+microseconds per batch (its share of a training step is in the tables of `benchmarks.steps`), and
+the resident memory that the mappings add to each process, private and shared: shared pages are the
+kernel's single copy, whichever process maps it. Only Linux reports this (/proc/self/smaps_rollup).
 """
 
 import argparse
@@ -31,7 +32,7 @@ CONTEXT = 64
 
 @dataclass(frozen=True)
 class Reading:
-    """What one process saw."""
+    """The measurements of one process."""
 
     batch_s: float
     private_bytes: int  # that it holds alone, since it opened the tokens
@@ -49,7 +50,7 @@ def smaps() -> tuple[int, int]:
 
 
 def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
-    """Open the tokens, read all of them while others do, and time batches."""
+    """Open the tokens, read them all while other processes do, and time batches."""
     batches.batch(batches.Half((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
     barrier.wait()  # all have loaded their libraries
     private_before, shared_before = smaps()
@@ -67,7 +68,7 @@ def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
 
 @contextmanager
 def corpus(tokens: int) -> Iterator[DataSpec]:
-    """A token file of this size, resolved, in a telescope home of its own."""
+    """A token file of this size, resolved, in a temporary TELESCOPE_HOME."""
     before = os.environ.get("TELESCOPE_HOME")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "random.bin")
@@ -76,14 +77,18 @@ def corpus(tokens: int) -> Iterator[DataSpec]:
         try:
             yield batches.resolve(DataSpec(corpus=str(file), context=CONTEXT))
         finally:
-            os.environ.pop("TELESCOPE_HOME") if before is None else os.environ.update(TELESCOPE_HOME=before)
+            os.environ.pop("TELESCOPE_HOME") if before is None else os.environ.update(
+                TELESCOPE_HOME=before
+            )
 
 
 def readings(spec: DataSpec, processes: int) -> list[Reading]:
-    """What so many processes see at the same time."""
+    """The measurements of several processes that run at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(processes), context.Queue()
-    readers = [context.Process(target=read, args=(spec, barrier, answers)) for _ in range(processes)]
+    readers = [
+        context.Process(target=read, args=(spec, barrier, answers)) for _ in range(processes)
+    ]
     for reader in readers:
         reader.start()
     found = [answers.get(timeout=120) for _ in readers]
@@ -93,17 +98,25 @@ def readings(spec: DataSpec, processes: int) -> list[Reading]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--million-tokens", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
     given = parsed(parser, million_tokens=1, processes=2)
     print(describe())
     tokens = given.million_tokens * 10**6
     with corpus(tokens) as spec:
-        print(f"{given.processes} processes, one file of {tokens * 2 / 2**20:.0f} MiB of tokens, batches of 512 tokens")
+        print(
+            f"{given.processes} processes, one file of {tokens * 2 / 2**20:.0f} MiB of tokens, "
+            f"batches of 512 tokens"
+        )
         for reading in readings(spec, given.processes):
             private, shared = reading.private_bytes / 2**20, reading.shared_bytes / 2**20
-            print(f"batch {1e6 * reading.batch_s:.0f} us; memory since opening: {private:.0f} MiB private, {shared:.0f} MiB shared")
+            print(
+                f"batch {1e6 * reading.batch_s:.0f} us; memory since opening: {private:.0f} MiB "
+                f"private, {shared:.0f} MiB shared"
+            )
 
 
 if __name__ == "__main__":

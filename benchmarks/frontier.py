@@ -1,14 +1,17 @@
-"""Are the batch quantities right, and do their 90 % intervals hold the truth in 85 to 95 % of cases?
+"""Coverage of the 90 % intervals of batch quantities: they must hold the truth in 85 to 95 %.
 
     python -m benchmarks.frontier [--draws 400] [--only NAME ...] [--offset 0] [--quick]
 
-Per scenario that many random pairs of laws (`surfaces.batch_laws`), AdamW's and Muon's, each law read from noisy curves of 200 points at
-seven batches, 256 to 16k tokens. Prints for each quantity the share of intervals that hold the truth, in %, and in brackets the median of
-their half-widths, in % of the quantity (of slope and trend: times 100); T and R have an interval per batch, and the worst batch's share
-follows. Last, the time that a frontier of 100,000 points takes. Ends with status 1 where a scenario that has to hold has a share outside 85
-to 95 %, the others showing what the assumptions are worth, or where that frontier takes 50 ms.
+Each scenario draws random pairs of laws (`surfaces.batch_laws`), AdamW's and Muon's, each law read
+from noisy curves of 200 points at seven batches, 256 to 16k tokens. It prints for each quantity the
+share of intervals that hold the truth, in %, and in brackets the median of their half-widths, in %
+of the quantity (of slope and trend: times 100); T and R have an interval per batch, and the share
+of the worst batch follows. Last comes the time that a frontier of 100,000 points takes. It ends
+with status 1 if a required scenario has a share outside 85 to 95 % (the others show the effect of
+violated assumptions), or if that frontier takes 50 ms.
 
-Parts: `Scenario` · `SCENARIOS` · `checks` of one draw -> a `Check` per interval · `Row`, of one quantity in many draws.
+Parts: `Scenario` · `SCENARIOS` · `checks` of one draw, a `Check` per interval · `Row`, of one
+quantity in many draws.
 """
 
 import argparse
@@ -54,14 +57,18 @@ SCENARIOS = (
     Scenario("0.5 % a run, 5 seeds", Noise(run=0.005), 5),
     Scenario("0.5 % a run, 3 seeds", Noise(run=0.005), 3),
     Scenario("0.5 % a point, 5 seeds, laws of McCandlish's form", Noise(0.005), 5, smooth=True),
-    Scenario("2 % a point falling as B^-1/2, 5 seeds", Noise(0.02, batch_power=0.5), 5, required=False),
-    Scenario("0.5 % a point + 0.1 % a batch, 5 seeds", Noise(0.005, batch=0.001), 5, required=False),
+    Scenario(
+        "2 % a point falling as B^-1/2, 5 seeds", Noise(0.02, batch_power=0.5), 5, required=False
+    ),
+    Scenario(
+        "0.5 % a point + 0.1 % a batch, 5 seeds", Noise(0.005, batch=0.001), 5, required=False
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One interval beside the truth."""
+    """One interval and the truth."""
 
     quantity: str
     batch_tokens: float  # 0 where it is of no single batch
@@ -70,27 +77,31 @@ class Check:
 
 
 def relative(quantity: str, found: Estimate, truth: float, batch_tokens: float = 0.0) -> Check:
-    """Of a number above 0."""
+    """A check of a number above 0."""
     half = math.sqrt(found.high / found.low) - 1 if found.low > 0 else math.inf
     return Check(quantity, batch_tokens, found.low <= truth <= found.high, half)
 
 
 def absolute(quantity: str, found: Estimate, truth: float, batch_tokens: float = 0.0) -> Check:
-    """Of a number that may be 0."""
+    """A check of a number that may be 0."""
     return Check(quantity, batch_tokens, found.low <= truth <= found.high, found.half_width)
 
 
 def laws(number: int, smooth: bool) -> tuple[Law, Law]:
-    """AdamW's and Muon's: Muon needs fewer tokens, and has the larger critical batch as a rule."""
+    """AdamW's and Muon's laws; Muon needs fewer tokens and often has the larger critical batch."""
     adamw, muon = law(number, 700, 2200), law(number + 1_000_000, 1100, 4500)
     muon = replace(muon, tokens=0.85 * adamw.tokens)
     return (SmoothLaw(**vars(adamw)), SmoothLaw(**vars(muon))) if smooth else (adamw, muon)
 
 
 def read(of: Law, scenario: Scenario, number: int) -> Readings:
-    """An optimizer's runs to the target."""
+    """Read an optimizer's runs to the target."""
     crossings = smoothed(curves(of, scenario.noise, scenario.seeds, number)).crossings(TARGET)
-    return Readings.of(np.repeat(BATCHES, scenario.seeds), np.tile(np.arange(scenario.seeds), len(BATCHES)), crossings)
+    return Readings.of(
+        np.repeat(BATCHES, scenario.seeds),
+        np.tile(np.arange(scenario.seeds), len(BATCHES)),
+        crossings,
+    )
 
 
 def of_one(name: str, truth: Law, scenario: Scenario, readings: Readings) -> Iterator[Check]:
@@ -117,7 +128,12 @@ def checks(scenario: Scenario, number: int) -> Iterator[Check]:
     first, second = (of.tokens_to(TARGET, BATCHES) for of in truths)
     for one, a, b in zip(ratios(adamw, muon), first, second, strict=True):
         yield relative("R", one.ratio, float(a / b), one.batch_tokens)
-        gap = Estimate(*(float(tokens / b) for tokens in (one.gap_tokens.value, one.gap_tokens.low, one.gap_tokens.high)))
+        gap = Estimate(
+            *(
+                float(tokens / b)
+                for tokens in (one.gap_tokens.value, one.gap_tokens.low, one.gap_tokens.high)
+            )
+        )
         yield absolute("gap / T Muon", gap, float(a / b - 1), one.batch_tokens)
     critical = [fit.critical_batch.value for fit in map(piecewise, (adamw, muon)) if fit]
     past = trend(adamw, muon, max(critical))
@@ -140,28 +156,41 @@ class Row:
     @property
     def worst(self) -> float:
         """Of the batches, the share that lies furthest from 90 %."""
-        shares = [self.held([one for one in self.checks if one.batch_tokens == b]) for b in {one.batch_tokens for one in self.checks}]
+        shares = [
+            self.held([one for one in self.checks if one.batch_tokens == b])
+            for b in {one.batch_tokens for one in self.checks}
+        ]
         return max(shares, key=lambda share: abs(share - 90))
 
     @property
     def missed(self) -> bool:
-        """Whether the intervals are not honest."""
+        """True if a share lies outside the required range."""
         return not HONEST[0] <= self.held(self.checks) <= HONEST[1]
 
     def __str__(self) -> str:
         half = 100 * float(np.median([one.half_width for one in self.checks]))
-        batches = f" worst {self.worst:.1f}" if len({one.batch_tokens for one in self.checks}) > 1 else ""
+        batches = (
+            f" worst {self.worst:.1f}" if len({one.batch_tokens for one in self.checks}) > 1 else ""
+        )
         return f"{self.quantity} {self.held(self.checks):.1f} ({half:.1f}){batches}"
 
 
 def rows(scenario: Scenario, draws: int, offset: int) -> list[Row]:
-    """Every quantity in so many draws."""
-    found = [check for number in range(offset, offset + draws) for check in checks(scenario, number)]
-    return [Row(name, tuple(c for c in found if c.quantity == name)) for name in dict.fromkeys(check.quantity for check in found)]
+    """Every quantity in this many draws."""
+    found = [
+        check for number in range(offset, offset + draws) for check in checks(scenario, number)
+    ]
+    return [
+        Row(name, tuple(c for c in found if c.quantity == name))
+        for name in dict.fromkeys(check.quantity for check in found)
+    ]
 
 
 def frontier_ms() -> float:
-    """The slower of two kinds of points, median of nine times each: scattered ones, and such that none dominates another."""
+    """Milliseconds of a frontier, median of nine, for the slower of two kinds of points.
+
+    The kinds are scattered points, and points of which none dominates another.
+    """
     rng, medians = np.random.default_rng(0), []
     devices = rng.uniform(1, 10_000, POINTS)
     for hours in (rng.uniform(1, 100, POINTS), 1e4 / devices):
@@ -175,11 +204,24 @@ def frontier_ms() -> float:
 
 
 def main() -> int:
-    """Print the table; 1 where intervals that have to be honest are not, or the frontier is slow."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=400, help="per scenario")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="scenarios whose name contains one of these")
-    parser.add_argument("--offset", type=int, default=0, help="number of the first draw; those from 10,000 on are for development")
+    """Print the table; return 1 if required intervals miss, or the frontier is slow."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--draws", type=int, default=400, help="draws per scenario")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="scenarios whose name contains one of these",
+    )
+    parser.add_argument(
+        "--offset",
+        type=int,
+        default=0,
+        help="number of the first draw; draws from 10,000 on are for development",
+    )
     asked = parsed(parser, draws=4)
     missed = 0
     for scenario in SCENARIOS:
@@ -188,7 +230,13 @@ def main() -> int:
         found = rows(scenario, asked.draws, asked.offset)
         faults = [row.quantity for row in found if row.missed]
         missed += bool(faults) and scenario.required
-        verdict = "FAIL" if faults and scenario.required else "pass" if scenario.required else "for information"
+        verdict = (
+            "FAIL"
+            if faults and scenario.required
+            else "pass"
+            if scenario.required
+            else "for information"
+        )
         print(f"{scenario.name}: {verdict}", *(f"    {row}" for row in found), sep="\n", flush=True)
     took = frontier_ms()
     print(f"a frontier of {POINTS:,} points: {took:.1f} ms, {'pass' if took < MOST_MS else 'FAIL'}")

@@ -1,9 +1,11 @@
-"""How fast is the core on an accelerator?
+"""Speed of the core on an accelerator.
 
     python -m benchmarks.gpu [--widths 32 64 ...] [--batch-tokens 4096] [--quick]
 
-The training step in bf16 against a plain loop, and the optimizer's step by itself (`benchmarks.steps`), on one GPU. Needs torch, numpy and
-pydantic and nothing else, so that a borrowed machine will do. Without a GPU it says so, and ends with status 0.
+It measures the training step in bf16 against a plain loop, and the optimizer's step by itself
+(`benchmarks.steps`), on one GPU. It needs only torch, numpy and pydantic, so that it runs on a GPU
+machine without telescope's other dependencies. Without a GPU it prints a line and ends with status
+0.
 """
 
 import argparse
@@ -16,7 +18,9 @@ from benchmarks.steps import step_table, update_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 128, 256, 512, 1024])
     parser.add_argument("--batch-tokens", type=int, default=4096)
     given = parsed(parser, widths=[256])

@@ -1,9 +1,10 @@
-"""Do attention logits explode without QK-clip, and what does it cost or save to clip them?
+"""Growth of attention logits with and without QK-clip, and its effect on the loss.
 
     python -m benchmarks.qk_clip [--quick]
 
-Width 32, two blocks, heads of 16, python-stdlib as bytes, 120 steps of 512 tokens, no weight decay, three seeds: the largest logit in the
-first and in the last twenty steps, the most heads clipped between two points, and the final held-out loss, mean and range over the seeds.
+Width 32, two blocks, heads of 16, python-stdlib as bytes, 120 steps of 512 tokens, no weight decay,
+three seeds. It prints the largest logit in the first and in the last twenty steps, the most heads
+clipped between two points, and the final held-out loss, mean and range over the seeds.
 """
 
 import argparse
@@ -27,23 +28,37 @@ MODEL = ModelSpec(width=32, base_width=32, head_dim=16)
 ARMS = {
     **{f"Muon, lr {lr:g}": (replace(MUON, lr=lr), MODEL) for lr in (2.0**-4, 2.0**-2, 1.0)},
     "Muon, lr 0.25, mla": (replace(MUON, lr=2.0**-2), replace(MODEL, attention="mla")),
-    "AdamW, lr 0.06": (OptimizerSpec(name="adamw", lr=0.06, weight_decay=0.0, measure_max_logit=True), MODEL),
+    "AdamW, lr 0.06": (
+        OptimizerSpec(name="adamw", lr=0.06, weight_decay=0.0, measure_max_logit=True),
+        MODEL,
+    ),
 }
 THRESHOLDS = (None, 100.0, 20.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=3)
     given = parsed(parser, steps=20, seeds=1)
     torch.set_num_threads(1)
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=given.steps, batch_tokens=512, record_every=20)
-    print("| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |\n|---|---|---|---|---|---|")
+    print(
+        "| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss "
+        "|\n|---|---|---|---|---|---|"
+    )
     for (name, (optimizer, model)), tau in product(ARMS.items(), THRESHOLDS):
         specs = [
-            TrialSpec(model=model, optimizer=replace(optimizer, qk_clip=tau), data=text, horizon=horizon, seed=seed)
+            TrialSpec(
+                model=model,
+                optimizer=replace(optimizer, qk_clip=tau),
+                data=text,
+                horizon=horizon,
+                seed=seed,
+            )
             for seed in range(given.seeds)
         ]
         curves = [[point.metrics for point in train_one(spec)] for spec in specs]
@@ -51,7 +66,10 @@ def main() -> None:
         clipped = max(point.get("clipped_heads", 0.0) for curve in curves for point in curve)
         losses = [curve[-1]["loss"] for curve in curves]
         loss = f"{mean(losses):.3f} ({min(losses):.3f}-{max(losses):.3f})"
-        print(f"| {name} | {tau or 'none'} | {first:,.0f} | {last:,.0f} | {clipped:.0f} | {loss} |", flush=True)
+        print(
+            f"| {name} | {tau or 'none'} | {first:,.0f} | {last:,.0f} | {clipped:.0f} | {loss} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Which trials are measured, and what are they in plain numbers?
+"""The measured trials, and their plain numbers for other programs.
 
-`trials` are the specs of one load; `recipe` writes a spec down for those who know nothing of telescope (`benchmarks.peers`): effective
-hyperparameters of every parameter from telescope's own table, and the files of tokens.
+`trials` are the specs of one load; `recipe` converts a spec for code that does not use telescope
+(`benchmarks.peers`): the effective hyperparameters of every parameter from telescope's table, and
+the token files.
 """
 
 import math
@@ -19,7 +20,8 @@ from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
 
-# sqrt(max(1, out / in)) is torch.optim.Muon's own update scale, so that it needs no group per shape.
+# sqrt(max(1, out / in)) is torch.optim.Muon's own update scale, so that it needs no group per
+# shape.
 OPTIMIZERS = tuple(
     OptimizerSpec(name=name, lr=2.0**octave, weight_decay=0.1, update_scale="spectral_clamped")
     for octave in (0.0, 1.0, 2.0, 0.5, 1.5)
@@ -27,25 +29,45 @@ OPTIMIZERS = tuple(
 )
 
 
-def trial(width: int, steps: int, optimizer: OptimizerSpec, seed: int = 0, batch_tokens: int = 512, depth: int = 2) -> TrialSpec:
+def trial(
+    width: int,
+    steps: int,
+    optimizer: OptimizerSpec,
+    seed: int = 0,
+    batch_tokens: int = 512,
+    depth: int = 2,
+) -> TrialSpec:
     """One trial on python-stdlib, as bytes, in windows of 64; heads of 16."""
     model = ModelSpec(width=width, base_width=32, depth=depth, head_dim=16)
-    data, horizon = resolve(DataSpec(corpus="python-stdlib", context=64)), HorizonSpec(steps=steps, batch_tokens=batch_tokens)
+    data, horizon = (
+        resolve(DataSpec(corpus="python-stdlib", context=64)),
+        HorizonSpec(steps=steps, batch_tokens=batch_tokens),
+    )
     return TrialSpec(model=model, optimizer=optimizer, data=data, horizon=horizon, seed=seed)
 
 
 def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
-    """As many trials at each width, widest first: Muon and AdamW in turn, at five learning rates each, then with another seed."""
+    """As many trials at each width, widest first.
+
+    Muon and AdamW alternate, at five learning rates each, then with another seed.
+    """
     variants = list(islice(product(range(count), OPTIMIZERS), count // len(widths)))
-    return [trial(width, steps, optimizer, seed) for width in sorted(widths, reverse=True) for seed, optimizer in variants]
+    return [
+        trial(width, steps, optimizer, seed)
+        for width in sorted(widths, reverse=True)
+        for seed, optimizer in variants
+    ]
 
 
 def recipe(spec: TrialSpec) -> Recipe:
-    """The same trial without telescope."""
+    """The same trial in plain numbers."""
     model, horizon, (data,) = spec.model, spec.horizon, prepare(spec.data)
     groups = describe(model, data.vocab_size, spec.optimizer)
     multiplier = {group.role: group.multiplier for group in groups}
-    windows = min(horizon.evaluation_tokens // spec.data.context, (data.validation_tokens - 1) // spec.data.context)
+    windows = min(
+        horizon.evaluation_tokens // spec.data.context,
+        (data.validation_tokens - 1) // spec.data.context,
+    )
     return Recipe(
         width=model.width,
         depth=model.depth,
@@ -56,7 +78,12 @@ def recipe(spec: TrialSpec) -> Recipe:
         embedding_multiplier=multiplier[Role.EMBEDDING],
         head_multiplier=multiplier[Role.READOUT],
         attention_scale=mup.attention_factor(model),
-        groups=tuple(ParameterGroup(g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std) for g in groups),
+        groups=tuple(
+            ParameterGroup(
+                g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std
+            )
+            for g in groups
+        ),
         momentum=spec.optimizer.momentum,
         betas=(spec.optimizer.beta1, spec.optimizer.beta2),
         steps=horizon.steps,

@@ -1,17 +1,16 @@
-"""What does the service cost over a bare loop, in a whole job?
+"""Overhead of the service over a bare loop, for a whole job.
 
     python -m benchmarks.service [--workers 1 2] [--rounds 1] [--quick]
 
-One job: Algorithm 1 at widths 32 and 64, 32 and 8 trials of 120 steps of 512 tokens. The service is
-the real one: coordinator process, SQLite, Ray workers, warm before the job comes; its seconds are
-those of the job's row, from its creation to its end. The bare loop folds the same study over a pool
-of as many processes, warm as well, and does nothing else: no database, no events, no checkpoints,
-no Ray. Both train the same specs, stage by stage, with one thread per process, in packs of trials
-of one shape whose sizes they measure meanwhile (`telescope.train.pack`), and end in the same
-report. They take turns within a round, each with its processes started anew, so that neither runs
-in the presence of the other.
+The job is Algorithm 1 at widths 32 and 64, with 32 and 8 trials of 120 steps of 512 tokens. The
+service is the real one: coordinator process, SQLite, Ray workers, warm before the job arrives; its
+seconds are those of the job's row, from creation to end. The bare loop folds the same study over a
+pool of as many processes, also warm, and has no database, events, checkpoints or Ray. Both train
+the same specs, stage by stage, with one thread per process, in packs of trials of one shape whose
+sizes they measure meanwhile (`telescope.train.pack`), and end in the same report. They take turns
+within a round, each with newly started processes, so that neither runs beside the other.
 
-Parts: `service` and `bare`, each giving a `Run` · `table`.
+Parts: `service` and `bare`, each returning a `Run` · `table`.
 """
 
 import argparse
@@ -53,10 +52,19 @@ from workers.packs import MOST_TOGETHER
 DOCUMENT = {
     "kind": "telescope",
     "name": "service",
-    "model": {"base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 2, "head_dim": 16},
+    "model": {
+        "base_width": 32,
+        "calibration_width": 64,
+        "target_width": 128,
+        "depth": 2,
+        "head_dim": 16,
+    },
     "data": {"corpus": "python-stdlib", "context": 64},
     "horizon": {"steps": 120, "batch_tokens": 512},
-    "search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 4}},
+    "search": {
+        "lr": {"low": 0.005, "high": 0.25, "points": 8},
+        "weight_decay": {"low": 0.01, "high": 1.0, "points": 4},
+    },
     "schedule": "paper",
     "coordinates": "skip",
 }
@@ -87,9 +95,12 @@ def study_of(document: dict[str, Any]) -> AnyStudy:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Spent so far by a process and by its descendants that live."""
+    """CPU seconds so far of a process and its live descendants."""
     root = psutil.Process(pid)
-    return sum(times.user + times.system for times in (process.cpu_times() for process in [root, *root.children(recursive=True)]))
+    return sum(
+        times.user + times.system
+        for times in (process.cpu_times() for process in [root, *root.children(recursive=True)])
+    )
 
 
 def losses(trials: Iterable[Trial]) -> tuple[float, ...]:
@@ -100,7 +111,8 @@ def training(trials: Iterable[Trial]) -> float:
     return sum(trial.seconds for trial in trials)
 
 
-# ---------------------------------------------------------------------------------------------------------- the service
+# --------------------------------------------------------------------------------------------------
+# -------- the service
 
 
 def service(workers: int) -> Run:
@@ -118,18 +130,34 @@ def service(workers: int) -> Run:
         assert job.ended_at is not None
         programs = tuple(CHOSEN.findall(Path(folder, "coordinator.log").read_text()))
         trials = record.terminal_trials(job_id)
-        return Run((job.ended_at - job.created_at).total_seconds(), spent, training(trials), losses(trials), programs)
+        return Run(
+            (job.ended_at - job.created_at).total_seconds(),
+            spent,
+            training(trials),
+            losses(trials),
+            programs,
+        )
 
 
 @contextmanager
 def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
-    """A coordinator with its Ray, on an empty database; they end with the block."""
+    """Start a coordinator with its Ray on an empty database; they end with the block."""
     url = f"sqlite:///{folder}/telescope.db"
     migrations.upgrade(url)
-    chosen = {"DATABASE_URL": url, "CHECKPOINT_DIR": str(folder / "checkpoints"), "EXECUTOR": "ray", "WORKERS": str(workers)}
+    chosen = {
+        "DATABASE_URL": url,
+        "CHECKPOINT_DIR": str(folder / "checkpoints"),
+        "EXECUTOR": "ray",
+        "WORKERS": str(workers),
+    }
     record = Record(url)
     with open(folder / "coordinator.log", "wb") as log:
-        child = Child("coordinator", os.environ | {f"TELESCOPE_{name}": value for name, value in chosen.items()}, print, log)
+        child = Child(
+            "coordinator",
+            os.environ | {f"TELESCOPE_{name}": value for name, value in chosen.items()},
+            print,
+            log,
+        )
         try:
             yield record, child.process.pid
         finally:
@@ -145,14 +173,19 @@ def finished(record: Record, document: dict[str, Any]) -> str:
     return job.id
 
 
-# --------------------------------------------------------------------------------------------------------- the bare loop
+# --------------------------------------------------------------------------------------------------
+# ------- the bare loop
 
 
 def bare(workers: int) -> Run:
     study, warming = study_of(DOCUMENT), study_of(WARMING).plan([]).start[0]
     spawning = multiprocessing.get_context("spawn")
     warm = spawning.Barrier(workers + 1)
-    trials, sizes, programs = list[Trial](), dict[str, int](), list[str]()  # sizes of packs by shape
+    trials, sizes, programs = (
+        list[Trial](),
+        dict[str, int](),
+        list[str](),
+    )  # sizes of packs by shape
     with spawning.Pool(workers, warm_up, (warming, warm)) as pool:
         warm.wait(WARM_SECONDS)
         before, began = cpu_seconds(os.getpid()), time.perf_counter()
@@ -161,7 +194,10 @@ def bare(workers: int) -> Run:
             for alike, group in by_shape(plan.start):
                 if alike not in sizes:
                     sizes[alike] = pool.apply(choose, (group[0], MOST_TOGETHER, 0)).members
-                    programs.append(f"width {group[0].model.width}, {group[0].optimizer.name}: packs of {sizes[alike]}")
+                    programs.append(
+                        f"width {group[0].model.width}, {group[0].optimizer.name}: packs of "
+                        f"{sizes[alike]}"
+                    )
                 packs += in_packs(group, sizes[alike], workers)
             for ended in pool.imap_unordered(trained, packs):
                 trials += ended
@@ -177,20 +213,20 @@ def warm_up(spec: TrialSpec, warm: Barrier) -> None:
 
 
 def by_shape(specs: Iterable[TrialSpec]) -> Iterator[tuple[str, list[TrialSpec]]]:
-    """Those that may share packs."""
+    """Groups of trials that may share packs."""
     for alike, group in itertools.groupby(sorted(specs, key=shape), key=shape):
         yield alike, list(group)
 
 
 def in_packs(group: Sequence[TrialSpec], size: int, workers: int) -> Iterator[list[TrialSpec]]:
-    """Of the size that pays, but of no more than each worker's share."""
+    """Packs of the size that pays, but no more than each worker's share."""
     at_once = min(size, math.ceil(len(group) / workers))
     for begin in range(0, len(group), at_once):
         yield list(group[begin : begin + at_once])
 
 
 def trained(specs: Sequence[TrialSpec]) -> list[Trial]:
-    """These trials, trained as one program."""
+    """Train these trials as one program."""
     curves: list[list[Measurement]] = [[] for _ in specs]
     for told in train(specs):
         if not isinstance(told, Left):
@@ -198,7 +234,8 @@ def trained(specs: Sequence[TrialSpec]) -> list[Trial]:
     return [completed(spec, curve) for spec, curve in zip(specs, curves, strict=True)]
 
 
-# --------------------------------------------------------------------------------------------------------------- figures
+# --------------------------------------------------------------------------------------------------
+# ------------- figures
 
 
 def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Iterator[str]:
@@ -208,20 +245,36 @@ def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Ite
         seconds = [run.seconds for run in found]
         cpu = statistics.median(run.cpu_seconds for run in found)
         each = ", ".join(f"{value:.2f}" for value in seconds)
-        share = statistics.median(run.training_seconds / (count * run.seconds) for run in found)  # whatever the machine's speed
-        yield f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}{share:>10.1%}"
+        share = statistics.median(
+            run.training_seconds / (count * run.seconds) for run in found
+        )  # whatever the machine's speed
+        yield (
+            f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}"
+            f"{share:>10.1%}"
+        )
     for count in workers:
         over = ratio(runs["service", count], runs["bare loop", count])
-        yield judged(f"service / bare loop, {count} worker(s)", over, over <= MOST_OVER_BARE, f"<= {MOST_OVER_BARE}")
+        yield judged(
+            f"service / bare loop, {count} worker(s)",
+            over,
+            over <= MOST_OVER_BARE,
+            f"<= {MOST_OVER_BARE}",
+        )
     if {1, 2} <= set(workers):
         for name, judge in (("service", True), ("bare loop", False)):
             gain = ratio(runs[name, 1], runs[name, 2])
             line = f"{name}, two workers against one"
-            yield judged(line, gain, gain >= LEAST_OF_TWO, f">= {LEAST_OF_TWO}") if judge else f"{line:<40}{gain:>7.3f}"
+            yield (
+                judged(line, gain, gain >= LEAST_OF_TWO, f">= {LEAST_OF_TWO}")
+                if judge
+                else f"{line:<40}{gain:>7.3f}"
+            )
 
 
 def ratio(above: Sequence[Run], below: Sequence[Run]) -> float:
-    return statistics.median(one.seconds / other.seconds for one, other in zip(above, below, strict=True))
+    return statistics.median(
+        one.seconds / other.seconds for one, other in zip(above, below, strict=True)
+    )
 
 
 def judged(name: str, value: float, holds: bool, target: str) -> str:
@@ -229,22 +282,32 @@ def judged(name: str, value: float, holds: bool, target: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
     options = parsed(parser, workers=[1])
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
-    os.environ[COMPILE] = "never"  # so short a job would not repay it, but where it ran before it might
+    os.environ[COMPILE] = (
+        "never"  # so short a job would not repay it, but where it ran before it might
+    )
     print(describe())
     arms = {
-        (name, count): partial(measure, count) for count in options.workers for name, measure in (("service", service), ("bare loop", bare))
+        (name, count): partial(measure, count)
+        for count in options.workers
+        for name, measure in (("service", service), ("bare loop", bare))
     }
     runs: dict[tuple[str, int], list[Run]] = {arm: [] for arm in arms}
     for turn in range(options.rounds):
         for arm in list(arms)[:: 1 if turn % 2 == 0 else -1]:
             runs[arm].append(arms[arm]())
             found = runs[arm][-1]
-            print(f"{arm[0]}, {arm[1]} worker(s): {found.seconds:.2f} s; {'; '.join(found.programs)}", file=sys.stderr, flush=True)
+            print(
+                f"{arm[0]}, {arm[1]} worker(s): {found.seconds:.2f} s; {'; '.join(found.programs)}",
+                file=sys.stderr,
+                flush=True,
+            )
     every = [run.losses for found in runs.values() for run in found]
     print(f"{len(every[0])} trials of 120 steps at widths 32 and 64, {options.rounds} round(s)")
     print(*table(runs, options.workers), sep="\n")

@@ -1,18 +1,17 @@
-"""What does one training step take, telescope's beside a plain loop's, and what share of the
-device's matrix rate is that?
+"""Time of one training step, telescope's and a plain loop's, and its share of the peak rate.
 
     python -m benchmarks.steps [--quick]
 
 `telescope.train`, eager and compiled, and `benchmarks.peers.plain.train` train the same trial in
-turns, a few steps each, every width and optimizer by itself. A step is everything: batch, forward,
-backward, update, schedule, and telescope's watch over divergence. FLOPs are those of
+turns, a few steps each, separately for every width and optimizer. A step is complete: batch,
+forward, backward, update, schedule, and telescope's check for divergence. FLOPs are those of
 `telescope.train.flops`; the share of the peak is the time that they would take at the rate of
 square products, measured in the same run in their precision (Newton-Schulz bf16; the rest bf16 on
-an accelerator, fp32 on a CPU), over the time taken. The optimizer's step is measured by itself too,
-on the parameters of a deep model.
+an accelerator, fp32 on a CPU), over the time taken. The optimizer's step is also measured alone, on
+the parameters of a deep model.
 
 Parts: `matmul_rate`, `Peaks` · `Step`, `measure_step` · `Update`, `measure_update` · tables of
-both. Needs torch, numpy and pydantic alone.
+both. Needs only torch, numpy and pydantic.
 """
 
 import argparse
@@ -39,12 +38,12 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
 
 TURNS = 9  # of each side; the first is thrown away
-TURN_SECONDS = 0.25  # how long one turn is meant to take
+TURN_SECONDS = 0.25  # intended length of one turn
 FOREVER = 10**7  # steps of a trial that is stopped
 
 
 def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.5) -> float:
-    """FLOP/s of square matrix products on this process's device, sustained."""
+    """Sustained FLOP/s of square matrix products on this process's device."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     x, y = torch.randn(2, size, size, device=device).to(dtype)
     products_per_look = max(1, int(2e11 / size**3)) if device == "cuda" else 1
@@ -61,25 +60,30 @@ def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.5) -> f
 
 @dataclass(frozen=True)
 class Peaks:
-    """FLOP/s of matrix products: in the precision of forward and backward, and in that of Newton-Schulz, bf16."""
+    """FLOP/s of matrix products, in two precisions.
+
+    That of forward and backward, and that of Newton-Schulz, bf16.
+    """
 
     training: float
     newton_schulz: float
 
     def least_step_s(self, spec: TrialSpec) -> float:
         """Seconds of a training step if all its products ran at the peak of their precision."""
-        training = spec.horizon.batch_tokens * training_flops_per_token(spec.model, spec.data.vocab_size, spec.data.context)
+        training = spec.horizon.batch_tokens * training_flops_per_token(
+            spec.model, spec.data.vocab_size, spec.data.context
+        )
         return training / self.training + (step_flops(spec) - training) / self.newton_schulz
 
 
 def synchronise() -> None:
-    """Wait for the accelerator, where there is one."""
+    """Wait for the accelerator, if there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def in_turns(sides: Sequence[Callable[[], object]], turns: int = TURNS) -> list[float]:
-    """Median seconds of a call of each, all called in turn."""
+    """Median seconds of a call of each function, all called in turn."""
     seconds: list[list[float]] = [[] for _ in sides]
     for _ in range(turns):
         for side, found in zip(sides, seconds, strict=True):
@@ -92,7 +96,7 @@ def in_turns(sides: Sequence[Callable[[], object]], turns: int = TURNS) -> list[
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds of one training step, and of the reading of its batch."""
+    """Seconds of one training step, and of reading its batch."""
 
     width: int
     optimizer: str
@@ -104,23 +108,36 @@ class Step:
 
 
 def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks: Peaks) -> Step:
-    """telescope and the plain loop in turns of as many steps as take about `TURN_SECONDS`."""
+    """Measure telescope and the plain loop in turns of about `TURN_SECONDS`."""
     spec = trial(width, FOREVER, optimizer, batch_tokens=batch_tokens)
     spec = replace(spec, horizon=replace(spec.horizon, warmup_fraction=0.0, record_every=1))
     first = plain.train(recipe(spec))
     steps = max(1, min(50, round(TURN_SECONDS / in_turns([lambda: next(first)], 4)[0])))
     spec = replace(spec, horizon=replace(spec.horizon, record_every=steps))
-    own, fused, loop = train_one(spec), train((spec,), losses=program(spec)), plain.train(recipe(spec))
+    own, fused, loop = (
+        train_one(spec),
+        train((spec,), losses=program(spec)),
+        plain.train(recipe(spec)),
+    )
     turns = in_turns([lambda: next(own), lambda: next(fused), lambda: next(loop)])
     telescope_s, compiled_s, plain_s = (seconds / steps for seconds in turns)
     tokens = batches.open_tokens(spec.data).train
     at = itertools.count()
-    (batch_s,) = in_turns([lambda: batches.batch(tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context)], 50)
-    return Step(width, optimizer.name, telescope_s, compiled_s, plain_s, batch_s, peaks.least_step_s(spec))
+    (batch_s,) = in_turns(
+        [
+            lambda: batches.batch(
+                tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context
+            )
+        ],
+        50,
+    )
+    return Step(
+        width, optimizer.name, telescope_s, compiled_s, plain_s, batch_s, peaks.least_step_s(spec)
+    )
 
 
 def program(spec: TrialSpec) -> Losses:
-    """Compiled where that is possible here, said where not."""
+    """The compiled program where that is possible here, else a note that it is not."""
     possible = compiled.obstacle() is None and compiled.ready(compiled.Graph.of(spec))
     return compiled.losses if possible else pack.losses
 
@@ -137,15 +154,22 @@ class Update:
 
 
 def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
-    """telescope's optimizer against torch.optim's Muon and fused AdamW, on equal gradients."""
-    spec, device = trial(width, 1, optimizer, depth=depth), "cuda" if torch.cuda.is_available() else "cpu"
-    own = Transformer(spec.model, spec.data.vocab_size, spec.data.context, optimizer.parametrisation)
+    """Compare telescope's optimizer with torch.optim's Muon and fused AdamW, on equal gradients."""
+    spec, device = (
+        trial(width, 1, optimizer, depth=depth),
+        "cuda" if torch.cuda.is_available() else "cpu",
+    )
+    own = Transformer(
+        spec.model, spec.data.vocab_size, spec.data.context, optimizer.parametrisation
+    )
     initialise(own, optimizer, 0)
     own, other = own.to(device), plain.Transformer(recipe(spec)).to(device)
     gradients = [torch.randn_like(parameter) for parameter in own.parameters()]
     own_optimizer, parts = build(own, optimizer), plain.optimizers(other, recipe(spec))
 
-    def give(model: torch.nn.Module) -> None:  # what was forgotten after the last step; it costs next to nothing
+    def give(
+        model: torch.nn.Module,
+    ) -> None:  # released after the last step; it costs next to nothing
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             parameter.grad = gradient
 
@@ -164,15 +188,21 @@ def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
 
 
 def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
-    """Rows in Markdown, as they are measured."""
+    """Rows in Markdown, yielded as they are measured."""
     training, size = (torch.bfloat16, 8192) if torch.cuda.is_available() else (torch.float32, 1024)
     peaks = Peaks(matmul_rate(training, size), matmul_rate(torch.bfloat16, size))
-    spoken = f"{peaks.training / 1e9:,.0f} GFLOP/s in {str(training).removeprefix('torch.')}, {peaks.newton_schulz / 1e9:,.0f} in bfloat16"
+    spoken = (
+        f"{peaks.training / 1e9:,.0f} GFLOP/s in {str(training).removeprefix('torch.')}, "
+        f"{peaks.newton_schulz / 1e9:,.0f} in bfloat16"
+    )
     yield f"Training step of {batch_tokens} tokens; peak {spoken}, one process.\n"
     if obstacle := compiled.obstacle():
         yield f"Nothing is compiled: {obstacle}.\n"
     yield "Shares of the peak are the plain loop's, telescope's, and telescope's compiled.\n"
-    yield "| width | optimizer | plain loop | telescope | ratio | compiled | ratio | shares of peak | batch, of a step |"
+    yield (
+        "| width | optimizer | plain loop | telescope | ratio | compiled | ratio | shares of "
+        "peak | batch, of a step |"
+    )
     yield "|---:|---|---:|---:|---:|---:|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
@@ -181,25 +211,34 @@ def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
             plain, own, fused = (f"{1000 * seconds:.2f} ms" for seconds in sides)
             shares = ", ".join(f"{s.least_s / seconds:.1%}" for seconds in sides)
             yield (
-                f"| {width} | {s.optimizer} | {plain} | {own} | {s.plain_s / s.telescope_s:.2f} | {fused} | {s.plain_s / s.compiled_s:.2f} "
+                f"| {width} | {s.optimizer} | {plain} | {own} "
+                f"| {s.plain_s / s.telescope_s:.2f} | {fused} | {s.plain_s / s.compiled_s:.2f} "
                 f"| {shares} | {s.batch_s / s.telescope_s:.2%} |"
             )
 
 
 def update_table(widths: Sequence[int], depth: int) -> Iterator[str]:
-    """Rows in Markdown, as they are measured."""
-    yield f"Optimizer step over the parameters of {depth} layers, Newton-Schulz in bf16 on both sides.\n"
+    """Rows in Markdown, yielded as they are measured."""
+    yield (
+        f"Optimizer step over the parameters of {depth} layers, Newton-Schulz in bf16 on both "
+        f"sides.\n"
+    )
     yield "| width | optimizer | telescope | torch.optim | ratio |"
     yield "|---:|---|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
             u = measure_update(width, depth, optimizer)
             ratio = u.torch_s / u.telescope_s
-            yield f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | {1000 * u.torch_s:.2f} ms | {ratio:.2f} |"
+            yield (
+                f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | "
+                f"{1000 * u.torch_s:.2f} ms | {ratio:.2f} |"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.set_defaults(widths=[32, 64, 128, 256], depth=24)
     given = parsed(parser, widths=[32], depth=2)
     torch.set_num_threads(1)

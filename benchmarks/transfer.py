@@ -1,18 +1,20 @@
-"""Does the best learning rate stay where it is as width grows?
+"""Drift of the best learning rate with width.
 
     python -m benchmarks.transfer                       (all arms)
     python -m benchmarks.transfer muon-mup adamw-standard
     python -m benchmarks.transfer --quick
 
-For each arm: widths 32 to 256, an lr grid of one octave, three seeds that share initialisation and data order over lrs, on python-stdlib.
-Per width the optimum is the vertex of the least-squares parabola through the seed means of the five points around the lowest; the
-slope over log2 width is ordinary least squares. Its 90 % interval is a parametric bootstrap with the residual noise of the arm (what
-is left of a loss after its lr's mean and its seed's shift), since three seeds have too few distinct resamples.
+Each arm has widths 32 to 256, an lr grid of one octave, and three seeds that share initialisation
+and data order over lrs, on python-stdlib. Per width the optimum is the vertex of the least-squares
+parabola through the seed means of the five points around the lowest; the slope over log2 width is
+ordinary least squares. Its 90 % interval is a parametric bootstrap with the residual noise of the
+arm (a loss minus the mean of its lr and the shift of its seed), since three seeds have too few
+distinct resamples.
 
-Muon with update scale 0.2 sqrt(max) is trained once, with AdamW's lr held at 2^-5, and read under three lr rules (constant, m^-1/2, 1/m):
-they are the same runs on a shifted axis.
+Muon with update scale 0.2 sqrt(max) is trained once, with AdamW's lr fixed at 2^-5, and read under
+three lr rules (constant, m^-1/2, 1/m): they are the same runs on a shifted axis.
 
-Finished runs are kept in a JSON-lines file, so an interrupted benchmark goes on where it was.
+Finished runs are kept in a JSON-lines file, so an interrupted benchmark resumes.
 """
 
 import argparse
@@ -48,7 +50,9 @@ class Arm:
     batch_tokens: int
     octaves: range  # log2 lr
     adamw_lr: float | None = None  # held at this value instead of a share of Muon's
-    rules: tuple[tuple[str, float], ...] = (("", 0.0),)  # lr rules to read the runs under, as exponents of m
+    rules: tuple[tuple[str, float], ...] = (
+        ("", 0.0),
+    )  # lr rules to read the runs under, as exponents of m
 
 
 def optimizer(name: str, parametrisation: str) -> OptimizerSpec:
@@ -70,16 +74,25 @@ ARMS = {
 
 
 def specs(arm: Arm, steps: int) -> Iterator[tuple[int, int, int, TrialSpec]]:
-    """(width, log2 lr, seed, trial), widest first: the longest runs should not come last."""
+    """(width, log2 lr, seed, trial), widest first, so that the longest runs do not come last."""
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=steps, batch_tokens=arm.batch_tokens, evaluation_tokens=16_384)
     for width in reversed(WIDTHS):
         model = ModelSpec(width=width, base_width=WIDTHS[0], depth=2, head_dim=16)
         for octave in arm.octaves:
             for seed in SEEDS:
-                ratio = arm.optimizer.adamw_lr_ratio if arm.adamw_lr is None else arm.adamw_lr / 2.0**octave
+                ratio = (
+                    arm.optimizer.adamw_lr_ratio
+                    if arm.adamw_lr is None
+                    else arm.adamw_lr / 2.0**octave
+                )
                 tuned = replace(arm.optimizer, lr=2.0**octave, adamw_lr_ratio=ratio)
-                yield width, octave, seed, TrialSpec(model=model, optimizer=tuned, data=text, horizon=horizon, seed=seed)
+                yield (
+                    width,
+                    octave,
+                    seed,
+                    TrialSpec(model=model, optimizer=tuned, data=text, horizon=horizon, seed=seed),
+                )
 
 
 def final_loss(spec: TrialSpec) -> float:
@@ -88,12 +101,17 @@ def final_loss(spec: TrialSpec) -> float:
 
 
 def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
-    """Losses (width, lr, seed); runs what the store does not hold yet."""
+    """Losses (width, lr, seed); runs that the store lacks are run."""
     store.parent.mkdir(parents=True, exist_ok=True)
-    known = dict(json.loads(line) for line in store.read_text().splitlines()) if store.exists() else {}
+    known = (
+        dict(json.loads(line) for line in store.read_text().splitlines()) if store.exists() else {}
+    )
     planned = list(specs(arm, steps))
     missing = [spec for *_, spec in planned if spec.digest not in known]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool, store.open("a") as file:
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        store.open("a") as file,
+    ):
         futures = {pool.submit(final_loss, spec): spec for spec in missing}
         for done, future in enumerate(as_completed(futures), start=1):
             known[futures[future].digest] = future.result()
@@ -103,16 +121,22 @@ def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
     print()
     losses = np.full((len(WIDTHS), len(arm.octaves), len(SEEDS)), np.inf)
     for width, octave, seed, spec in planned:
-        losses[WIDTHS.index(width), arm.octaves.index(octave), SEEDS.index(seed)] = known[spec.digest]
+        losses[WIDTHS.index(width), arm.octaves.index(octave), SEEDS.index(seed)] = known[
+            spec.digest
+        ]
     return losses
 
 
 def vertex(octaves: Sequence[int], mean: NDArray[np.float64], window: slice) -> float:
-    """Vertex of the least-squares parabola through the points of a window that did not diverge."""
+    """Vertex of the least-squares parabola through the window's points that did not diverge."""
     x, y = np.asarray(octaves, float)[window], mean[window]
     finite = np.isfinite(y)
     curvature, slope, _ = np.polyfit(x[finite], y[finite], 2)
-    return float(np.clip(-slope / (2 * curvature), x[0], x[-1])) if curvature > 0 else float(x[np.argmin(y)])
+    return (
+        float(np.clip(-slope / (2 * curvature), x[0], x[-1]))
+        if curvature > 0
+        else float(x[np.argmin(y)])
+    )
 
 
 @dataclass(frozen=True)
@@ -150,7 +174,9 @@ def drift(octaves: Sequence[int], losses: NDArray[np.float64], draws: int = 4000
 
 
 def loss_at(octaves: Sequence[int], mean: NDArray[np.float64], x: float) -> float:
-    """Loss between grid points, on the parabola through the three nearest ones; infinite outside the grid."""
+    """Loss between grid points, on the parabola through the nearest three; infinite outside the
+    grid.
+    """
     if not octaves[0] <= x <= octaves[-1]:
         return math.inf
     middle = min(max(round(x) - octaves[0], 1), len(octaves) - 2)
@@ -160,24 +186,42 @@ def loss_at(octaves: Sequence[int], mean: NDArray[np.float64], x: float) -> floa
 
 def show(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
     mean, found = losses.mean(axis=2), drift(arm.octaves, losses)
-    print(f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  " + "".join(f"2^{o:<6}" for o in arm.octaves) + "vertex")
+    print(
+        f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  "
+        + "".join(f"2^{o:<6}" for o in arm.octaves)
+        + "vertex"
+    )
     for w, width in enumerate(WIDTHS):
-        cells = "".join(f"{value:<8.4f}" if math.isfinite(value) else "div.    " for value in mean[w])
-        print(f"{width:<7}{cells}{found.vertices[w]:+.2f}" + (" on the edge" if found.edges[w] else ""))
-    print(f"one run's noise {100 * found.noise:.2f} % of loss; lowest: {', '.join(f'{x:.4f}' for x in mean.min(axis=1))}")
+        cells = "".join(
+            f"{value:<8.4f}" if math.isfinite(value) else "div.    " for value in mean[w]
+        )
+        print(
+            f"{width:<7}{cells}{found.vertices[w]:+.2f}"
+            + (" on the edge" if found.edges[w] else "")
+        )
+    print(
+        f"one run's noise {100 * found.noise:.2f} % of loss; lowest: "
+        f"{', '.join(f'{x:.4f}' for x in mean.min(axis=1))}"
+    )
     best = arm.octaves[int(mean[0].argmin())]
     for rule, exponent in arm.rules:
-        # The lr that a run had is base lr x m^exponent, so a base lr stands for a run 'exponent' octaves further on per doubling.
+        # The lr that a run had is base lr x m^exponent, so a base lr stands for a run 'exponent'
+        # octaves further on per doubling.
         slope, low, high = (value - exponent for value in (found.slope, found.low, found.high))
         copied = [loss_at(arm.octaves, mean[w], best + exponent * w) for w in range(len(WIDTHS))]
-        print(f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, 90 % interval {low:+.3f} .. {high:+.3f}")
+        print(
+            f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, 90 % interval "
+            f"{low:+.3f} .. {high:+.3f}"
+        )
         print(f"  loss at the base width's lr: {', '.join(f'{x:.4f}' for x in copied)}")
         print(f"  regret at width {WIDTHS[-1]}: {100 * (copied[-1] / mean[-1].min() - 1):.2f} %")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("arms", nargs="*", help=f"of {', '.join(ARMS)}; all by default")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("arms", nargs="*", help=f"arms to run, of {', '.join(ARMS)} (default: all)")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--store", type=Path, default=Path(".telescope/transfer.jsonl"))
     parser.add_argument("--workers", type=int, default=2)

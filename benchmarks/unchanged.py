@@ -1,19 +1,21 @@
-"""Did a change of the code change an answer? Two checkouts run the same cases, and every value is compared.
+"""Comparison of the answers of two checkouts, value by value.
 
     python -m benchmarks.unchanged BEFORE AFTER [--cases quickstart judge] [--save before.json]
 
-BEFORE and AFTER are folders with telescope's code; BEFORE may also be a file that `--save` wrote, so that the old
-commit runs once. Cases run one after the other (`benchmarks.checkouts`): the quick start, the compute_time example,
-the llama example, one judged CSV, and documents that are refused. Of each job are compared: the study, the preview,
-the job, every trial with its specification, digest, state and curve, the report, the answers to further target
-losses, the exports, and the exit statuses.
+BEFORE and AFTER are folders with telescope's code; BEFORE may also be a file that `--save` wrote,
+so that the old commit runs only once. Cases run one after the other (`benchmarks.checkouts`): the
+quick start, the compute_time example, the llama example, one judged CSV, and invalid documents. Of
+each job are compared: the study, the preview, the job, every trial with its specification, digest,
+state and curve, the report, the answers to further target losses, the exports, and the exit
+statuses.
 
-What must be equal, what may differ and what is left out is said in `benchmarks.comparison`; of what may differ, all is
-listed. The exit status is 1 where anything differs that must not.
+`benchmarks.comparison` defines what must be equal, what may differ and what is left out; all
+permitted differences are listed. The exit status is 1 if anything differs that must not.
 
-Losses are equal whether Ray or one thread trains, and in whatever company (ADR 13), as long as nothing is compiled.
+Losses do not depend on whether Ray or one thread trains, nor on the other trials of a pack (ADR
+13), as long as nothing is compiled.
 
-Parts: `table`, `listed` · `collect`, what one checkout says · `main`.
+Parts: `table`, `listed` · `collect`, the output of one checkout · `main`.
 """
 
 import argparse
@@ -29,11 +31,15 @@ from benchmarks.comparison import KINDS, MEASURED, MEASURED_IN, OF_THE_RUN, Diff
 
 
 def table(found: Sequence[Difference]) -> list[str]:
-    """Per case what was compared, and how much of it differs."""
+    """Per case the number of compared values, and how many of them differ."""
     head = ["case", "trials", *KINDS, "words", "keys removed", "keys added", "seconds"]
     rows = [head]
     for case in found:
-        trials = str(case.trials[0]) if len(set(case.trials)) == 1 else f"{case.trials[0]} -> {case.trials[1]}"
+        trials = (
+            str(case.trials[0])
+            if len(set(case.trials)) == 1
+            else f"{case.trials[0]} -> {case.trials[1]}"
+        )
         unequal = Counter(kind for kind, _, _ in case.unequal)
         rows.append(
             [
@@ -47,14 +53,18 @@ def table(found: Sequence[Difference]) -> list[str]:
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
 
 
 def listed(found: Sequence[Difference], most: int) -> Iterator[str]:
-    """Every difference: what must not be first, then words, types and keys."""
+    """Every difference: first those that must not be, then words, types and keys."""
     for case in found:
         for kind, before, after in case.unequal[:most]:
-            yield f"UNEQUAL {case.case} {kind} {before.path}: {before.value!r}" + (f" -> {after.value!r}" if after else "")
+            yield f"UNEQUAL {case.case} {kind} {before.path}: {before.value!r}" + (
+                f" -> {after.value!r}" if after else ""
+            )
         if len(case.unequal) > most:
             yield f"UNEQUAL {case.case}: {len(case.unequal) - most:,} more"
     places: dict[tuple[str, str], Counter[str]] = {}
@@ -62,16 +72,24 @@ def listed(found: Sequence[Difference], most: int) -> Iterator[str]:
         for (path, old, new), count in case.words.items():
             places.setdefault((old, new), Counter())[f"{case.case} {path}"] += count
     for (old, new), counts in sorted(places.items()):
-        yield f"words: {old}\n    ->   {new}\n         in {', '.join(sorted(counts))} ({counts.total()} times)"
+        yield (
+            f"words: {old}\n    ->   {new}\n         in {', '.join(sorted(counts))} "
+            f"({counts.total()} times)"
+        )
     for case in found:
         for (path, old, new), count in sorted(case.retyped.items()):
             yield f"number of another type: {case.case} {path} {old} -> {new} ({count} times)"
         for sign, keys in (("removed", case.removed), ("added", case.added)):
-            yield from (f"key {sign}: {case.case} {path} ({count} values)" for path, count in sorted(keys.items()))
+            yield from (
+                f"key {sign}: {case.case} {path} ({count} values)"
+                for path, count in sorted(keys.items())
+            )
 
 
-def collect(folder: Path, cases: Sequence[Case], executor: str, workers: int) -> dict[str, Observation]:
-    """Each case once in one checkout, one after the other."""
+def collect(
+    folder: Path, cases: Sequence[Case], executor: str, workers: int
+) -> dict[str, Observation]:
+    """Run each case once in one checkout, one after the other."""
     checkout, found = Checkout(folder.resolve()), {}
     for case in cases:
         print(f"{folder}: {case.name} ...", file=sys.stderr, flush=True)
@@ -81,32 +99,54 @@ def collect(folder: Path, cases: Sequence[Case], executor: str, workers: int) ->
 
 
 def main() -> int:
-    """Collect, compare, say; the exit status."""
-    parser = argparse.ArgumentParser(description="Compare the answers of two checkouts of telescope, value by value.")
-    parser.add_argument("before", type=Path, help="a checkout, or a collection that --save wrote")
-    parser.add_argument("after", type=Path, help="a checkout, or a collection")
-    parser.add_argument("--cases", nargs="+", choices=[case.name for case in CASES], default=[case.name for case in CASES])
-    parser.add_argument("--save", type=Path, help="write what BEFORE said to this file, to be given as BEFORE another time")
-    parser.add_argument("--executor", choices=["local", "ray"], default="ray", help="who runs the trials")
-    parser.add_argument("--workers", type=int, default=2, help="of Ray")
-    parser.add_argument("--most", type=int, default=20, help="unequal values to list, per case")
+    """Collect, compare and print; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Compare the answers of two checkouts of telescope, value by value."
+    )
+    parser.add_argument("before", type=Path, help="a checkout, or a file that --save wrote")
+    parser.add_argument("after", type=Path, help="a checkout, or such a file")
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        choices=[case.name for case in CASES],
+        default=[case.name for case in CASES],
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        help="write the collection of BEFORE to this file, to use it as BEFORE later",
+    )
+    parser.add_argument(
+        "--executor", choices=["local", "ray"], default="ray", help="what runs the trials"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="number of Ray workers")
+    parser.add_argument(
+        "--most", type=int, default=20, help="unequal values to list per case, at most"
+    )
     arguments = parser.parse_args()
     cases = [case for case in CASES if case.name in arguments.cases]
 
     def of(place: Path) -> dict[str, Observation]:
         if place.is_file():
-            return {name: Observation(**each) for name, each in json.loads(place.read_text()).items()}
+            return {
+                name: Observation(**each) for name, each in json.loads(place.read_text()).items()
+            }
         return collect(place, cases, arguments.executor, arguments.workers)
 
     before = of(arguments.before)
     if arguments.save:
-        arguments.save.write_text(json.dumps({name: asdict(each) for name, each in before.items()}) + "\n")
+        arguments.save.write_text(
+            json.dumps({name: asdict(each) for name, each in before.items()}) + "\n"
+        )
     after = of(arguments.after)
     found = [compare(case.name, before[case.name], after[case.name]) for case in cases]
-    print("Compared (of these unequal):\n")
+    print("Compared values (unequal ones in brackets):\n")
     print("\n".join(table(found)))
     print("", *listed(found, arguments.most), "", sep="\n")
-    print("Not compared, measured:", ", ".join([*sorted(MEASURED), *(".".join(each) for each in sorted(MEASURED_IN))]))
+    print(
+        "Not compared, measured:",
+        ", ".join([*sorted(MEASURED), *(".".join(each) for each in sorted(MEASURED_IN))]),
+    )
     print("Not compared, of the run:", ", ".join(sorted(OF_THE_RUN)))
     return int(any(case.failed for case in found))
 

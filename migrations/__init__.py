@@ -1,9 +1,10 @@
-"""The database's schema, revision by revision (alembic).
+"""Migrations of the database schema (alembic).
 
-`upgrade(url)` brings a database to the newest revision, or `downgrade` to an older one; `current` and `head` say where it stands and
-where this version of telescope expects it. They run on an engine of their own: alembic's batch mode rebuilds a table under
-another name and drops the old one, and with SQLite's foreign keys switched on that drop deletes every child row. A lock makes
-simultaneous upgrades queue.
+`upgrade(url)` migrates a database to the newest revision, `downgrade` to an older one; `current`
+returns its revision, `head` the revision that this version of telescope needs. Migrations use a
+separate engine: alembic's batch mode rebuilds a table under another name and drops the old one, and
+with SQLite's foreign keys enabled that drop deletes every child row. A lock makes simultaneous
+upgrades queue.
 """
 
 import fcntl
@@ -26,39 +27,40 @@ ADVISORY_LOCK = 0x7E1E_5C0E  # of telescope's migrations, on PostgreSQL
 
 
 class BrokenReferences(Exception):
-    """A migration left rows that refer to nothing; it was rolled back."""
+    """A migration left dangling references and was rolled back."""
 
 
 def head(versions: Sequence[Path] = ()) -> str:
-    """The revision that this version of telescope works with."""
+    """The revision that this version of telescope needs."""
     revision = ScriptDirectory.from_config(_config(versions)).get_current_head()
     assert revision is not None  # there is at least one
     return revision
 
 
 def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
-    """Unavailable where a newer telescope has been here: no migration of this version can help."""
-    known = {each.revision for each in ScriptDirectory.from_config(_config(versions)).walk_revisions()}
-    if revision and revision not in known:
-        raise Unavailable(f"the database is at revision {revision}, newer than this telescope knows; upgrade telescope")
+    """Raise Unavailable if a newer version of telescope has migrated the database."""
+    script = ScriptDirectory.from_config(_config(versions))
+    if revision and revision not in {each.revision for each in script.walk_revisions()}:
+        problem = f"the database is at revision {revision}, which this version does not know"
+        raise Unavailable(f"{problem}; upgrade telescope")
 
 
 def current(url: str) -> str | None:
-    """The revision of a database; None where nothing was migrated yet."""
+    """The revision of a database; None for an empty one."""
     engine = _engine(url)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(url: str, revision: str = "head", versions: Sequence[Path] = ()) -> None:
-    """Bring a database up to a revision; `versions` are folders with revisions besides telescope's own."""
+    """Upgrade a database to a revision; `versions` are further folders of revisions."""
     with _migrating(url) as connection:
         check_known(MigrationContext.configure(connection).get_current_revision(), versions)
         command.upgrade(_config(versions, connection), revision)
 
 
 def downgrade(url: str, revision: str, versions: Sequence[Path] = ()) -> None:
-    """Bring a database down to a revision."""
+    """Downgrade a database to a revision."""
     with _migrating(url) as connection:
         command.downgrade(_config(versions, connection), revision)
 
@@ -78,7 +80,7 @@ def _engine(url: str) -> Engine:
 
         @event.listens_for(engine, "connect")
         def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
-            connection.isolation_level = None  # the driver would commit before DDL; we begin and commit ourselves
+            connection.isolation_level = None  # else the driver would commit before DDL
             connection.execute("PRAGMA foreign_keys = OFF")
             connection.execute("PRAGMA busy_timeout = 30000")
 
@@ -91,7 +93,7 @@ def _engine(url: str) -> Engine:
 
 @contextmanager
 def _migrating(url: str) -> Iterator[Connection]:
-    """One transaction under the lock, committed when every reference in the database still holds."""
+    """One transaction under the lock, committed only if all references are valid."""
     engine = _engine(url)
     if engine.dialect.name == "sqlite":
         file = engine.url.database
@@ -102,7 +104,8 @@ def _migrating(url: str) -> Iterator[Connection]:
                 yield connection
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
                 if broken:
-                    raise BrokenReferences(f"{len(broken)} rows refer to nothing, the first: {tuple(broken[0])}")
+                    first = tuple(broken[0])
+                    raise BrokenReferences(f"{len(broken)} dangling references, the first: {first}")
     else:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
@@ -113,5 +116,7 @@ def _lock_file(path: str) -> IO[str]:
     try:
         return open(path, "w")
     except OSError as error:
-        setting, remedy = "--database-url (or TELESCOPE_DATABASE_URL)", "give a file in a folder that exists and that you may write to"
-        raise InvalidInput.of(setting, f"cannot be written ({error.strerror}); {remedy}", path) from error
+        setting = "--database-url (or TELESCOPE_DATABASE_URL)"
+        remedy = "give a file in an existing, writable folder"
+        message = f"cannot be written ({error.strerror}); {remedy}"
+        raise InvalidInput.of(setting, message, path) from error

@@ -1,7 +1,8 @@
-"""What does docker-compose.yml say, once variables are filled in as compose fills them in?
+"""docker-compose.yml with its variables filled in as compose fills them in.
 
-`document` reads the file with its anchors and merges resolved; `filled_in` replaces `${NAME:?message}` and refuses a missing one with its
-message; `processes` takes a command apart into what a shell would run one after the other.
+`document` reads the file with its anchors and merges resolved; `filled_in` replaces
+`${NAME:?message}` and refuses a missing variable with its message; `processes` splits a command
+into the programs that a shell would run one after the other.
 """
 
 import re
@@ -25,11 +26,17 @@ def filled_in(value: Any, environment: Mapping[str, str]) -> Any:
         return {key: filled_in(item, environment) for key, item in value.items()}
     if isinstance(value, list):
         return [filled_in(item, environment) for item in value]
-    return VARIABLE.sub(lambda found: _required(found, environment), value) if isinstance(value, str) else value
+    return (
+        VARIABLE.sub(lambda found: _required(found, environment), value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _required(found: re.Match[str], environment: Mapping[str, str]) -> str:
-    assert found["operator"] == ":?", f"{found[0]} has a default or none; write ${{NAME:?what to do}}"
+    assert found["operator"] == ":?", (
+        f"{found[0]} has a default or none; write ${{NAME:?what to do}}"
+    )
     if not environment.get(found["name"]):
         raise LookupError(f"{found['name']}: {found['operand']}")
     return environment[found["name"]]

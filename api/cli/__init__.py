@@ -1,5 +1,6 @@
 """The command line.
 
-In reading order: `main`, the commands · `output`, how they speak · `job_file` · `service`, the processes of a service · `solo`, a job
-without one · `remote`, jobs at one · `coordinates`, `corpus`, `export`, `frontier`, `judge`, a group of commands each · `demo`.
+In reading order: `main`, the commands · `output`, their output and errors · `job_file` · `service`,
+the processes of a service · `solo`, a job without a service · `remote`, jobs of a service ·
+`coordinates`, `corpus`, `export`, `frontier`, `judge`, one group of commands each · `demo`.
 """

@@ -1,7 +1,7 @@
-"""Which command checks a parametrisation before anything is spent on it?
+"""`telescope coordinates FILE`: the coordinate check of a job, without running the job.
 
-`telescope coordinates FILE` makes the check that every telescope job begins with, here and now: a few steps of training at some widths, in
-this process, on one core. It prints a row per layer and the verdict.
+It is the check that every telescope job begins with: a few training steps at several widths, in
+this process, on one core. It prints one row per layer, and the verdict.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,20 @@ PARTS = {"moved": "its output", "own": "by its own update"}
 
 
 def coordinates(
-    file: Annotated[Path, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)],
-    plot: Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="Check this ladder of the job only: muon or adamw.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    file: Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)],
+    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Check only the ladder of this optimizer: muon or adamw.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
-    """Check that a job's parametrisation keeps updates of one size over the widths. Trains a few steps on this machine, seconds of work.
+    """Check that a job's parametrisation keeps updates the same size at every width.
 
-    Exit status 1 where it fails. Example: telescope coordinates job.yaml --plot check.png
+    Trains a few steps on this machine; takes seconds. Exit status 1 if a check fails.
+
+    Example: telescope coordinates job.yaml --plot check.png
     """
     import torch  # late, for a quick start
 
@@ -39,23 +45,38 @@ def coordinates(
     study = opened(Submission(job_file.read(file)))
     if study.kind.ladders is None:
         able = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
-        message = f"trains at one width, and the check compares several; give a job of kind {able}"
+        message = f"trains at one width, but the check compares several; give a job of kind {able}"
         raise InvalidInput.of("kind", message, study.kind.name)
-    every = tuple(study.kind.ladders(study.question))
-    ladders = [ladder for ladder in every if optimizer in (None, ladder.optimizer)]
+    all_ladders = tuple(study.kind.ladders(study.question))
+    ladders = [ladder for ladder in all_ladders if optimizer in (None, ladder.optimizer)]
     if not ladders:
-        known = ", ".join(dict.fromkeys(ladder.optimizer for ladder in every))
-        raise InvalidInput.of("optimizer", f"the job has no such ladder; it has {known}", optimizer)
+        optimizers = ", ".join(dict.fromkeys(ladder.optimizer for ladder in all_ladders))
+        raise InvalidInput.of(
+            "optimizer", f"the job has no such ladder; choose from {optimizers}", optimizer
+        )
     torch.set_num_threads(1)
     names = [", ".join(filter(None, (ladder.optimizer, ladder.variant))) for ladder in ladders]
-    reports = {name: checked(ladder.design, name, console(as_json)) for name, ladder in zip(names, ladders, strict=True)}
+    reports = {
+        name: checked(ladder.design, name, console(as_json))
+        for name, ladder in zip(names, ladders, strict=True)
+    }
     failed = any(report.verdict == "fail" for report in reports.values())
     if as_json:
         documents = [
-            {"optimizer": ladder.optimizer, "variant": ladder.variant, **registry.report_document(report)}
+            {
+                "optimizer": ladder.optimizer,
+                "variant": ladder.variant,
+                **registry.report_document(report),
+            }
             for ladder, report in zip(ladders, reports.values(), strict=True)
         ]
-        show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": documents})
+        show_json(
+            {
+                "passed": all(report.verdict == "pass" for report in reports.values()),
+                "failed": failed,
+                "ladders": documents,
+            }
+        )
     else:
         show(reports, console())
     if plot:
@@ -66,7 +87,7 @@ def coordinates(
 
 
 def checked(design: Any, name: str, shown_on: Console) -> Any:
-    """Carry out the check of one ladder; a terminal shows how far it has come."""
+    """Run the check of one ladder, with its progress shown on a terminal."""
     from telescope.studies.coordinates.check import carry_out  # late, for a quick start
     from telescope.train.loop import train_one
 
@@ -74,29 +95,43 @@ def checked(design: Any, name: str, shown_on: Console) -> Any:
         return carry_out(
             design,
             train_one,
-            lambda spec: status.update(f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}"),
+            lambda spec: status.update(
+                f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}"
+            ),
         )
 
 
 def show(reports: Mapping[str, Any], shown_on: Console) -> None:
     """Print tables and verdicts."""
     for name, report in reports.items():
-        shown_on.print(f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
+        shown_on.print(
+            f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; "
+            f"{report.seeds} seeds; {report.steps} steps"
+        )
         if report.layers:
             shown_on.print(table(report))
-        shown_on.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.", soft_wrap=True)
+        shown_on.print(
+            f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.",
+            soft_wrap=True,
+        )
         if report.cause:
             shown_on.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
         if report.verdict == "unresolved":
-            shown_on.print("A job would go on all the same: nothing is known to be wrong.", soft_wrap=True)
+            shown_on.print("This would not stop a job: no fault was detected.", soft_wrap=True)
 
 
 def table(report: Any) -> Table:
-    """A row per layer and kind of change, the steepest first."""
-    found = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    """One row per layer and kind of change, steepest slope first."""
+    rows = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("layer", "change of", "slope", "90 % interval", "verdict"):
-        found.add_column(title, justify="right" if title in ("slope", "90 % interval") else "left")
+        rows.add_column(title, justify="right" if title in ("slope", "90 % interval") else "left")
     for layer in report.layers:
         verdict = f"[{COLOURS[layer.verdict]}]{layer.verdict}[/]"
-        found.add_row(layer.layer, PARTS[layer.part], f"{layer.slope:+.2f}", f"{layer.low:+.2f} to {layer.high:+.2f}", verdict)
-    return found
+        rows.add_row(
+            layer.layer,
+            PARTS[layer.part],
+            f"{layer.slope:+.2f}",
+            f"{layer.low:+.2f} to {layer.high:+.2f}",
+            verdict,
+        )
+    return rows

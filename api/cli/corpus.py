@@ -1,7 +1,8 @@
-"""Which commands are about texts?
+"""Commands about corpora.
 
-`telescope corpus add` gives one of your own a name, `telescope corpus list` tells the names that jobs can use. Both work on the
-TELESCOPE_HOME of this machine, which `telescope serve` and `telescope run` share.
+`telescope corpus add` registers a text under a name, `telescope corpus list` lists the names that
+jobs can use. Both work on the TELESCOPE_HOME of this machine, which `telescope serve` and
+`telescope run` share.
 """
 
 from pathlib import Path
@@ -12,18 +13,25 @@ from rich.table import Table
 
 from api.cli.output import console, plain, show_json
 
-corpora = typer.Typer(help="Texts that jobs can name in data.corpus, on this machine.", no_args_is_help=True)
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+corpora = typer.Typer(
+    help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
 
 @corpora.command("add")
 def corpus_add(
-    name: Annotated[str, typer.Argument(help="What jobs will call it.")],
-    path: Annotated[Path, typer.Argument(help="A file or folder: text, .jsonl(.gz/.zst), .parquet, or tokens in .bin.")],
-    text_field: Annotated[str, typer.Option(help="Where jsonl and parquet keep their text.")] = "text",
+    name: Annotated[str, typer.Argument(help="Name that jobs give in data.corpus.")],
+    path: Annotated[
+        Path,
+        typer.Argument(help="File or folder: text, .jsonl(.gz/.zst), .parquet, or tokens in .bin."),
+    ],
+    text_field: Annotated[
+        str, typer.Option(help="Field of jsonl and parquet files that holds the text.")
+    ] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Give a text of your own a name.
+    """Register a text of your own as a corpus.
 
     Example: telescope corpus add novels ~/novels
     """
@@ -33,12 +41,12 @@ def corpus_add(
     if as_json:
         show_json(plain(corpus))
     else:
-        print(f"{corpus.name}: {corpus.path}. Jobs name it by: data: {{corpus: {corpus.name}}}")
+        print(f"{corpus.name}: {corpus.path}. Use it in a job: data: {{corpus: {corpus.name}}}")
 
 
 @corpora.command("list")
 def corpus_list(as_json: AsJson = False) -> None:
-    """List the texts that jobs can name.
+    """List the corpora that jobs can name.
 
     Example: telescope corpus list
     """

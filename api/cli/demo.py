@@ -1,8 +1,9 @@
-"""What does telescope do? `make demo` shows it end to end, through the same HTTP that everybody uses.
+"""`make demo`: telescope end to end, through its public HTTP interface.
 
-It starts a service of its own (`telescope serve`: embedded database, local Ray, a free port, everything below ./demo-result), POSTs
-examples/quickstart.yaml, follows the job, prints the answer, writes it as JSON and as a picture, and stops what it started, also
-after a failure or Ctrl-C. The exit status is that of `telescope result`.
+It starts a separate service (`telescope serve`: embedded database, local Ray, a free port, all
+files below ./demo-result), POSTs examples/quickstart.yaml, follows the job, prints the result,
+writes it as JSON and as a plot, and stops the service, also after a failure or Ctrl-C. The exit
+status is that of `telescope result`.
 """
 
 import json
@@ -32,36 +33,45 @@ NEXT = """
 What next? Start the service and POST a job of your own:
 
   .venv/bin/telescope serve
-  curl -X POST http://127.0.0.1:8765/v1/jobs -H 'Content-Type: application/yaml' --data-binary @examples/quickstart.yaml
+  curl -X POST http://127.0.0.1:8765/v1/jobs -H 'Content-Type: application/yaml' \\
+    --data-binary @examples/quickstart.yaml
 
-The service explains itself at http://127.0.0.1:8765/docs. Without one: .venv/bin/telescope run examples/quickstart.yaml
+API documentation: http://127.0.0.1:8765/docs
+Without a service: .venv/bin/telescope run examples/quickstart.yaml
 """
 
 
 def main() -> int:
-    """Run the demonstration; the exit status."""
+    """Run the demonstration and return its exit status."""
     try:
         document = job_file.read(JOB)
         with interruptible(), service(FOLDER) as url, Client(url) as client:
             return demonstrate(client, document, FOLDER)
     except TelescopeError as error:
         explain(error)
-        print(f"The service's log: {FOLDER / 'service.log'}", file=sys.stderr)
+        print(f"Log of the service: {FOLDER / 'service.log'}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("Interrupted; everything is stopped.", file=sys.stderr)
+        print("Interrupted; the service is stopped.", file=sys.stderr)
         return 130
 
 
 @contextmanager
 def service(folder: Path) -> Iterator[str]:
-    """The address of a service whose every file lies in a fresh folder; it ends with the block."""
+    """Start a service with all its files in a fresh folder.
+
+    Yield its URL, stop it after the block.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     port = port_to_use("127.0.0.1", 0)
     foreign = {name for name in os.environ if name.startswith(("TELESCOPE_", "RAY_ADDRESS"))}
-    kept = {name: value for name, value in os.environ.items() if name not in foreign}
-    environment = kept | {"TELESCOPE_HOME": str(folder.resolve() / "home"), "TELESCOPE_PORT": str(port), "TELESCOPE_COMPILE": "never"}
+    inherited = {name: value for name, value in os.environ.items() if name not in foreign}
+    environment = inherited | {
+        "TELESCOPE_HOME": str(folder.resolve() / "home"),
+        "TELESCOPE_PORT": str(port),
+        "TELESCOPE_COMPILE": "never",
+    }
     url = f"http://127.0.0.1:{port}"
     with open(folder / "service.log", "wb") as log:
         print("Starting telescope (database, HTTP, Ray) ...", flush=True)
@@ -76,22 +86,22 @@ def service(folder: Path) -> Iterator[str]:
 
 
 def wait_until_ready(url: str, child: Child) -> None:
-    """Return when the service can work; Unavailable with its last word where it does not come up."""
+    """Return once the service is ready; raise Unavailable with its last message if it never is."""
     deadline = time.monotonic() + START_SECONDS
-    said = "it gave no sign"
+    last_message = "it did not respond"
     with Client(url, timeout_seconds=3.0) as client:
         while child.process.poll() is None and time.monotonic() < deadline:
             try:
                 client.ready()
                 return
             except Unavailable as error:
-                said = error.message
+                last_message = error.message
                 time.sleep(0.2)
-    raise Unavailable(f"the service did not start: {said}")
+    raise Unavailable(f"the service did not start: {last_message}")
 
 
 def demonstrate(client: Client, document: object, folder: Path) -> int:
-    """POST the job, follow it, show and write its answer; the exit status."""
+    """POST the job, follow it, print and write its result; return the exit status."""
     job = client.submit(document)
     print(f"POST {client.url}/v1/jobs with {JOB}: {job.id}\n", flush=True)
     ended = progress.follow(watched(client, job.id), console())

@@ -1,7 +1,8 @@
-"""Which command hands an answer to another trainer?
+"""`telescope export JOB --to torch|megatron|json`: a result in the format of another trainer.
 
-`telescope export JOB --to torch|megatron|json` prints the text, or writes it to a file. It asks the service; where none was named and none
-is at work, it reads this installation's own database, so that what `telescope run` found can be exported after it has ended.
+It prints the text or writes it to a file. It asks the service; without --url and without a running
+service it reads this installation's database, so that results of `telescope run` can be exported
+after it has ended.
 """
 
 import sys
@@ -18,7 +19,7 @@ from telescope.errors import InvalidInput, Unavailable
 
 
 class Form(StrEnum):
-    """The forms."""
+    """The output formats."""
 
     TORCH = "torch"
     MEGATRON = "megatron"
@@ -26,22 +27,42 @@ class Form(StrEnum):
 
 
 class Optimizer(StrEnum):
-    """Whose ladders can be asked for."""
+    """The optimizers whose ladders can be exported."""
 
     MUON = "muon"
     ADAMW = "adamw"
 
 
 def export(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)],
-    to: Annotated[Form, typer.Option(help="Python for torch alone, flags for Megatron-LM, or a document.", show_default=False)],
-    optimizer: Annotated[Optimizer | None, typer.Option(help="Whose ladder; by default the better one's.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Of a job that compares several, which.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write it to this file instead.")] = None,
-    url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)
+    ],
+    to: Annotated[
+        Form,
+        typer.Option(
+            help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.",
+            show_default=False,
+        ),
+    ],
+    optimizer: Annotated[
+        Optimizer | None, typer.Option(help="Ladder to export (default: the better one).")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Variant to export, where the job compares several.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write to this file instead of standard output."),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
-    """Print a job's hyperparameters at the target for another trainer.
+    """Print a job's hyperparameters at the target in the format of another trainer.
 
     Example: telescope export JOB --to torch -o train.py
     """
@@ -50,7 +71,9 @@ def export(
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise InvalidInput.of("--output", f"cannot be written: {error.strerror}; give another file", str(output)) from None
+            raise InvalidInput.of(
+                "--output", f"cannot be written: {error.strerror}; give another path", str(output)
+            ) from None
     if as_json:
         show_json({"job": job_id, "to": to, "file": str(output) if output else None, "text": text})
     elif output:
@@ -59,12 +82,16 @@ def export(
         sys.stdout.write(text)
 
 
-def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None) -> str:
-    """The text, of the service, or of this installation's database."""
+def asked(
+    job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None
+) -> str:
+    """The text from the service, or from this installation's database."""
     settings, _ = configured({})
     try:
         with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:
-            return client.export(job_id, to.value, optimizer=optimizer.value if optimizer else None, variant=variant)
+            return client.export(
+                job_id, to.value, optimizer=optimizer.value if optimizer else None, variant=variant
+            )
     except Unavailable:
         if url:
             raise
@@ -73,4 +100,8 @@ def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | Non
     from telescope.export import Wanted
 
     with solo.installation(settings) as store:
-        return exported(store, store.job(job_id), Wanted(to.value, optimizer.value if optimizer else None, variant))
+        return exported(
+            store,
+            store.job(job_id),
+            Wanted(to.value, optimizer.value if optimizer else None, variant),
+        )

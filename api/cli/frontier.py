@@ -1,7 +1,7 @@
-"""Which command answers to a target loss?
+"""`telescope frontier JOB --target-loss X`: the tables of a compute-time job at a target loss.
 
-`telescope frontier JOB --target-loss X` asks a service for the three tables of a compute-time job, and prints them, draws them, or passes
-one on as CSV. The loss may be any that its runs came by.
+The service computes three tables; the command prints them, plots them, or writes one of them as
+CSV. The target may be any loss that the job's runs reached.
 """
 
 import sys
@@ -18,7 +18,7 @@ from telescope.errors import InvalidInput
 
 
 class Csv(StrEnum):
-    """The tables."""
+    """The tables that can be printed as CSV."""
 
     FRONTIER = "frontier"
     TOKEN_RATIO = "token-ratio"
@@ -26,27 +26,40 @@ class Csv(StrEnum):
 
 
 class Optimizer(StrEnum):
-    """Those that can be asked for."""
+    """The optimizers that tables can be limited to."""
 
     MUON = "muon"
     ADAMW = "adamw"
 
 
 def frontier(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a compute_time job.", show_default=False)],
-    target_loss: Annotated[float, typer.Option(help="The held-out loss to be reached.", show_default=False)],
-    optimizer: Annotated[Optimizer | None, typer.Option(help="Hours and tokens of this one alone.")] = None,
-    url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")] = None,
-    csv: Annotated[Csv | None, typer.Option(help="Print all rows of one table as CSV instead.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB", help="Id of a compute_time job.", show_default=False)
+    ],
+    target_loss: Annotated[float, typer.Option(help="Held-out loss to reach.", show_default=False)],
+    optimizer: Annotated[
+        Optimizer | None, typer.Option(help="Show hours and tokens of this optimizer only.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
+    csv: Annotated[
+        Csv | None, typer.Option(help="Print all rows of this table as CSV instead.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
-    """Say how hours to a loss trade against devices, for each optimizer, and whether an advantage lasts as batches grow.
+    """Show hours to a loss against devices, and whether Muon's advantage lasts as batches grow.
 
     Example: telescope frontier JOB --target-loss 2.1 --plot frontier.png
     """
     if csv and as_json:
-        raise InvalidInput.of("--csv", "cannot be printed beside --json; give one of them", csv.value)
+        raise InvalidInput.of(
+            "--csv", "cannot be combined with --json; give only one of the two", csv.value
+        )
     with Client(url or local_url(configured({})[0]), patience_seconds=3.0) as client:
         if csv:
             chosen = None if csv is Csv.TOKEN_RATIO else optimizer
@@ -57,21 +70,27 @@ def frontier(
         name = client.job(job_id).name if plot else ""
     from api.terminal.frontier import picture, show, typed  # late, for a quick start
 
-    found = typed(documents)
+    answers = typed(documents)
     if as_json:
         show_json(documents)
     elif not csv:
-        show(found, console())
+        show(answers, console())
     if plot:
-        picture(found, plot, name)
+        picture(answers, plot, name)
 
 
-def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
-    """The three tables of a job at a service, as documents."""
+def asked(
+    client: Client, job_id: str, target_loss: float, optimizer: str | None = None
+) -> dict[str, Any]:
+    """Fetch the three tables of a job from a service, as documents."""
     from telescope.studies import registry  # late, for a quick start
 
     return {
-        "frontier": registry.report_document(client.frontier(job_id, target_loss, optimizer=optimizer)),
-        "batch_sizes": registry.report_document(client.batch_sizes(job_id, target_loss, optimizer=optimizer)),
+        "frontier": registry.report_document(
+            client.frontier(job_id, target_loss, optimizer=optimizer)
+        ),
+        "batch_sizes": registry.report_document(
+            client.batch_sizes(job_id, target_loss, optimizer=optimizer)
+        ),
         "token_ratio": registry.report_document(client.token_ratio(job_id, target_loss)),
     }

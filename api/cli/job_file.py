@@ -1,7 +1,6 @@
-"""How does a job's file become a document?
+"""Job files: YAML 1.2 (where 2e-3 is a number), or JSON if the name ends in .json.
 
-YAML 1.2 (where 2e-3 is a number) or, by its name, JSON; what breaks off is told with line and column. What the document says is
-judged by `telescope.studies.registry`.
+Syntax errors name line and column. `telescope.studies.registry` validates the document itself.
 """
 
 import json
@@ -15,25 +14,35 @@ from telescope.errors import InvalidInput, not_plain
 
 
 def read(file: Path) -> Any:
-    """The document in a file, or InvalidInput that says where it breaks."""
+    """Read the document in a file; InvalidInput locates what is wrong."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput.of("", f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+        raise InvalidInput.of(
+            "", f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
+        ) from None
     except OSError as error:
-        raise InvalidInput.of("", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file") from None
+        raise InvalidInput.of(
+            "", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
+        ) from None
     if not text.strip():
-        raise InvalidInput.of("", f"{file} is empty; begin with examples/quickstart.yaml")
+        raise InvalidInput.of("", f"{file} is empty; start from examples/quickstart.yaml")
     try:
         document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
-        unfit = tuple(not_plain(document, "")) if isinstance(document, dict) else ()
+        problems = tuple(not_plain(document, "")) if isinstance(document, dict) else ()
     except RecursionError:
-        raise InvalidInput.of("", f"{file} nests its fields too deeply for a job; begin with examples/quickstart.yaml") from None
+        message = (
+            f"{file} nests its fields too deeply for a job; start from examples/quickstart.yaml"
+        )
+        raise InvalidInput.of("", message) from None
     if not isinstance(document, dict):
         kind = "nothing but comments" if document is None else f"a {type(document).__name__}"
-        raise InvalidInput.of("", f"{file} holds {kind}, not `name: value` pairs; begin with examples/quickstart.yaml")
-    if unfit:
-        raise InvalidInput.because(unfit)
+        message = (
+            f"{file} holds {kind}, not `name: value` pairs; start from examples/quickstart.yaml"
+        )
+        raise InvalidInput.of("", message)
+    if problems:
+        raise InvalidInput.because(problems)
     return document
 
 
@@ -41,7 +50,8 @@ def _json(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidInput.of("", f"{file} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidInput.of("", f"{file} is not JSON: {where}: {error.msg}") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InvalidInput.of("", f"{file} is not JSON: {error}") from None
 
@@ -52,7 +62,7 @@ def _yaml(text: str, file: Path) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        said = " ".join(str(error.problem or error.context).split())
-        raise InvalidInput.of("", f"{file} is not YAML: {where}{said}") from None
+        problem = " ".join(str(error.problem or error.context).split())
+        raise InvalidInput.of("", f"{file} is not YAML: {where}{problem}") from None
     except YAMLError as error:
         raise InvalidInput.of("", f"{file} is not YAML: {' '.join(str(error).split())}") from None

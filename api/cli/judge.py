@@ -1,6 +1,7 @@
-"""Which command judges a sweep that somebody already has?
+"""`telescope judge FILE.csv`: the verdict on a sweep that was run elsewhere.
 
-`telescope judge FILE.csv` needs no service: it reads the table, judges it by the rules of a job's report, and prints the verdict.
+It needs no service: it reads the table, applies the rules of a job's report, and prints the
+verdict.
 """
 
 from pathlib import Path
@@ -15,12 +16,23 @@ COLUMNS = "width, lr, loss (empty or nan: diverged) and, where swept, weight_dec
 
 
 def judge(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help=f"A CSV table, a row per finished run: {COLUMNS}.", show_default=False)],
-    target_width: Annotated[int | None, typer.Option(help="The width to train; by default twice the widest in the table.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")] = False,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE.csv",
+            help=f"CSV table with one row per finished run: {COLUMNS}.",
+            show_default=False,
+        ),
+    ],
+    target_width: Annotated[
+        int | None, typer.Option(help="Width to train (default: twice the widest in the table).")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
-    """Judge a sweep that you have already run: does it transfer to the width that you want to train?
+    """Judge a sweep that you have already run: do its hyperparameters transfer to the target width?
 
     Example: telescope judge examples/sweep.csv --target-width 1024
     """
@@ -31,22 +43,24 @@ def judge(
     from telescope.studies.telescoping.judge.sweep import read_csv
 
     sweep = read_csv(content)
-    found = judge(sweep, target_width)
+    judgement = judge(sweep, target_width)
     if as_json:
-        show_json(registry.report_document(found))
+        show_json(registry.report_document(judgement))
     else:
-        telescoping.show_judgement(found, console())
+        telescoping.show_judgement(judgement, console())
     if plot:
-        pictures.picture_of_sweep(found, sweep.rows, plot, file.name)
-    raise typer.Exit(0 if found.verdict == "resolved" else 1)
+        pictures.picture_of_sweep(judgement, sweep.rows, plot, file.name)
+    raise typer.Exit(0 if judgement.verdict == "resolved" else 1)
 
 
 def read(file: Path) -> bytes:
-    """The content of the table, no more of it than is taken."""
+    """Read the table, at most one byte more than the limit, so that a longer file is noticed."""
     from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # late, for a quick start
 
     try:
         with file.open("rb") as opened:
             return opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise InvalidInput.of("", f"cannot read {file}: {error.strerror}; give the path of a CSV table") from None
+        raise InvalidInput.of(
+            "", f"cannot read {file}: {error.strerror}; give the path of a CSV table"
+        ) from None

@@ -1,12 +1,14 @@
-"""What can be typed at a terminal?
+"""The commands of `telescope`.
 
-The commands of `telescope`. Those about jobs are here: `run` needs no service, the others speak to one (`--url`). Those that a
-service is made of are in `api.cli.service`, those about texts in `api.cli.corpus`. With `--json` standard output is one JSON
-document, whatever happens.
+Commands about jobs are defined here: `run` needs no service, the others send requests to one
+(`--url`). The processes of a service are in `api.cli.service`, commands about corpora in
+`api.cli.corpus`. With `--json`, standard output is one JSON document, on failure too.
 
-Exit status: 0 done · 1 the verdict is negative · 2 bad input · 3 something that telescope depends on failed · 130 interrupted.
+Exit status: 0 done · 1 negative verdict · 2 invalid input · 3 something that telescope depends on
+failed · 130 interrupted.
 
-Heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) are imported by the commands that need them: `--help` answers at once.
+Commands import heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) only when they run, so that
+`--help` prints at once.
 """
 
 from collections.abc import Callable
@@ -34,36 +36,48 @@ from telescope.errors import InvalidInput
 
 app = typer.Typer(
     cls=Commands,
-    help="Hyperparameters for a model too dear to sweep: swept on narrow models, transferred to the wide one.",
-    epilog="Exit status: 0 done, 1 the verdict is negative, 2 bad input, 3 something that telescope depends on failed, 130 interrupted.",
+    help="Find hyperparameters for a model too expensive to sweep: sweep narrow models, "
+    "transfer the optimum to the wide one.",
+    epilog="Exit status: 0 done, 1 negative verdict, 2 invalid input, "
+    "3 something that telescope depends on failed, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-File = Annotated[Path, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)]
+File = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
-Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="Address of the service; by default this machine's.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
-Plot = Annotated[Path | None, typer.Option(help="Also write the picture, to this PNG file.")]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
+Plot = Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")]
 JOBS = "Jobs"
 
 
 @app.command(rich_help_panel=JOBS)
 def run(
-    file: Annotated[Path | None, typer.Argument(help="The job, as YAML 1.2 or JSON.", show_default=False)] = None,
-    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Go on with this job instead.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE."),
+    ] = None,
     executor: ExecutorName = None,
     workers: Workers = None,
     plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job on this machine, without a service, and print its answer. What its workers say is in TELESCOPE_HOME/run.log.
+    """Run a job on this machine, without the service, and print its result.
+
+    Logs of the coordinator and its workers go to TELESCOPE_HOME/run.log. Ctrl-C pauses the job.
 
     Example: telescope run examples/quickstart.yaml
     """
     if (file is None) == (resume is None):
-        raise InvalidInput.of("FILE", "give the file of a job, or --resume JOB")
+        raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
     from api.cli import solo  # late, for a quick start
     from api.jobs import reports
     from api.jobs.exports import EXPORTERS
@@ -72,9 +86,13 @@ def run(
 
     settings, environment = configured({"executor": executor, "workers": workers})
     submission = Submission(job_file.read(file)) if file else None
-    fresh = opened(submission) if submission else None  # before anything is made on this machine
+    fresh = opened(submission) if submission else None  # a bad job leaves no files behind
     with solo.installation(settings) as store:
-        job = enter(fresh, submission, store) if fresh and submission else solo.resume(store, resume or "")
+        job = (
+            enter(fresh, submission, store)
+            if fresh and submission
+            else solo.resume(store, resume or "")
+        )
         study = registry.parse(store.study_document(job.id))
         try:
             with solo.coordinator(environment | solo.factories(study, settings)) as child:
@@ -83,13 +101,13 @@ def run(
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
         report = reports.latest(store.job(job.id), store)
         if study.kind.name in EXPORTERS and not as_json:
-            print(f"For another trainer: telescope export {job.id} --to torch")
+            print(f"To export the result to another trainer: telescope export {job.id} --to torch")
         conclude(ended, solo.LocalFindings(store, job.id, study, report), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
 def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
-    """Hand a job to the service.
+    """Submit a job to the service.
 
     Example: telescope submit examples/quickstart.yaml
     """
@@ -104,7 +122,7 @@ def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=JOBS)
 def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
-    """Say what a job would run and cost; spends nothing. With --url the service is asked.
+    """Forecast a job's trials and cost without running it; with --url the service answers.
 
     Example: telescope preview job.yaml
     """
@@ -116,14 +134,15 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
     document = job_file.read(file)
     if url:
         with service(url) as client:
-            found = registry.report_document(client.preview(document))
+            forecast = registry.report_document(client.preview(document))
     else:
         study = opened(Submission(document))
-        found = registry.report_document(registry.preview(study, machine.found(configured({})[0])))
+        local = machine.found(configured({})[0])
+        forecast = registry.report_document(registry.preview(study, local))
     if as_json:
-        show_json({"kind": document["kind"]} | found)
+        show_json({"kind": document["kind"]} | forecast)
     else:
-        view_of(document["kind"]).show_forecast(found, console())
+        view_of(document["kind"]).show_forecast(forecast, console())
 
 
 @app.command(rich_help_panel=JOBS)
@@ -136,20 +155,22 @@ def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
         try:
             ended = progress.follow(watched(client, job_id), console(as_json))
         except KeyboardInterrupt:
-            raise Interrupted(f"the job goes on. Follow it with: telescope watch {job_id}", job_id) from None
+            raise Interrupted(
+                f"the job continues. Follow it with: telescope watch {job_id}", job_id
+            ) from None
         job = client.job(job_id)
     if as_json:
         show_json(plain(job))
     else:
-        print(f"Its answer: telescope result {job_id}")
+        print(f"Show its result with: telescope result {job_id}")
     raise typer.Exit(0 if ended.state is JobState.SUCCEEDED else 3)
 
 
 @app.command(rich_help_panel=JOBS)
 def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = False) -> None:
-    """Print a job's answer, or what is known so far.
+    """Print a job's result; while it runs, the interim result.
 
-    Example: telescope result JOB --plot picture.png
+    Example: telescope result JOB --plot result.png
     """
     with service(url) as client:
         job = client.job(job_id)
@@ -159,26 +180,40 @@ def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = 
 
 @app.command(rich_help_panel=JOBS)
 def jobs(url: Url = None, as_json: AsJson = False) -> None:
-    """List the service's jobs, the newest first.
+    """List the service's jobs, newest first.
 
     Example: telescope jobs --json
     """
     with service(url) as client:
-        found = list(client.jobs())
+        listed = list(client.jobs())
     if as_json:
-        show_json({"items": plain(found)})
+        show_json({"items": plain(listed)})
         return
-    table = Table("job", "name", "state", "trials", "best loss", "created", box=None, header_style="dim", pad_edge=False)
-    for job in found:
+    table = Table(
+        "job",
+        "name",
+        "state",
+        "trials",
+        "best loss",
+        "created",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+    )
+    for job in listed:
         best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
-    console().print(table if found else "No jobs yet: telescope submit examples/quickstart.yaml")
+        table.add_row(
+            job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created
+        )
+    console().print(
+        table if listed else "No jobs yet. Submit one: telescope submit examples/quickstart.yaml"
+    )
 
 
 @app.command(rich_help_panel=JOBS)
 def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
-    """End a job for good; what it measured stays readable.
+    """Cancel a job; what it has measured stays readable.
 
     Example: telescope cancel JOB
     """
@@ -187,7 +222,7 @@ def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=JOBS)
 def pause(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
-    """Stop a job's trials, keeping their checkpoints.
+    """Pause a job: stop its trials and keep their checkpoints.
 
     Example: telescope pause JOB
     """
@@ -196,7 +231,7 @@ def pause(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=JOBS)
 def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
-    """Go on with a paused job.
+    """Resume a paused job.
 
     Example: telescope resume JOB
     """
@@ -205,7 +240,7 @@ def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=JOBS)
 def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
-    """Go on with a job that failed or was cancelled; what it finished is kept.
+    """Retry a failed or cancelled job; its finished trials are kept.
 
     Example: telescope retry JOB
     """
@@ -215,11 +250,16 @@ def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 @app.command(rich_help_panel=JOBS)
 def clone(
     job_id: JobId,
-    changes: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="A change of the study; repeatable.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable."
+        ),
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hand a job's study in again, with changes; finished trials that the two share are reused.
+    """Submit a job's study again with changes; finished trials that both share are reused.
 
     Example: telescope clone JOB --set limits.max_base_runs=400
     """
@@ -237,7 +277,7 @@ app.add_typer(processes)
 
 
 def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:
-    """Ask for something, and say where the job stands now."""
+    """Send a verb to the service and print the job's new state."""
     with service(url) as client:
         job = verb(client, job_id)
     if as_json:

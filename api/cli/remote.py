@@ -1,4 +1,4 @@
-"""Jobs at a service: the connection, their progress, and what they found."""
+"""Jobs of a service: connection, progress and results."""
 
 import sys
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def service(url: str | None) -> Client:
-    """The service that was named, or this machine's."""
+    """Connect to the service at `url`, by default this machine's."""
     return Client(url or local_url(configured({})[0]), patience_seconds=3.0)
 
 
 def watched(client: Client, job_id: str) -> Iterator[progress.Progress]:
-    """A job at the service, now and after each change until it ended."""
+    """Yield the progress of a job now and after each change until it has ended."""
     forecast_flops = None
     for i, job in enumerate(client.watch(job_id)):
         if i == 0 and not job.terminal:
@@ -37,18 +37,25 @@ def watched(client: Client, job_id: str) -> Iterator[progress.Progress]:
 
 
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
-    """What the preview expects of the whole job; None where the service cannot say, which must not end a watch."""
+    """FLOPs that the preview expects of the whole job; None where the service has no forecast.
+
+    A failed preview must not end a watch.
+    """
     from telescope.studies import registry  # late, for a quick start
 
     try:
-        return registry.KINDS[job.kind].expected_flops(client.preview(job.study)) if job.kind in registry.KINDS else None
+        return (
+            registry.KINDS[job.kind].expected_flops(client.preview(job.study))
+            if job.kind in registry.KINDS
+            else None
+        )
     except TelescopeError:
         return None
 
 
 @dataclass(frozen=True)
 class RemoteFindings:
-    """What a job at a service found."""
+    """The result of a job at a service."""
 
     client: Client
     job: JobDetail
@@ -66,23 +73,24 @@ class RemoteFindings:
         return self.client.trials(self.job.id)
 
     def tables(self, target_loss: float) -> dict[str, Any]:
-        """The tables that the service computes."""
+        """Fetch the tables that the service computes at a target loss."""
         return asked(self.client, self.job.id, target_loss)
 
 
 def conclude(job: progress.Progress, found: "Findings", plot: Path | None, as_json: bool) -> None:
-    """Print the answer, draw it if asked to, and exit with what it amounts to."""
+    """Print the result, plot it if `plot` is given, and exit with the matching status."""
     from api.terminal.views import view_of  # late, for a quick start
 
-    shown, report = view_of(found.study["kind"]), found.report
+    view, report = view_of(found.study["kind"]), found.report
     if as_json:
         show_json(report)
     else:
-        shown.show(report, found.study, console())
+        view.show(report, found.study, console())
     if plot:
-        shown.picture(found, plot)
+        view.picture(found, plot)
     if job.state in (JobState.FAILED, JobState.CANCELLED):
-        print(f"The job is {job.state}: {job.reason or 'somebody asked for it'}", file=sys.stderr)
+        reason = job.reason or "cancelled by a user"
+        print(f"The job is {job.state}: {reason}", file=sys.stderr)
     if job.state is JobState.FAILED:
         raise typer.Exit(3)
     raise typer.Exit(0 if report["final"] and report["verdict"] == "resolved" else 1)

@@ -1,7 +1,8 @@
-"""Which processes is a service made of, as commands?
+"""Commands that start the processes of a service.
 
-`serve` is all of them on one machine: it migrates, then keeps `api` and `coordinator` alive. docker-compose runs `migrate`, `api` and
-`coordinator` each by itself. Options win over `TELESCOPE_*` variables, and reach the children as such.
+`serve` runs all of them on one machine: it migrates the database, then keeps `api` and
+`coordinator` alive. docker-compose runs `migrate`, `api` and `coordinator` separately. Options
+override `TELESCOPE_*` variables and are passed to child processes as such variables.
 """
 
 import logging
@@ -20,45 +21,77 @@ from telescope.errors import InvalidInput, Problem, Unavailable
 
 processes = typer.Typer()
 
-Host = Annotated[str | None, typer.Option(help="Where to listen; 0.0.0.0 lets other machines in.")]
-Port = Annotated[int | None, typer.Option(help="Where to listen.")]
-ExecutorName = Annotated[
-    Literal["ray", "ray_tune", "local"] | None, typer.Option("--executor", help="Who runs trials: Ray, Ray Tune, or one thread.")
+Host = Annotated[
+    str | None,
+    typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines."),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", help="Trials at once; by default what the machine offers.")]
-Database = Annotated[str | None, typer.Option("--database-url", help="sqlite:///file or postgresql://user:password@host/name.")]
-Leash = Annotated[bool, typer.Option("--leash", hidden=True, help="End when standard input closes.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]
+ExecutorName = Annotated[
+    Literal["ray", "ray_tune", "local"] | None,
+    typer.Option("--executor", help="What runs the trials: Ray, Ray Tune, or a single thread."),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="Trials to run at once (default: as many as the machine offers)."
+    ),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url", help="Database: sqlite:///file or postgresql://user:password@host/name."
+    ),
+]
+Leash = Annotated[
+    bool, typer.Option("--leash", hidden=True, help="Exit when standard input closes.")
+]
 
 
 @processes.command(rich_help_panel="Service")
 def serve(
-    host: Host = None, port: Port = None, executor: ExecutorName = None, workers: Workers = None, database_url: Database = None,
+    host: Host = None,
+    port: Port = None,
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    database_url: Database = None,
     leash: Leash = False,
-) -> None:  # fmt: skip
-    """Start the whole service on this machine; Ctrl-C ends it.
+) -> None:
+    """Start the whole service on this machine; Ctrl-C stops it.
 
     Example: telescope serve --port 8765
     """
-    options = {"host": host, "port": port, "executor": executor, "workers": workers, "database_url": database_url}
+    options = {
+        "host": host,
+        "port": port,
+        "executor": executor,
+        "workers": workers,
+        "database_url": database_url,
+    }
     settings, _ = configured(options)
     _begin(leash)
-    settings, environment = configured(options | {"port": supervisor.port_to_use(settings.host, settings.port)})
+    settings, environment = configured(
+        options | {"port": supervisor.port_to_use(settings.host, settings.port)}
+    )
     _migrate(settings)
     url = local_url(settings)
 
     def announce() -> None:
         _say(f"telescope is ready at {url}")
         _say(f"  documentation   {url}/docs")
-        _say("  a first job     telescope submit examples/quickstart.yaml")
+        _say("  first job       telescope submit examples/quickstart.yaml")
 
     _say("starting api and coordinator ...")
     with Client(url, timeout_seconds=2.0) as client:
-        supervisor.supervise(("api", "coordinator"), environment, lambda: _is_ready(client), announce, _say)
+        supervisor.supervise(
+            ("api", "coordinator"), environment, lambda: _is_ready(client), announce, _say
+        )
 
 
 @processes.command(rich_help_panel="Service")
-def api(host: Host = None, port: Port = None, database_url: Database = None, leash: Leash = False) -> None:
-    """Answer HTTP requests.
+def api(
+    host: Host = None, port: Port = None, database_url: Database = None, leash: Leash = False
+) -> None:
+    """Serve HTTP requests.
 
     Example: telescope api --port 8765
     """
@@ -74,18 +107,25 @@ def api(host: Host = None, port: Port = None, database_url: Database = None, lea
         port=supervisor.port_to_use(settings.host, settings.port),
         access_log=False,
         log_level="warning",
-        log_config=None,  # as the other processes log
+        log_config=None,  # log in the format of the other processes
         timeout_graceful_shutdown=3,
     )
 
 
 @processes.command(rich_help_panel="Service")
-def coordinator(executor: ExecutorName = None, workers: Workers = None, database_url: Database = None, leash: Leash = False) -> None:
-    """Plan trials and hand them to workers; a second coordinator waits.
+def coordinator(
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    database_url: Database = None,
+    leash: Leash = False,
+) -> None:
+    """Plan trials and dispatch them to workers; a second coordinator stands by.
 
     Example: telescope coordinator --executor ray
     """
-    settings, _ = configured({"executor": executor, "workers": workers, "database_url": database_url})
+    settings, _ = configured(
+        {"executor": executor, "workers": workers, "database_url": database_url}
+    )
     _begin(leash)
     from api.coordinator.main import main  # late, for a quick start
 
@@ -94,7 +134,7 @@ def coordinator(executor: ExecutorName = None, workers: Workers = None, database
 
 @processes.command(rich_help_panel="Service")
 def migrate(database_url: Database = None) -> None:
-    """Bring the database to the schema of this version.
+    """Migrate the database to the schema of this version.
 
     Example: telescope migrate --database-url sqlite:///jobs.db
     """
@@ -102,25 +142,32 @@ def migrate(database_url: Database = None) -> None:
 
 
 def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
-    """The settings with these options (None: not given), and the environment that gives them to children."""
+    """Apply options (None: not given) to the settings; return them, and the child environment."""
     given = {name: value for name, value in options.items() if value is not None}
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        raise InvalidInput.because(tuple(_problem(detail, options) for detail in error.errors(include_url=False))) from None
-    if "executor" in options and settings.tune_loggers and settings.executor != "ray_tune":  # others run no trials
-        raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune too, or leave this out")
-    return settings, os.environ | {f"TELESCOPE_{name.upper()}": str(value) for name, value in given.items()}
+        raise InvalidInput.because(
+            tuple(_problem(detail, options) for detail in error.errors(include_url=False))
+        ) from None
+    if (
+        "executor" in options and settings.tune_loggers and settings.executor != "ray_tune"
+    ):  # others run no trials
+        message = "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune, or unset this"
+        raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", message)
+    return settings, os.environ | {
+        f"TELESCOPE_{name.upper()}": str(value) for name, value in given.items()
+    }
 
 
 def local_url(settings: Settings) -> str:
-    """Where this machine's service answers."""
+    """URL of this machine's service."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
     return f"http://{host}:{settings.port}"
 
 
 def _problem(detail: Any, options: Collection[str]) -> Problem:
-    """A setting at fault, by its variable, and by its option where the command has one."""
+    """A problem of a setting, named by its option where the command has one, and its variable."""
     name = str(detail["loc"][0])
     variable = f"TELESCOPE_{name.upper()}"
     field = f"--{name.replace('_', '-')} (or {variable})" if name in options else variable
@@ -128,8 +175,12 @@ def _problem(detail: Any, options: Collection[str]) -> Problem:
 
 
 def _begin(leash: bool) -> None:
-    """What every long-lived process does first."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    """Set up logging, and the leash, of a long-lived process."""
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if leash:
@@ -137,7 +188,7 @@ def _begin(leash: bool) -> None:
 
 
 def _migrate(settings: Settings) -> None:
-    """Migrations, with a database that is away said plainly."""
+    """Migrate; raise Unavailable where the database cannot be reached."""
     import migrations  # late, for a quick start
     from api.store.engines import translated
 
@@ -154,5 +205,5 @@ def _is_ready(client: Client) -> bool:
 
 
 def _say(line: str) -> None:
-    """To people; standard output belongs to answers."""
+    """Print to standard error; standard output is for results."""
     print(line, file=sys.stderr, flush=True)

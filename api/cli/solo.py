@@ -1,9 +1,11 @@
-"""How does one job run on a laptop, without a service?
+"""One job on a laptop, without a service.
 
-`run` writes the job into the database of this installation, starts a coordinator as a child (the same one that `telescope serve`
-keeps, so a job has one code path everywhere), reports progress until the job ended, and ends the child. Where a coordinator is
-at work already, that one does the job, and the child waits in vain. Ctrl-C, once or often, pauses the job: its checkpoints stay, and
-`parting` says how far that came. So does a coordinator that dies twice before it touches the job, and its last words are the error's.
+`run` writes the job into the database of this installation, starts a coordinator as a child (the
+same process that `telescope serve` keeps, so that jobs have one code path), reports progress until
+the job has ended, and ends the child. If another coordinator is running already, it does the job,
+and the child only waits. Ctrl-C, pressed once or repeatedly, pauses the job: its checkpoints stay,
+and `parting` describes the state reached. A coordinator that dies twice before it touches the job
+also pauses it, and its last log line becomes the error message.
 """
 
 import os
@@ -32,15 +34,15 @@ from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
 
 POLL_SECONDS = 0.5
-PAUSE_SECONDS = 2.0  # for the coordinator to carry a pause out
-SLOW_SECONDS = 10.0  # after which it is told what a coordinator is waiting for
+PAUSE_SECONDS = 2.0  # for the coordinator to carry out a pause
+SLOW_SECONDS = 10.0  # without progress, after which the coordinator's last log line is shown
 MOST_DEATHS = 2  # of a coordinator that has not touched the job
 LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 
 @contextmanager
 def installation(settings: Settings) -> Iterator[Store]:
-    """The database of this installation, migrated."""
+    """Migrate and open the database of this installation."""
     with translated():
         migrations.upgrade(settings.database_url)
     store = Store(settings.database_url)
@@ -51,7 +53,7 @@ def installation(settings: Settings) -> Iterator[Store]:
 
 
 def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
-    """The setting that lets a coordinator send its workers the code of this study's models, where they are users'."""
+    """The setting that lets a coordinator send the code of the study's user models to workers."""
     models = study.kind.models(study.question)
     own = [name for model in models for name in model.factories()]
     return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}
@@ -59,7 +61,7 @@ def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
-    """A coordinator for as long as the block lasts; what it says is appended to a log in TELESCOPE_HOME."""
+    """Run a coordinator during the block; its output is appended to a log in TELESCOPE_HOME."""
     with open(home() / LOG_NAME, "ab") as log:
 
         def note(line: str) -> None:
@@ -74,8 +76,10 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             end([child])
 
 
-def follow(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> progress.Progress:
-    """Show a job until it ended; an interruption pauses it, and then raises KeyboardInterrupt."""
+def follow(
+    store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console
+) -> progress.Progress:
+    """Show a job until it has ended; an interruption pauses it, then raises KeyboardInterrupt."""
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
@@ -87,7 +91,10 @@ def follow(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: C
 
 @contextmanager
 def interruptible_once() -> Iterator[None]:
-    """Inside, the first signal that asks for the end raises KeyboardInterrupt; those that follow do not disturb what it set off."""
+    """Raise KeyboardInterrupt on the first signal in the block; later signals are ignored.
+
+    So that a second Ctrl-C does not disturb the pause that the first one requested.
+    """
     heard = False
 
     def interrupt(*_: object) -> None:
@@ -100,35 +107,51 @@ def interruptible_once() -> Iterator[None]:
         yield
 
 
-def states(store: Store, job_id: str, child: Child, forecast_flops: float | None) -> Iterator[progress.Progress]:
-    """The job now and again until it ended; meanwhile the coordinator is looked after."""
+def states(
+    store: Store, job_id: str, child: Child, forecast_flops: float | None
+) -> Iterator[progress.Progress]:
+    """Yield the job's progress until it has ended; restart the coordinator if it dies."""
     untouched, began = store.job(job_id).version, time.monotonic()
     while True:
         job = store.job(job_id)
-        now = progress.progress(job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops)
-        if missed := job.version == untouched and (child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS):
-            now = replace(now, waiting_for=f"its coordinator, which says: {last_words(child)}")
+        now = progress.progress(
+            job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops
+        )
+        if missed := job.version == untouched and (
+            child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
+        ):
+            now = replace(
+                now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}"
+            )
         yield now
         if now.state.terminal:
             return
         child.tend()
         if missed and child.deaths >= MOST_DEATHS:
             pause(store, job_id)
-            remedy = f"mend that, and go on with: telescope run --resume {job_id}"
-            raise Unavailable(f"the coordinator does not start: {last_words(child)} (more in {home() / LOG_NAME}); {remedy}")
+            remedy = f"fix that, then continue with: telescope run --resume {job_id}"
+            cause = f"{last_words(child)} (log: {home() / LOG_NAME})"
+            raise Unavailable(f"the coordinator does not start: {cause}; {remedy}")
         time.sleep(POLL_SECONDS)
 
 
 def last_words(child: Child) -> str:
-    """The last line that it wrote to the log itself: why it ended, or what keeps it."""
-    said = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
-    lines = [line.strip() for line in said.splitlines()]
-    return next((line for line in reversed(lines) if line and not line.startswith(f"{child.name} ended with status")), "nothing")
+    """The last line that the child itself logged: why it ended, or what it waits for."""
+    log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
+    lines = [line.strip() for line in log.splitlines()]
+    return next(
+        (
+            line
+            for line in reversed(lines)
+            if line and not line.startswith(f"{child.name} ended with status")
+        ),
+        "nothing",
+    )
 
 
 @dataclass(frozen=True)
 class LocalFindings:
-    """What a job of this installation found."""
+    """The result of a job of this installation."""
 
     store: Store
     job_id: str
@@ -147,16 +170,16 @@ class LocalFindings:
         return variants.every_trial(self.store, self.job_id)
 
     def tables(self, target_loss: float) -> dict[str, Any]:
-        """The tables of the job's own analysis."""
+        """The tables of the job's analysis at a target loss."""
         analysis = analysed(self.job_id, self.store)
         return registry.report_document(frontier.answers(analysis, target_loss))
 
 
 def resume(store: Store, job_id: str) -> JobRow:
-    """A job that was paused, that ended without its answer, or that nobody runs any more, goes on."""
+    """Resume a job that is paused, failed, cancelled, or left without a coordinator."""
     job = store.job(job_id)
     if job.state is JobState.SUCCEEDED:
-        raise Conflict(f"job {job_id} is {job.state}; it cannot go on. Run its file again")
+        raise Conflict(f"job {job_id} is {job.state} and cannot be resumed. Run its file again")
     if job.state.terminal:
         return store.request(job_id, Verb.RETRY)
     paused = prospect(job.state, job.requested) is JobState.PAUSED
@@ -164,7 +187,10 @@ def resume(store: Store, job_id: str) -> JobRow:
 
 
 def pause(store: Store, job_id: str) -> JobRow:
-    """Ask for a pause, and wait a while until it is carried out, which the row tells; a job that ends, or is to, goes its way."""
+    """Request a pause and wait briefly for it; return the row, which tells whether it happened.
+
+    A job that has ended, or is about to, is left alone.
+    """
     with suppress(Conflict):
         store.request(job_id, Verb.PAUSE)
     job, deadline = store.job(job_id), time.monotonic() + PAUSE_SECONDS
@@ -175,12 +201,13 @@ def pause(store: Store, job_id: str) -> JobRow:
 
 
 def parting(job: JobRow) -> str:
-    """What becomes of a job whose command was interrupted, as its row has it."""
+    """Describe, from its row, what happens to a job whose command was interrupted."""
     bound_for, resume = prospect(job.state, job.requested), f"telescope run --resume {job.id}"
     if job.state is JobState.PAUSED:
-        return f"Paused; what it did is kept. Go on with: {resume}"
+        return f"Paused; finished work is kept. Resume with: {resume}"
     if bound_for is JobState.PAUSED:
-        return f"pause requested; a coordinator carries it out, and what it did is kept. Go on with: {resume}"
+        kept = "a coordinator will carry it out, and finished work is kept"
+        return f"pause requested; {kept}. Resume with: {resume}"
     if bound_for.terminal:
-        return f"it is not paused but {bound_for}. What it found: telescope result {job.id}"
-    return f"it goes on; watch it with: telescope watch {job.id}"
+        return f"it is not paused but {bound_for}. Show its result with: telescope result {job.id}"
+    return f"it continues; follow it with: telescope watch {job.id}"

@@ -1,4 +1,5 @@
-"""The coordinator: plans studies, hands trials to the executor, records events.
+"""The coordinator: plans studies, dispatches trials to the executor, records events.
 
-In reading order: `planner` · `dispatcher` · `loop`, with both · `main`, its process · `supervisor`, the processes of a service.
+In reading order: `planner` · `dispatcher` · `loop`, which combines them · `main`, its process ·
+`supervisor` of the processes of a service.
 """

@@ -1,7 +1,8 @@
-"""The dispatcher: from rows of trials that wait to the executor, and from the executor's events to rows.
+"""The dispatcher: it submits pending trials to the executor and records the executor's events.
 
-It knows which trials the executor holds (`_flights`). Each event is recorded in one transaction that names its attempt, so an
-event about an attempt that is over changes nothing. Retries are decided by the record and nowhere else.
+It knows which trials the executor holds (`_flights`). Each event is recorded in one transaction
+that names its attempt, so an event about an earlier attempt changes nothing. Only the record
+decides on retries.
 """
 
 import logging
@@ -15,24 +16,37 @@ from api.store.rows import Begun, JobRow
 from telescope.errors import NotFound
 from telescope.train.checkpoint import CheckpointFile
 from telescope.trials.outcome import completed
-from workers.interface import Assignment, Event, Executor, Failed, Finished, Measured, Started, Stopped, Waiting
+from workers.interface import (
+    Assignment,
+    Event,
+    Executor,
+    Failed,
+    Finished,
+    Measured,
+    Started,
+    Stopped,
+    Waiting,
+)
 
 log = logging.getLogger("telescope.coordinator")
 Ending = Finished | Failed | Stopped
 
 
 class Dispatcher:
-    """Hands the trials of the running jobs to one executor, and records what becomes of them."""
+    """Submits the trials of the running jobs to one executor, and records their events."""
 
-    def __init__(self, record: Record, executor: Executor, checkpoints: Path, max_attempts: int) -> None:
+    def __init__(
+        self, record: Record, executor: Executor, checkpoints: Path, max_attempts: int
+    ) -> None:
         self._record = record
         self._executor = executor
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
         self._flights: dict[int, Assignment] = {}  # by trial
-        self._nothing_waits = False  # as of the last hand-out, until a poll, a plan or the end of a trial may have changed that
+        # True if the last hand-out left no trial pending; polls, plans and ended trials reset it.
+        self._nothing_waits = False
         self.waiting_for: str | None = None
-        self.numerics: str | None = None  # of the workers, as last heard
+        self.numerics: str | None = None  # of the workers, as last reported
 
     @property
     def held(self) -> Collection[int]:
@@ -40,72 +54,86 @@ class Dispatcher:
         return self._flights.keys()
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """What happened since, waiting up to `timeout` seconds for the first of it."""
+        """Return new events; wait up to `timeout` seconds for the first one."""
         return self._executor.events(timeout)
 
     def new_numerics(self) -> bool:
-        """Whether the workers compute with something else than when last asked."""
+        """True if the numerics of the workers have changed since the last call."""
         before, self.numerics = self.numerics, self._executor.numerics
         return self.numerics != before
 
     def look_again(self) -> None:
-        """Trials may wait that did not at the last hand-out."""
+        """Expect pending trials again at the next hand-out."""
         self._nothing_waits = False
 
     def hand_out(self, jobs: Mapping[str, JobRow]) -> None:
-        """Give what the executor has room for: to the job that holds fewest, the oldest first.
+        """Submit as many trials as the executor has room for.
 
-        Nothing before a worker has said what it computes with: until then it is not known what need not be trained again.
+        The job with the fewest trials in flight comes first, of equals the oldest. Nothing is
+        submitted before a worker has reported its numerics: until then it is unknown which trials
+        can be reused.
         """
         free = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_waits or free <= 0:
             return
-        waiting = {job_id: deque(self._record.pending_trials(job_id, free, held=self._flights)) for job_id in jobs}
-        all_told = all(len(pending) < free for pending in waiting.values())
+        waiting = {
+            job_id: deque(self._record.pending_trials(job_id, free, held=self._flights))
+            for job_id in jobs
+        }
+        complete = all(len(pending) < free for pending in waiting.values())
         load = Counter(flight.job for flight in self._flights.values())
         assignments: list[Assignment] = []
-        while len(assignments) < free and (open_jobs := [id for id in waiting if waiting[id] and may_have(jobs[id], load[id] + 1)]):
+        while len(assignments) < free:
+            open_jobs = [id for id in waiting if waiting[id] and may_have(jobs[id], load[id] + 1)]
+            if not open_jobs:
+                break
             job_id = min(open_jobs, key=lambda job_id: (load[job_id], job_id))
             trial = waiting[job_id].popleft()
-            checkpoint = self._checkpoints / job_id / f"{trial.spec.digest}.pt"
-            assignments.append(Assignment(trial.trial_id, trial.attempt, trial.spec, str(checkpoint), job_id, trial.failures))
+            checkpoint = str(self._checkpoints / job_id / f"{trial.spec.digest}.pt")
+            attempt, failures = trial.attempt, trial.failures
+            assignments.append(
+                Assignment(trial.trial_id, attempt, trial.spec, checkpoint, job_id, failures)
+            )
             load[job_id] += 1
-        self._nothing_waits = all_told and not any(waiting.values())
+        self._nothing_waits = complete and not any(waiting.values())
         self._flights |= {assignment.trial_id: assignment for assignment in assignments}
-        self._executor.submit(*assignments)  # all at once: those of one shape may share a worker
+        self._executor.submit(*assignments)  # in one call: trials of one shape may share a worker
 
     def record(self, event: Event) -> Assignment | None:
-        """Write an event down; the assignment that it ends, where it ends one."""
+        """Record an event; return the assignment that it ends, if it ends one."""
         match event:
             case Started(trial_id, attempt, resumed_step, worker, numerics):
                 flight = self._flights.get(trial_id)
                 branch = flight.spec.branch if flight else None
-                if self._record.trial_started(trial_id, attempt, Begun(resumed_step, worker, numerics, branch)):
-                    log.debug("trial %d attempt %d began on %s at step %d", trial_id, attempt, worker, resumed_step)
+                begun = Begun(resumed_step, worker, numerics, branch)
+                if self._record.trial_started(trial_id, attempt, begun):
+                    message = "trial %d attempt %d started on %s at step %d"
+                    log.debug(message, trial_id, attempt, worker, resumed_step)
             case Measured(trial_id, attempt, points):
                 self._record.trial_measured(trial_id, attempt, points)
             case Waiting(reason):
                 self._record.set_waiting(reason)
                 self.waiting_for = reason
-                log.log(logging.WARNING if reason else logging.INFO, "workers: %s", reason or "placed again")
+                level = logging.WARNING if reason else logging.INFO
+                log.log(level, "workers: %s", reason or "available again")
             case Finished() | Failed() | Stopped():
                 return self._land(event)
         return None
 
     def stop(self, job_id: str) -> None:
-        """Ask the executor to end what it holds of a job."""
+        """Ask the executor to stop the trials of a job."""
         for trial_id, flight in self._flights.items():
             if flight.job == job_id:
                 self._executor.stop(trial_id)
 
     def clear(self, job_id: str) -> None:
-        """Delete the checkpoints of a job that has ended, once nothing of it runs any more."""
+        """Delete the checkpoints of an ended job, once none of its trials is in flight."""
         folder = self._checkpoints / job_id
         if not folder.exists() or any(flight.job == job_id for flight in self._flights.values()):
             return
         try:
             ended = self._record.job(job_id).state.terminal
-        except NotFound:  # another installation's
+        except NotFound:  # a job of another installation
             return
         if ended:
             shutil.rmtree(folder, ignore_errors=True)
@@ -116,7 +144,7 @@ class Dispatcher:
             self.clear(folder.name)
 
     def _land(self, event: Ending) -> Assignment | None:
-        """The last event of an attempt: record it and free its slot."""
+        """Record the last event of an attempt and free its slot."""
         flight = self._flights.get(event.trial_id)
         if flight is None or flight.attempt != event.attempt:
             return None
@@ -127,11 +155,14 @@ class Dispatcher:
                     log.debug("trial %d completed, loss %s", trial_id, outcome.loss)
             case Failed(trial_id, attempt, failure):
                 if row := self._record.trial_failed(trial_id, attempt, failure, self._max_attempts):
-                    log.warning("trial %d attempt %d failed, now %s: %s", trial_id, attempt, row.state, failure.message)
+                    message = "trial %d attempt %d failed, now %s: %s"
+                    log.warning(message, trial_id, attempt, row.state, failure.message)
             case Stopped(trial_id, attempt):
                 self._record.trial_released(trial_id, attempt)
         del self._flights[event.trial_id]
-        self._nothing_waits &= isinstance(event, Finished)  # another end may have made it wait again
+        self._nothing_waits &= isinstance(
+            event, Finished
+        )  # another end may have made the trial pending again
         return flight
 
 
@@ -141,5 +172,5 @@ def drop_checkpoint(flight: Assignment) -> None:
 
 
 def may_have(job: JobRow, load: int) -> bool:
-    """Whether so many of a job's trials may be in flight."""
+    """True if the job's limit permits `load` trials in flight."""
     return job.max_parallel is None or load <= job.max_parallel

@@ -2,16 +2,19 @@
 
 `Coordinator.step` is its whole life:
 
-    poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> plan what else is needed
+    poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> plan what
+    else is needed
 
-Hand-out comes before planning, and runs ahead of the workers: one that ends a trial finds its next in line, and waits neither
-for a transaction nor for a plan. Within a job the longest pending trial goes first, whichever stage or ladder it is of. What the loop
-keeps in memory can be lost at any moment: a new coordinator reads the rows, sends the trials that were running round again, from their
-checkpoints, and asks every study anew. That is safe because a study's plan is a pure function of its trials, and because every write names
-the attempt that it is about.
+Hand-out comes before planning and runs ahead of the workers: a worker that ends a trial finds its
+next trial queued, and waits neither for a transaction nor for a plan. Within a job the longest
+pending trial goes first, independent of stage and ladder. The loop's memory can be lost at any
+moment: a new coordinator reads the rows, reruns the trials that were running from their
+checkpoints, and plans every study again. That is safe because a study's plan is a pure function of
+its trials, and because every write names its attempt.
 
-An operational failure costs a trial one of its attempts, the last one fails its job. A study that raises fails its own job. A database
-that is away stops the clock, and nothing else: events wait in `_inbox`.
+An operational failure costs a trial one of its attempts; the last failure fails its job. A study
+that raises fails only its own job. While the database is unreachable, events wait in `_inbox`;
+nothing is lost.
 """
 
 import logging
@@ -32,32 +35,47 @@ from telescope.studies.kind import EndCause, Ended
 from workers.interface import Event, Executor, Finished
 
 log = logging.getLogger("telescope.coordinator")
-AWAY_SECONDS = 1.0  # between looks for a database that is away
+AWAY_SECONDS = 1.0  # between attempts to reach the database
 
 
 class Coordinator:
     """Runs the jobs of one database on one executor."""
 
-    def __init__(self, record: Record, executor: Executor, checkpoints: Path, *, poll_seconds: float = 0.25, max_attempts: int = 3) -> None:
+    def __init__(
+        self,
+        record: Record,
+        executor: Executor,
+        checkpoints: Path,
+        *,
+        poll_seconds: float = 0.25,
+        max_attempts: int = 3,
+    ) -> None:
         self._record = record
         self._planner = Planner(record)
         self._dispatcher = Dispatcher(record, executor, checkpoints, max_attempts)
         self._poll_seconds = poll_seconds
         self._next_poll = 0.0
         self._jobs: dict[str, JobRow] = {}  # running ones, oldest first
-        self._stale: set[str] = set()  # jobs whose study must be asked
+        self._stale: set[str] = set()  # jobs whose study must be planned
         self._inbox: deque[Event] = deque()
 
     def recover(self) -> None:
-        """Take over from a coordinator that died: what it had running waits again; what ended jobs left behind goes."""
+        """Take over from a dead coordinator.
+
+        Its running trials become pending again, and checkpoints of ended jobs are deleted.
+        """
         lost = self._record.requeue_lost()
         self._record.set_waiting(None)
         if lost:
-            log.info("%d trials were running when the coordinator ended; they resume from their checkpoints", lost)
+            message = "%d trials were running when the last coordinator ended; "
+            log.info(message + "they resume from their checkpoints", lost)
         self._dispatcher.clear_all()
 
     def run(self, stop: threading.Event, lock: CoordinatorLock) -> None:
-        """Recover, then step until `stop`; wait where the database is away, end where another coordinator took over."""
+        """Recover, then step until `stop` is set.
+
+        Waits while the database is unreachable; raises Superseded if another coordinator took over.
+        """
         recovered = False
         while not stop.is_set():
             try:
@@ -68,10 +86,10 @@ class Coordinator:
                 self.step()
             except Unavailable as error:
                 log.warning("%s; trying again", error)
-                time.sleep(AWAY_SECONDS)  # not stop.wait: a signal handler sets it, in this very thread
+                time.sleep(AWAY_SECONDS)  # not stop.wait: a signal handler of this thread sets it
 
     def step(self) -> None:
-        """One turn: poll, record what happened, hand out, plan, hand out."""
+        """Run one turn: poll, record events, hand out, plan, hand out."""
         if time.monotonic() >= self._next_poll:
             self._poll()
             self._next_poll = time.monotonic() + self._poll_seconds
@@ -92,7 +110,7 @@ class Coordinator:
         self._hand_out()
 
     def _poll(self) -> None:
-        """Carry out verbs, take up queued jobs, leave those that no longer run."""
+        """Carry out verbs, start queued jobs, leave jobs that no longer run."""
         running = {}
         for job in map(self._taken_up, self._record.active_jobs()):
             if job.state is JobState.RUNNING:
@@ -103,19 +121,22 @@ class Coordinator:
         self._stale |= {job_id for job_id, job in running.items() if out_of_time(job)}
         self._jobs = running
         if self._dispatcher.waiting_for:
-            self._record.set_waiting(self._dispatcher.waiting_for)  # also on jobs that came since
+            self._record.set_waiting(self._dispatcher.waiting_for)  # also on jobs submitted since
 
     def _taken_up(self, job: JobRow) -> JobRow:
-        """A job after the verb that was requested of it, or after its queue."""
-        if job.requested is Verb.CANCEL and (report := self._planner.summary(job.id, Ended(EndCause.CANCELLED))):
-            self._record.put_result(job.id, report, final=True)
+        """Carry out a job's requested verb, or start it if it is queued; return its new row."""
+        if job.requested is Verb.CANCEL:
+            report = self._planner.summary(job.id, Ended(EndCause.CANCELLED))
+            if report:
+                self._record.put_result(job.id, report, final=True)
         if job.requested:
-            asked, job = job.requested, self._record.carry_out(job.id)
-            log.info("job %s: %s carried out, now %s", job.id, asked, job.state)
+            verb, job = job.requested, self._record.carry_out(job.id)
+            log.info("job %s: %s carried out, now %s", job.id, verb, job.state)
         elif job.state is JobState.QUEUED:
             job = self._record.begin_job(job.id)
             log.info("job %s (%s) is %s", job.id, job.name, job.state)
-            if job.trials_done and (report := self._planner.summary(job.id)):  # the one before is that of the earlier end
+            # The stored report of a retried job is that of its earlier end.
+            if job.trials_done and (report := self._planner.summary(job.id)):
                 self._record.put_result(job.id, report, final=False)
         return job
 
@@ -123,7 +144,7 @@ class Coordinator:
         self._dispatcher.hand_out(self._jobs)
 
     def _handle(self, event: Event) -> None:
-        """Record one event; where it ends an attempt, hand out the next trial at once."""
+        """Record one event; if it ends an attempt, hand out the next trial at once."""
         ended = self._dispatcher.record(event)
         if ended is None:
             return
@@ -135,7 +156,10 @@ class Coordinator:
             self._dispatcher.clear(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Ask a job's study what else it needs; what goes wrong in there is that job's own failure."""
+        """Plan a job until nothing more can be reused.
+
+        An exception in its study fails only this job.
+        """
         try:
             while self._plan(job):
                 pass
@@ -145,10 +169,15 @@ class Coordinator:
             self._end(job, End(JobState.FAILED, f"its study failed: {error}"))
         except Exception as error:
             log.exception("the study of job %s raised", job.id)
-            self._end(job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}"))
+            self._end(
+                job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}")
+            )
 
     def _plan(self, job: JobRow) -> bool:
-        """One plan; True where other jobs had trained some of it, so that the study is to be asked again."""
+        """Make one plan.
+
+        Return True if trials were reused, so that the study must be planned again.
+        """
         step = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
         if step.end:
             self._end(job, step.end)
@@ -156,20 +185,22 @@ class Coordinator:
         if step.new:
             self._dispatcher.look_again()
         if step.due:
-            self._hand_out()  # before the report, for which no worker is to wait
+            self._hand_out()  # before the report, so that no worker waits for it
             self._record.put_result(job.id, self._planner.report(job.id, step.due), final=False)
         return step.reused > 0
 
     def _end(self, job: JobRow, end: End) -> None:
         if end.state is JobState.FAILED:
-            end = replace(end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason)))
+            end = replace(
+                end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason))
+            )
         ended = self._record.finish_job(job.id, end.state, end.reason, end.result)
         level = logging.ERROR if end.state is JobState.FAILED else logging.INFO
         log.log(level, "job %s %s: %s", ended.id, ended.state, end.reason)
         self._leave(job.id)
 
     def _leave(self, job_id: str) -> None:
-        """A job no longer runs: stop what the executor holds of it."""
+        """Stop the trials of a job that no longer runs, and forget the job."""
         self._jobs.pop(job_id, None)
         self._planner.forget(job_id)
         self._dispatcher.stop(job_id)
@@ -177,6 +208,6 @@ class Coordinator:
 
 
 def still_alone(lock: CoordinatorLock) -> None:
-    """A cut connection frees PostgreSQL's lock: take it again, or leave the field to the coordinator that took it meanwhile."""
+    """Take the lock again if a cut connection released it; raise Superseded if it is taken."""
     if not (lock.held() or lock.acquire()):
-        raise Superseded("another coordinator took over while this one's connection was cut")
+        raise Superseded("another coordinator took over while the connection of this one was cut")

@@ -1,4 +1,4 @@
-"""The coordinator process: settings, store, executor and loop put together, under a lock held for life."""
+"""The coordinator process: settings, store, executor and loop, under a lock held while it runs."""
 
 import signal
 import threading
@@ -15,7 +15,10 @@ LOCK_POLL_SECONDS = 0.5
 
 
 def main(settings: Settings) -> None:
-    """Be the coordinator of an installation until SIGTERM or SIGINT; wait for the one that is there to end."""
+    """Run the coordinator of an installation until SIGTERM or SIGINT.
+
+    If another coordinator is running, wait for it to end.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -23,7 +26,7 @@ def main(settings: Settings) -> None:
     record.check_revision()
     lock = CoordinatorLock(settings.database_url)
     if not lock.acquire():
-        log.info("another coordinator is at work; waiting for its end")
+        log.info("another coordinator is running; waiting for it to end")
         while not stop.is_set() and not lock.acquire():
             time.sleep(LOCK_POLL_SECONDS)
     if not stop.is_set():
@@ -43,7 +46,7 @@ def main(settings: Settings) -> None:
 
 
 def build_executor(settings: Settings) -> Executor:
-    """The executor that the settings ask for; Ray is imported where it is used."""
+    """Create the executor of the settings; Ray is imported only if it is used."""
     if settings.executor == "local":
         from workers.local import LocalExecutor
 

@@ -1,6 +1,7 @@
-"""The planner: from a job's study and its ended trials to rows of new trials, and to reports.
+"""The planner: it turns a job's study and ended trials into rows of new trials, and reports.
 
-A plan is a pure function of a study's trials, so a planner keeps nothing that could not be read again.
+A plan is a pure function of a study's trials, so a planner keeps no state that cannot be read
+again.
 """
 
 import logging
@@ -23,7 +24,7 @@ OUT_OF_TIME = Ended(EndCause.OUT_OF_TIME)
 
 @dataclass(frozen=True)
 class End:
-    """How a job ends, and with which report."""
+    """The end of a job: state, reason and final report."""
 
     state: JobState
     reason: str | None
@@ -32,11 +33,11 @@ class End:
 
 @dataclass(frozen=True)
 class Step:
-    """What one plan of a job came to."""
+    """The outcome of one plan of a job."""
 
-    new: int = 0  # trials entered
-    reused: int = 0  # of the trials that wait, those that other jobs had trained
-    due: tuple[Trial, ...] = ()  # trials on which a report is due, since a stage was decided
+    new: int = 0  # trials inserted
+    reused: int = 0  # pending trials that other jobs had trained
+    due: tuple[Trial, ...] = ()  # trials to report on, since a stage was decided
     end: End | None = None
 
 
@@ -52,9 +53,10 @@ class Planner:
         self._studies.pop(job_id, None)
 
     def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> Step:
-        """Enter what a job's study needs now.
+        """Insert the trials that a job's study needs now.
 
-        Of the trials that wait, those that other jobs trained with equal `numerics` are taken over, unless the executor holds them.
+        Pending trials that other jobs trained with equal `numerics` are reused, unless the executor
+        holds them (`held`).
         """
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)
@@ -64,14 +66,15 @@ class Planner:
         if plan.done:
             report = self._report(job.id, study, trials)
             return Step(end=End(JobState.SUCCEEDED, report.get("reason"), report))
-        known = self._record.known_digests(job.id)
-        new = tuple(planned for planned in plan.trials if planned.spec.digest not in known)
+        present = self._record.known_digests(job.id)
+        new = tuple(planned for planned in plan.trials if planned.spec.digest not in present)
         if out_of_time(job):
-            if len(new) < len(plan.trials):  # stages that were begun are decided first
+            if len(new) < len(plan.trials):  # stages that have begun are decided first
                 return Step()
-            return Step(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), self._report(job.id, study, trials, OUT_OF_TIME)))
+            report = self._report(job.id, study, trials, OUT_OF_TIME)
+            return Step(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), report))
         if not plan.trials:
-            raise RuntimeError("its plan is not done and starts nothing")
+            raise RuntimeError("its plan is not done, but contains no trials")
         if new:
             self._record.plan_trials(job.id, new)
             log.info("job %s: %d trials planned", job.id, len(new))
@@ -79,11 +82,11 @@ class Planner:
         return Step(len(new), reused, due=tuple(trials) if new else ())
 
     def report(self, job_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
-        """The interim report on a running job's trials."""
+        """Make the interim report on a running job's trials."""
         return self._report(job_id, self._study(job_id), trials)
 
     def summary(self, job_id: str, ended: Ended | None = None) -> dict[str, Any] | None:
-        """The report on a job's completed trials; None where its study has none."""
+        """Make the report on a job's completed trials; None if its study cannot report on them."""
         try:
             study = registry.parse(self._record.study_document(job_id))
             trials = self._record.terminal_trials(job_id, outlines=study.kind.reads_curves)
@@ -92,7 +95,7 @@ class Planner:
         except Unavailable:
             raise
         except Exception:
-            log.exception("the study of job %s has no report", job_id)
+            log.exception("the study of job %s cannot report", job_id)
             return None
 
     def _study(self, job_id: str) -> AnyStudy:
@@ -100,29 +103,35 @@ class Planner:
             self._studies[job_id] = registry.parse(self._record.study_document(job_id))
         return self._studies[job_id]
 
-    def _report(self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None) -> dict[str, Any]:
-        """The report on the trials that a plan was made of; outlines are read here, where the study reads them: plans are more frequent."""
+    def _report(
+        self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None
+    ) -> dict[str, Any]:
+        """Make the report on the trials of a plan.
+
+        Outlines are read here rather than for every plan, since plans are more frequent.
+        """
         if study.kind.reads_curves:
             trials = self._record.terminal_trials(job_id, outlines=True)
         return registry.report_document(study.report(trials, ended))
 
     def _reuse(self, job_id: str, numerics: str, held: Collection[int]) -> int:
-        """Take over what other jobs have trained; how many trials."""
+        """Reuse trials of other jobs; return their number."""
         reused = self._record.reuse_trials(job_id, numerics, list(held))
         if reused:
-            log.info("job %s: %d trials had been trained by other jobs", job_id, reused)
+            log.info("job %s: %d trials reused from other jobs", job_id, reused)
         return reused
 
     def _blame(self, job_id: str) -> str:
-        """The reason of a job that a failed trial ends."""
+        """The reason of a job that ends because of a failed trial."""
         row = self._record.trials(job_id, 1, only=TrialFilter(state=TrialState.FAILED)).items[0]
-        times = "" if row.failures == 1 else f" {row.failures} times, at last"
+        times = "" if row.failures == 1 else f" {row.failures} times; the last failure"
         summary = (row.failure_message or "").partition("\n")[0]
         return f"trial {row.id} (width {row.width}, lr {row.lr:g}) failed{times}: {summary}"
 
 
 def out_of_time(job: JobRow) -> bool:
-    """Whether a job has run for longer than its limit."""
+    """True if a job has run for longer than its limit."""
     if job.max_seconds is None or job.running_since is None:
         return False
-    return job.running_seconds + (datetime.now(UTC) - job.running_since).total_seconds() > job.max_seconds
+    running = (datetime.now(UTC) - job.running_since).total_seconds()
+    return job.running_seconds + running > job.max_seconds

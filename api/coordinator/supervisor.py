@@ -1,11 +1,14 @@
-"""How do the processes of one service live together, and end together?
+"""Supervision of the processes of one service.
 
-`telescope serve` is a parent with two children, `api` and `coordinator`. A child that dies is started again, after a pause that
-grows while it keeps dying; before that, everything the dead one had started is ended too (Ray's agents were seen to outlive their
-driver by a minute), found by a marker in the environment that all its descendants inherit. When the parent ends, by Ctrl-C, by a
-signal, or killed, so do the children: each holds a *leash*, its standard input, a pipe that closes with the parent.
+`telescope serve` is a parent with two children, `api` and `coordinator`. A child that dies is
+restarted, after a pause that grows while it keeps dying. Before that, all processes that it had
+started are ended too (Ray's agents were observed to outlive their driver by a minute); they are
+identified by a marker in the environment, which all descendants inherit. When the parent ends, by
+Ctrl-C, by a signal, or killed, so do the children: each holds a *leash*, its standard input, a pipe
+that closes with the parent.
 
-Parts: `Child` (one process and its restarts) · `supervise` (the loop) · `hold_leash` (the child's side) · `port_to_use`.
+Parts: `Child` (one process and its restarts) · `supervise` (the loop) · `hold_leash` (the child's
+side) · `port_to_use`.
 """
 
 import os
@@ -25,28 +28,34 @@ from telescope.errors import Unavailable
 from workers.processes import MARKER, end_all
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 5.0  # for a child to end by itself after SIGTERM; with what follows, less than the 10 s that Ctrl-C may take
+GRACE_SECONDS = 5.0  # for a child to end after SIGTERM; Ctrl-C may take 10 s in total
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
-HEALTHY_SECONDS = 30.0  # a child that lived this long is started again at once
+HEALTHY_SECONDS = 30.0  # a child that lived this long is restarted without delay
 
 
 class Child:
-    """One process of the service: `python -P -m api.cli NAME --leash`, started again whenever it dies.
+    """One process of the service: `python -P -m api.cli NAME --leash`, restarted whenever it dies.
 
-    -P: a folder `api` where the user happens to be is not ours.
+    -P keeps a folder `api` in the working directory from being imported instead.
     """
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Callable[[str], None], output: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        log: Callable[[str], None],
+        output: IO[bytes] | None = None,
+    ) -> None:
         self.name = name
         self.environment = environment
         self.log = log
-        self.output = output  # where it writes; None: where the parent does
+        self.output = output  # None: the parent's standard error
         self.deaths = 0
         self.pause_seconds = FIRST_PAUSE_SECONDS
         self.start()
 
     def start(self) -> None:
-        """Start the process in a session of its own, so that a terminal's Ctrl-C reaches the parent alone."""
+        """Start the process in a new session, so that Ctrl-C reaches only the parent."""
         self.marker = f"{self.name}-{uuid.uuid4().hex}"
         self.started = time.monotonic()
         self.restart_at: float | None = None
@@ -60,7 +69,7 @@ class Child:
         )
 
     def tend(self) -> None:
-        """Notice a death, sweep up after it, and start again when the pause is over."""
+        """Detect a death, end remaining descendants, and restart after the pause."""
         now = time.monotonic()
         if self.restart_at is not None:
             if now >= self.restart_at:
@@ -68,18 +77,19 @@ class Child:
         elif (status := self.process.poll()) is not None:
             if now - self.started >= HEALTHY_SECONDS:
                 self.pause_seconds = FIRST_PAUSE_SECONDS
-            self.log(f"{self.name} ended with status {status}; starting it again in {self.pause_seconds:g} s")
+            pause = f"{self.pause_seconds:g} s"
+            self.log(f"{self.name} ended with status {status}; restarting it in {pause}")
             self.sweep()
             self.deaths += 1
             self.restart_at = now + self.pause_seconds
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
 
     def ask_to_end(self) -> None:
-        """SIGTERM; a dead child does not mind."""
+        """Send SIGTERM; no effect on a dead child."""
         self.process.terminate()
 
     def sweep(self) -> None:
-        """End the process and whatever it started that is still there."""
+        """End the process and all its remaining descendants."""
         end_all(self.marker, 1.0)
         self.process.wait()
         if self.process.stdin is not None:
@@ -88,7 +98,7 @@ class Child:
 
 @contextmanager
 def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
-    """Inside, SIGINT, SIGTERM and SIGHUP all go to `handler`."""
+    """Handle SIGINT, SIGTERM and SIGHUP with `handler` in the block."""
     names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(name, handler) for name in names]
     try:
@@ -99,7 +109,7 @@ def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Inside, every signal that asks for the end raises KeyboardInterrupt in the main thread, as Ctrl-C does."""
+    """Raise KeyboardInterrupt in the main thread on SIGINT, SIGTERM and SIGHUP in the block."""
     return on_signals(signal.default_int_handler)
 
 
@@ -110,7 +120,10 @@ def supervise(
     on_ready: Callable[[], None],
     log: Callable[[str], None],
 ) -> None:
-    """Keep one child per name alive until a signal comes, then end them all; calls `on_ready` once, when `is_ready`."""
+    """Keep one child per name alive until a signal arrives, then end all children.
+
+    `on_ready` is called once, as soon as `is_ready` returns True.
+    """
     children: list[Child] = []
     announced = False
     try:
@@ -131,22 +144,27 @@ def supervise(
 
 
 def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None:
-    """Ask all, wait a while, then sweep; further signals do not disturb it."""
+    """End all children: SIGTERM, a grace period, then SIGKILL; further signals are ignored."""
     with on_signals(signal.SIG_IGN):
         for child in children:
             child.ask_to_end()
         deadline = time.monotonic() + grace_seconds
-        while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
+        while time.monotonic() < deadline and any(
+            child.process.poll() is None for child in children
+        ):
             time.sleep(POLL_SECONDS)
         for child in children:
             child.sweep()
 
 
 def hold_leash() -> None:
-    """End this process when its standard input closes, which is when its parent is no more: politely, then surely."""
+    """End this process when its standard input closes, that is, when its parent has ended.
+
+    First by SIGTERM to itself; after a grace period by force, with all its descendants.
+    """
 
     def wait() -> NoReturn:
-        while os.read(0, 1024):  # not sys.stdin, whose lock a waiting thread would hold while Python shuts down
+        while os.read(0, 1024):  # not sys.stdin: its lock would block shutdown
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
@@ -158,12 +176,17 @@ def hold_leash() -> None:
 
 
 def port_to_use(host: str, port: int) -> int:
-    """The port, or for 0 one that is free; what uvicorn would refuse in a log is refused at once, with a remedy."""
+    """Return the port, or for 0 a free port; raise Unavailable if the address cannot be used.
+
+    Uvicorn would only log the failure.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Unavailable(f"cannot listen on {host}, port {port}: {error.strerror}; choose another with --port") from error
+            raise Unavailable(
+                f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port"
+            ) from error
         return int(probe.getsockname()[1])

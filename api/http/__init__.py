@@ -1,5 +1,6 @@
 """The HTTP interface.
 
-In reading order: `app`, the service · `schemas`, what clients see · `dependencies` and `bodies`, of requests · `representations`, of
-answers · `errors` · `routes`, a module per resource · `openapi`.
+In reading order: `app`, the service · `schemas` of resources · `dependencies` and `bodies` of
+requests · `representations` of responses · `errors` · `routes`, one module per resource ·
+`openapi`.
 """

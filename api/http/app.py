@@ -1,7 +1,7 @@
-"""How is the HTTP service put together?
+"""The HTTP service as an ASGI application.
 
-`create_app` opens the store, refuses a database at another revision, and joins the routes, the problems that errors become, and the
-OpenAPI document (`api.http.openapi`).
+`create_app` opens the store, refuses a database at another revision, and assembles the routes, the
+error handlers and the OpenAPI document (`api.http.openapi`).
 """
 
 from collections.abc import AsyncIterator
@@ -19,11 +19,14 @@ from api.settings import Settings
 from api.store.store import Store
 from telescope.studies import registry
 
-SUMMARY = "Hyperparameters for a model too dear to sweep, with interval, verdict and bill."
+SUMMARY = "Hyperparameters for a model too expensive to sweep, with interval, verdict and cost."
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service; raises Unavailable where its database is away or at another revision."""
+    """Create the service.
+
+    Raise Unavailable if its database is unreachable or at another revision.
+    """
     store = Store(settings.database_url)
     store.check_revision()
 
@@ -32,7 +35,9 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         store.close()
 
-    app = FastAPI(title="telescope", summary=SUMMARY, version=version("telescope"), lifespan=lifespan)
+    app = FastAPI(
+        title="telescope", summary=SUMMARY, version=version("telescope"), lifespan=lifespan
+    )
     app.state.store = store
     app.state.settings = settings
     app.state.analyses = Analyses()

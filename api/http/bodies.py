@@ -1,6 +1,7 @@
-"""Bodies of requests: read as plain JSON values that every database can store.
+"""Request bodies, parsed to plain JSON values that every database can store.
 
-What a document says is judged by `telescope.studies.registry`, and what it may name by `api.jobs.admission`.
+`telescope.studies.registry` validates a document, and `api.jobs.admission` the files and code that
+it names.
 
 Parts: `BodyLimit` (middleware) · `document` · `require_known`.
 """
@@ -34,7 +35,10 @@ CLOSING = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.Block
 
 
 class BodyLimit:
-    """Refuses a body above `BODY_BYTES` as it is read, by an error that becomes a problem (the framework's own limit is plain text)."""
+    """Middleware that refuses a body above `BODY_BYTES` while it is read.
+
+    The error becomes a problem document; the framework's own limit answers in plain text.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -48,45 +52,62 @@ class BodyLimit:
             message = await receive()
             read_bytes += len(message.get("body", b""))
             if read_bytes > BODY_BYTES:
-                raise HTTPException(413, f"a body has at most {BODY_BYTES} bytes; a job needs no more than some thousand")
+                detail = f"the body exceeds {BODY_BYTES} bytes; a job needs only a few thousand"
+                raise HTTPException(413, detail)
             return message
 
         await self.app(scope, limited, send)
 
 
-def document(body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml") -> Any:
-    """The value that a JSON or YAML body holds, or InvalidInput that says where it breaks, and what may be sent `otherwise`."""
+def document(
+    body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml"
+) -> Any:
+    """Parse a JSON or YAML body; `otherwise` names the alternative to JSON in error messages.
+
+    Raises InvalidInput with the place of a syntax error, or with each value that cannot be stored.
+    """
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:
         text = body.decode("utf-8-sig")
         value = _yaml(text) if media in YAML_TYPES else json.loads(text)
         problems = tuple(_unstorable(value, ()))
     except RecursionError:
-        raise InvalidInput.of("", f"nests deeper than {DEEPEST} levels; a job needs no more than 4") from None
+        message = f"nests deeper than {DEEPEST} levels; a job needs at most 4"
+        raise InvalidInput.of("", message) from None
     except (OverflowError, ValueError, YAMLError) as error:
-        kind = "YAML" if media in YAML_TYPES else f"JSON (send {otherwise})"
-        raise InvalidInput.of("", f"the body is not valid {kind}: {' '.join(str(error).split())}") from None
+        kind = "YAML" if media in YAML_TYPES else f"JSON (or send {otherwise})"
+        message = f"the body is not valid {kind}: {' '.join(str(error).split())}"
+        raise InvalidInput.of("", message) from None
     if problems:
         raise InvalidInput.because(problems)
     return value
 
 
 def require_known(query: Mapping[str, str], *known: str) -> None:
-    """Refuse the parameters of a query that mean nothing, where ignoring them would change the answer."""
+    """Refuse unknown query parameters: to ignore a mistyped filter would change the answer."""
     unknown = {name: value for name, value in query.items() if name not in known}
     if unknown:
-        said = [{"loc": ("query", name), "msg": f"unknown{nearest(name, [*known])}", "input": value} for name, value in unknown.items()]
-        raise RequestValidationError(said)
+        raise RequestValidationError(
+            [
+                {"loc": ("query", name), "msg": f"unknown{nearest(name, [*known])}", "input": value}
+                for name, value in unknown.items()
+            ]
+        )
 
 
 def _yaml(text: str) -> Any:
-    """YAML 1.2, where 2e-3 is a number; of its features those that JSON has too, as the others can cost more than they are worth."""
+    """Parse YAML 1.2, where 2e-3 is a number, limited to the features that JSON has.
+
+    Aliases can expand to billions of nodes; tags and directives have no use here.
+    """
     if len(text) > YAML_CHARACTERS:
-        raise ValueError(f"{len(text)} characters, more than the {YAML_CHARACTERS} taken; send JSON instead")
+        limit = f"{len(text)} characters, more than the limit of {YAML_CHARACTERS}"
+        raise ValueError(f"{limit}; send JSON instead")
     depth = 0
     for token in YAML(typ="safe", pure=True).scan(text):
-        if isinstance(token, tokens.AliasToken | tokens.TagToken | tokens.DirectiveToken):  # few aliases can be billions of nodes
-            raise ValueError("aliases (*name), tags (!name) and directives (%NAME) are not taken; write plain values")
+        if isinstance(token, tokens.AliasToken | tokens.TagToken | tokens.DirectiveToken):
+            features = "aliases (*name), tags (!name) and directives (%NAME)"
+            raise ValueError(f"{features} are not supported; write plain values")
         depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
         if depth > DEEPEST:
             raise RecursionError
@@ -94,18 +115,30 @@ def _yaml(text: str) -> Any:
 
 
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """What JSON in UTF-8 (RFC 7493), or a database, cannot carry: keys but text, half of a surrogate pair, U+0000, integers beyond 2^53."""
+    """Yield what JSON in UTF-8 (RFC 7493), or a database, cannot hold.
+
+    That is: keys other than text, lone surrogates, U+0000, integers beyond 2^53.
+    """
     if len(path) > DEEPEST:
         raise RecursionError
     match value:
         case dict():
             for key, each in value.items():
-                yield from _unstorable(key, path) if isinstance(key, str) else [no_text(".".join(path), key)]
+                yield from (
+                    _unstorable(key, path)
+                    if isinstance(key, str)
+                    else [no_text(".".join(path), key)]
+                )
                 yield from _unstorable(each, (*path, str(key)))
         case list():
             for number, each in enumerate(value):
                 yield from _unstorable(each, (*path, str(number)))
-        case str() if not value.isprintable() and ("\0" in value or re.search("[\ud800-\udfff]", value)):
-            yield Problem(".".join(path), "holds U+0000 or half of a surrogate pair; remove the character", value)
+        case str() if not value.isprintable() and (
+            "\0" in value or re.search("[\ud800-\udfff]", value)
+        ):
+            yield Problem(
+                ".".join(path), "contains U+0000 or a lone surrogate; remove the character", value
+            )
         case int() if abs(value) >= LARGEST_INTEGER:
-            yield Problem(".".join(path), "is beyond 2^53, which JSON does not carry exactly; give a smaller number", str(value))
+            message = "is beyond 2^53, which JSON does not represent exactly; give a smaller number"
+            yield Problem(".".join(path), message, str(value))

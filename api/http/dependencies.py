@@ -1,8 +1,9 @@
-"""What the handlers of all routes depend on: the store, the settings, the request's document, and their shared parameters.
+"""Dependencies of the route handlers: store, settings, the request's document, shared parameters.
 
-Handlers are synchronous (they wait for the database, on threads) and short. Rules that hold everywhere: a list is paged (`page_size`
-above 1000 counts as 1000); a job and its result carry an ETag, and a poll with If-None-Match costs one query; a verb that was carried
-out already is no error. `api.http.errors` turns what is raised into problem+json.
+Handlers are synchronous (they wait for the database, on threads) and short. Rules of all routes:
+lists are paged (`page_size` above 1000 counts as 1000); a job and its result carry an ETag, and a
+poll with If-None-Match costs one query; repeating a verb is not an error. `api.http.errors` turns
+exceptions into problem+json.
 """
 
 from typing import Annotated, Any
@@ -15,7 +16,9 @@ from api.settings import Settings
 from api.store.store import Store
 from telescope.studies.kind import AnyStudy
 
-UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the ETag in If-None-Match."}}
+UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Unchanged since the ETag in If-None-Match."}
+}
 INT32 = 2**31 - 1
 
 
@@ -38,12 +41,15 @@ def document_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> A
 
 
 def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
-    """What a clone changes; without a body, nothing."""
+    """The merge patch of a clone; empty without a body."""
     return document_of(request, body) if body else {}
 
 
-def study_of(document: Annotated[Any, Depends(document_of)], settings: Annotated[Settings, Depends(settings_of)]) -> AnyStudy:
-    """The study that the body asks for, its corpus opened and tokenised."""
+def study_of(
+    document: Annotated[Any, Depends(document_of)],
+    settings: Annotated[Settings, Depends(settings_of)],
+) -> AnyStudy:
+    """The study in the body, its corpus opened and tokenised."""
     return opened(Submission(document, settings))
 
 
@@ -51,12 +57,27 @@ Rows = Annotated[Store, Depends(store_of)]
 Study = Annotated[AnyStudy, Depends(study_of)]
 JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
-PageSize = Annotated[int, Query(ge=0, description="Items per page; at most 1000 are sent, and 0 leaves it to the server.")]
-PageToken = Annotated[str | None, Query(max_length=512, description="The `next_page_token` of the page before.")]
-Points = Annotated[int, Query(ge=2, le=10_000, description="About how many points each curve is thinned out to.")]
+PageSize = Annotated[
+    int, Query(ge=0, description="Items per page, at most 1000; 0 is the server's default.")
+]
+PageToken = Annotated[
+    str | None, Query(max_length=512, description="The `next_page_token` of the previous page.")
+]
+Points = Annotated[
+    int,
+    Query(
+        ge=2, le=10_000, description="Approximate number of points that each curve is thinned to."
+    ),
+]
 Width = Annotated[int | None, Query(ge=1, le=INT32)]
-IfNoneMatch = Annotated[str | None, Header(description="The ETag of an earlier answer: 304 if nothing changed since.")]
+IfNoneMatch = Annotated[
+    str | None, Header(description="ETag of an earlier response; 304 if nothing has changed since.")
+]
 IdempotencyKey = Annotated[
     str | None,
-    Header(max_length=128, pattern="^[!-~]+$", description="A repeated POST with the same key and body returns the first job."),
+    Header(
+        max_length=128,
+        pattern="^[!-~]+$",
+        description="A POST repeated with the same key and body returns the first job.",
+    ),
 ]

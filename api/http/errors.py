@@ -1,10 +1,12 @@
-"""How does a failure reach an HTTP client?
+"""Errors as HTTP responses.
 
-As `application/problem+json` (RFC 9457), always, and in one shape: `type`, `title`, `status`, `detail`, `instance`, the stable
-`code`, and `errors`, which names each field at fault with its JSON pointer (RFC 6901), its value and the remedy. Whatever
-telescope did not foresee is a 500 that says nothing of the inside; the log has the rest.
+Every error is `application/problem+json` (RFC 9457) of one shape: `type`, `title`, `status`,
+`detail`, `instance`, the stable `code`, and `errors`, which names each wrong field with its JSON
+pointer (RFC 6901), its value and the remedy. An unforeseen exception is a 500 without internals;
+the log has the traceback.
 
-Parts: `Problem`, `FieldProblem` (the schema) · `problem_response` · `install` (the four handlers) · `described` (for OpenAPI).
+Parts: `Problem`, `FieldProblem` (the schema) · `problem_response` · `install` (the four handlers) ·
+`described` (for OpenAPI).
 """
 
 import json
@@ -24,28 +26,34 @@ from telescope import errors
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 LONGEST_VALUE = 300  # characters of an offending value that are echoed
-CODES = {400: "bad_request", 404: "no_such_path", 405: "method_not_allowed", 406: "not_acceptable", 413: "content_too_large"}
+CODES = {
+    400: "bad_request",
+    404: "no_such_path",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "content_too_large",
+}
 
 log = logging.getLogger(__name__)
 
 
 class FieldProblem(BaseModel):
-    """One field at fault."""
+    """A wrong field or parameter."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str
-    """Dotted path in the document, or the name of the parameter; empty for the whole."""
+    """Dotted path in the document, or the parameter's name; empty for the whole document."""
     pointer: str | None = None
-    """JSON pointer into the request's body; null for a parameter or a header."""
+    """JSON pointer into the request body; null for a parameter or a header."""
     message: str
     """What is wrong, and the remedy."""
     value: Any = None
-    """The value as given."""
+    """The value in the request."""
 
 
 class Problem(BaseModel):
-    """An error as RFC 9457 has it."""
+    """An error in the format of RFC 9457."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -61,23 +69,30 @@ class Problem(BaseModel):
 
 
 def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What OpenAPI says of these error responses."""
+    """OpenAPI entries of error responses with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }
 
 
 def pointer(field: str) -> str:
-    """The JSON pointer of a dotted path such as `search.lr.low` or `optimizer[1]`."""
+    """Convert a dotted path, such as `search.lr.low` or `optimizer[1]`, to a JSON pointer."""
     parts = [part for part in re.split(r"[.\[\]]+", field) if part]
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def echoed(value: Any) -> Any:
-    """A value as JSON can carry it, cut to a length that fits into an error."""
+    """Convert a value to JSON, cut to `LONGEST_VALUE` characters."""
     try:
         if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= LONGEST_VALUE:
             return value
-    except (TypeError, ValueError, RecursionError):  # not JSON: nan, bytes, half of a surrogate pair, an object
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # not JSON: nan, bytes, a lone surrogate, an object
         pass
     text = value if isinstance(value, str) else repr(value)
     return text.encode(errors="replace").decode()[:LONGEST_VALUE]
@@ -90,8 +105,12 @@ def problem_response(
     detail: str,
     fields: list[FieldProblem] | None = None,
 ) -> JSONResponse:
-    """The response that says what went wrong."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    """Build the problem+json response of an error."""
+    headers = (
+        {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        if status == HTTPStatus.SERVICE_UNAVAILABLE
+        else {}
+    )
     problem = Problem(
         type=f"urn:telescope:problem:{code}",
         title=code.replace("_", " ").capitalize(),
@@ -105,7 +124,7 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Make every failure of the app a problem."""
+    """Register handlers that turn every exception into a problem."""
     app.add_exception_handler(errors.TelescopeError, _telescope_error)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
     app.add_exception_handler(HTTPException, _http_error)
@@ -113,31 +132,42 @@ def install(app: FastAPI) -> None:
 
 
 def _telescope_error(request: Request, error: Exception) -> JSONResponse:
-    """An error raised on purpose: it knows its status, its code and the fields at fault."""
+    """Convert an error of telescope, which has a status, a code and problems."""
     assert isinstance(error, errors.TelescopeError)
     in_body = request.method == "POST"
     fields = [
-        FieldProblem(field=p.field, pointer=pointer(p.field) if in_body else None, message=p.message, value=echoed(p.value))
-        for p in error.problems
+        FieldProblem(
+            field=problem.field,
+            pointer=pointer(problem.field) if in_body else None,
+            message=problem.message,
+            value=echoed(problem.value),
+        )
+        for problem in error.problems
     ]
     return problem_response(request, error.status, error.code, error.message, fields)
 
 
 def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
-    """A path, query or header parameter that does not fit; bodies are read by `api.http.bodies` and fail as InvalidInput."""
+    """Convert the framework's error about a path, query or header parameter.
+
+    Bodies are parsed by `api.http.bodies` and fail as InvalidInput.
+    """
     assert isinstance(error, RequestValidationError)
     fields = []
     for each in error.errors():
         place, *path = map(str, each["loc"])
         where = pointer(".".join(path)) if place == "body" else None
         message = f"{each['msg'][:1].lower()}{each['msg'][1:]} ({place} parameter)"
-        fields.append(FieldProblem(field=".".join(path), pointer=where, message=message, value=echoed(each.get("input"))))
+        value = echoed(each.get("input"))
+        fields.append(
+            FieldProblem(field=".".join(path), pointer=where, message=message, value=value)
+        )
     detail = "; ".join(f"{each.field}: {each.message} (given: {each.value!r})" for each in fields)
     return problem_response(request, 422, errors.InvalidInput.code, detail, fields)
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
-    """No such path, no such method, too large a body: what the framework refuses."""
+    """Convert a refusal of the framework: unknown path, wrong method, too large a body."""
     assert isinstance(error, HTTPException)
     code = CODES.get(error.status_code, f"http_{error.status_code}")
     response = problem_response(request, error.status_code, code, str(error.detail))
@@ -146,6 +176,11 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    """A defect of telescope: logged in full, told without internals."""
+    """Log a defect of telescope in full; the response reveals no internals."""
     log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(request, 500, "internal_error", "telescope failed on this request; its log says why")
+    return problem_response(
+        request,
+        500,
+        "internal_error",
+        "telescope failed on this request; see the server's log for the cause",
+    )

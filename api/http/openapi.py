@@ -1,9 +1,10 @@
-"""What does the OpenAPI document say that the handlers' signatures cannot?
+"""Parts of the OpenAPI document that do not follow from the handlers' signatures.
 
-Bodies are read as documents, reports and previews leave as documents, so their schemas are entered here: `Study`, `Report` and
-`Preview` are unions over the registered kinds of study, told apart by `kind`. Schemas have unique, short names: what a kind
-registers is named for it (`ComputeTimeReport`), every other class by its own name, with its module before it only where that is
-taken.
+Request bodies, reports and previews are plain documents to the handlers, so their schemas are added
+here: `Study`, `Report` and `Preview` are unions over the registered kinds of study, with the
+discriminator `kind`. Schema names are short and unique: types that a kind registers are named after
+the kind (`ComputeTimeReport`), every other class has its own name, prefixed with its module only
+where the name is taken.
 """
 
 from collections import Counter
@@ -24,10 +25,19 @@ EXAMPLE = {
     "kind": "telescope",
     "name": "quickstart",
     "optimizer": "muon",
-    "model": {"base_width": 32, "calibration_width": 128, "target_width": 256, "depth": 2, "head_dim": 16},
+    "model": {
+        "base_width": 32,
+        "calibration_width": 128,
+        "target_width": 256,
+        "depth": 2,
+        "head_dim": 16,
+    },
     "data": {"corpus": "python-stdlib", "tokenizer": "bytes", "context": 64},
     "horizon": {"steps": 120, "batch_tokens": 512},
-    "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
+    "search": {
+        "lr": {"low": 0.002, "high": 0.25, "points": 8},
+        "weight_decay": {"low": 0.01, "high": 1.0, "points": 3},
+    },
 }
 SWEEP = """width,lr,loss
 64,0.02,2.31
@@ -40,14 +50,18 @@ SWEEP = """width,lr,loss
 PREFIX = "#/components/schemas/"
 REFERENCE = PREFIX + "{model}"
 UNIONS: Mapping[Part, str] = {"question": "Study", "report": "Report", "preview": "Preview"}
-MODES: Mapping[Part, JsonSchemaMode] = {"question": "validation", "report": "serialization", "preview": "serialization"}
+MODES: Mapping[Part, JsonSchemaMode] = {
+    "question": "validation",
+    "report": "serialization",
+    "preview": "serialization",
+}
 EXTENDED = {"JobDetail": "Job", "TrialDetail": "Trial"}
 
 
 def describe(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
-    """Enter the schemas of bodies, reports, previews and problems into FastAPI's document."""
+    """Add the schemas of bodies, reports, previews and problems to FastAPI's document."""
     schemas = document["components"]["schemas"]
-    for detail, plain in EXTENDED.items():  # pydantic reads the descriptions of a class's own fields alone
+    for detail, plain in EXTENDED.items():  # pydantic describes only a class's own fields
         schemas[detail]["properties"] |= schemas[plain]["properties"]
     enter(schemas, "NewJudgement", NewJudgement, "validation")
     enter(schemas, "Problem", errors.Problem, "serialization")
@@ -61,8 +75,14 @@ def describe(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> 
     study = either({"schema": reference("Study"), "examples": {"quickstart": {"value": EXAMPLE}}})
     for path in ("/v1/jobs", "/v1/jobs:preview"):
         paths[path]["post"]["requestBody"] = {"required": True, "content": study}
-    changes = {"schema": {"type": "object"}, "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}}}
-    paths["/v1/jobs/{job_id}:clone"]["post"]["requestBody"] = {"required": False, "content": either(changes)}
+    changes = {
+        "schema": {"type": "object"},
+        "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}},
+    }
+    paths["/v1/jobs/{job_id}:clone"]["post"]["requestBody"] = {
+        "required": False,
+        "content": either(changes),
+    }
 
 
 def reference(name: str) -> dict[str, str]:
@@ -70,70 +90,98 @@ def reference(name: str) -> dict[str, str]:
 
 
 def answered(operation: dict[str, Any], name: str) -> None:
-    """The schema of an operation's success."""
+    """Set the schema of an operation's response 200."""
     operation["responses"]["200"]["content"] = {"application/json": {"schema": reference(name)}}
 
 
 def either(media: dict[str, Any]) -> dict[str, Any]:
-    """Bodies that may be JSON or YAML."""
+    """Offer a body as JSON or YAML."""
     return dict.fromkeys(("application/json", "application/yaml"), media)
 
 
 def enter(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode) -> None:
-    """The schema of one class and of what it consists of."""
+    """Add the schema of a class and of the classes that it refers to."""
     schema = TypeAdapter(of).json_schema(ref_template=REFERENCE, mode=mode)
     schemas.update(schema.pop("$defs", {}) | {name: schema})
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], known: Schemas) -> Schemas:
-    """Question, report and preview of each kind, what they consist of, and the three unions over the kinds."""
-    inputs = [((kind.name, part), mode, TypeAdapter(getattr(kind, part))) for kind in kinds for part, mode in MODES.items()]
+    """Schemas of each kind's question, report and preview, and the three unions over the kinds."""
+    inputs = [
+        ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
+        for kind in kinds
+        for part, mode in MODES.items()
+    ]
     found, schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
     definitions: Schemas = schema["$defs"]
-    registered = {reference["$ref"].removeprefix(PREFIX): kind_and_part for (kind_and_part, _), reference in found.items()}
+    registered = {
+        reference["$ref"].removeprefix(PREFIX): kind_and_part
+        for (kind_and_part, _), reference in found.items()
+    }
     for name, (kind, part) in registered.items():
-        if part != "question":  # which says its kind itself; in the others the service enters it
+        if part != "question":  # a question contains its `kind`; the service adds it to the others
             schema = definitions[name]
-            schema["properties"] = {"kind": {"const": kind, "title": "Kind", "type": "string"}} | schema["properties"]
+            schema["properties"] = {
+                "kind": {"const": kind, "title": "Kind", "type": "string"}
+            } | schema["properties"]
             schema["required"] = ["kind", *schema.get("required", ())]
-    names = short_names(definitions, {name: title(*kind_and_part) for name, kind_and_part in registered.items()}, known)
+    names = short_names(
+        definitions,
+        {name: title(*kind_and_part) for name, kind_and_part in registered.items()},
+        known,
+    )
     renamed = {names[name]: with_names(schema, names) for name, schema in definitions.items()}
     for name, schema in renamed.items():
-        schema["title"] = name  # by which generators of clients name a class
+        schema["title"] = name  # client generators name classes by it
     return renamed | {union: union_over(kinds, part) for part, union in UNIONS.items()}
 
 
 def title(kind: str, part: Part) -> str:
-    """ComputeTimeReport, of the kind `compute_time` and its report."""
+    """The schema name of a kind's part: `compute_time`, `report` -> ComputeTimeReport."""
     return "".join(word.capitalize() for word in (*kind.split("_"), part))
 
 
 def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: Part) -> dict[str, Any]:
     references = {kind.name: REFERENCE.format(model=title(kind.name, part)) for kind in kinds}
     discriminator = {"propertyName": "kind", "mapping": references}
-    return {"oneOf": [{"$ref": each} for each in references.values()], "discriminator": discriminator, "title": UNIONS[part]}
+    return {
+        "oneOf": [{"$ref": each} for each in references.values()],
+        "discriminator": discriminator,
+        "title": UNIONS[part],
+    }
 
 
-def short_names(definitions: Schemas, registered: Mapping[str, str], known: Schemas) -> dict[str, str]:
-    """The name of each schema, by pydantic's own, which has the module before a class of a name that several classes have."""
+def short_names(
+    definitions: Schemas, registered: Mapping[str, str], known: Schemas
+) -> dict[str, str]:
+    """Map pydantic's schema names to the names in the document.
+
+    Pydantic prefixes the module where several classes have the same name.
+    """
     short = {name: registered.get(name, name.rpartition("__")[2]) for name in definitions}
     count = Counter((*short.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
-        """No other class has this name: what FastAPI has entered under it is the same class."""
-        return count[short[name]] == 1 and known.get(short[name], definitions[name]) == definitions[name]
+        """True if no other class has this name; FastAPI may have entered the same class."""
+        return (
+            count[short[name]] == 1
+            and known.get(short[name], definitions[name]) == definitions[name]
+        )
 
-    return {name: short[name] if name in registered or is_free(name) else qualified(name) for name in definitions}
+    return {
+        name: short[name] if name in registered or is_free(name) else qualified(name)
+        for name in definitions
+    }
 
 
 def qualified(name: str) -> str:
-    """ComputeTimeRowsSource, of pydantic's telescope__studies__compute_time__rows__Source."""
+    """telescope__studies__compute_time__rows__Source -> ComputeTimeRowsSource."""
     *modules, own = name.removeprefix("telescope__studies__").split("__")
     return "".join(word.capitalize() for module in modules for word in module.split("_")) + own
 
 
 def with_names(schema: Any, names: Mapping[str, str]) -> Any:
-    """A schema whose references, those of discriminators included, follow the names."""
+    """Rename the references of a schema, those of discriminators included."""
     if isinstance(schema, dict):
         return {key: with_names(value, names) for key, value in schema.items()}
     if isinstance(schema, list):

@@ -1,7 +1,8 @@
-"""In which form does an answer leave, and has its reader seen it before?
+"""Content negotiation: JSON or CSV, and ETags.
 
-`preferred` reads an Accept header (RFC 9110, section 12.5.1), `csv_text` writes rows as CSV (RFC 4180), `entity_tag` names a representation
-by everything that it depends on, and `seen` says whether If-None-Match names it.
+`preferred` reads an Accept header (RFC 9110, section 12.5.1), `csv_text` writes rows as CSV
+(RFC 4180), `entity_tag` makes an ETag of everything that a representation depends on, and `seen`
+compares it with If-None-Match.
 """
 
 import csv
@@ -22,14 +23,17 @@ CSV = "text/csv"
 
 
 def preferred(accept: str, offered: Sequence[str]) -> str | None:
-    """The offered media type that a header ranks highest, of equals the first; None where it wants none of them."""
+    """The offered media type that an Accept header ranks highest; None if it accepts none.
+
+    Of types with equal weight, the first.
+    """
     ranges = dict(filter(None, map(_range, accept.split(",")))) if accept.strip() else {"*/*": 1.0}
     best = max(offered, key=lambda media: _weight(media, ranges))
     return best if _weight(best, ranges) > 0 else None
 
 
 def _range(text: str) -> tuple[str, float] | None:
-    """A media range and its weight; parameters other than q make no difference to what is offered."""
+    """Parse a media range and its weight; parameters other than q are ignored."""
     media, *parameters = (part.strip().lower() for part in text.split(";"))
     weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
     try:
@@ -39,15 +43,18 @@ def _range(text: str) -> tuple[str, float] | None:
 
 
 def _weight(media: str, ranges: dict[str, float]) -> float:
-    """That of the most specific range which holds it."""
-    for holder in (media, f"{media.partition('/')[0]}/*", "*/*"):
-        if holder in ranges:
-            return ranges[holder]
+    """The weight of the most specific range that contains the media type."""
+    for media_range in (media, f"{media.partition('/')[0]}/*", "*/*"):
+        if media_range in ranges:
+            return ranges[media_range]
     return 0.0
 
 
 def csv_text(rows: Iterable[Any], kind: type) -> str:
-    """Frozen values of one type as CSV, a column per field: None is empty, and numbers have all their digits."""
+    """Write frozen values of one type as CSV with one column per field.
+
+    None is an empty cell; numbers keep all their digits.
+    """
     names = [field.name for field in fields(kind)]
     written = io.StringIO()
     table = csv.writer(written)
@@ -57,19 +64,19 @@ def csv_text(rows: Iterable[Any], kind: type) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """True and false are spelled as in JSON."""
+    """Spell booleans as in JSON."""
     return json.dumps(value) if isinstance(value, bool) else value
 
 
 def entity_tag(*parts: Any) -> str:
-    """A strong tag of whatever depends on these parts alone."""
+    """A strong ETag of a representation that depends only on these parts."""
     return f'"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}"'
 
 
 def seen(tag: str, if_none_match: str | None) -> bool:
-    """Whether the client has what this tag names."""
-    named = {one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")}
-    return tag in named or "*" in named
+    """True if If-None-Match contains this ETag."""
+    tags = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    return tag in tags or "*" in tags
 
 
 def tag_of(row: JobRow) -> str:
@@ -81,5 +88,7 @@ def tagged(row: JobRow, document: Any) -> Response:
 
 
 def unless_seen(row: JobRow, if_none_match: str | None) -> Response | None:
-    """304 if the client has this version already."""
-    return Response(status_code=304, headers={"ETag": tag_of(row)}) if seen(tag_of(row), if_none_match) else None
+    """A 304 response if the client has this version already, else None."""
+    if not seen(tag_of(row), if_none_match):
+        return None
+    return Response(status_code=304, headers={"ETag": tag_of(row)})

@@ -1,11 +1,12 @@
-"""What do HTTP clients see?
+"""Schemas of HTTP requests and responses.
 
-The resources are those of `telescope.client.resources`, which the rows of `api.store` extend. Here stands what is built of
-them, pages and lists, and what clients send; field descriptions become those of OpenAPI. Reports and previews are documents
-of their study (`telescope.studies`, `api.http.openapi`); so are the rows of answers to a target loss.
+The resources are those of `telescope.client.resources`, which the rows of `api.store` extend. This
+module has the pages and lists built of them, and the request bodies; the text below a field becomes
+its OpenAPI description. Reports, previews and the rows of tables at a target loss are documents of
+their study (`telescope.studies`, `api.http.openapi`).
 
-Parts: `Page` · `TrialDetail` · `Level`, `Levels` · `Curves` · `FrontierPage`, `BatchPage`, `RatioPage` · `Corpora`,
-`NewCorpus` · `SweepRow`, `NewJudgement` · `Health`.
+Parts: `Page` · `TrialDetail` · `Level`, `Levels` · `Curves` · `FrontierPage`, `BatchPage`,
+`RatioPage` · `Corpora`, `NewCorpus` · `SweepRow`, `NewJudgement` · `Health`.
 """
 
 from dataclasses import field
@@ -24,34 +25,38 @@ Item = TypeVar("Item")
 
 
 class Resource(BaseModel):
-    """Read from a row's attributes; the text below a field describes it."""
+    """A schema that is read from a row's attributes; the text below a field is its description."""
 
-    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        from_attributes=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class Page(Resource, Generic[Item]):
-    """Some items of a list, in its order."""
+    """A page of a list."""
 
     items: tuple[Item, ...]
     next_page_token: str | None
-    """Give it as `page_token` for the items that follow; null: there are none."""
+    """The `page_token` of the next page; null on the last page."""
 
 
 @dataclass(frozen=True, config=WIRE)
 class TrialDetail(Trial):
     """A trial with its full specification."""
 
-    spec: TrialSpec = field(kw_only=True)  # clients read it as a document: a newer server's may say more
+    spec: TrialSpec = field(kw_only=True)  # a document to clients: newer servers may add fields
 
 
 class Curves(Resource):
-    """The curves of a job's trials, thinned out."""
+    """The thinned curves of a job's trials."""
 
     items: tuple[Curve, ...]
 
 
 class Level(BaseModel):
-    """One width of one optimizer's ladder; which further fields it has, the study's report says."""
+    """One width of one optimizer's ladder; its other fields are those of the study's report."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -61,26 +66,27 @@ class Level(BaseModel):
 
 
 class Levels(Resource):
-    """The levels that are decided."""
+    """The decided levels of a job."""
 
     final: bool
     items: list[Level]
 
 
 class FrontierPage(Page[FrontierRow]):
-    """Hours to a loss against devices; items by optimizer, devices, batch."""
+    """Hours to a loss against devices; items sorted by optimizer, devices, batch."""
 
     target_loss: float
     read: str
     """How the loss was read."""
     dominance: Dominance | None
-    """AdamW's curve (first) beside Muon's (second) over the device counts that both have; null where there are none."""
+    """AdamW's curve (first) compared with Muon's (second) over the device counts that both have;
+    null where there are none."""
     model: str
-    """What step times that were not measured assume."""
+    """Assumptions of the step times that were not measured."""
 
 
 class BatchPage(Page[BatchRow]):
-    """Tokens and steps to a loss against batch size; items by optimizer, batch."""
+    """Tokens and steps to a loss against batch size; items sorted by optimizer, batch."""
 
     target_loss: float
     read: str
@@ -90,27 +96,28 @@ class BatchPage(Page[BatchRow]):
 
 
 class RatioPage(Page[RatioRow]):
-    """AdamW's tokens to a loss over Muon's; items by batch."""
+    """Ratio of AdamW's tokens to a loss to Muon's; items sorted by batch."""
 
     target_loss: float
     read: str
     """How the loss was read."""
     trend_from_batch_tokens: float | None
-    """The larger critical batch of both, or the middle of the batches where there is none."""
+    """Start of the trend: the larger critical batch of the two optimizers, or the middle of the
+    batches where there is none."""
     trend: Direction | None
-    """Of the ratio from there on."""
+    """Trend of the ratio from that batch on."""
     exponent: float | None
     """The ratio grows as this power of the batch."""
     exponent_low: float | None
     exponent_high: float | None
     p_falling: float | None
-    """Chance of such an exponent if the ratio did not fall."""
+    """Probability of an exponent this low if the ratio did not fall."""
     note: str
-    """Why there are no items, where there are none."""
+    """Why there are no items; empty where there are some."""
 
 
 class Corpora(Resource):
-    """All that have a name."""
+    """The named corpora."""
 
     items: tuple[Corpus, ...]
 
@@ -118,14 +125,16 @@ class Corpora(Resource):
 class NewCorpus(Resource):
     """A name for a path on the server."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]}
+    )
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     """Lower-case letters, digits, _ and -."""
     path: Annotated[str, Field(min_length=1, max_length=4096)]
-    """A file or folder under one of the folders in TELESCOPE_DATA_ROOTS."""
+    """A file or folder below one of the folders in TELESCOPE_DATA_ROOTS."""
     text_field: Annotated[str, Field(min_length=1, max_length=256)] = "text"
-    """Where jsonl and parquet files keep their text."""
+    """Field of jsonl and parquet files that holds the text."""
 
 
 class SweepRow(Resource):
@@ -136,24 +145,25 @@ class SweepRow(Resource):
     loss: float | Literal["nan", "inf"] | None
     """Final loss, above 0; null, "nan" or "inf" where the run diverged."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """Given in every row or in none."""
+    """Weight decay; given in every row or in none."""
     seed: int | None = None
-    """Given in every row or in none; without it, repeats of a point count as seeds in their order."""
+    """Random seed; given in every row or in none. Without it, repeats of a point count as seeds in
+    their order."""
 
 
 class NewJudgement(Resource):
-    """A sweep to be judged."""
+    """A sweep to judge."""
 
     model_config = ConfigDict(extra="forbid")
 
     rows: Annotated[list[SweepRow], Field(min_length=1, max_length=4000)]
     target_width: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """The width to train, at least the widest in the rows; by default twice that."""
+    """The width to train, at least the widest in the rows; by default twice the widest."""
 
 
 class Health(Resource):
-    """Whether the service can do its work."""
+    """Health of the service."""
 
     status: Literal["ok"] = "ok"
     parts: dict[str, str]
-    """Each part's own word; a part that is missing makes the answer a 503 problem that names it."""
+    """State of each part; if a part is missing, the response is a 503 problem that names it."""

@@ -1,12 +1,13 @@
-"""Which corpora and factories a job may name over HTTP.
+"""The corpora and factories that a job may name over HTTP.
 
-Whoever can reach the port may name files of the machine that telescope runs on, so a path is let in only under the folders
-that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`); names of corpora always are. A factory of models is code,
-run only where the operator lists it in TELESCOPE_FACTORIES (`require_factories`).
+Every client that can reach the port can name files of the machine that telescope runs on, so a path
+is admitted only below the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`);
+names of corpora are always admitted. A model factory is code, and runs only if the operator lists
+it in TELESCOPE_FACTORIES (`require_factories`).
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,33 +17,53 @@ from telescope.trials.data import DataSpec
 
 
 def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
-    """Raise InvalidInput for each path, in data by their field, that the operator did not open; names of corpora and tokenizers pass."""
+    """Raise InvalidInput for each path outside `roots`; names of corpora and tokenizers pass.
+
+    `texts` maps the field of each data block to the block.
+    """
     problems = []
     for field, data in texts.items():
         for part in data.parts:
             if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
                 names = ", ".join(corpus.name for corpus in corpora.available())
-                problems.append(Problem(f"{field}.corpus", f"{remedy(roots)}; or name a corpus: {names}", part.corpus))
+                message = f"{remedy(roots)}; or name a corpus: {names}"
+                problems.append(Problem(f"{field}.corpus", message, part.corpus))
         if tokenizer.path_of(data.tokenizer) and not is_open(data.tokenizer, roots):
-            problems.append(Problem(f"{field}.tokenizer", f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096", data.tokenizer))
+            message = f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096"
+            problems.append(Problem(f"{field}.tokenizer", message, data.tokenizer))
     if problems:
         raise InvalidInput.because(tuple(problems))
 
 
 def require_factories(document: Any, patterns: Sequence[str], path: str = "") -> None:
-    """Raise InvalidInput for a factory that the operator did not list, wherever a document names one: before its code is imported."""
-    children = document.items() if isinstance(document, Mapping) else enumerate(document) if isinstance(document, list) else ()
+    """Raise InvalidInput if a document names, anywhere, a factory that the operator did not list.
+
+    To be called before the factory's code is imported.
+    """
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(document, Mapping):
+        children = document.items()
+    elif isinstance(document, list):
+        children = enumerate(document)
     for key, value in children:
         field = f"{path}.{key}".lstrip(".")
-        if key == "factory" and isinstance(value, str) and not any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns):
-            listed = f"it runs {', '.join(patterns)}" if patterns else "it runs none"
-            message = f"this server does not run this factory ({listed}); have its operator list it in TELESCOPE_FACTORIES"
+        if key == "factory" and isinstance(value, str) and not is_listed(value, patterns):
+            listed = f"allowed: {', '.join(patterns)}" if patterns else "it allows none"
+            message = (
+                f"this server does not allow this factory ({listed}); "
+                "ask its operator to list it in TELESCOPE_FACTORIES"
+            )
             raise InvalidInput.of(field, message, value)
         require_factories(value, patterns, field)
 
 
+def is_listed(factory: str, patterns: Sequence[str]) -> bool:
+    """True if one of the operator's patterns matches the factory."""
+    return any(fnmatch.fnmatchcase(factory, pattern) for pattern in patterns)
+
+
 def is_open(path: str, roots: Sequence[Path]) -> bool:
-    """Whether the path, symbolic links followed, lies under one of the roots."""
+    """True if the path, after following symbolic links, lies below one of the roots."""
     try:
         real = Path(path).expanduser().resolve()
     except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, no such user
@@ -51,7 +72,14 @@ def is_open(path: str, roots: Sequence[Path]) -> bool:
 
 
 def remedy(roots: Sequence[Path]) -> str:
-    """What to do about a path that is not open."""
+    """What is wrong with a path outside the roots, and what to do about it."""
     if roots:
-        return f"over HTTP a path must lie under {', '.join(map(str, roots))} (the server's TELESCOPE_DATA_ROOTS); move it there"
-    return "this server reads no paths sent over HTTP; have its operator list the folder in TELESCOPE_DATA_ROOTS"
+        folders = ", ".join(map(str, roots))
+        return (
+            f"a path sent over HTTP must lie below {folders} (TELESCOPE_DATA_ROOTS of the server); "
+            "move the file there"
+        )
+    return (
+        "this server accepts no paths over HTTP; "
+        "ask its operator to list the folder in TELESCOPE_DATA_ROOTS"
+    )

@@ -1,8 +1,10 @@
-"""Which analyses are kept, so that the next target loss costs one query?
+"""A cache of analyses, so that the next target loss costs one query.
 
-Reading a finished job of ten thousand runs takes a second, answering from what was read milliseconds. `Analyses` keeps the last few jobs'
-analyses, each at its newest version; of a job that runs, the version rises, and the analysis is made anew. Handlers ask from many threads:
-one makes an analysis while those who ask for the same wait for it, and nobody else does.
+Reading a finished job of ten thousand runs takes a second, answering from the analysis takes
+milliseconds. `Analyses` keeps the analyses of the last few jobs, each at its newest version; a
+running job's version rises, and then its analysis is made again. Handlers call it from many
+threads: one thread makes an analysis while the others that need the same analysis wait; threads
+that need another analysis do not wait.
 
 Parts: `analysed_kinds` · `analysed`, from the database · `Analyses`.
 """
@@ -16,15 +18,16 @@ from api.store.store import Store
 from telescope.studies import registry
 from telescope.studies.compute_time.analysis import Analysis
 
-MOST = 4  # jobs; one of 10,000 runs holds some 30 MB
+MOST = 4  # analyses; that of a job of 10,000 runs takes about 30 MB
 
 
 def analysed(job_id: str, store: Store) -> Analysis:
-    """What the runs of a job amount to so far."""
+    """Analyse the runs of a job so far."""
     study = registry.parse(store.study_document(job_id))
     assert study.kind.analyse is not None, "only jobs of such kinds are analysed"
-    found: Analysis = study.kind.analyse(study.question, store.terminal_trials(job_id, outlines=True))
-    return found
+    trials = store.terminal_trials(job_id, outlines=True)
+    analysis: Analysis = study.kind.analyse(study.question, trials)
+    return analysis
 
 
 def analysed_kinds() -> tuple[str, ...]:
@@ -34,7 +37,10 @@ def analysed_kinds() -> tuple[str, ...]:
 
 @dataclass
 class Place:
-    """Where the analysis of one version of a job is, once somebody has made it; the version may be older than what it has read."""
+    """The analysis of one version of a job, once a thread has made it.
+
+    The analysis may have read newer data than its version.
+    """
 
     version: int
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -42,15 +48,15 @@ class Place:
 
 
 class Analyses:
-    """Those asked for last; for many threads."""
+    """The most recently used analyses; usable from many threads."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._places: dict[str, Place] = {}  # by job, the one asked for last at the end
+        self._places: dict[str, Place] = {}  # by job id, least recently used first
 
     def of(self, job: JobRow, make: Callable[[], Analysis]) -> Analysis:
-        """That of a job at its version, made if need be."""
+        """Return the analysis of a job at its version; call `make` if it is not cached."""
         place = self._place(job)
         with place.lock:
             if place.analysis is None:

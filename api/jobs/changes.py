@@ -1,8 +1,9 @@
-"""How does one study's document become another's?
+"""Changes of a study's document, by a JSON merge patch (RFC 7396).
 
-By a JSON merge patch (RFC 7396): what it gives replaces, what it sets to null goes back to its default, all else stays, but for what the
-study had from its text or from its preset where it gets another one. At a terminal the same is said by assignments,
-`limits.max_base_runs=400`. What comes out is judged by `telescope.studies.registry` like any document.
+Fields in the patch replace those of the document, null restores a field's default, all other fields
+stay. Exception: values that came from the corpus or the preset are dropped where the patch names
+another one. On the command line a patch is written as assignments, `limits.max_base_runs=400`.
+`telescope.studies.registry` validates the changed document like any other.
 """
 
 from collections.abc import Iterable
@@ -18,54 +19,80 @@ from telescope.trials.presets import without_preset
 
 
 def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
-    """The document with the patch's changes; other data are looked at anew, and another preset fills in anew."""
+    """Return the document with the patch applied.
+
+    Values derived from the data or the preset are dropped where those change, to be derived again.
+    """
     if not isinstance(patch, dict):
-        raise InvalidInput.of("", "must be a mapping of the fields to change, such as {limits: {max_base_runs: 400}}", patch)
+        raise InvalidInput.of(
+            "",
+            "must map the fields to change to values, such as {limits: {max_base_runs: 400}}",
+            patch,
+        )
     changed: dict[str, Any] = merged(document, patch)
-    data, asked = changed.get("data"), patch.get("data")
-    if isinstance(data, dict) and isinstance(asked, dict) and asked.keys() & {*ORIGIN, "validation_fraction"}:
-        changed["data"] = {name: value for name, value in data.items() if name not in FOUND or name in asked}
+    data, new = changed.get("data"), patch.get("data")
+    of_data = {*ORIGIN, "validation_fraction"}
+    if isinstance(data, dict) and isinstance(new, dict) and new.keys() & of_data:
+        changed["data"] = {
+            name: value for name, value in data.items() if name not in FOUND or name in new
+        }
         sweep = changed.get(FIELD)
         if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
-            anew = [{name: value for name, value in one.items() if name not in FOUND} for one in sweep["data"]]
-            changed[FIELD] = sweep | {"data": anew}
-    model, asked = document.get("model"), patch.get("model")
-    if isinstance(model, dict) and isinstance(asked, dict) and "factory" in asked and "content" not in asked:
-        changed["model"].pop("content", None)  # of other code
-    if isinstance(model, dict) and isinstance(asked, dict) and "preset" in asked:
-        changed["model"] = merged(without_preset(model), asked)
+            blocks = [
+                {name: value for name, value in block.items() if name not in FOUND}
+                for block in sweep["data"]
+            ]
+            changed[FIELD] = sweep | {"data": blocks}
+    model, new = document.get("model"), patch.get("model")
+    if isinstance(model, dict) and isinstance(new, dict):
+        if "factory" in new and "content" not in new:
+            changed["model"].pop("content", None)  # the digest of other code
+        if "preset" in new:
+            changed["model"] = merged(without_preset(model), new)
     return changed
 
 
 def merged(target: object, patch: object) -> Any:
-    """RFC 7396, section 2."""
+    """Apply a merge patch (RFC 7396, section 2)."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
-        result.pop(name, None) if value is None else result.update({name: merged(result.get(name), value)})
+        result.pop(name, None) if value is None else result.update(
+            {name: merged(result.get(name), value)}
+        )
     return result
 
 
 def assigned(words: Iterable[str]) -> dict[str, Any]:
-    """The patch that assignments such as `search.lr.high=0.5` spell; values are YAML, so null is a field's default."""
+    """Build a patch from assignments such as `search.lr.high=0.5`.
+
+    Values are YAML; null restores a field's default.
+    """
     patch: dict[str, Any] = {}
     for word in words:
         path, equals, text = word.partition("=")
         if not (equals and all(path.split("."))):
-            raise InvalidInput.of("--set", "must be FIELD=VALUE, such as limits.max_base_runs=400", word)
+            raise InvalidInput.of(
+                "--set", "must be FIELD=VALUE, such as limits.max_base_runs=400", word
+            )
         try:
             value = from_yaml(text)
-            unfit = tuple(not_plain(value, path))
+            problems = tuple(not_plain(value, path))
         except (RecursionError, YAMLError) as error:
-            raise InvalidInput.of("--set", f"the value of {path} is not YAML: {' '.join(str(error).split())}", word) from None
-        if unfit:
-            raise InvalidInput.because(unfit)
+            message = f"the value of {path} is not YAML: {' '.join(str(error).split())}"
+            raise InvalidInput.of("--set", message, word) from None
+        if problems:
+            raise InvalidInput.because(problems)
         *parents, last = path.split(".")
         inner = patch
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                raise InvalidInput.of("--set", f"{parent} is given as a whole and in part; give it once", word)
+                raise InvalidInput.of(
+                    "--set",
+                    f"{parent} is given both as a value and by its fields; give only one",
+                    word,
+                )
         inner[last] = value
     return patch

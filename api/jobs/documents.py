@@ -7,10 +7,10 @@ from ruamel.yaml.error import YAMLError
 
 
 def from_yaml(text: str) -> Any:
-    """The value that a text holds; YAMLError, whatever ruamel.yaml itself raises, where it holds none."""
+    """Parse YAML; raise YAMLError for every failure, whatever ruamel.yaml itself raises."""
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except TypeError:  # of a list of mappings as a key
+    except TypeError:  # a list of mappings as a key
         raise YAMLError("keys must be text; quote it") from None
-    except (OverflowError, ValueError) as error:  # of dates that the calendar lacks, and characters that Unicode lacks
+    except (OverflowError, ValueError) as error:  # impossible dates, and characters outside Unicode
         raise YAMLError(str(error)) from None

@@ -1,7 +1,7 @@
-"""What leaves of a job, for somebody else's trainer?
+"""Export of a job's result to another trainer.
 
-`exported` reads a job's study, its latest report and its completed trials, and hands them to `telescope.export`. The service answers with
-it, and so does the command line where no service is at work.
+`exported` reads a job's study, its latest report and its completed trials, and passes them to
+`telescope.export`. The service uses it, and so does the command line where no service is running.
 """
 
 from collections.abc import Callable
@@ -26,17 +26,34 @@ Exporter = Callable[[Any, dict[str, Any], Source, Wanted], str]
 
 
 def exported(store: Store, job: JobRow, wanted: Wanted) -> str:
-    """A job's answer as it is wanted; NotExportable where there is none, or where it is refused."""
+    """Export a job's result in the wanted format.
+
+    Raises:
+        InvalidInput: the job's kind has no hyperparameters to export.
+        NotExportable: the job has no report yet, or the format cannot express its result.
+    """
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
         able = ", ".join(EXPORTERS)
-        raise InvalidInput.of("job_id", f"is a job of kind {job.kind}; of kind {able} are those with hyperparameters to export", job.id)
+        message = (
+            f"is a job of kind {job.kind}; only jobs of kind {able} have hyperparameters to export"
+        )
+        raise InvalidInput.of("job_id", message, job.id)
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
-        said = f"is {job.state}" if job.state is not JobState.RUNNING else "has not finished a level yet"
-        raise NotExportable(f"job {job.id} {said}; there are no hyperparameters to export before its first report")
+        running = job.state is JobState.RUNNING
+        state = "has not finished a level yet" if running else f"is {job.state}"
+        message = "there are no hyperparameters to export before its first report"
+        raise NotExportable(f"job {job.id} {state}; {message}")
     used = tuple(
-        UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant or "")
+        UsedTrial(
+            trial.digest,
+            trial.optimizer,
+            trial.width,
+            trial.seed,
+            trial.numerics,
+            trial.variant or "",
+        )
         for trial in variants.every_trial(store, job.id, TrialState.COMPLETED)
         if trial.measure == "loss"
     )
@@ -44,8 +61,10 @@ def exported(store: Store, job: JobRow, wanted: Wanted) -> str:
     return exporter(study, document, source, wanted)
 
 
-def telescoping_export(question: Question, document: dict[str, Any], source: Source, wanted: Wanted) -> str:
-    """The hyperparameters of a telescoping report at the target."""
+def telescoping_export(
+    question: Question, document: dict[str, Any], source: Source, wanted: Wanted
+) -> str:
+    """Export the hyperparameters of a telescoping report at the target."""
     return export.exported(question, TypeAdapter(Report).validate_python(document), source, wanted)
 
 

@@ -1,13 +1,15 @@
-"""How do the answers of telescope jobs become the hyperparameters of a compute-time study?
+"""Hyperparameters of a compute-time study, taken from the results of telescope jobs.
 
-When it is handed in: each job named in `from_jobs` gives, for every optimizer that the study compares, the base learning rate and weight
-decay of its answer, at its own batch size. Nothing else of the study may differ from the job: model, base width, corpus, context,
-parametrisation, optimizer's options. Where something does, the job is refused, unless `force` is said; then each value carries what
-differs as its mark. What was drawn is written into `given`, so that the study stands by itself from then on.
+They are taken at submission: each job named in `from_jobs` supplies, for every optimizer that the
+study compares, the base learning rate and weight decay of its result, at its own batch size. The
+job must equal the study in model, base width, corpus, context, parametrisation and optimizer
+options. A job that differs is refused, unless `force` is set; then each value is marked with what
+differs. The values are written into `given`, so that the study no longer depends on the jobs.
 
-Of a job that compares architectures or texts, the variant counts that differs least.
+Of a job that compares architectures or texts, the variant that differs least is used.
 
-Parts: `filled`, the study with its hyperparameters · `nearest`, a job's variant · `differences`, of a study and a job's.
+Parts: `filled`, the study with its hyperparameters · `nearest`, a job's variant · `differences`, of
+a study and a job's.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,13 +33,20 @@ from telescope.trials.model import Architecture
 
 
 def filled(study: AnyStudy, store: Store) -> AnyStudy:
-    """A resolved study with the hyperparameters of the jobs that it names; InvalidInput where they cannot be taken."""
+    """Fill in a resolved study's hyperparameters from the jobs that it names.
+
+    Raises InvalidInput where a job has none, or differs from the study.
+    """
     with_hyperparameters = FILLED.get(study.kind.name)
-    return study if with_hyperparameters is None else study.kind.of(with_hyperparameters(study.question, store))
+    return (
+        study
+        if with_hyperparameters is None
+        else study.kind.of(with_hyperparameters(study.question, store))
+    )
 
 
 def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuestion:
-    """A compute-time question with the answers of the jobs that it names."""
+    """Return a compute-time question with the values of the jobs that it names in `given`."""
     if question.from_jobs is None or question.given:
         return question
     given, problems = list[Given](), list[Problem]()
@@ -45,10 +54,19 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
         try:
             given += drawn(question, job_id, store)
         except InvalidInput as error:
-            problems += [replace(problem, field=f"from_jobs.jobs.{i}") for problem in error.problems]
-    lacking = [optimizer for optimizer in question.optimizers if optimizer not in {one.optimizer for one in given}]
+            problems += [
+                replace(problem, field=f"from_jobs.jobs.{i}") for problem in error.problems
+            ]
+    lacking = [
+        optimizer
+        for optimizer in question.optimizers
+        if optimizer not in {one.optimizer for one in given}
+    ]
     if not problems and lacking:
-        message = f"none of these jobs has an answer for {', '.join(lacking)}; name one that has, or drop the optimizer"
+        message = (
+            f"none of these jobs has a result for {', '.join(lacking)}; "
+            "name a job that has, or drop the optimizer"
+        )
         problems.append(Problem("from_jobs.jobs", message, list(question.from_jobs.jobs)))
     if problems:
         raise InvalidInput.because(tuple(problems))
@@ -56,21 +74,27 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
 
 
 def drawn(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
-    """What one job answers, for each optimizer of the study."""
+    """Yield the values that one job supplies for each optimizer of the study."""
     assert study.from_jobs is not None, "only studies that name jobs draw from them"
     try:
         job = store.job(job_id)
     except NotFound:
-        raise InvalidInput.of("", "there is no such job; name a telescope job that has succeeded", job_id) from None
+        message = "there is no such job; name a telescope job that has succeeded"
+        raise InvalidInput.of("", message, job_id) from None
     their_study, report = registry.parse(store.study_document(job_id)), store.result(job_id)
     theirs: TelescopingQuestion = their_study.question
     if their_study.kind is not TELESCOPING or job.state is not JobState.SUCCEEDED or report is None:
-        raise InvalidInput.of("", f"is a {job.kind} job that is {job.state}; name a telescope job that has succeeded", job_id)
+        message = (
+            f"is a {job.kind} job that is {job.state}; name a telescope job that has succeeded"
+        )
+        raise InvalidInput.of("", message, job_id)
     variant, differing = nearest(study, theirs)
     if differing and not study.from_jobs.force:
-        which = f" ({variant.name} of its variants the least)" if variant.name else ""
-        remedy = "make them the same, or say from_jobs.force: true; the result is then marked"
-        raise InvalidInput.of("", f"differs from this study in {', '.join(differing)}{which}; {remedy}", job_id)
+        which = f" (its closest variant is {variant.name})" if variant.name else ""
+        remedy = "make them equal, or set from_jobs.force: true; the result is then marked"
+        raise InvalidInput.of(
+            "", f"differs from this study in {', '.join(differing)}{which}; {remedy}", job_id
+        )
     for ladder in report["ladders"]:
         ours = ladder["optimizer"] in study.optimizers and ladder.get("variant", "") == variant.name
         if ours and ladder["hyperparameters"]:
@@ -78,28 +102,39 @@ def drawn(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Giv
 
 
 def nearest(study: ComputeTimeQuestion, theirs: TelescopingQuestion) -> tuple[Variant, list[str]]:
-    """The architecture and text of a job that differ least from a study's, the only ones of most jobs, and what they differ in."""
-    found = [(variant, list(differences(study, variant.question))) for variant in variants(theirs)]
-    return min(found, key=lambda one: len(one[1]))
+    """Return the variant of a job that differs least from a study, and how it differs.
+
+    Most jobs have a single variant.
+    """
+    compared = [
+        (variant, list(differences(study, variant.question))) for variant in variants(theirs)
+    ]
+    return min(compared, key=lambda pair: len(pair[1]))
 
 
-def given_by(ladder: dict[str, Any], theirs: TelescopingQuestion, job_id: str, differing: list[str]) -> Given:
-    """One ladder's answer, and what is to be known about it."""
-    found = ladder["hyperparameters"]
+def given_by(
+    ladder: dict[str, Any], theirs: TelescopingQuestion, job_id: str, differing: list[str]
+) -> Given:
+    """Return the values of one ladder, with marks where they need a caveat."""
+    values = ladder["hyperparameters"]
     marks = [f"forced: job {job_id} differs in {', '.join(differing)}"] if differing else []
-    marks += [f"job {job_id} is {ladder['verdict']} for {ladder['optimizer']}"] if ladder["verdict"] != "resolved" else []
+    marks += (
+        [f"job {job_id} is {ladder['verdict']} for {ladder['optimizer']}"]
+        if ladder["verdict"] != "resolved"
+        else []
+    )
     return Given(
         optimizer=ladder["optimizer"],
         batch_tokens=theirs.horizon.batch_tokens,
-        lr=found["lr"]["value"],
-        weight_decay=found["weight_decay"]["value"],
+        lr=values["lr"]["value"],
+        weight_decay=values["weight_decay"]["value"],
         job=job_id,
         mark="; ".join(marks),
     )
 
 
 def differences(study: ComputeTimeQuestion, theirs: TelescopingQuestion) -> Iterator[str]:
-    """What a job's study has otherwise, of what its hyperparameters depend on."""
+    """Yield the fields that differ, of those that the hyperparameters depend on."""
     for name in Architecture.__dataclass_fields__:
         if getattr(study.model, name) != getattr(theirs.model, name, None):
             yield f"model.{name}"

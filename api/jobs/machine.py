@@ -1,6 +1,7 @@
-"""What does this installation know that a forecast needs?
+"""Measurements of this installation that forecasts use.
 
-How fast its workers trained before, how many trials it runs at once, and how large its curves are. A forecast never fails for want of it.
+They are the past speed of its workers, the number of trials that it runs at once, and the size of
+its curves. A forecast never fails for lack of them.
 """
 
 import os
@@ -14,17 +15,17 @@ from telescope.studies.forecast.pace import Machine
 
 
 def slots(settings: Settings) -> int:
-    """Trials at once, as far as can be told without asking the workers."""
+    """Trials that run at once, as far as this is known without asking the workers."""
     return 1 if settings.executor == "local" else settings.workers or os.cpu_count() or 1
 
 
 def known(settings: Settings, store: Store) -> Machine:
-    """By a database that is at hand."""
+    """The measurements in an open database."""
     return Machine(tuple(store.rates()), slots(settings), encode)
 
 
 def found(settings: Settings) -> Machine:
-    """By the database of this installation, where there is one that this version can read."""
+    """The measurements in this installation's database, if this version can read it."""
     here = settings.database_url
     if here.startswith("sqlite:///") and not Path(here.removeprefix("sqlite:///")).exists():
         return Machine((), slots(settings), encode)

@@ -1,4 +1,4 @@
-"""The report of a job, as HTTP and the command line give it."""
+"""The report of a job, for HTTP and the command line."""
 
 from typing import Any
 
@@ -10,9 +10,11 @@ from telescope.studies.kind import EndCause, Ended
 
 
 def latest(job: JobRow, store: Store) -> dict[str, Any]:
-    """The latest report, with the kind that tells how to read it; before the first, that of no trials."""
-    found = store.result(job.id)
-    if found is None:
-        ended = Ended(EndCause.CANCELLED) if job.state is JobState.CANCELLED else None  # before it began
-        found = registry.report_document(registry.parse(store.study_document(job.id)).report((), ended))
-    return {"kind": job.kind} | found
+    """The latest report, with its `kind`; before the first report, a report on no trials."""
+    document = store.result(job.id)
+    if document is None:
+        cancelled = job.state is JobState.CANCELLED  # before it began
+        study = registry.parse(store.study_document(job.id))
+        report = study.report((), Ended(EndCause.CANCELLED) if cancelled else None)
+        document = registry.report_document(report)
+    return {"kind": job.kind} | document

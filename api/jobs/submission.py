@@ -1,9 +1,10 @@
 """The one path from a document to a job: parse, admit, resolve, fill in, store.
 
-HTTP submits, previews and clones go by it, and so do `telescope run`, `preview` and `coordinates`. They differ in what they admit: what
-comes over HTTP may name the corpora and factories that the operator lists, what is typed on this machine any of its own.
+Submissions, previews and clones over HTTP use it, and so do `telescope run`, `preview` and
+`coordinates`. They differ in what they admit: documents sent over HTTP may name only the corpora
+and factories that the operator lists, documents on this machine may name any.
 
-Parts: `Submission` · `opened`, its study · `accept`, its job · `enter`, the job of a study that is open.
+Parts: `Submission` · `opened`, its study · `accept`, its job · `enter`, the job of an open study.
 """
 
 import hashlib
@@ -22,23 +23,27 @@ from telescope.studies.kind import AnyStudy
 
 @dataclass(frozen=True)
 class Submission:
-    """A document, and how it came."""
+    """A document, and how it arrived."""
 
     document: Any
-    listed: Settings | None = None  # whose lists it must keep to; None: it was typed on this machine
-    new_data: bool = True  # else its texts were admitted with an earlier job
+    listed: Settings | None = None  # whose lists restrict it; None: it was typed on this machine
+    new_data: bool = True  # False: its texts were admitted with an earlier job
     idempotency_key: str | None = None
-    request: Any = None  # what the key stands for, where that is not the document itself
+    request: Any = None  # what the key identifies, where that is not the document itself
 
     @property
     def request_hash(self) -> str:
-        """What a repeated request must repeat."""
-        asked = self.document if self.request is None else self.request
-        return hashlib.sha256(json.dumps(asked, sort_keys=True, default=repr).encode()).hexdigest()
+        """Digest that a repeated request with the same key must have."""
+        request = self.document if self.request is None else self.request
+        text = json.dumps(request, sort_keys=True, default=repr)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def opened(submission: Submission) -> AnyStudy:
-    """The study of a document, its corpus opened and tokenised; InvalidInput where it may not be."""
+    """Parse, admit and resolve a document; its corpus is opened and tokenised.
+
+    Raises InvalidInput where the document is invalid, or names what it may not.
+    """
     if submission.listed:
         admission.require_factories(submission.document, submission.listed.factories)
     study = registry.parse(submission.document)
@@ -48,13 +53,18 @@ def opened(submission: Submission) -> AnyStudy:
 
 
 def accept(submission: Submission, store: Store) -> JobRow:
-    """The new job of a document, or the one that the same request made before by its key, which holds even if the corpus has gone since."""
+    """Create the job of a document, or return the job that the same key and request made earlier.
+
+    A repeated request succeeds even if the corpus has disappeared since.
+    """
     key = submission.idempotency_key
-    known = store.job_of_key(key, submission.request_hash) if key else None
-    return known or enter(opened(submission), submission, store)
+    earlier = store.job_of_key(key, submission.request_hash) if key else None
+    return earlier or enter(opened(submission), submission, store)
 
 
 def enter(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
-    """The job of an open study, with the hyperparameters of the jobs that it names."""
+    """Create the job of an open study, with hyperparameters from the jobs that it names."""
     document = registry.to_document(filled(study, store))
-    return store.create_job(document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash)[0]
+    return store.create_job(
+        document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash
+    )[0]

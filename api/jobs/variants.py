@@ -1,7 +1,8 @@
-"""Trials with their labels, those of old databases too.
+"""Trials with their labels, including trials of old databases.
 
-A trial's row says where it stands in its study. Rows from before migration 0005 do not: of these the ladder is told by the optimizer, and
-the variant by the specification, loaded for them alone. Their stage and level only the plan that made them knew; they stay null.
+A trial's row holds its label, its place in the study. Rows older than migration 0005 have none:
+their ladder follows from the optimizer, and their variant from the specification, which is loaded
+only for them. Their stage and level were known only to the plan that made them and stay null.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ LARGE_PAGE = 1000
 
 
 def every_trial(store: Store, job_id: str, state: TrialState | None = None) -> Iterator[TrialRow]:
-    """A job's trials, however many pages they fill."""
+    """Yield all trials of a job, page by page."""
     token: str | None = ""
     while token is not None:
         page = store.trials(job_id, LARGE_PAGE, token or None, only=TrialFilter(state=state))
@@ -25,18 +26,22 @@ def every_trial(store: Store, job_id: str, state: TrialState | None = None) -> I
 
 
 def trials(store: Store, job_id: str, found: Page[TrialRow]) -> Page[TrialRow]:
-    """A page of a job's trials, each with its variant."""
+    """Return a page of a job's trials, each with its variant."""
     return replace(found, items=named(store, job_id, found.items))
 
 
 def named(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
-    """A job's trials, at most a page of them, each with its ladder and variant."""
+    """Return trials of a job, at most a page, each with its ladder and variant."""
     rows = tuple(rows)
     old = [row.digest for row in rows if row.ladder is None]
     if not old:
         return rows
     study, specs = registry.parse(store.study_document(job_id)), store.specs(job_id, old)
-    return tuple(
-        replace(row, ladder=row.optimizer, variant=study.kind.variant_of(study.question, specs[row.digest])) if row.ladder is None else row
-        for row in rows
-    )
+
+    def labelled(row: TrialRow) -> TrialRow:
+        if row.ladder is not None:
+            return row
+        variant = study.kind.variant_of(study.question, specs[row.digest])
+        return replace(row, ladder=row.optimizer, variant=variant)
+
+    return tuple(map(labelled, rows))

@@ -1,5 +1,6 @@
 """The database: the only package with SQL.
 
-In reading order: `tables` · `engines`, `database`, connections · `rows`, `pages`, `curves`, what is read · `statements`, shared ones ·
-`jobs`, `trials`, `store`, what the api asks and writes · `job_record`, `record`, what the coordinator writes.
+In reading order: `tables` · `engines`, `database`, connections · `rows`, `pages`, `curves`, the
+types read · `statements`, shared by the others · `jobs`, `trials`, `store`, reads and writes of the
+api · `job_record`, `record`, writes of the coordinator.
 """

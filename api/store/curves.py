@@ -1,12 +1,15 @@
-"""How is a loss curve kept and shown?
+"""Storage and display of loss curves.
 
-Kept: as chunks, one per report of a worker, each a compressed block of float64 columns (`encode`, `decode`); a row per point would
-cost a hundred times the write time. Read: `merge` joins the chunks of all attempts, a later attempt replacing everything from its
-first point on. Shown: `thin` keeps the least and the greatest loss of each bucket, so that spikes survive. Of a finished trial its
-outline is kept beside them (`outline_of`, `packed`, `unpacked`), for studies that read the curves of a whole job.
+Stored: as chunks, one per report of a worker, each a compressed block of float64 columns (`encode`,
+`decode`); one row per point would take a hundred times as long to write. Read: `merge` joins the
+chunks of all attempts; a later attempt replaces everything from its first point on. Displayed:
+`thin` keeps the smallest and the largest loss of each bucket, so that spikes survive. A finished
+trial also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read the curves of
+a whole job.
 
-A blob is a format version, the names of the metrics, and the columns step, tokens, flops, seconds, metrics... under zlib. That of an
-outline is raw: float32 [2, points], tokens and loss, so that ten thousand of them are read in the time that one query takes.
+A chunk's blob is a format version, the names of the metrics, and the columns step, tokens, flops,
+seconds, metrics... under zlib. An outline's blob is raw float32 [2, points], tokens and loss, so
+that one query can read ten thousand of them.
 """
 
 import json
@@ -37,25 +40,31 @@ class Chunk:
 
 
 class DamagedCurve(TelescopeError):
-    """A stored chunk is of a format that this version cannot read."""
+    """A stored chunk has a format that this version cannot read."""
 
     code = "damaged_curve"
 
 
 def encode(points: Sequence[Measurement]) -> bytes:
-    """One blob of several points; metrics that some points lack are NaN there."""
+    """Encode points as one blob; a metric that a point lacks is NaN there."""
     names = sorted({name for point in points for name in point.metrics})
     fixed = [[getattr(point, name) for point in points] for name in FIXED]
-    columns = np.array([*fixed, *([point.metrics.get(name, math.nan) for point in points] for name in names)], dtype="<f8")
+    metrics = [[point.metrics.get(name, math.nan) for point in points] for name in names]
+    columns = np.array([*fixed, *metrics], dtype="<f8")
     header = json.dumps(names).encode()
-    return HEADER.pack(FORMAT, len(header), len(points)) + header + zlib.compress(columns.tobytes(), level=1)
+    return (
+        HEADER.pack(FORMAT, len(header), len(points))
+        + header
+        + zlib.compress(columns.tobytes(), level=1)
+    )
 
 
 def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
-    """Names of the metrics, and the columns [4 + metrics, points]."""
+    """Return the names of the metrics, and the columns [4 + metrics, points]."""
     version, name_bytes, points = HEADER.unpack_from(blob)
     if version != FORMAT:
-        raise DamagedCurve(f"curve chunk of format {version}; this version of telescope reads format {FORMAT}")
+        message = f"a curve chunk has format {version}; this version of telescope reads {FORMAT}"
+        raise DamagedCurve(message)
     start = HEADER.size + name_bytes
     names = json.loads(blob[HEADER.size : start])
     columns = np.frombuffer(zlib.decompress(blob[start:]), dtype="<f8")
@@ -63,7 +72,10 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
 
 
 def merge(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
-    """One curve of all chunks: attempts in order, each replacing what earlier ones recorded from its first point on."""
+    """Join all chunks to one curve, attempts in order.
+
+    Each attempt replaces what earlier ones recorded from its first point on.
+    """
     decoded = [(chunk.attempt, *decode(chunk.blob)) for chunk in chunks]
     names = sorted({name for _, metrics, _ in decoded for name in metrics})
     table = np.empty((len(FIXED) + len(names), 0))
@@ -77,7 +89,10 @@ def merge(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """At most about `points` points: the first, the last, and of each bucket of steps the least and greatest train_loss."""
+    """Thin a curve to about `points` points.
+
+    Kept are the first, the last, and the smallest and largest train_loss of each bucket of steps.
+    """
     if len(curve.step) <= points:
         return curve
     losses = curve.metrics.get("train_loss") or next(iter(curve.metrics.values()))
@@ -85,8 +100,10 @@ def thin(curve: Curve, points: int) -> Curve:
     keep = {0, len(values) - 1}
     for bucket in np.array_split(np.arange(len(values)), max(1, (points - 2) // 2)):
         keep |= {int(bucket[values[bucket].argmin()]), int(bucket[values[bucket].argmax()])}
-    measured = [index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None]
-    if len(measured) <= points:  # held-out losses are few and decide: they stay
+    measured = [
+        index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None
+    ]
+    if len(measured) <= points:  # held-out losses are few and decide, so they are kept
         keep |= set(measured)
     order = sorted(keep)
     metrics = {name: tuple(column[i] for i in order) for name, column in curve.metrics.items()}
@@ -95,19 +112,22 @@ def thin(curve: Curve, points: int) -> Curve:
 
 
 def outline_of(curve: Curve) -> Outline:
-    """What studies read of a curve."""
+    """The outline of a curve, for studies."""
     missing = (None,) * len(curve.tokens)
-    trained, held_out = (np.array(curve.metrics.get(name, missing), dtype=np.float64) for name in ("train_loss", "loss"))  # None: nan
+    trained, held_out = (
+        np.array(curve.metrics.get(name, missing), dtype=np.float64)  # None becomes nan
+        for name in ("train_loss", "loss")
+    )
     return outlined(curve.tokens, trained, held_out)
 
 
 def packed(outline: Outline) -> bytes:
-    """An outline's tokens and losses as they are kept."""
+    """Encode an outline's tokens and losses."""
     return np.stack([outline.tokens, outline.loss]).astype("<f4").tobytes()
 
 
 def unpacked(blob: bytes, held_out: bool) -> Outline:
-    """The outline that was kept."""
+    """Decode an outline."""
     tokens, loss = np.frombuffer(blob, dtype="<f4").reshape(2, -1)
     return Outline(tokens, loss, held_out)
 
@@ -118,4 +138,11 @@ def _curve(trial_id: int, names: list[str], table: np.ndarray) -> Curve:
         name: tuple(value if math.isfinite(value) else None for value in column)
         for name, column in zip(names, table[len(FIXED) :].tolist(), strict=True)
     }
-    return Curve(trial_id, tuple(map(int, step)), tuple(map(int, tokens)), tuple(flops), tuple(seconds), metrics)
+    return Curve(
+        trial_id,
+        tuple(map(int, step)),
+        tuple(map(int, tokens)),
+        tuple(flops),
+        tuple(seconds),
+        metrics,
+    )

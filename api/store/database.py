@@ -1,4 +1,4 @@
-"""The connection of one process to the database: transactions, the revision of the schema, and specifications at hand."""
+"""One process's connection to the database: transactions, schema revision, cache of specs."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -21,7 +21,7 @@ SPEC = TypeAdapter(TrialSpec)
 
 
 class Database:
-    """The database, to one process; usable from several threads."""
+    """The database connection of one process; usable from several threads."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -29,18 +29,19 @@ class Database:
         self._specs: dict[str, TrialSpec] = {}  # by digest; a spec never changes
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self._writer.dispose()
         self._reader.dispose()
 
     def check_revision(self) -> None:
-        """Unavailable when the schema is not the one that this version works with."""
+        """Raise Unavailable if the schema is not at the revision that this version needs."""
         with translated():
-            found, wanted = migrations.current(self.url), migrations.head()
-        if found != wanted:
-            migrations.check_known(found)
-            state = f"at revision {found}" if found else "empty"
-            raise Unavailable(f"the database is {state}, this version of telescope needs {wanted}; run `telescope migrate`")
+            current, needed = migrations.current(self.url), migrations.head()
+        if current != needed:
+            migrations.check_known(current)
+            state = f"at revision {current}" if current else "empty"
+            need = f"this version of telescope needs revision {needed}"
+            raise Unavailable(f"the database is {state}, but {need}; run `telescope migrate`")
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -53,18 +54,29 @@ class Database:
             yield connection
 
     def _own_spec(self, row: Any) -> TrialSpec:
-        """A spec in its own job's words: equal tokens may come from elsewhere for the job that entered it first."""
+        """Return a spec with the data fields of its own job.
+
+        Specs are shared by digest, and the job that entered a spec first may have read equal tokens
+        from another path.
+        """
         spec = self._spec(row.digest, row.document)
-        named = data_blocks(json.loads(row.study))
-        data = next((one for one in named if one.get("content") == spec.data.content), named[0])
-        origin = {name: data[name] for name in ORIGIN if name in data and data[name] != getattr(spec.data, name)}
+        blocks = data_blocks(json.loads(row.study))
+        same = (block for block in blocks if block.get("content") == spec.data.content)
+        data = next(same, blocks[0])
+        origin = {
+            name: data[name]
+            for name in ORIGIN
+            if name in data and data[name] != getattr(spec.data, name)
+        }
         return replace(spec, data=replace(spec.data, **origin)) if origin else spec
 
-    def _know(self, connection: Connection, digests: Collection[str], of: ColumnElement[bool]) -> None:
-        """See that the specs of these trials, which are those that `of` selects, are at hand."""
+    def _know(
+        self, connection: Connection, digests: Collection[str], of: ColumnElement[bool]
+    ) -> None:
+        """Load the specs of the trials that `of` selects into the cache; `digests` are theirs."""
         if not self._specs.keys() >= set(digests):
-            for found in connection.execute(select(specs).join_from(trials, specs).where(of)):
-                self._spec(found.digest, found.document)
+            for row in connection.execute(select(specs).join_from(trials, specs).where(of)):
+                self._spec(row.digest, row.document)
 
     def _spec(self, digest: str, document: str) -> TrialSpec:
         if digest not in self._specs:

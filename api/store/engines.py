@@ -1,8 +1,9 @@
-"""How is the database opened, and how is it held by one coordinator alone?
+"""Database engines, and the lock that allows one coordinator at a time.
 
-SQLite: write-ahead log, transactions of our own (the driver's implicit BEGIN loses updates without an error), writers queue by BEGIN
-IMMEDIATE, readers have an engine of their own that cannot write and never waits. PostgreSQL: psycopg, with connections checked before use.
-`CoordinatorLock` is a file lock beside the SQLite file, or an advisory lock on a PostgreSQL connection that does nothing else.
+SQLite: write-ahead log and explicit transactions (the driver's implicit BEGIN loses updates without
+an error). Writers queue by BEGIN IMMEDIATE; readers use a separate engine that cannot write and
+never waits. PostgreSQL: psycopg, with connections checked before use. `CoordinatorLock` is a file
+lock beside the SQLite file, or an advisory lock on a dedicated PostgreSQL connection.
 """
 
 import fcntl
@@ -23,20 +24,24 @@ COORDINATOR_KEY = 0x7E1E_5C0F  # of the advisory lock
 
 
 def open_engines(url: str) -> tuple[Engine, Engine]:
-    """The engine that writes and the one that reads."""
+    """Open the engine for writing and the engine for reading."""
     if make_url(url).get_backend_name() == "sqlite":
-        return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(url, begin="BEGIN", query_only=True)
+        return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(
+            url, begin="BEGIN", query_only=True
+        )
     engine = create_engine(url, pool_pre_ping=True, pool_recycle=POOL_RECYCLE_SECONDS)
     return engine, engine
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """A database that cannot be reached is Unavailable, whatever its driver calls it."""
+    """Raise Unavailable for every driver error of a database that cannot be reached."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable(f"the database is away: {getattr(error, 'orig', None) or error}") from error
+        raise Unavailable(
+            f"cannot reach the database: {getattr(error, 'orig', None) or error}"
+        ) from error
 
 
 def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
@@ -45,7 +50,12 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
         connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", f"query_only = {int(query_only)}"):
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            f"query_only = {int(query_only)}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -56,13 +66,19 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
 
 
 class Superseded(TelescopeError):
-    """Another coordinator has the lock that this one lost; it must end, for both would run the same trials."""
+    """Another coordinator holds the lock that this one lost.
+
+    This one must end, since otherwise both would run the same trials.
+    """
 
     code, status, exit_status = "superseded", 503, 3
 
 
 class CoordinatorLock:
-    """Held by the one coordinator for life; the operating system or PostgreSQL frees it when its holder dies."""
+    """The lock that a coordinator holds while it runs.
+
+    The operating system or PostgreSQL releases it when its holder dies.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = make_url(url)
@@ -71,14 +87,14 @@ class CoordinatorLock:
         self._connection: Connection | None = None
 
     def acquire(self) -> bool:
-        """Take it, or say that another coordinator has it."""
+        """Take the lock; return False if another coordinator holds it."""
         if self._url.get_backend_name() == "sqlite":
             return self._lock_file()
         with translated():
             return self._lock_advisory()
 
     def held(self) -> bool:
-        """Whether it is still ours: PostgreSQL frees it when the connection is cut."""
+        """True if this process still holds the lock; a cut connection to PostgreSQL releases it."""
         if self._connection is None:
             return self._file is not None
         try:
@@ -88,7 +104,7 @@ class CoordinatorLock:
         return True
 
     def release(self) -> None:
-        """Let the next coordinator in; idempotent."""
+        """Release the lock; idempotent."""
         if self._file:
             self._file.close()
         if self._connection:
@@ -99,7 +115,7 @@ class CoordinatorLock:
         self._file = self._connection = self._engine = None
 
     def _lock_file(self) -> bool:
-        file = open(f"{self._url.database}.coordinator-lock", "w")  # noqa: SIM115 (held for life)
+        file = open(f"{self._url.database}.coordinator-lock", "w")  # noqa: SIM115 (held while the process runs)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -112,7 +128,9 @@ class CoordinatorLock:
         self.release()
         self._engine = create_engine(self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._connection = self._engine.connect()
-        if not self._connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": COORDINATOR_KEY}).scalar():
+        if not self._connection.execute(
+            text("SELECT pg_try_advisory_lock(:key)"), {"key": COORDINATOR_KEY}
+        ).scalar():
             self.release()
             return False
         return True

@@ -1,4 +1,4 @@
-"""What the coordinator writes of jobs: taking them up, carrying out verbs, results, ends."""
+"""The coordinator's writes about jobs: begin, carry out verbs, store results, finish."""
 
 import json
 from typing import Any
@@ -26,23 +26,37 @@ class JobRecord(Store):
     """The store with the coordinator's writes about jobs."""
 
     def active_jobs(self) -> list[JobRow]:
-        """Jobs that the coordinator has something to do about, oldest first."""
-        active = or_(jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)), jobs.c.requested.is_not(None))
+        """Jobs that are queued, running, or have a requested verb, oldest first."""
+        active = or_(
+            jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)), jobs.c.requested.is_not(None)
+        )
         with self._read() as connection:
-            return [as_job(row) for row in connection.execute(select(*JOB_COLUMNS).where(active).order_by(jobs.c.id))]
+            return [
+                as_job(row)
+                for row in connection.execute(
+                    select(*JOB_COLUMNS).where(active).order_by(jobs.c.id)
+                )
+            ]
 
     def begin_job(self, job_id: str) -> JobRow:
-        """Take up a queued job, unless it was paused or cancelled meanwhile; what had failed or was stopped waits for another attempt."""
+        """Start a queued job, unless it was paused or cancelled meanwhile.
+
+        Its failed and stopped trials become pending, for another attempt.
+        """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if job.state is not JobState.QUEUED or job.requested:
                 return job
-            again = update(trials).where(trials.c.job_id == job_id, trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED)))
-            connection.execute(again.values(state=TrialState.PENDING, attempt=trials.c.attempt + 1, failures=0, ended_at=None))
+            unfinished = trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED))
+            again = update(trials).where(trials.c.job_id == job_id, unfinished)
+            attempt = trials.c.attempt + 1
+            connection.execute(
+                again.values(state=TrialState.PENDING, attempt=attempt, failures=0, ended_at=None)
+            )
             return move_job(connection, job, JobState.RUNNING)
 
     def carry_out(self, job_id: str) -> JobRow:
-        """Do what was requested of a job, if anything still is."""
+        """Carry out the requested verb of a job, if there still is one."""
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if job.requested is None:
@@ -52,13 +66,15 @@ class JobRecord(Store):
             return move_job(connection, job, TARGET[job.requested])
 
     def put_result(self, job_id: str, document: dict[str, Any], final: bool) -> None:
-        """Store a report in place of the one before."""
+        """Store a report; it replaces the previous one."""
         with self._write() as connection:
             _put_result(connection, job_id, document, final)
             touch_job(connection, job_id)
 
-    def finish_job(self, job_id: str, state: JobState, reason: str | None, result: dict[str, Any] | None = None) -> JobRow:
-        """End a job, with its final report if it has one; trials that have not ended are stopped."""
+    def finish_job(
+        self, job_id: str, state: JobState, reason: str | None, result: dict[str, Any] | None = None
+    ) -> JobRow:
+        """End a job, with its final report if it has one, and stop its unfinished trials."""
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if result is not None:
@@ -67,9 +83,13 @@ class JobRecord(Store):
             return move_job(connection, job, state, reason=reason)
 
     def set_waiting(self, reason: str | None) -> None:
-        """Say on every running job with waiting trials what it waits for; None: none of them does any longer."""
+        """Set what running jobs with pending trials wait for; None clears it."""
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
-        concerned = jobs.c.waiting_for.is_not(None) if reason is None else (jobs.c.state == JobState.RUNNING) & pending
+        concerned = (
+            jobs.c.waiting_for.is_not(None)
+            if reason is None
+            else (jobs.c.state == JobState.RUNNING) & pending
+        )
         changed = update(jobs).where(concerned, jobs.c.waiting_for.is_distinct_from(reason))
         with self._write() as connection:
             connection.execute(changed.values(waiting_for=reason, version=jobs.c.version + 1))

@@ -1,4 +1,4 @@
-"""Jobs, their studies and results: what the api creates, requests and reads."""
+"""Jobs, their studies and results: created, requested and read by the api."""
 
 import json
 import secrets
@@ -23,23 +23,36 @@ from api.store.statements import (
 from api.store.tables import jobs, results, studies
 from telescope.errors import Conflict, NotFound
 
-PAST = {Verb.CANCEL: "cancelled", Verb.PAUSE: "paused", Verb.RESUME: "resumed", Verb.RETRY: "retried"}
+PAST = {
+    Verb.CANCEL: "cancelled",
+    Verb.PAUSE: "paused",
+    Verb.RESUME: "resumed",
+    Verb.RETRY: "retried",
+}
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class IdempotencyMismatch(Conflict):
-    """An idempotency key came again, with another body."""
+    """An idempotency key was reused with another body."""
 
     code, status = "idempotency_key_reused", 422
 
 
 class Jobs(Database):
-    """Jobs and verbs, each method one transaction."""
+    """Reads and writes of jobs; each method is one transaction."""
 
     def create_job(
-        self, document: dict[str, Any], *, idempotency_key: str | None = None, body_hash: str = "", owner: str = ""
+        self,
+        document: dict[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        body_hash: str = "",
+        owner: str = "",
     ) -> tuple[JobRow, bool]:
-        """The job of a study's document, and whether it is new: a key that came before gives the job that it made."""
+        """Create the job of a study's document; return it, and whether it is new.
+
+        An idempotency key that was used before returns the job that it created.
+        """
         limits = document.get("limits") or {}
         values = {
             "id": new_job_id(),
@@ -54,52 +67,73 @@ class Jobs(Database):
             "max_seconds": limits.get("max_seconds"),
         }
         with self._write() as connection:
-            unless_known = upsert(connection, jobs).on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
-            if connection.execute(unless_known.returning(jobs.c.id), values).scalar():
-                connection.execute(insert(studies).values(job_id=values["id"], document=json.dumps(document)))
+            inserted = upsert(connection, jobs).on_conflict_do_nothing(
+                index_elements=["owner", "idempotency_key"]
+            )
+            if connection.execute(inserted.returning(jobs.c.id), values).scalar():
+                connection.execute(
+                    insert(studies).values(job_id=values["id"], document=json.dumps(document))
+                )
                 return the_job(connection, values["id"]), True
-        assert idempotency_key is not None, "only a key can have come before"
-        known = self.job_of_key(idempotency_key, body_hash, owner)
-        assert known is not None, "jobs are never deleted"
-        return known, False
+        assert idempotency_key is not None, "only a reused key conflicts"
+        earlier = self.job_of_key(idempotency_key, body_hash, owner)
+        assert earlier is not None, "jobs are never deleted"
+        return earlier, False
 
     def job_of_key(self, idempotency_key: str, body_hash: str, owner: str = "") -> JobRow | None:
-        """The job that an earlier request with this key made, or None; IdempotencyMismatch if its body was another."""
+        """Return the job that an earlier request with this key created, or None.
+
+        Raises IdempotencyMismatch if that request had another body.
+        """
         same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
         with self._read() as connection:
-            row = connection.execute(select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)).one_or_none()
+            row = connection.execute(
+                select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)
+            ).one_or_none()
         if row is not None and row.hash != body_hash:
-            raise IdempotencyMismatch(f"idempotency key {idempotency_key!r} was used for another body; take a new key")
+            message = (
+                f"idempotency key {idempotency_key!r} was used with another body; use a new key"
+            )
+            raise IdempotencyMismatch(message)
         return None if row is None else as_job(row)
 
     def job(self, job_id: str) -> JobRow:
-        """One job, or NotFound."""
+        """Return a job; raise NotFound if there is none."""
         with self._read() as connection:
             return the_job(connection, job_id)
 
-    def jobs(self, page_size: int = 50, page_token: str | None = None, *, state: JobState | None = None) -> Page[JobRow]:
-        """Jobs, newest first."""
+    def jobs(
+        self, page_size: int = 50, page_token: str | None = None, *, state: JobState | None = None
+    ) -> Page[JobRow]:
+        """Return a page of jobs, newest first."""
         query = select(*JOB_COLUMNS).order_by(jobs.c.id.desc())
         if state:
             query = query.where(jobs.c.state == state)
-        asked = f"jobs {state}"
+        listing = f"jobs {state}"
         if page_token:
-            query = query.where(jobs.c.id < continued_after(page_token, asked, str))
+            query = query.where(jobs.c.id < continued_after(page_token, listing, str))
         with self._read() as connection:
-            return page([as_job(row) for row in connection.execute(query.limit(row_limit(page_size)))], page_size, asked)
+            rows = connection.execute(query.limit(row_limit(page_size)))
+            return page([as_job(row) for row in rows], page_size, listing)
 
     def study_document(self, job_id: str) -> dict[str, Any]:
-        """The study that a job answers, as it was accepted."""
+        """Return the document of a job's study, as it was accepted."""
         with self._read() as connection:
-            document = connection.execute(select(studies.c.document).where(studies.c.job_id == job_id)).scalar()
+            document = connection.execute(
+                select(studies.c.document).where(studies.c.job_id == job_id)
+            ).scalar()
         if document is None:
             raise NotFound(f"no job {job_id}")
-        found: dict[str, Any] = json.loads(document)
-        return found
+        study: dict[str, Any] = json.loads(document)
+        return study
 
     def result(self, job_id: str) -> dict[str, Any] | None:
-        """The latest report, interim or final; None before the first."""
-        query = select(jobs.c.id, results.c.document).outerjoin_from(jobs, results).where(jobs.c.id == job_id)
+        """Return the latest report, interim or final; None before the first one."""
+        query = (
+            select(jobs.c.id, results.c.document)
+            .outerjoin_from(jobs, results)
+            .where(jobs.c.id == job_id)
+        )
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -107,7 +141,11 @@ class Jobs(Database):
         return json.loads(row.document) if row.document else None
 
     def request(self, job_id: str, verb: Verb) -> JobRow:
-        """Ask for a verb: done at once where nothing of the job runs, else left to the coordinator. Repeating it changes nothing."""
+        """Request a verb of a job; repeating a request changes nothing.
+
+        It is carried out at once where nothing of the job runs, else by the coordinator. Raises
+        Conflict where the job's state does not permit the verb.
+        """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             bound_for = prospect(job.state, job.requested)
@@ -118,7 +156,7 @@ class Jobs(Database):
             except Conflict as conflict:
                 raise Conflict(f"job {job_id} cannot be {PAST[verb]}: {conflict}") from None
             if verb is Verb.RESUME and job.state is JobState.RUNNING:
-                return change_job(connection, job_id, requested=None)  # the pause had not begun
+                return change_job(connection, job_id, requested=None)  # the pause has not begun
             has_trials = job.started_at is not None
             if job.state is JobState.RUNNING or (verb is Verb.CANCEL and has_trials):
                 return change_job(connection, job_id, requested=verb)
@@ -128,13 +166,13 @@ class Jobs(Database):
 
 
 def new_job_id() -> str:
-    """A unique id that sorts by time of creation: 48 bits of milliseconds, 80 random ones."""
+    """Make a unique id that sorts by time of creation: 48 bits of milliseconds, 80 random bits."""
     number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
     return "job-" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def _reopen(connection: Connection, job_id: str) -> None:
-    """The report that called itself final is the latest so far, until the coordinator has another."""
+    """Mark the stored report as interim again, until the coordinator stores another."""
     of_job = results.c.job_id == job_id
     if document := connection.execute(select(results.c.document).where(of_job)).scalar():
         reopened = json.dumps(json.loads(document) | {"final": False})

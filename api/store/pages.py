@@ -1,7 +1,8 @@
-"""How does a list continue where its last page ended?
+"""Pagination by keyset.
 
-By keyset: a page token names the list it belongs to, filters included, and the sort key of the last row. It is opaque to callers. Of rows
-that are computed, and so all at hand (`cut`), the key is how many came before.
+A page token, opaque to callers, holds the name of the list that it belongs to, filters included,
+and the sort key of the last row. For computed rows, which are all in memory (`cut`), the key is the
+number of earlier rows.
 """
 
 import base64
@@ -16,20 +17,21 @@ MAX_PAGE_SIZE = 1000
 
 
 def row_limit(page_size: int) -> int:
-    """Rows to read for a page: one more than it shows, to know whether there is a next one."""
+    """Number of rows to read for a page: one more than it has, to detect a next page."""
     if page_size < 1:
         raise InvalidInput.of("page_size", "must be at least 1", page_size)
     return min(page_size, MAX_PAGE_SIZE) + 1
 
 
 def page(rows: list[Any], page_size: int, asked: str) -> Page[Any]:
-    """A page of the rows that `row_limit` let in; `asked` names the list."""
-    shown = row_limit(page_size) - 1
-    return Page(tuple(rows[:shown]), _token(asked, rows[shown - 1].id) if len(rows) > shown else None)
+    """Make a page of at most `row_limit` rows; `asked` names the list."""
+    size = row_limit(page_size) - 1
+    token = _token(asked, rows[size - 1].id) if len(rows) > size else None
+    return Page(tuple(rows[:size]), token)
 
 
 def cut(rows: Sequence[Row], page_size: int, page_token: str | None, asked: str) -> Page[Row]:
-    """A page of rows that are all at hand and stay what they are; `asked` names all that they depend on."""
+    """Cut a page from rows that are all in memory; `asked` names everything that they depend on."""
     start = continued_after(page_token, asked, int) if page_token else 0
     end = start + row_limit(page_size) - 1
     return Page(tuple(rows[start:end]), _token(asked, end) if len(rows) > end else None)
@@ -40,11 +42,12 @@ def _token(asked: str, key: Any) -> str:
 
 
 def continued_after(page_token: str, asked: str, kind: type) -> Any:
-    """The sort key that a page token continues after; a token holds for the list that gave it alone."""
+    """Return the sort key in a page token; InvalidInput if the token is from another list."""
     try:
         of, key = json.loads(base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)))
     except (ValueError, TypeError):
         of, key = None, None
     if of != asked or type(key) is not kind or (isinstance(key, int) and not 0 <= key < 2**63):
-        raise InvalidInput.of("page_token", "was not given by this list with these filters; leave it out to start anew", page_token)
+        message = "is not from this list with these filters; leave it out for the first page"
+        raise InvalidInput.of("page_token", message, page_token)
     return key

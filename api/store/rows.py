@@ -1,8 +1,8 @@
-"""What does the database say, in types?
+"""Types that `api.store` returns and accepts.
 
-Frozen rows as `api.store` returns them: `JobRow` and `TrialRow` (the resources of the wire, scalars only, cheap to list), `Page`,
-`Pending`, a trial that may be handed to a worker, and `Rate`, how fast workers were; and what `api.store` is told or asked in several
-values: `Begun`, how an attempt began, and `TrialFilter`. Curves are in `api.store.curves`.
+Returned, as frozen rows: `JobRow` and `TrialRow` (the resources of the wire, scalars only, cheap to
+list), `Page`, `Pending`, a trial that is ready for a worker, and `Rate`, the speed of workers.
+Accepted: `Begun`, the start of an attempt, and `TrialFilter`. Curves are in `api.store.curves`.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """Some rows of a list; `next_page_token` asks for the following ones, None: there are none."""
+    """A page of a list; `next_page_token` is that of the next page, None on the last page."""
 
     items: tuple[Row, ...]
     next_page_token: str | None
@@ -27,7 +27,7 @@ class Page(Generic[Row]):
 
 @dataclass(frozen=True)
 class JobRow(Job):
-    """A job without its study and its result, and the limits that the coordinator holds it to."""
+    """A job without its study and result, with the limits that the coordinator enforces."""
 
     max_parallel: int | None
     max_seconds: float | None
@@ -37,11 +37,11 @@ class JobRow(Job):
 
 @dataclass(frozen=True)
 class TrialRow(Trial):
-    """A trial without its full specification and its curve."""
+    """A trial without its specification and its curve."""
 
     @property
     def failure(self) -> Failure | None:
-        """Why it gave no finite loss."""
+        """Why the trial has no finite loss; None where it has not failed."""
         if self.failure_kind == "scientific":
             return Failure("scientific", self.failure_message or "", retryable=False)
         return Failure("operational", self.failure_message or "") if self.failure_kind else None
@@ -49,7 +49,7 @@ class TrialRow(Trial):
 
 @dataclass(frozen=True)
 class Pending:
-    """A trial that waits for a worker, which attempt at it comes next, and how many have failed."""
+    """A trial that waits for a worker, with its next attempt and the number of failed attempts."""
 
     trial_id: int
     attempt: int
@@ -59,9 +59,9 @@ class Pending:
 
 @dataclass(frozen=True)
 class Begun:
-    """How a worker began an attempt at a trial."""
+    """The start of an attempt by a worker."""
 
-    resumed_step: int  # of the checkpoint or the trunk's state that it goes on from, 0 without one
+    resumed_step: int  # step of the checkpoint or trunk that it continues, else 0
     worker: str
     numerics: str  # of the worker
     branch: Branch | None = None  # of the trial, where it is one
@@ -69,7 +69,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class TrialFilter:
-    """Which of a job's trials are asked for; what is None lets all through."""
+    """A filter of a job's trials; a field that is None admits all."""
 
     state: TrialState | None = None
     width: int | None = None
@@ -81,7 +81,7 @@ ALL_TRIALS = TrialFilter()
 
 @dataclass(frozen=True)
 class Rate:
-    """How fast trials of one shape were trained, on one kind of worker."""
+    """Training speed of trials of one shape on one kind of worker."""
 
     optimizer: str
     width: int

@@ -1,7 +1,8 @@
-"""Which statements do the store and the coordinator's record share?
+"""SQL statements that the store and the coordinator's record share.
 
-Functions on an open connection: rows into types, one job or trial by id, and the only two ways to change a job (`change_job`, and
-`move_job` for its state). Every change of a job raises its version.
+They are functions on an open connection: rows to types, a job or trial by id, and the only two ways
+to change a job (`change_job`, and `move_job` for its state). Every change of a job increments its
+version.
 """
 
 from dataclasses import fields
@@ -20,29 +21,32 @@ from telescope.trials.outcome import TrialState
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
 OPEN = (TrialState.PENDING, TrialState.RUNNING)
-MIXED = "mixed"  # numerics of a trial that went on with others than it began with: nobody's, so nothing reuses it
+MIXED = "mixed"  # numerics of a trial that was resumed with other numerics; never reused
 
 
 def now() -> datetime:
-    """The clock of the service, the only one that counts."""
+    """The current time of the service's clock, used for all timestamps."""
     return datetime.now(UTC)
 
 
 def as_job(row: Any) -> JobRow:
-    """A row that has JOB_COLUMNS."""
+    """Convert a row of JOB_COLUMNS."""
     values = {field.name: getattr(row, field.name) for field in fields(JobRow)}
     requested = values["requested"]
-    return JobRow(**values | {"state": JobState(row.state), "requested": Verb(requested) if requested else None})
+    return JobRow(
+        **values
+        | {"state": JobState(row.state), "requested": Verb(requested) if requested else None}
+    )
 
 
 def as_trial(row: Any) -> TrialRow:
-    """A row that has TRIAL_COLUMNS."""
+    """Convert a row of TRIAL_COLUMNS."""
     values = {column.name: getattr(row, column.name) for column in TRIAL_COLUMNS}
     return TrialRow(**values | {"state": TrialState(row.state), "variant": row.variant or ""})
 
 
 def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
-    """One job, or NotFound; `lock` keeps others from changing it until the transaction ends."""
+    """Return a job, or raise NotFound; `lock` locks its row until the transaction ends."""
     query = select(*JOB_COLUMNS).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
@@ -51,7 +55,7 @@ def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
 
 
 def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> TrialRow:
-    """One trial, or NotFound; `lock` as for jobs."""
+    """Return a trial, or raise NotFound; `lock` locks its row until the transaction ends."""
     query = select(*TRIAL_COLUMNS).where(trials.c.id == trial_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
@@ -61,7 +65,9 @@ def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> Tria
 
 def touch_job(connection: Connection, job_id: Any, **values: Any) -> None:
     """Change a job's columns; `job_id` may be a subquery."""
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values))
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values)
+    )
 
 
 def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
@@ -70,8 +76,10 @@ def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
     return the_job(connection, job_id)
 
 
-def move_job(connection: Connection, job: JobRow, to: JobState, reason: str | None = None) -> JobRow:
-    """The one place where a job changes its state."""
+def move_job(
+    connection: Connection, job: JobRow, to: JobState, reason: str | None = None
+) -> JobRow:
+    """Change a job's state; the only function that does."""
     moment = now()
     ran = (moment - job.running_since).total_seconds() if job.running_since else 0.0
     return change_job(
@@ -89,11 +97,13 @@ def move_job(connection: Connection, job: JobRow, to: JobState, reason: str | No
 
 
 def upsert(connection: Connection, table: Table) -> Any:
-    """An INSERT that knows ON CONFLICT, which SQLAlchemy spells per database."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    """Return an INSERT with ON CONFLICT, which SQLAlchemy offers per database."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, values: Any, *unique: str) -> None:
-    """Insert one row or several, leaving out those whose `unique` columns exist already."""
+    """Insert one row or several, except rows whose `unique` columns exist already."""
     if values:
-        connection.execute(upsert(connection, table).on_conflict_do_nothing(index_elements=unique), values)
+        statement = upsert(connection, table).on_conflict_do_nothing(index_elements=unique)
+        connection.execute(statement, values)

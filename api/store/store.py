@@ -1,7 +1,8 @@
-"""The store: what the service remembers, and what its api may ask and write.
+"""The store: the reads and writes of the api.
 
-Each public method is one transaction and a constant number of statements, whatever the number of trials. The api creates jobs and
-requests verbs; everything else here reads. What the coordinator alone may write is `api.store.record`.
+Each public method is one transaction with a constant number of statements, independent of the
+number of trials. The api creates jobs and requests verbs; all other methods read. Writes that only
+the coordinator makes are in `api.store.record`.
 """
 
 from api.store.jobs import Jobs
@@ -9,4 +10,4 @@ from api.store.trials import Trials
 
 
 class Store(Jobs, Trials):
-    """The database, to the api: jobs and verbs (`api.store.jobs`), trials and curves (`api.store.trials`)."""
+    """The store of the api: jobs (`api.store.jobs`), trials and curves (`api.store.trials`)."""

@@ -1,8 +1,9 @@
-"""Which tables hold the service's memory?
+"""The tables of the database.
 
-`jobs` and `trials` carry scalars alone, so that lists stay cheap; documents have tables of their own (`studies`, `results`, `specs`).
-A trial's identity within its job is its digest; `attempt` fences late reports; a curve is its `chunks`, and of a trial that completed its
-`outlines` too. The schema is built by `migrations`, and a test holds these models equal to it.
+`jobs` and `trials` hold only scalars, so that lists stay cheap; documents have separate tables
+(`studies`, `results`, `specs`). A trial is identified within its job by its digest; `attempt`
+fences late reports. A curve is stored in `chunks`, and that of a completed trial also in
+`outlines`. `migrations` creates the schema, and a test compares it with these models.
 """
 
 from datetime import UTC, datetime
@@ -39,22 +40,24 @@ metadata = MetaData(naming_convention=NAMING)
 
 
 class Instant(TypeDecorator[datetime]):
-    """A moment: seconds since 1970 in the database, an aware datetime in Python."""
+    """A point in time: seconds since 1970 in the database, an aware datetime in Python."""
 
     impl = Double
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> float | None:
-        """To seconds."""
+        """Convert to seconds."""
         return None if value is None else value.timestamp()
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> datetime | None:
-        """To UTC."""
+        """Convert to UTC."""
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 def _of_job(primary_key: bool = False) -> Column[str]:
-    return Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=primary_key, nullable=False)
+    return Column(
+        "job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=primary_key, nullable=False
+    )
 
 
 jobs = Table(
@@ -82,7 +85,9 @@ jobs = Table(
     Column("running_seconds", Double, nullable=False, server_default=text("0")),
     Column("version", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("owner", "idempotency_key"),
-    CheckConstraint("state IN ('QUEUED','RUNNING','PAUSED','SUCCEEDED','FAILED','CANCELLED')", name="state"),
+    CheckConstraint(
+        "state IN ('QUEUED','RUNNING','PAUSED','SUCCEEDED','FAILED','CANCELLED')", name="state"
+    ),
     Index(None, "state", "id"),
 )
 
@@ -128,17 +133,21 @@ trials = Table(
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("steps", Integer, nullable=False),
     Column("batch_tokens", Integer),
-    Column("flops_planned", Double, nullable=False, server_default=text("0")),  # of the whole run, as forecast
+    Column(
+        "flops_planned", Double, nullable=False, server_default=text("0")
+    ),  # forecast for the whole run
     Column("flops", Double, nullable=False, server_default=text("0")),
     Column("flops_spent", Double, nullable=False, server_default=text("0")),
     Column("seconds", Double, nullable=False, server_default=text("0")),
     Column("failure_kind", String(16)),
     Column("failure_message", Text),
     Column("measure", String(16), nullable=False, server_default="loss"),
-    Column("metrics", Text),  # JSON of the last point's, infinite numbers included
-    Column("numerics", Text),  # what its numbers were computed with (telescope.trials.numerics)
-    Column("reused_from", ForeignKey("trials.id")),  # the trial of an earlier job that trained it; its curve is there
-    Column("ladder", String(16)),  # where the trial stands in its study; None where it was planned before this was recorded
+    Column("metrics", Text),  # JSON of the last point's metrics, infinite numbers included
+    Column("numerics", Text),  # see telescope.trials.numerics
+    # The trial of an earlier job that was trained; it holds the curve.
+    Column("reused_from", ForeignKey("trials.id")),
+    # The label: the trial's place in its study; null in rows older than migration 0005.
+    Column("ladder", String(16)),
     Column("stage", Text),
     Column("level", Integer),
     Column("variant", Text),
@@ -150,7 +159,7 @@ trials = Table(
     Index(None, "job_id", "id"),
     Index(None, "job_id", "state", "id"),
     Index(None, "digest"),
-    sqlite_autoincrement=True,  # ids are never used again
+    sqlite_autoincrement=True,  # ids are never reused
 )
 
 chunks = Table(
@@ -158,7 +167,8 @@ chunks = Table(
     metadata,
     Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    Column("first_step", Integer, primary_key=True),  # numbers the chunks of an attempt, so that a repeated one changes nothing
+    # Identifies a chunk within its attempt, so that a repeated report changes nothing.
+    Column("first_step", Integer, primary_key=True),
     Column("blob", LargeBinary, nullable=False),
 )
 
@@ -167,5 +177,6 @@ outlines = Table(
     metadata,
     Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
     Column("held_out", Boolean, nullable=False),
-    Column("blob", LargeBinary, nullable=False),  # not compressed: a study reads those of all its trials at once
+    # Not compressed, since a study reads the outlines of all its trials at once.
+    Column("blob", LargeBinary, nullable=False),
 )

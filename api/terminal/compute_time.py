@@ -1,7 +1,8 @@
-"""How does the answer of a compute-time study read?
+"""Terminal output of a compute-time study.
 
-First what each target loss says, then why it may be believed, then what every batch was trained with, and what each optimizer was
-granted. `show` prints a report, `show_bill` the bill beforehand; answers to other target losses are `api.cli.frontier`'s.
+A report lists the answer to each target loss, the verdict with its reason, the settings of every
+batch, and the tuning granted to each optimizer. `show` prints a report, `show_bill` a forecast of
+its cost; `api.cli.frontier` prints the tables at other target losses.
 """
 
 from typing import Any
@@ -22,7 +23,7 @@ NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
 def typed(document: dict[str, Any]) -> Comparison:
-    """The report that a document spells."""
+    """Parse a report's document."""
     return TypeAdapter(Comparison).validate_python(document)
 
 
@@ -30,101 +31,161 @@ def show(report: Comparison, console: Console) -> None:
     """Print a report."""
     console.print()
     for target in report.targets:
-        console.print(f"Loss [bold]{target.target_loss:g}[/]: {escape(target.sentence)}.", soft_wrap=True)
+        console.print(
+            f"Loss [bold]{target.target_loss:g}[/]: {escape(target.sentence)}.", soft_wrap=True
+        )
         if target.dominance:
             faster = target.dominance.ratio
-            who = "Muon" if faster >= 1 else "AdamW"
-            ahead = max(faster, 1 / faster)
+            leader = "Muon" if faster >= 1 else "AdamW"
+            factor = max(faster, 1 / faster)
             console.print(
-                f"  On the frontier of hours against devices {who} is ahead by a factor of {ahead:.2f} on the whole.", soft_wrap=True
+                f"  On the frontier of hours against devices, {leader} is ahead "
+                f"by a factor of {factor:.2f} overall.",
+                soft_wrap=True,
             )
         if target.batches:
             console.print(tokens_to_loss(target), "", sep="\n")
     state = "" if report.final else " so far"
-    console.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}.", soft_wrap=True)
-    console.print(f"Read: {report.read}.\n", soft_wrap=True)
+    console.print(
+        f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}.",
+        soft_wrap=True,
+    )
+    console.print(f"Loss measured as: {report.read}.\n", soft_wrap=True)
     if report.batches:
         console.print(batches(report.batches), "", sep="\n")
     console.print("Granted to each optimizer:", ledger(report.ledger), "", sep="\n")
-    reused = f"{report.reused} of {report.trials} trials reused" if report.reused else f"{report.trials} trials"
-    console.print(f"Bill: {reused}, {amount(report.tokens)}tokens, {amount(report.flops)}FLOP, {report.seconds:.0f} s of training.\n")
+    reused = (
+        f"{report.reused} of {report.trials} trials reused"
+        if report.reused
+        else f"{report.trials} trials"
+    )
+    cost = f"{amount(report.tokens)}tokens, {amount(report.flops)}FLOP"
+    console.print(f"Bill: {reused}, {cost}, {report.seconds:.0f} s of training.\n")
 
 
 def tokens_to_loss(target: AtTarget) -> Table:
     """Tokens of both optimizers at each batch, and their ratio."""
-    shown = table("batch", "Muon's tokens", "AdamW's tokens", "steps (Muon, AdamW)", "AdamW / Muon", "90 % interval", "verdict")
-    assert target.batches is not None, "shown only where the loss was reached"
+    output = table(
+        "batch",
+        "Muon's tokens",
+        "AdamW's tokens",
+        "steps (Muon, AdamW)",
+        "AdamW / Muon",
+        "90 % interval",
+        "verdict",
+    )
+    assert target.batches is not None, "printed only where the loss was reached"
     rows = {(row.optimizer, row.batch_tokens): row for row in target.batches.rows}
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
         both = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
         tokens = ["" if row is None else tokens_of(row) for row in both]
-        steps = ", ".join("–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both)
+        steps = ", ".join(
+            "–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both
+        )
         ratio = ratios.get(batch)
-        said = "" if ratio is None or ratio.ratio is None else f"{ratio.ratio:.2f}" if ratio.pairs else "a bound"
-        known = ratio is not None and None not in (ratio.ratio_low, ratio.ratio_high)
-        interval = f"{ratio.ratio_low:.2f}–{ratio.ratio_high:.2f}" if ratio and known else ""
+        quotient = ""
+        if ratio is not None and ratio.ratio is not None:
+            quotient = f"{ratio.ratio:.2f}" if ratio.pairs else "a bound"
+        has_interval = ratio is not None and None not in (ratio.ratio_low, ratio.ratio_high)
+        interval = f"{ratio.ratio_low:.2f}–{ratio.ratio_high:.2f}" if ratio and has_interval else ""
         verdict = f"Muon {ratio.muon}" if ratio else ""
-        shown.add_row(str(batch), *tokens, steps, said, interval, verdict)
-    return shown
+        output.add_row(str(batch), *tokens, steps, quotient, interval, verdict)
+    return output
 
 
 def tokens_of(row: BatchRow) -> str:
-    """Tokens of one optimizer at one batch, and which runs took no part."""
+    """Tokens of one optimizer at one batch, and the number of diverged runs."""
     if row.tokens is None:
         return "diverged"
     lost = f" ({row.diverged} diverged)" if row.diverged else ""
-    return f"{'over ' if row.censored else 'under ' if row.early else ''}{amount(row.tokens).strip()}{lost}"
+    bound = "over " if row.censored else "under " if row.early else ""
+    return f"{bound}{amount(row.tokens).strip()}{lost}"
 
 
-def batches(found: tuple[BatchReport, ...]) -> Table:
-    """What every batch was trained with."""
-    shown = table("", "batch", "lr", "weight decay", "from", "runs", "lowest loss", "tokens, longest", "step")
-    for one in found:
-        runs = f"{one.runs} ({one.diverged} diverged)" if one.diverged else str(one.runs)
-        loss = "" if one.lowest_loss is None else f"{one.lowest_loss:.4f}"
-        step = "" if one.step_seconds is None else f"{1e3 * one.step_seconds:.3g} ms"
-        source = f"{one.source}, in doubt" if one.doubt else one.source
-        numbers = (str(one.batch_tokens), f"{one.lr:.3g}", f"{one.weight_decay:.3g}", source)
-        shown.add_row(NAMES[one.optimizer], *numbers, runs, loss, amount(one.trained_tokens).strip(), step)
-    return shown
+def batches(reports: tuple[BatchReport, ...]) -> Table:
+    """The settings and runs of every batch."""
+    columns = (
+        "batch",
+        "lr",
+        "weight decay",
+        "from",
+        "runs",
+        "lowest loss",
+        "tokens, longest",
+        "step",
+    )
+    output = table("", *columns)
+    for report in reports:
+        runs = (
+            f"{report.runs} ({report.diverged} diverged)" if report.diverged else str(report.runs)
+        )
+        loss = "" if report.lowest_loss is None else f"{report.lowest_loss:.4f}"
+        step = "" if report.step_seconds is None else f"{1e3 * report.step_seconds:.3g} ms"
+        source = f"{report.source}, in doubt" if report.doubt else report.source
+        numbers = (
+            str(report.batch_tokens),
+            f"{report.lr:.3g}",
+            f"{report.weight_decay:.3g}",
+            source,
+        )
+        tokens = amount(report.trained_tokens).strip()
+        output.add_row(NAMES[report.optimizer], *numbers, runs, loss, tokens, step)
+    return output
 
 
-def ledger(found: tuple[Granted, ...]) -> Table:
-    """What each optimizer was granted, side by side."""
-    shown = table("", *(NAMES[one.optimizer] for one in found))
+def ledger(grants: tuple[Granted, ...]) -> Table:
+    """The tuning granted to each optimizer, side by side."""
+    output = table("", *(NAMES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
-        "hyperparameters": [one.hyperparameters for one in found],
-        "tuning trials": [str(one.tuning_trials) for one in found],
-        "lr tried": ["" if one.lr_low is None else f"{one.lr_low:.3g}–{one.lr_high:.3g} ({one.lr_octaves:.1f} octaves)" for one in found],
-        "weight decays": [", ".join(f"{decay:g}" for decay in one.weight_decays) for one in found],
-        "tuned at batches": [", ".join(map(str, one.tuned_batches)) for one in found],
-        "tuning tokens": [amount(one.tuning_tokens).strip() for one in found],
-        "seeds": [str(one.seeds) for one in found],
-        "schedule": [one.schedule for one in found],
-        "not searched for": [one.fixed for one in found],
-        "precision": [one.precision for one in found],
-        "trials in all": [f"{one.trials} ({one.diverged} diverged)" for one in found],
-        "FLOP in all": [amount(one.flops).strip() for one in found],
+        "hyperparameters": [grant.hyperparameters for grant in grants],
+        "tuning trials": [str(grant.tuning_trials) for grant in grants],
+        "lr tried": [_lr_tried(grant) for grant in grants],
+        "weight decays": [
+            ", ".join(f"{decay:g}" for decay in grant.weight_decays) for grant in grants
+        ],
+        "tuned at batches": [", ".join(map(str, grant.tuned_batches)) for grant in grants],
+        "tuning tokens": [amount(grant.tuning_tokens).strip() for grant in grants],
+        "seeds": [str(grant.seeds) for grant in grants],
+        "schedule": [grant.schedule for grant in grants],
+        "not searched": [grant.fixed for grant in grants],
+        "precision": [grant.precision for grant in grants],
+        "trials in total": [f"{grant.trials} ({grant.diverged} diverged)" for grant in grants],
+        "FLOP in total": [amount(grant.flops).strip() for grant in grants],
     }
     for name, values in rows.items():
         if any(values):
-            shown.add_row(name, *values)
-    return shown
+            output.add_row(name, *values)
+    return output
+
+
+def _lr_tried(grant: Granted) -> str:
+    if grant.lr_low is None:
+        return ""
+    return f"{grant.lr_low:.3g}–{grant.lr_high:.3g} ({grant.lr_octaves:.1f} octaves)"
 
 
 def show_bill(document: dict[str, Any], console: Console) -> None:
-    """Print what a study would cost, by the document of its bill."""
+    """Print the forecast cost of a study, from the document of its bill."""
     bill = TypeAdapter(Bill).validate_python(document)
-    shown = table("", "batch", "least trials", "most", "least tokens", "most", "least FLOP", "most")
+    columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
+    output = table("", "batch", *columns)
     for row in bill.batches:
-        numbers = [(f"{cost.trials}", amount(cost.tokens).strip(), amount(cost.flops).strip()) for cost in (row.least, row.most)]
-        shown.add_row(NAMES[row.optimizer], str(row.batch_tokens), *(numbers[i][column] for column in range(3) for i in range(2)))
+        numbers = [
+            (f"{cost.trials}", amount(cost.tokens).strip(), amount(cost.flops).strip())
+            for cost in (row.least, row.most)
+        ]
+        cells = (numbers[i][column] for column in range(3) for i in range(2))
+        output.add_row(NAMES[row.optimizer], str(row.batch_tokens), *cells)
     spans = (bill.trials, bill.tokens, bill.flops)
-    totals = [f"{end:.0f}" if i == 0 else amount(end).strip() for i, span in enumerate(spans) for end in (span.least, span.most)]
-    shown.add_section()
-    shown.add_row("[bold]all[/]", "", *totals)
-    console.print(shown)
+    totals = [
+        f"{end:.0f}" if i == 0 else amount(end).strip()
+        for i, span in enumerate(spans)
+        for end in (span.least, span.most)
+    ]
+    output.add_section()
+    output.add_row("[bold]all[/]", "", *totals)
+    console.print(output)
     by = "[yellow]estimated[/]: " if bill.estimated else "by "
     sources = "; ".join(dict.fromkeys(row.pace.source for row in bill.batches))
     span = f"{duration(bill.seconds.least)} to {duration(bill.seconds.most)}"

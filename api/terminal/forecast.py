@@ -1,7 +1,7 @@
-"""How does the bill beforehand read?
+"""Terminal output of the forecast of a telescoping study.
 
-What is certain, level by level; each line of the bill at least, probably and at most; time and disk; the cheaper choices beside the
-ladder; and where one of them is the better idea.
+It lists the certain costs level by level, the least, expected and most of each line of the bill,
+time and disk, the cheaper alternatives to the ladder, and advice where one of them is better.
 """
 
 from typing import Any
@@ -20,58 +20,72 @@ SPAN = ("least", "expected", "most")
 
 
 def show(document: dict[str, Any], console: Console) -> None:
-    """Print what a study would cost, by the document of its preview."""
+    """Print the forecast cost of a study, from the document of its preview."""
     preview = TypeAdapter(Preview).validate_python(document)
-    console.print("Known beforehand, level by level; then what each part comes to:", _levels(preview), "", _lines(preview), "", sep="\n")
+    title = "Certain costs by level, then the cost of each part:"
+    console.print(title, _levels(preview), "", _lines(preview), "", sep="\n")
     console.print(_time(preview), soft_wrap=True)
     disk = preview.disk
     console.print(
-        f"Disk: {amount(disk.curves_bytes)}B of curves stay; up to {amount(disk.checkpoint_bytes)}B of checkpoints while it runs."
+        f"Disk: {amount(disk.curves_bytes)}B of curves, kept; "
+        f"up to {amount(disk.checkpoint_bytes)}B of checkpoints while the job runs."
     )
     final = amount(preview.final_run_flops)
-    console.print(f"The final run at the target takes {final}FLOP, {preview.share:.0%} of it and the expected tuning together.\n")
+    share = f"{preview.share:.0%} of the total with the expected tuning"
+    console.print(f"The final run at the target takes {final}FLOP, {share}.\n")
     for ladder in preview.ladders:
-        console.print(f"Beside the ladder ({name_of(ladder.optimizer, ladder.variant)}):", _choices(ladder), "", sep="\n")
+        title = f"Alternatives to the ladder ({name_of(ladder.optimizer, ladder.variant)}):"
+        console.print(title, _choices(ladder), "", sep="\n")
     console.print(f"[dim]Expected costs and errors assume {preview.assumes}.[/]", soft_wrap=True)
-    for said in preview.advice:
-        console.print(f"[yellow]Advice[/]: {said}.", soft_wrap=True)
+    for advice in preview.advice:
+        console.print(f"[yellow]Advice[/]: {advice}.", soft_wrap=True)
 
 
 def _levels(preview: Preview) -> Table:
-    shown = table("", "width", "trials", "tokens", "FLOP")
+    output = table("", "width", "trials", "tokens", "FLOP")
     for ladder in preview.ladders:
         for level in ladder.levels:
-            numbers = (str(level.width), str(level.trials), amount(level.tokens), amount(level.flops))
-            shown.add_row(name_of(ladder.optimizer, ladder.variant), *numbers)
-    return shown
+            numbers = (
+                str(level.width),
+                str(level.trials),
+                amount(level.tokens),
+                amount(level.flops),
+            )
+            output.add_row(name_of(ladder.optimizer, ladder.variant), *numbers)
+    return output
 
 
 def _lines(preview: Preview) -> Table:
-    shown = table("", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN))
+    output = table("", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN))
     for ladder in preview.ladders:
-        several = f"{name_of(ladder.optimizer, ladder.variant)}: " if len(preview.ladders) > 1 else ""
+        prefix = ""
+        if len(preview.ladders) > 1:
+            prefix = f"{name_of(ladder.optimizer, ladder.variant)}: "
         for line in ladder.lines:
-            shown.add_row(f"{several}{line.name}", *_counts(line.trials), *_amounts(line.flops))
-    shown.add_section()
-    shown.add_row("[bold]all[/], the most enforced", *_counts(preview.trials), *_amounts(preview.flops))
-    return shown
+            output.add_row(f"{prefix}{line.name}", *_counts(line.trials), *_amounts(line.flops))
+    output.add_section()
+    totals = (*_counts(preview.trials), *_amounts(preview.flops))
+    output.add_row("[bold]all[/] (most is enforced)", *totals)
+    return output
 
 
 def _choices(ladder: LadderPreview) -> Table:
-    shown = table("way", "trials", "FLOP", "lr error", "regret", "what it means")
-    for one in ladder.choices:
-        error = "" if one.error is None else f"{one.error:.2f} octave"
-        regret = "" if one.regret is None else f"{one.regret:.2g} %"
-        note = one.note if one.lr is None else f"lr {one.lr:.3g}: {one.note}"
-        shown.add_row(words(one.name), str(one.trials), amount(one.flops), error, regret, note)
-    return shown
+    output = table("choice", "trials", "FLOP", "lr error", "regret", "what it means")
+    for choice in ladder.choices:
+        error = "" if choice.error is None else f"{choice.error:.2f} octave"
+        regret = "" if choice.regret is None else f"{choice.regret:.2g} %"
+        note = choice.note if choice.lr is None else f"lr {choice.lr:.3g}: {choice.note}"
+        flops = amount(choice.flops)
+        output.add_row(words(choice.name), str(choice.trials), flops, error, regret, note)
+    return output
 
 
 def _time(preview: Preview) -> str:
     low, middle, high = (duration(getattr(preview.seconds, name)) for name in SPAN)
     sources = "; ".join(dict.fromkeys(ladder.pace.source for ladder in preview.ladders))
     by = "[yellow]estimated[/]: " if preview.estimated else "by "
-    return f"Time: {low} to {high}, probably {middle}, {preview.parallel} at once ({by}{sources})."
+    trials = f"{preview.parallel} trials at once"
+    return f"Time: {low} to {high}, expected {middle}, with {trials} ({by}{sources})."
 
 
 def _counts(span: Span) -> tuple[str, ...]:

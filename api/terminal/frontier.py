@@ -1,7 +1,8 @@
-"""How does an answer to a target loss read?
+"""Terminal output of a compute-time job's tables at a target loss.
 
-As three tables, each with the sentences that sum it up: hours against devices, tokens against batch size, AdamW's tokens over Muon's.
-Measured and modelled step times are told apart by name. Of the first, which can have hundreds of rows, those on the frontier are shown.
+There are three tables, each with sentences that summarise it: hours against devices, tokens against
+batch size, and the ratio of AdamW's tokens to Muon's. A column tells measured from modelled step
+times. The first table can have hundreds of rows; only those on the frontier are printed.
 
 Parts: `Answers`, all three · `typed`, from documents · `answers`, from runs · `show` · `picture`.
 """
@@ -42,13 +43,13 @@ STANDINGS = {
 TRENDS = {
     Direction.RISING: "[green]rises[/]",
     Direction.FALLING: "[red]falls[/]",
-    Direction.UNRESOLVED: "neither rises nor falls beyond doubt",
+    Direction.UNRESOLVED: "neither rises nor falls significantly",
 }
 
 
 @dataclass(frozen=True)
 class Answers:
-    """All that a job answers to a target loss."""
+    """The three tables of a job at a target loss."""
 
     frontier: FrontierAnswer
     batch_sizes: BatchAnswer
@@ -56,41 +57,56 @@ class Answers:
 
 
 def typed(documents: Mapping[str, Any]) -> Answers:
-    """The answers that three documents spell."""
+    """Parse the documents of the three tables."""
     return TypeAdapter(Answers).validate_python(documents)
 
 
 def answers(analysis: Analysis, target_loss: float) -> Answers:
-    """The answers of runs that are at hand."""
-    return Answers(analysis.frontier(target_loss), analysis.batch_sizes(target_loss), analysis.token_ratio(target_loss))
+    """Compute the three tables from an analysis."""
+    return Answers(
+        analysis.frontier(target_loss),
+        analysis.batch_sizes(target_loss),
+        analysis.token_ratio(target_loss),
+    )
 
 
 def lowest(target_losses: Sequence[float]) -> float:
-    """The loss that a study's picture is drawn at; InvalidInput where it names none."""
+    """The target loss of a study's plot, the lowest; InvalidInput if the study has none."""
     if not target_losses:
-        raise InvalidInput.of("--plot", "is drawn at a target loss, and the study names none; use: telescope frontier JOB --target-loss X")
+        message = "needs a target loss, but the study names none"
+        remedy = "use: telescope frontier JOB --target-loss X --plot FILE"
+        raise InvalidInput.of("--plot", f"{message}; {remedy}")
     return min(target_losses)
 
 
 def picture(found: Answers, path: Path, title: str) -> None:
-    """Write the picture of three panels."""
-    from telescope.studies.compute_time.plot import draw  # and with it matplotlib
+    """Plot the three tables to a file."""
+    from telescope.studies.compute_time.plot import draw  # late: imports matplotlib
 
     draw(found.frontier, found.batch_sizes, found.token_ratio, path, title)
 
 
 def show(found: Answers, console: Console) -> None:
-    """Print everything."""
-    console.print(f"\nTo a loss of [bold]{found.frontier.target_loss:g}[/], read {escape(found.frontier.read)}.\n", soft_wrap=True)
-    for title, shown, said in (
+    """Print the three tables."""
+    loss, read = found.frontier.target_loss, escape(found.frontier.read)
+    console.print(f"\nTarget loss [bold]{loss:g}[/], measured as {read}.\n", soft_wrap=True)
+    for title, rows, sentences in (
         ("Hours against devices", frontier_table(found.frontier), frontier_words(found.frontier)),
-        ("Tokens against batch size", batch_table(found.batch_sizes), batch_words(found.batch_sizes)),
-        ("AdamW's tokens over Muon's", ratio_table(found.token_ratio), ratio_words(found.token_ratio)),
+        (
+            "Tokens against batch size",
+            batch_table(found.batch_sizes),
+            batch_words(found.batch_sizes),
+        ),
+        (
+            "AdamW's tokens over Muon's",
+            ratio_table(found.token_ratio),
+            ratio_words(found.token_ratio),
+        ),
     ):
         console.rule(f"[bold]{title}", align="left", style="dim")
-        if shown.row_count:
-            console.print(shown, "", sep="\n")
-        console.print(*said, "", sep="\n", soft_wrap=True)
+        if rows.row_count:
+            console.print(rows, "", sep="\n")
+        console.print(*sentences, "", sep="\n", soft_wrap=True)
 
 
 # Hours against devices
@@ -98,10 +114,19 @@ def show(found: Answers, console: Console) -> None:
 
 def frontier_table(found: FrontierAnswer) -> Table:
     """The rows on the frontier."""
-    shown = table("optimizer", "devices", "batch", "hours", "90 % interval", "step", "share of peak", "step time")
+    output = table(
+        "optimizer",
+        "devices",
+        "batch",
+        "hours",
+        "90 % interval",
+        "step",
+        "share of peak",
+        "step time",
+    )
     for row in found.rows:
         if row.on_frontier:
-            shown.add_row(
+            output.add_row(
                 OPTIMIZERS[row.optimizer],
                 str(row.devices),
                 str(row.batch_tokens),
@@ -111,45 +136,64 @@ def frontier_table(found: FrontierAnswer) -> Table:
                 "" if row.share_of_peak is None else f"{row.share_of_peak:.0%}",
                 str(row.origin),
             )
-    return shown
+    return output
 
 
 def frontier_words(found: FrontierAnswer) -> list[str]:
-    """Who is ahead, what is not shown, and what step times assume."""
-    said = [dominance_words(found.dominance)]
+    """Sentences on the leading optimizer, the omitted rows, and the assumptions of step times."""
+    sentences = [dominance_words(found.dominance)]
     if others := [row for row in found.rows if not row.on_frontier]:
-        bounds = sum(row.bound for row in others)
-        of_them = f"; {bounds} of them are bounds, since a run did not reach the loss, or was below it at its first point" if bounds else ""
-        said.append(f"Not on the frontier: {_rows(others)}{of_them}. `--csv frontier` prints all.")
+        count = sum(row.bound for row in others)
+        bounds = ""
+        if count:
+            cause = "a run did not reach the loss, or was below it at its first point"
+            bounds = f", {count} of which are bounds because {cause}"
+        sentences.append(
+            f"Not on the frontier: {_rows(others)}{bounds}. `--csv frontier` prints all."
+        )
     if found.model:
-        said.append(f"Step times: {escape(found.model)}.")
-    return said
+        sentences.append(f"Step times: {escape(found.model)}.")
+    return sentences
 
 
 def dominance_words(found: Dominance | None) -> str:
-    """How the two curves compare where both are known."""
+    """Comparison of the two frontiers over their common device counts."""
     if found is None:
-        return "No comparison: that takes a device count which the frontiers of both optimizers reach."
+        return "No comparison: the frontiers of the two optimizers share no device count."
     first, last = (row.devices for row in (found.rows[0], found.rows[-1]))
     where = f"on {first:g} devices" if first == last else f"over {first:g} to {last:g} devices"
     ratio = f"AdamW needs {found.ratio:.3g} times Muon's hours {where}"
     if first == last:
-        return f"{ratio}, the only count that both frontiers reach."
+        return f"{ratio}, the only device count that both frontiers share."
+    if not (found.first_ahead or found.second_ahead):
+        return f"{ratio}, in the geometric mean; neither is ahead anywhere."
     if not (found.first_ahead and found.second_ahead):
-        ahead = "neither" if not (found.first_ahead or found.second_ahead) else "Muon" if found.second_ahead else "AdamW"
-        return f"{ratio}, in the geometric mean; {ahead} is ahead {'anywhere' if ahead == 'neither' else 'all the way'}."
-    area = f"Muon by {found.second_ahead:.2g}, AdamW by {found.first_ahead:.2g} doublings of hours x doublings of devices"
-    return f"{ratio}, in the geometric mean; the curves cross: {area}."
+        leader = "Muon" if found.second_ahead else "AdamW"
+        return f"{ratio}, in the geometric mean; {leader} is ahead everywhere."
+    leads = f"Muon leads by {found.second_ahead:.2g}, AdamW by {found.first_ahead:.2g}"
+    unit = "doublings of hours x doublings of devices"
+    return f"{ratio}, in the geometric mean; the frontiers cross: {leads} {unit}."
 
 
 # Tokens against batch size
 
 
 def batch_table(found: BatchAnswer) -> Table:
-    """A row per optimizer and batch."""
-    shown = table("optimizer", "batch", "tokens", "90 % interval", "steps", "90 % interval", "runs", "lr", "weight decay", "from")
+    """One row per optimizer and batch."""
+    output = table(
+        "optimizer",
+        "batch",
+        "tokens",
+        "90 % interval",
+        "steps",
+        "90 % interval",
+        "runs",
+        "lr",
+        "weight decay",
+        "from",
+    )
     for row in found.rows:
-        shown.add_row(
+        output.add_row(
             OPTIMIZERS[row.optimizer],
             str(row.batch_tokens),
             _bound(row) + _amount(row.tokens),
@@ -161,54 +205,77 @@ def batch_table(found: BatchAnswer) -> Table:
             _three(row.weight_decay),
             row.source,
         )
-    return shown
+    return output
 
 
 def _bound(row: BatchRow) -> str:
-    """In front of a number that is no estimate."""
-    return "" if row.tokens is None else "over " if row.censored and not row.early else "under " if row.early and not row.censored else ""
+    """The prefix of a number that is a bound rather than an estimate."""
+    if row.tokens is None or bool(row.censored) == bool(row.early):
+        return ""
+    return "over " if row.censored else "under "
 
 
 def _fates(row: BatchRow) -> str:
-    """What became of the runs, those that reached the loss first."""
+    """Outcomes of the runs, beginning with the number that reached the loss."""
     others = {"censored": row.censored, "early": row.early, "diverged": row.diverged}
-    return ", ".join([str(row.reached), *(f"{number} {fate}" for fate, number in others.items() if number)])
+    return ", ".join(
+        [str(row.reached), *(f"{number} {fate}" for fate, number in others.items() if number)]
+    )
 
 
 def batch_words(found: BatchAnswer) -> list[str]:
-    """Up to which batch tokens stay the same, by optimizer."""
-    return [sentence for one in found.optimizers for sentence in _summary(one)]
+    """Token-optimal and critical batches by optimizer."""
+    return [sentence for summary in found.optimizers for sentence in _summary(summary)]
 
 
-def _summary(one: BatchSummary) -> list[str]:
-    name = OPTIMIZERS[one.optimizer]
-    if not one.critical:
-        return [f"{name}: no critical batch; that needs three batches at which every run reached the loss, or more."]
-    found = "beyond all batches that were run" if one.token_optimal_batch is None else f"{_amount(one.token_optimal_batch)} tokens"
-    ends = _range(one.token_optimal_low, one.token_optimal_high)
-    return [f"{name}: token-optimal batch {found}{f' ({ends})' if ends else ''}.", *map(_critical, one.critical)]
+def _summary(summary: BatchSummary) -> list[str]:
+    name = OPTIMIZERS[summary.optimizer]
+    if not summary.critical:
+        needed = "it needs at least three batches at which every run reached the loss"
+        return [f"{name}: no critical batch; {needed}."]
+    batch = _batch(summary.token_optimal_batch)
+    ends = _range(summary.token_optimal_low, summary.token_optimal_high)
+    interval = f" ({ends})" if ends else ""
+    sentence = f"{name}: token-optimal batch {batch}{interval}."
+    return [sentence, *map(_critical, summary.critical)]
 
 
-def _critical(one: CriticalBatch) -> str:
-    found = "beyond all batches that were run" if one.batch_tokens is None else f"{_amount(one.batch_tokens)} tokens"
-    interval = _range(one.low, one.high)
-    said = [f"  Critical batch by the {FORMS[one.form]}: {found}{f' ({interval})' if interval else ''}"]
-    said.append(f"at least {_amount(one.fewest_tokens)} tokens; residuals {one.residual_percent:.2g} %")
-    if one.p_of_misfit is not None:
-        said.append(f"p of the misfit {one.p_of_misfit:.2g}")
-    if left_out := _range(one.left_out_low, one.left_out_high):
-        said.append(f"{left_out} with any one batch left out")
-    return "; ".join(said) + "."
+def _batch(tokens: float | None) -> str:
+    return "beyond all batches that were run" if tokens is None else f"{_amount(tokens)} tokens"
+
+
+def _critical(critical: CriticalBatch) -> str:
+    ends = _range(critical.low, critical.high)
+    interval = f" ({ends})" if ends else ""
+    form = FORMS[critical.form]
+    parts = [f"  Critical batch by the {form}: {_batch(critical.batch_tokens)}{interval}"]
+    parts.append(f"at least {_amount(critical.fewest_tokens)} tokens")
+    parts.append(f"residuals {critical.residual_percent:.2g} %")
+    if critical.p_of_misfit is not None:
+        parts.append(f"p of the misfit {critical.p_of_misfit:.2g}")
+    if left_out := _range(critical.left_out_low, critical.left_out_high):
+        parts.append(f"{left_out} with any single batch left out")
+    return "; ".join(parts) + "."
 
 
 # One optimizer's tokens over the other's
 
 
 def ratio_table(found: RatioAnswer) -> Table:
-    """A row per batch."""
-    shown = table("batch", "tokens", "90 % interval", "in FLOP", "in hours", "tokens saved", "90 % interval", "pairs", "verdict")
+    """One row per batch."""
+    output = table(
+        "batch",
+        "tokens",
+        "90 % interval",
+        "in FLOP",
+        "in hours",
+        "tokens saved",
+        "90 % interval",
+        "pairs",
+        "verdict",
+    )
     for row in found.rows:
-        shown.add_row(
+        output.add_row(
             str(row.batch_tokens),
             _three(row.ratio),
             _range(row.ratio_low, row.ratio_high),
@@ -219,24 +286,35 @@ def ratio_table(found: RatioAnswer) -> Table:
             str(row.pairs) if row.pairs else "bound",
             STANDINGS[row.muon],
         )
-    return shown
+    return output
 
 
 def _gap(row: RatioRow) -> str:
     low, high = row.gap_low, row.gap_high
-    return "" if low is None and high is None else f"{_signed(low) or '-∞'} to {_signed(high) or '+∞'}"
+    return (
+        "" if low is None and high is None else f"{_signed(low) or '-∞'} to {_signed(high) or '+∞'}"
+    )
 
 
 def ratio_words(found: RatioAnswer) -> list[str]:
-    """Whether the advantage lasts."""
+    """Sentences on the trend of the ratio."""
     if found.note:
         return [f"{found.note[:1].upper()}{found.note[1:]}."]
     if found.trend is None or found.trend_from_batch_tokens is None:
-        return ["No trend: it takes two batches beyond the critical batches of both, or more, at which every run of both reached the loss."]
-    since = f"From a batch of {_amount(found.trend_from_batch_tokens)} tokens on the ratio {TRENDS[found.trend]}"
-    exponent = f"it goes as batch^{found.exponent:+.2f}" if found.exponent is not None else "its exponent has no value"
-    ends = f" ({found.exponent_low:+.2f} to {found.exponent_high:+.2f})" if None not in (found.exponent_low, found.exponent_high) else ""
-    p = "" if found.p_falling is None else f"; if it did not fall, one as low as this would have p {found.p_falling:.2g}"
+        return [
+            "No trend: it needs at least two batches beyond the critical batches of both "
+            "optimizers, at which every run of both reached the loss."
+        ]
+    start = _amount(found.trend_from_batch_tokens)
+    since = f"From a batch of {start} tokens on, the ratio {TRENDS[found.trend]}"
+    exponent, ends, p = "its exponent has no value", "", ""
+    if found.exponent is not None:
+        exponent = f"it grows as batch^{found.exponent:+.2f}"
+    if None not in (found.exponent_low, found.exponent_high):
+        ends = f" ({found.exponent_low:+.2f} to {found.exponent_high:+.2f})"
+    if found.p_falling is not None:
+        chance = f"with probability {found.p_falling:.2g}"
+        p = f"; if the ratio did not fall, an exponent this low would occur {chance}"
     return [f"{since}: {exponent}{ends}{p}."]
 
 
@@ -244,12 +322,12 @@ def ratio_words(found: RatioAnswer) -> list[str]:
 
 
 def _three(value: float | None) -> str:
-    """Three digits, or nothing."""
+    """Three significant digits; empty for None."""
     return "" if value is None else _amount(value) if value >= 1000 else f"{value:.3g}"
 
 
 def _amount(value: float | None) -> str:
-    """With an SI prefix, or nothing."""
+    """A number with an SI prefix; empty for None."""
     return "" if value is None else amount(value).replace(" ", "")
 
 
@@ -258,7 +336,7 @@ def _signed(value: float | None) -> str:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    """An interval of what is above 0; without either end, nothing."""
+    """An interval of a positive number; empty without either end."""
     return "" if not low and high is None else f"{_three(low) or '0'} to {_three(high) or '∞'}"
 
 

@@ -1,12 +1,15 @@
-"""How does a job look on a terminal while it runs?
+"""Progress of a job on a terminal.
 
-`progress` condenses a job and its trials into one frozen `Progress`; `follow` shows a stream of them, as a live picture on a
-terminal, as one line per change where the output is piped. `telescope run` feeds it from the store, `watch` and the demo from the
-HTTP client: both have jobs and trials with these attributes. Finished answers are shown by `api.terminal.telescoping`.
+`progress` condenses a job and its trials into one frozen `Progress`; `follow` prints a stream of
+them: a live picture on a terminal, one line per change where output is piped. `telescope run` feeds
+it from the store, `watch` and the demo from the HTTP client; both have jobs and trials with these
+attributes. `api.terminal.views` prints finished results.
 
-Parts: `JobLike`, `TrialLike` (what is read) · `Level`, `Progress`, `progress` · `picture`, `line` · `follow`.
+Parts: `JobLike`, `TrialLike` (the input) · `Level`, `Progress`, `progress` · `picture`, `lines` ·
+`follow`.
 """
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,12 +26,18 @@ from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
 PACE_SECONDS = 60.0  # the pace is that of the last minute
-MEASURES = {"coordinates": "coordinate check", "loss": "width", "time": "step times"}  # in this order, with their names
+COLUMNS = 120  # of plain lines
+LONGEST_NAME = 32  # of a job, in plain lines
+MEASURES = {
+    "coordinates": "coordinate check",
+    "loss": "width",
+    "time": "step times",
+}  # in this order
 COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
 
 
 class JobLike(Protocol):
-    """A job as the store or the client has it."""
+    """A job of the store or the client."""
 
     @property
     def id(self) -> str: ...
@@ -45,7 +54,7 @@ class JobLike(Protocol):
 
 
 class TrialLike(Protocol):
-    """A trial as the store or the client has it."""
+    """A trial of the store or the client."""
 
     @property
     def optimizer(self) -> str: ...
@@ -77,15 +86,17 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True)
 class Level:
-    """One optimizer at one width, and at one batch where a job has several; or its coordinate check or step times, over all of them.
+    """The trials of one optimizer at one width, and at one batch if the job has several.
 
-    Where a job compares architectures or texts, of one of these."""
+    Coordinate checks and step times form levels over all widths and batches. A job that compares
+    architectures or texts has separate levels for each of them.
+    """
 
     optimizer: str
-    variant: str  # empty where there are no others
+    variant: str  # empty if there is only one
     measure: str
-    width: int | None  # None where it is of all
-    batch_tokens: int | None  # None where it is of all, or the only one
+    width: int | None  # None for all widths
+    batch_tokens: int | None  # None for all batches, or for the only one
     done: int
     running: int
     total: int  # planned so far
@@ -94,14 +105,14 @@ class Level:
 
     @property
     def name(self) -> str:
-        """What it is."""
+        """The name of the level, without optimizer and variant."""
         batch = f", batch {self.batch_tokens}" if self.batch_tokens else ""
         return MEASURES[self.measure] if self.width is None else f"width {self.width}{batch}"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands."""
+    """The progress of a job."""
 
     id: str
     name: str
@@ -109,21 +120,33 @@ class Progress:
     waiting_for: str | None
     reason: str | None
     levels: tuple[Level, ...]
-    trials_per_minute: float | None  # over the last minute; None before the first trial ended
-    seconds_left: float | None  # by the FLOPs still forecast, at the pace of the last minute
+    trials_per_minute: float | None  # over the last minute; None before the first trial has ended
+    seconds_left: float | None  # from the FLOPs left, at the pace of the last minute
 
 
-def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
-    """Condense a job and its trials; `forecast_flops` is what the preview expects of the whole job."""
+def progress(
+    job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None
+) -> Progress:
+    """Condense a job and its trials.
+
+    `forecast_flops` is what the preview expects of the whole job.
+    """
     trials = list(trials)
     several = len({trial.batch_tokens for trial in trials}) > 1
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
-        """Variant, optimizer, what is measured, and where it is the loss, the width and the batch."""
-        place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
+        """Sort key: variant, optimizer, measure and, for losses, width and batch."""
+        place = (
+            (trial.width, (several and trial.batch_tokens) or 0)
+            if trial.measure == "loss"
+            else (0, 0)
+        )
         return trial.variant or "", trial.optimizer, list(MEASURES).index(trial.measure), *place
 
-    levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
+    levels = tuple(
+        _level(list(members), several)
+        for _, members in groupby(sorted(trials, key=level_of), level_of)
+    )
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -133,7 +156,16 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
         flops_recent = sum(t.flops for t in recent)
         if flops_left and flops_recent:
             seconds_left = flops_left * span_seconds / flops_recent
-    return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
+    return Progress(
+        job.id,
+        job.name,
+        JobState(job.state),
+        job.waiting_for,
+        job.reason,
+        levels,
+        per_minute,
+        seconds_left,
+    )
 
 
 def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
@@ -145,11 +177,22 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
     running = states.count(TrialState.RUNNING)
-    return Level(optimizer, variant, measure, width, batch_tokens, done, running, len(trials), best_loss, best_lr)
+    return Level(
+        optimizer,
+        variant,
+        measure,
+        width,
+        batch_tokens,
+        done,
+        running,
+        len(trials),
+        best_loss,
+        best_lr,
+    )
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: 45 s, 3 min 20 s, 2 h 5 min."""
+    """Format a duration: 45 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -158,29 +201,40 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _footer(now: Progress) -> str:
-    """Pace, time left and what is missing, as far as they are known."""
+def _pace(now: Progress) -> list[str]:
+    """Pace and time left, as far as they are known."""
     parts = []
     if not now.state.terminal:
         if now.trials_per_minute is not None:
             parts.append(f"{now.trials_per_minute:.0f} trials/min")
         if now.seconds_left is not None:
             parts.append(f"about {duration(now.seconds_left)} left")
-        if now.waiting_for:
-            parts.append(f"waiting for: {now.waiting_for}")
-    elif now.reason and now.state != JobState.SUCCEEDED:
-        parts.append(now.reason)
-    return " · ".join(parts)
+    return parts
+
+
+def _trouble(now: Progress) -> list[str]:
+    """What a running job waits for, or why an ended job did not succeed."""
+    if not now.state.terminal:
+        return [f"waiting for: {now.waiting_for}"] if now.waiting_for else []
+    return [now.reason] if now.reason and now.state != JobState.SUCCEEDED else []
 
 
 def picture(now: Progress) -> RenderableType:
-    """The live view: a bar per level, the best of each, and how long it will take."""
-    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
+    """The live view: for each level a bar and the best loss; pace and time left."""
+    head = Text.assemble(
+        (now.name or "job", "bold"),
+        "  ",
+        (now.state.lower(), COLOURS.get(now.state, "yellow")),
+        "  ",
+        (now.id, "dim"),
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
     variants = ("variant",) if any(level.variant for level in now.levels) else ()
     for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
-        table.add_column(title, justify="left" if title in ("variant", "optimizer", "") else "right")
+        table.add_column(
+            title, justify="left" if title in ("variant", "optimizer", "") else "right"
+        )
     best = {of: min(losses) for of, losses in _losses(now.levels).items()}
     for level in now.levels:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
@@ -194,38 +248,100 @@ def picture(now: Progress) -> RenderableType:
             Text(loss, style="bold" if level.best_loss == best.get(level.variant, ...) else ""),
             "" if level.best_lr is None else f"{level.best_lr:.3g}",
         )
-    return Group(head, table, Text(_footer(now), style="dim"))
+    return Group(head, table, Text(" · ".join(_pace(now) + _trouble(now)), style="dim"))
 
 
 def _losses(levels: Iterable[Level]) -> dict[str, list[float]]:
-    """The best losses of all levels by variant: those of different texts do not compare."""
-    found: dict[str, list[float]] = {}
+    """The best losses of all levels by variant; losses of different texts cannot be compared."""
+    losses: dict[str, list[float]] = {}
     for level in levels:
         if level.best_loss is not None:
-            found.setdefault(level.variant, []).append(level.best_loss)
-    return found
+            losses.setdefault(level.variant, []).append(level.best_loss)
+    return losses
 
 
-def line(now: Progress) -> str:
-    """The same in one line of plain text."""
+def lines(now: Progress, before: Progress | None = None) -> list[str]:
+    """Describe in plain text what changed since `before`; without it, everything.
+
+    No line is longer than `COLUMNS`: pace and some levels are left out, the latter counted, and a
+    long text on what the job waits for, or why it failed, continues on further lines.
+    """
+    head = f"{shorten(now.name or now.id, LONGEST_NAME)}: {now.state.lower()}"
+    levels = _changes(now, before)
+    done, total = (sum(getattr(level, part) for level in now.levels) for part in ("done", "total"))
+    totals = [f"{done}/{total} trials"] if now.levels else []
+    trouble = _trouble(now)
+    if before and trouble == _trouble(before):
+        trouble = []
+    if before and before.waiting_for and not now.waiting_for and not now.state.terminal:
+        trouble = ["no longer waiting"]
+    tails = [totals + _pace(now), totals, []]
+    if line := _fitted(head, levels, [tail + trouble for tail in tails]):
+        return [line]
+    first = _fitted(head, levels, tails) or f"{head} | {_more(len(levels), 0)}"
+    text = " · ".join(trouble)
+    return [first, *textwrap.wrap(text, COLUMNS, initial_indent="  ", subsequent_indent="  ")]
+
+
+def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str | None:
+    """Join head, as many levels as fit, and the longest tail that fits; None without any level.
+
+    The last tail is for a single level.
+    """
+    least = min(1, len(levels))
+    choices = [(count, tail) for count in range(len(levels), least - 1, -1) for tail in tails[:-1]]
+    for count, tail in [*choices, (least, tails[-1])]:
+        more = _more(len(levels), count)
+        joined = " | ".join(filter(None, [head, *levels[:count], more, " · ".join(tail)]))
+        if len(joined) <= COLUMNS:
+            return joined
+    return None
+
+
+def _more(levels: int, shown: int) -> str:
+    """The number of changed levels that a line leaves out; empty for none."""
+    left = levels - shown
+    more = "more " if shown else ""
+    return f"{left} {more}{'level' if left == 1 else 'levels'}" if left else ""
+
+
+def _changes(now: Progress, before: Progress | None) -> list[str]:
+    """The levels that changed, those with ended trials first; of each, what changed."""
+    earlier = {_key(level): level for level in before.levels} if before else {}
     several = len({level.optimizer for level in now.levels}) > 1
-    parts = [f"{now.name or now.id}: {now.state.lower()}"]
+    ended, planned = list[str](), list[str]()
     for level in now.levels:
-        who = " ".join(filter(None, (level.variant, level.optimizer if several else "", level.name)))
-        best = "" if level.best_loss is None else f", best loss {level.best_loss:.4f} at lr {level.best_lr:.3g}"
-        parts.append(f"{who}: {level.done}/{level.total} trials{best}")
-    if footer := _footer(now):
-        parts.append(footer)
-    return " | ".join(parts)
+        old = earlier.get(_key(level))
+        if old == level:
+            continue
+        optimizer = level.optimizer if several else ""
+        who = " ".join(filter(None, (level.variant, optimizer, level.name)))
+        best = ""
+        if level.best_loss is not None and (old is None or old.best_loss != level.best_loss):
+            best = f", best {level.best_loss:.4f} at lr {level.best_lr:.3g}"
+        if old is None or (old.done, old.total) != (level.done, level.total):
+            has_ended = level.done > (old.done if old else 0)
+            (ended if has_ended else planned).append(f"{who}: {level.done}/{level.total}{best}")
+    return ended + planned
+
+
+def _key(level: Level) -> tuple[object, ...]:
+    return level.variant, level.optimizer, level.measure, level.width, level.batch_tokens
+
+
+def shorten(text: str, length: int) -> str:
+    """Cut a text to a length, with an ellipsis in place of the rest."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _news(now: Progress) -> tuple[object, ...]:
-    """What has to change for another line to be worth printing."""
-    return now.state, now.waiting_for, tuple((level.name, level.done, level.total) for level in now.levels)
+    """The parts of a job's progress whose change is worth another line."""
+    levels = tuple((_key(level), level.done, level.total) for level in now.levels)
+    return now.state, now.waiting_for, levels
 
 
 def follow(stream: Iterable[Progress], console: Console) -> Progress:
-    """Show a job until its stream ends; the last state is returned."""
+    """Print a job's progress until the stream ends; return the last one."""
     states = iter(stream)
     now = next(states)
     if console.is_terminal:
@@ -233,9 +349,10 @@ def follow(stream: Iterable[Progress], console: Console) -> Progress:
             for now in states:
                 live.update(picture(now))
         return now
-    console.out(line(now), highlight=False)
-    for following in states:
-        if _news(following) != _news(now):
-            console.out(line(following), highlight=False)
-        now = following
+    console.out(*lines(now), sep="\n", highlight=False)
+    printed = now
+    for now in states:
+        if _news(now) != _news(printed):
+            console.out(*lines(now, printed), sep="\n", highlight=False)
+            printed = now
     return now

@@ -1,7 +1,7 @@
-"""How each kind of study reads in a terminal.
+"""Terminal views, one per kind of study.
 
-`VIEWS` has one entry per kind with a view of its own; `view_of` gives every other kind `GENERIC`, which prints whatever its reports
-and forecasts say.
+`VIEWS` has an entry for each kind with a specific view; `view_of` returns `GENERIC` for every other
+kind, which prints reports and forecasts as tables of their fields.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 
 class Findings(Protocol):
-    """What a job found, wherever it is read from: a service, or this installation's database."""
+    """The result of a job, read from a service or from this installation's database."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +39,7 @@ class Findings(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """How one kind reads: its report with the study's document, its forecast, and its picture."""
+    """The view of one kind: functions that print a report or a forecast, and write a plot."""
 
     show: Callable[[Document, Document, Console], None]
     show_forecast: Callable[[Document, Console], None]
@@ -60,7 +60,7 @@ def show_compute_time(report: Document, study: Document, console: Console) -> No
 
 
 def picture_compute_time(found: Findings, path: Path) -> None:
-    """The frontier at the lowest of the study's target losses."""
+    """Plot the tables at the lowest of the study's target losses."""
     tables = found.tables(frontier.lowest(found.study["target_losses"]))
     frontier.picture(frontier.typed(tables), path, found.name)
 
@@ -76,16 +76,17 @@ def show_any_forecast(document: Document, console: Console) -> None:
 
 
 def no_picture(found: Findings, path: Path) -> None:
-    """Refuse a picture that the kind does not have."""
-    raise InvalidInput.of("--plot", f"jobs of kind {found.study['kind']} have no picture; leave it out", str(path))
+    """Refuse to plot a kind that has no plot."""
+    message = f"jobs of kind {found.study['kind']} have no plot; leave it out"
+    raise InvalidInput.of("--plot", message, str(path))
 
 
 def fields(document: Mapping[str, Any]) -> Table:
-    """Names and values of a document, nested ones as tables of their own."""
-    shown = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    """A table of a document's names and values; nested documents are nested tables."""
+    output = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, value in document.items():
-        shown.add_row(name.replace("_", " "), cell(value))
-    return shown
+        output.add_row(name.replace("_", " "), cell(value))
+    return output
 
 
 def cell(value: Any) -> Any:
@@ -94,10 +95,12 @@ def cell(value: Any) -> Any:
         return fields(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         inner = Table.grid()
-        for one in value:
-            inner.add_row(cell(one))
+        for item in value:
+            inner.add_row(cell(item))
         return inner
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+    return (
+        "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+    )
 
 
 GENERIC = View(show_any, show_any_forecast, no_picture)

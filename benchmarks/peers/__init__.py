@@ -1,4 +1,5 @@
-"""What a user would write today instead: the same trial, without a line of telescope in it.
+"""Programs that users would write without telescope for the same trial.
 
-In reading order: `plain`, the trial · `loops`, a process per core · `ray_tune`, both kinds of trainable.
+In reading order: `plain`, the trial · `loops`, a process per core · `ray_tune`, both kinds of
+trainable.
 """

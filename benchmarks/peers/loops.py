@@ -1,4 +1,4 @@
-"""How would a user run such trials without any tool? One process per core, each trial a call."""
+"""Trials without any tool: one process per core, each trial a call."""
 
 import time
 from multiprocessing.synchronize import Barrier
@@ -10,13 +10,13 @@ WARM_SECONDS = 120.0  # that processes may take to be warm
 
 
 def warm_up(recipe: Recipe, all_warm: Barrier) -> None:
-    """A process's beginning; none takes a trial before all are warm."""
+    """Initialise a process; none takes a trial before all are warm."""
     plain.warm_up(recipe)
     all_warm.wait(WARM_SECONDS)
 
 
 def run(recipe: Recipe) -> tuple[float, float, float]:
-    """(held-out loss, when it began, seconds)."""
+    """Return (held-out loss, start time, seconds)."""
     began, clock = time.time(), time.perf_counter()
     *_, (_, loss) = train(recipe)
     return loss, began, time.perf_counter() - clock

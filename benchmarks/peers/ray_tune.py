@@ -1,8 +1,9 @@
-"""How would a user hand such trials to Ray Tune: as a function, or as a class whose actors are reused?
+"""The trials in Ray Tune: as a function, or as a class with reused actors.
 
-The function is what Tune's guide begins with, with Tune's defaults: a fresh process per trial, its loggers on. The class is what its guide
-to scalability leads to: actors reused, loggers off, results rare. Both report ten times a trial, for each report costs Tune a millisecond
-or two; the losses come from the same plain loop (`benchmarks.peers.plain`).
+The function follows the beginning of Tune's guide, with Tune's defaults: a fresh process per trial,
+its loggers on. The class follows its guide to scalability: actors reused, loggers off, results
+rare. Both report ten times per trial, since each report costs Tune a millisecond or two; the losses
+come from the same plain loop (`benchmarks.peers.plain`).
 
 Parts: `train_trial` · `TrialClass` · `run_functions` · `run_classes`.
 """
@@ -26,11 +27,16 @@ REPORTS = 10
 
 
 def reports(recipe: Recipe) -> Iterator[dict[str, float]]:
-    """A trial as Tune hears of it."""
+    """Yield the reports of a trial to Tune."""
     torch.set_num_threads(1)
     began, clock = time.time(), time.perf_counter()
     for step, loss in train(replace(recipe, record_every=math.ceil(recipe.steps / REPORTS))):
-        yield {"step": step, "loss": loss, "began": began, "train_seconds": time.perf_counter() - clock}
+        yield {
+            "step": step,
+            "loss": loss,
+            "began": began,
+            "train_seconds": time.perf_counter() - clock,
+        }
 
 
 def train_trial(config: Mapping[str, int], recipes: Sequence[Recipe]) -> None:
@@ -55,24 +61,41 @@ class TrialClass(tune.Trainable):
 
 
 def run_functions(recipes: Sequence[Recipe], cores: int) -> list[dict[str, Any]]:
-    return _run(tune.with_parameters(train_trial, recipes=recipes), len(recipes), cores, tune.TuneConfig())
+    return _run(
+        tune.with_parameters(train_trial, recipes=recipes), len(recipes), cores, tune.TuneConfig()
+    )
 
 
 def run_classes(recipes: Sequence[Recipe], cores: int, warming: Recipe) -> list[dict[str, Any]]:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     trainable = tune.with_parameters(TrialClass, recipes=recipes, warming=warming)
-    return _run(trainable, len(recipes), cores, tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores))
+    return _run(
+        trainable,
+        len(recipes),
+        cores,
+        tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores),
+    )
 
 
 def _run(trainable: Any, trials: int, cores: int, config: tune.TuneConfig) -> list[dict[str, Any]]:
     """The last report of every trial, in order."""
-    ray.init(address="local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init(
+        address="local",
+        num_cpus=cores,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     with tempfile.TemporaryDirectory() as folder:
         results = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
             param_space={"trial": tune.grid_search(list(range(trials)))},
             tune_config=config,
-            run_config=tune.RunConfig(storage_path=folder, verbose=0, checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False)),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
         ).fit()
     if results.errors:
         raise RuntimeError(f"{results.num_errors} of {trials} trials failed: {results.errors[0]}")

@@ -1,4 +1,4 @@
-"""The core, and what measures it on an accelerator, need three packages; tokens need one copy."""
+"""The core and its benchmarks on an accelerator need three packages; tokens need one copy."""
 
 import os
 import subprocess
@@ -21,9 +21,11 @@ print(step.telescope_s > 0, steps.measure_update(32, 1, steps.OPTIMIZERS[1]).tor
 
 
 def install(name: str, site: Path) -> None:
-    """Link what a distribution installed into another folder, and what it requires."""
+    """Link an installed distribution and its requirements into another folder."""
     package = distribution(name)
-    for top in {file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")}:
+    for top in {
+        file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")
+    }:
         if not (site / top).exists():
             (site / top).symlink_to(str(package.locate_file(top)))
     for text in package.requires or ():
@@ -32,12 +34,19 @@ def install(name: str, site: Path) -> None:
             install(requirement.name, site)
 
 
-def test_the_accelerators_benchmark_runs_with_torch_numpy_and_pydantic_alone(tmp_path: Path) -> None:
+def test_the_accelerators_benchmark_runs_with_torch_numpy_and_pydantic_alone(
+    tmp_path: Path,
+) -> None:
     for name in ("torch", "numpy", "pydantic"):
         install(name, tmp_path)
     assert not (tmp_path / "jaxtyping").exists()
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-S", "-c", MEASURE]  # -S: none of the packages that are installed here
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        MEASURE,
+    ]  # -S: none of the packages that are installed here
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["no accelerator: not measured", "True True"]
@@ -48,5 +57,7 @@ def test_processes_that_read_the_same_tokens_share_one_copy() -> None:
     with corpus(10 * million) as spec:
         found = readings(spec, 2)
     for reading in found:
-        assert reading.shared_bytes > 0.8 * 0.9 * 20 * million  # nine tenths of the corpus are its training half
+        assert (
+            reading.shared_bytes > 0.8 * 0.9 * 20 * million
+        )  # nine tenths of the corpus are its training half
         assert reading.private_bytes < 0.2 * 20 * million

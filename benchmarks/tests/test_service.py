@@ -1,4 +1,4 @@
-"""Does the benchmark of the service read ratios as it says, and is its bare loop, in packs, the reference loop?"""
+"""The service benchmark: its ratios, and its bare loop in packs against the reference loop."""
 
 from typing import Any
 
@@ -32,17 +32,28 @@ def job(seconds: float) -> list[Run]:
 
 
 @pytest.mark.parametrize(
-    ("two_workers", "said"), [(5.2, ["1.020", "pass", "1.040", "pass", "1.962", "pass"]), (6.0, ["1.200", "miss", "1.700", "miss"])]
+    ("two_workers", "said"),
+    [
+        (5.2, ["1.020", "pass", "1.040", "pass", "1.962", "pass"]),
+        (6.0, ["1.200", "miss", "1.700", "miss"]),
+    ],
 )
 def test_ratios_are_judged_against_the_targets(two_workers: float, said: list[str]) -> None:
-    runs = {("service", 1): job(10.2), ("bare loop", 1): job(10.0), ("service", 2): job(two_workers), ("bare loop", 2): job(5.0)}
+    runs = {
+        ("service", 1): job(10.2),
+        ("bare loop", 1): job(10.0),
+        ("service", 2): job(two_workers),
+        ("bare loop", 2): job(5.0),
+    }
     text = "\n".join(service.table(runs, [1, 2]))
     at = 0
     for word in said:
         at = text.index(word, at) + len(word)
 
 
-def test_the_bare_loop_trains_what_the_reference_loop_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bare_loop_trains_what_the_reference_loop_trains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for document in (service.DOCUMENT, service.WARMING):
         for name, value in TINY.items():
             monkeypatch.setitem(document, name, value)

@@ -1,4 +1,4 @@
-"""The throughput benchmark's arithmetic: what is a rate, an overhead, a ratio; which losses agree."""
+"""The throughput benchmark's arithmetic: rates, overheads, ratios, agreement of losses."""
 
 import math
 from dataclasses import replace
@@ -9,11 +9,27 @@ import pytest
 from benchmarks.arms import LOADS, ArmRun
 from benchmarks.recipes import OPTIMIZERS, trial
 from benchmarks.steps import Peaks
-from benchmarks.throughput import ROUNDED_TOLERANCE, TOLERANCE, Disagreement, disagreement, main, replace_tables, row, table
+from benchmarks.throughput import (
+    ROUNDED_TOLERANCE,
+    TOLERANCE,
+    Disagreement,
+    disagreement,
+    main,
+    replace_tables,
+    row,
+    table,
+)
 from telescope.train.flops import evaluation_flops, step_flops
 
 RUN = ArmRun(
-    "d", "quick", startup_s=3.0, wall_s=10.0, training_s=16.0, trials=(0, 1, 2, 3), losses=(2.0, 3.0, 2.5, math.inf), peak_bytes=2**30
+    "d",
+    "quick",
+    startup_s=3.0,
+    wall_s=10.0,
+    training_s=16.0,
+    trials=(0, 1, 2, 3),
+    losses=(2.0, 3.0, 2.5, math.inf),
+    peak_bytes=2**30,
 )
 PEAKS = Peaks(training=1e11, newton_schulz=1e12)
 LOAD = replace(LOADS["quick"], against_a=4.0, against_best=1.3)
@@ -28,22 +44,36 @@ def test_overhead_is_the_core_seconds_that_were_not_training() -> None:
 def test_the_least_time_of_a_step_takes_each_part_at_the_peak_of_its_precision() -> None:
     muon, adamw = (trial(64, 10, optimizer) for optimizer in OPTIMIZERS[:2])
     assert PEAKS.least_step_s(adamw) == pytest.approx(step_flops(adamw) / 1e11)
-    assert PEAKS.least_step_s(muon) == pytest.approx(step_flops(adamw) / 1e11 + (step_flops(muon) - step_flops(adamw)) / 1e12)
+    assert PEAKS.least_step_s(muon) == pytest.approx(
+        step_flops(adamw) / 1e11 + (step_flops(muon) - step_flops(adamw)) / 1e12
+    )
     found = row(LOAD, [RUN], processes=2, peaks=PEAKS)
-    least_s = sum(30 * PEAKS.least_step_s(spec) + evaluation_flops(spec) / 1e11 for spec in LOAD.specs())
+    least_s = sum(
+        30 * PEAKS.least_step_s(spec) + evaluation_flops(spec) / 1e11 for spec in LOAD.specs()
+    )
     assert found.share_of_peak == pytest.approx(least_s / 10)
 
 
 def test_the_table_says_which_targets_are_reached() -> None:
-    peers = [replace(RUN, arm="a", wall_s=50.0), replace(RUN, arm="b", wall_s=15.0), replace(RUN, arm="c", wall_s=12.0)]
+    peers = [
+        replace(RUN, arm="a", wall_s=50.0),
+        replace(RUN, arm="b", wall_s=15.0),
+        replace(RUN, arm="c", wall_s=12.0),
+    ]
     text = table(LOAD, [RUN, *peers], 2, PEAKS)
     assert "against (a): 5.00 (target 4: reached)" in text
     assert "against the best of (b), (c): 1.20 (target 1.3: missed)" in text
     alone = table(LOAD, [RUN, replace(RUN, arm="c", wall_s=12.0)], 2, PEAKS)
     assert "against (a): not measured; against (c): 1.20 (target 1.3: missed)." in alone
-    assert "Final losses of the peers differ by at most 0 nats, telescope's by 0. Turns: d 10 s, c 12 s." in alone
+    assert (
+        "Final losses of the peers differ by at most 0 nats, telescope's by 0. Turns: d 10 s, c "
+        "12 s."
+    ) in alone
     again = table(LOAD, [RUN, replace(RUN, arm="e", wall_s=6.0), *peers], 2, PEAKS)
-    assert "1.20 (target 1.3: missed), where its shapes were compiled before 2.00 (target 1.3: reached)." in again
+    assert (
+        "1.20 (target 1.3: missed), where its shapes were compiled before 2.00 (target 1.3: "
+        "reached)."
+    ) in again
 
 
 PEER = replace(RUN, arm="c")
@@ -51,14 +81,25 @@ PEER = replace(RUN, arm="c")
 
 def test_losses_disagree_where_any_trial_ends_elsewhere_in_any_arm() -> None:
     assert disagreement([PEER, RUN]) == Disagreement(0.0, 0.0)
-    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.5, 2.5, math.inf))]) == Disagreement(0.5, 0.5)
-    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.0, 2.5, 9.0))]) == Disagreement(math.inf, math.inf)
-    assert disagreement([PEER, replace(PEER, losses=(2.0, math.nan, 2.5, math.inf))]).exact == math.inf
+    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.5, 2.5, math.inf))]) == Disagreement(
+        0.5, 0.5
+    )
+    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.0, 2.5, 9.0))]) == Disagreement(
+        math.inf, math.inf
+    )
+    assert (
+        disagreement([PEER, replace(PEER, losses=(2.0, math.nan, 2.5, math.inf))]).exact == math.inf
+    )
 
 
 def test_losses_may_differ_by_what_becomes_of_rounding_only_where_code_may_be_compiled() -> None:
-    assert disagreement([PEER, replace(RUN, losses=(2.0, 3.0, 3.0, math.inf))]) == Disagreement(0.0, 0.5)
-    assert disagreement([PEER, replace(RUN, losses=(2.0, 3.0, math.inf, math.inf))]).rounded == math.inf
+    assert disagreement([PEER, replace(RUN, losses=(2.0, 3.0, 3.0, math.inf))]) == Disagreement(
+        0.0, 0.5
+    )
+    assert (
+        disagreement([PEER, replace(RUN, losses=(2.0, 3.0, math.inf, math.inf))]).rounded
+        == math.inf
+    )
     assert Disagreement(TOLERANCE, ROUNDED_TOLERANCE).tolerable
     assert not Disagreement(2 * TOLERANCE, 0.0).tolerable
     assert not Disagreement(0.0, 2 * ROUNDED_TOLERANCE).tolerable
@@ -74,10 +115,14 @@ def test_an_arm_that_trains_a_share_is_judged_by_its_trials_and_says_so() -> Non
 
 def test_tables_replace_those_of_the_page_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\nafter\n")
+    page.write_text(
+        "before\n<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\nafter\n"
+    )
     for _ in range(2):
         replace_tables(page, "| \\1 |")
-    assert page.read_text() == "before\n<!-- tables of benchmarks.throughput -->\n| \\1 |\n<!-- end of tables -->\nafter\n"
+    assert page.read_text() == (
+        "before\n<!-- tables of benchmarks.throughput -->\n| \\1 |\n<!-- end of tables -->\nafter\n"
+    )
 
 
 @pytest.mark.parametrize("argument", [["--quick"], ["--arms", "dc"], ["--loads", "short"], []])
@@ -85,7 +130,11 @@ def test_tables_of_another_run_or_into_a_page_without_a_place_are_refused(
     argument: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text("<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n" if argument else "no place\n")
+    page.write_text(
+        "<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n"
+        if argument
+        else "no place\n"
+    )
     before = page.read_text()
     monkeypatch.setattr("sys.argv", ["throughput", "--into", str(page), *argument])
     with pytest.raises(SystemExit) as ended:
@@ -94,7 +143,9 @@ def test_tables_of_another_run_or_into_a_page_without_a_place_are_refused(
     assert page.read_text() == before
 
 
-def test_tables_of_arms_that_did_not_do_the_same_work_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_arms_that_did_not_do_the_same_work_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # main sets it; restored after
@@ -104,7 +155,13 @@ def test_tables_of_arms_that_did_not_do_the_same_work_are_not_written(tmp_path: 
 
         def run(arm: str, load: str, error: float = error) -> ArmRun:
             numbers = LOADS[load].numbers(arm)
-            return replace(RUN, arm=arm, load=load, trials=numbers, losses=tuple(2.0 + error * (arm == "c") for _ in numbers))
+            return replace(
+                RUN,
+                arm=arm,
+                load=load,
+                trials=numbers,
+                losses=tuple(2.0 + error * (arm == "c") for _ in numbers),
+            )
 
         monkeypatch.setattr("benchmarks.throughput.run_arm", run)
         assert main() == status

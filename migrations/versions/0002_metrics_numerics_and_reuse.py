@@ -1,4 +1,4 @@
-"""What a trial is for, what it measured last, what its numbers were computed with, and whose trial it reuses."""
+"""Measure, last metrics and numerics of a trial, and the trial that it reuses."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,12 +8,18 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# Written out, since both databases take it in one ALTER, which keeps SQLite from rebuilding the table for the sake of a foreign key.
-REUSED_FROM = "ALTER TABLE trials ADD COLUMN reused_from INTEGER CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"
+# Written out, since both databases accept it as one ALTER; with alembic's operation SQLite would
+# rebuild the table to add the foreign key.
+REUSED_FROM = (
+    "ALTER TABLE trials ADD COLUMN reused_from INTEGER "
+    "CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"
+)
 
 
 def upgrade() -> None:
-    op.add_column("trials", sa.Column("measure", sa.String(16), nullable=False, server_default="loss"))
+    op.add_column(
+        "trials", sa.Column("measure", sa.String(16), nullable=False, server_default="loss")
+    )
     op.add_column("trials", sa.Column("metrics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("numerics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("batch_tokens", sa.Integer(), nullable=True))

@@ -1,4 +1,4 @@
-"""What a trial is forecast to cost, so that the longest is handed out first; of trials planned before, nothing is known."""
+"""Forecast FLOPs of a trial, so that the longest is dispatched first; 0 for older trials."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("trials", sa.Column("flops_planned", sa.Double(), nullable=False, server_default=sa.text("0")))
+    op.add_column(
+        "trials",
+        sa.Column("flops_planned", sa.Double(), nullable=False, server_default=sa.text("0")),
+    )
 
 
 def downgrade() -> None:

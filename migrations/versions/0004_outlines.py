@@ -1,4 +1,4 @@
-"""Outlines: of a completed trial's curve, what studies read; trials that completed before have none."""
+"""Outlines of the curves of completed trials, for studies; older trials have none."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +15,12 @@ def upgrade() -> None:
         sa.Column("trial_id", sa.Integer(), nullable=False),
         sa.Column("held_out", sa.Boolean(), nullable=False),
         sa.Column("blob", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["trial_id"], ["trials.id"], name=op.f("fk_outlines_trial_id_trials"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["trial_id"],
+            ["trials.id"],
+            name=op.f("fk_outlines_trial_id_trials"),
+            ondelete="CASCADE",
+        ),
         sa.PrimaryKeyConstraint("trial_id", name=op.f("pk_outlines")),
     )
 

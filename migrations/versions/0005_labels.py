@@ -1,6 +1,6 @@
-"""Where a trial stands in its study: ladder, stage, level, variant; unknown of trials planned before.
+"""Labels of trials: ladder, stage, level, variant; null for older trials.
 
-The way down drops them: on the way up again, trials have the labels of old ones (`api.jobs.variants`).
+A downgrade drops them; after an upgrade, such trials are treated as old ones (`api.jobs.variants`).
 """
 
 import sqlalchemy as sa

@@ -1,4 +1,7 @@
-"""A service of our own, as users start it: `telescope serve` in a process, on a free port, with one local worker."""
+"""A service as users start it: `telescope serve` in a process.
+
+It listens on a free port and has one local worker.
+"""
 
 import os
 import re
@@ -42,24 +45,39 @@ class Service:
                 return False
 
     def tree(self) -> list[psutil.Process]:
-        return [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children(recursive=True)]
+        return [
+            psutil.Process(self.process.pid),
+            *psutil.Process(self.process.pid).children(recursive=True),
+        ]
 
 
 def environment(home: Path) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")}
-    return clean | {"TELESCOPE_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    return clean | {
+        "TELESCOPE_HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "default",
+    }
 
 
 @contextmanager
 def serving(home: Path, **settings: str) -> Iterator[Service]:
-    """A service that is ready; ended with the block if it still runs."""
+    """Start a service and yield it once it is ready; it ends with the block."""
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--executor", "local"]
-    process = subprocess.Popen(command, env=environment(home) | settings, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment(home) | settings, stderr=subprocess.PIPE, text=True
+    )
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True)
+    reader = threading.Thread(
+        target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True
+    )
     reader.start()
     try:
-        ready = eventually(lambda: re.search(r"ready at (http://\S+)", "".join(lines)), START_SECONDS, lambda: "".join(lines))
+        ready = eventually(
+            lambda: re.search(r"ready at (http://\S+)", "".join(lines)),
+            START_SECONDS,
+            lambda: "".join(lines),
+        )
         yield Service(process, ready.group(1))
     finally:
         if process.poll() is None:
@@ -69,8 +87,10 @@ def serving(home: Path, **settings: str) -> Iterator[Service]:
         process.stderr.close()
 
 
-def eventually(look: Callable[[], Seen], seconds: float, say: Callable[[], object] = lambda: "") -> Seen:
-    """What `look` sees once it sees something."""
+def eventually(
+    look: Callable[[], Seen], seconds: float, say: Callable[[], object] = lambda: ""
+) -> Seen:
+    """Call `look` until it returns a true value, and return that."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s; {say()}"

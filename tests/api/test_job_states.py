@@ -1,4 +1,4 @@
-"""Are jobs' states explained, and their transitions those of the table?"""
+"""Job states have descriptions, and their transitions are those of the table."""
 
 import pytest
 
@@ -34,7 +34,11 @@ def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
 
 
 def test_an_answer_is_not_retried_but_cloned() -> None:
-    assert follow(JobState.FAILED, Verb.RETRY) is follow(JobState.CANCELLED, Verb.RETRY) is JobState.QUEUED
+    assert (
+        follow(JobState.FAILED, Verb.RETRY)
+        is follow(JobState.CANCELLED, Verb.RETRY)
+        is JobState.QUEUED
+    )
     with pytest.raises(Conflict, match="clone it"):
         follow(JobState.SUCCEEDED, Verb.RETRY)
 

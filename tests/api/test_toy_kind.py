@@ -1,4 +1,7 @@
-"""A new kind of study is one package and one line of the registry: from POST to result, over HTTP, with real training."""
+"""A new kind of study needs one package and one line of the registry.
+
+A job of it runs from POST to result, over HTTP, with real training.
+"""
 
 import io
 from collections.abc import Iterator
@@ -35,7 +38,7 @@ DUEL: dict[str, Any] = {
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one line."""
+    """Register the kind."""
     monkeypatch.setitem(registry.KINDS, KIND.name, KIND)
 
 
@@ -50,11 +53,15 @@ def record(tmp_path: Path) -> Iterator[Record]:
 
 @pytest.fixture
 def http(registered: None, record: Record) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(database_url=record.url)), base_url="http://127.0.0.1") as client:
+    with TestClient(
+        create_app(Settings(database_url=record.url)), base_url="http://127.0.0.1"
+    ) as client:
         yield client
 
 
-def test_a_new_kind_goes_from_a_posted_job_to_its_result(http: TestClient, record: Record, tmp_path: Path) -> None:
+def test_a_new_kind_goes_from_a_posted_job_to_its_result(
+    http: TestClient, record: Record, tmp_path: Path
+) -> None:
     job = http.post("/v1/jobs", json=DUEL)
     assert job.status_code == 202, job.text
     job_id = job.json()["id"]
@@ -69,11 +76,15 @@ def test_a_new_kind_goes_from_a_posted_job_to_its_result(http: TestClient, recor
     result = http.get(f"/v1/jobs/{job_id}/result").json()
     assert (result["final"], result["verdict"], result["lr"]) == (True, "resolved", 0.01)
     trials = http.get(f"/v1/jobs/{job_id}/trials").json()["items"]
-    assert [(trial["ladder"], trial["stage"], trial["level"], trial["variant"]) for trial in trials] == [("adamw", "duel", None, "")] * 2
+    assert [
+        (trial["ladder"], trial["stage"], trial["level"], trial["variant"]) for trial in trials
+    ] == [("adamw", "duel", None, "")] * 2
     assert min(trials, key=lambda trial: trial["loss"])["lr"] == result["lr"]
     assert http.get(f"/v1/jobs/{job_id}").json()["study"]["first"] == 1e-6
 
-    assert "duel" not in {*VIEWS, *EXPORTERS, *FILLED}, "nothing but its package and the registry knows of it"
+    assert "duel" not in {*VIEWS, *EXPORTERS, *FILLED}, (
+        "nothing but its package and the registry knows of it"
+    )
     console = Console(width=100, file=io.StringIO())
     view_of("duel").show(result, DUEL, console)
     assert isinstance(console.file, io.StringIO)
@@ -94,6 +105,8 @@ def test_what_is_not_of_a_new_kind_is_refused_as_for_every_kind(http: TestClient
     assert http.get(f"/v1/jobs/{job_id}/export", params={"to": "json"}).status_code == 422
 
 
-def test_the_document_of_the_interface_names_a_new_kinds_question_and_report(http: TestClient) -> None:
+def test_the_document_of_the_interface_names_a_new_kinds_question_and_report(
+    http: TestClient,
+) -> None:
     schemas = http.get("/openapi.json").json()["components"]["schemas"]
     assert {"DuelQuestion", "DuelReport"} <= schemas.keys()

@@ -11,10 +11,16 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
-DOCUMENT = {"kind": "telescope", "name": "a job", "limits": {"max_parallel": 3, "max_seconds": None}}
+DOCUMENT = {
+    "kind": "telescope",
+    "name": "a job",
+    "limits": {"max_parallel": 3, "max_seconds": None},
+}
 
 
-def spec(seed: int = 0, *, width: int = 32, lr: float = 0.01, steps: int = 10, optimizer: str = "adamw") -> TrialSpec:
+def spec(
+    seed: int = 0, *, width: int = 32, lr: float = 0.01, steps: int = 10, optimizer: str = "adamw"
+) -> TrialSpec:
     return TrialSpec(
         model=ModelSpec(width=width, base_width=32, head_dim=16),
         optimizer=OptimizerSpec(name=optimizer, lr=lr, weight_decay=0.1),
@@ -25,20 +31,24 @@ def spec(seed: int = 0, *, width: int = 32, lr: float = 0.01, steps: int = 10, o
 
 
 def point(step: int, **metrics: float) -> Measurement:
-    return Measurement(step, 32 * step, 1e6 * step, 0.1 * step, metrics or {"train_loss": 5.0 - 0.1 * step})
+    return Measurement(
+        step, 32 * step, 1e6 * step, 0.1 * step, metrics or {"train_loss": 5.0 - 0.1 * step}
+    )
 
 
 def points(first: int, last: int) -> tuple[Measurement, ...]:
     return tuple(point(step) for step in range(first, last + 1))
 
 
-def outcome(of: TrialSpec, loss: float = 3.0, attempt: int = 1) -> tuple[Trial, tuple[Measurement, ...]]:
-    """How a trial ends, and the points that say so."""
+def outcome(
+    of: TrialSpec, loss: float = 3.0, attempt: int = 1
+) -> tuple[Trial, tuple[Measurement, ...]]:
+    """The outcome of a trial, and the points of its curve."""
     train_loss = loss if math.isfinite(loss) else math.nan
     last = point(of.horizon.steps, train_loss=train_loss, loss=loss)
     return completed(of, (last,), attempt), (last,)
 
 
 def labelled(specs: Iterable[TrialSpec]) -> tuple[Planned, ...]:
-    """Trials as a plan of one ladder has them."""
+    """Trials as planned for one ladder."""
     return tuple(Planned(spec, Label(spec.optimizer.name, "grid", 0)) for spec in specs)

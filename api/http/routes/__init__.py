@@ -1,4 +1,4 @@
-"""One module of routes per resource.
+"""Routes, one module per resource.
 
 In reading order: `jobs` · `results` · `frontier` · `export` · `judgements` · `corpora` · `health`.
 """

@@ -18,13 +18,15 @@ router = APIRouter(prefix="/v1", responses=described(500, 503))
 
 @router.get("/corpora", tags=["corpora"])
 def list_corpora() -> schemas.Corpora:
-    """The texts that jobs can name in `data.corpus`: built-in ones, then registered ones."""
+    """List the corpora that jobs can name in `data.corpus`: built-in, then registered corpora."""
     return schemas.Corpora(items=tuple(map(_corpus, corpora.available())))
 
 
 @router.post("/corpora", status_code=201, tags=["corpora"], responses=described(400, 409, 413, 422))
-def register_corpus(new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]) -> Corpus:
-    """Give a path on the server a name; repeating it changes nothing."""
+def register_corpus(
+    new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]
+) -> Corpus:
+    """Register a path on the server as a corpus; a repeated request changes nothing."""
     if not admission.is_open(new.path, settings.data_roots):
         raise InvalidInput.of("path", admission.remedy(settings.data_roots), new.path)
     return _corpus(corpora.register(new.name, new.path, new.text_field))

@@ -1,7 +1,8 @@
-"""Route of exports: a job's answer for another trainer, as JSON, as Python that needs torch alone, or as flags for Megatron-LM.
+"""Route of exports: a job's result in the format of another trainer.
 
-One, in three forms: JSON, Python that needs torch alone, flags for Megatron-LM. The form is a parameter, not a media type to negotiate,
-since each is another thing to do with the answer. What is sent depends on the job's version alone, and so does its tag.
+There are three formats: JSON, Python that needs only torch, and flags for Megatron-LM. The format
+is a parameter rather than a negotiated media type, since each serves another purpose. A response
+depends only on the job's version, and so does its ETag.
 """
 
 from typing import Annotated, Any
@@ -19,20 +20,37 @@ from telescope.trials.types import OptimizerName
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
 FORMS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The answer: a document, a Python file, or flags with a comment before each.",
-        "content": {JSON: {"schema": {"type": "object"}}} | {MEDIA[form]: {"schema": {"type": "string"}} for form in ("torch", "megatron")},
+        "description": "A JSON document, a Python file, or flags with a comment before each.",
+        "content": {JSON: {"schema": {"type": "object"}}}
+        | {MEDIA[form]: {"schema": {"type": "string"}} for form in ("torch", "megatron")},
         "headers": {"ETag": {"schema": {"type": "string"}}},
     }
 }
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=described(404, 409, 422, 500, 503) | UNCHANGED | FORMS)
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}",
+    tags=["results"],
+    responses=described(404, 409, 422, 500, 503) | UNCHANGED | FORMS,
+)
 
 To = Annotated[
-    Format, Query(description="json has everything; torch runs without telescope; megatron is refused where flags cannot say it.")
+    Format,
+    Query(
+        description="json is complete; torch runs without telescope; "
+        "megatron is refused where flags cannot express the result."
+    ),
 ]
-Optimizer = Annotated[OptimizerName | None, Query(description="Whose ladder; by default the better one's.")]
+Optimizer = Annotated[
+    OptimizerName | None, Query(description="Ladder to export; by default the better one.")
+]
 
-Variant = Annotated[str | None, Query(description="Of a job that compares several, which; needed where their losses do not compare.")]
+Variant = Annotated[
+    str | None,
+    Query(
+        description="Variant to export, where the job compares several; "
+        "required where their losses cannot be compared."
+    ),
+]
 
 
 @router.get("/export", response_class=Response)
@@ -45,11 +63,20 @@ def export(
     variant: Variant = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Hyperparameters at the target for another trainer; 409 names each rule that a form cannot express, or why there are none."""
+    """Hyperparameters at the target in the format of another trainer.
+
+    409 names each rule that the format cannot express, or why there are no hyperparameters yet.
+    """
     bodies.require_known(request.query_params, "to", "optimizer", "variant")
     row = store.job(job_id)
-    headers = {"ETag": entity_tag(request.app.version, "export", row.id, row.version, to, optimizer, variant)}
+    headers = {
+        "ETag": entity_tag(
+            request.app.version, "export", row.id, row.version, to, optimizer, variant
+        )
+    }
     if seen(headers["ETag"], if_none_match):
         return Response(status_code=304, headers=headers)
     media = MEDIA[to] if to == "json" else f"{MEDIA[to]}; charset=utf-8"
-    return Response(exported(store, row, Wanted(to, optimizer, variant)), media_type=media, headers=headers)
+    return Response(
+        exported(store, row, Wanted(to, optimizer, variant)), media_type=media, headers=headers
+    )

@@ -1,4 +1,4 @@
-"""Routes of health: whether the process lives, and whether the service is ready."""
+"""Health routes: whether the process is alive, and whether the service is ready."""
 
 import asyncio
 
@@ -16,32 +16,39 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez")
 async def live() -> schemas.Health:
-    """The process answers; touches nothing else."""
+    """Liveness: the process responds; nothing else is checked."""
     return schemas.Health(parts={"api": "ok"})
 
 
 @router.get("/readyz", responses=described(503))
 async def ready(store: Rows) -> schemas.Health:
-    """The database is there, at the right revision, and a coordinator works on it; 503 names what is missing."""
-    checks = {"database": store.check_revision, "coordinator": lambda: _require_coordinator(store.url)}
+    """Readiness: the database is reachable and at the right revision, and a coordinator is running.
+
+    503 names what is missing.
+    """
+    checks = {
+        "database": store.check_revision,
+        "coordinator": lambda: _require_coordinator(store.url),
+    }
     missing = []
     for part, check in checks.items():
         try:
             await asyncio.wait_for(asyncio.to_thread(check), READY_SECONDS)
         except TimeoutError:
-            missing.append(Problem(part, f"gave no answer within {READY_SECONDS:g} s"))
+            missing.append(Problem(part, f"did not respond within {READY_SECONDS:g} s"))
         except TelescopeError as error:
             missing.append(Problem(part, error.message))
-        if missing:  # the coordinator is asked by way of the database
+        if missing:  # the coordinator is checked through the database
             raise Unavailable("; ".join(map(str, missing)), tuple(missing))
     return schemas.Health(parts=dict.fromkeys(("api", *checks), "ok"))
 
 
 def _require_coordinator(url: str) -> None:
-    """Unavailable where nobody holds the lock that a coordinator holds for life."""
+    """Raise Unavailable if the lock that a coordinator holds while it runs is free."""
     lock = CoordinatorLock(url)
     try:
         if lock.acquire():
-            raise Unavailable("no coordinator is at work; jobs wait. Start one with `telescope coordinator` or `telescope serve`")
+            remedy = "start one with `telescope coordinator` or `telescope serve`"
+            raise Unavailable(f"no coordinator is running, so jobs wait; {remedy}")
     finally:
         lock.release()

@@ -17,13 +17,21 @@ CSV_TYPES = frozenset({"text/csv", "application/csv"})
 
 
 @router.post("/judgements", tags=["judgements"], responses=described(413, 422))
-def judge_sweep(request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None) -> Judgement:
-    """Does a sweep transfer? Judged by the rules of a job's result; as a CSV table, or as JSON that may name the target width itself."""
+def judge_sweep(
+    request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None
+) -> Judgement:
+    """Judge whether a sweep transfers to the target width, by the rules of a job's result.
+
+    The sweep is a CSV table, or JSON that may include the target width.
+    """
     bodies.require_known(request.query_params, "target_width")
     content_type = request.headers.get("Content-Type", "")
     if content_type.partition(";")[0].strip().lower() in CSV_TYPES:
         return judge(read_csv(body), target_width)
-    sweep, target = read_document(bodies.document(body, content_type, "a CSV table as Content-Type: text/csv"))
+    sweep, target = read_document(
+        bodies.document(body, content_type, "a CSV table as Content-Type: text/csv")
+    )
     if target is not None and target_width is not None:
-        raise InvalidInput.of("target_width", "is given twice; name it in the document or in the query, not in both", target)
+        message = "is given twice; give it either in the document or in the query"
+        raise InvalidInput.of("target_width", message, target)
     return judge(sweep, target_width if target is None else target)

@@ -1,11 +1,21 @@
-"""Routes of what a job found: result, levels, trials and curves."""
+"""Routes of a job's results: report, levels, trials and curves."""
 
 from typing import Any
 
 from fastapi import APIRouter
 
 from api.http import schemas
-from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Points, Rows, TrialId, Width
+from api.http.dependencies import (
+    UNCHANGED,
+    IfNoneMatch,
+    JobId,
+    PageSize,
+    PageToken,
+    Points,
+    Rows,
+    TrialId,
+    Width,
+)
 from api.http.errors import described
 from api.http.representations import tagged, unless_seen
 from api.jobs import reports, variants
@@ -18,23 +28,33 @@ from telescope.trials.types import OptimizerName
 router = APIRouter(prefix="/v1", responses=described(500, 503))
 
 
-@router.get("/jobs/{job_id}/result", tags=["results"], response_model=dict[str, Any], responses=described(404, 422) | UNCHANGED)
+@router.get(
+    "/jobs/{job_id}/result",
+    tags=["results"],
+    response_model=dict[str, Any],
+    responses=described(404, 422) | UNCHANGED,
+)
 def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
-    """The study's report, `final: false` while the job runs, with the levels decided so far."""
+    """Get the study's report.
+
+    `final` is false while the job runs, with the levels decided so far.
+    """
     row = store.job(job_id)
     return unless_seen(row, if_none_match) or tagged(row, reports.latest(row, store))
 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=described(404, 422))
 def levels(job_id: JobId, store: Rows) -> schemas.Levels:
-    """The decided levels of all ladders: window, grid, optimum, interval."""
+    """List the decided levels of all ladders: window, grid, optimum, interval."""
     report = reports.latest(store.job(job_id), store)
     items = [
         {"optimizer": ladder["optimizer"], "variant": ladder.get("variant", ""), **level}
         for ladder in report.get("ladders", ())
         for level in ladder["levels"]
     ]
-    return schemas.Levels(final=report["final"], items=[schemas.Level.model_validate(each) for each in items])
+    return schemas.Levels(
+        final=report["final"], items=[schemas.Level.model_validate(each) for each in items]
+    )
 
 
 @router.get("/jobs/{job_id}/trials", tags=["results"], responses=described(404, 422))
@@ -47,29 +67,40 @@ def trials(
     width: Width = None,
     optimizer: OptimizerName | None = None,
 ) -> schemas.Page[Trial]:
-    """A job's trials in the order of their planning."""
-    page = store.trials(job_id, page_size or 50, page_token, only=TrialFilter(state=state, width=width, optimizer=optimizer))
-    found = variants.trials(store, job_id, page)
-    return schemas.Page[Trial](items=found.items, next_page_token=found.next_page_token)
+    """List a job's trials in the order of their planning."""
+    page = store.trials(
+        job_id,
+        page_size or 50,
+        page_token,
+        only=TrialFilter(state=state, width=width, optimizer=optimizer),
+    )
+    labelled = variants.trials(store, job_id, page)
+    return schemas.Page[Trial](items=labelled.items, next_page_token=labelled.next_page_token)
 
 
 @router.get("/jobs/{job_id}/curves", tags=["results"], responses=described(404, 422))
-def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None, optimizer: OptimizerName | None = None) -> schemas.Curves:
-    """The curves of a job's trials, thinned out so that spikes survive."""
-    found = store.curves(job_id, points, only=TrialFilter(width=width, optimizer=optimizer))
-    return schemas.Curves(items=tuple(found))
+def curves(
+    job_id: JobId,
+    store: Rows,
+    points: Points = 100,
+    width: Width = None,
+    optimizer: OptimizerName | None = None,
+) -> schemas.Curves:
+    """List the curves of a job's trials, thinned so that spikes survive."""
+    thinned = store.curves(job_id, points, only=TrialFilter(width=width, optimizer=optimizer))
+    return schemas.Curves(items=tuple(thinned))
 
 
 @router.get("/trials/{trial_id}", tags=["results"], responses=described(404, 422))
 def trial(trial_id: TrialId, store: Rows) -> schemas.TrialDetail:
-    """One trial with its specification."""
-    found = store.trial(trial_id)
-    (named,) = variants.named(store, found.job_id, [found])
-    return schemas.TrialDetail(**vars(named), spec=store.trial_spec(trial_id))
+    """Get a trial with its specification."""
+    row = store.trial(trial_id)
+    (labelled,) = variants.named(store, row.job_id, [row])
+    return schemas.TrialDetail(**vars(labelled), spec=store.trial_spec(trial_id))
 
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=described(404, 422))
 def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> Curve:
-    """A trial's curve over all its attempts; every point of it unless `points` is given."""
+    """Get a trial's curve over all its attempts; all points unless `points` is given."""
     whole = store.curve(trial_id)
     return thin(whole, points) if points else whole

@@ -1,4 +1,4 @@
-"""`telescope frontier` and the client's methods, against a real server over a job whose curves follow known laws."""
+"""`telescope frontier` and the client's methods, on a job with curves of known laws."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ TABLES = ("frontier", "batch-sizes", "token-ratio")
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, Analysis]]:
-    """A service's address, the id of its one job, and what that job's runs say."""
+    """A service's URL, the id of its one job, and the tables computed from the job's runs."""
     from api.jobs.analyses import analysed
 
     url = f"sqlite:///{tmp_path_factory.mktemp('service')}/telescope.db"
@@ -54,7 +54,9 @@ def telescope(url: str, *words: object) -> Any:
 
 
 def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier.Answers:
-    return frontier.Answers(found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss))
+    return frontier.Answers(
+        found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss)
+    )
 
 
 def shown(found: frontier.Answers) -> str:
@@ -91,17 +93,23 @@ def test_the_client_raises_what_the_server_did(served: tuple[str, str, Analysis]
 # The command
 
 
-def test_all_three_tables_and_what_they_amount_to_are_printed(served: tuple[str, str, Analysis]) -> None:
+def test_all_three_tables_and_what_they_amount_to_are_printed(
+    served: tuple[str, str, Analysis],
+) -> None:
     url, job_id, found = served
     result = telescope(url, job_id, "--target-loss", ATTAINED)
     assert result.exit_code == 0, result.stderr
     said = result.stdout
-    for title in ("Hours against devices", "Tokens against batch size", "AdamW's tokens over Muon's"):
+    for title in (
+        "Hours against devices",
+        "Tokens against batch size",
+        "AdamW's tokens over Muon's",
+    ):
         assert title in said
     assert found.read in said
     assert " measured" in said
     assert " modelled" in said
-    assert "Muon is ahead all the way" in said
+    assert "Muon is ahead everywhere" in said
     assert "Critical batch by the piecewise law" in said
     assert "Critical batch by the smooth form" in said
     assert "token-optimal batch" in said
@@ -128,11 +136,15 @@ def test_csv_is_what_the_service_sends(served: tuple[str, str, Analysis], table:
     assert len(rows) == len(getattr(found, table.replace("-", "_"))(ATTAINED).rows)
 
 
-def test_the_picture_is_written_beside_csv_too(served: tuple[str, str, Analysis], tmp_path: Path) -> None:
+def test_the_picture_is_written_beside_csv_too(
+    served: tuple[str, str, Analysis], tmp_path: Path
+) -> None:
     url, job_id, _ = served
     for words in ((), ("--csv", "frontier")):
         path = tmp_path / f"{len(words)}.png"
-        assert telescope(url, job_id, "--target-loss", ATTAINED, "--plot", path, *words).exit_code == 0
+        assert (
+            telescope(url, job_id, "--target-loss", ATTAINED, "--plot", path, *words).exit_code == 0
+        )
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -145,27 +157,39 @@ def test_the_picture_is_written_beside_csv_too(served: tuple[str, str, Analysis]
         ((), "--target-loss"),
     ],
 )
-def test_bad_input_ends_with_status_2_and_names_the_field(served: tuple[str, str, Analysis], words: tuple[object, ...], field: str) -> None:
+def test_bad_input_ends_with_status_2_and_names_the_field(
+    served: tuple[str, str, Analysis], words: tuple[object, ...], field: str
+) -> None:
     url, job_id, _ = served
     result = telescope(url, job_id, *words)
     assert result.exit_code == 2
-    assert field in (json.loads(result.stdout)["error"]["problems"][0]["field"] if "--json" in words else result.stderr)
+    assert field in (
+        json.loads(result.stdout)["error"]["problems"][0]["field"]
+        if "--json" in words
+        else result.stderr
+    )
 
 
 # What is said
 
 
-def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(served: tuple[str, str, Analysis]) -> None:
+def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(
+    served: tuple[str, str, Analysis],
+) -> None:
     _, _, found = served
     of = answers(found)
     behind = sum(not row.on_frontier for row in of.frontier.rows)
     assert f"Not on the frontier: {behind} rows. `--csv frontier`" in shown(of)
-    censored = tuple(replace(row, censored=True, on_frontier=False, hours_high=None) for row in of.frontier.rows)
+    censored = tuple(
+        replace(row, censored=True, on_frontier=False, hours_high=None) for row in of.frontier.rows
+    )
     said = shown(replace(of, frontier=replace(of.frontier, rows=censored, dominance=None)))
-    assert f"{len(censored)} of them are bounds, since a run did not reach the loss" in said
+    assert f"{len(censored)} of which are bounds because a run did not reach the loss" in said
     assert "No comparison" in said
     early = tuple(replace(row, early=True, on_frontier=False) for row in of.frontier.rows)
-    assert f"{len(early)} of them are bounds" in shown(replace(of, frontier=replace(of.frontier, rows=early)))
+    assert f"{len(early)} of which are bounds" in shown(
+        replace(of, frontier=replace(of.frontier, rows=early))
+    )
 
 
 def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) -> None:
@@ -175,7 +199,9 @@ def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) ->
     rows = (
         replace(first, reached=1, censored=2, tokens_low=0.0, tokens_high=None),
         replace(second, reached=2, early=1, tokens_low=None),
-        replace(third, reached=0, diverged=3, tokens=None, tokens_low=None, tokens_high=None, steps=None),
+        replace(
+            third, reached=0, diverged=3, tokens=None, tokens_low=None, tokens_high=None, steps=None
+        ),
         *rest,
     )
     lines = shown(replace(of, batch_sizes=replace(of.batch_sizes, rows=rows))).splitlines()
@@ -190,9 +216,9 @@ def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) ->
 @pytest.mark.parametrize(
     ("first_ahead", "second_ahead", "said"),
     [
-        (0.0, 2.0, "Muon is ahead all the way"),
-        (2.0, 0.0, "AdamW is ahead all the way"),
-        (1.0, 2.0, "the curves cross: Muon by 2, AdamW by 1 doublings"),
+        (0.0, 2.0, "Muon is ahead everywhere"),
+        (2.0, 0.0, "AdamW is ahead everywhere"),
+        (1.0, 2.0, "the frontiers cross: Muon leads by 2, AdamW by 1 doublings"),
         (0.0, 0.0, "neither is ahead anywhere"),
     ],
 )
@@ -205,15 +231,35 @@ def test_who_is_ahead(first_ahead: float, second_ahead: float, said: str) -> Non
 
 def test_one_common_device_count_is_a_comparison_too() -> None:
     words = frontier.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
-    assert words == "AdamW needs 1.5 times Muon's hours on 4 devices, the only count that both frontiers reach."
+    assert words == (
+        "AdamW needs 1.5 times Muon's hours on 4 devices, the only device count that both "
+        "frontiers share."
+    )
 
 
-def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(served: tuple[str, str, Analysis]) -> None:
+def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(
+    served: tuple[str, str, Analysis],
+) -> None:
     _, _, found = served
     of = answers(found)
-    none = replace(of.token_ratio, rows=(), trend=None, note="a ratio needs runs of both optimizers, and there are some of muon alone")
-    assert "A ratio needs runs of both optimizers, and there are some of muon alone." in shown(replace(of, token_ratio=none))
-    bound = replace(of.token_ratio.rows[0], pairs=0, ratio_low=0.0, ratio_high=None, gap_low=None, gap_high=None, muon=Standing.UNRESOLVED)
+    none = replace(
+        of.token_ratio,
+        rows=(),
+        trend=None,
+        note="a ratio needs runs of both optimizers, and there are some of muon alone",
+    )
+    assert "A ratio needs runs of both optimizers, and there are some of muon alone." in shown(
+        replace(of, token_ratio=none)
+    )
+    bound = replace(
+        of.token_ratio.rows[0],
+        pairs=0,
+        ratio_low=0.0,
+        ratio_high=None,
+        gap_low=None,
+        gap_high=None,
+        muon=Standing.UNRESOLVED,
+    )
     said = shown(replace(of, token_ratio=replace(of.token_ratio, rows=(bound,), trend=None)))
     assert "bound  unresolved" in said
     assert "No trend" in said

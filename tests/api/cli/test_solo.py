@@ -1,4 +1,4 @@
-"""What `telescope run` does with an interruption, and what it says of it."""
+"""Interruptions of `telescope run`, and its messages about them."""
 
 import io
 import signal
@@ -24,12 +24,14 @@ class Impatient(io.StringIO):
     """A terminal whose user presses Ctrl-C at the first line."""
 
     def write(self, text: str) -> int:
-        """Take the text, and interrupt."""
+        """Accept the text, then interrupt."""
         signal.raise_signal(signal.SIGINT)
         return super().write(text)
 
 
-def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path))
     study = registry.parse(document())
     with solo.installation(Settings(database_url=f"sqlite:///{tmp_path}/telescope.db")) as store:
@@ -41,8 +43,13 @@ def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(tmp
             signal.raise_signal(signal.SIGINT)
 
         event.listen(store._writer, "before_cursor_execute", interrupt)
-        nowhere = {"TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"}  # this coordinator has nothing to work on
-        with solo.coordinator(environment(tmp_path) | nowhere) as child, pytest.raises(KeyboardInterrupt):
+        nowhere = {
+            "TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"
+        }  # this coordinator has nothing to work on
+        with (
+            solo.coordinator(environment(tmp_path) | nowhere) as child,
+            pytest.raises(KeyboardInterrupt),
+        ):
             solo.follow(store, job.id, child, study, Console(file=Impatient()))
         assert len(again) >= 2, "it was interrupted again, and more than once"
         assert store.job(job.id).state is JobState.PAUSED
@@ -57,30 +64,49 @@ def row(record: Record) -> JobRow:
 @pytest.mark.parametrize(
     ("state", "requested", "said"),
     [
-        (JobState.PAUSED, None, "Paused; what it did is kept. Go on with: telescope run --resume {id}"),
+        (
+            JobState.PAUSED,
+            None,
+            "Paused; finished work is kept. Resume with: telescope run --resume {id}",
+        ),
         (
             JobState.RUNNING,
             Verb.PAUSE,
-            "pause requested; a coordinator carries it out, and what it did is kept. Go on with: telescope run --resume {id}",
+            "pause requested; a coordinator will carry it out, and finished work is kept. "
+            "Resume with: telescope run --resume {id}",
         ),
-        (JobState.RUNNING, Verb.CANCEL, "it is not paused but CANCELLED. What it found: telescope result {id}"),
-        (JobState.SUCCEEDED, None, "it is not paused but SUCCEEDED. What it found: telescope result {id}"),
-        (JobState.RUNNING, None, "it goes on; watch it with: telescope watch {id}"),
-        (JobState.QUEUED, None, "it goes on; watch it with: telescope watch {id}"),
+        (
+            JobState.RUNNING,
+            Verb.CANCEL,
+            "it is not paused but CANCELLED. Show its result with: telescope result {id}",
+        ),
+        (
+            JobState.SUCCEEDED,
+            None,
+            "it is not paused but SUCCEEDED. Show its result with: telescope result {id}",
+        ),
+        (JobState.RUNNING, None, "it continues; follow it with: telescope watch {id}"),
+        (JobState.QUEUED, None, "it continues; follow it with: telescope watch {id}"),
     ],
 )
-def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(row: JobRow, state: JobState, requested: Verb | None, said: str) -> None:
+def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(
+    row: JobRow, state: JobState, requested: Verb | None, said: str
+) -> None:
     assert solo.parting(replace(row, state=state, requested=requested)) == said.format(id=row.id)
 
 
-def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(record: Record, row: JobRow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(
+    record: Record, row: JobRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(solo, "PAUSE_SECONDS", 0.0)
     record.begin_job(row.id)
     assert solo.parting(solo.pause(record, row.id)).startswith("pause requested; ")
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
-def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(record: Record, row: JobRow, state: JobState) -> None:
+def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(
+    record: Record, row: JobRow, state: JobState
+) -> None:
     record.begin_job(row.id)
     ended = record.finish_job(row.id, state, None)
     assert solo.pause(record, row.id) == ended
@@ -89,6 +115,10 @@ def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(record: Rec
 def test_a_coordinator_is_told_of_the_code_of_users_models() -> None:
     listed = Settings(factories=("theirs:*",))
     module = {"family": "module", "factory": "tests.telescope.user_models:mixture"}
-    own = registry.parse(document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512}))
+    own = registry.parse(
+        document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512})
+    )
     assert solo.factories(registry.parse(document()), listed) == {"TELESCOPE_FACTORIES": "theirs:*"}
-    assert solo.factories(own, listed) == {"TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"}
+    assert solo.factories(own, listed) == {
+        "TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"
+    }

@@ -23,7 +23,13 @@ def document(**changes: Any) -> dict[str, Any]:
         "kind": "telescope",
         "name": "small",
         "optimizer": "adamw",
-        "model": {"base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 1, "head_dim": 16},
+        "model": {
+            "base_width": 32,
+            "calibration_width": 64,
+            "target_width": 128,
+            "depth": 1,
+            "head_dim": 16,
+        },
         "data": {"corpus": "none", "context": 16, "content": "none", "vocab_size": 256},
         "horizon": {"steps": 5, "batch_tokens": 32},
         "search": {"lr": {"low": 0.005, "high": 0.25, "points": 4}},
@@ -35,8 +41,17 @@ def document(**changes: Any) -> dict[str, Any]:
 
 WIDER = {"lr": {"low": 0.005, "high": 0.25, "points": 8}}
 ROBUST = {
-    "model": {"base_width": 32, "calibration_width": 128, "target_width": 256, "depth": 1, "head_dim": 16},
-    "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
+    "model": {
+        "base_width": 32,
+        "calibration_width": 128,
+        "target_width": 256,
+        "depth": 1,
+        "head_dim": 16,
+    },
+    "search": {
+        "lr": {"low": 0.002, "high": 0.25, "points": 8},
+        "weight_decay": {"low": 0.01, "high": 1.0, "points": 3},
+    },
     "schedule": "robust",
     "optimizer": ["muon", "adamw"],
     "horizon": {"steps": 2, "batch_tokens": 32},
@@ -44,12 +59,12 @@ ROBUST = {
 
 
 def expected(study: dict[str, Any]) -> Any:
-    """The report of the loop that has no database."""
+    """The report of the loop without a database."""
     return registry.report_document(run(registry.parse(study), train_one))
 
 
 def drive(coordinator: Coordinator, done: Callable[[], bool]) -> None:
-    """Step until something is so."""
+    """Step until a condition holds."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not done():
         assert time.monotonic() < deadline, "it never came to that"
@@ -68,8 +83,10 @@ Coordinate = Callable[..., Coordinator]
 
 
 def free(report: Any) -> dict[str, Any]:
-    """A report without its bills: what the answer is."""
-    return report | {"ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]}
+    """A report without its costs."""
+    return report | {
+        "ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]
+    }
 
 
 class Killed(BaseException):
@@ -77,9 +94,14 @@ class Killed(BaseException):
 
 
 class Mortal(Record):
-    """Kills its coordinator, or loses the database, at a read, or right before or right after a commit."""
+    """Kills its coordinator, or loses the database, at a chosen moment.
 
-    def __init__(self, url: str, chance: float, rng: random.Random, death: type[BaseException]) -> None:
+    That is at a read, or right before or right after a commit.
+    """
+
+    def __init__(
+        self, url: str, chance: float, rng: random.Random, death: type[BaseException]
+    ) -> None:
         super().__init__(url)
         self._chance, self._rng, self._death = chance, rng, death
 

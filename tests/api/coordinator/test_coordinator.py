@@ -1,4 +1,4 @@
-"""Does the coordinator give the answer of the plain loop, whatever happens on the way?"""
+"""The coordinator gives the same answer as the plain loop, whatever happens on the way."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,9 @@ from workers.local import LocalExecutor
 
 
 @pytest.mark.parametrize("changes", [{}, ROBUST], ids=["paper", "robust with two ladders"])
-def test_the_service_answers_as_the_plain_loop_does(record: Record, coordinate: Coordinate, changes: dict[str, Any]) -> None:
+def test_the_service_answers_as_the_plain_loop_does(
+    record: Record, coordinate: Coordinate, changes: dict[str, Any]
+) -> None:
     study = document(**changes)
     job, _ = record.create_job(study)
     executor = InstantExecutor(slots=5, seed=1)
@@ -38,9 +40,15 @@ def test_the_service_answers_as_the_plain_loop_does(record: Record, coordinate: 
     assert row.state is JobState.SUCCEEDED
     assert report == expected(study)
     assert row.trials_done == row.trials_total == len(executor.submitted)
-    assert row.best_loss == min(trial.loss for trial in record.trials(job.id, 1000).items if trial.loss is not None)
+    assert row.best_loss == min(
+        trial.loss for trial in record.trials(job.id, 1000).items if trial.loss is not None
+    )
     trial = record.trials(job.id, 1).items[0]
-    assert (trial.flops, trial.flops_spent, trial.step) == (trial.steps * 1e9, trial.steps * 1e9, trial.steps)
+    assert (trial.flops, trial.flops_spent, trial.step) == (
+        trial.steps * 1e9,
+        trial.steps * 1e9,
+        trial.steps,
+    )
     assert record.curve(trial.id).step == tuple(range(1, trial.steps + 1))
     assert any(trial.diverged for trial in record.terminal_trials(job.id)), "divergence is data"
 
@@ -57,7 +65,9 @@ def test_reports_before_the_end_are_not_final(record: Record, coordinate: Coordi
     assert record.result(job.id) == expected(document())
 
 
-def test_checkpoints_go_with_their_trials(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+def test_checkpoints_go_with_their_trials(
+    record: Record, coordinate: Coordinate, tmp_path: Path
+) -> None:
     job, _ = record.create_job(document())
     coordinator = coordinate(InstantExecutor())
     drive(coordinator, lambda: any(tmp_path.glob("checkpoints/*/*")))
@@ -66,7 +76,7 @@ def test_checkpoints_go_with_their_trials(record: Record, coordinate: Coordinate
 
 
 class Local(LocalExecutor):
-    """Trains for real; after the first trial that ends it has no room, until somebody makes some."""
+    """Trains for real; after its first trial it has no room, until a test makes some."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +92,7 @@ class Local(LocalExecutor):
 
 @dataclass(frozen=True)
 class Branching:
-    """The question of a trunk and its branches."""
+    """A question with a trunk and its branches."""
 
     trunk: TrialSpec
     branches: tuple[TrialSpec, ...]
@@ -92,7 +102,10 @@ class Branching:
     def plan(self, trials: Sequence[Trial]) -> Plan:
         ended = {trial.digest for trial in trials}
         start = self.branches if self.trunk.digest in ended else (self.trunk,)
-        return Plan(tuple(Planned(spec, Label("adamw", "runs")) for spec in start), ended >= {spec.digest for spec in self.branches})
+        return Plan(
+            tuple(Planned(spec, Label("adamw", "runs")) for spec in start),
+            ended >= {spec.digest for spec in self.branches},
+        )
 
     def report(self, trials: Sequence[Trial], ended: Ended | None = None) -> dict[str, Any]:
         return {"losses": {trial.digest: trial.loss for trial in trials}}
@@ -113,7 +126,10 @@ class Branching:
 
 
 def branching() -> Branching:
-    trunk = replace(small.trial(small.ADAMW, horizon=replace(small.HORIZON, decay="constant")), kept_steps=(8, 12))
+    trunk = replace(
+        small.trial(small.ADAMW, horizon=replace(small.HORIZON, decay="constant")),
+        kept_steps=(8, 12),
+    )
     return Branching(trunk, (cooldown(trunk, 8, 5), extension(trunk, 16)))
 
 
@@ -128,7 +144,9 @@ def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
     first = Local()
     drive(coordinate(first), lambda: record.job(job.id).trials_total == 3)
     first.close()
-    assert sorted(folder.iterdir()) == sorted(kept), "and no checkpoint of the trunk, which has ended"
+    assert sorted(folder.iterdir()) == sorted(kept), (
+        "and no checkpoint of the trunk, which has ended"
+    )
 
     second = Local()
     second.room = 0
@@ -141,7 +159,10 @@ def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
     drive(coordinator, lambda: setattr(second, "room", 16) or ended(record, job.id)())  # type: ignore[func-returns-value]
     second.close()
 
-    assert [event.resumed_step for event in second.heard if isinstance(event, Started)] in ([8, 12], [12, 8])
+    assert [event.resumed_step for event in second.heard if isinstance(event, Started)] in (
+        [8, 12],
+        [12, 8],
+    )
     assert list((tmp_path / "checkpoints").iterdir()) == []
     report = record.result(job.id)
     assert report is not None
@@ -158,7 +179,9 @@ def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
     record: Record, coordinate: Coordinate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     easy = replace(small.HORIZON, evaluate_every=4, stop_below_loss=100.0)
-    study = Branching(small.trial(small.ADAMW, horizon=easy), (small.trial(small.ADAMW, horizon=easy, seed=1),))
+    study = Branching(
+        small.trial(small.ADAMW, horizon=easy), (small.trial(small.ADAMW, horizon=easy, seed=1),)
+    )
     job, _ = record.create_job(DOCUMENT)
     monkeypatch.setattr(registry, "parse", lambda document: study.study)
     executor = LocalExecutor()
@@ -166,8 +189,15 @@ def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
     executor.close()
     row, now = record.trials(job.id).items[0], record.job(job.id)
     points = list(train_one(study.trunk))
-    assert (row.state, row.step, row.steps, row.loss) == (TrialState.COMPLETED, 4, 12, points[-1].metrics["loss"])
+    assert (row.state, row.step, row.steps, row.loss) == (
+        TrialState.COMPLETED,
+        4,
+        12,
+        points[-1].metrics["loss"],
+    )
     assert row.flops == row.flops_spent == points[-1].flops < trial_flops(study.trunk)
-    view = progress(now, record.trials(job.id).items, datetime.now(UTC), 2 * trial_flops(study.trunk))
+    view = progress(
+        now, record.trials(job.id).items, datetime.now(UTC), 2 * trial_flops(study.trunk)
+    )
     assert [(level.done, level.total) for level in view.levels] == [(2, 2)]
     assert [trial.failure for trial in record.terminal_trials(job.id)] == [None, None]

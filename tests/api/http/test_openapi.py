@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, true of what is answered, and no request that it allows ends in a 500."""
+"""The OpenAPI document is complete and true, and no request that it permits ends in a 500."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,12 @@ from api.http.openapi import EXAMPLE
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
 
-TRUE = (not_a_server_error, content_type_conformance, response_schema_conformance, status_code_conformance)
+TRUE = (
+    not_a_server_error,
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,9 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_every_reference_leads_somewhere(document: Any) -> None:
-    assert set(references(document)) <= {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= {
+        f"#/components/schemas/{name}" for name in document["components"]["schemas"]
+    }
 
 
 def test_every_error_is_documented_as_a_problem(document: Any) -> None:
@@ -63,7 +70,11 @@ def test_every_error_is_documented_as_a_problem(document: Any) -> None:
         for method, operation in operations.items():
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
-                    assert list(response["content"]) == ["application/problem+json"], (method, path, status)
+                    assert list(response["content"]) == ["application/problem+json"], (
+                        method,
+                        path,
+                        status,
+                    )
 
 
 def test_the_body_of_a_job_has_the_studys_schema_which_its_example_fits(document: Any) -> None:
@@ -73,7 +84,9 @@ def test_the_body_of_a_job_has_the_studys_schema_which_its_example_fits(document
     schema = body["application/json"]["schema"] | {"components": document["components"]}
     Draft202012Validator(schema).validate(EXAMPLE)
     wrong = json.loads(json.dumps(EXAMPLE)) | {"horizon": {"steps": 0, "batch_tokens": 512}}
-    [refused] = Draft202012Validator(schema).iter_errors(wrong)  # by both kinds of study, by its own for one reason
+    [refused] = Draft202012Validator(schema).iter_errors(
+        wrong
+    )  # by both kinds of study, by its own for one reason
     assert ["horizon", "steps"] in [list(error.path) for error in refused.context]
 
 
@@ -86,10 +99,16 @@ def test_no_request_that_the_document_allows_is_a_defect(app: Any) -> None:
 
 
 def sampled(operation: Any) -> None:
-    """A few requests to one operation, each answered as the document says."""
+    """Send a few requests to one operation; each response conforms to the document."""
 
     @given(case=operation.as_strategy())
-    @settings(max_examples=5, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=5,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     def answered(case: schemathesis.Case) -> None:
         case.validate_response(case.call(), checks=list(TRUE))
 

@@ -1,4 +1,4 @@
-"""Which form an Accept header prefers, what CSV gives back, what an entity tag depends on."""
+"""The preference of Accept headers, CSV round trips, and the inputs of ETags."""
 
 import csv
 import io
@@ -49,7 +49,7 @@ def test_no_header_is_a_defect(accept: str) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """Of every kind of value that rows have."""
+    """A row with every kind of value."""
 
     name: str
     number: float | None
@@ -62,7 +62,11 @@ def parsed(text: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text, newline="")))
 
 
-@given(st.text(st.characters(exclude_categories=("Cs", "Cc"))), st.floats(allow_nan=False), st.integers())
+@given(
+    st.text(st.characters(exclude_categories=("Cs", "Cc"))),
+    st.floats(allow_nan=False),
+    st.integers(),
+)
 def test_rows_come_back_from_csv_as_they_were(name: str, number: float, count: int) -> None:
     text = csv_text([Row(name, number, count, True, Origin.MODELLED)], Row)
     header, row = parsed(text)
@@ -73,7 +77,10 @@ def test_rows_come_back_from_csv_as_they_were(name: str, number: float, count: i
 
 
 def test_what_is_not_known_is_empty_and_no_rows_are_a_header() -> None:
-    assert csv_text([Row("a", None, 0, False, Origin.MEASURED)], Row).splitlines()[1] == "a,,0,false,measured"
+    assert (
+        csv_text([Row("a", None, 0, False, Origin.MEASURED)], Row).splitlines()[1]
+        == "a,,0,false,measured"
+    )
     assert csv_text([], Row) == "name,number,count,kept,origin\r\n"
 
 
@@ -87,7 +94,15 @@ def test_a_tag_differs_with_each_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "found"), [('"a"', True), ('W/"a"', True), ('"b", "a"', True), ("*", True), ('"b"', False), (None, False)]
+    ("said", "found"),
+    [
+        ('"a"', True),
+        ('W/"a"', True),
+        ('"b", "a"', True),
+        ("*", True),
+        ('"b"', False),
+        (None, False),
+    ],
 )
 def test_a_client_names_what_it_has(said: str | None, found: bool) -> None:
     assert seen('"a"', said) is found

@@ -1,4 +1,4 @@
-"""Is an analysis made once per version of a job, kept for the last few jobs, and never twice at a time?"""
+"""An analysis is made once per version of a job, cached for the last few jobs, never twice."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ def job(name: str = "a", version: int = 1) -> Any:
 
 
 class Made:
-    """What was made so far, in order."""
+    """The analyses made so far, in order."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -39,7 +39,9 @@ def test_a_new_version_is_analysed_anew_and_an_older_one_is_answered_by_it() -> 
     kept, made = Analyses(), Made()
     kept.of(job(version=1), made("one"))
     assert kept.of(job(version=2), made("two")) == "two"
-    assert kept.of(job(version=1), made("late")) == "two", "what was read later holds all that was there before"
+    assert kept.of(job(version=1), made("late")) == "two", (
+        "what was read later holds all that was there before"
+    )
     assert made.names == ["one", "two"]
 
 

@@ -1,4 +1,4 @@
-"""Does a patch change what it names, and nothing else?"""
+"""A patch changes the fields that it names, and nothing else."""
 
 from typing import Any
 
@@ -31,43 +31,91 @@ def test_a_patch_is_merged_as_the_standard_says(target: Any, patch: Any, result:
 
 
 def test_other_data_are_looked_at_anew_and_equal_ones_must_be_what_they_were() -> None:
-    study = {"kind": "telescope", "data": {"corpus": "a", "tokenizer": "bytes", "context": 64, "content": "abc", "vocab_size": 256}}
-    assert patched(study, {"data": {"corpus": "b"}})["data"] == {"corpus": "b", "tokenizer": "bytes", "context": 64}
+    study = {
+        "kind": "telescope",
+        "data": {
+            "corpus": "a",
+            "tokenizer": "bytes",
+            "context": 64,
+            "content": "abc",
+            "vocab_size": 256,
+        },
+    }
+    assert patched(study, {"data": {"corpus": "b"}})["data"] == {
+        "corpus": "b",
+        "tokenizer": "bytes",
+        "context": 64,
+    }
     assert patched(study, {"data": {"corpus": "b", "content": "abd"}})["data"]["content"] == "abd"
     assert patched(study, {"data": {"context": 32}})["data"] == study["data"] | {"context": 32}
     assert patched(study, {"name": "again"}) == study | {"name": "again"}
 
 
 def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> None:
-    asked = {"kind": "telescope", "data": {"corpus": "python-stdlib"}, "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}}}
-    model = {"preset": "gpt2-like", "base_width": 32, "calibration_width": 64, "target_width": 128, "depth": 3, "mlp_ratio": 2.0}
+    asked = {
+        "kind": "telescope",
+        "data": {"corpus": "python-stdlib"},
+        "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}},
+    }
+    model = {
+        "preset": "gpt2-like",
+        "base_width": 32,
+        "calibration_width": 64,
+        "target_width": 128,
+        "depth": 3,
+        "mlp_ratio": 2.0,
+    }
     stored = to_document(parse(asked | {"model": model}))
     assert stored["model"]["positions"] == "learned"
 
     def cloned(**changes: object) -> object:
         return parse(patched(stored, {"model": changes})).question.model
 
-    assert cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).question.model
+    assert (
+        cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).question.model
+    )
     assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).question.model
-    assert cloned(preset="mla", mlp_ratio=1.0) == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
+    assert (
+        cloned(preset="mla", mlp_ratio=1.0)
+        == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
+    )
     assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).question.model
 
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])
 def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
-    with pytest.raises(InvalidInput, match="mapping of the fields to change"):
+    with pytest.raises(InvalidInput, match="must map the fields to change to values"):
         patched({}, patch)
 
 
 def test_assignments_spell_a_patch() -> None:
-    words = ["limits.max_base_runs=400", "limits.max_flops=null", "search.lr.high=2e-1", "optimizer=[muon, adamw]", "name=a = b"]
+    words = [
+        "limits.max_base_runs=400",
+        "limits.max_flops=null",
+        "search.lr.high=2e-1",
+        "optimizer=[muon, adamw]",
+        "name=a = b",
+    ]
     limits = {"max_base_runs": 400, "max_flops": None}
-    spelt = {"limits": limits, "search": {"lr": {"high": 0.2}}, "optimizer": ["muon", "adamw"], "name": "a = b"}
+    spelt = {
+        "limits": limits,
+        "search": {"lr": {"high": 0.2}},
+        "optimizer": ["muon", "adamw"],
+        "name": "a = b",
+    }
     assert assigned(words) == spelt
 
 
 @pytest.mark.parametrize(
-    "words", [["limits"], ["=4"], ["limits..max=4"], ["name=[a"], ["name=2020-13-45"], ["limits=4", "limits.max_trials=4"]]
+    "words",
+    [
+        ["limits"],
+        ["=4"],
+        ["limits..max=4"],
+        ["name=[a"],
+        ["name=2020-13-45"],
+        ["limits=4", "limits.max_trials=4"],
+    ],
 )
 def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
     with pytest.raises(InvalidInput) as refused:
@@ -75,7 +123,9 @@ def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
     assert refused.value.problems[0].field == "--set"
 
 
-@pytest.mark.parametrize("word", ["limits={max_trials: 4, 1: 2}", "limits=2020-01-01", "limits=.nan"])
+@pytest.mark.parametrize(
+    "word", ["limits={max_trials: 4, 1: 2}", "limits=2020-01-01", "limits=.nan"]
+)
 def test_an_assigned_value_that_json_cannot_hold_is_refused_by_its_field(word: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         assigned([word])
@@ -83,11 +133,19 @@ def test_an_assigned_value_that_json_cannot_hold_is_refused_by_its_field(word: s
 
 
 def test_other_tokens_are_looked_for_in_every_text_that_is_compared() -> None:
-    texts = [{"name": "a", "content": "abc", "vocab_size": 256}, {"name": "b", "corpus": "b", "content": "bcd", "vocab_size": 256}]
+    texts = [
+        {"name": "a", "content": "abc", "vocab_size": 256},
+        {"name": "b", "corpus": "b", "content": "bcd", "vocab_size": 256},
+    ]
     study = {"data": {"corpus": "a"}, "sweep_over": {"model": None, "data": texts}}
     before = repr(study)
     anew = [{"name": "a"}, {"name": "b", "corpus": "b"}]
-    assert patched(study, {"data": {"tokenizer": "bpe-512"}})["sweep_over"] == {"model": None, "data": anew}
+    assert patched(study, {"data": {"tokenizer": "bpe-512"}})["sweep_over"] == {
+        "model": None,
+        "data": anew,
+    }
     assert patched(study, {"data": {"context": 32}})["sweep_over"] == study["sweep_over"]
-    assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {"data": {"corpus": "c"}}
+    assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {
+        "data": {"corpus": "c"}
+    }
     assert repr(study) == before

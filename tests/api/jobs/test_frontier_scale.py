@@ -1,4 +1,7 @@
-"""Ten thousand finished runs with outlines of 200 points: is an answer to a new target loss cheap, and constant in queries?"""
+"""Answers to new target losses are cheap with ten thousand finished runs.
+
+Each run has an outline of 200 points; the number of queries is constant.
+"""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +20,8 @@ from tests.api.store.test_store import counted
 BATCHES = tuple(256 * n for n in range(1, 21))
 SEEDS = 250
 TARGETS = [2.0 + i / 100 for i in range(25)]
-GENEROUS_SECONDS = 0.5  # at p95, on a machine that does other things too; `benchmarks.frontier_answers` has the figure
+# at p95, on a machine that does other things too; `benchmarks.frontier_answers` has the figure
+GENEROUS_SECONDS = 0.5
 
 
 @pytest.fixture
@@ -26,7 +30,9 @@ def service(database_url: str) -> Iterator[TestClient]:
         yield client
 
 
-def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(service: TestClient, record: Record) -> None:
+def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(
+    service: TestClient, record: Record
+) -> None:
     job_id = finished_job(record, document(SEEDS, BATCHES))
     assert record.job(job_id).trials_total == 2 * len(BATCHES) * (SEEDS + 1) > 10_000
     store = service.app.state.store  # type: ignore[attr-defined]
@@ -45,14 +51,23 @@ def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(service: T
     assert p95 < GENEROUS_SECONDS
 
     with counted(store) as statements:
-        again = service.get(path, params={"target_loss": target, "page_size": 1000}, headers={"If-None-Match": response.headers["etag"]})
+        again = service.get(
+            path,
+            params={"target_loss": target, "page_size": 1000},
+            headers={"If-None-Match": response.headers["etag"]},
+        )
     assert again.status_code == 304
     assert len(queries(statements)) == 1
 
 
 @pytest.mark.parametrize("seeds", [2, 40])
-def test_the_first_answer_takes_as_many_queries_whatever_the_number_of_runs(service: TestClient, record: Record, seeds: int) -> None:
+def test_the_first_answer_takes_as_many_queries_whatever_the_number_of_runs(
+    service: TestClient, record: Record, seeds: int
+) -> None:
     job_id = finished_job(record, document(seeds))
     with counted(service.app.state.store) as statements:  # type: ignore[attr-defined]
-        assert service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code == 200
+        assert (
+            service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code
+            == 200
+        )
     assert len(queries(statements)) == 4

@@ -1,4 +1,4 @@
-"""Do curves survive their encoding, merge over attempts, and keep their spikes when thinned?"""
+"""Curves survive their encoding, merge over attempts, and keep their spikes when thinned."""
 
 import math
 
@@ -17,7 +17,10 @@ metrics = st.dictionaries(st.sampled_from(["train_loss", "loss", "grad_norm"]), 
 
 @given(st.lists(metrics, min_size=1, max_size=20))
 def test_a_curve_is_read_back_bit_for_bit(values: list[dict[str, float]]) -> None:
-    written = [Measurement(step, step * 32, step * 1.1e9, step * 0.1, found) for step, found in enumerate(values, start=1)]
+    written = [
+        Measurement(step, step * 32, step * 1.1e9, step * 0.1, found)
+        for step, found in enumerate(values, start=1)
+    ]
     curve = merge(7, [Chunk(1, encode(written))])
     assert curve.trial_id == 7
     assert curve.step == tuple(m.step for m in written)
@@ -45,7 +48,11 @@ def test_a_later_attempt_replaces_everything_from_its_first_point_on() -> None:
 
 
 def test_metrics_measured_now_and_then_are_none_elsewhere_and_so_is_a_loss_that_diverged() -> None:
-    written = [point(1, train_loss=2.0), point(2, train_loss=math.inf, loss=math.nan), point(3, train_loss=1.0, loss=0.5)]
+    written = [
+        point(1, train_loss=2.0),
+        point(2, train_loss=math.inf, loss=math.nan),
+        point(3, train_loss=1.0, loss=0.5),
+    ]
     curve = merge(1, [Chunk(1, encode(written[:1])), Chunk(1, encode(written[1:]))])
     assert curve.metrics == {"train_loss": (2.0, None, 1.0), "loss": (None, None, 0.5)}
 

@@ -1,4 +1,4 @@
-"""The database itself: parallel writers and readers, lost connections, and the lock of the one coordinator."""
+"""The database: parallel writers and readers, lost connections, the lock of the coordinator."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -44,10 +44,13 @@ def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: Record) -> None:
 
 
 def test_a_database_that_is_away_is_unavailable(tmp_path: Any) -> None:
-    for url in (f"sqlite:///{tmp_path}/nowhere/telescope.db", "postgresql+psycopg://nobody@127.0.0.1:1/nothing"):
+    for url in (
+        f"sqlite:///{tmp_path}/nowhere/telescope.db",
+        "postgresql+psycopg://absent@127.0.0.1:1/nothing",
+    ):
         store = Store(url)
         for ask in (store.check_revision, store.jobs):
-            with pytest.raises(Unavailable, match="away"):
+            with pytest.raises(Unavailable, match="cannot reach the database"):
                 ask()
         store.close()
 
@@ -57,13 +60,18 @@ def test_a_cut_connection_is_replaced(record: Record, database_url: str) -> None
     if database_url.startswith("postgresql"):
         stranger = Record(database_url)
         with stranger._write() as connection:
-            ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            ours = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+                "current_database() AND pid <> pg_backend_pid()"
+            )
             assert connection.execute(text(ours)).rowcount >= 1
         stranger.close()
     record.jobs()
 
 
-def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(database_url: str) -> None:
+def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(
+    database_url: str,
+) -> None:
     first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
     assert first.acquire()
     assert first.held()
@@ -75,13 +83,17 @@ def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(data
     second.release()
 
 
-def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(record: Record, database_url: str) -> None:
+def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(
+    record: Record, database_url: str
+) -> None:
     if database_url.startswith("sqlite"):
         return  # the operating system frees a file lock with its process alone
     lock = CoordinatorLock(database_url)
     assert lock.acquire()
     with record._write() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        )
     assert not lock.held()
     assert lock.acquire()
     lock.release()

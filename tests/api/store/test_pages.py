@@ -1,4 +1,4 @@
-"""Page tokens: what was forged is refused before the database sees it."""
+"""Forged page tokens are refused before the database sees them."""
 
 import base64
 import json
@@ -17,7 +17,19 @@ def test_a_token_of_this_list_gives_its_key() -> None:
     assert continued_after(token(["trials", 7]), "trials", int) == 7
 
 
-@pytest.mark.parametrize("forged", [["trials", 2**63], ["trials", -1], ["trials", "7"], ["trials", True], ["jobs", 7], [7], 7, None])
+@pytest.mark.parametrize(
+    "forged",
+    [
+        ["trials", 2**63],
+        ["trials", -1],
+        ["trials", "7"],
+        ["trials", True],
+        ["jobs", 7],
+        [7],
+        7,
+        None,
+    ],
+)
 def test_a_forged_token_is_refused(forged: object) -> None:
     with pytest.raises(InvalidInput, match="page_token"):
         continued_after(token(forged), "trials", int)

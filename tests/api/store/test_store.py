@@ -1,4 +1,7 @@
-"""Does the store keep its promises on both databases: one job per key, fenced writes, reuse at no cost, retries of what is not finished?"""
+"""The store on both databases.
+
+One job per key, fenced writes, reuse at no cost, retries of unfinished trials.
+"""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +30,7 @@ MAX_QUERIES = 5
 
 
 def running_job(record: Record, trials: int = 1) -> str:
-    """A job that has begun, with pending trials."""
+    """A started job with pending trials."""
     job, _ = record.create_job(DOCUMENT)
     record.begin_job(job.id)
     record.plan_trials(job.id, labelled([spec(seed) for seed in range(trials)]))
@@ -47,7 +50,7 @@ def running_trial(record: Record) -> TrialRow:
 
 @contextmanager
 def counted(record: Record) -> Iterator[list[str]]:
-    """The statements that are sent meanwhile."""
+    """Count the statements sent in the block."""
     statements: list[str] = []
 
     def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
@@ -61,13 +64,20 @@ def counted(record: Record) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
-# ------------------------------------------------------------------------------------------------------- jobs
+# --------------------------------------------------------------------------------------------------
+# ----- jobs
 
 
 def test_a_new_job_is_queued_and_keeps_its_study(record: Record) -> None:
     job, created = record.create_job(DOCUMENT, owner="ada")
     assert created
-    assert (job.state, job.name, job.kind, job.owner, job.max_parallel) == (JobState.QUEUED, "a job", "telescope", "ada", 3)
+    assert (job.state, job.name, job.kind, job.owner, job.max_parallel) == (
+        JobState.QUEUED,
+        "a job",
+        "telescope",
+        "ada",
+        3,
+    )
     assert job.created_at.tzinfo is not None
     assert record.job(job.id) == job
     assert record.study_document(job.id) == DOCUMENT
@@ -87,7 +97,12 @@ def test_one_key_makes_one_job_and_refuses_another_body(record: Record) -> None:
 
 def test_one_key_sent_many_times_at_once_makes_one_job(record: Record) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: record.create_job(DOCUMENT, idempotency_key="key", body_hash="a"), range(16)))
+        made = list(
+            pool.map(
+                lambda _: record.create_job(DOCUMENT, idempotency_key="key", body_hash="a"),
+                range(16),
+            )
+        )
     assert len({job.id for job, _ in made}) == 1
     assert sum(created for _, created in made) == 1
 
@@ -103,7 +118,9 @@ def test_job_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids == sorted(ids)
 
 
-@pytest.mark.parametrize("ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves])
+@pytest.mark.parametrize(
+    "ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves]
+)
 def test_an_unknown_job_is_not_found(record: Record, ask: Callable[[Store, str], Any]) -> None:
     with pytest.raises(NotFound, match="no job job-x"):
         ask(record, "job-x")
@@ -115,7 +132,8 @@ def test_an_unknown_trial_is_not_found(record: Record, ask: Callable[[Store, int
         ask(record, 7)
 
 
-# ------------------------------------------------------------------------------------------------------- trials
+# --------------------------------------------------------------------------------------------------
+# ----- trials
 
 
 def test_planning_twice_starts_nothing_twice(record: Record) -> None:
@@ -134,7 +152,11 @@ def test_two_jobs_may_have_the_same_trial(record: Record) -> None:
 
 
 def test_every_optimizer_has_room_in_its_columns_on_both_databases() -> None:
-    assert max(map(len, get_args(OptimizerName))) <= trials.c.optimizer.type.length == trials.c.ladder.type.length
+    assert (
+        max(map(len, get_args(OptimizerName)))
+        <= trials.c.optimizer.type.length
+        == trials.c.ladder.type.length
+    )
 
 
 def test_specs_survive_the_database(record: Record, database_url: str) -> None:
@@ -155,7 +177,9 @@ def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record
     waiting = [pending.spec for pending in record.pending_trials(job_id, 10)]
     short, wide, equal, muon, long = planned
     assert waiting == [long, wide, muon, short, equal]
-    assert [trial_flops(spec) for spec in waiting] == sorted(map(trial_flops, planned), reverse=True)
+    assert [trial_flops(spec) for spec in waiting] == sorted(
+        map(trial_flops, planned), reverse=True
+    )
     assert record.pending_trials(job_id, 2)[-1].spec == wide
     record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, Begun(0, "worker", "cpu"))
     assert record.pending_trials(job_id, 1)[0].spec == wide
@@ -237,7 +261,7 @@ BRANCHED = replace(spec(0, steps=12), branch=Branch(trunk=TRUNK.digest, step=BRA
 
 
 def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
-    """A branch that waits, and whose trunk has been trained."""
+    """A pending branch whose trunk has been trained."""
     job_id = running_job(record)
     trunk = first_trial(record, job_id)
     record.trial_started(trunk.id, 1, Begun(0, "worker", trunks))
@@ -247,16 +271,25 @@ def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
 
 
 def own_points(first: int, last: int) -> tuple[Measurement, ...]:
-    """Of a branch, whose FLOPs are those after its trunk."""
-    return tuple(replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1))
+    """Points of a branch, whose FLOPs are those after its trunk."""
+    return tuple(
+        replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1)
+    )
 
 
 @pytest.mark.parametrize(
     ("resumed_step", "kept", "spent"),
     [(8, 4e6, 10e6), (BRANCH_STEP, 0.0, 14e6), (2, 0.0, 14e6), (0, 0.0, 14e6)],
-    ids=["its own checkpoint", "its trunk's state", "a checkpoint within the trunk's steps", "nothing"],
+    ids=[
+        "its own checkpoint",
+        "its trunk's state",
+        "a checkpoint within the trunk's steps",
+        "nothing",
+    ],
 )
-def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, resumed_step: int, kept: float, spent: float) -> None:
+def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(
+    record: Record, resumed_step: int, kept: float, spent: float
+) -> None:
     trial = branch_trial(record)
     assert record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
     begun = record.trial(trial.id)
@@ -271,13 +304,17 @@ def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, re
     assert (done.step, done.flops, done.flops_spent) == (12, 8e6, spent)
 
 
-def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_spent_nothing(record: Record) -> None:
+def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_spent_nothing(
+    record: Record,
+) -> None:
     trial = branch_trial(record)
     record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
     record.trial_measured(trial.id, 1, own_points(5, 5))
     for attempt, resumed_step in ((2, BRANCH_STEP), (3, 0)):
         record.trial_released(trial.id, attempt - 1)
-        assert record.trial_started(trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
+        assert record.trial_started(
+            trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch)
+        )
         assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
 
 
@@ -293,7 +330,9 @@ def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Record) ->
         assert record.trial(trial.id).numerics == said
         record.trial_measured(trial.id, 1, own_points(5, 6))
         record.trial_released(trial.id, 1)
-        record.trial_started(trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch))  # from its own checkpoint
+        record.trial_started(
+            trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch)
+        )  # from its own checkpoint
         assert record.trial(trial.id).numerics == said
 
 
@@ -309,10 +348,19 @@ def test_failures_count_up_to_the_limit(record: Record) -> None:
     died = Failure("operational", "its worker died")
     again = record.trial_failed(trial.id, 1, died, 2)
     assert again is not None
-    assert (again.state, again.attempt, again.failures, again.failure_message) == (TrialState.PENDING, 2, 1, "its worker died")
+    assert (again.state, again.attempt, again.failures, again.failure_message) == (
+        TrialState.PENDING,
+        2,
+        1,
+        "its worker died",
+    )
     failed = record.trial_failed(trial.id, 2, died, 2)
     assert failed is not None
-    assert (failed.state, failed.failures, failed.ended_at is not None) == (TrialState.FAILED, 2, True)
+    assert (failed.state, failed.failures, failed.ended_at is not None) == (
+        TrialState.FAILED,
+        2,
+        True,
+    )
 
 
 def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: Record) -> None:
@@ -332,7 +380,11 @@ def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
         record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
         record.trial_measured(trial.id, 1, points(1, trial.steps))
     assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
-    assert len(record.curves(job_id, only=TrialFilter(width=64))) == len(record.curves(job_id, only=TrialFilter(optimizer="muon"))) == 1
+    assert (
+        len(record.curves(job_id, only=TrialFilter(width=64)))
+        == len(record.curves(job_id, only=TrialFilter(optimizer="muon")))
+        == 1
+    )
 
 
 def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Record) -> None:
@@ -350,7 +402,11 @@ def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Recor
     waiting, queued = running_job(record), record.create_job(DOCUMENT)[0].id
     busy = running_trial(record).job_id
     record.set_waiting("a GPU")
-    assert [record.job(job_id).waiting_for for job_id in (waiting, queued, busy)] == ["a GPU", None, None]
+    assert [record.job(job_id).waiting_for for job_id in (waiting, queued, busy)] == [
+        "a GPU",
+        None,
+        None,
+    ]
     version = record.job(waiting).version
     record.set_waiting("a GPU")
     assert record.job(waiting).version == version
@@ -358,10 +414,13 @@ def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Recor
     assert record.job(waiting).waiting_for is None
 
 
-# ------------------------------------------------------------------------------------------------------- reuse
+# --------------------------------------------------------------------------------------------------
+# ----- reuse
 
 
-def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu") -> str:
+def finished_job(
+    record: Record, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu"
+) -> str:
     """A job whose trials a worker has trained, with curves; their seeds count from 0."""
     job_id = running_job(record, trials=len(losses))
     for trial, loss in zip(record.trials(job_id).items, losses, strict=True):
@@ -371,7 +430,9 @@ def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numeric
     return job_id
 
 
-def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that_was_measured(record: Record) -> None:
+def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that_was_measured(
+    record: Record,
+) -> None:
     earlier = finished_job(record, (3.0, float("inf")))
     later = running_job(record, trials=3)
     version = record.job(later).version
@@ -379,16 +440,31 @@ def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that
     assert record.job(later).version > version
     assert (record.job(later).trials_done, record.job(later).best_loss) == (2, 3.0)
     for old, new in zip(record.trials(earlier).items, record.trials(later).items[:2], strict=True):
-        same = ("digest", "state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "numerics")
+        same = (
+            "digest",
+            "state",
+            "loss",
+            "diverged",
+            "step",
+            "flops",
+            "failure_kind",
+            "failure_message",
+            "numerics",
+        )
         assert [getattr(new, name) for name in same] == [getattr(old, name) for name in same]
         assert (new.reused_from, new.flops_spent, new.seconds, new.worker) == (old.id, 0, 0, None)
         assert new.ended_at is not None
         assert record.curve(new.id).step == record.curve(old.id).step == tuple(range(1, 11))
         assert record.curve(new.id).trial_id == new.id
-    assert [curve.trial_id for curve in record.curves(later)] == [trial.id for trial in record.trials(later).items[:2]]
+    assert [curve.trial_id for curve in record.curves(later)] == [
+        trial.id for trial in record.trials(later).items[:2]
+    ]
     assert record.trials(later).items[2].state is TrialState.PENDING
     ours, theirs = record.terminal_trials(later), record.terminal_trials(earlier)
-    assert [replace(trial, reused=False, seconds=old.seconds) for trial, old in zip(ours, theirs, strict=True)] == theirs
+    assert [
+        replace(trial, reused=False, seconds=old.seconds)
+        for trial, old in zip(ours, theirs, strict=True)
+    ] == theirs
     assert [(trial.reused, trial.diverged) for trial in ours] == [(True, False), (True, True)]
     assert record.reuse_trials(later, "cpu") == 0, "asked again, it changes nothing"
 
@@ -420,7 +496,11 @@ def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: Rec
     record.trial_measured(begun.id, 1, points(1, 3))
     record.trial_released(begun.id, 1)
     assert record.reuse_trials(later, "cpu", [held.id]) == 1
-    assert [trial.reused_from is None for trial in record.trials(later).items] == [True, True, False]
+    assert [trial.reused_from is None for trial in record.trials(later).items] == [
+        True,
+        True,
+        False,
+    ]
     assert record.trial(free.id).state is TrialState.COMPLETED
 
 
@@ -439,7 +519,9 @@ def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(record: Re
     assert record.trial(trial.id).numerics == "gpu", "it began anew"
 
 
-def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(record: Record) -> None:
+def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(
+    record: Record,
+) -> None:
     def statements(trials: int) -> int:
         finished_job(record)
         job_id = running_job(record, trials)
@@ -457,7 +539,9 @@ def test_the_last_points_metrics_are_kept_whatever_their_names(record: Record) -
     assert record.terminal_trials(trial.job_id)[0].metrics == last.metrics
 
 
-def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(record: Record, database_url: str) -> None:
+def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(
+    record: Record, database_url: str
+) -> None:
     def at(corpus: str | dict[str, float]) -> str:
         job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
@@ -476,24 +560,41 @@ def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_o
     stranger.close()
 
 
-def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(record: Record, database_url: str) -> None:
+def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(
+    record: Record, database_url: str
+) -> None:
     def data(content: str, corpus: str) -> DataSpec:
         return replace(spec(0).data, content=content, corpus=corpus)
 
     def planned(texts: dict[str, str], of: dict[str, Any]) -> str:
         job, _ = record.create_job(DOCUMENT | of)
         record.begin_job(job.id)
-        record.plan_trials(job.id, labelled([replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]))
+        record.plan_trials(
+            job.id,
+            labelled(
+                [replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]
+            ),
+        )
         return job.id
 
     for content in "xy":  # elsewhere, by a job each
-        planned({content: f"/there/{content}"}, {"data": {"corpus": f"/there/{content}", "content": content}})
+        planned(
+            {content: f"/there/{content}"},
+            {"data": {"corpus": f"/there/{content}", "content": content}},
+        )
     entries = [{"name": one, "corpus": f"/here/{one}", "content": one} for one in "xy"]
-    both = planned({"x": "/here/x", "y": "/here/y"}, {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}})
+    both = planned(
+        {"x": "/here/x", "y": "/here/y"},
+        {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}},
+    )
     stranger = Record(database_url)
-    assert {one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)} == {"x": "/here/x", "y": "/here/y"}
+    assert {
+        one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)
+    } == {"x": "/here/x", "y": "/here/y"}
     digests = [trial.digest for trial in stranger.trials(both).items]
-    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {digests[0]: digests[0]}
+    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {
+        digests[0]: digests[0]
+    }
     stranger.close()
 
 
@@ -516,10 +617,13 @@ def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record)
     assert older == Rate("adamw", 32, 32, "cpu", 2, pytest.approx(1e7))
 
 
-# ------------------------------------------------------------------------------------------------------- retries
+# --------------------------------------------------------------------------------------------------
+# ----- retries
 
 
-def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finished(record: Record) -> None:
+def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finished(
+    record: Record,
+) -> None:
     job_id = finished_job(record)
     record.plan_trials(job_id, labelled([spec(seed) for seed in range(4)]))
     done, _, failed, stopped = record.trials(job_id).items
@@ -528,16 +632,35 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
     assert record.trial(stopped.id).state is TrialState.STOPPED
 
     queued = record.request(job_id, Verb.RETRY)
-    assert (queued.state, queued.reason, queued.ended_at, queued.requested) == (JobState.QUEUED, None, None, None)
-    assert record.result(job_id) == {"final": False, "best": "muon"}, "what was known is kept, as what is known so far"
+    assert (queued.state, queued.reason, queued.ended_at, queued.requested) == (
+        JobState.QUEUED,
+        None,
+        None,
+        None,
+    )
+    assert record.result(job_id) == {"final": False, "best": "muon"}, (
+        "what was known is kept, as what is known so far"
+    )
     with record._read() as connection:
-        assert connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar() is False
+        assert (
+            connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar()
+            is False
+        )
     running = record.begin_job(job_id)
-    assert (running.state, running.trials_done, running.started_at) == (JobState.RUNNING, 2, queued.started_at)
+    assert (running.state, running.trials_done, running.started_at) == (
+        JobState.RUNNING,
+        2,
+        queued.started_at,
+    )
     assert record.trial(done.id) == done
     for trial_id in (failed.id, stopped.id):
         again = record.trial(trial_id)
-        assert (again.state, again.attempt, again.failures, again.ended_at) == (TrialState.PENDING, 2, 0, None)
+        assert (again.state, again.attempt, again.failures, again.ended_at) == (
+            TrialState.PENDING,
+            2,
+            0,
+            None,
+        )
     assert not record.trial_started(failed.id, 1, Begun(0, "zombie", "cpu"))
 
 

@@ -1,4 +1,4 @@
-"""Each verb does, in each state of a job, what the table of states says, and time paused is not time spent."""
+"""Each verb has the effect in the table of states, and paused time does not count."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from tests.api.trials import DOCUMENT
 
 
 def in_state(record: Record, state: JobState) -> JobRow:
-    """A job in a state, by the way that leads there."""
+    """A job in a state, by the transitions that lead there."""
     job, _ = record.create_job(DOCUMENT)
     if state is JobState.PAUSED:
         return record.request(job.id, Verb.PAUSE)
@@ -37,7 +37,10 @@ AT_ONCE = {
     (JobState.FAILED, Verb.RETRY): JobState.QUEUED,
     (JobState.CANCELLED, Verb.RETRY): JobState.QUEUED,
 }
-ON_REQUEST = {(JobState.RUNNING, Verb.CANCEL): JobState.CANCELLED, (JobState.RUNNING, Verb.PAUSE): JobState.PAUSED}
+ON_REQUEST = {
+    (JobState.RUNNING, Verb.CANCEL): JobState.CANCELLED,
+    (JobState.RUNNING, Verb.PAUSE): JobState.PAUSED,
+}
 
 
 def test_each_verb_does_in_each_state_what_the_table_says(record: Record) -> None:
@@ -89,7 +92,10 @@ def test_running_time_leaves_pauses_out(record: Record) -> None:
     record.request(job_id, Verb.RESUME)
     resumed = record.begin_job(job_id)
     assert resumed.running_since is not None
-    assert (resumed.started_at, resumed.running_seconds) == (paused.started_at, paused.running_seconds)
+    assert (resumed.started_at, resumed.running_seconds) == (
+        paused.started_at,
+        paused.running_seconds,
+    )
 
 
 def test_cancelling_two_thousand_trials_is_one_statement(record: Record) -> None:

@@ -1,14 +1,15 @@
-"""Does the view say what is going on?"""
+"""Progress on a terminal and in plain lines."""
 
 import io
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from rich.console import Console
 
-from api.terminal.progress import follow, line, picture, progress
+from api.terminal.progress import COLUMNS, follow, lines, picture, progress
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -41,7 +42,12 @@ class Trial:
 
 
 PENDING = {"state": "PENDING", "flops": 0.0, "ended_at": None}
-TRIALS = (Trial(64, 0.03, loss=2.0), Trial(32, 0.01, loss=2.5), Trial(32, 0.02, diverged=True), Trial(32, 0.04, **PENDING))
+TRIALS = (
+    Trial(64, 0.03, loss=2.0),
+    Trial(32, 0.01, loss=2.5),
+    Trial(32, 0.02, diverged=True),
+    Trial(32, 0.04, **PENDING),
+)
 
 
 def shown(now, **options):
@@ -50,9 +56,21 @@ def shown(now, **options):
     return stream.getvalue()
 
 
+def line_of(now, before=None):
+    (line,) = lines(now, before)
+    assert len(line) <= COLUMNS
+    return line
+
+
 def test_a_level_counts_what_ended_and_knows_its_best():
     narrow, wide = progress(Job(), TRIALS, NOW, None).levels
-    assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (32, 2, 3, 2.5, 0.01)
+    assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (
+        32,
+        2,
+        3,
+        2.5,
+        0.01,
+    )
     assert (wide.width, wide.done, wide.total, wide.best_loss) == (64, 1, 1, 2.0)
 
 
@@ -61,7 +79,7 @@ def test_the_coordinate_check_is_one_line_of_its_own_and_its_losses_are_nobodys_
     check, narrow, _ = progress(Job(), [*TRIALS, *checks], NOW, None).levels
     assert (check.width, check.done, check.total, check.best_loss) == (None, 3, 3, None)
     assert (narrow.total, narrow.best_loss) == (3, 2.5)
-    assert "coordinate check: 3/3 trials" in line(progress(Job(), [*TRIALS, *checks], NOW, None))
+    assert "coordinate check: 3/3" in line_of(progress(Job(), [*TRIALS, *checks], NOW, None))
 
 
 def test_the_times_of_steps_come_last_in_a_line_of_their_own():
@@ -70,30 +88,42 @@ def test_the_times_of_steps_come_last_in_a_line_of_their_own():
     assert [(level.name, level.total, level.best_loss) for level in now.levels] == [
         ("width 32", 3, 2.5), ("width 64", 1, 2.0), ("step times", 2, None),
     ]  # fmt: skip
-    assert line(now).partition(" | width 64")[2].startswith(": 1/1 trials, best loss 2.0000 at lr 0.03 | step times: 2/2 trials |")
+    assert "step times: 2/2" in line_of(now, progress(Job(), TRIALS, NOW, None))
     assert "times" in shown(now)
 
 
 def test_batches_are_told_apart_where_a_job_has_several():
-    trials = [Trial(32, 0.01, loss=2.5), Trial(32, 0.01, loss=2.4, batch_tokens=1024), Trial(32, 0.02, loss=2.3, batch_tokens=1024)]
+    trials = [
+        Trial(32, 0.01, loss=2.5),
+        Trial(32, 0.01, loss=2.4, batch_tokens=1024),
+        Trial(32, 0.02, loss=2.3, batch_tokens=1024),
+    ]
     now = progress(Job(), trials, NOW, None)
-    assert [(level.name, level.total) for level in now.levels] == [("width 32, batch 512", 1), ("width 32, batch 1024", 2)]
+    assert [(level.name, level.total) for level in now.levels] == [
+        ("width 32, batch 512", 1),
+        ("width 32, batch 1024", 2),
+    ]
     assert "batch" in shown(now)
     assert "batch" not in shown(progress(Job(), TRIALS, NOW, None))
 
 
 def test_variants_are_told_apart_and_each_has_a_best_loss_of_its_own(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    trials = [replace(trial, variant=variant, loss=trial.loss and trial.loss * factor) for variant, factor in (("code", 1), ("prose", 2))
+    trials = [replace(trial, variant=variant, loss=trial.loss and trial.loss * factor)
+              for variant, factor in (("code", 1), ("prose", 2))
               for trial in TRIALS]  # fmt: skip
     now = progress(Job(), trials, NOW, None)
     assert [(level.variant, level.name, level.best_loss) for level in now.levels] == [
-        ("code", "width 32", 2.5), ("code", "width 64", 2.0), ("prose", "width 32", 5.0), ("prose", "width 64", 4.0),
+        ("code", "width 32", 2.5), ("code", "width 64", 2.0),
+        ("prose", "width 32", 5.0), ("prose", "width 64", 4.0),
     ]  # fmt: skip
-    assert "code width 64: 1/1 trials, best loss 2.0000 at lr 0.03 | prose width 32: 2/3" in line(now)
+    assert "code width 32: 2/3, best 2.5000 at lr 0.01 | 3 more levels" in line_of(now)
     assert "variant" in shown(now)
     assert "variant" not in shown(progress(Job(), TRIALS, NOW, None))
-    assert re.findall(r"\x1b\[1m *(\d\.\d+)", shown(now, force_terminal=True)) == ["2.0000", "4.0000"]
+    assert re.findall(r"\x1b\[1m *(\d\.\d+)", shown(now, force_terminal=True)) == [
+        "2.0000",
+        "4.0000",
+    ]
 
 
 def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():
@@ -104,14 +134,97 @@ def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forec
     assert progress(Job(), long_ago, NOW, 900.0).seconds_left is None
 
 
-def test_line_and_picture_say_levels_best_pace_time_left_and_what_is_missing():
-    now = progress(Job(waiting_for="a free GPU"), TRIALS, NOW, 900.0)
-    assert line(now) == (
-        "quickstart: running | width 32: 2/3 trials, best loss 2.5000 at lr 0.01 | width 64: 1/1 trials, best loss 2.0000 at lr 0.03"
-        " | 6 trials/min · about 1 min left · waiting for: a free GPU"
+def test_line_and_picture_have_levels_best_pace_time_left_and_what_is_missing():
+    now = progress(Job(waiting_for="a GPU"), TRIALS, NOW, 900.0)
+    assert line_of(now) == (
+        "quickstart: running | width 32: 2/3, best 2.5000 at lr 0.01 | 1 more level"
+        " | 3/4 trials · waiting for: a GPU"
     )
-    for word in ("quickstart", "running", "2/3", "2.5000", "64", "6 trials/min", "about 1 min left", "waiting for: a free GPU"):
+    for word in (
+        "quickstart",
+        "running",
+        "2/3",
+        "2.5000",
+        "64",
+        "6 trials/min",
+        "waiting for: a GPU",
+    ):
         assert word in shown(now)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A compute_time job of many batches, as its trials end one by one."""
+
+    batches: int = 12
+    trials_each: int = 4
+
+    def at(self, ended, **job):
+        numbers = range(self.batches * self.trials_each)
+        trials = [
+            self.trial(i) if i < ended else replace(self.trial(i), **PENDING, loss=None)
+            for i in numbers
+        ]
+        return progress(
+            Job(name="muon-against-adamw-on-the-standard-library", **job), trials, NOW, 1e6
+        )
+
+    def trial(self, number):
+        batch = 256 << number % self.batches
+        return Trial(
+            1024,
+            0.01 + number / 1000,
+            loss=3 - number / 100,
+            optimizer=OPTIMIZERS[number % 2],
+            batch_tokens=batch,
+        )
+
+
+OPTIMIZERS = ("muon", "adamw")
+
+
+def test_plain_lines_have_what_changed_and_at_most_120_columns():
+    job = Steps()
+    states = [
+        job.at(ended, waiting_for="a free GPU" if ended == 30 else None) for ended in range(49)
+    ]
+    for before, now in pairwise(states):
+        line, *rest = lines(now, before)
+        assert line.count("width 1024, batch") == 1, "one trial ended, of one level"
+        assert "more level" not in line
+        assert max(map(len, (line, *rest))) <= COLUMNS
+    assert "muon width 1024, batch 256: 2/4, best 2.8800 at lr 0.022" in line_of(
+        states[13], states[12]
+    )
+    assert "waiting for: a free GPU" in "".join(lines(states[30], states[29]))
+    assert "no longer waiting" in "".join(lines(states[31], states[30]))
+    assert "waiting" not in "".join(lines(states[32], states[31]))
+    every = line_of(states[24])
+    assert "adamw width 1024, batch 512: 2/4" in every
+    assert re.search(r"\| \d+ more levels", every)
+
+
+def test_a_best_loss_is_repeated_only_where_it_changed():
+    now = progress(Job(), [*TRIALS[:3], Trial(32, 0.04, loss=2.7)], NOW, None)
+    assert line_of(now, progress(Job(), TRIALS, NOW, None)).startswith(
+        "quickstart: running | width 32: 3/3 | 4/4"
+    )
+
+
+@pytest.mark.parametrize(
+    "job", [Job(waiting_for="word " * 90), Job(state="FAILED", reason="x" * 400)]
+)
+def test_a_long_text_continues_on_further_lines_and_nothing_of_it_is_lost(job):
+    first, *rest = lines(progress(job, TRIALS, NOW, None))
+    assert max(map(len, (first, *rest))) <= COLUMNS
+    text = job.waiting_for or job.reason
+    assert "".join("".join(rest).split()).endswith("".join(text.split()))
+
+
+def test_a_long_name_is_cut():
+    assert line_of(progress(Job(name="n" * 200), TRIALS, NOW, None)).startswith(
+        "n" * 31 + "…: running | width 32"
+    )
 
 
 def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():
@@ -132,7 +245,10 @@ def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():
 def test_on_a_terminal_the_last_picture_stays(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")  # on a dumb one, pictures cannot be redrawn
     stream = io.StringIO()
-    states = [progress(Job(), TRIALS[:1], NOW, None), progress(Job(state="SUCCEEDED"), TRIALS, NOW, None)]
+    states = [
+        progress(Job(), TRIALS[:1], NOW, None),
+        progress(Job(state="SUCCEEDED"), TRIALS, NOW, None),
+    ]
     follow(states, Console(file=stream, width=100, force_terminal=True))
     assert "succeeded" in stream.getvalue()
     assert stream.getvalue().rfind("2/3") > stream.getvalue().find("1/1")

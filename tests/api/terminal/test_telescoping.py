@@ -1,4 +1,4 @@
-"""How an answer reads: its rules and what it takes for granted are on the page."""
+"""Terminal output of a telescoping report: rules and assumptions included."""
 
 from dataclasses import replace
 from io import StringIO
@@ -17,15 +17,23 @@ from telescope.studies.telescoping.kind import KIND
 
 def printed(**changes: object) -> str:
     page = StringIO()
-    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1))))  # type: ignore[arg-type]
+    report = typed(
+        report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1)))
+    )  # type: ignore[arg-type]
     show(report, 512, Console(file=page, width=400))
     return page.getvalue()
 
 
 def test_a_sound_pairing_is_one_line_and_every_assumption_another() -> None:
     page = printed()
-    rules = "update scale spectral_ratio, lr constant, weight decay fixed_tokens, eps constant, attention inverse_sqrt, head multiplier"
-    assert f"Rules of mup: {rules} (sound).\nTaken for granted:\n- tokens: every width trains on the same 61,440" in page
+    rules = (
+        "update scale spectral_ratio, lr constant, weight decay fixed_tokens, eps constant, "
+        "attention inverse_sqrt, head multiplier"
+    )
+    assert (
+        f"Rules of mup: {rules} (sound).\nAssumptions:\n- tokens: every width trains on the same "
+        f"61,440"
+    ) in page
     assert [line.split(":")[0] for line in page.splitlines() if line.startswith("- ")] == [
         f"- {topic}" for topic in ("tokens", "batch", "ratio", "attention", "depth")
     ]
@@ -33,45 +41,68 @@ def test_a_sound_pairing_is_one_line_and_every_assumption_another() -> None:
 
 def test_importance_is_told_by_the_model_alone_where_it_is_fitted() -> None:
     (said,) = [line for line in printed().splitlines() if line.startswith("Importance")]
-    assert said.endswith("of the loss's variance by the model.")
+    assert said.endswith("of the variance of the loss, by the model.")
     assert "PED-ANOVA" not in said
 
 
 def test_groups_of_one_role_are_told_apart_by_their_layers() -> None:
     hidden = [line.rstrip() for line in printed().splitlines() if line.startswith("hidden  ")]
-    assert [line.rpartition("  ")[2] for line in hidden] == ["query, key, value, up, gate", "output", "down"]
+    assert [line.rpartition("  ")[2] for line in hidden] == [
+        "query, key, value, up, gate",
+        "output",
+        "down",
+    ]
 
 
-@pytest.mark.parametrize("changes", [{}, {"schedule": "paper"}, {"optimizer": ["adamw", "muon"]}, {"validate_at_target": True}])
-def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(changes: dict[str, Any]) -> None:
-    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0))))
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"schedule": "paper"}, {"optimizer": ["adamw", "muon"]}, {"validate_at_target": True}],
+)
+def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(
+    changes: dict[str, Any],
+) -> None:
+    report = typed(
+        report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0)))
+    )
     page = StringIO()
     show(report, 512, Console(file=page, width=400))
     assert report.verdict == "unbracketed"
     assert report.reason.startswith("every run diverged; add lr below ")
     assert page.getvalue().count(f"No hyperparameters: {report.reason}.") == len(report.ladders)
-    assert not any(ladder.hyperparameters or level.optimum for ladder in report.ladders for level in ladder.levels)
+    assert not any(
+        ladder.hyperparameters or level.optimum
+        for ladder in report.ladders
+        for level in ladder.levels
+    )
     assert "interval 0" not in page.getvalue()
 
 
 def test_no_law_is_stated_of_a_job_that_hardly_explains_its_losses() -> None:
     (ladder,) = run(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
     assert ladder.scaling_fit is not None
-    for r_squared, said in ((0.95, "Loss at the optimum falls as"), (0.07, "No law is seen in the loss at the optimum against parameters")):
+    for r_squared, said in (
+        (0.95, "The loss at the optimum falls as"),
+        (0.07, "The loss at the optimum follows no law in parameters"),
+    ):
         told = replace(ladder, scaling_fit=replace(ladder.scaling_fit, r_squared=r_squared))
         assert [one for one in evidence.sentences(told) if one.startswith(said)]
 
 
 def test_a_forced_pairing_is_marked_with_its_reason() -> None:
-    page = printed(optimizer_options={"update_scale": "rms_match", "muon_lr_rule": "constant"}, force_pairing=True)
+    page = printed(
+        optimizer_options={"update_scale": "rms_match", "muon_lr_rule": "constant"},
+        force_pairing=True,
+    )
     assert "update scale rms_match, lr constant" in page
     assert (
-        "(unsound, forced).\n- with update scale rms_match and muon_lr_rule constant the spectral norm of an update goes as m^0.5" in page
-    )
+        "(unsound, forced).\n- with update scale rms_match and muon_lr_rule constant the "
+        "spectral norm of an update goes as m^0.5"
+    ) in page
 
 
 def test_the_rules_of_adamw_name_its_eps_and_no_update_scale() -> None:
-    assert "Rules of mup: weight decay fixed_tokens, hidden eps / m, attention inverse_sqrt, head multiplier (sound)." in printed(
-        optimizer="adamw"
-    )
+    assert (
+        "Rules of mup: weight decay fixed_tokens, hidden eps / m, attention inverse_sqrt, head "
+        "multiplier (sound)."
+    ) in printed(optimizer="adamw")
     assert "head unscaled (unsound)." in printed(optimizer="adamw", parametrisation="standard")

@@ -197,7 +197,7 @@ def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() ->
     said = out.getvalue()
     assert "momentum 0." in said
     assert "warmup fraction 0." in said
-    assert "Importance within the range searched: lr" in said
+    assert "Importance within the searched range: lr" in said
     assert "Method: schedule robust, estimator pooled." in said
 
 

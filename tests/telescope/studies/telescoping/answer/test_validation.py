@@ -435,6 +435,6 @@ def test_it_is_said_in_words() -> None:
     said = StringIO()
     show(Report(True, ladder.verdict, ladder.reason, ladder.optimizer, (ladder,)), TARGET, Console(file=said, width=200))
     text = said.getvalue()
-    assert "Validation: in 6 runs at width 512 lr" in text
-    assert "the stated interval holds it" in text
+    assert "Validation: in 6 runs at width 512, lr" in text
+    assert "the stated interval contains it" in text
     assert "6 trials and" in text
