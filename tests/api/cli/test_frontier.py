@@ -211,8 +211,8 @@ def test_one_common_device_count_is_a_comparison_too() -> None:
 def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(served: tuple[str, str, Analysis]) -> None:
     _, _, found = served
     of = answers(found)
-    none = replace(of.token_ratio, rows=(), trend=None, note="a ratio needs runs of both optimizers, and there are some of muon alone")
-    assert "A ratio needs runs of both optimizers, and there are some of muon alone." in shown(replace(of, token_ratio=none))
+    none = replace(of.token_ratio, rows=(), trend=None, note="a ratio needs runs of both optimizers; these are of muon only")
+    assert "A ratio needs runs of both optimizers; these are of muon only." in shown(replace(of, token_ratio=none))
     bound = replace(of.token_ratio.rows[0], pairs=0, ratio_low=0.0, ratio_high=None, gap_low=None, gap_high=None, muon=Standing.UNRESOLVED)
     said = shown(replace(of, token_ratio=replace(of.token_ratio, rows=(bound,), trend=None)))
     assert "bound  unresolved" in said

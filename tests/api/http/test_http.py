@@ -241,7 +241,7 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
 
     page = StringIO()
     telescoping.show(telescoping.typed(report), 128, Console(file=page, width=200))
-    for words in ("Side by side", "novel", "reports", "losses of different texts say nothing of each other", "Muon, reports ─"):
+    for words in ("Side by side", "novel", "reports", "losses of different texts are not comparable", "Muon, reports ─"):
         assert words in page.getvalue()
     found, runs = telescoping.typed(report), [api_trial(each) for each in trials]
     for ladder in found.ladders:
@@ -310,7 +310,7 @@ def test_a_comparison_over_batches_is_previewed_and_accepted_like_any_job(servic
     accepted = service.post("/v1/jobs", json=document)
     assert (accepted.status_code, accepted.json()["kind"]) == (202, "compute_time")
     report = service.get(f"/v1/jobs/{accepted.json()['id']}/result").json()
-    assert (report["final"], report["reason"]) == (False, "runs are still to come")
+    assert (report["final"], report["reason"]) == (False, "runs are still pending")
 
 
 def test_the_example_of_the_documentation_is_a_job_that_is_accepted(service: TestClient) -> None:
