@@ -84,18 +84,18 @@ def test_latent_attention_passes_under_mup_and_fails_under_standard() -> None:
             1,
             (
                 "AdamW's lr for hidden matrices must be ~ 1/m, but is constant; "
-                "the readout's lr x multiplier needs"
+                "the readout's lr x multiplier must"
             ),
         ),
         (
             replace(RMS, muon_lr_rule="constant"),
             1,
-            "with update scale rms_match Muon's lr needs to be ~ m^-1/2, but it is constant",
+            "with update scale rms_match, Muon's lr must be ~ m^-1/2, but is constant",
         ),
         (
             replace(RMS, muon_lr_rule="inverse"),
             -1,
-            "with update scale rms_match Muon's lr needs to be ~ m^-1/2, but it is ~ 1/m",
+            "with update scale rms_match, Muon's lr must be ~ m^-1/2, but is ~ 1/m",
         ),
     ],
     ids=["adamw standard", "rms_match at constant lr", "rms_match at lr / m"],
@@ -119,7 +119,7 @@ def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(
     }
     # only there the head is wrong as well
     assert ("logits" in {layer.layer for layer in report.failed}) == (optimizer is STANDARD)
-    assert "own updates of blocks.0" in report.reason
+    assert "effect of blocks.0" in report.reason
 
 
 def test_a_check_trains_on_one_batch_and_ends_with_a_finite_loss() -> None:
@@ -293,7 +293,7 @@ def test_one_bad_layer_among_many_is_the_one_that_is_named() -> None:
 
     report = assess(plan, trials_of(plan, 3, train))
     assert [(layer.layer, layer.part) for layer in report.failed] == [("blocks.7.layer", "own")]
-    assert "own updates of blocks.7.layer change as width^-0.50" in report.reason
+    assert "effect of blocks.7.layer's own updates scales as width^-0.50" in report.reason
 
 
 def test_a_verdict_that_hangs_buys_two_more_seeds_and_no_other_does() -> None:

@@ -364,7 +364,7 @@ def test_step_law_is_for_adamw_and_says_where_it_was_fitted() -> None:
     assert "covers AdamW only" in choice(both, "step_law", 0).note
     small = choice(both, "step_law", 1)
     assert small.regret is None
-    assert "not to be trusted" in small.note
+    assert "unreliable at" in small.note
     model = {
         "base_width": 256,
         "calibration_width": 1024,
