@@ -186,7 +186,10 @@ def test_each_default_that_departs_from_the_paper_is_named_and_none_where_all_ar
             "here beta1 is 0.9 and beta2 0.95"
         ),
         "whose head is tied to the embedding: here it is a separate matrix",
-        "whose table initialises the head with variance 1/fan_in: here an untied head starts at zero",
+        (
+            "whose table initialises the head with variance 1/fan_in: "
+            "here an untied head starts at zero"
+        ),
     ]
     theirs = asked(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
     assert departures(theirs) == []
