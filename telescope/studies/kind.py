@@ -1,9 +1,10 @@
-"""What a kind of study provides, and what a study is: a kind with a question.
+"""The interface of a kind of study, and a study: a kind with a question.
 
-A kind is one frozen value. Everything outside its package reaches it through the fields of `Kind`, so a new kind is a
-package with such a value and one line in `telescope.studies.registry`.
+A kind is a frozen value. Code outside its package uses it only through the fields of `Kind`, so a
+new kind is a package with such a value and a line in `telescope.studies.registry`.
 
-Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, what all of them say · `Kind` · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, common to all
+kinds · `Kind` · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,17 +23,17 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class Label:
-    """Where a planned trial stands in its study."""
+    """The place of a planned trial in its study."""
 
     ladder: OptimizerName
     stage: str
-    level: int | None = None  # None where the trial belongs to no level: checks, runs at the target
+    level: int | None = None  # None for trials of no level: checks, runs at the target
     variant: str = ""  # empty where the study compares none
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial that a study needs, and where in the study it stands."""
+    """A trial that a study needs, with its place in the study."""
 
     spec: TrialSpec
     label: Label
@@ -40,7 +41,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of the current stages that have not ended yet, and whether the question is answered."""
+    """The unfinished trials of the current stages, and whether the question is answered."""
 
     trials: tuple[Planned, ...]
     done: bool
@@ -52,7 +53,7 @@ class Plan:
 
 
 class EndCause(StrEnum):
-    """What ends a study, or a ladder of it, before its question is answered."""
+    """The cause that ends a study, or a ladder of it, before its question is answered."""
 
     OUT_OF_TIME = "limit:max_seconds"
     OUT_OF_TRIALS = "limit:max_trials"
@@ -63,10 +64,10 @@ class EndCause(StrEnum):
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a study that nothing follows; as text, the reason that reports give."""
+    """The premature end of a study; as text, the reason in reports."""
 
     cause: EndCause
-    detail: str | None = None  # of a failure: what failed
+    detail: str | None = None  # the failure
 
     def __str__(self) -> str:
         return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
@@ -74,7 +75,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class CheckedLadder:
-    """A ladder of a study, and the coordinate check that it begins with."""
+    """A ladder of a study, and its coordinate check."""
 
     optimizer: str
     variant: str
@@ -86,7 +87,7 @@ class Question(Protocol):
 
     @property
     def name(self) -> str:
-        """What its author calls it."""
+        """The user's name for the job."""
         ...
 
     @property
@@ -96,7 +97,7 @@ class Question(Protocol):
 
     @property
     def reuse(self) -> bool:
-        """Whether finished trials of other jobs may stand in for its own."""
+        """Whether finished trials of other jobs may be reused."""
         ...
 
     @property
@@ -106,11 +107,11 @@ class Question(Protocol):
 
 
 class Report(Protocol):
-    """What the reports of all kinds say."""
+    """The fields that reports of all kinds share."""
 
     @property
     def final(self) -> bool:
-        """Nothing will be added to it."""
+        """Whether the report will not change any more."""
         ...
 
     @property
@@ -120,7 +121,7 @@ class Report(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why this is the verdict."""
+        """The reason of the verdict."""
         ...
 
 
@@ -130,43 +131,43 @@ P = TypeVar("P")
 
 
 def as_it_is(document: dict[str, Any]) -> dict[str, Any]:
-    """The codec of kinds whose documents hold every field of their question."""
+    """The codec of kinds whose documents need no conversion."""
     return document
 
 
 def all_problems(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
-    """The problems of such documents."""
+    """The problems of documents that need no conversion."""
     return tuple(problems)
 
 
 def unknown_flops(forecast: Any) -> float | None:
-    """The expectation of kinds that have none."""
+    """The expected FLOPs of kinds without such a forecast."""
     return None
 
 
 def no_variant(question: Any, spec: TrialSpec) -> str:
-    """The variant of kinds that compare none."""
+    """The empty variant, of kinds without variants."""
     return ""
 
 
 def own_model(question: Any) -> tuple[Any, ...]:
-    """The model of kinds that have one."""
+    """The model of kinds with a single one."""
     return (question.model,)
 
 
 def own_text(question: Question) -> dict[str, DataSpec]:
-    """The text of kinds that read one."""
+    """The text of kinds with a single one."""
     return {"data": question.data}
 
 
 def with_own_text(question: Any, texts: Sequence[DataSpec]) -> Any:
-    """The question with its one text resolved."""
+    """The question with its single text replaced."""
     (data,) = texts
     return replace(question, data=data)
 
 
 def without_own_models(question: Any, seen: Callable[[Any, str], Any]) -> Any:
-    """The question of kinds that take none of the user's models."""
+    """The question of kinds that accept no user's models."""
     return question
 
 
@@ -175,41 +176,41 @@ class Kind(Generic[Q, R, P]):
     """Everything that a kind of study provides."""
 
     name: str
-    """What documents say as `kind`."""
+    """The value of `kind` in documents."""
     question: type[Q]
     report: type[R]
     preview: type[P]
     check: Callable[[Q], Q]
-    """The question itself, or InvalidInput with everything that is wrong with it."""
+    """The question itself. Raises InvalidInput with all its problems."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
-    """What to run, given the terminal trials in any order. A plan that is not `done` starts something."""
+    """The plan, given the terminal trials in any order. A plan that is not `done` has trials."""
     answer: Callable[[Q, Sequence[Trial], Ended | None], R]
-    """The report on the terminal trials, and on what ended the study, if anything did."""
+    """The report, given the terminal trials and the premature end of the study, if any."""
     forecast: Callable[[Q, Machine | None], P]
-    """What the question would run and cost."""
+    """The expected runs and cost of a question."""
     models: Callable[[Q], tuple[Any, ...]] = own_model
-    """The models that trials build, at the widths that the question names."""
+    """The models of a question, at the widths that it names."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
-    """What its trials amount to at any target loss, where the kind has tables of its own."""
+    """The analysis of trials at any target loss, for kinds with such tables."""
     ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
-    """Its ladders, each with its coordinate check, where the kind compares widths."""
+    """The ladders, each with its coordinate check, for kinds that compare widths."""
     expected_flops: Callable[[P], float | None] = unknown_flops
-    """FLOPs of the whole study by its forecast, against which progress is shown."""
+    """FLOPs of the whole study by its forecast, the reference for progress."""
     reads_curves: bool = False
     """Whether reports need the outlines of curves; plans are made without them."""
     texts: Callable[[Q], dict[str, DataSpec]] = own_text
-    """The data that trials read, by the field that names them."""
+    """The data that trials read, by field."""
     with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_own_text
     with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_own_models
-    """The question with each of its models as a function of the model and its field sees it."""
+    """The question with each model replaced by a function of the model and its field."""
     variant_of: Callable[[Q, TrialSpec], str] = no_variant
-    """The variant that plans a run, of rows that do not carry it."""
+    """The variant that plans a run, for rows that do not store it."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
-    """A user's document with everything that it leaves unsaid."""
+    """The user's document with inherited fields filled in."""
     collapse: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
     """The inverse of `expand`."""
     as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = all_problems
-    """Problems of an expanded document, as problems of the document that a user wrote."""
+    """Problems of an expanded document, as problems of the user's document."""
 
     def of(self, question: Q) -> "Study[Q, R, P]":
         """The study of a question."""
@@ -224,15 +225,17 @@ class Study(Generic[Q, R, P]):
     question: Q
 
     def plan(self, trials: Sequence[Trial]) -> Plan:
-        """What to run, given the terminal trials, in any order."""
+        """The plan, given the terminal trials in any order."""
         return self.kind.plan(self.question, trials)
 
     def report(self, trials: Sequence[Trial], ended: Ended | None = None) -> R:
-        """The answer to date; final where the plan is done, or where `ended` says why nothing follows."""
+        """The answer so far; final where the plan is done, or where `ended` gives the reason of a
+        premature end.
+        """
         return self.kind.answer(self.question, trials, ended)
 
     def preview(self, machine: Machine | None = None) -> P:
-        """What the study would run and cost."""
+        """The expected runs and cost of the study."""
         return self.kind.forecast(self.question, machine)
 
 

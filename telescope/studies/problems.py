@@ -1,4 +1,4 @@
-"""Problems of documents: pydantic's complaints, with a field, a value and a remedy."""
+"""Problems of documents: pydantic's errors, with a field, a value and a remedy."""
 
 import dataclasses
 import types
@@ -13,35 +13,50 @@ from telescope.models.build import FAMILIES
 
 
 def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem]:
-    """Pydantic's complaints, one per field: those about the branches of a union become one, or give way to what lies deeper."""
+    """Pydantic's errors, one per field: those of a union's branches become one, or give way to
+    errors of deeper fields.
+    """
     found: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(study_type, detail)
         found.setdefault(problem.field, []).append(problem)
     for field, said in found.items():
         if not any(other.startswith(f"{field}.") for other in found if field):
-            yield replace(said[0], message="; or: ".join(dict.fromkeys(problem.message for problem in said)))
+            yield replace(
+                said[0], message="; or: ".join(dict.fromkeys(problem.message for problem in said))
+            )
 
 
 def _problem(study_type: type, detail: Any) -> Problem:
-    """One of pydantic's complaints in our words: the path without its union branches, and the nearest name for an unknown key."""
+    """A pydantic error in our words: the path without union branches, and the nearest name for an
+    unknown key.
+    """
     names, fields, hint = [], field_types(study_type), study_type
     for part in detail["loc"]:
         if isinstance(part, int):
             names.append(str(part))
-        elif part in fields or (part is detail["loc"][-1] and detail["type"] in ("unexpected_keyword_argument", "missing")):
+        elif part in fields or (
+            part is detail["loc"][-1]
+            and detail["type"] in ("unexpected_keyword_argument", "missing")
+        ):
             names.append(part)
             hint = fields.get(part, hint)
             deeper = field_types(hint)
             fields = deeper if part in fields else fields
-        elif members := [one for one in get_args(hint) if part in get_args(field_types(one).get("family"))]:
-            fields = field_types(members[0])  # of a model, the family says which
+        elif members := [
+            one for one in get_args(hint) if part in get_args(field_types(one).get("family"))
+        ]:
+            fields = field_types(members[0])  # a model's family selects the branch
     path, value = ".".join(names), detail.get("input")
     if detail["type"] == "unexpected_keyword_argument":
         return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)
-    if detail["type"] == "union_tag_invalid":  # of a model, the one union that a field of its own tells apart
+    if detail["type"] == "union_tag_invalid":  # a model, the only union discriminated by a field
         tag = detail["ctx"]["tag"]
-        return Problem(f"{path}.family", f"must be one of: {', '.join(FAMILIES)}{nearest(tag, list(FAMILIES))}", tag)
+        return Problem(
+            f"{path}.family",
+            f"must be one of: {', '.join(FAMILIES)}{nearest(tag, list(FAMILIES))}",
+            tag,
+        )
     if detail["type"] == "missing":
         return Problem(path, "is missing; give it")
     if detail["type"] == "dataclass_type":
@@ -53,11 +68,15 @@ def _problem(study_type: type, detail: Any) -> Problem:
 
 
 def field_types(hint: Any) -> dict[str, Any]:
-    """Names and types of the fields of a dataclass, or of the dataclasses in a union or a tuple; empty for anything else."""
+    """Names and types of the fields of a dataclass, or of the dataclasses in a union or a tuple;
+    empty for anything else.
+    """
     if get_origin(hint) is tuple:
         return field_types(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
-        return {name: found for member in get_args(hint) for name, found in field_types(member).items()}
+        return {
+            name: found for member in get_args(hint) for name, found in field_types(member).items()
+        }
     if not dataclasses.is_dataclass(hint):
         return {}
     hints = get_type_hints(hint)

@@ -1,4 +1,4 @@
-"""The values of one hyperparameter that a study looks among."""
+"""The range of values that a study searches for a hyperparameter."""
 
 from typing import Annotated
 
@@ -12,11 +12,13 @@ Width = Annotated[int, Field(ge=1, le=2**20)]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Range:
-    """The values of one hyperparameter to look among, evenly on a log scale."""
+    """The values to search for a hyperparameter, evenly spaced on a log scale."""
 
     low: Positive
     high: Positive
     points: Count
-    """Points of the base grid; 1 or 2 are compared but not fitted."""
+    """Points of the base grid; 1 or 2 points are compared but not fitted."""
     extend: bool = True
-    """Whether the search may leave the range where the optimum lies at its border; false makes the range a wall."""
+    """Whether the search may leave the range if the optimum lies at its border; false makes the
+    range a wall.
+    """

@@ -1,8 +1,8 @@
-"""The kinds of study, and how studies travel as documents.
+"""The kinds of study, and the conversion between studies and documents.
 
-`KINDS` has one line per kind. `parse` turns a user's document (JSON or YAML, already loaded) into a validated study, or
-refuses it with every problem, each naming its field and a remedy; `to_document` is its inverse. `resolved` fills in what
-only the data can tell.
+`KINDS` has a line per kind. `parse` turns a user's document (JSON or YAML, already loaded) into a
+validated study, or refuses it with every problem, each naming its field and a remedy;
+`to_document` is its inverse. `resolved` fills in what only the data and the code can provide.
 """
 
 import json
@@ -23,12 +23,18 @@ KINDS: dict[str, Kind[Any, Any, Any]] = {kind.name: kind for kind in (TELESCOPIN
 
 
 def parse(document: object) -> AnyStudy:
-    """The study that a document describes; InvalidInput with all its problems otherwise."""
+    """The study that a document describes. Raises InvalidInput with all problems of the
+    document.
+    """
     if not isinstance(document, dict):
-        raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {', '.join(KINDS)}", document)
+        raise InvalidInput.of(
+            "", f"must be a mapping with a `kind`, one of {', '.join(KINDS)}", document
+        )
     name = document.get("kind")
     if not isinstance(name, str) or name not in KINDS:
-        raise InvalidInput.of("kind", f"must be one of: {', '.join(KINDS)}{nearest(str(name), list(KINDS))}", name)
+        raise InvalidInput.of(
+            "kind", f"must be one of: {', '.join(KINDS)}{nearest(str(name), list(KINDS))}", name
+        )
     try:
         unfit = tuple(not_plain(document, ""))
     except RecursionError:
@@ -37,19 +43,26 @@ def parse(document: object) -> AnyStudy:
         raise InvalidInput.because(unfit)
     kind = KINDS[name]
     try:
-        question = TypeAdapter(kind.question).validate_json(json.dumps(kind.expand(document)), strict=True)
+        question = TypeAdapter(kind.question).validate_json(
+            json.dumps(kind.expand(document)), strict=True
+        )
     except ValidationError as error:
-        raise InvalidInput.because(kind.as_given(typed_problems(kind.question, error), document)) from error
+        raise InvalidInput.because(
+            kind.as_given(typed_problems(kind.question, error), document)
+        ) from error
     return kind.of(kind.check(question))
 
 
 def texts(study: AnyStudy) -> dict[str, DataSpec]:
-    """The data that the trials of a study read, by the field that names them."""
+    """The data that the trials of a study read, by field."""
     return study.kind.texts(study.question)
 
 
 def resolved(study: AnyStudy) -> AnyStudy:
-    """The study with its corpora found, hashed and counted, and the code of users' models hashed; InvalidInput where one will not do."""
+    """The study with its corpora located, hashed and counted, and the code of users' models hashed.
+
+    Raises InvalidInput where a corpus or model is unusable.
+    """
     kind, question = study.kind, study.question
     found, problems = list[DataSpec](), list[Problem]()
     for field, data in kind.texts(question).items():
@@ -60,8 +73,10 @@ def resolved(study: AnyStudy) -> AnyStudy:
     if problems:
         raise InvalidInput.because(tuple(problems))
     largest = max(data.vocab_size for data in found)
-    seen = kind.with_models(kind.with_texts(question, found), lambda model, field: resolved_model(model, largest, field))
-    return kind.of(kind.check(seen))  # again: two names may be those of one text
+    seen = kind.with_models(
+        kind.with_texts(question, found), lambda model, field: resolved_model(model, largest, field)
+    )
+    return kind.of(kind.check(seen))  # again, since two names may denote the same text
 
 
 def _found(data: DataSpec, batch_tokens: int) -> DataSpec:
@@ -71,15 +86,17 @@ def _found(data: DataSpec, batch_tokens: int) -> DataSpec:
 
 
 def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
-    """A model with what its code tells, once it is seen to take tokens of this vocabulary."""
+    """A model with the hash of its code, checked to accept tokens of this vocabulary."""
     try:
         return model.resolved(vocab_size)
     except InvalidInput as error:
-        raise InvalidInput.because(tuple(one.moved("model", field) for one in error.problems)) from error
+        raise InvalidInput.because(
+            tuple(one.moved("model", field) for one in error.problems)
+        ) from error
 
 
 def preview(study: AnyStudy, machine: Machine | None = None) -> Any:
-    """What a study would run and cost."""
+    """The expected runs and cost of a study."""
     return study.preview(machine)
 
 
@@ -91,7 +108,7 @@ def to_document(study: AnyStudy) -> dict[str, Any]:
 
 
 def report_document(report: Any) -> dict[str, Any]:
-    """A report, or a preview, as JSON would hold it; infinite numbers become null."""
+    """A report or a preview as a JSON document; infinite numbers become null."""
     document = json.loads(TypeAdapter(type(report)).dump_json(report))
     assert isinstance(document, dict)
     return document

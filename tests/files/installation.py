@@ -1,4 +1,4 @@
-"""An installation of some checkout: its commands and processes, by command line, HTTP and files alone.
+"""An installation of a checkout, used by command line, HTTP and files alone.
 
 Whatever the modules of that checkout are called: `telescope` is what its pyproject.toml says it is.
 """
@@ -24,7 +24,9 @@ SECONDS = 90.0  # machines that run tests are busy
 TEXT = "text"
 TABLES = ("frontier", "token-ratio", "batch-sizes")
 CORPUS = "adr"
-CHANGED_NS = 1_700_000_000 * 10**9  # the time of change that all texts are given: token caches know them by it
+CHANGED_NS = (
+    1_700_000_000 * 10**9
+)  # the time of change that all texts are given: token caches know them by it
 
 
 def eventually(look: Callable[[], Seen], what: str) -> Seen:
@@ -51,7 +53,7 @@ class Installation:
             self.port = probe.getsockname()[1]
 
     def place_text(self, source: Path) -> None:
-        """Put the corpus where its registration says, relative to the home: so caches fit wherever that lies."""
+        """Put the corpus at its registered place, relative to the home, so that caches fit anywhere."""
         for file in sorted(source.iterdir()):
             copy = self.home / TEXT / file.name
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,9 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         """Of its processes: nothing compiled, one thread."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")}
+        own = {
+            name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")
+        }
         return own | {
             "PYTHONPATH": str(self.checkout),
             "TELESCOPE_HOME": str(self.home),
@@ -75,27 +79,50 @@ class Installation:
 
     def command(self, *arguments: str) -> list[str]:
         """A command of `telescope`."""
-        scripts = tomllib.loads((self.checkout / "pyproject.toml").read_text())["project"]["scripts"]
+        scripts = tomllib.loads((self.checkout / "pyproject.toml").read_text())["project"][
+            "scripts"
+        ]
         module, _, name = scripts["telescope"].partition(":")
-        return [sys.executable, "-c", f"from {module} import {name}; {name}(prog_name='telescope')", *arguments]
+        return [
+            sys.executable,
+            "-c",
+            f"from {module} import {name}; {name}(prog_name='telescope')",
+            *arguments,
+        ]
 
     def run(self, *arguments: str) -> str:
         """A command to its end; what it prints."""
-        done = subprocess.run(self.command(*arguments), cwd=self.home, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.home,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def result(self, job_id: str, url: str) -> tuple[int, str]:
         """Exit status and text of `telescope result`."""
         command = self.command("result", job_id, "--url", url)
-        done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=self.home, env=self.environment, capture_output=True, text=True
+        )
         return done.returncode, done.stdout + done.stderr
 
     @contextmanager
-    def process(self, *arguments: str, ended_by: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+    def process(
+        self, *arguments: str, ended_by: signal.Signals = signal.SIGTERM
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """A command that goes on until the block ends."""
         with (self.home / f"{arguments[0]}.log").open("ab") as log:
-            process = subprocess.Popen(self.command(*arguments), cwd=self.home, env=self.environment, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.home,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
         try:
             yield process
         finally:
@@ -107,7 +134,9 @@ class Installation:
         """Its HTTP server, without a coordinator."""
         with (
             self.process("api", "--port", str(self.port)),
-            httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False) as http,
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False
+            ) as http,
         ):
             eventually(lambda: answers(http), "the api answers")
             yield http
@@ -148,7 +177,7 @@ def ended(http: httpx.Client, job_id: str) -> Any:
 
 
 def told(http: httpx.Client, job_id: str) -> dict[str, Any]:
-    """All that the service tells of a job: itself, its report, each trial with its curve, and tables of a target loss."""
+    """A job as the service describes it: report, trials with curves, tables of a target loss."""
     trials = get(http, f"/v1/jobs/{job_id}/trials", page_size=1000)["items"]
     details = [get(http, f"/v1/trials/{trial['id']}") for trial in trials]
     job = get(http, f"/v1/jobs/{job_id}")
@@ -156,7 +185,13 @@ def told(http: httpx.Client, job_id: str) -> dict[str, Any]:
     return {
         "job": job,
         "report": get(http, f"/v1/jobs/{job_id}/result"),
-        "trials": [{name: value for name, value in trial.items() if name != "spec"} for trial in details],
+        "trials": [
+            {name: value for name, value in trial.items() if name != "spec"} for trial in details
+        ],
         "curves": [get(http, f"/v1/trials/{trial['id']}/curve") for trial in trials],
-        "tables": [get(http, f"/v1/jobs/{job_id}/{table}", target_loss=loss) for loss in asked for table in TABLES],
+        "tables": [
+            get(http, f"/v1/jobs/{job_id}/{table}", target_loss=loss)
+            for loss in asked
+            for table in TABLES
+        ],
     }

@@ -1,12 +1,13 @@
-"""Make the files that a commit leaves behind: a database, checkpoints, token caches, and what it said of them.
+"""Make the files that a commit leaves behind: database, checkpoints, token caches, answers.
 
     python -m tests.files.make CHECKOUT FOLDER
 
-CHECKOUT holds the code of the commit; only its command line, its HTTP and its files are used. FOLDER gets
+CHECKOUT holds the code of the commit; only its command line, its HTTP and its files are used.
+FOLDER gets
 
     text/           the corpus, from the commit's own decisions
     specs.json.gz   specifications of many kinds with their digests (specs.py)
-    home.tar.gz     a TELESCOPE_HOME: telescope.db, tokens, and the checkpoint of a trial that was interrupted
+    home.tar.gz     a TELESCOPE_HOME: database, tokens, the checkpoint of an interrupted trial
     told.json.gz    what its HTTP said of every job in that database
     whole.json.gz   what it said of the interrupted job where nothing interrupted it
 """
@@ -24,21 +25,42 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.files.installation import CORPUS, TEXT, Installation, ended, eventually, get, submit, told
+from tests.files.installation import (
+    CORPUS,
+    TEXT,
+    Installation,
+    ended,
+    eventually,
+    get,
+    submit,
+    told,
+)
 
 SPECS = Path(__file__).with_name("specs.py")
 SHARED: dict[str, Any] = {
     "kind": "telescope",
     "optimizer": "muon",
-    "model": {"base_width": 8, "calibration_width": 16, "target_width": 32, "depth": 1, "head_dim": 8, "mlp_ratio": 1},
+    "model": {
+        "base_width": 8,
+        "calibration_width": 16,
+        "target_width": 32,
+        "depth": 1,
+        "head_dim": 8,
+        "mlp_ratio": 1,
+    },
     "data": {"corpus": CORPUS, "context": 32},
     "horizon": {"steps": 24, "batch_tokens": 64, "evaluation_tokens": 512, "record_every": 6},
     "search": {"lr": {"low": 0.01, "high": 0.3, "points": 4}, "weight_decay": 0.1},
     "limits": {"max_base_runs": 12},
 }
 FINISHED = SHARED | {"name": "finished", "validate_at_target": True}
-FINISHED |= {"model": SHARED["model"] | {"target_width": 64}}  # four widths: enough for the coordinate check
-SWEEP = SHARED | {"name": "variants", "sweep_over": {"model": [{"name": "plain"}, {"name": "tied", "tied_embeddings": True}]}}
+FINISHED |= {
+    "model": SHARED["model"] | {"target_width": 64}
+}  # four widths: enough for the coordinate check
+SWEEP = SHARED | {
+    "name": "variants",
+    "sweep_over": {"model": [{"name": "plain"}, {"name": "tied", "tied_embeddings": True}]},
+}
 SWEEP |= {"limits": {"max_base_runs": 20}, "coordinates": "skip"}
 BATCHES: dict[str, Any] = {
     "kind": "compute_time",
@@ -47,8 +69,18 @@ BATCHES: dict[str, Any] = {
     "data": {"corpus": CORPUS, "context": 32},
     "batch_tokens": [64, 128],
     "target_losses": [3.2, 3.05],
-    "runs": {"tokens": 4_000, "doublings": 1, "reading": "cooldown", "lengths": 3, "evaluation_tokens": 512},
-    "tuning": {"lr": {"low": 0.02, "high": 0.08, "points": 3}, "batch_tokens": [128], "extensions": 1},
+    "runs": {
+        "tokens": 4_000,
+        "doublings": 1,
+        "reading": "cooldown",
+        "lengths": 3,
+        "evaluation_tokens": 512,
+    },
+    "tuning": {
+        "lr": {"low": 0.02, "high": 0.08, "points": 3},
+        "batch_tokens": [128],
+        "extensions": 1,
+    },
     "seeds": 2,
 }
 INTERRUPTED = SHARED | {
@@ -86,12 +118,18 @@ def specs(installation: Installation) -> Any:
     """What specs.py prints in this checkout."""
     paths = f"{installation.checkout}:{installation.checkout / 'examples'}"
     environment = installation.environment | {"PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, SPECS], cwd=installation.home, env=environment, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        [sys.executable, SPECS],
+        cwd=installation.home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     return json.loads(done.stdout)
 
 
 def interrupted(installation: Installation) -> list[Any]:
-    """Three jobs come to their end; of a fourth the coordinator is killed while it trains. What HTTP then says of all."""
+    """Finish three jobs, kill the coordinator of a fourth, and return what HTTP says of all."""
     installation.run("migrate")
     with installation.api() as http:
         with installation.coordinator():
@@ -100,7 +138,9 @@ def interrupted(installation: Installation) -> list[Any]:
             assert states == {"SUCCEEDED"}, states
         with installation.coordinator(ended_by=signal.SIGKILL):
             jobs.append(submit(http, INTERRUPTED))
-            eventually(lambda: in_the_middle(http, installation.home, jobs[-1]), "a trial is in the middle")
+            eventually(
+                lambda: in_the_middle(http, installation.home, jobs[-1]), "a trial is in the middle"
+            )
     with installation.api() as http:
         found = [told(http, job) for job in jobs]
     (running,) = [trial for trial in found[-1]["trials"] if trial["state"] == "RUNNING"]
@@ -114,7 +154,9 @@ def in_the_middle(http: Any, home: Path, job_id: str) -> bool:
     if sum(trial["state"] == "COMPLETED" for trial in trials) < DONE_BEFORE:
         return False
     return any(
-        trial["state"] == "RUNNING" and trial["step"] >= STEP_BEFORE and any((home / "checkpoints" / job_id).glob(f"{trial['digest']}*"))
+        trial["state"] == "RUNNING"
+        and trial["step"] >= STEP_BEFORE
+        and any((home / "checkpoints" / job_id).glob(f"{trial['digest']}*"))
         for trial in trials
     )
 
@@ -134,7 +176,7 @@ def written(file: Path, document: Any) -> None:
 
 
 def packed(home: Path, file: Path) -> None:
-    """The home without what its processes leave behind for a moment, and without the text, which lies beside it."""
+    """The home without temporary files of its processes and without the text beside it."""
     with sqlite3.connect(home / "telescope.db") as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         database.execute("VACUUM")
@@ -143,7 +185,11 @@ def packed(home: Path, file: Path) -> None:
     with tarfile.open(file, "w:gz") as archive:
         for each in sorted(home.rglob("*")):
             name = each.relative_to(home)
-            if each.is_file() and not re.search(r"-(wal|shm|lock)$|\.log$|\.writing$", each.name) and name.parts[0] != TEXT:
+            if (
+                each.is_file()
+                and not re.search(r"-(wal|shm|lock)$|\.log$|\.writing$", each.name)
+                and name.parts[0] != TEXT
+            ):
                 archive.add(each, name)
 
 

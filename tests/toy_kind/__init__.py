@@ -1,1 +1,1 @@
-"""A kind of study as small as can be: two learning rates at one width, and the better one as the answer."""
+"""A minimal kind of study: two learning rates at one width, the better one as the answer."""

@@ -1,7 +1,8 @@
-"""How do the trials of a compute-time study become its report?
+"""The report of a compute-time study, from its trials.
 
-Each target loss is answered by `Analysis`; the verdict is `resolved` where every batch of every optimizer has come to the lowest target,
-with hyperparameters that nothing speaks against. A study that is not over says so far as it knows.
+`Analysis` answers each target loss. The verdict is `resolved` where every batch of every optimizer
+reached the lowest target, with hyperparameters that raise no doubt. The report on a running study
+covers the trials so far.
 
 Parts: `answer` · `at_target` · `verdict`, `doubts` · `batch_report` · `granted`.
 """
@@ -29,7 +30,13 @@ from telescope.studies.compute_time.reasons import (
     RunsEarly,
     Stopped,
 )
-from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted, Verdict
+from telescope.studies.compute_time.report import (
+    AtTarget,
+    BatchReport,
+    Comparison,
+    Granted,
+    Verdict,
+)
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import step_seconds
 from telescope.studies.compute_time.tuning import decays
@@ -40,13 +47,19 @@ from telescope.trials.types import OptimizerName
 
 
 def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Comparison:
-    """The report of the completed trials; final where nothing is missing, or where `ended` says why nothing follows."""
+    """The report on the completed trials; final where no run is missing, or where `ended` gives the
+    reason why none will follow.
+    """
     now = progress(question, trials)
     analysis = Analysis.after(question, now)
-    targets = tuple(at_target(analysis, loss) for loss in sorted(question.target_losses, reverse=True))
+    targets = tuple(
+        at_target(analysis, loss) for loss in sorted(question.target_losses, reverse=True)
+    )
     found, because = verdict(question, now, targets, ended)
     every = {
-        trial.digest: trial for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches)) for trial in one
+        trial.digest: trial
+        for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches))
+        for trial in one
     }
     paid = [trial for trial in every.values() if not trial.reused]
     high, low = analysis.reached or (None, None)
@@ -70,7 +83,7 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
 
 
 def at_target(analysis: Analysis, target_loss: float) -> AtTarget:
-    """What there is to say of one loss."""
+    """The answer to a target loss."""
     if unread := analysis.unread(target_loss):
         return AtTarget(
             target_loss=target_loss,
@@ -95,7 +108,7 @@ def at_target(analysis: Analysis, target_loss: float) -> AtTarget:
 
 
 def standing(ratio: RatioAnswer) -> Standing | None:
-    """Of Muon over all batches: where those of a clear standing agree."""
+    """Muon's standing over all batches, if those with a clear standing agree."""
     clear = {row.muon for row in ratio.rows} - {Standing.UNRESOLVED}
     if not ratio.rows:
         return None
@@ -103,28 +116,32 @@ def standing(ratio: RatioAnswer) -> Standing | None:
 
 
 def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
-    """One target's answer in words."""
+    """The answer to a target in words."""
     if not ratio.rows:
         return ratio.note
     known = [row.ratio for row in ratio.rows if row.ratio is not None and row.pairs]
     if not known:
-        return "no batch at which all runs of both optimizers reached the loss: the ratios are bounds"
+        return "at no batch did all runs of both optimizers reach the loss: the ratios are bounds"
     span = f"{min(known):.2f} to {max(known):.2f}" if len(known) > 1 else f"{known[0]:.2f}"
     clear = [row for row in ratio.rows if row.muon is not Standing.UNRESOLVED]
-    said = f"AdamW needs {span} times Muon's tokens, at {len(clear)} of {len(ratio.rows)} batches clearly more or less than as many"
+    share = f"{len(clear)} of {len(ratio.rows)} batches"
+    text = f"AdamW needs {span} times Muon's tokens, a clear difference at {share}"
     match ratio.trend:
         case Direction.RISING:
-            return f"{said}; the ratio rises with the batch"
+            return f"{text}; the ratio rises with the batch"
         case Direction.FALLING:
-            return f"{said}; the ratio falls as batches grow"
+            return f"{text}; the ratio falls with the batch"
         case Direction.UNRESOLVED:
-            return f"{said}; whether the ratio falls as batches grow is not resolved"
+            return f"{text}; whether the ratio falls with the batch is not resolved"
         case None:
-            return f"{said}; whether that lasts is not known: fewer than two batches lie beyond the critical batches of both"
+            few = "fewer than two batches lie beyond both critical batches"
+            return f"{text}; whether it lasts is unknown, because {few}"
 
 
-def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, Reason]:
-    """Whether the answer may be relied on, and why not."""
+def verdict(
+    question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None
+) -> tuple[Verdict, Reason]:
+    """The verdict and its reason."""
     if ended:
         return "unresolved", Stopped(by=ended.cause, detail=ended.detail)
     if now.missing:
@@ -135,10 +152,12 @@ def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ende
 
 
 def doubts(question: Question, now: Progress, targets: Sequence[AtTarget]) -> Iterator[Doubt]:
-    """What an answer may not rest on; batches whose hyperparameters have the same doubts say them once."""
+    """The doubts about an answer; doubts that batches share are listed once."""
     for shared in dict.fromkeys(one.setting.doubts for one in now.batches if one.setting):
         yield from shared
-    if borrowed := [one for one in now.batches if one.setting and one.setting.source == "extrapolated"]:
+    if borrowed := [
+        one for one in now.batches if one.setting and one.setting.source == "extrapolated"
+    ]:
         yield Borrowed(batches=named(borrowed))
     if not targets:
         yield NoTargets()
@@ -149,7 +168,7 @@ def doubts(question: Question, now: Progress, targets: Sequence[AtTarget]) -> It
 
 
 def target_doubts(target: AtTarget) -> Iterator[Doubt]:
-    """What the answer to one loss may not rest on."""
+    """The doubts about the answer to a loss."""
     if target.because:
         yield target.because
     rows, loss = target.batches.rows if target.batches else (), target.target_loss
@@ -162,23 +181,27 @@ def target_doubts(target: AtTarget) -> Iterator[Doubt]:
 
 
 def named(rows: Sequence[BatchRow] | Sequence[AtBatch]) -> tuple[OptimizerBatch, ...]:
-    """Which optimizer at which batch."""
-    return tuple(OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows)
+    """The optimizers and their batches."""
+    return tuple(
+        OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows
+    )
 
 
 def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
-    """Those that have ended."""
+    """The completed trials at a batch."""
     timed = (one.timed,) if one.timed else ()
     return tuple(trial for course in one.courses for trial in course.trials) + timed
 
 
 def trained_tokens(trial: Trial) -> int:
-    """Of one trial, the steps that another made for it left out."""
+    """The tokens that a trial was trained on, without the steps of the trial that it branches
+    off.
+    """
     return (trial.step - trial.spec.branch_step) * trial.spec.horizon.batch_tokens
 
 
 def batch_report(one: AtBatch) -> BatchReport:
-    """One optimizer at one batch."""
+    """The report on an optimizer at a batch."""
     assert one.setting is not None, "only batches with a setting are reported"
     runs = trials_of_batch(one)
     return BatchReport(
@@ -190,22 +213,30 @@ def batch_report(one: AtBatch) -> BatchReport:
         doubt=doubts_words(one.setting.doubts),
         runs=sum(len(course.trials) for course in one.courses),
         diverged=sum(trial.diverged for course in one.courses for trial in course.trials),
-        trained_tokens=max((float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0),
-        lowest_loss=min((float(course.loss.min()) for course in one.courses if len(course.loss)), default=None),
+        trained_tokens=max(
+            (float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0
+        ),
+        lowest_loss=min(
+            (float(course.loss.min()) for course in one.courses if len(course.loss)), default=None
+        ),
         step_seconds=step_seconds(one.timed),
         run_seconds=math.fsum(trial.seconds for trial in runs),
     )
 
 
 def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Granted:
-    """One optimizer's line of the ledger."""
+    """The ledger's entry for an optimizer."""
     searches = [one for one in now.searches if one.optimizer == optimizer]
     batches = [one for one in now.batches if one.optimizer == optimizer]
     searched = {trial.digest: trial for one in searches for trial in one.tuned.trials}
     every = searched | {trial.digest: trial for one in batches for trial in trials_of_batch(one)}
     rates = [trial.spec.optimizer.lr for trial in searched.values()]
     tuning, options = question.tuning, question.optimizer_options
-    muon = f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, " if optimizer == "muon" else ""
+    muon = (
+        f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, "
+        if optimizer == "muon"
+        else ""
+    )
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     return Granted(
         optimizer=optimizer,
@@ -221,9 +252,17 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
         tuning_flops=math.fsum(trial.flops for trial in searched.values()),
         tuning_seconds=math.fsum(trial.seconds for trial in searched.values()),
         seeds=question.seeds,
-        schedule=f"{question.runs.reading}, warm-up of {question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens",
-        fixed=f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}",
-        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype if optimizer == "muon" else "float32",
+        schedule=(
+            f"{question.runs.reading}, warm-up of "
+            f"{question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens"
+        ),
+        fixed=(
+            f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, "
+            f"no clipping, no decay of {undecayed}"
+        ),
+        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype
+        if optimizer == "muon"
+        else "float32",
         trials=len(every),
         diverged=sum(trial.diverged for trial in every.values()),
         tokens=sum(map(trained_tokens, every.values())),
@@ -233,5 +272,5 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
 
 
 def source_jobs(question: Question) -> tuple[str, ...]:
-    """Those that hyperparameters were taken from."""
+    """The jobs that hyperparameters were taken from."""
     return tuple(dict.fromkeys(one.job for one in question.given if one.job))

@@ -1,8 +1,9 @@
-"""What will a compute-time study cost, before it runs?
+"""The expected cost of a compute-time study.
 
-At least: searches that find their optimum inside the first grid, and courses that come to the lowest target in their first stage. At
-most: every extension of a grid and every doubling of a course. Which it will be depends on losses that nobody knows yet, so nothing is
-called expected. A course's run that a search has made already is run once, and counted twice.
+The lower bound assumes that searches find their optimum inside the first grid and that courses
+reach the lowest target in their first stage; the upper bound, every extension of a grid and every
+doubling of a course. The actual cost depends on losses that are not known yet, so there is no
+figure in between. A course's run that a search has made already is run once, but counted twice.
 
 Parts: `most_trials` · `preview` -> `Bill`.
 """
@@ -23,7 +24,7 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class RunsCost:
-    """Of some runs."""
+    """The cost of some runs."""
 
     trials: int
     tokens: int
@@ -31,8 +32,13 @@ class RunsCost:
     seconds: float  # of one worker
 
     def __add__(self, other: "RunsCost") -> "RunsCost":
-        """Both together."""
-        return RunsCost(self.trials + other.trials, self.tokens + other.tokens, self.flops + other.flops, self.seconds + other.seconds)
+        """The sum of two costs."""
+        return RunsCost(
+            self.trials + other.trials,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+        )
 
 
 NOTHING = RunsCost(0, 0, 0.0, 0.0)
@@ -40,11 +46,11 @@ NOTHING = RunsCost(0, 0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class BatchPreview:
-    """One optimizer at one batch."""
+    """The expected cost of an optimizer at a batch."""
 
     optimizer: OptimizerName
     batch_tokens: int
-    tuning: RunsCost  # nothing where it is not tuned there
+    tuning: RunsCost  # zero where it is not tuned at this batch
     least: RunsCost  # with the tuning
     most: RunsCost
     pace: Pace
@@ -52,7 +58,7 @@ class BatchPreview:
 
 @dataclass(frozen=True)
 class Bill:
-    """The bill beforehand; `expected` is what it takes if nothing has to be carried on, which is the least."""
+    """The expected cost; `expected` equals the least, the cost if nothing has to be extended."""
 
     trials: Span
     tokens: Span
@@ -65,21 +71,27 @@ class Bill:
 
 
 def most_trials(question: Question) -> int:
-    """As many as there can be."""
-    return sum(len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True)))
+    """The largest possible number of trials."""
+    return sum(
+        len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True))
+    )
 
 
 def bound(question: Question) -> int:
-    """No fewer than that, without counting them one by one."""
+    """An upper bound on `most_trials`, without counting trials one by one."""
     runs, tuning = question.runs, question.tuning
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
     each = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
     searches = len(question.tuned_batches) * most_points(tuning) if tuning else 0
-    return len(question.optimizers) * (len(question.batches) * (question.seeds * each + 1) + searches)
+    return len(question.optimizers) * (
+        len(question.batches) * (question.seeds * each + 1) + searches
+    )
 
 
 def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
-    """Runs of the searches, per optimizer and batch; beyond the grid as if its upper end were carried on."""
+    """Runs of the searches, per optimizer and batch; at most, the grid is extended at its upper
+    end.
+    """
     if question.tuning is None:
         return []
     tuning, octaves = question.tuning, list(grid(question.tuning))
@@ -99,7 +111,7 @@ def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 
 def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
-    """Runs of the courses, and the timed one, per optimizer and batch."""
+    """Runs of the courses and the timed run, per optimizer and batch."""
     stages = range(1 + (question.runs.doublings if most and question.lowest is not None else 0))
     found = []
     for optimizer in question.optimizers:
@@ -117,9 +129,12 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 
 def preview(question: Question, machine: Machine | None = None) -> Bill:
-    """The forecast; the study's data should be resolved, since the vocabulary costs too."""
+    """The forecast; the study's data should be resolved, since the vocabulary affects the cost."""
     machine = machine or Machine()
-    parallel = min([limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    parallel = min(
+        [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
+        default=1,
+    )
     rows = []
     least, most = all_runs(question, most=False), all_runs(question, most=True)
     tuned = {key_of(specs): specs for specs in all_searches(question, most=False)}
@@ -137,7 +152,10 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
                 pace=speed,
             )
         )
-    least_of, most_of = sum((row.least for row in rows), NOTHING), sum((row.most for row in rows), NOTHING)
+    least_of, most_of = (
+        sum((row.least for row in rows), NOTHING),
+        sum((row.most for row in rows), NOTHING),
+    )
     return Bill(
         trials=Span(least_of.trials, least_of.trials, most_of.trials),
         tokens=Span(least_of.tokens, least_of.tokens, most_of.tokens),
@@ -145,13 +163,16 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
         seconds=Span(least_of.seconds, least_of.seconds, most_of.seconds).times(1 / parallel),
         parallel=parallel,
         estimated=any(row.pace.estimated for row in rows),
-        assumes="least: every optimum inside its grid, every run short; most: all extensions and doublings",
+        assumes=(
+            "least: every optimum inside its grid, every run short; most: "
+            "all extensions and doublings"
+        ),
         batches=tuple(rows),
     )
 
 
 def key_of(specs: tuple[TrialSpec, ...]) -> tuple[str, int]:
-    """Whose runs they are."""
+    """The optimizer and the batch of some runs."""
     return specs[0].optimizer.name, specs[0].horizon.batch_tokens
 
 
@@ -163,7 +184,7 @@ def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
 
 
 def cost_of(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
-    """All of them, one after the other."""
+    """The cost of runs, one after the other."""
     flops = math.fsum(map(trial_flops, specs))
     steps = [spec.own_steps * spec.horizon.batch_tokens for spec in specs]
     return RunsCost(len(specs), sum(steps), flops, flops / speed.flops_per_second)

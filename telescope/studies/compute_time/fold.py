@@ -1,10 +1,10 @@
 """The fold of a compute-time study: its searches and courses replayed over the completed trials.
 
-Per optimizer and batch: hyperparameters (searched for here, or given), then a course of runs for each seed, and one short run
-alone on a worker that times a step. Batches do not wait for each other, but for the searches that their hyperparameters are
-drawn from.
+Each optimizer and batch needs hyperparameters (tuned here, or given), then a course of runs for
+each seed, and a short run alone on a worker that times a step. Batches do not wait for each other,
+only for the searches that give their hyperparameters.
 
-Parts: `Search` · `AtBatch`, one optimizer at one batch so far · `Progress`, `progress`.
+Parts: `Search` · `AtBatch`, an optimizer at a batch so far · `Progress`, `progress`.
 """
 
 import dataclasses
@@ -17,7 +17,15 @@ from telescope.errors import InvalidInput
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.reasons import Marked
 from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
-from telescope.studies.compute_time.tuning import Candidates, Known, Searching, Tuned, neighbours, setting_at, tuned
+from telescope.studies.compute_time.tuning import (
+    Candidates,
+    Known,
+    Searching,
+    Tuned,
+    neighbours,
+    setting_at,
+    tuned,
+)
 from telescope.studies.kind import Label, Planned
 from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
 from telescope.trials.outcome import Trial, TrialState
@@ -29,7 +37,7 @@ TIMED_STEPS = 30
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """The search of one optimizer at one batch."""
+    """The search for an optimizer's hyperparameters at a batch."""
 
     optimizer: OptimizerName
     tuned: Tuned
@@ -37,7 +45,7 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class AtBatch:
-    """One optimizer at one batch, so far; without a setting until its hyperparameters are known."""
+    """An optimizer at a batch so far; without a setting until its hyperparameters are known."""
 
     optimizer: OptimizerName
     batch_tokens: int
@@ -49,21 +57,29 @@ class AtBatch:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a study has come: all searches, and all batches, by optimizer and batch."""
+    """The progress of a study: all searches and all batches, by optimizer and batch."""
 
     searches: tuple[Search, ...]
     batches: tuple[AtBatch, ...]
 
     @property
     def missing(self) -> tuple[Planned, ...]:
-        """Runs of the current stages, each once."""
-        searched = [Planned(spec, Label(one.optimizer, "tuning")) for one in self.searches for spec in one.tuned.missing]
-        trained = [Planned(spec, Label(one.optimizer, stage_of(spec))) for one in self.batches for spec in one.missing]
+        """The missing runs of the current stages, each once."""
+        searched = [
+            Planned(spec, Label(one.optimizer, "tuning"))
+            for one in self.searches
+            for spec in one.tuned.missing
+        ]
+        trained = [
+            Planned(spec, Label(one.optimizer, stage_of(spec)))
+            for one in self.batches
+            for spec in one.missing
+        ]
         return tuple({planned.spec.digest: planned for planned in searched + trained}.values())
 
 
 def stage_of(spec: TrialSpec) -> str:
-    """The stage of a run at settled hyperparameters: one of a course, or the one that times a step."""
+    """The stage of a run with known hyperparameters: `runs` of a course, or `timing` of a step."""
     return "timing" if spec.measure == "time" else "runs"
 
 
@@ -72,23 +88,40 @@ def progress(question: Question, trials: Sequence[Trial]) -> Progress:
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     searches, batches = list[Search](), list[AtBatch]()
     for optimizer in question.optimizers:
-        ours = [Search(optimizer, searched(question, optimizer, batch, completed)) for batch in question.tuned_batches]
+        ours = [
+            Search(optimizer, searched(question, optimizer, batch, completed))
+            for batch in question.tuned_batches
+        ]
         searches += ours
         known = tuple(hyperparameters(question, optimizer, [one.tuned for one in ours]))
-        batches += [at_batch(question, optimizer, batch, known, completed) for batch in question.batches]
+        batches += [
+            at_batch(question, optimizer, batch, known, completed) for batch in question.batches
+        ]
     return Progress(tuple(searches), tuple(batches))
 
 
-def searched(question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]) -> Tuned:
+def searched(
+    question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]
+) -> Tuned:
     """The search at one batch."""
     assert question.tuning is not None, "there are tuned batches only where there is tuning"
-    return tuned(question.tuning, question.runs, candidates(question, optimizer), batch_tokens, completed)
+    return tuned(
+        question.tuning, question.runs, candidates(question, optimizer), batch_tokens, completed
+    )
 
 
-def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequence[Tuned]) -> list[Known | Searching]:
-    """What is known at some batches, in ascending order, and where it is searched for."""
+def hyperparameters(
+    question: Question, optimizer: OptimizerName, found: Sequence[Tuned]
+) -> list[Known | Searching]:
+    """Hyperparameters by batch in ascending order, known or being searched for."""
     given: list[Known | Searching] = [
-        Known(one.batch_tokens, one.lr, one.weight_decay, "job" if one.job else "given", (Marked(mark=one.mark),) if one.mark else ())
+        Known(
+            one.batch_tokens,
+            one.lr,
+            one.weight_decay,
+            "job" if one.job else "given",
+            (Marked(mark=one.mark),) if one.mark else (),
+        )
         for one in question.given
         if one.optimizer == optimizer
     ]
@@ -97,17 +130,25 @@ def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequenc
 
 
 def at_batch(
-    question: Question, optimizer: OptimizerName, batch_tokens: int, known: tuple[Known | Searching, ...], completed: Mapping[str, Trial]
+    question: Question,
+    optimizer: OptimizerName,
+    batch_tokens: int,
+    known: tuple[Known | Searching, ...],
+    completed: Mapping[str, Trial],
 ) -> AtBatch:
-    """One optimizer at one batch, where the hyperparameters that it needs are known."""
+    """The progress of an optimizer at a batch."""
     if not known:
-        message = "has hyperparameters for no batch; hand the study to a service, which draws them from its jobs, or give some"
+        remedy = "give some, or submit the study to a service, which takes them from its jobs"
+        message = f"has hyperparameters for no batch; {remedy}"
         raise InvalidInput.of("given", message)
     near = [one for one in neighbours(batch_tokens, known) if not isinstance(one, Searching)]
     if len(near) < len(neighbours(batch_tokens, known)):
         return AtBatch(optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=())
     setting = setting_of(question, optimizer, setting_at(batch_tokens, near))
-    courses = tuple(course(question.runs, setting, seed, question.lowest, completed) for seed in range(question.seeds))
+    courses = tuple(
+        course(question.runs, setting, seed, question.lowest, completed)
+        for seed in range(question.seeds)
+    )
     timing = timed_spec(question, setting)
     untimed = () if timing.digest in completed else (timing,)
     missing = tuple(spec for one in courses for spec in one.missing) + untimed
@@ -116,17 +157,22 @@ def at_batch(
 
 @lru_cache(maxsize=1024)
 def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
-    """The optimizer as the study has it, but for what is searched for."""
-    given: dict[str, Any] = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+    """The study's optimizer, model and data, with learning rate and weight decay still open."""
+    given: dict[str, Any] = {
+        name: getattr(question.optimizer_options, name)
+        for name in OptimizerOptions.__dataclass_fields__
+    }
     if optimizer == "muon":
         given["adamw_lr_ratio"] = question.adamw_lr_ratio
-    spec = OptimizerSpec(name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **given)
+    spec = OptimizerSpec(
+        name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **given
+    )
     return Candidates(spec, question.model.spec, question.data)
 
 
 @lru_cache(maxsize=4096)
 def setting_of(question: Question, optimizer: OptimizerName, known: Known) -> Setting:
-    """What the runs at one batch have in common."""
+    """The setting that the runs at a batch have in common."""
     base = candidates(question, optimizer)
     chosen = replace(base.optimizer, lr=known.lr, weight_decay=known.weight_decay)
     return Setting(chosen, base.model, base.data, known.batch_tokens, known.source, known.doubts)
@@ -136,4 +182,10 @@ def setting_of(question: Question, optimizer: OptimizerName, known: Known) -> Se
 def timed_spec(question: Question, setting: Setting) -> TrialSpec:
     """The run that times a step."""
     horizon = horizon_of(question.runs, setting.batch_tokens, TIMED_STEPS, "constant")
-    return TrialSpec(model=setting.model, optimizer=setting.optimizer, data=setting.data, horizon=horizon, measure="time")
+    return TrialSpec(
+        model=setting.model,
+        optimizer=setting.optimizer,
+        data=setting.data,
+        horizon=horizon,
+        measure="time",
+    )

@@ -1,4 +1,4 @@
-"""`kind: compute_time` as a value: the question, its checks, its fold, its answer and its forecast."""
+"""`kind: compute_time` as a value: question, checks, fold, answer and forecast."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from telescope.trials.outcome import Trial
 
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
-    """The runs that the current stages lack."""
+    """The missing runs of the current stages."""
     missing = progress(question, trials).missing
     return Plan(missing, not missing)
 

@@ -1,9 +1,11 @@
-"""Why a compute-time study's verdict is what it is, as values: a class for each reason and each doubt, with its numbers.
+"""Reasons of a compute-time study's verdict as values: a class for each reason and doubt, with its
+numbers.
 
-Whatever decides by a reason reads its class. The words are made in `wording`, where a report is put together.
+Decisions read the class. The text is made in `wording` when a report is built.
 
-Parts: `OptimizerBatch` · doubts about hyperparameters, `HyperparameterDoubt` · target losses that cannot be read, `Unread` · other doubts,
-`Doubt` · `Reason`: `Stopped`, `Running`, `Doubted`, `Resolved`.
+Parts: `OptimizerBatch` · doubts about hyperparameters, `HyperparameterDoubt` · target losses that
+cannot be read, `Unread` · other doubts, `Doubt` · `Reason`: `Stopped`, `Running`, `Doubted`,
+`Resolved`.
 """
 
 from dataclasses import dataclass
@@ -18,13 +20,13 @@ Edge = Literal["low", "high"]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerBatch:
-    """One optimizer at one batch."""
+    """An optimizer at a batch."""
 
     optimizer: OptimizerName
     batch_tokens: int
 
 
-# Why hyperparameters may be off
+# Doubts about hyperparameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class EveryRateDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class BestAtEdge:
-    """The best learning rate of a search lies at an end of all that were tried."""
+    """The best learning rate of a search lies at an end of the rates tried."""
 
     code: Literal["best_at_edge"] = "best_at_edge"
     batch_tokens: int
@@ -49,15 +51,17 @@ class BestAtEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """The document marks hyperparameters that it gives."""
+    """The document marks its given hyperparameters."""
 
     code: Literal["marked"] = "marked"
     mark: str
 
 
-HyperparameterDoubt = Annotated[EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")]
+HyperparameterDoubt = Annotated[
+    EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")
+]
 
-# Why a target loss cannot be read
+# Target losses that cannot be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +74,7 @@ class NothingToRead:
 
 @dataclass(frozen=True, kw_only=True)
 class NotReached:
-    """No run came down to the target loss."""
+    """No run reached the target loss."""
 
     code: Literal["not_reached"] = "not_reached"
     target_loss: float
@@ -80,12 +84,12 @@ class NotReached:
 
 Unread = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
 
-# What else an answer may not rest on
+# Other doubts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Borrowed:
-    """Batches that have the hyperparameters of the nearest one."""
+    """Batches use the hyperparameters of the nearest batch."""
 
     code: Literal["borrowed"] = "borrowed"
     batches: tuple[OptimizerBatch, ...]
@@ -100,7 +104,7 @@ class NoTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsCensored:
-    """Batches with runs that did not come down to a target loss."""
+    """Batches have runs that did not reach a target loss."""
 
     code: Literal["runs_censored"] = "runs_censored"
     target_loss: float
@@ -109,7 +113,7 @@ class RunsCensored:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsDiverged:
-    """Batches with runs that diverged before a target loss."""
+    """Batches have runs that diverged before a target loss."""
 
     code: Literal["runs_diverged"] = "runs_diverged"
     target_loss: float
@@ -118,7 +122,7 @@ class RunsDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsEarly:
-    """Batches with runs that were below a target loss at their first point."""
+    """Batches have runs that were below a target loss at their first point."""
 
     code: Literal["runs_early"] = "runs_early"
     target_loss: float
@@ -127,7 +131,7 @@ class RunsEarly:
 
 @dataclass(frozen=True, kw_only=True)
 class OneSeed:
-    """Nothing is known of the noise."""
+    """The study has a single seed, so its noise is unknown."""
 
     code: Literal["one_seed"] = "one_seed"
 
@@ -147,7 +151,7 @@ Doubt = Annotated[
     Field(discriminator="code"),
 ]
 
-# Why a verdict is what it is
+# Reasons of verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,14 +165,14 @@ class Stopped:
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """Runs are still to come."""
+    """Runs are still pending."""
 
     code: Literal["running"] = "running"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doubted:
-    """All runs have ended, and the answer may not be relied on."""
+    """All runs have ended, and there are doubts about the answer."""
 
     code: Literal["doubted"] = "doubted"
     doubts: tuple[Doubt, ...]
@@ -179,8 +183,8 @@ class Resolved:
     """Every run reached every target loss."""
 
     code: Literal["resolved"] = "resolved"
-    tuned: bool  # hyperparameters were searched for, and found inside their ranges
-    jobs: tuple[str, ...] = ()  # that hyperparameters were taken from; without any, a user gave them
+    tuned: bool  # hyperparameters were tuned, with optima inside their ranges
+    jobs: tuple[str, ...] = ()  # the source of hyperparameters; empty where the user gave them
 
 
 Reason = Annotated[Stopped | Running | Doubted | Resolved, Field(discriminator="code")]

@@ -1,7 +1,8 @@
-"""What does the answer of a compute-time study consist of?
+"""The answer of a compute-time study.
 
-The types of its report, from `Comparison` down: the answer to each target loss, what every batch was trained with, and what each
-optimizer was granted. Frontier rows, of which there are many, are not in it: they are computed for any target loss (`analysis`).
+The types of its report, from `Comparison` down: the answer to each target loss, the settings of
+every batch, and the ledger of each optimizer's effort. Frontier rows are too many for the report;
+`analysis` computes them for any target loss.
 """
 
 from dataclasses import dataclass
@@ -18,14 +19,14 @@ Verdict = Literal["resolved", "unresolved"]
 
 @dataclass(frozen=True)
 class BatchReport:
-    """One optimizer at one batch: what it was trained with, and how far the runs came."""
+    """An optimizer at a batch: its hyperparameters, and the progress of its runs."""
 
     optimizer: OptimizerName
     batch_tokens: int
     lr: float
     weight_decay: float
     source: Source
-    doubt: str  # why these may be off; empty where nothing is known against them
+    doubt: str  # about the hyperparameters; empty without any
     runs: int
     diverged: int
     trained_tokens: float  # of its longest run
@@ -36,13 +37,13 @@ class BatchReport:
 
 @dataclass(frozen=True)
 class Granted:
-    """What one optimizer was granted: the ledger of a fair comparison."""
+    """The effort granted to an optimizer: the ledger of a fair comparison."""
 
     optimizer: OptimizerName
-    hyperparameters: str  # tuned here, given, or of jobs, in words
+    hyperparameters: str  # their source in words: tuned here, given, or from jobs
     tuning_trials: int
     tuned_batches: tuple[int, ...]
-    lr_low: float | None  # of all that was tried; None where nothing was
+    lr_low: float | None  # of all rates tried; None without any
     lr_high: float | None
     lr_octaves: float
     weight_decays: tuple[float, ...]
@@ -52,7 +53,7 @@ class Granted:
     tuning_seconds: float
     seeds: int
     schedule: str
-    fixed: str  # what was not searched for, in words
+    fixed: str  # hyperparameters that were not tuned, in words
     precision: str
     trials: int  # all of them, the tuning's included
     diverged: int
@@ -67,12 +68,14 @@ class AtTarget:
 
     target_loss: float
     reached: bool  # by some run
-    muon: Standing | None  # beside AdamW, in tokens: ahead or behind where all batches with a clear standing agree; None without both
+    # against AdamW, in tokens: ahead or behind where all batches with a clear standing agree; None
+    # without both
+    muon: Standing | None
     sentence: str
     batches: BatchAnswer | None
     ratio: RatioAnswer | None
     dominance: Dominance | None  # of AdamW's iso-loss curve (first) and Muon's
-    because: Unread | None = None  # of a loss that no run reached: why, as a value; None in reports from before it was kept
+    because: Unread | None = None  # why no run reached the loss; None in older reports
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,8 @@ class Comparison:
     final: bool
     verdict: Verdict
     reason: str
-    read: str  # how losses were read, in words
-    highest_loss: float | None  # between which targets can be asked for
+    read: str  # the method by which losses were read, in words
+    highest_loss: float | None  # targets between these two can be queried
     lowest_loss: float | None
     targets: tuple[AtTarget, ...]
     batches: tuple[BatchReport, ...]
@@ -93,4 +96,4 @@ class Comparison:
     tokens: int
     flops: float
     seconds: float
-    because: Reason | None = None  # the reason as a value; None in reports from before it was kept
+    because: Reason | None = None  # the reason as a value; None in older reports

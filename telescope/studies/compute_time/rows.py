@@ -1,9 +1,11 @@
-"""What does the compute-time study answer to a target loss, row by row?
+"""The tables that answer a target loss, row by row.
 
-Three tables, each computed for any target loss from the curves of the finished runs. Rows are flat, so that JSON, CSV and a printed table
-say the same; an infinite number is None. Intervals are 90 % ones over seeds.
+The three tables are computed for any target loss from the curves of the finished runs. Rows are
+flat, so that JSON, CSV and a printed table agree; an infinite number is None. Intervals are 90 %
+intervals over seeds.
 
-Parts: `FrontierRow`, `FrontierAnswer` · `BatchRow`, `BatchSummary`, `BatchAnswer` · `RatioRow`, `RatioAnswer`.
+Parts: `FrontierRow`, `FrontierAnswer` · `BatchRow`, `BatchSummary`, `BatchAnswer` · `RatioRow`,
+`RatioAnswer`.
 """
 
 from dataclasses import dataclass
@@ -19,25 +21,26 @@ Source = Literal["tuned", "interpolated", "extrapolated", "given", "job"]
 
 @dataclass(frozen=True)
 class FrontierRow:
-    """One optimizer at one batch on so many devices."""
+    """An optimizer at a batch on a number of devices."""
 
     optimizer: OptimizerName
     batch_tokens: int
     devices: int
     hours: float | None  # None where every run diverged
     hours_low: float | None
-    hours_high: float | None  # None where the interval has no end
+    hours_high: float | None  # None where the interval is open
     step_seconds: float
     origin: Origin  # of the step's time
     share_of_peak: float | None  # MFU; None where the device's peak is not known
     censored: bool  # a run did not reach the loss: hours are a lower bound, and not on the frontier
-    early: bool  # a run was below the loss at its first point: hours are an upper bound, and not on the frontier
-    diverged: int  # runs that take no part
+    # a run was below the loss at its first point: hours are an upper bound, and not on the frontier
+    early: bool
+    diverged: int  # runs that are left out
     on_frontier: bool  # no other row of this optimizer needs at most its devices and its hours
 
     @property
     def bound(self) -> bool:
-        """Whether hours are no estimate."""
+        """Whether hours are a bound rather than an estimate."""
         return self.censored or self.early
 
 
@@ -46,10 +49,11 @@ class FrontierAnswer:
     """Hours against devices to a loss."""
 
     target_loss: float
-    read: str  # how the loss was read, in words
+    read: str  # the method by which the loss was read, in words
     rows: tuple[FrontierRow, ...]  # by optimizer, devices, batch
-    dominance: Dominance | None  # of AdamW's curve (first) and Muon's (second), where both have device counts in common
-    model: str  # of step times that were not measured, in words; empty where all were
+    # of AdamW's curve (first) and Muon's (second), where both have device counts in common
+    dominance: Dominance | None
+    model: str  # of step times that were not measured, in words; empty where all were measured
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class BatchRow:
     steps: float | None  # S_L(B)
     steps_low: float | None
     steps_high: float | None
-    reached: int  # runs of each fate
+    reached: int  # runs by outcome
     censored: int
     early: int
     diverged: int
@@ -76,7 +80,9 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """Up to which batch tokens stay the same, by one form; an end that the batches do not hold is None."""
+    """The critical batch, up to which tokens stay constant, by a form of the law; an end beyond the
+    batches is None.
+    """
 
     form: Literal["piecewise", "smooth"]
     batch_tokens: float | None
@@ -84,7 +90,7 @@ class CriticalBatch:
     high: float | None
     fewest_tokens: float
     residual_percent: float
-    p_of_misfit: float | None  # small where the form does not hold
+    p_of_misfit: float | None  # small where the form does not fit
     slope: float | None  # of log steps beyond the critical batch, by the piecewise form
     left_out_low: float | None  # least and greatest critical batch with one batch left out
     left_out_high: float | None
@@ -92,10 +98,12 @@ class CriticalBatch:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """What the batches of one optimizer amount to."""
+    """The summary of an optimizer's batches."""
 
     optimizer: OptimizerName
-    token_optimal_batch: float | None  # the largest that needs at most 2 % more than the fewest tokens; None: beyond all that were run
+    # the largest that needs at most 2 % more than the fewest tokens; None where it lies beyond all
+    # batches run
+    token_optimal_batch: float | None
     token_optimal_low: float | None
     token_optimal_high: float | None
     critical: tuple[CriticalBatch, ...]  # empty with fewer than three settled batches
@@ -113,14 +121,15 @@ class BatchAnswer:
 
 @dataclass(frozen=True)
 class RatioRow:
-    """AdamW over Muon at one batch: above 1 where Muon needs less."""
+    """AdamW over Muon at a batch: above 1 where Muon needs less."""
 
     batch_tokens: int
     ratio: float | None  # R_L(B), in tokens
     ratio_low: float | None
     ratio_high: float | None
     flops_ratio: float | None  # the same with each optimizer's own FLOPs counted
-    hours_ratio: float | None  # the same in measured hours on one worker; None where they were not measured
+    # the same in measured hours on one worker; None where they were not measured
+    hours_ratio: float | None
     gap_tokens: float | None  # AdamW's tokens less Muon's
     gap_low: float | None
     gap_high: float | None
@@ -135,17 +144,19 @@ class RatioAnswer:
     target_loss: float
     read: str
     rows: tuple[RatioRow, ...]  # by batch
-    trend_from_batch_tokens: float | None  # the larger critical batch of both, None beyond all; the middle batch where there is none
+    # the larger critical batch of both, None where it lies beyond all batches; the middle batch
+    # without a critical batch
+    trend_from_batch_tokens: float | None
     trend: Direction | None  # of R from there on; None with fewer than two settled batches
     exponent: float | None  # R ~ B^exponent
     exponent_low: float | None
     exponent_high: float | None
-    p_falling: float | None  # small speaks against `nondecreasing`
-    note: str  # why there are no rows, where there are none
+    p_falling: float | None  # small values speak against `nondecreasing`
+    note: str  # the reason why there are no rows; empty with rows
 
     @classmethod
     def without_rows(cls, target_loss: float, read: str, note: str) -> Self:
-        """An answer that says why it has no rows."""
+        """An answer without rows, with the reason."""
         return cls(
             target_loss=target_loss,
             read=read,

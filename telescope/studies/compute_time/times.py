@@ -1,7 +1,8 @@
-"""How long does a step of these runs take, on how many devices?
+"""The time of a step of these runs, by number of devices.
 
-Where the study names its hardware, every step is modelled for it. Otherwise a device is a worker of this installation: alone it was
-measured, by the median step of a run that had it for itself, and several are modelled as so many of it, over a stated bandwidth
+If the study names its hardware, every step is modelled for it. Otherwise a device is a worker of
+this installation: its time alone is measured, as the median step of a run that had it for itself,
+and several workers are modelled as copies of it, over a stated bandwidth
 (`telescope.statistics.step_time`).
 
 Parts: `step_of` · `step_seconds` · `step_times` · `in_words`.
@@ -17,13 +18,16 @@ GRADIENT_BYTES = 4  # of each parameter: float32
 
 
 def step_of(setting: Setting) -> Step:
-    """One optimizer step at a batch, in FLOPs and bytes."""
+    """An optimizer step at a batch, in FLOPs and bytes."""
     model, data = setting.model, setting.data
     return Step(
         batch_tokens=setting.batch_tokens,
         sequence_tokens=data.context,
-        model_flops=setting.batch_tokens * training_flops_per_token(model, data.vocab_size, data.context),
-        optimizer_flops=newton_schulz_flops(model, setting.optimizer.newton_schulz_steps, setting.optimizer.muon_split)
+        model_flops=setting.batch_tokens
+        * training_flops_per_token(model, data.vocab_size, data.context),
+        optimizer_flops=newton_schulz_flops(
+            model, setting.optimizer.newton_schulz_steps, setting.optimizer.muon_split
+        )
         if setting.optimizer.name == "muon"
         else 0.0,
         gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size, data.context)),
@@ -31,29 +35,50 @@ def step_of(setting: Setting) -> Step:
 
 
 def step_seconds(timed: Trial | None) -> float | None:
-    """As measured on one worker; None where it was not, or has not been yet."""
+    """Seconds per step as measured on one worker; None before the measurement."""
     return timed.metrics.get("step_seconds") if timed else None
 
 
-def step_times(devices: Devices, setting: Setting, seconds: float | None) -> list[tuple[StepTime, float | None]]:
-    """How long a step takes on each device count that divides the batch, and its share of the devices' peak where that is known."""
+def step_times(
+    devices: Devices, setting: Setting, seconds: float | None
+) -> list[tuple[StepTime, float | None]]:
+    """The time of a step on each device count that divides the batch, and its share of the devices'
+    peak, if known.
+    """
     step = step_of(setting)
     counts = [count for count in sorted(set(devices.counts)) if takes(step, count)]
     if hardware := devices.hardware:
-        cluster = Cluster(hardware.device_flops_per_second, hardware.share_of_peak, hardware.bandwidth_bytes_per_second)
+        cluster = Cluster(
+            hardware.device_flops_per_second,
+            hardware.share_of_peak,
+            hardware.bandwidth_bytes_per_second,
+        )
         times = [modelled(step, cluster, count) for count in counts]
-        return [(time, time.share_of_peak(step, hardware.device_flops_per_second)) for time in times]
+        return [
+            (time, time.share_of_peak(step, hardware.device_flops_per_second)) for time in times
+        ]
     if seconds is None:
         return []
-    worker = Cluster((step.model_flops + step.optimizer_flops) / seconds, 1.0, devices.bandwidth_bytes_per_second)
-    return [(measured(seconds, 1) if count == 1 else modelled(step, worker, count), None) for count in counts]
+    worker = Cluster(
+        (step.model_flops + step.optimizer_flops) / seconds, 1.0, devices.bandwidth_bytes_per_second
+    )
+    return [
+        (measured(seconds, 1) if count == 1 else modelled(step, worker, count), None)
+        for count in counts
+    ]
 
 
 def in_words(devices: Devices) -> str:
-    """What modelled times assume."""
-    form = "data parallelism, gradients all-reduced in a ring that nothing overlaps, every device doing the whole optimizer step"
+    """The assumptions of modelled times, in words."""
+    form = (
+        "data parallelism, gradients all-reduced in a ring without overlap, "
+        "the whole optimizer step on every device"
+    )
     if hardware := devices.hardware:
-        speed = f"{hardware.device_flops_per_second / 1e12:.4g} TFLOP/s per device, {hardware.share_of_peak:.0%} of it reached"
-        return f"modelled for {speed}, {hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each: {form}"
+        peak = f"{hardware.device_flops_per_second / 1e12:.4g} TFLOP/s per device"
+        speed = f"{peak}, {hardware.share_of_peak:.0%} of it reached"
+        between = f"{hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
+        return f"modelled for {speed}, {between}: {form}"
     between = f"{devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
-    return f"one device is a worker of this installation, as measured; several are modelled as so many of it, {between}: {form}"
+    one = "one device is a worker of this installation, as measured"
+    return f"{one}; several are modelled as copies of it, {between}: {form}"

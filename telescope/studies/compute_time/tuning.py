@@ -1,14 +1,17 @@
-"""At which learning rate does an optimizer train at one batch size, and how is it found with equal effort for all?
+"""The search for an optimizer's learning rate at a batch size, with equal effort for all
+optimizers.
 
-A grid, the same for every optimizer, on runs of one length under the schedule that losses are read by. Where the lowest mean loss over
-seeds lies at an end of the grid, two points more are run beyond it, as often as the study allows; else the learning rate is the vertex of
-the parabola through the lowest point and its neighbours. Each weight decay has its own grid, and the lowest vertex decides.
+The search is a grid, the same for every optimizer, of runs of one length under the schedule of the
+reading. Where the lowest mean loss over seeds lies at an end of the grid, two more points are run
+beyond it, as often as the study allows; otherwise the learning rate is the vertex of the parabola
+through the lowest point and its neighbours. Each weight decay has its own grid, and the lowest
+vertex decides.
 
-Between batches that were tuned log lr is a straight line in log batch, and likewise log weight decay; beyond them the nearest one's are
-taken. Both are marked.
+Between tuned batches, log lr and log weight decay are interpolated linearly in log batch; beyond
+them, the values of the nearest batch are used. Both are marked.
 
-Parts: `Candidates` · `Line`, the learning rates of one weight decay · `tuned` -> `Tuned`, at one batch · `neighbours`, `setting_at`, any
-batch -> `Known`.
+Parts: `Candidates` · `Line`, the learning rates of one weight decay · `tuned` -> `Tuned`, at a
+tuned batch · `neighbours`, `setting_at` -> `Known`, at any batch.
 """
 
 import math
@@ -19,7 +22,12 @@ from functools import lru_cache
 import numpy as np
 
 from telescope.studies.compute_time.question import Reading, Runs, Tuning
-from telescope.studies.compute_time.reasons import BestAtEdge, Edge, EveryRateDiverged, HyperparameterDoubt
+from telescope.studies.compute_time.reasons import (
+    BestAtEdge,
+    Edge,
+    EveryRateDiverged,
+    HyperparameterDoubt,
+)
 from telescope.studies.compute_time.rows import Source
 from telescope.studies.compute_time.runs import Decay, final, horizon_of, steps_of
 from telescope.trials.data import DataSpec
@@ -30,20 +38,22 @@ from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
 DECAY: Mapping[Reading, Decay] = {"constant": "constant", "cooldown": "wsd", "full": "linear"}
-BEYOND = 2  # points that a grid is carried on by
+BEYOND = 2  # points that extend a grid at a time
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """One optimizer, whose learning rate and weight decay are to be found."""
+    """An optimizer whose learning rate and weight decay are to be tuned."""
 
     optimizer: OptimizerSpec
     model: ModelSpec
     data: DataSpec
 
     def at(self, octaves: float, weight_decay: float) -> "Candidates":
-        """With a learning rate and a weight decay."""
-        return replace(self, optimizer=with_values(self.optimizer, from_octaves(octaves), weight_decay))
+        """The candidate at a learning rate and a weight decay."""
+        return replace(
+            self, optimizer=with_values(self.optimizer, from_octaves(octaves), weight_decay)
+        )
 
 
 @lru_cache(maxsize=65_536)
@@ -54,23 +64,23 @@ def with_values(optimizer: OptimizerSpec, lr: float, weight_decay: float) -> Opt
 
 @dataclass(frozen=True)
 class Tuned:
-    """One optimizer at one batch, as far as its search has come."""
+    """The search of an optimizer at a batch so far."""
 
     batch_tokens: int
     known: "Known | None"  # None while the search goes on
-    edge: Edge | None  # where the best lies at an end of all that was tried
+    edge: Edge | None  # the end of the rates tried at which the best lies
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]  # of its current stage
 
     @property
     def doubts(self) -> tuple[HyperparameterDoubt, ...]:
-        """Why what was found may be off."""
+        """Doubts about the result."""
         return self.known.doubts if self.known else ()
 
 
 @dataclass(frozen=True)
 class Line:
-    """The learning rates tried with one weight decay: octaves, mean losses over seeds."""
+    """The learning rates tried with one weight decay: octaves, and mean losses over seeds."""
 
     weight_decay: float
     octaves: tuple[float, ...]
@@ -78,34 +88,37 @@ class Line:
 
     @property
     def best(self) -> int:
-        """Index of the lowest."""
+        """The index of the lowest loss."""
         return int(np.argmin(self.losses))
 
     @property
     def edge(self) -> Edge | None:
-        """The end that the lowest lies at."""
+        """The end at which the lowest loss lies; None inside."""
         return "low" if self.best == 0 else "high" if self.best == len(self.octaves) - 1 else None
 
     @property
     def vertex(self) -> tuple[float, float]:
-        """Octaves and loss of the parabola's vertex; of the lowest point where it has none."""
+        """Octaves and loss of the parabola's vertex; without one, those of the lowest point."""
         i = self.best
         if self.edge or not all(map(math.isfinite, self.losses[i - 1 : i + 2])):
             return self.octaves[i], self.losses[i]
-        x, y = np.array(self.octaves[i - 1 : i + 2]) - self.octaves[i], np.array(self.losses[i - 1 : i + 2])
+        x, y = (
+            np.array(self.octaves[i - 1 : i + 2]) - self.octaves[i],
+            np.array(self.losses[i - 1 : i + 2]),
+        )
         a, b, c = np.polyfit(x, y, 2)
         at = -b / (2 * a) if a > 0 else 0.0
         return self.octaves[i] + float(at), float(a * at * at + b * at + c)
 
 
 def grid(tuning: Tuning) -> tuple[float, ...]:
-    """The learning rates to begin with, in octaves on the planning lattice."""
+    """The first learning rates, in octaves on the planning lattice."""
     low, high = math.log2(tuning.lr.low), math.log2(tuning.lr.high)
     return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
 
 
 def carried_on(octaves: Sequence[float], edge: Edge) -> tuple[float, ...]:
-    """A grid and some points more beyond one end, as far apart as its points are there."""
+    """A grid extended by BEYOND points at one end, at the spacing of its points there."""
     gap = octaves[1] - octaves[0] if edge == "low" else octaves[-1] - octaves[-2]
     if edge == "low":
         return (*(snap(octaves[0] - gap * i) for i in range(BEYOND, 0, -1)), *octaves)
@@ -118,15 +131,29 @@ def decays(tuning: Tuning) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=65_536)
-def spec_of(tuning: Tuning, runs: Runs, candidate: Candidates, batch_tokens: int, seed: int) -> TrialSpec:
-    """One run of a search; the candidate's optimizer has its learning rate and its weight decay."""
+def spec_of(
+    tuning: Tuning, runs: Runs, candidate: Candidates, batch_tokens: int, seed: int
+) -> TrialSpec:
+    """A run of a search; the candidate's optimizer has its learning rate and its weight decay."""
     steps = steps_of(tuning.tokens or runs.tokens, batch_tokens)
     horizon = horizon_of(runs, batch_tokens, steps, DECAY[runs.reading])
-    return TrialSpec(model=candidate.model, optimizer=candidate.optimizer, data=candidate.data, horizon=horizon, seed=seed)
+    return TrialSpec(
+        model=candidate.model,
+        optimizer=candidate.optimizer,
+        data=candidate.data,
+        horizon=horizon,
+        seed=seed,
+    )
 
 
-def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int, completed: Mapping[str, Trial]) -> Tuned:
-    """How far the search at one batch has come."""
+def tuned(
+    tuning: Tuning,
+    runs: Runs,
+    candidates: Candidates,
+    batch_tokens: int,
+    completed: Mapping[str, Trial],
+) -> Tuned:
+    """The search at a batch so far."""
     octaves, trials = grid(tuning), dict[str, Trial]()
     for extension in range(tuning.extensions + 1):
         specs = {
@@ -135,34 +162,60 @@ def tuned(tuning: Tuning, runs: Runs, candidates: Candidates, batch_tokens: int,
             for x in octaves
             for seed in range(tuning.seeds)
         }
-        found = {key: completed[spec.digest] for key, spec in specs.items() if spec.digest in completed}
+        found = {
+            key: completed[spec.digest] for key, spec in specs.items() if spec.digest in completed
+        }
         trials |= {trial.digest: trial for trial in found.values()}
         if missing := tuple(spec for key, spec in specs.items() if key not in found):
-            return Tuned(batch_tokens, known=None, edge=None, trials=tuple(trials.values()), missing=missing)
+            return Tuned(
+                batch_tokens, known=None, edge=None, trials=tuple(trials.values()), missing=missing
+            )
         losses = {key: final(trial) for key, trial in found.items()}
         lines = [
-            Line(decay, octaves, tuple(float(np.mean([losses[decay, x, seed] for seed in range(tuning.seeds)])) for x in octaves))
+            Line(
+                decay,
+                octaves,
+                tuple(
+                    float(np.mean([losses[decay, x, seed] for seed in range(tuning.seeds)]))
+                    for x in octaves
+                ),
+            )
             for decay in decays(tuning)
         ]
         best = min(lines, key=lambda line: line.vertex[1])
-        if not best.edge or not tuning.lr.extend or extension == tuning.extensions or not math.isfinite(min(best.losses)):
+        if (
+            not best.edge
+            or not tuning.lr.extend
+            or extension == tuning.extensions
+            or not math.isfinite(min(best.losses))
+        ):
             break
         octaves = carried_on(octaves, best.edge)
-    known = Known(batch_tokens, from_octaves(best.vertex[0]), best.weight_decay, "tuned", tuple(doubts(best, batch_tokens)))
-    return Tuned(batch_tokens, known=known, edge=best.edge, trials=tuple(trials.values()), missing=())
+    known = Known(
+        batch_tokens,
+        from_octaves(best.vertex[0]),
+        best.weight_decay,
+        "tuned",
+        tuple(doubts(best, batch_tokens)),
+    )
+    return Tuned(
+        batch_tokens, known=known, edge=best.edge, trials=tuple(trials.values()), missing=()
+    )
 
 
 def doubts(best: Line, batch_tokens: int) -> Iterator[HyperparameterDoubt]:
-    """What speaks against the lowest vertex of a search."""
+    """Doubts about the lowest vertex of a search."""
     if not math.isfinite(min(best.losses)):
-        yield EveryRateDiverged(batch_tokens=batch_tokens, lr_low=2 ** best.octaves[0], lr_high=2 ** best.octaves[-1])
+        yield EveryRateDiverged(
+            batch_tokens=batch_tokens, lr_low=2 ** best.octaves[0], lr_high=2 ** best.octaves[-1]
+        )
     elif best.edge:
         yield BestAtEdge(batch_tokens=batch_tokens, edge=best.edge, lr=2 ** best.octaves[best.best])
 
 
 @dataclass(frozen=True)
 class Known:
-    """Hyperparameters at a batch, found or given."""
+    """Hyperparameters at a batch, tuned or given."""
 
     batch_tokens: int
     lr: float
@@ -173,13 +226,17 @@ class Known:
 
 @dataclass(frozen=True)
 class Searching:
-    """A batch at which hyperparameters are still searched for."""
+    """A batch whose hyperparameters are still being tuned."""
 
     batch_tokens: int
 
 
-def neighbours(batch_tokens: int, known: Sequence[Known | Searching]) -> tuple[Known | Searching, ...]:
-    """Those that the hyperparameters of a batch are drawn from, given what is known at some batches in ascending order."""
+def neighbours(
+    batch_tokens: int, known: Sequence[Known | Searching]
+) -> tuple[Known | Searching, ...]:
+    """The entries that determine the hyperparameters of a batch, among entries in ascending order
+    of batch.
+    """
     exact = tuple(one for one in known if one.batch_tokens == batch_tokens)
     below = [one for one in known if one.batch_tokens < batch_tokens]
     above = [one for one in known if one.batch_tokens > batch_tokens]
@@ -194,19 +251,24 @@ def setting_at(batch_tokens: int, near: Sequence[Known]) -> Known:
     if len(near) == 1:
         return Known(batch_tokens, near[0].lr, near[0].weight_decay, "extrapolated", doubts)
     left, right = near
-    share = math.log2(batch_tokens / left.batch_tokens) / math.log2(right.batch_tokens / left.batch_tokens)
-    lr, weight_decay = between(left.lr, right.lr, share), between(left.weight_decay, right.weight_decay, share)
+    share = math.log2(batch_tokens / left.batch_tokens) / math.log2(
+        right.batch_tokens / left.batch_tokens
+    )
+    lr, weight_decay = (
+        between(left.lr, right.lr, share),
+        between(left.weight_decay, right.weight_decay, share),
+    )
     return Known(batch_tokens, lr, weight_decay, "interpolated", doubts)
 
 
 def between(left: float, right: float, share: float) -> float:
-    """On a straight line in octaves; where one is 0, the nearer one."""
+    """The linear interpolation in octaves; where a value is 0, the nearer value."""
     if left == right or min(left, right) <= 0:
         return left if share <= 0.5 else right
     return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))
 
 
 def most_points(tuning: Tuning) -> int:
-    """Of one search, all seeds, weight decays and extensions counted."""
+    """The most runs of a search, over all seeds, weight decays and extensions."""
     extensions = tuning.extensions if tuning.lr.extend else 0
     return (tuning.lr.points + BEYOND * extensions) * len(decays(tuning)) * tuning.seeds

@@ -1,6 +1,7 @@
-"""The words of a compute-time study's reasons and doubts. Nothing decides by them.
+"""The wording of a compute-time study's reasons and doubts. No decision reads it.
 
-Parts: `words`, of a reason · `doubt_words`, `doubts_words` · `unread_words`, of a target loss · `origin_words`, of hyperparameters.
+Parts: `words` of a reason · `doubt_words`, `doubts_words` · `unread_words` of a target loss ·
+`origin_words` of hyperparameters.
 """
 
 from collections.abc import Sequence
@@ -31,12 +32,12 @@ NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
 def words(reason: Reason) -> str:
-    """A reason as people read it."""
+    """The text of a reason."""
     match reason:
         case Stopped(by=by, detail=detail):
             return f"{by}: {detail}" if detail else by
         case Running():
-            return "runs are still to come"
+            return "runs are still pending"
         case Doubted(doubts=doubts):
             return doubts_words(doubts)
         case Resolved(tuned=tuned, jobs=jobs):
@@ -45,12 +46,12 @@ def words(reason: Reason) -> str:
 
 
 def doubts_words(doubts: Sequence[Doubt]) -> str:
-    """Several doubts in one line; empty without any."""
+    """The text of several doubts on a line; empty without any."""
     return "; ".join(map(doubt_words, doubts))
 
 
 def doubt_words(doubt: Doubt) -> str:
-    """A doubt as people read it."""
+    """The text of a doubt."""
     match doubt:
         case EveryRateDiverged(batch_tokens=batch, lr_low=low, lr_high=high):
             return f"every learning rate from {low:.3g} to {high:.3g} diverged at batch {batch}"
@@ -61,33 +62,45 @@ def doubt_words(doubt: Doubt) -> str:
         case NothingToRead(target_loss=loss) | NotReached(target_loss=loss):
             return f"loss {loss:g}: {unread_words(doubt)}"
         case Borrowed(batches=batches):
-            return f"hyperparameters change with the batch, and these are those of the nearest one that has some: {named(batches)}"
+            source = (
+                "batches use the hyperparameters of the nearest tuned batch, "
+                "which may not suit them"
+            )
+            return f"{source}: {named(batches)}"
         case NoTargets():
-            return "the study names no target_losses; ask for some with `telescope frontier`"
+            return "the study sets no target_losses; query any loss with `telescope frontier`"
         case RunsCensored(target_loss=loss, batches=batches):
-            return f"not all runs reached loss {loss:g} within what they were trained for: {named(batches)}"
+            return f"some runs ended before they reached loss {loss:g}: {named(batches)}"
         case RunsDiverged(target_loss=loss, batches=batches):
-            return f"some runs diverged before loss {loss:g}, which the others alone answer for: {named(batches)}"
+            rest = "the answer rests on the others"
+            return f"some runs diverged before loss {loss:g}; {rest}: {named(batches)}"
         case RunsEarly(target_loss=loss, batches=batches):
-            return f"some runs were below loss {loss:g} at their first point, so that is a bound: {named(batches)}"
+            bound = "their tokens are an upper bound"
+            return (
+                f"some runs were below loss {loss:g} at their first point, so {bound}: "
+                f"{named(batches)}"
+            )
         case OneSeed():
-            return "with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more"
+            return (
+                "a single seed gives no estimate of the noise and no intervals; "
+                "set seeds to 2 or more"
+            )
 
 
 def unread_words(unread: Unread) -> str:
-    """Why a target loss cannot be read."""
+    """The reason why a target loss cannot be read."""
     match unread:
         case NothingToRead():
-            return "no run can be read yet; ask again when some have ended"
+            return "no run has points yet; query again once runs have finished"
         case NotReached(highest_loss=high, lowest_loss=low):
-            return f"no run reached it; their losses reach from {high:.4g} down to {low:.4g}"
+            return f"no run reached it; losses range from {high:.4g} down to {low:.4g}"
 
 
 def named(batches: Sequence[OptimizerBatch]) -> str:
-    """Which optimizer at which batch."""
-    return ", ".join(f"{NAMES[one.optimizer]} at {one.batch_tokens}" for one in batches)
+    """The optimizers and their batches."""
+    return ", ".join(f"{NAMES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches)
 
 
 def origin_words(jobs: Sequence[str]) -> str:
-    """Where hyperparameters come from that were not searched for here."""
-    return f"of jobs {', '.join(jobs)}" if jobs else "given"
+    """The origin of hyperparameters that were not tuned here."""
+    return f"from jobs {', '.join(jobs)}" if jobs else "given"

@@ -1,6 +1,6 @@
-"""The coordinate check: do updates keep their size as width grows?
+"""The coordinate check: whether updates keep their size as width grows.
 
-In reading order: `slopes`, how each layer's change grows with width · `causes`, the rules of a parametrisation that do not
-fit · `reasons`, why a check comes out as it does, and `wording`, the same in words · `check`, the trials, the verdict and the
-report · `plot`.
+In reading order: `slopes`, the growth of each layer's change with width · `causes`, the rules of a
+parametrisation that do not fit · `reasons` of verdicts, and `wording`, their text · `check`, the
+trials, the verdict and the report · `plot`.
 """

@@ -1,10 +1,12 @@
-"""Which rule of a parametrisation does not fit, when layers fail the coordinate check?
+"""The rules of a parametrisation that do not fit, where layers fail the coordinate check.
 
-Said from the exponents that two models of different width really have, group by group, beside those that keep the size of an update's
-effect: Muon's lr must undo the growth of its update scale beyond sqrt(fan_out / fan_in); AdamW's entries are of size lr and add up over
-fan_in, so hidden matrices need lr ~ 1/m, the readout lr x multiplier ~ 1/m, and the embedding, looked up one row at a time, a constant.
+The exponents of two models of different width, group by group, are compared with those that keep
+the size of an update's effect: Muon's lr must cancel the growth of its update scale beyond
+sqrt(fan_out / fan_in); AdamW's entries are of size lr and add up over fan_in, so hidden matrices
+need lr ~ 1/m, the readout lr x multiplier ~ 1/m, and the embedding, looked up one row at a time, a
+constant.
 
-Parts: `misfits`, the rules that do not fit · `exponents`, what is there against what is needed.
+Parts: `misfits`, the rules that do not fit · `exponents`, actual and needed.
 """
 
 import math
@@ -22,7 +24,7 @@ TOLERANCE = 0.1  # of an exponent
 
 
 class LrRule(StrEnum):
-    """A rule of how a learning rate goes with width, by the quantity that it is about."""
+    """A rule for scaling a learning rate with width, by the quantity that it scales."""
 
     EMBEDDING = "embedding"  # lr x multiplier
     READOUT = "readout"  # lr x multiplier
@@ -32,7 +34,7 @@ class LrRule(StrEnum):
 
 @dataclass(frozen=True)
 class Exponent:
-    """The power of m that a quantity goes by, and the one that it should go by."""
+    """The power of m by which a quantity scales, and the power that it needs."""
 
     rule: LrRule
     has: float
@@ -47,7 +49,7 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """One per role that has a rule."""
+    """The exponent of each role that has a rule."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     here, there = (groups_of(spec) for spec in (narrow, wide))
 
@@ -66,7 +68,10 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
             found.append(Exponent(LrRule.READOUT, effect, -1.0))
         elif here[role].uses_muon:
             scale = mup.chosen_update_scale(wide.optimizer)
-            sizes = [mup.update_scale(spec.optimizer, spec.model.width, spec.model.width) for spec in (narrow, wide)]
+            sizes = [
+                mup.update_scale(spec.optimizer, spec.model.width, spec.model.width)
+                for spec in (narrow, wide)
+            ]
             found.append(Exponent(LrRule.MUON, lr, -growth((sizes[0], sizes[1])), scale))
         else:
             found.append(Exponent(LrRule.ADAMW, lr, -1.0))
@@ -74,5 +79,7 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
 
 
 def groups_of(spec: TrialSpec) -> dict[Role, Group]:
-    """One group of each role; those of one role differ in nothing that matters here."""
-    return {group.role: group for group in describe(spec.model, spec.data.vocab_size, spec.optimizer)}
+    """A group of each role; groups of the same role do not differ in what matters here."""
+    return {
+        group.role: group for group in describe(spec.model, spec.data.vocab_size, spec.optimizer)
+    }

@@ -1,18 +1,19 @@
-"""Does a parametrisation keep the size of a step, in every layer, whatever the width?
+"""The coordinate check: whether a parametrisation keeps the size of a step in every layer and
+width.
 
-The coordinate check (G. Yang et al., arXiv 2203.03466, D.1) as numbers with a verdict. Models of
-several widths take a few steps on one fixed batch; per layer the RMS of two changes is compared
-across width (`telescope.train.probes`): how far its raw output has moved since the beginning, and
-the part of it that its own update makes. Growth laws and their intervals are in
+The check of G. Yang et al. (arXiv 2203.03466, D.1), as numbers with a verdict. Models of several
+widths take a few steps on one fixed batch; per layer, the RMS of two changes is compared across
+width (`telescope.train.probes`): the change of its raw output since the start, and the part of it
+due to its own update. Growth laws and their intervals are in
 `telescope.studies.coordinates.slopes`.
 
 **pass**: no slope beyond the gate. **fail**: the whole 90 % interval of one lies beyond it, and so
-does the widest doubling by itself: what comes of narrow models alone dies out, a wrong exponent
-does not. **unresolved** otherwise, and where there are fewer than four widths. What the check
-cannot see: weight decay, long horizons, slow drift; see telescope.studies.telescoping.answer.late.
+does the widest doubling by itself: effects of narrow models die out, a wrong exponent does not.
+**unresolved** otherwise, and where there are fewer than four widths. The check cannot see weight
+decay, long horizons or slow drift; see `telescope.studies.telescoping.answer.late`.
 
-Parts: `Design` (which runs) and `design` · `assess` (what they say) · `step`, the fold ·
-`carry_out`, `check`: all of it in this process.
+Parts: `Design` (the runs) and `design` · `assess` (the verdict) · `step`, the fold · `carry_out`,
+`check`: a whole check in this process.
 """
 
 import math
@@ -47,7 +48,7 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FEWEST_WIDTHS = 4
-NAMED = 3  # failing layers in a reason
+NAMED = 3  # failing layers in a reason, at most
 SKIPPED_BY_JOB = SkippedByJob()
 SEEDS, MORE_SEEDS, FEWEST_SEEDS = 3, 5, 2  # more where the verdict hangs
 STEPS, FEWEST_STEPS = 8, 4
@@ -59,7 +60,7 @@ FLOPS_PER_SECOND = 5e10  # nominal: one CPU core; a plan may not depend on a clo
 
 @dataclass(frozen=True)
 class Design:
-    """Which runs the check consists of: every width with every seed."""
+    """The runs of a check: every width with every seed."""
 
     base: TrialSpec  # the run at the base width
     widths: tuple[int, ...]
@@ -69,18 +70,28 @@ class Design:
 
     @property
     def reduced(self) -> Reduced | None:
-        """What it was reduced to, to stay within the budget."""
-        return None if (self.seeds, self.steps) == (SEEDS, STEPS) else Reduced(seeds=self.seeds, steps=self.steps)
+        """The size to which the check was reduced to stay within its budget; None where it was
+        not.
+        """
+        return (
+            None
+            if (self.seeds, self.steps) == (SEEDS, STEPS)
+            else Reduced(seeds=self.seeds, steps=self.steps)
+        )
 
     @property
     def ends(self) -> tuple[TrialSpec, TrialSpec]:
-        """A run at the narrowest and one at the widest width."""
+        """A run at the narrowest width and a run at the widest."""
         return self.runs[0], self.runs[len(self.widths) - 1]
 
     @cached_property
     def runs(self) -> tuple[TrialSpec, ...]:
-        """All that there may be, seed by seed."""
-        return tuple(at(self.base, width, seed, self.steps) for seed in range(self.most_seeds) for width in self.widths)
+        """All possible runs, seed by seed."""
+        return tuple(
+            at(self.base, width, seed, self.steps)
+            for seed in range(self.most_seeds)
+            for width in self.widths
+        )
 
 
 @dataclass(frozen=True)
@@ -90,14 +101,14 @@ class CoordinateReport:
     verdict: CoordinateVerdict
     reason: str
     layers: tuple[LayerSlope, ...]  # the steepest first
-    cause: str | None  # where it fails: the likely one
+    cause: str | None  # the likely cause of a failure
     widths: tuple[int, ...]
     seeds: int
     steps: int
     lr: float
     gate: float = GATE
-    because: CheckReason | None = None  # the reason as a value; None in reports from before it was kept
-    causes: tuple[Exponent, ...] = ()  # where it fails: the rules that do not fit
+    because: CheckReason | None = None  # the reason as a value; None in older reports
+    causes: tuple[Exponent, ...] = ()  # of a failure: the rules that do not fit
 
     @property
     def failed(self) -> tuple[LayerSlope, ...]:
@@ -105,13 +116,15 @@ class CoordinateReport:
         return tuple(layer for layer in self.layers if layer.verdict == "fail")
 
 
-# Which runs
+# The runs
 
 
 def at(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
     """The check's run at a width: a few steps at constant lr on one batch, without weight decay."""
     horizon, context = spec.horizon, spec.data.context
-    batch_tokens = min(WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens)
+    batch_tokens = min(
+        WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens
+    )
     return replace(
         spec,
         model=replace(spec.model, width=width),
@@ -129,25 +142,40 @@ def at(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
     )
 
 
-def widths_of(model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup") -> tuple[int, ...]:
-    """The base width doubled up to three times, not beyond the target; where those are too few, halved as well."""
+def widths_of(
+    model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
+) -> tuple[int, ...]:
+    """The base width doubled up to three times, not beyond the target; where these are too few,
+    also halved.
+    """
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
-    halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and builds(model, base_width // 2**i, parametrisation)]
+    halved = [
+        base_width // 2**i
+        for i in (1, 2)
+        if base_width % 2**i == 0 and builds(model, base_width // 2**i, parametrisation)
+    ]
     return tuple(sorted(doubled + halved[: max(0, FEWEST_WIDTHS - len(doubled))]))
 
 
 def builds(model: AnyModel, width: int, parametrisation: Parametrisation) -> bool:
-    """Whether there is such a model at a width."""
+    """Whether the model can be built at a width."""
     return family_of(model).width_problem(model, width, parametrisation) is None
 
 
-def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf) -> Design:
-    """The check of a run at its base width: where a job of so many FLOPs does not allow all of it, fewer seeds, then fewer steps.
+def design(
+    base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf
+) -> Design:
+    """The check of a run at its base width; where a job of `job_flops` does not allow all of it,
+    first with fewer seeds, then with fewer steps.
 
-    `max_flops` is a limit on all that the job may spend; the check leaves the most of it to the search.
+    `max_flops` is the limit of the whole job; the check leaves most of it to the search.
     """
-    widths = widths_of(base.model, base.model.base_width, target_width, base.optimizer.parametrisation)
-    allowed = min(max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND), SHARE_OF_LIMIT * max_flops)
+    widths = widths_of(
+        base.model, base.model.base_width, target_width, base.optimizer.parametrisation
+    )
+    allowed = min(
+        max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND), SHARE_OF_LIMIT * max_flops
+    )
     for steps in (STEPS, FEWEST_STEPS):
         seed_flops = math.fsum(trial_flops(at(base, width, 0, steps)) for width in widths)
         seeds = math.floor(min(MORE_SEEDS, allowed / seed_flops))
@@ -156,11 +184,11 @@ def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_
     return Design(base, widths, 0, 0, FEWEST_STEPS)
 
 
-# What they say
+# The verdict
 
 
 def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
-    """The verdict on complete trials, those of the first so many seeds."""
+    """The report on the complete trials of the first seeds."""
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
@@ -182,7 +210,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
 
 
 def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport:
-    """The report of a check that is not made."""
+    """The report of a check that is skipped."""
     because = CheckReason(finding)
     return CoordinateReport(
         verdict="skipped",
@@ -197,31 +225,43 @@ def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport
     )
 
 
-def found(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]) -> tuple[CoordinateVerdict, Finding]:
-    """The verdict, and what it goes by."""
+def found(
+    plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]
+) -> tuple[CoordinateVerdict, Finding]:
+    """The verdict and its finding."""
     if len(plan.widths) < FEWEST_WIDTHS:
         return "unresolved", TooFewWidths(widths=plan.widths, needed=FEWEST_WIDTHS)
     if diverged:
-        return "unresolved", DivergedAtWidths(widths=tuple(sorted(set(diverged))), steps=plan.steps, lr=plan.base.optimizer.lr)
+        return "unresolved", DivergedAtWidths(
+            widths=tuple(sorted(set(diverged))), steps=plan.steps, lr=plan.base.optimizer.lr
+        )
     if not layers:
         return "unresolved", NothingMoved()
     failed = [layer for layer in layers if layer.verdict == "fail"]
     if failed:
-        # Own updates first, and the head's: they name the layers that are wrong, the others what follows from it.
-        worst = sorted(failed, key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope)))[:NAMED]
+        # Own updates and the head's come first: they name the wrong layers, the others
+        # consequences.
+        worst = sorted(
+            failed,
+            key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope)),
+        )[:NAMED]
         return "fail", BeyondGate(worst=tuple(worst), failed=len(failed), gate=GATE)
     if all(layer.verdict == "pass" for layer in layers):
         narrowest, *_, widest = plan.widths
-        return "pass", WithinGate(narrowest=narrowest, widest=widest, steepest=layers[0], layers=len(layers), gate=GATE)
+        return "pass", WithinGate(
+            narrowest=narrowest, widest=widest, steepest=layers[0], layers=len(layers), gate=GATE
+        )
     return "unresolved", AcrossGate(seeds=seeds, steepest=layers[0], gate=GATE)
 
 
-# All of it
+# The whole check
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far a check has come: what it has run, what it lacks, and its report when it lacks nothing."""
+    """The progress of a check: its trials, its missing runs, and its report once none is
+    missing.
+    """
 
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]
@@ -229,12 +269,15 @@ class Step:
 
     @property
     def failed(self) -> bool:
-        """The parametrisation is seen to be wrong: nothing should follow, unless that was known before."""
+        """Whether the check fails, so that the ladder should end unless it is known to be
+        unsound.
+        """
         return self.report is not None and self.report.verdict == "fail"
 
 
 def step(plan: Design, done: Mapping[str, Trial]) -> Step:
-    """The check folded over completed trials by digest: a verdict that hangs after the first seeds is given a few more.
+    """The check folded over completed trials by digest; an unresolved verdict after the first seeds
+    gets a few more.
 
     Nothing is run where there are too few widths for a verdict.
     """
@@ -254,15 +297,17 @@ def step(plan: Design, done: Mapping[str, Trial]) -> Step:
 
 
 def carry_out(
-    plan: Design, train: Callable[[TrialSpec], Iterable[Measurement]], tell: Callable[[TrialSpec], None] = lambda spec: None
+    plan: Design,
+    train: Callable[[TrialSpec], Iterable[Measurement]],
+    tell: Callable[[TrialSpec], None] = lambda spec: None,
 ) -> CoordinateReport:
-    """Run a check in this process; `tell` hears of each run before it begins."""
+    """Run a check in this process; `tell` is called with each run before it begins."""
     done = dict[str, Trial]()
     while missing := (now := step(plan, done)).missing:
         for spec in missing:
             tell(spec)
             done[spec.digest] = completed(spec, list(train(spec)))
-    assert now.report is not None, "a check that lacks nothing has a report"
+    assert now.report is not None, "a check without missing runs has a report"
     return now.report
 
 

@@ -1,4 +1,6 @@
-"""Why a coordinate check comes out as it does, as values: a class for each finding, with its numbers. The words are in `wording`.
+"""Reasons of a coordinate check's verdict as values: a class for each finding, with its numbers.
+
+Their text is in `wording`.
 
 Parts: `Finding` and its classes · `Reduced` · `CheckReason`.
 """
@@ -13,7 +15,7 @@ from telescope.studies.coordinates.slopes import LayerSlope
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedByJob:
-    """The job asks for no check."""
+    """The job skips the check."""
 
     code: Literal["skipped_by_job"] = "skipped_by_job"
 
@@ -27,7 +29,7 @@ class TooCostly:
 
 @dataclass(frozen=True, kw_only=True)
 class TooFewWidths:
-    """There are fewer widths up to the target than a verdict needs."""
+    """A verdict needs more widths than there are up to the target."""
 
     code: Literal["too_few_widths"] = "too_few_widths"
     widths: tuple[int, ...]
@@ -46,7 +48,7 @@ class DivergedAtWidths:
 
 @dataclass(frozen=True, kw_only=True)
 class NothingMoved:
-    """No layer changed that all runs measured."""
+    """No layer that all runs measured changed."""
 
     code: Literal["nothing_moved"] = "nothing_moved"
 
@@ -75,7 +77,7 @@ class WithinGate:
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossGate:
-    """No layer fails, and the interval of one lies across the gate."""
+    """No layer fails, but the interval of one straddles the gate."""
 
     code: Literal["across_gate"] = "across_gate"
     seeds: int
@@ -84,14 +86,21 @@ class AcrossGate:
 
 
 Finding = Annotated[
-    SkippedByJob | TooCostly | TooFewWidths | DivergedAtWidths | NothingMoved | BeyondGate | WithinGate | AcrossGate,
+    SkippedByJob
+    | TooCostly
+    | TooFewWidths
+    | DivergedAtWidths
+    | NothingMoved
+    | BeyondGate
+    | WithinGate
+    | AcrossGate,
     Field(discriminator="code"),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reduced:
-    """What a check was reduced to, to stay within its share of the job."""
+    """The size to which a check was reduced to stay within its share of the job."""
 
     seeds: int
     steps: int
@@ -99,7 +108,7 @@ class Reduced:
 
 @dataclass(frozen=True)
 class CheckReason:
-    """Why a check comes out as it does."""
+    """The reason of a check's verdict."""
 
     finding: Finding
     reduced: Reduced | None = None

@@ -1,6 +1,8 @@
-"""The words of a coordinate check: its reason, and the rules that do not fit. Nothing decides by them.
+"""The wording of a coordinate check: its reason, and the rules that do not fit. No decision reads
+it.
 
-Parts: `words`, of a reason · `finding_words` · `layer_words`, a slope as a growth law · `cause_words`, of rules · `law_words`.
+Parts: `words` of a reason · `finding_words` · `layer_words`, a slope as a growth law ·
+`cause_words` of rules · `law_words`.
 """
 
 from collections.abc import Sequence
@@ -26,63 +28,85 @@ NEAR = 0.05  # of an exponent
 
 
 def words(reason: CheckReason) -> str:
-    """A reason as people read it."""
-    said, reduced = finding_words(reason.finding), reason.reduced
+    """The text of a reason."""
+    text, reduced = finding_words(reason.finding), reason.reduced
     if reduced is None:
-        return said
-    return f"{said} (reduced to {reduced.seeds} seeds and {reduced.steps} steps, to stay within its share of the job)"
+        return text
+    size = f"{reduced.seeds} seeds and {reduced.steps} steps"
+    return f"{text} (reduced to {size}, to stay within its share of the job)"
 
 
 def finding_words(finding: Finding) -> str:
-    """A finding as people read it."""
+    """The text of a finding."""
     match finding:
         case SkippedByJob():
-            return "the job says coordinates: skip"
+            return "the job sets `coordinates: skip`"
         case TooCostly():
-            return "it would cost more than its share of the job"
+            return "the check would cost more than its share of the job"
         case TooFewWidths(widths=widths, needed=needed):
-            few = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))}), and the check needs {needed}"
-            return f"{few}; start from a narrower base_width, or a smaller head_dim, to have more"
+            few = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))})"
+            remedy = "for more, use a narrower base_width or a smaller head_dim"
+            return f"{few}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
-            return f"runs diverged within {steps} steps at width {', '.join(map(str, widths))}, lr {lr:.3g}; lower search.lr"
+            where = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
+            return f"runs diverged within {steps} steps {where}; lower search.lr"
         case NothingMoved():
-            return "no layer moved at all"
+            return "no layer's output changed"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
             more = f", and {failed - len(worst)} more" if failed > len(worst) else ""
-            return f"with width, {'; '.join(map(layer_words, worst))}{more}; beyond ±{gate}"
-        case WithinGate(narrowest=narrowest, widest=widest, steepest=steepest, layers=layers, gate=gate):
-            return f"over widths {narrowest} to {widest}, {layer_words(steepest)}, the steepest of {layers}; the gate is ±{gate}"
+            return (
+                f"with width, {'; '.join(map(layer_words, worst))}{more}; "
+                f"beyond the gate of ±{gate}"
+            )
+        case WithinGate(
+            narrowest=narrowest, widest=widest, steepest=steepest, layers=layers, gate=gate
+        ):
+            law = f"{layer_words(steepest)}, the steepest of {layers}"
+            return f"over widths {narrowest} to {widest}, {law}; the gate is ±{gate}"
         case AcrossGate(seeds=seeds, steepest=steepest, gate=gate):
-            return f"with {seeds} seeds, {layer_words(steepest)}: its interval lies across the gate of ±{gate}"
+            law = layer_words(steepest)
+            return f"with {seeds} seeds, {law}: its interval straddles the gate of ±{gate}"
 
 
 def layer_words(layer: LayerSlope) -> str:
     """A slope as a growth law."""
-    moved = "the logits" if layer.layer == LOGITS else f"the output of {layer.layer}"
-    what = f"the own updates of {layer.layer} change" if layer.part == "own" else f"the change of {moved} goes"
+    output = "the logits" if layer.layer == LOGITS else f"the output of {layer.layer}"
+    what = (
+        f"the effect of {layer.layer}'s own updates scales"
+        if layer.part == "own"
+        else f"the change of {output} scales"
+    )
     return f"{what} as width^{layer.slope:+.2f} ({layer.low:+.2f} to {layer.high:+.2f})"
 
 
 def cause_words(causes: Sequence[Exponent]) -> str:
-    """The likely cause of a check that fails: the rules that do not fit."""
+    """The likely cause of a failed check: the rules that do not fit."""
     if not causes:
-        return "its rules fit on paper: look for a wrong or missing multiplier in the model, or an lr at which the first steps are chaotic"
-    return "; ".join(f"{rule_words(one)} needs to be {law_words(one.needed)}, but it is {law_words(one.has)}" for one in causes)
+        suspects = (
+            "a wrong or missing multiplier in the model, or an lr so high that the first "
+            "steps are chaotic"
+        )
+        return f"the scaling rules are right on paper; look for {suspects}"
+    return "; ".join(
+        f"{rule_words(cause)} must be {law_words(cause.needed)}, but is {law_words(cause.has)}"
+        for cause in causes
+    )
 
 
 def rule_words(exponent: Exponent) -> str:
-    """The quantity that a rule is about."""
+    """The quantity that a rule scales."""
     match exponent.rule:
         case LrRule.EMBEDDING:
             return "the embedding's lr x multiplier"
         case LrRule.READOUT:
             return "the readout's lr x multiplier"
         case LrRule.MUON:
-            return f"with update scale {exponent.update_scale} Muon's lr"
+            return f"with update scale {exponent.update_scale}, Muon's lr"
         case LrRule.ADAMW:
-            return "AdamW's lr of hidden matrices"
+            return "AdamW's lr for hidden matrices"
 
 
 def law_words(exponent: float) -> str:
-    """A power of m."""
-    return next((said for power, said in LAWS.items() if abs(exponent - power) < NEAR), f"~ m^{exponent:+.2f}")
+    """The text of a power of m."""
+    near = (law for power, law in LAWS.items() if abs(exponent - power) < NEAR)
+    return next(near, f"~ m^{exponent:+.2f}")

@@ -1,10 +1,12 @@
-"""The seconds that a run will take.
+"""The expected speed of a run.
 
-By the rate at which trials of the nearest shape were trained before on the latest kind of worker: same optimizer first, then
-the fewest octaves of width and batch away. Wide models use a device better than narrow ones, so a narrower neighbour's rate
-is a cautious one. Without any, ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK are taken, and said to be.
+It is the rate at which trials of the nearest shape were trained before on the latest kind of
+worker: first the same optimizer, then the fewest octaves of width and batch away. Wide models use a
+device better than narrow ones, so a narrower neighbour's rate is conservative. Without earlier
+trials, ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK apply, and the result is marked as
+estimated.
 
-Parts: `Rate`, what a database knows · `pace`, `assumed` -> `Pace` · `Machine`, where a study would run.
+Parts: `Rate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`, where a study would run.
 """
 
 import math
@@ -17,12 +19,13 @@ import numpy as np
 from telescope.trials.outcome import Measurement
 
 ASSUMED_FLOPS_PER_SECOND = 20e9  # one thread of a CPU, on models of a few hundred in width
-ASSUMED_SECONDS_PER_BLOCK = 2.5e-3  # and step, which no model is too small for: 1.9 (AdamW) to 3.4 ms (Muon) measured at width 16
-OTHER_OPTIMIZER = 100.0  # octaves that another optimizer counts for: taken only where there is no trial of this one
+# And step, a floor for small models: 1.9 (AdamW) to 3.4 ms (Muon) measured at width 16.
+ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
+OTHER_OPTIMIZER = 100.0  # octaves of distance, so that it is used only as a last resort
 
 
 class Rate(Protocol):
-    """How fast trials of one shape were trained, on one kind of worker."""
+    """The rate at which trials of a shape were trained on a kind of worker."""
 
     @property
     def optimizer(self) -> str: ...
@@ -40,30 +43,39 @@ class Rate(Protocol):
 
 @dataclass(frozen=True)
 class Pace:
-    """The speed of one run, and where the figure comes from."""
+    """The speed of a run, and the source of the figure."""
 
     flops_per_second: float
-    estimated: bool  # assumed: no run of any shape is known
+    estimated: bool  # assumed, since no run of any shape is known
     source: str
 
 
 def assumed(step_flops: float, depth: int | None) -> Pace:
-    """The speed of a run of which nothing is known: a fixed cost per step of so many blocks, and the time that its operations take.
+    """The speed of an unknown run: a fixed cost per block and step, and the time of its operations.
 
-    A model whose blocks nobody knows (None) has one at least.
+    A model of unknown depth (None) counts as one block.
     """
     blocks = 1 if depth is None else depth
     seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + blocks * ASSUMED_SECONDS_PER_BLOCK
-    speeds = f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and {1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
-    return Pace(step_flops / seconds, True, f"no run is known here yet, so {speeds} are assumed, those of one CPU thread")
+    speeds = (
+        f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and "
+        f"{1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
+    )
+    return Pace(
+        step_flops / seconds,
+        True,
+        f"no earlier runs are known here; assumes {speeds}, as on one CPU thread",
+    )
 
 
 def pace(rates: Sequence[Rate], optimizer: str, width: int, batch_tokens: int) -> Pace:
-    """The speed of a run of this shape, by rates, of which there must be some, in the order of how lately they were seen."""
+    """The speed of a run of this shape, by rates, the latest first; there must be at least one."""
 
     def octaves(rate: Rate) -> tuple[float, float]:
-        """How far a shape is off; among equals the slower rate is the cautious one."""
-        shape = abs(math.log2(rate.width / width)) + abs(math.log2(rate.batch_tokens / batch_tokens))
+        """The distance of a shape; among equals the slower rate is the conservative one."""
+        shape = abs(math.log2(rate.width / width)) + abs(
+            math.log2(rate.batch_tokens / batch_tokens)
+        )
         return shape + OTHER_OPTIMIZER * (rate.optimizer != optimizer), rate.flops_per_second
 
     near = min((rate for rate in rates if rate.numerics == rates[0].numerics), key=octaves)
@@ -72,13 +84,17 @@ def pace(rates: Sequence[Rate], optimizer: str, width: int, batch_tokens: int) -
 
 
 def columns(points: Sequence[Measurement]) -> bytes:
-    """A curve as plain float64: step, tokens, flops, seconds and metrics of every point."""
-    return b"".join(np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points)
+    """A curve encoded as plain float64: step, tokens, flops, seconds and metrics of every point."""
+    return b"".join(
+        np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points
+    )
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a study would run: speeds known from earlier trials, trials at once, and how curves are kept."""
+    """The machine on which a study would run: speeds of earlier trials, parallel trials, and the
+    encoding of curves.
+    """
 
     rates: tuple[Rate, ...] = ()
     slots: int | None = None

@@ -14,15 +14,20 @@ class Span:
     most: float
 
     def times(self, factor: float) -> "Span":
-        """In another unit."""
+        """The forecast multiplied by a factor."""
         return Span(self.least * factor, self.expected * factor, self.most * factor)
 
     def within(self, limit: float) -> "Span":
-        """No part of it above a limit."""
+        """The forecast clipped to a limit."""
         return Span(min(self.least, limit), min(self.expected, limit), min(self.most, limit))
 
 
 def total(spans: Iterable[Span]) -> Span:
     """Sum of forecasts."""
     parts = list(spans)
-    return Span(*(math.fsum(getattr(span, name) for span in parts) for name in ("least", "expected", "most")))
+    return Span(
+        *(
+            math.fsum(getattr(span, name) for span in parts)
+            for name in ("least", "expected", "most")
+        )
+    )

@@ -1,12 +1,15 @@
 """Hyperparameters for a model too large to sweep.
 
-The telescoping study (`kind: telescope`): sweep at a small width, narrow the search at each doubling, extrapolate to the
-target. A ladder per optimizer, and per variant where a job compares architectures or texts; each ladder folds its schedule
-over its finished trials, and ladders do not wait for each other. Each package imports only those before it:
+The telescoping study (`kind: telescope`) sweeps at a small width, narrows the search at each
+doubling, and extrapolates to the target. There is a ladder per optimizer, and per variant where a
+job compares architectures or texts; each ladder folds its schedule over its finished trials, and
+ladders do not wait for each other. Each package imports only those before it:
 
 - `axes`, `reasons`, `evidence`, `report`: the types of scales, reasons and answers
 - `question/`: the document · `ladder/`: a ladder and the statistical model of its losses
-- `schedules/`: which runs come next, `robust` or `paper` · `fold/`: stages replayed over finished trials
-- `answer/`: estimates, verdict, wording, budget, remedy · `forecast/`: the cost beforehand
-- `judge/`: the verdict on a sweep that was run elsewhere · `checks` · `plot` · `kind`: all of it as one value
+- `schedules/`: the next runs, by `robust` or `paper` · `fold/`: stages replayed over finished
+  trials
+- `answer/`: estimates, verdict, wording, budget, remedy · `forecast/`: the expected cost
+- `judge/`: the verdict on a sweep that was run elsewhere · `checks` · `plot` · `kind`: the `Kind`
+  value that joins them
 """

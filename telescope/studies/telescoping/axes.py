@@ -1,10 +1,12 @@
-"""Which hyperparameters may be swept, on which scale, and where in a trial do they go?
+"""The hyperparameters that can be swept, their scales, and the fields of a trial that they set.
 
-Everything is planned in octaves. A scale parameter has its own: an octave is a factor of 2. Momentum is swept in octaves of 1 - momentum,
-since 0.9 lies as far from 0.95 as 0.95 from 0.975; its order is thereby turned round. Warm-up is swept in octaves of its fraction. What
-does not exist (a warm-up beyond the whole run) is a wall, whatever the user allows.
+All planning is in octaves: a factor of 2 for scale parameters. Momentum is swept in octaves of
+1 - momentum, since 0.9 lies as far from 0.95 as 0.95 from 0.975, which reverses its order. Warm-up
+is swept in octaves of its fraction. Values that do not exist (a warm-up beyond the whole run) lie
+behind a wall, whatever the user allows.
 
-Parts: `AxisName` · `Scale` and `SCALES`, the table · `Axis`, one swept hyperparameter on the planning lattice.
+Parts: `AxisName` · `Scale` and `SCALES`, the table · `Axis`, a swept hyperparameter on the planning
+lattice.
 """
 
 import math
@@ -16,28 +18,32 @@ from typing import Literal
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 from telescope.trials.types import OptimizerName
 
-AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"]
+AxisName = Literal[
+    "lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"
+]
 
 MOST_FITTED = 5  # axes of one ladder
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How the values of a hyperparameter lie on octaves, which there are, and which field of a trial they set."""
+    """A hyperparameter's scale: octaves of its values, their limits, and the field that they
+    set.
+    """
 
     part: Literal["optimizer", "horizon"] = "optimizer"
-    adamw_field: str = ""  # in an AdamW run, where it has another name there
-    complement: bool = False  # octaves of 1 - value: high values lie low
-    saturates: bool = False  # little enough is as good as none
-    lowest: float = -1000.0  # octaves that exist; floats end a little further out
+    adamw_field: str = ""  # the field in an AdamW run, where it differs
+    complement: bool = False  # octaves of 1 - value, so high values lie low
+    saturates: bool = False  # a small enough value is as good as 0
+    lowest: float = -1000.0  # octaves; floats end a little beyond
     highest: float = 1000.0
 
     def octaves(self, value: float) -> float:
-        """Where a value lies."""
+        """The octaves of a value."""
         return math.log2(1 - value if self.complement else value)
 
     def value(self, octaves: float) -> float:
-        """The value that lies there, or at the end of what exists."""
+        """The value at some octaves, clipped to the scale's limits."""
         power: float = 2.0 ** min(max(octaves, self.lowest), self.highest)
         return 1 - power if self.complement else power
 
@@ -50,7 +56,7 @@ SCALES: Mapping[AxisName, Scale] = {
     "warmup_fraction": Scale(part="horizon", highest=0.0),
     "init_scale": Scale(),
 }
-"""In the order of the axes of a ladder: learning rate first."""
+"""The scales in the order of a ladder's axes, learning rate first."""
 
 
 def field_of(name: AxisName, optimizer: OptimizerName) -> str:
@@ -60,7 +66,9 @@ def field_of(name: AxisName, optimizer: OptimizerName) -> str:
 
 @dataclass(frozen=True)
 class Axis:
-    """One swept hyperparameter: the user's range in octaves, how many points the base grid has, and whether the range is a wall."""
+    """A swept hyperparameter: the user's range in octaves, the number of points in the base grid,
+    and whether the search may leave the range.
+    """
 
     name: AxisName
     low: float
@@ -70,7 +78,7 @@ class Axis:
 
     @classmethod
     def between(cls, name: AxisName, low: float, high: float, points: int, extend: bool) -> "Axis":
-        """The axis of a range of values, its ends moved inwards to the lattice."""
+        """The axis of a range of values, with its ends moved inwards to the lattice."""
         least, most = sorted(map(SCALES[name].octaves, (low, high)))
         inward_low = math.ceil(least * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
         inward_high = math.floor(most * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
@@ -78,7 +86,7 @@ class Axis:
 
     @property
     def scale(self) -> Scale:
-        """How its values lie on octaves."""
+        """The scale of its values."""
         return SCALES[self.name]
 
     @property
@@ -88,7 +96,7 @@ class Axis:
 
     @property
     def fitted(self) -> bool:
-        """Fewer than three points are swept: compared, not fitted."""
+        """Whether it has three points or more; with fewer, values are compared but not fitted."""
         return self.points >= 3
 
     @cached_property
@@ -98,30 +106,36 @@ class Axis:
 
     @property
     def walls(self) -> tuple[float, float]:
-        """Between which octaves it may be tried."""
+        """The lowest and the highest octaves that may be tried."""
         return (self.scale.lowest, self.scale.highest) if self.extend else (self.low, self.high)
 
     def clip(self, x: float) -> float:
-        """The nearest value that may be tried, on the lattice."""
+        """The nearest octaves on the lattice that may be tried."""
         low, high = self.walls
         return snap(min(max(x, low), high))
 
     def allows(self, x: float) -> bool:
-        """Whether this value may be tried."""
+        """Whether these octaves may be tried."""
         low, high = self.walls
         return low <= x <= high
 
     def inside(self, centre: float, half: float) -> float:
-        """The centre nearest to this one whose window, `half` to each side, crosses no wall, as far as the walls leave room."""
+        """The nearest centre whose window, `half` to each side, crosses no wall; the middle between
+        the walls where they leave too little room.
+        """
         low, high = self.walls
-        return (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
+        return (
+            (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
+        )
 
     def value(self, x: float) -> float:
-        """The planned value at these octaves, cut to 12 digits so that no platform's last bit changes a digest."""
+        """The planned value, rounded to 12 digits so that no platform's last bit changes a
+        digest.
+        """
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """Which end of the values lies on a side of the octaves, -1 or +1."""
+        """The end of the values, low or high, that lies on a side of the octaves, -1 or +1."""
         return "low" if (side < 0) != self.scale.complement else "high"
 
 

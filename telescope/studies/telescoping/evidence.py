@@ -1,6 +1,7 @@
-"""What an answer rests on: hyperparameters, levels, drift, costs, checks, as the parts of a report.
+"""The evidence of an answer: hyperparameters, levels, drift, costs and checks, as parts of a
+report.
 
-Numbers with their units, no pictures; hyperparameters are base values, which hold at every width.
+Hyperparameters are base values, which hold at every width.
 """
 
 import math
@@ -10,7 +11,14 @@ from typing import Literal
 from telescope.studies.coordinates.slopes import CoordinateVerdict
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.reasons import ClimbEnd, Edge, Values
-from telescope.trials.types import AttentionScale, HeadForm, MuonLrRule, Parametrisation, UpdateScale, WeightDecayRule
+from telescope.trials.types import (
+    AttentionScale,
+    HeadForm,
+    MuonLrRule,
+    Parametrisation,
+    UpdateScale,
+    WeightDecayRule,
+)
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
 Status = Literal["resolved", "unresolved", "unbracketed", "flat", "swept", "fixed"]
@@ -19,7 +27,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 @dataclass(frozen=True)
 class Interval:
-    """From the 5 % to the 95 % point, or simply from one end to the other."""
+    """An interval from the 5 % to the 95 % point, or from one end to the other."""
 
     low: float
     high: float
@@ -27,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """One base hyperparameter at the target; widths in octaves."""
+    """A base hyperparameter at the target; half-width and tolerance in octaves."""
 
     value: float
     low: float
@@ -45,7 +53,7 @@ class Hyperparameter:
 
 @dataclass(frozen=True)
 class LevelReport:
-    """One width: what was run there and where its optimum lies."""
+    """A width: its runs and its optimum."""
 
     level: int
     width: int
@@ -54,24 +62,27 @@ class LevelReport:
     stages: tuple[str, ...]
     trials: int
     diverged: int
-    optimum: dict[AxisName, float]  # empty where every run diverged, as is the interval
+    optimum: dict[AxisName, float]  # empty where every run diverged, like the interval
     interval: dict[AxisName, Interval]
     best_loss: float | None  # lowest mean over the seeds of a point
-    fitted_loss: float | None  # at the fitted optimum, seeds averaged: what levels and ladders are compared by
-    seed_noise: float | None  # sd of one run between seeds at the same point, % of the loss; None without repeats
-    edge: str | None  # the borders its optimum lies at
-    edges: tuple[Edge, ...] = ()  # the same as values
+    fitted_loss: float | None  # at the fitted optimum, seeds averaged; compares levels and ladders
+    # sd of a run between seeds at the same point, % of the loss; None without repeats
+    seed_noise: float | None
+    edge: str | None  # the borders at which its optimum lies, in words
+    edges: tuple[Edge, ...] = ()  # the same borders as values
 
     @property
     def loss(self) -> float:
-        """The level's loss for comparisons: fitted where it can be, the lowest one seen elsewhere; infinite where all diverged."""
+        """The level's loss for comparisons: the fitted one, or else the lowest; infinite where all
+        runs diverged.
+        """
         known = self.best_loss if self.fitted_loss is None else self.fitted_loss
         return math.inf if known is None else known
 
 
 @dataclass(frozen=True)
 class Drift:
-    """How the learning rate's optimum moves with width, over the levels run."""
+    """The drift of the learning rate's optimum with width, over the levels run."""
 
     octaves_per_doubling: float
     low: float
@@ -80,10 +91,12 @@ class Drift:
 
 @dataclass(frozen=True)
 class Shift:
-    """How far the learning rate's optimum moves from the widest level to the target, in octaves, and by which law."""
+    """The shift of the learning rate's optimum from the widest level to the target, in octaves,
+    under a drift law.
+    """
 
-    law: str  # a/n, a/sqrt(n), constant per doubling; or all of them, averaged
-    probability: float  # of the law, after the data
+    law: str  # a/n, a/sqrt(n), constant per doubling, or averaged
+    probability: float  # posterior probability of the law
     octaves: float
     low: float
     high: float
@@ -91,66 +104,75 @@ class Shift:
 
 @dataclass(frozen=True)
 class ErrorBudget:
-    """What makes one hyperparameter at the target uncertain: standard deviations in octaves whose squares add up to that of `total`.
+    """The sources of a hyperparameter's uncertainty at the target: standard deviations in octaves
+    whose squares add up to that of `total`.
 
-    `total` is the scale of the distribution that the 90 % interval is drawn from.
+    `total` is the scale of the distribution behind the 90 % interval.
     """
 
     seed_noise: float  # runs of different seeds differ
-    bowl_form: float  # the model's bowl is not the true one far up its walls, and its own shape is not known exactly
-    finite_width: float  # the drift within a law, as far as the widths run leave it open
-    law: float  # the drift laws differ at the target; for `per_level`, the widths contradict the one law it knows
-    mesh: float  # the value is a grid's point: step / sqrt(12), or as far as it lies off the fitted optimum; 0 where it is fitted
+    # the model's bowl deviates from the true one far up its walls, and its shape is uncertain
+    bowl_form: float
+    finite_width: float  # the drift within a law, as far as the widths leave it open
+    # the drift laws differ at the target; for `per_level`, the widths contradict its single law
+    law: float
+    # of a value that is a grid's point: step / sqrt(12), or its distance from the fitted optimum;
+    # 0 where the value is fitted
+    mesh: float
     total: float
     dominant: str
-    remedy: str  # what would reduce the dominant part
+    remedy: str  # how to reduce the dominant part
 
 
 @dataclass(frozen=True)
 class Climb:
-    """At which width the ladder stopped rising, and why."""
+    """The width at which the ladder stopped climbing, and the reason."""
 
     width: int
     why: ClimbEnd
     words: str
-    values: Values = ()  # the numbers of the words
+    values: Values = ()  # the numbers in the text
 
 
 @dataclass(frozen=True)
 class Copying:
-    """What training a width with the optimum of the smallest one costs, predicted by the pooled bowl, in % of the loss."""
+    """The cost of training a width with the optimum of the smallest width, in % of the loss,
+    predicted by the pooled bowl.
+    """
 
     width: int
     regret: float
     low: float
     high: float
-    compute: float  # the compute, in %, that would make up for it: a loss 2 % lower takes about 40 % more
+    compute: float  # compute in % that makes up for it: a loss 2 % lower takes about 40 % more
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """How well the optimum transfers, by the pooled bowl."""
+    """The transfer of the optimum, by the pooled bowl."""
 
     copying: tuple[Copying, ...]  # one per wider level, and the target
     lr_interval_cost: Interval  # % of the loss at the ends of lr's interval, at the target
-    loss_at_target: Interval | None  # where the scaling of loss with parameters leads; from three levels on
+    loss_at_target: Interval | None  # by the scaling of loss with parameters, from three levels on
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """What would resolve an unresolved ladder, by the greedy rule's own forecast."""
+    """The runs that should resolve an unresolved ladder, by the greedy rule's forecast."""
 
     blocks: int
-    widths: tuple[int, ...]  # at which they would be run
+    widths: tuple[int, ...]  # of the blocks
     base_runs: float
     flops: float
-    seconds: float | None  # of training, at the pace of this ladder's own runs, one after the other
+    seconds: float | None  # of training, one run at a time, at the pace of this ladder's runs
     max_base_runs: int  # the limit to set
 
 
 @dataclass(frozen=True)
 class LevelCost:
-    """What one width cost; runs that diverged count as far as they came, and reused ones among the trials alone."""
+    """The cost of a width; diverged runs count up to where they stopped, reused runs count as
+    trials only.
+    """
 
     width: int
     trials: int
@@ -161,7 +183,7 @@ class LevelCost:
 
 @dataclass(frozen=True)
 class CheckCost:
-    """What the coordinate check cost, over all its widths."""
+    """The cost of the coordinate check, over all its widths."""
 
     trials: int
     tokens: int
@@ -171,9 +193,11 @@ class CheckCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The bill; `share` is the final run's part of it and tuning together, `saving` that against the full grid at the target.
+    """The cost; `share` is the final run's share of itself and tuning together, `saving` the saving
+    against the full grid at the target.
 
-    Both are of the method, not of the day: what reused runs once took counts in them, and in no other sum.
+    Both describe the method rather than this job: the cost of reused runs counts in them, and in no
+    other sum.
     """
 
     levels: tuple[LevelCost, ...]
@@ -181,7 +205,8 @@ class Cost:
     tokens: int
     flops: float
     seconds: float
-    reused: int  # of the trials, those that other jobs had trained; what that took is in no sum here, but in share and saving
+    # trials that other jobs had trained; their cost counts in share and saving alone
+    reused: int
     final_run_flops: float
     share: float
     saving: float
@@ -191,7 +216,9 @@ class Cost:
 
 @dataclass(frozen=True)
 class Pairing:
-    """Which scaling rules a ladder went by, and whether theory expects its optimum to stay where it is as width grows."""
+    """The scaling rules of a ladder, and whether theory expects its optimum to stay put as width
+    grows.
+    """
 
     parametrisation: Parametrisation
     update_scale: UpdateScale | None  # of Muon, as its lr rule
@@ -201,13 +228,14 @@ class Pairing:
     attention_scale: AttentionScale | None  # None of a user's model
     head_form: HeadForm | None  # None where nothing scales the head
     sound: bool
-    forced: bool  # it would have been refused
-    remarks: tuple[str, ...]  # what theory has against it, then what else there is to know
+    forced: bool  # used although it would be refused
+    remarks: tuple[str, ...]  # theory's objections first
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What real runs at the target width say of the learning rate that the ladder states, the other hyperparameters held.
+    """The validation of the ladder's learning rate by real runs at the target width, the other
+    hyperparameters held fixed.
 
     Losses in % are of the loss at the optimum; intervals run from the 5 % to the 95 % point.
     """
@@ -216,12 +244,12 @@ class Validation:
     trials: int
     diverged: int
     flops: float
-    lr: float  # as the ladder states it, and its interval
+    lr: float  # the ladder's, with its interval
     stated: Interval
     loss: float | None  # at that lr, mean of the seeds; None where one diverged
     loss_error: float | None  # standard error of that mean
-    seed_noise: float | None  # sd of one run between seeds at the same point, % of the loss
-    optimum: float | None  # of lr, by a bowl through these runs; None where they do not bear one
+    seed_noise: float | None  # sd of a run between seeds at the same point, % of the loss
+    optimum: float | None  # of lr, by a bowl through these runs; None where none can be fitted
     interval: Interval | None
     regret: float | None  # % of the loss that the ladder's lr costs more than the optimum
     regret_interval: Interval | None
@@ -232,21 +260,23 @@ class Validation:
 
 @dataclass(frozen=True)
 class LateSlope:
-    """How the end of a run changes with width at the optimum, for one kind of hidden matrix or the last features."""
+    """The slope in width of a quantity at the end of a run, for a kind of hidden matrix or the last
+    features.
+    """
 
     name: str  # spectral/<kind>, update/<kind>, update/features
     slope: float
     low: float
     high: float
-    verdict: CoordinateVerdict | None  # None: told, not judged
+    verdict: CoordinateVerdict | None  # None where the slope is reported but not judged
 
 
 @dataclass(frozen=True)
 class LateReason:
-    """Why a late check comes out as it does; its words are in `answer.late`."""
+    """The reason of a late check's verdict; its wording is in `answer.late`."""
 
     code: Literal["beyond_gate", "within_gate", "across_gate"]
-    worst: LateSlope  # the steepest that fails; where none does, the steepest that is judged
+    worst: LateSlope  # the steepest that fails, or else the steepest that is judged
     narrowest: int
     widest: int
     judged: int  # slopes
@@ -255,33 +285,38 @@ class LateReason:
 
 @dataclass(frozen=True)
 class LateReport:
-    """The coordinate check at the end of the ladder's own runs: a warning, and no more."""
+    """The coordinate check at the end of the ladder's runs; a failure is only a warning."""
 
     verdict: CoordinateVerdict
     reason: str
     slopes: tuple[LateSlope, ...]  # the steepest first
     widths: tuple[int, ...]
     runs: int
-    because: LateReason | None = None  # the reason as a value; None in reports from before it was kept
+    because: LateReason | None = None  # the reason as a value; None in older reports
 
 
 @dataclass(frozen=True)
 class Method:
-    """By which rules the runs were chosen and read: names of options, kept with every result."""
+    """The rules by which the runs were chosen and evaluated: names of options, stored with every
+    result.
+    """
 
     schedule: str
     estimator: str
-    options: dict[str, str] = field(default_factory=dict)  # of what the published rule leaves open; none under `robust`
+    # choices that the published rule leaves open; none under `robust`
+    options: dict[str, str] = field(default_factory=dict)
     published: bool = False  # Algorithm 1 to the letter
 
 
 def digits(x: float) -> float:
-    """Six of them: what is estimated has no more, and equal reports print equally everywhere."""
+    """A number rounded to six significant digits, so that equal reports print equally
+    everywhere.
+    """
     return float(f"{x:.6g}")
 
 
 def amount(number: float) -> str:
-    """With an SI prefix: 7.37 M, 1.2 T; the unit follows."""
+    """A number with an SI prefix, to be followed by its unit: 7.37 M, 1.2 T."""
     for prefix in PREFIXES:
         if number < 1000:
             return f"{number:.3g} {prefix}"
@@ -290,7 +325,9 @@ def amount(number: float) -> str:
 
 
 def from_estimate(octaves: float, name: AxisName = "lr") -> float:
-    """A hyperparameter from its estimate in octaves; where data say next to nothing, intervals leave what exists."""
+    """A hyperparameter from its estimate in octaves, clipped to its scale's limits, which wide
+    intervals may exceed.
+    """
     return digits(SCALES[name].value(octaves))
 
 

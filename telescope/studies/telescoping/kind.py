@@ -1,4 +1,4 @@
-"""`kind: telescope` as a value: the question, its checks, its fold, its answer and its forecast."""
+"""`kind: telescope` as a value: question, checks, fold, answer and forecast."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,9 +17,16 @@ from telescope.trials.outcome import Trial
 
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
-    """The runs that the current stage of each ladder still lacks."""
-    ladders = [(variant, progress(variant.question, ladder, trials)) for variant, ladder in each_ladder(question)]
-    planned = tuple(replace(one, label=replace(one.label, variant=variant.name)) for variant, ladder in ladders for one in ladder.missing)
+    """The missing runs of each ladder's current stage."""
+    ladders = [
+        (variant, progress(variant.question, ladder, trials))
+        for variant, ladder in each_ladder(question)
+    ]
+    planned = tuple(
+        replace(one, label=replace(one.label, variant=variant.name))
+        for variant, ladder in ladders
+        for one in ladder.missing
+    )
     return Plan(planned, all(ladder.ended for _, ladder in ladders))
 
 
@@ -31,7 +38,9 @@ def models(question: Question) -> tuple[AnyLadder, ...]:
 def checked_ladders(question: Question) -> Iterator[CheckedLadder]:
     """Every ladder with its coordinate check."""
     for variant, ladder in each_ladder(question):
-        yield CheckedLadder(ladder.optimizer, variant.name, coordinate_design(variant.question, ladder))
+        yield CheckedLadder(
+            ladder.optimizer, variant.name, coordinate_design(variant.question, ladder)
+        )
 
 
 KIND = Kind(

@@ -1,15 +1,18 @@
-"""What does a telescoping study look like?
+"""The picture of a telescoping study.
 
-One picture with a row per ladder. Left, the evidence: held-out loss against learning rate, a line per width, the optimum of each
-level with its interval, and the answer at the target as a band. Right, the method: the window of each level, narrowing as the width
-doubles, down to the interval at the width that nobody trained. Where architectures or texts are compared, a row above holds them side by
-side: the optimum of the learning rate against width, and the lowest loss.
+It has a row per ladder. On the left, the evidence: held-out loss against learning rate, a line per
+width, the optimum of each level with its interval, and the answer at the target as a band. On the
+right, the method: the window of each level, narrowing as the width doubles, down to the interval at
+the untrained target width. Where architectures or texts are compared, a row above shows them side
+by side: the optimum of the learning rate against width, and the lowest loss.
 
-How points become lines: seeds are averaged, after removing what each seed adds at the points it shares with the first seed, and the
-line joins the runs of the weight decay that was tried at most learning rates (the best one of several); the others are faint dots.
-Diverged runs, and losses far above the rest, are marked at the top edge.
+Seeds are averaged after removing each seed's offset at the points that it shares with the first
+seed. The line joins the runs of the weight decay that was tried at most learning rates (of several,
+the best); the others are faint dots. Diverged runs, and losses far above the rest, are marked at
+the top edge.
 
-Parts: `Run`, `Estimate`, `Level`, `Ladder` (what is drawn) · `draw` (the file) · `row`, `seed_means`, `losses` (the arithmetic).
+Parts: `Run`, `Estimate`, `Level`, `Ladder` (what is drawn) · `draw` (the file) · `row`,
+`seed_means`, `losses` (the arithmetic).
 """
 
 import math
@@ -27,7 +30,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from telescope.studies.style import INK, MUTED, TARGET
 
-WINDOW_OF_LOSS = 0.22  # losses above the best by more than this share of it are marked at the top edge
+# losses above the best by more than this share of it are marked at the top edge
+WINDOW_OF_LOSS = 0.22
 Setting = tuple[float, float]  # learning rate, weight decay
 Over = Literal["model", "data"]
 
@@ -54,7 +58,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Level:
-    """A width, the learning rates tried there, and where its optimum was found."""
+    """A width, the range of learning rates tried there, and its optimum."""
 
     width: int
     low: float
@@ -65,7 +69,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Ladder:
-    """One optimizer's way up to the target, for one variant where several are compared."""
+    """An optimizer's ladder up to the target, for one variant where several are compared."""
 
     name: str
     verdict: str
@@ -77,7 +81,9 @@ class Ladder:
 
 
 def seed_means(runs: Sequence[Run]) -> dict[Setting, float]:
-    """Mean loss of each setting of one width over its seeds, each seed moved to the level of the first one where they meet."""
+    """Mean loss of each setting of a width over its seeds, each seed shifted by its mean difference
+    to the first seed at their shared settings.
+    """
     losses: dict[int, dict[Setting, float]] = defaultdict(dict)
     for run in runs:
         if run.loss is not None:
@@ -95,26 +101,39 @@ def seed_means(runs: Sequence[Run]) -> dict[Setting, float]:
 
 
 def row(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
-    """The line of a width: (lr, loss) at the weight decay tried at most learning rates, the best one where several were."""
+    """The line of a width: (lr, loss) at the weight decay tried at most learning rates; of several,
+    the best.
+    """
     rows: dict[float, list[tuple[float, float]]] = defaultdict(list)
     for (lr, weight_decay), loss in means.items():
         rows[weight_decay].append((lr, loss))
     if not rows:
         return []
     most = max(map(len, rows.values()))
-    return sorted(min((line for line in rows.values() if len(line) == most), key=lambda line: min(loss for _, loss in line)))
+    return sorted(
+        min(
+            (line for line in rows.values() if len(line) == most),
+            key=lambda line: min(loss for _, loss in line),
+        )
+    )
 
 
 def losses(ladder: Ladder, over: Over) -> list[tuple[int, float]]:
-    """(width, lowest loss), of one of several texts over that of the narrowest: the losses themselves do not compare."""
-    found = [(level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None]
+    """Pairs (width, lowest loss); over texts, the loss relative to that of the narrowest width,
+    since losses of different texts are not comparable.
+    """
+    found = [
+        (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None
+    ]
     return [(width, loss / found[0][1] if over == "data" else loss) for width, loss in found]
 
 
 def draw(ladders: Sequence[Ladder], path: Path, title: str = "", over: Over | None = None) -> None:
     """Write the picture as PNG; `over` says what the ladders compare besides optimizers."""
     above = 1 if over else 0
-    figure = Figure(figsize=(12.5, 0.7 + 4.6 * (len(ladders) + above)), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(12.5, 0.7 + 4.6 * (len(ladders) + above)), layout="constrained", facecolor="white"
+    )
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
     grid = figure.subplots(len(ladders) + above, 2, squeeze=False, width_ratios=(1.25, 1))
@@ -131,21 +150,47 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[Ladder], over: Over
     """The optima of all ladders against width, and the lowest losses, a colour per ladder."""
     for i, ladder in enumerate(ladders):
         colour = colormaps["tab10"](i % 10)
-        aside = 2 ** (0.06 * (i - (len(ladders) - 1) / 2))  # so that intervals at one width lie beside each other
+        # so that intervals at one width lie beside each other
+        aside = 2 ** (0.06 * (i - (len(ladders) - 1) / 2))
         found = [(level.width * aside, level.optimum) for level in ladder.levels if level.optimum]
         found += [(ladder.target_width * aside, ladder.target)] if ladder.target else []
         for x, one in found:
-            left.plot([x, x], [one.low, one.high], "-", color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
-        for axes, line in ((left, [(x, one.value) for x, one in found]), (right, losses(ladder, over))):
+            left.plot(
+                [x, x],
+                [one.low, one.high],
+                "-",
+                color=colour,
+                lw=2.2,
+                alpha=0.6,
+                solid_capstyle="butt",
+            )
+        for axes, line in (
+            (left, [(x, one.value) for x, one in found]),
+            (right, losses(ladder, over)),
+        ):
             if line:
-                axes.plot(*zip(*line, strict=True), "-o", color=colour, lw=1.4, ms=5, label=ladder.name)
+                axes.plot(
+                    *zip(*line, strict=True), "-o", color=colour, lw=1.4, ms=5, label=ladder.name
+                )
     left.set_yscale("log", base=2)
     left.yaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
     left.set_ylabel("optimal base learning rate", fontsize=9, color=INK)
-    left.set_title("optima and their intervals, up to the target", loc="left", fontsize=11, color=INK)
-    right.set_ylabel("lowest loss, over that of the first" if over == "data" else ladders[0].loss_name, fontsize=9, color=INK)
+    left.set_title(
+        "optima and their intervals, up to the target", loc="left", fontsize=11, color=INK
+    )
+    right.set_ylabel(
+        "lowest loss, over that of the first" if over == "data" else ladders[0].loss_name,
+        fontsize=9,
+        color=INK,
+    )
     right.set_title("lowest loss at each width", loc="left", fontsize=11, color=INK)
-    widths = sorted({width for one in ladders for width in (*(level.width for level in one.levels), one.target_width)})
+    widths = sorted(
+        {
+            width
+            for one in ladders
+            for width in (*(level.width for level in one.levels), one.target_width)
+        }
+    )
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_xticks(widths, [str(width) for width in widths])
@@ -156,12 +201,17 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[Ladder], over: Over
 
 
 def _colours(widths: Sequence[int]) -> dict[int, tuple[float, float, float, float]]:
-    """Light for narrow, dark for wide."""
+    """A colour per width, from light (narrow) to dark (wide)."""
     shades = colormaps["viridis_r"]
-    return {width: shades(0.2 + 0.7 * i / max(1, len(widths) - 1)) for i, width in enumerate(sorted(widths))}
+    return {
+        width: shades(0.2 + 0.7 * i / max(1, len(widths) - 1))
+        for i, width in enumerate(sorted(widths))
+    }
 
 
-def _losses(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float, float, float]]) -> None:
+def _losses(
+    axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float, float, float]]
+) -> None:
     """Loss against learning rate, a line per width."""
     floor, ceiling = _loss_range(ladder)
     _band(axes, ladder)
@@ -170,10 +220,21 @@ def _losses(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float
         colour = colours[level.width]
         means = seed_means(runs)
         line = row(means)
-        axes.plot([lr for lr, _ in means], list(means.values()), "o", ms=3, color=colour, alpha=0.3, mew=0)
+        axes.plot(
+            [lr for lr, _ in means], list(means.values()), "o", ms=3, color=colour, alpha=0.3, mew=0
+        )
         if line:
-            style = "-o" if len(line) > 2 else ":o"  # two points are corners around the optimum, not a curve
-            axes.plot(*zip(*line, strict=True), style, color=colour, lw=1.8, ms=4.5, label=f"width {level.width}", zorder=3)
+            # two points are corners around the optimum, not a curve
+            style = "-o" if len(line) > 2 else ":o"
+            axes.plot(
+                *zip(*line, strict=True),
+                style,
+                color=colour,
+                lw=1.8,
+                ms=4.5,
+                label=f"width {level.width}",
+                zorder=3,
+            )
         above = sorted({lr for (lr, _), loss in means.items() if loss > ceiling})
         gone = sorted({run.lr for run in runs if run.loss is None})
         top = ceiling - 0.015 * (ceiling - floor)
@@ -191,12 +252,23 @@ def _losses(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float
     axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)
 
 
-def _windows(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float, float, float]]) -> None:
-    """What each level looked at, the narrowest width on top and the target at the bottom."""
+def _windows(
+    axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float, float, float]]
+) -> None:
+    """The window of each level, the narrowest width on top and the target at the bottom."""
     _band(axes, ladder)
     for y, level in enumerate(ladder.levels):
         colour = colours[level.width]
-        axes.barh(y, level.high - level.low, left=level.low, height=0.5, color=colour, alpha=0.25, ec=colour, lw=1)
+        axes.barh(
+            y,
+            level.high - level.low,
+            left=level.low,
+            height=0.5,
+            color=colour,
+            alpha=0.25,
+            ec=colour,
+            lw=1,
+        )
         tried = sorted({run.lr for run in ladder.runs if run.width == level.width})
         axes.plot(tried, [y] * len(tried), "|", color=colour, ms=9, mew=1.4)
         if level.optimum:
@@ -204,7 +276,15 @@ def _windows(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, floa
     bottom = len(ladder.levels)
     if ladder.target:
         answer = ladder.target
-        axes.plot([answer.low, answer.high], [bottom] * 2, "-", color=TARGET, lw=5, alpha=0.5, solid_capstyle="butt")
+        axes.plot(
+            [answer.low, answer.high],
+            [bottom] * 2,
+            "-",
+            color=TARGET,
+            lw=5,
+            alpha=0.5,
+            solid_capstyle="butt",
+        )
         axes.plot(answer.value, bottom, "*", color=TARGET, ms=15, mec="white", zorder=6)
         right = answer.value < math.sqrt(math.prod(_lr_range(ladder)))  # where there is more room
         axes.annotate(
@@ -225,7 +305,9 @@ def _windows(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, floa
     _finish(axes, ladder)
 
 
-def _estimate(axes: Axes, estimate: Estimate, y: float, colour: tuple[float, float, float, float]) -> None:
+def _estimate(
+    axes: Axes, estimate: Estimate, y: float, colour: tuple[float, float, float, float]
+) -> None:
     """A diamond at the optimum, a whisker over its interval."""
     axes.plot([estimate.low, estimate.high], [y, y], "-", color=INK, lw=1.4, zorder=5)
     axes.plot([estimate.low, estimate.high], [y, y], "|", color=INK, ms=7, mew=1.4, zorder=5)
@@ -235,24 +317,34 @@ def _estimate(axes: Axes, estimate: Estimate, y: float, colour: tuple[float, flo
 def _band(axes: Axes, ladder: Ladder) -> None:
     """The answer at the target, behind everything else."""
     if answer := ladder.target:
-        axes.axvspan(answer.low, answer.high, color=TARGET, alpha=0.10, lw=0, label=f"interval at width {ladder.target_width}")
+        axes.axvspan(
+            answer.low,
+            answer.high,
+            color=TARGET,
+            alpha=0.10,
+            lw=0,
+            label=f"interval at width {ladder.target_width}",
+        )
         axes.axvline(answer.value, color=TARGET, lw=1.2, ls="--")
 
 
 def _loss_range(ladder: Ladder) -> tuple[float, float]:
-    """From a little below the best loss to where losses stop telling anything about the optimum."""
+    """The range from a little below the best loss to where losses say nothing about the optimum."""
     losses = [run.loss for run in ladder.runs if run.loss is not None]
     if not losses:
         return 0.0, 1.0
     best = min(losses + [level.best_loss for level in ladder.levels if level.best_loss is not None])
-    by_width = [min(run.loss for run in ladder.runs if run.width == w and run.loss is not None) for w in _trained(ladder)]
+    by_width = [
+        min(run.loss for run in ladder.runs if run.width == w and run.loss is not None)
+        for w in _trained(ladder)
+    ]
     ceiling = min(max(losses), max(by_width) + WINDOW_OF_LOSS * best)
     margin = 0.05 * max(ceiling - best, 0.01 * best)
     return best - margin, ceiling + margin
 
 
 def _lr_range(ladder: Ladder) -> tuple[float, float]:
-    """Every learning rate that is drawn, and a quarter of an octave more on each side."""
+    """The range of all learning rates drawn, and a quarter of an octave more on each side."""
     shown = [run.lr for run in ladder.runs]
     shown += [lr for level in ladder.levels for lr in (level.low, level.high)]
     shown += [ladder.target.low, ladder.target.high] if ladder.target else []
@@ -265,7 +357,7 @@ def _trained(ladder: Ladder) -> list[int]:
 
 
 def _finish(axes: Axes, ladder: Ladder) -> None:
-    """What both sides share: learning rate in octaves."""
+    """The axes that both sides share: learning rate in octaves."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(*_lr_range(ladder))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
@@ -275,7 +367,7 @@ def _finish(axes: Axes, ladder: Ladder) -> None:
 
 
 def _plain(axes: Axes) -> None:
-    """Few lines."""
+    """Axes with few lines."""
     axes.tick_params(labelsize=9, colors=INK)
     axes.grid(axis="x", color=MUTED, alpha=0.15)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,11 +1,11 @@
-"""Why a verdict is what it is, as values: a code, the numbers and names that belong to it, and advice.
+"""Reasons of verdicts as values: a code, its numbers and names, and advice.
 
-Whatever decides by a reason reads its code. The words are made in `answer/wording.py`, where a report is put together.
-A reason is built with `Reason.of`, which holds it to what `CARRIES` says of its code; one that is read from a stored
-report is taken as it was written.
+Decisions read the code. The text is made in `answer/wording.py` when a report is built. A reason is
+built with `Reason.of`, which checks its values against `CARRIES`; a reason read from a stored
+report is not checked.
 
-Parts: `Code`, `Advice`, `ClimbEnd` and what each `CARRIES` · `Edge`, `Border`, where an optimum lies · `SeedBlocks`, more of them ·
-`Remark` · `Reason`, `Part`.
+Parts: `Code`, `Advice`, `ClimbEnd` and the values that each `CARRIES` · `Edge`, `Border`, where an
+optimum lies · `SeedBlocks` · `Remark` · `Reason`, `Part`.
 """
 
 from collections.abc import Mapping
@@ -21,16 +21,20 @@ Value = int | float | str | bool | None
 
 
 def as_pairs(given: Any) -> Any:
-    """A mapping as pairs, sorted by name, which cannot be changed and can be hashed; anything else as it is."""
+    """A mapping as immutable, hashable pairs sorted by name; anything else unchanged."""
     return tuple(sorted(given.items())) if isinstance(given, Mapping) else given
 
 
-Values = Annotated[tuple[tuple[str, Value], ...], BeforeValidator(as_pairs), PlainSerializer(dict, return_type=dict[str, Value])]
+Values = Annotated[
+    tuple[tuple[str, Value], ...],
+    BeforeValidator(as_pairs),
+    PlainSerializer(dict, return_type=dict[str, Value]),
+]
 """Values by name; an object in JSON."""
 
 
 class Code(StrEnum):
-    """Why a verdict is what it is: of a ladder, of one width by itself, or of several of them."""
+    """The code of a verdict's reason: of a ladder, of a single width, or of several of them."""
 
     COORDINATES_FAIL = "coordinates_fail"
     ALL_DIVERGED = "all_diverged"
@@ -51,11 +55,11 @@ class Code(StrEnum):
     KNOWN_LOOSELY = "known_loosely"
     KNOWN = "known"
     OF_LADDERS = "of_ladders"  # parts alone
-    IN_WORDS = "in_words"  # a part of a report from before parts were values
+    IN_WORDS = "in_words"  # a part of an older report, stored as text
 
 
 class Advice(StrEnum):
-    """What would make an answer better."""
+    """Advice that would improve an answer."""
 
     RAISE_CALIBRATION_WIDTH = "raise_calibration_width"
     GRID_EXHAUSTED = "grid_exhausted"
@@ -72,7 +76,7 @@ class Advice(StrEnum):
 
 
 class ClimbEnd(StrEnum):
-    """Why a ladder stopped rising where it did."""
+    """The reason why a ladder stopped climbing."""
 
     RUNNING = "running"
     LIMIT = "limit"
@@ -94,7 +98,9 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     Code.INTERVAL_TOO_WIDE: frozenset({"half_width", "most"}),
     Code.DRIFTING: frozenset({"move", "span", "doublings"}),
     Code.RESOLVED: frozenset({"half_width", "move", "span", "doublings"}),
-    Code.CONTRADICTED: frozenset({"width", "optimum", "low", "high", "lr", "stated_low", "stated_high", "regret", "settled"}),
+    Code.CONTRADICTED: frozenset(
+        {"width", "optimum", "low", "high", "lr", "stated_low", "stated_high", "regret", "settled"}
+    ),
     Code.TOO_FEW_RATES: frozenset({"finite", "fitted"}),
     Code.AT_END_OF_RATES: frozenset({"side"}),
     Code.KNOWN_LOOSELY: frozenset({"half_width"}),
@@ -106,23 +112,27 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     Advice.SWEEP_WIDTH: frozenset({"width"}),
     ClimbEnd.LIMIT: frozenset({"limit"}),
     ClimbEnd.TOLERANCE: frozenset({"calibration_width", "octaves", "low", "high"}),
-    ClimbEnd.BUDGET: frozenset({"calibration_width", "next_width", "next_cost", "left", "max_base_runs"}),
+    ClimbEnd.BUDGET: frozenset(
+        {"calibration_width", "next_width", "next_cost", "left", "max_base_runs"}
+    ),
     ClimbEnd.NO_FIT: frozenset({"calibration_width"}),
     ClimbEnd.RULE: frozenset({"calibration_width"}),
 }
-"""The names of the values that a code comes with; those that are not here come with none."""
+"""The names of each code's values; a code that is not listed has none."""
 
 
 def carried(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
-    """The values of a code; ValueError where they are not those that it comes with."""
+    """The values of a code, sorted by name. Raises ValueError where they are not those of the
+    code.
+    """
     names = CARRIES.get(code, frozenset())
     if values.keys() != names:
-        raise ValueError(f"{code} comes with {sorted(names)}, not with {sorted(values)}")
+        raise ValueError(f"{code} needs the values {sorted(names)}, not {sorted(values)}")
     return tuple(sorted(values.items()))
 
 
 class Side(StrEnum):
-    """Which end of what was tried."""
+    """An end of the range tried."""
 
     LOW = "low"
     HIGH = "high"
@@ -131,7 +141,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Edge:
-    """An end of what was tried that an optimum lies at."""
+    """The end of a range at which an optimum lies."""
 
     axis: AxisName
     side: Side
@@ -139,7 +149,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Border:
-    """The edges that the optimum of a width lies at."""
+    """The edges at which the optimum of a width lies."""
 
     width: int
     edges: tuple[Edge, ...]
@@ -147,7 +157,7 @@ class Border:
 
 @dataclass(frozen=True)
 class Corners:
-    """The two values of a hyperparameter that a block of runs combines with those of the others."""
+    """The two values of a hyperparameter in a block of runs, which combines those of all axes."""
 
     axis: AxisName
     low: float
@@ -156,7 +166,7 @@ class Corners:
 
 @dataclass(frozen=True)
 class SeedBlocks:
-    """Blocks of runs at a width, each with a seed of its own."""
+    """Blocks of runs at a width, each with its own seed."""
 
     blocks: int
     width: int
@@ -173,25 +183,37 @@ class Remark:
     runs: tuple[SeedBlocks, ...] = ()  # to add with new seeds
 
     @classmethod
-    def of(cls, advice: Advice, *, rates: tuple[float, ...] = (), runs: tuple[SeedBlocks, ...] = (), **values: Value) -> Self:
-        """Advice with the values that belong to it."""
+    def of(
+        cls,
+        advice: Advice,
+        *,
+        rates: tuple[float, ...] = (),
+        runs: tuple[SeedBlocks, ...] = (),
+        **values: Value,
+    ) -> Self:
+        """Advice with its values, checked against `CARRIES`."""
         return cls(advice, carried(advice, values), rates, runs)
 
 
 def as_part(given: Any) -> Any:
-    """A part that an earlier report has as a text; any other as it is."""
-    return {"reason": {"code": Code.IN_WORDS, "values": {"text": given}}} if isinstance(given, str) else given
+    """A part that an older report stores as text, as a reason; any other unchanged."""
+    return (
+        {"reason": {"code": Code.IN_WORDS, "values": {"text": given}}}
+        if isinstance(given, str)
+        else given
+    )
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a verdict is what it is."""
+    """The reason of a verdict."""
 
     code: Code
     values: Values = ()
     advice: Remark | None = None
-    borders: tuple[Border, ...] = ()  # that the optimum lies at
-    parts: tuple[Annotated["Part", BeforeValidator(as_part)], ...] = ()  # the reasons of single ladders, variants or widths
+    borders: tuple[Border, ...] = ()  # at which the optimum lies
+    # the reasons of single ladders, variants or widths
+    parts: tuple[Annotated["Part", BeforeValidator(as_part)], ...] = ()
 
     @classmethod
     def of(
@@ -203,13 +225,13 @@ class Reason:
         parts: tuple["Part", ...] = (),
         **values: Value,
     ) -> Self:
-        """A reason with the values that belong to its code."""
+        """A reason with its values, checked against `CARRIES`."""
         return cls(code, carried(code, values), advice, borders, parts)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The reason of a single ladder, or of the width or variant that is named."""
+    """The reason of a single ladder, width or variant."""
 
     reason: Reason
     width: int | None = None

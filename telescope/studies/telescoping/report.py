@@ -1,6 +1,7 @@
-"""The answer of a telescoping study, from `Report` down to its ladders; what they rest on is in `evidence`.
+"""The answer of a telescoping study, from `Report` down to its ladders; the evidence is in
+`evidence`.
 
-`parameter_groups` are what base hyperparameters amount to at the target.
+`parameter_groups` are the hyperparameters of each group at the target.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class LadderReport:
-    """One optimizer's answer, for one variant where the study compares several."""
+    """The answer for an optimizer, and for one variant where the study compares several."""
 
     optimizer: OptimizerName
     verdict: Verdict
@@ -40,7 +41,7 @@ class LadderReport:
     hyperparameters: dict[AxisName, Hyperparameter]
     parameter_groups: tuple[Group, ...]
     pairing: Pairing
-    assumptions: tuple[str, ...]  # what carries the answer beyond width; none is applied silently
+    assumptions: tuple[str, ...]  # that carry the answer beyond width
     levels: tuple[LevelReport, ...]
     drift: Drift | None
     scaling_fit: ScalingFit | None
@@ -50,36 +51,42 @@ class LadderReport:
     climb: Climb | None = None
     transfer: Transfer | None = None
     validation: Validation | None = None  # where the study asks for it, and its runs have ended
-    coordinates: CoordinateReport | None = None  # the check before the first stage; None until it has ended
-    late: LateReport | None = None  # the same question at the end of the runs; None where too few widths are done
+    # the check before the first stage; None until it has ended
+    coordinates: CoordinateReport | None = None
+    late: LateReport | None = None  # the check at the end of the runs; None with too few widths
     remedy: Remedy | None = None  # where the interval is too wide and more runs would help
     method: Method | None = None
-    importance: dict[AxisName, float] = field(default_factory=dict)  # of axes of three values or more, by the base grid (PED-ANOVA)
-    explained: dict[AxisName, float] = field(default_factory=dict)  # share of the loss's variance over the base window, by the model
+    # of axes of three values or more, by the base grid (PED-ANOVA)
+    importance: dict[AxisName, float] = field(default_factory=dict)
+    # share of the loss's variance over the base window, by the model
+    explained: dict[AxisName, float] = field(default_factory=dict)
     variant: str = ""
-    differs: dict[str, Any] = field(default_factory=dict)  # the fields of model, or data, that the variant has otherwise than the job
-    because: Reason | None = None  # the reason as values; None in reports from before it was kept
+    # the fields of model or data in which the variant differs from the job
+    differs: dict[str, Any] = field(default_factory=dict)
+    because: Reason | None = None  # the reason as values; None in older reports
 
 
 @dataclass(frozen=True)
 class VariantReport:
-    """One variant's answer: that of its best ladder."""
+    """The answer for a variant: that of its best ladder."""
 
     name: str
     verdict: Verdict
     reason: str
     best: OptimizerName | None
-    because: Reason | None = None  # the reason as values; None in reports from before it was kept
+    because: Reason | None = None  # the reason as values; None in older reports
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One ladder beside those of other variants; size, cost and loss at the widest level that all ladders have finished."""
+    """A ladder beside those of other variants; size, cost and loss at the widest level that all
+    ladders have finished.
+    """
 
     variant: str
     optimizer: OptimizerName
     verdict: Verdict
-    lr: Hyperparameter | None  # at the target; None where nothing is handed out
+    lr: Hyperparameter | None  # at the target; None where the ladder reports none
     weight_decay: Hyperparameter | None
     drift: Drift | None
     parameters: int | None
@@ -89,7 +96,9 @@ class Compared:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one variant's optimum at the target lies from another's, in octaves of one hyperparameter of one optimizer."""
+    """The distance between two variants' optima at the target, in octaves of a hyperparameter of
+    one optimizer.
+    """
 
     optimizer: OptimizerName
     hyperparameter: AxisName
@@ -98,7 +107,7 @@ class Difference:
     octaves: float  # the second's over the first's
     low: float
     high: float
-    consistent: bool  # with none: the interval holds zero
+    consistent: bool  # with no difference: the interval contains zero
 
 
 @dataclass(frozen=True)
@@ -109,19 +118,21 @@ class Comparison:
     width: int | None  # the widest that all ladders have finished
     rows: tuple[Compared, ...]
     differences: tuple[Difference, ...]
-    remark: str  # on what their losses say of each other
+    remark: str  # on the comparability of their losses
 
 
 @dataclass(frozen=True)
 class Report:
-    """The study's answer: that of its best ladder, and all of them; of a study over variants the worst of theirs (see `comparison`)."""
+    """The study's answer: that of its best ladder; over variants, the worst of theirs
+    (`comparison`).
+    """
 
     final: bool
     verdict: Verdict
     reason: str
-    best: OptimizerName | None  # over texts None: their losses say nothing of each other, and each of `variants` has its own
+    best: OptimizerName | None  # None over texts, whose losses are not comparable; see `variants`
     ladders: tuple[LadderReport, ...]
-    best_variant: str = ""  # of architectures, the one of the lowest loss at equal width
+    best_variant: str = ""  # of architectures: the lowest loss at equal width
     variants: tuple[VariantReport, ...] = ()
     comparison: Comparison | None = None
-    because: Reason | None = None  # the reason as values; None in reports from before it was kept
+    because: Reason | None = None  # the reason as values; None in older reports

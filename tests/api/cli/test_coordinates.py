@@ -54,7 +54,7 @@ def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture
     assert [ladder["optimizer"] for ladder in found["ladders"]] == ["muon", "adamw"]
     adamw = found["ladders"][1]
     assert adamw["verdict"] == "fail"
-    assert "AdamW's lr of hidden matrices needs to be ~ 1/m, but it is constant" in adamw["cause"]
+    assert "AdamW's lr for hidden matrices must be ~ 1/m, but is constant" in adamw["cause"]
     assert len(adamw["layers"][0]["sizes"]) == 4
     assert (tmp_path / "check.png").read_bytes().startswith(b"\x89PNG")
 

@@ -246,9 +246,9 @@ def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(
         of.token_ratio,
         rows=(),
         trend=None,
-        note="a ratio needs runs of both optimizers, and there are some of muon alone",
+        note="a ratio needs runs of both optimizers; these are of muon only",
     )
-    assert "A ratio needs runs of both optimizers, and there are some of muon alone." in shown(
+    assert "A ratio needs runs of both optimizers; these are of muon only." in shown(
         replace(of, token_ratio=none)
     )
     bound = replace(

@@ -318,7 +318,7 @@ def test_an_unknown_job_is_not_found(service: TestClient) -> None:
 def test_a_job_of_which_nothing_has_ended_says_so(service: TestClient, record: Record) -> None:
     job, _ = record.create_job(document())
     refused = problem(service.get(f"/v1/jobs/{job.id}/frontier", params={"target_loss": 2}), 422)
-    assert "no run can be read yet" in refused["detail"]
+    assert "no run has points yet" in refused["detail"]
 
 
 def test_what_is_sent_is_documented(service: TestClient) -> None:

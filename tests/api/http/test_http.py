@@ -300,7 +300,7 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
         "Side by side",
         "novel",
         "reports",
-        "losses of different texts say nothing of each other",
+        "losses of different texts are not comparable",
         "Muon, reports ─",
     ):
         assert words in page.getvalue()
@@ -393,7 +393,7 @@ def test_a_comparison_over_batches_is_previewed_and_accepted_like_any_job(
     accepted = service.post("/v1/jobs", json=document)
     assert (accepted.status_code, accepted.json()["kind"]) == (202, "compute_time")
     report = service.get(f"/v1/jobs/{accepted.json()['id']}/result").json()
-    assert (report["final"], report["reason"]) == (False, "runs are still to come")
+    assert (report["final"], report["reason"]) == (False, "runs are still pending")
 
 
 def test_the_example_of_the_documentation_is_a_job_that_is_accepted(service: TestClient) -> None:

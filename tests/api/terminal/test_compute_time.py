@@ -59,7 +59,7 @@ def test_a_batch_at_which_a_run_diverged_says_so_beside_its_tokens() -> None:
 
 def test_a_report_before_any_trial_can_be_printed() -> None:
     said = printed(0)
-    assert "unresolved so far: runs are still to come" in said
+    assert "unresolved so far: runs are still pending" in said
     assert "0 trials" in said
 
 

@@ -92,14 +92,14 @@ def test_people_read_the_lines_of_the_bill_the_choices_and_the_advice() -> None:
         "sweep target",
         "octave",
         "estimated",
-        "expect unresolved",
+        "verdict unresolved",
         "of checkpoints",
     ):
         assert words in said
     assert (
-        "(estimated: no run is known here yet, so 20 GFLOP/s and 2.5 ms per block and step are "
-        "assumed, those of one CPU thread)"
-    ) in said
+        "(estimated: no earlier runs are known here; assumes 20 GFLOP/s and 2.5 ms per block and "
+        "step, as on one CPU thread)" in said
+    )
     large = document()["model"] | {"target_width": 1024}  # beside whose final run tuning is cheap
     two = read(report_document(preview(study(optimizer=["muon", "adamw"], model=large))))
     assert "Muon: rounds 1 to 4" in two

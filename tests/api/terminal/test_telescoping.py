@@ -96,7 +96,7 @@ def test_a_forced_pairing_is_marked_with_its_reason() -> None:
     assert "update scale rms_match, lr constant" in page
     assert (
         "(unsound, forced).\n- with update scale rms_match and muon_lr_rule constant the "
-        "spectral norm of an update goes as m^0.5"
+        "spectral norm of an update scales as m^0.5"
     ) in page
 
 

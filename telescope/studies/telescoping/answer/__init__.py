@@ -2,8 +2,10 @@
 
 In reading order:
 
-- `levels`: each width of a ladder · `transfer`: how well the optimum transfers · `importance`: which hyperparameters matter
-- `late`: whether the parametrisation still holds at the end of the runs · `validation`: what runs at the target say
-- `budget`: where the uncertainty comes from · `remedy`: what would resolve it · `verdict` · `wording`: reasons in words
-- `comparison`: several ladders and variants side by side · `answer`: the report, of all these
+- `levels`: each width of a ladder · `transfer`: the transfer of the optimum · `importance`: which
+  hyperparameters matter
+- `late`: the coordinate check at the end of the runs · `validation`: the runs at the target
+- `budget`: the sources of uncertainty · `remedy`: the runs that would resolve it · `verdict` ·
+  `wording`: the text of reasons
+- `comparison`: ladders and variants side by side · `answer`: the report made of these
 """

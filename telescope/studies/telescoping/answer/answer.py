@@ -1,9 +1,10 @@
-"""The report of a telescoping study, drawn from its trials at any moment.
+"""The report of a telescoping study, from its trials at any moment.
 
-The rules of the verdict are in `verdict`, its words in `wording`, and what variants amount to together in `comparison`. The
-estimator is a named choice (`fold.estimates`): `pooled`, the model over all levels; `per_level`, a quadratic per level and
-its vertices carried on by a/n; `argmin`, the last level's best point, as published and by default under `paper`. The tests
-for borders and drifting are the same for all three.
+The rules of the verdict are in `verdict`, its wording in `wording`, and the report over variants in
+`comparison`. The estimator is a named choice (`fold.estimates`): `pooled`, the model over all
+levels; `per_level`, a quadratic per level with vertices extrapolated by a/n; `argmin`, the last
+level's best point, as published and by default under `paper`. The tests for borders and drift are
+the same for all three.
 """
 
 import math
@@ -25,7 +26,14 @@ from telescope.studies.telescoping.answer.transfer import transfer
 from telescope.studies.telescoping.answer.verdict import judged_values, stopped_by, verdict_of
 from telescope.studies.telescoping.answer.wording import words
 from telescope.studies.telescoping.axes import AxisName
-from telescope.studies.telescoping.evidence import Cost, Hyperparameter, LevelReport, Method, Validation, digits
+from telescope.studies.telescoping.evidence import (
+    Cost,
+    Hyperparameter,
+    LevelReport,
+    Method,
+    Validation,
+    digits,
+)
 from telescope.studies.telescoping.fold.estimates import lowest_of, target_estimates
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import Progress, progress
@@ -42,25 +50,34 @@ from telescope.studies.telescoping.schedules.places import Place, axes_at
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial
 
-groups = lru_cache(maxsize=256)(describe)  # a running job is asked for its report again and again
+groups = lru_cache(maxsize=256)(describe)  # the report of a running job is computed repeatedly
 
 
 def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Report:
-    """The answer that these trials amount to; `ended` says why no more will come."""
+    """The report on these trials; `ended` gives the reason why no more will come."""
     reports = [variant_report(variant, trials, ended) for variant in variants(question)]
     return together(question, reports) if question.sweep_over else reports[0]
 
 
 def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | None) -> Report:
-    """The answer of one architecture on one text: that of its best ladder."""
+    """The report on one architecture and one text: that of its best ladder."""
     found = [progress(variant.question, ladder, trials) for ladder in all_ladders(variant.question)]
     ladders = tuple(ladder_report(variant, one, ended) for one in found)
     best = best_ladder(ladders)
     final = ended is not None or all(one.ended for one in found)
     if best is None and all(ladder.verdict == "refused" for ladder in ladders):
-        because = Reason.of(Code.OF_LADDERS, parts=tuple(dict.fromkeys(Part(ladder.because) for ladder in ladders if ladder.because)))
+        because = Reason.of(
+            Code.OF_LADDERS,
+            parts=tuple(
+                dict.fromkeys(Part(ladder.because) for ladder in ladders if ladder.because)
+            ),
+        )
         return Report(final, "refused", words(because), None, ladders, because=because)
-    if best is None and final and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)):
+    if (
+        best is None
+        and final
+        and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None))
+    ):
         return Report(final, lost.verdict, lost.reason, None, ladders, because=lost.because)
     if best is None:
         because = stopped_by(ended) if ended else Reason.of(Code.NOTHING_FINISHED)
@@ -69,10 +86,13 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | Non
 
 
 def ladder_report(variant: Variant, found: Progress, ended: Ended | None) -> LadderReport:
-    """One ladder's answer so far."""
+    """The report on a ladder so far."""
     question, ladder = variant.question, found.ladder
     fit = pooled_fit(ladder, found.done)
-    levels = tuple(level_report(question, found, fit, level) for level in range(blocks.top_level(found.done) + 1 if found.done else 0))
+    levels = tuple(
+        level_report(question, found, fit, level)
+        for level in range(blocks.top_level(found.done) + 1 if found.done else 0)
+    )
     hyperparameters = target_values(question, found, fit) if lowest_of(found.done) else {}
     borders = tuple(Border(level.width, level.edges) for level in levels if level.edges)
     verdict, because = verdict_of(found, fit, hyperparameters, borders, ended)
@@ -90,7 +110,11 @@ def ladder_report(variant: Variant, found: Progress, ended: Ended | None) -> Lad
         verdict=verdict,
         reason=words(because),
         hyperparameters=hyperparameters,
-        parameter_groups=groups(target.model, question.data.vocab_size, target.optimizer, question.data.context) if target else (),
+        parameter_groups=groups(
+            target.model, question.data.vocab_size, target.optimizer, question.data.context
+        )
+        if target
+        else (),
         pairing=as_checked(pairing(question, ladder.optimizer), found.check.report),
         assumptions=assumptions(question, ladder.optimizer),
         levels=levels,
@@ -98,16 +122,26 @@ def ladder_report(variant: Variant, found: Progress, ended: Ended | None) -> Lad
         scaling_fit=scaling_of(question, levels),
         cost=bill,
         shifts=moves,
-        error_budget=error_budgets(question.estimated_by, found, laws, hyperparameters) if laws else {},
+        error_budget=error_budgets(question.estimated_by, found, laws, hyperparameters)
+        if laws
+        else {},
         climb=climb(found, fit, moves),
         transfer=transfer(question, found, laws, levels, hyperparameters["lr"]) if laws else None,
         validation=checked,
         coordinates=found.check.report,
         late=late_report(found),
-        remedy=remedy(found, fit, bill, because.code is Code.DRIFTING) if fit and found.ended and verdict == "unresolved" else None,
+        remedy=remedy(found, fit, bill, because.code is Code.DRIFTING)
+        if fit and found.ended and verdict == "unresolved"
+        else None,
         method=method_of(question, ladder),
-        importance={name: digits(share) for name, share in ped_anova(ladder, found.done).items()} if found.done else {},
-        explained={name: digits(share) for name, share in explained(ladder, found.done, fit).items()} if fit else {},
+        importance={name: digits(share) for name, share in ped_anova(ladder, found.done).items()}
+        if found.done
+        else {},
+        explained={
+            name: digits(share) for name, share in explained(ladder, found.done, fit).items()
+        }
+        if fit
+        else {},
         variant=variant.name,
         differs=dict(variant.differs),
         because=because,
@@ -115,32 +149,48 @@ def ladder_report(variant: Variant, found: Progress, ended: Ended | None) -> Lad
 
 
 def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
-    """How the loss at each width's optimum falls with the number of parameters; None where a width has no loss."""
-    sizes = [parameters(question.model.at(level.width), question.data.vocab_size, question.data.context) for level in levels]
+    """The fit of the loss at each width's optimum against parameters; None where a width has no
+    loss.
+    """
+    sizes = [
+        parameters(question.model.at(level.width), question.data.vocab_size, question.data.context)
+        for level in levels
+    ]
     losses = [level.loss for level in levels]
     return scaling_fit(sizes, losses) if all(map(math.isfinite, losses)) else None
 
 
 def method_of(question: Question, ladder: Ladder) -> Method:
-    """By which rules the ladder's runs are chosen and read."""
+    """The rules by which the ladder's runs are chosen and evaluated."""
     if question.schedule == "robust":
         return Method("robust", question.estimated_by)
     options, literal = paper.method(ladder, question.paper)
     options |= {"lr_convention": question.optimizer_options.lr_convention}
-    return Method("paper", question.estimated_by, options, literal and question.estimated_by == "argmin")
+    return Method(
+        "paper", question.estimated_by, options, literal and question.estimated_by == "argmin"
+    )
 
 
-def checked_at_target(question: Question, found: Progress, fit: Fit | None, bill: Cost) -> Validation | None:
-    """What the runs at the target say of the ladder's learning rate, once there are any."""
+def checked_at_target(
+    question: Question, found: Progress, fit: Fit | None, bill: Cost
+) -> Validation | None:
+    """The validation by the runs at the target, once there are any."""
     if not found.validation or bill.validation is None:
         return None
     stated = target_estimates(question, found.ladder, found.done)[0]
     return validation.assess(found.ladder, fit, stated, found.validation, bill.validation.flops)
 
 
-def target_values(question: Question, found: Progress, fit: Fit | None) -> dict[AxisName, Hyperparameter]:
-    """Every hyperparameter of the ladder: swept ones with their intervals, fixed ones as they are."""
-    swept = judged_values(found.ladder, fit, target_estimates(question, found.ladder, found.done), borders_of(question, found, fit))
+def target_values(
+    question: Question, found: Progress, fit: Fit | None
+) -> dict[AxisName, Hyperparameter]:
+    """Every hyperparameter of the ladder: swept ones with their intervals, fixed ones unchanged."""
+    swept = judged_values(
+        found.ladder,
+        fit,
+        target_estimates(question, found.ladder, found.done),
+        borders_of(question, found, fit),
+    )
     return swept | fixed_values(question, found)
 
 
@@ -149,17 +199,26 @@ def borders_of(question: Question, found: Progress, fit: Fit | None) -> tuple[in
     ladder = found.ladder
     if question.schedule == "paper":
         levels = range(blocks.top_level(found.done) + 1)
-        return tuple(i for level in levels for i, _ in paper.edges(ladder, found.done, level, question.paper, fit))
+        return tuple(
+            i
+            for level in levels
+            for i, _ in paper.edges(ladder, found.done, level, question.paper, fit)
+        )
     at_base = axes_at(edges.base_places(ladder, found.done), Place.AT_BORDER)
-    return at_base + (axes_at(blocks.top_places(ladder, found.done, fit), Place.OUTSIDE_BLOCK) if fit else ())
+    return at_base + (
+        axes_at(blocks.top_places(ladder, found.done, fit), Place.OUTSIDE_BLOCK) if fit else ()
+    )
 
 
 def fixed_values(question: Question, found: Progress) -> dict[AxisName, Hyperparameter]:
-    """What the user held fixed."""
+    """The hyperparameters that the question holds fixed."""
     swept = {axis.name for axis in found.ladder.axes}
     held: dict[AxisName, float] = {}
     if not isinstance(question.search.weight_decay, Range):
         held["weight_decay"] = question.search.weight_decay
     if found.ladder.optimizer == "muon" and "adamw_lr_ratio" not in swept:
         held["adamw_lr_ratio"] = question.adamw_lr_ratio
-    return {name: Hyperparameter(value, value, value, False, "fixed", 0.0, None) for name, value in held.items()}
+    return {
+        name: Hyperparameter(value, value, value, False, "fixed", 0.0, None)
+        for name, value in held.items()
+    }

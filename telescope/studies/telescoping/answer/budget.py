@@ -1,12 +1,15 @@
-"""Where does the uncertainty at the target come from, how far will the optimum still move, and why did the ladder stop where it did?
+"""The error budget at the target, the expected shift of the optimum, and the end of the climb.
 
-Every source of error in one budget. The pooled model's covariance under one drift law is C = C G C + C P C: what the runs' errors
-contribute, run by run, and what the priors leave open, parameter by parameter. Averaging the laws adds the variance between them. The
-parts are exact and add up in variance. A value that is a grid's point (an argmin) adds that of its mesh, or the square of its distance
-from the fitted optimum where that is more. A `per_level` value has terms of its own: one law, which only levels that contradict it blame.
+The budget holds every source of error. The pooled model's covariance under one drift law is C = C G
+C + C P C: the contribution of the runs' errors, run by run, and that of the priors, parameter by
+parameter. Averaging the laws adds the variance between them. The parts are exact and add up in
+variance. A value that is a point of a grid (an argmin) adds the variance of its mesh, or the square
+of its distance from the fitted optimum where that is more. A `per_level` value has its own terms:
+it knows a single law, whose term is non-zero only where levels contradict it.
 
-Parts: `error_budgets` of all estimators · `error_budget` of the pooled model, `error_budget_per_level` · `shifts`, drift as a/n against
-a/sqrt(n) and a constant step per doubling, by the pooled model whatever the estimator · `climb`.
+Parts: `error_budgets` of all estimators · `error_budget` of the pooled model,
+`error_budget_per_level` · `shifts`, drift as a/n against a/sqrt(n) and a constant step per
+doubling, by the pooled model whatever the estimator · `climb`.
 """
 
 import math
@@ -27,69 +30,107 @@ from telescope.studies.telescoping.reasons import ClimbEnd, Value, carried
 from telescope.studies.telescoping.schedules import blocks, robust
 
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
-FINITE_WIDTH = ("x", "drift", "phi", "e")  # parameters of the drift; the others are of the bowl's form
+# parameters of the drift; the others are of the bowl's form
+FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
-    "seed_noise": "more blocks of seeds, or runs that are longer or of larger batches",
-    "bowl_form": "more blocks at the base width, which pin the bowl's shape",
-    "finite_width": "more blocks at the widest level, or one doubling more (model.calibration_width)",
-    "law": "one doubling more (model.calibration_width), which tells the drift laws apart",
-    "mesh": "a finer grid, or estimator: pooled, which fits",
+    "seed_noise": "more blocks of seeds, longer runs, or larger batches",
+    "bowl_form": "more blocks at the base width, which determine the bowl's shape",
+    "finite_width": (
+        "more blocks at the widest level, or another doubling (model.calibration_width)"
+    ),
+    "law": "another doubling (model.calibration_width), which tells the drift laws apart",
+    "mesh": "a finer grid, or estimator: pooled, which fits the optimum",
 }
 REMEDIES_PER_LEVEL = REMEDIES | {
-    "bowl_form": "estimator: pooled, whose bowl may be skewed",
+    "bowl_form": "estimator: pooled, whose bowl can be skewed",
     "law": "estimator: pooled, which weighs three drift laws",
 }
 
 
 def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
-    """The fits under each drift law of some stages; None where nothing can be fitted."""
+    """The fits of some stages under each drift law; None where nothing can be fitted."""
     runs = pool(ladder, done) if done and 0 in ladder.fitted else ()
     return laws_at_target(runs, ladder.layout) if runs else None
 
 
-def error_budgets(estimator: str, found: Progress, laws: Laws, values: Mapping[AxisName, Hyperparameter]) -> dict[AxisName, ErrorBudget]:
-    """All sources of error of every fitted hyperparameter, by the study's estimator; one that `per_level` cannot tell has none."""
+def error_budgets(
+    estimator: str, found: Progress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
+) -> dict[AxisName, ErrorBudget]:
+    """The budget of every fitted hyperparameter, by the study's estimator; hyperparameters that
+    `per_level` cannot estimate have none.
+    """
     ladder, done = found.ladder, found.done
     if estimator == "per_level":
-        return {ladder.axes[i].name: error_budget_per_level(one) for i, one in per_level.at_target(ladder, done).items()}
+        return {
+            ladder.axes[i].name: error_budget_per_level(one)
+            for i, one in per_level.at_target(ladder, done).items()
+        }
     fitted = laws.weights @ np.array([law.theta for law in laws.fits])
     budgets: dict[AxisName, ErrorBudget] = {}
     for j, i in enumerate(ladder.fitted):
         name, mesh = ladder.axes[i].name, 0.0
         if estimator == "argmin":
-            mesh = max(last_step(done, i) / math.sqrt(12), abs(SCALES[name].octaves(values[name].value) - float(fitted[j])))
+            mesh = max(
+                last_step(done, i) / math.sqrt(12),
+                abs(SCALES[name].octaves(values[name].value) - float(fitted[j])),
+            )
         budgets[name] = error_budget(laws, j, mesh)
     return budgets
 
 
 def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
-    """The parts of one fitted hyperparameter's uncertainty at the target; `mesh` is how far off a grid's point is, 0 where fitted."""
+    """The parts of one fitted hyperparameter's uncertainty at the target; `mesh` is the error of a
+    grid's point in octaves, 0 where the value is fitted.
+    """
     parts = np.array([within(law, laws.precision, axis) for law in laws.fits])
     means = np.array([law.theta[axis] for law in laws.fits])
     noise, form, drift = laws.weights @ parts
     between = float(laws.weights @ (means - laws.weights @ means) ** 2)
-    return summed({"seed_noise": noise, "bowl_form": form, "finite_width": drift, "law": between, "mesh": mesh**2}, REMEDIES)
+    return summed(
+        {
+            "seed_noise": noise,
+            "bowl_form": form,
+            "finite_width": drift,
+            "law": between,
+            "mesh": mesh**2,
+        },
+        REMEDIES,
+    )
 
 
 def error_budget_per_level(one: per_level.Carried) -> ErrorBudget:
-    """The same of a vertex that was carried to the target."""
-    variances = {"seed_noise": one.noise, "bowl_form": per_level.BIAS**2, "finite_width": one.drift, "law": one.misfit, "mesh": 0.0}
+    """The budget of a vertex that was carried to the target."""
+    variances = {
+        "seed_noise": one.noise,
+        "bowl_form": per_level.BIAS**2,
+        "finite_width": one.drift,
+        "law": one.misfit,
+        "mesh": 0.0,
+    }
     return summed(variances, REMEDIES_PER_LEVEL)
 
 
 def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> ErrorBudget:
-    """The budget of these variances, in octaves^2."""
+    """The budget of these variances (octaves^2)."""
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
-    return ErrorBudget(**sds, total=digits(math.sqrt(sum(variances.values()))), dominant=dominant, remedy=remedies[dominant])
+    return ErrorBudget(
+        **sds,
+        total=digits(math.sqrt(sum(variances.values()))),
+        dominant=dominant,
+        remedy=remedies[dominant],
+    )
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
-    """Variance at the target under one law, from seed noise, from the bowl's form and from the drift that the data leave open."""
+    """Variances at the target under one law: seed noise, the bowl's form, and the drift that the
+    data leave open.
+    """
     sample, at, column = law.sample, law.layout.slots, law.covariance[:, axis]
     heights, slopes = sample.linearised(law.layout, law.theta)
     variance = sample.variance(heights, law.sigma)
-    influence = (sample.centred(slopes, 1 / variance) @ column) / variance  # octaves at the target per % of a run's loss
+    # octaves at the target per % of a run's loss
+    influence = (sample.centred(slopes, 1 / variance) @ column) / variance
     noise = law.sigma**2 * float(np.sum(influence**2))
     beyond = float((variance - law.sigma**2) @ influence**2)
     left_open: Array = precision * column**2
@@ -98,7 +139,9 @@ def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
 
 
 def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
-    """How far lr's optimum is expected to move from the widest level run to the target: averaged, then by each law."""
+    """The expected shift of lr's optimum from the widest level run to the target: averaged, then by
+    each law.
+    """
     moves, sds = [], []
     for law in laws.fits:
         gradient = -law.optima_gradient[top, 0]
@@ -110,12 +153,20 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
     names = [LAW_NAMES.get(phi, f"phi {phi:g}") for phi, _ in LAWS]
     found = [Shift("averaged", 1.0, digits(mean.value), digits(mean.low), digits(mean.high))]
     for name, weight, move, sd in zip(names, laws.weights, moves, sds, strict=True):
-        found.append(Shift(name, digits(float(weight)), digits(move), digits(move - quantile * sd), digits(move + quantile * sd)))
+        found.append(
+            Shift(
+                name,
+                digits(float(weight)),
+                digits(move),
+                digits(move - quantile * sd),
+                digits(move + quantile * sd),
+            )
+        )
     return tuple(found)
 
 
 def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
-    """At which width the ladder stopped, and why."""
+    """The width at which the ladder stopped, and the reason."""
     if not found.done:
         return None
     ladder, top = found.ladder, blocks.top_level(found.done)
@@ -146,5 +197,5 @@ def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb |
 
 
 def climbed(width: int, why: ClimbEnd, **values: Value) -> Climb:
-    """The end of a climb with the values that belong to it, and its words."""
+    """The end of a climb with its values and its wording."""
     return Climb(width, why, climb_words(width, why, values), carried(why, values))

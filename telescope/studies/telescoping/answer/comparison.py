@@ -1,16 +1,20 @@
-"""What do the answers of several ladders, and of several variants, amount to side by side?
+"""The answers of several ladders, and of several variants, side by side.
 
-Optimizers of one variant are compared by their loss at the optimum of the widest level that all have finished, and so are architectures
-on one text: at equal width, which is neither equal parameters nor equal FLOPs, so both are told. Losses of different texts, or of
-different tokens of one text, say nothing of each other: there no variant is called the best one.
+Optimizers of one variant are compared by their loss at the optimum of the widest level that all
+have finished, and so are architectures on one text: at equal width, which is neither equal
+parameters nor equal FLOPs, so the report gives both. Losses of different texts, or of different
+tokens of one text, are not comparable: there no variant is the best.
 
-A study over variants asks for every variant's answer, so its verdict is the worst of theirs, which it names: *refused* is worse than
-*unbracketed*, that than *unresolved*, and it is *resolved* where all of them are.
+A study over variants needs every variant's answer, so its verdict is the worst of theirs, and its
+reason names the variants that have it: *refused* is worse than *unbracketed*, which is worse than
+*unresolved*; the study is *resolved* where all variants are.
 
-Optima are compared at the target, in octaves, two variants of one optimizer at a time. Their ladders share no run, so the distances to
-the ends of their intervals add in squares. They do share seeds, and what they assume of the drift law: an interval is rather too wide.
+Optima are compared at the target, in octaves, two variants of one optimizer at a time. Their
+ladders share no run, so the distances to the ends of their intervals add in squares. They do share
+seeds and assumptions about the drift law, so the interval errs on the wide side.
 
-Parts: `together`, a report of several · `worst` · `best_ladder` · `compared`, with `row` and `differences`.
+Parts: `together`, the report over variants · `worst` · `best_ladder` · `compared`, with `row` and
+`differences`.
 """
 
 import itertools
@@ -26,19 +30,31 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
 from telescope.studies.telescoping.reasons import Code, Part, Reason
-from telescope.studies.telescoping.report import Compared, Comparison, Difference, LadderReport, Report, VariantReport
+from telescope.studies.telescoping.report import (
+    Compared,
+    Comparison,
+    Difference,
+    LadderReport,
+    Report,
+    VariantReport,
+)
 from telescope.train.flops import parameters
 from telescope.trials.types import OptimizerName
 
 WORST_FIRST: tuple[Verdict, ...] = ("refused", "unbracketed", "unresolved", "resolved")
 REMARKS = {
-    "model": "compared by their loss at equal width, which is neither equal parameters nor equal FLOPs",
-    "data": "losses of different texts say nothing of each other: each has a best optimizer of its own, and none is the best text",
+    "model": (
+        "compared by their loss at equal width, which is neither equal parameters nor equal FLOPs"
+    ),
+    "data": (
+        "losses of different texts are not comparable: each text has its own best optimizer, "
+        "and none is the best text"
+    ),
 }
 
 
 def together(question: Question, reports: Sequence[Report]) -> Report:
-    """The report of a study over variants, from that of each."""
+    """The report of a study over variants, from the reports of the variants."""
     assert question.sweep_over is not None
     ladders = tuple(ladder for report in reports for ladder in report.ladders)
     answers = tuple(
@@ -63,42 +79,51 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
 def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
     """The worst verdict, and the reason of every variant that has it."""
     verdict = min((one.verdict for one in variants), key=WORST_FIRST.index)
-    parts = tuple(Part(one.because, variant=one.name) for one in variants if one.verdict == verdict and one.because)
+    parts = tuple(
+        Part(one.because, variant=one.name)
+        for one in variants
+        if one.verdict == verdict and one.because
+    )
     return verdict, Reason.of(Code.OF_LADDERS, parts=parts)
 
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:
-    """The lowest loss at the optimum of the widest level that all unrefused ladders have finished."""
+    """The lowest loss at the optimum of the widest level that all unrefused ladders have
+    finished.
+    """
     running, level = comparable(ladders), common_level(ladders)
     return None if level is None else min(running, key=lambda ladder: ladder.levels[level].loss)
 
 
 def comparable(ladders: Sequence[LadderReport]) -> list[LadderReport]:
-    """Those that hand something out."""
+    """The ladders that are not refused and have hyperparameters."""
     return [ladder for ladder in ladders if ladder.verdict != "refused" and ladder.hyperparameters]
 
 
 def common_level(ladders: Sequence[LadderReport]) -> int | None:
-    """The widest level that all of them have finished."""
+    """The widest level that all comparable ladders have finished."""
     finished = [len(ladder.levels) for ladder in comparable(ladders)]
     return min(finished) - 1 if finished else None
 
 
 def compared(question: Question, ladders: Sequence[LadderReport]) -> Comparison:
-    """Variants side by side, as far as they are known."""
+    """The comparison of the variants, as far as it is known."""
     assert question.sweep_over is not None
     level, block = common_level(ladders), question.sweep_over.block
     return Comparison(
         over=block,
         width=None if level is None else question.model.widths[level],
-        rows=tuple(row(variant, run, found, level) for (variant, run), found in zip(each_ladder(question), ladders, strict=True)),
+        rows=tuple(
+            row(variant, run, found, level)
+            for (variant, run), found in zip(each_ladder(question), ladders, strict=True)
+        ),
         differences=tuple(differences(ladders)),
         remark=REMARKS[block],
     )
 
 
 def row(variant: Variant, ladder: Ladder, found: LadderReport, level: int | None) -> Compared:
-    """One ladder; its size, cost and loss are those of a level."""
+    """The row of a ladder; size, cost and loss are those of a level."""
     values = found.hyperparameters if found.verdict != "refused" else {}
     at, question = found.levels[level] if level is not None and values else None, variant.question
     return Compared(
@@ -108,30 +133,42 @@ def row(variant: Variant, ladder: Ladder, found: LadderReport, level: int | None
         lr=values.get("lr"),
         weight_decay=values.get("weight_decay"),
         drift=found.drift,
-        parameters=parameters(question.model.at(at.width), question.data.vocab_size, question.data.context) if at else None,
+        parameters=parameters(
+            question.model.at(at.width), question.data.vocab_size, question.data.context
+        )
+        if at
+        else None,
         flops=ladder.base_flops * ladder.costs[at.level] if at else None,
         loss=at.loss if at and math.isfinite(at.loss) else None,
     )
 
 
 def differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]:
-    """Of every two variants of one optimizer, for each hyperparameter that has an interval in both."""
+    """The differences between every two variants of one optimizer, for each hyperparameter that has
+    an interval in both.
+    """
     for first, second in itertools.combinations(comparable(ladders), 2):
         if first.optimizer == second.optimizer:
             for name in first.hyperparameters:
-                a, b = (estimate(name, ladder.hyperparameters.get(name)) for ladder in (first, second))
+                a, b = (
+                    estimate(name, ladder.hyperparameters.get(name)) for ladder in (first, second)
+                )
                 if a and b:
-                    yield between(first.optimizer, name, (first.variant, second.variant), difference(b, a))
+                    yield between(
+                        first.optimizer, name, (first.variant, second.variant), difference(b, a)
+                    )
 
 
-def between(optimizer: OptimizerName, name: AxisName, variants: tuple[str, str], found: Estimate) -> Difference:
-    """A difference as it is reported."""
+def between(
+    optimizer: OptimizerName, name: AxisName, variants: tuple[str, str], found: Estimate
+) -> Difference:
+    """A difference, rounded for the report."""
     low, high = digits(found.low), digits(found.high)
     return Difference(optimizer, name, *variants, digits(found.value), low, high, low <= 0 <= high)
 
 
 def estimate(name: AxisName, found: Hyperparameter | None) -> Estimate | None:
-    """A hyperparameter in octaves; None where it was not fitted, or lies at a border."""
+    """A hyperparameter in octaves; None where it was not fitted or lies at a border."""
     if found is None or found.status in ("swept", "fixed", "unbracketed") or not found.has_interval:
         return None
     low, high = sorted(SCALES[name].octaves(end) for end in (found.low, found.high))

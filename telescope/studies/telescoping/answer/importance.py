@@ -1,10 +1,12 @@
-"""Which of the swept hyperparameters matter, within the range that was asked for?
+"""The importance of each swept hyperparameter within its range.
 
-Two answers. PED-ANOVA (Watanabe et al., IJCAI 2023, Optuna's) compares where the better runs of the base grid lie with where all of them
-do; it needs no model, and its shares add up to one. It sees the grid alone: later runs crowd around the optimum, at few values of some
-axes, and where they were put would be taken for importance. Where the pooled model is fitted, it says which share of the variance of the
-loss, over the window at the base width, each axis explains by itself (first-order Sobol' indices); what is missing to one are
-interactions. The model's figures are the better ones where there are both.
+There are two measures. PED-ANOVA (Watanabe et al., IJCAI 2023, Optuna's) compares the distribution
+of the better runs of the base grid with that of all its runs; it needs no model, and its shares add
+up to one. It reads the grid alone: later runs crowd around the optimum, at few values of some axes,
+and their placement would be taken for importance. The pooled model, where it is fitted, gives the
+share of the loss's variance over the window at the base width that each axis explains by itself
+(first-order Sobol' indices); the remainder to one is due to interactions. Where both are known, the
+model's figures are better.
 
 Parts: `ped_anova` · `explained`.
 """
@@ -20,14 +22,18 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, quietly, told
 
-FEWEST_VALUES = 3  # of an axis: of two, one always has most of the better runs
-BEST = 0.25  # of the points are the better ones; of the 10 % that are usual there would be two or three, whose places chance decides
-LEAST_POINTS = 20  # below which PED-ANOVA says nothing: it wants five better ones
+FEWEST_VALUES = 3  # of an axis: of two values, one always has most of the better runs
+# The share of points that count as better; the usual 10 % would be two or three points, placed by
+# chance.
+BEST = 0.25
+LEAST_POINTS = 20  # for PED-ANOVA, which needs five better ones
 NODES = 7  # of the quadrature, per axis
 
 
 def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
-    """The share of each axis of three or more values by the base grid; empty where that is small, or all equally good."""
+    """The share of each axis of three or more values by the base grid; empty where the grid is
+    small or all its points are equally good.
+    """
     losses = seed_means(outcomes(done[:1], level=0))
     axes = [i for i in range(len(ladder.axes)) if len({x[i] for x in losses}) >= FEWEST_VALUES]
     points = tuple((tuple(x[i] for i in axes), loss) for x, loss in losses.items())
@@ -42,20 +48,30 @@ def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
 
     columns = list(zip(*[x for x, _ in points], strict=True))
     with quietly():
-        question, space = told(Box(tuple(map(min, columns)), tuple(map(max, columns))), points, "qmc", seed=0)
+        question, space = told(
+            Box(tuple(map(min, columns)), tuple(map(max, columns))), points, "qmc", seed=0
+        )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST)
-        shares = optuna.importance.get_param_importances(question, evaluator=evaluator, params=list(space))
+        shares = optuna.importance.get_param_importances(
+            question, evaluator=evaluator, params=list(space)
+        )
     return tuple(float(shares[name]) for name in space)
 
 
 def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, float]:
-    """The share of the bowl's variance that each fitted axis explains by itself, over the window at the base width."""
+    """The share of the bowl's variance that each fitted axis explains by itself, over the window at
+    the base width.
+    """
     base = outcomes(done, level=0)
-    windows = [(min(o.point.x[i] for o in base), max(o.point.x[i] for o in base)) for i in ladder.fitted]
+    windows = [
+        (min(o.point.x[i] for o in base), max(o.point.x[i] for o in base)) for i in ladder.fitted
+    ]
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     columns = [(low + high) / 2 + (high - low) / 2 * nodes for low, high in windows]
     mesh = np.stack([axis.ravel() for axis in np.meshgrid(*columns, indexing="ij")], axis=1)
-    heights = bowl(fit.layout, fit.theta, np.zeros(len(mesh), dtype=np.int64), mesh).reshape([NODES] * len(columns))
+    heights = bowl(fit.layout, fit.theta, np.zeros(len(mesh), dtype=np.int64), mesh).reshape(
+        [NODES] * len(columns)
+    )
     share = weights / 2
     total = _mean(heights**2, share) - _mean(heights, share) ** 2
     result: dict[AxisName, float] = {}
@@ -67,7 +83,7 @@ def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, 
 
 
 def _product(share: np.ndarray, axes: int) -> np.ndarray:
-    """Weights of the mesh over some axes, flat."""
+    """Weights of the mesh over some axes, flattened."""
     weights = np.ones(1)
     for _ in range(axes):
         weights = np.outer(weights, share).ravel()
@@ -75,5 +91,5 @@ def _product(share: np.ndarray, axes: int) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, share: np.ndarray) -> float:
-    """Over the whole mesh."""
+    """Weighted mean over the whole mesh."""
     return float(values.ravel() @ _product(share, values.ndim))

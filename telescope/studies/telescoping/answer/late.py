@@ -1,17 +1,17 @@
-"""Does the parametrisation still hold at the end of the runs?
+"""The late coordinate check: whether the parametrisation still holds at the end of the runs.
 
-The coordinate check of the first steps cannot see what needs time: weight decay above all. So every
-run ends by saying how large its hidden matrices and its last step are (`telescope.train.probes`),
-and here those that a ladder trained anyway are compared over its levels. Per quantity, one
-least-squares line in log2 width over the runs near the optimum, with a slope for each axis besides:
-their learning rates and decays are not quite the same at every level. Under `robust` these are the
-blocks, which lie evenly around the optimum of their level; under `paper` the runs within an octave
-of the best of their level. Where the axes move with width so that they could explain the slope,
-nothing is said.
+The coordinate check of the first steps cannot see effects that need time, weight decay above all.
+So every run ends by measuring the size of its hidden matrices and of its last step
+(`telescope.train.probes`), and this module compares the runs of a ladder over its levels. Per
+quantity, it fits one least-squares line in log2 width over the runs near the optimum, with a
+further slope for each axis, because learning rates and decays differ a little between levels. Under
+`robust` these runs are the blocks, which lie evenly around the optimum of their level; under
+`paper`, the runs within an octave of the best of their level. Where the axes move with width so
+that they could explain the slope, there is no report.
 
-Spectral norms are judged, by the gate of the first check. Last steps are only told: late gradients
-are mostly noise, and the norm of a noisy AdamW step falls with width beside that of a steady one,
-where all is right. A warning in the report, and no more: nobody is refused.
+Spectral norms are judged, by the gate of the first check. Last steps are only reported: late
+gradients are mostly noise, and the norm of a noisy AdamW step falls with width relative to a steady
+one even under a correct parametrisation. A failure is a warning in the report; it refuses no study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,11 +37,15 @@ VERDICTS: Mapping[str, CoordinateVerdict] = {
     "within_gate": "pass",
     "across_gate": "unresolved",
 }
-CAUSE = "a weight-decay rule that does not fit its lr rule shows here and not in the first steps"
+CAUSE = (
+    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+)
 
 
 def late_report(found: Progress) -> LateReport | None:
-    """The late check of a ladder so far; None where its runs say nothing of it, or too few levels have ended."""
+    """The late check of a ladder so far; None where its runs do not bear it, or too few levels have
+    ended.
+    """
     near = near_optimum(found)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
     names = sorted(name for name in (near[0][1].metrics if near else ()) if name.startswith(LATE))
@@ -58,9 +62,17 @@ def late_report(found: Progress) -> LateReport | None:
 
 
 def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
-    """The ladder's finite runs in blocks, or else within an octave of the best point of their level, on every axis."""
+    """The ladder's finite runs in blocks; without blocks, those within an octave of the best point
+    of their level on every axis.
+    """
     ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
-    corners = {o.point for stage in found.done if stage.name in BLOCK_STAGES for o in stage.outcomes if o.finite}
+    corners = {
+        o.point
+        for stage in found.done
+        if stage.name in BLOCK_STAGES
+        for o in stage.outcomes
+        if o.finite
+    }
     if corners:
         return [(point, trials[point]) for point in sorted(corners)]
     for level in range(ladder.levels):
@@ -68,20 +80,26 @@ def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
         if not here:
             break
         best = argmin(here)
-        close = [o.point for o in here if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))]
+        close = [
+            o.point
+            for o in here
+            if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))
+        ]
         near += [(point, trials[point]) for point in close]
     return near
 
 
 def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:  # (runs, 2 + axes)
-    """Log width, one, and the axes along which the runs differ."""
+    """The columns log width, constant 1, and the axes along which the runs differ."""
     axes = np.array([point.x for point in points])
     columns = [np.log2(widths), np.ones(len(points)), *(axes - axes.mean(axis=0)).T]
     return np.stack([column for column in columns if np.any(column)], axis=1)
 
 
 def inflation(x: Array) -> float:
-    """By how much the variance of the slope in width (the first column) grows through the columns beside it."""
+    """The factor by which the other columns inflate the variance of the slope in width, column
+    0.
+    """
     width, others = x[:, 0] - x[:, 0].mean(), x[:, 1:]
     left = width - others @ np.linalg.lstsq(others, width, rcond=None)[0]
     return float(width @ width / max(left @ left, 1e-12))
@@ -94,20 +112,29 @@ def lines(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
     dof = len(x) - int(np.linalg.matrix_rank(x))
     spread = np.sqrt(np.sum((sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
     half = float(stdtrit(dof, QUANTILE)) * spread
-    return [late_slope(name.removeprefix(LATE), float(s), float(h)) for name, s, h in zip(names, fitted[0], half, strict=True)]
+    return [
+        late_slope(name.removeprefix(LATE), float(s), float(h))
+        for name, s, h in zip(names, fitted[0], half, strict=True)
+    ]
 
 
 def late_slope(name: str, slope: float, half: float) -> LateSlope:
-    """One quantity against the gate."""
+    """The slope of a quantity, judged by the gate."""
     low, high = slope - half, slope + half
     beyond = low > GATE or high < -GATE
-    verdict: CoordinateVerdict = "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    verdict: CoordinateVerdict = (
+        "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    )
     judged = name.startswith(JUDGED)
-    return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None)
+    return LateSlope(
+        name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None
+    )
 
 
-def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, LateReason]:
-    """Verdict and reason, by the slopes that are judged, the steepest first."""
+def verdict_of(
+    slopes: Sequence[LateSlope], widths: Sequence[int]
+) -> tuple[CoordinateVerdict, LateReason]:
+    """Verdict and reason, from the judged slopes, the steepest first."""
     judged = [one for one in slopes if one.verdict]
     failed = [one for one in judged if one.verdict == "fail"]
     within = all(one.verdict == "pass" for one in judged)
@@ -123,14 +150,16 @@ def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[Coor
 
 
 def words(reason: LateReason) -> str:
-    """A reason as people read it."""
+    """The text of a reason."""
     worst, gate = reason.worst, f"±{reason.gate}"
-    law = f"width^{worst.slope:+.2f} ({worst.low:+.2f} to {worst.high:+.2f}) over widths {reason.narrowest} to {reason.widest}"
-    said = f"at the end of the runs the spectral norm of {worst.name.removeprefix(JUDGED)} goes as {law}"
+    law = f"width^{worst.slope:+.2f} ({worst.low:+.2f} to {worst.high:+.2f})"
+    widths = f"over widths {reason.narrowest} to {reason.widest}"
+    norm = f"the spectral norm of {worst.name.removeprefix(JUDGED)}"
+    text = f"at the end of the runs {norm} scales as {law} {widths}"
     match reason.code:
         case "beyond_gate":
-            return f"{said}, beyond {gate}; {CAUSE}"
+            return f"{text}, beyond the gate of {gate}; {CAUSE}"
         case "within_gate":
-            return f"{said}, the steepest of {reason.judged}; the gate is {gate}"
+            return f"{text}, the steepest of {reason.judged}; the gate is {gate}"
         case "across_gate":
-            return f"{said}: not clearly within {gate}, nor beyond it"
+            return f"{text}: neither clearly within the gate of {gate} nor clearly beyond it"

@@ -1,8 +1,9 @@
-"""What would resolve a ladder that is not resolved, and what would that cost?
+"""The remedy for an unresolved ladder: the blocks of runs that should resolve it, and their cost.
 
-By the greedy rule's own forecast: the blocks of rounds 2 to 4 that a small budget left out, then more until every interval at the target
-is narrow enough. Where it is so already under each drift law, or the optimum still drifts, more runs at the same widths do not help: one
-block at the next width does.
+The forecast of the greedy rule gives the blocks of rounds 2 to 4 that a small budget left out, then
+more until every interval at the target is narrow enough. Where the intervals are narrow enough
+already under each drift law, or the optimum still drifts, more runs at the same widths do not help:
+a block at the next width does.
 """
 
 import math
@@ -20,7 +21,7 @@ from telescope.studies.telescoping.schedules import blocks, robust
 
 
 def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
-    """Levels of the blocks that would do; none where no blocks within this ladder would."""
+    """The levels of the blocks that should suffice; empty where no blocks within this ladder do."""
     ladder, top = found.ladder, blocks.top_level(found.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
         return ()
@@ -38,14 +39,19 @@ def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[i
 
 
 def owed_blocks(found: Progress) -> tuple[int, ...]:
-    """Levels of the blocks of rounds 2 to 4 that the budget did not allow; a larger one is spent on them first."""
+    """The levels of the blocks of rounds 2 to 4 that the budget did not allow; a larger budget is
+    spent on them first.
+    """
     wanted = (robust.SHAPE_BLOCKS, *robust.CLIMB_BLOCKS)[: found.ladder.levels]
-    lacking = [count + (level == 0) - blocks.blocks_run(found.done, level) for level, count in enumerate(wanted)]
+    lacking = [
+        count + (level == 0) - blocks.blocks_run(found.done, level)
+        for level, count in enumerate(wanted)
+    ]
     return tuple(level for level, count in enumerate(lacking) for _ in range(count))
 
 
 def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
-    """The covariance expected after one more block at each of these levels."""
+    """The expected covariance after one more block at each of these levels."""
     corners, precision = blocks.signs(len(found.ladder.fitted), 0), np.linalg.inv(fit.covariance)
     for level in levels:
         centre, spans = blocks.place(found.ladder, found.done, fit, level)
@@ -55,7 +61,7 @@ def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
 
 
 def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
-    """The missing blocks and their cost; seconds at the pace of the ladder's own runs, where it is known."""
+    """The missing blocks and their cost; seconds at the pace of the ladder's own runs, if known."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if not levels:
         return None
@@ -63,7 +69,9 @@ def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Rem
     runs = math.fsum(costs)
     paces = [one.flops / one.seconds for one in bill.levels if one.seconds]
     seconds = math.fsum(
-        cost * ladder.base_flops / paces[min(level, len(paces) - 1)] for level, cost in zip(levels, costs, strict=True) if paces
+        cost * ladder.base_flops / paces[min(level, len(paces) - 1)]
+        for level, cost in zip(levels, costs, strict=True)
+        if paces
     )
     return Remedy(
         blocks=len(levels),
@@ -76,7 +84,7 @@ def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Rem
 
 
 def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
-    """The remedy as advice; what it costs is in the `Remedy`."""
+    """The remedy as advice; its cost is in the `Remedy`."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.RAISE_CALIBRATION_WIDTH)
@@ -84,7 +92,10 @@ def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
         return Remark.of(Advice.GRID_EXHAUSTED)
     if not levels:
         return Remark.of(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)
-    limit = math.ceil(robust.spent(ladder, found.done) + math.fsum(blocks.block_cost(ladder, level) for level in levels))
+    limit = math.ceil(
+        robust.spent(ladder, found.done)
+        + math.fsum(blocks.block_cost(ladder, level) for level in levels)
+    )
     if levels == (blocks.top_level(found.done) + 1,):
         return Remark.of(Advice.BLOCK_AT_WIDTH, width=ladder.widths[levels[0]], max_base_runs=limit)
     return Remark.of(Advice.MORE_BLOCKS, blocks=len(levels), max_base_runs=limit)

@@ -1,10 +1,11 @@
-"""How well does the optimum transfer from width to width, and what does being wrong about it cost?
+"""The transfer of the optimum from width to width, and the cost of missing it.
 
-Predicted by the pooled bowl, since hardly anyone trains the wide model with the wrong hyperparameters: the regret of copying the
-smallest width's optimum, with an interval by draws from what is believed about bowl and drift; the loss at the ends of the learning
-rate's interval; and the loss that the target is expected to reach.
+All figures are predicted by the pooled bowl, since few train the wide model with the wrong
+hyperparameters: the regret of copying the smallest width's optimum, with an interval by draws from
+the posterior of bowl and drift; the loss at the ends of the learning rate's interval; and the
+expected loss at the target.
 
-Parts: `transfer`, all of it · `copying` · `lr_interval_cost` · `loss_at_target`.
+Parts: `transfer`, all figures · `copying` · `lr_interval_cost` · `loss_at_target`.
 """
 
 import math
@@ -13,7 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from telescope.statistics.estimates import QUANTILE, Array, loss_at
-from telescope.studies.telescoping.evidence import Copying, Hyperparameter, Interval, LevelReport, Transfer, digits
+from telescope.studies.telescoping.evidence import (
+    Copying,
+    Hyperparameter,
+    Interval,
+    LevelReport,
+    Transfer,
+    digits,
+)
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.bowl import bowl
 from telescope.studies.telescoping.ladder.ladder import argmin, outcomes
@@ -21,15 +29,26 @@ from telescope.studies.telescoping.ladder.pooled import Fit, Laws
 from telescope.studies.telescoping.question.question import Question
 from telescope.train.flops import parameters
 
-DRAWS = 600  # of the parameters, shared out over the laws
-COMPUTE_PER_LOSS = 1 / 0.05  # dC/C over dL/L: 2 % of the loss take about 40 % of compute (arXiv 2512.05620)
+DRAWS = 600  # of the parameters, divided among the laws
+# dC/C over dL/L: 2 % of the loss take about 40 % of compute (arXiv 2512.05620)
+COMPUTE_PER_LOSS = 1 / 0.05
 
 
-def transfer(question: Question, found: Progress, laws: Laws, levels: Sequence[LevelReport], lr: Hyperparameter) -> Transfer:
-    """All figures of one ladder, from its fits, its levels and what is handed out."""
+def transfer(
+    question: Question,
+    found: Progress,
+    laws: Laws,
+    levels: Sequence[LevelReport],
+    lr: Hyperparameter,
+) -> Transfer:
+    """All figures of a ladder, from its fits, its levels and the reported learning rate."""
     ladder, fit = found.ladder, laws.fits[0]
     best = argmin(outcomes(found.done, 0))
-    smallest = [best[i] for i in ladder.fitted] if question.estimated_by == "argmin" else fit.optima[0].tolist()
+    smallest = (
+        [best[i] for i in ladder.fitted]
+        if question.estimated_by == "argmin"
+        else fit.optima[0].tolist()
+    )
     models = [*map(question.model.at, ladder.widths[: len(levels)]), question.model.target]
     sizes = [parameters(model, question.data.vocab_size, question.data.context) for model in models]
     return Transfer(
@@ -39,27 +58,40 @@ def transfer(question: Question, found: Progress, laws: Laws, levels: Sequence[L
     )
 
 
-def copying(laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int) -> tuple[Copying, ...]:
-    """The regret of training each wider level and the target at `x`, octaves of the fitted axes at the smallest width's optimum."""
+def copying(
+    laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int
+) -> tuple[Copying, ...]:
+    """The regret of training each wider level and the target at `x`, the smallest width's optimum
+    in octaves of the fitted axes.
+    """
     thetas = draws(laws)
-    found = [copied(height(laws, thetas, level, x), width) for level, width in list(enumerate(widths))[1:]]
+    found = [
+        copied(height(laws, thetas, level, x), width)
+        for level, width in list(enumerate(widths))[1:]
+    ]
     if target_width != widths[-1]:
         found.append(copied(height(laws, at_target(laws, thetas), 0, x), target_width))
     return tuple(found)
 
 
 def copied(regrets: Array, width: int) -> Copying:
-    """The figures of some draws of a regret, in % of the loss."""
+    """Median and interval of the draws of a regret, in % of the loss."""
     low, median, high = np.quantile(regrets, [1 - QUANTILE, 0.5, QUANTILE]).tolist()
-    return Copying(width, digits(median), digits(low), digits(high), digits(median * COMPUTE_PER_LOSS))
+    return Copying(
+        width, digits(median), digits(low), digits(high), digits(median * COMPUTE_PER_LOSS)
+    )
 
 
 def draws(laws: Laws) -> Array:
-    """Parameters [draw, parameter] from the Student t distributions around each law's fit, as many as the law is probable."""
+    """Parameters [draw, parameter] from the Student t distributions around each law's fit, in
+    proportion to the law's probability.
+    """
     rng, parts = np.random.default_rng(0), []
     for law, weight in zip(laws.fits, laws.weights, strict=True):
         count = round(DRAWS * float(weight))
-        normal = rng.standard_normal((count, law.layout.size)) @ np.linalg.cholesky(law.covariance).T
+        normal = (
+            rng.standard_normal((count, law.layout.size)) @ np.linalg.cholesky(law.covariance).T
+        )
         scale = np.sqrt(law.dof / rng.chisquare(law.dof, count))
         parts.append(law.theta + normal * scale[:, None])
     result: Array = np.concatenate(parts)
@@ -67,7 +99,9 @@ def draws(laws: Laws) -> Array:
 
 
 def at_target(laws: Laws, thetas: Array) -> Array:
-    """The same parameters with the target in the place of the base: no drift is left, and its own scale and offset are not known."""
+    """The same parameters with the target in the place of the base: without drift, and with a scale
+    and an offset drawn from their priors.
+    """
     slots, moved, rng = laws.fits[0].layout.slots, thetas.copy(), np.random.default_rng(1)
     moved[:, slots["drift"]] = 0.0
     for name in ("d", "e"):
@@ -77,14 +111,16 @@ def at_target(laws: Laws, thetas: Array) -> Array:
 
 
 def height(laws: Laws, thetas: Array, level: int, x: Sequence[float]) -> Array:
-    """How far up the bowl of a level a point lies, per draw, in % of the loss."""
+    """The height of a point in the bowl of a level, per draw, in % of the loss."""
     found = bowl(laws.fits[0].layout, thetas, np.array([level]), np.array([x], dtype=np.float64))
     result: Array = found[:, 0]
     return result
 
 
 def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
-    """% of the loss at the two ends of lr's interval at the target, the other hyperparameters at their optimum, by the averaged bowl."""
+    """The cost in % of the loss at the two ends of lr's interval at the target, the other
+    hyperparameters at their optimum, by the averaged bowl.
+    """
     layout = laws.fits[0].layout
     theta = laws.weights @ np.array([law.theta for law in laws.fits])
     for name in ("drift", "d", "e"):
@@ -96,22 +132,39 @@ def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
 
 
 def floor_errors(fit: Fit, levels: int) -> tuple[float, ...]:
-    """Standard error of each level's fitted floor, in % of the loss: blocks differ, and the bowl under them is not known exactly."""
+    """Standard error of each level's fitted floor, in % of the loss: blocks differ, and the bowl
+    under them is not known exactly.
+    """
     sample = fit.sample
     heights, slopes = sample.linearised(fit.layout, fit.theta)
     weights = 1 / sample.variance(heights, fit.sigma)
-    c, gradients = sample.block_means(sample.z - heights, weights), sample.block_means(slopes, weights)
+    c, gradients = (
+        sample.block_means(sample.z - heights, weights),
+        sample.block_means(slopes, weights),
+    )
     members = [sample.member[sample.level == level].any(axis=0) for level in range(levels)]
     squares = sum(float(np.sum((c[m] - c[m].mean()) ** 2)) for m in members if m.any())
     spare = sum(max(int(m.sum()) - 1, 0) for m in members)
     between = (fit.sigma**2 + squares) / (1 + spare)  # sigma^2 stands for one more block
-    return tuple(math.sqrt(between / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2) if m.any() else math.inf for m in members)
+    return tuple(
+        math.sqrt(between / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2)
+        if m.any()
+        else math.inf
+        for m in members
+    )
 
 
-def loss_at_target(fit: Fit, sizes: Sequence[float], losses: Sequence[float], size: float) -> Interval | None:
-    """Where the power law through the levels' floors leads at the target; None with fewer than three levels."""
+def loss_at_target(
+    fit: Fit, sizes: Sequence[float], losses: Sequence[float], size: float
+) -> Interval | None:
+    """The loss at the target by the power law through the levels' floors; None with fewer than
+    three levels.
+    """
     if len(losses) < 3 or not all(map(math.isfinite, losses)):
         return None
-    errors = [loss * error / 100 for loss, error in zip(losses, floor_errors(fit, len(losses)), strict=True)]
+    errors = [
+        loss * error / 100
+        for loss, error in zip(losses, floor_errors(fit, len(losses)), strict=True)
+    ]
     found = loss_at(size, sizes, losses, errors)
     return Interval(digits(found.low), digits(found.high)) if found else None

@@ -1,13 +1,15 @@
-"""What real runs at the target width say of a ladder's answer.
+"""The validation of a ladder's answer by real runs at the target width.
 
-The runs are those of `schedules.validation`; their seeds are none of the ladder's, so the evidence is independent of its
-answer. The bowl of `pooled` along the learning rate alone is fitted to them, a free height per seed, with the curvature, skew
-and noise that the ladder found as priors and nothing said about where the optimum lies. Four parameters are few enough to sum
-the posterior over a grid instead of approximating it. Intervals run from its 5 % to its 95 % point; the regret's begins at 0
-where the optimum's holds the learning rate handed out, since then nothing better is proven.
+The runs are those of `schedules.validation`; their seeds are none of the ladder's, so the evidence
+is independent of its answer. The bowl of `pooled` along the learning rate alone is fitted to them,
+a free height per seed, with the ladder's curvature, skew and noise as priors and no prior on the
+position of the optimum. Four parameters are few enough to sum the posterior over a grid instead of
+approximating it. Intervals run from its 5 % to its 95 % point; the regret's interval begins at 0
+where the optimum's interval contains the reported learning rate, since then nothing better is
+proven.
 
-Parts: `Shape`, what the ladder taught about the bowl · `posterior` -> `Posterior` · `assess` -> `Validation` ·
-`contradiction`, `overruled`.
+Parts: `Shape`, the bowl's form known from the ladder · `posterior` -> `Posterior` ·
+`assess` -> `Validation` · `contradiction`, `overruled`.
 """
 
 import math
@@ -18,22 +20,37 @@ import numpy as np
 from scipy.special import ndtri
 
 from telescope.statistics.estimates import QUANTILE, Array, Estimate
-from telescope.studies.telescoping.evidence import Hyperparameter, Interval, Validation, digits, from_estimate
+from telescope.studies.telescoping.evidence import (
+    Hyperparameter,
+    Interval,
+    Validation,
+    digits,
+    from_estimate,
+)
 from telescope.studies.telescoping.ladder.bowl import Layout, skewed
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, outcomes, seed_means, seed_noise
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    outcomes,
+    seed_means,
+    seed_noise,
+)
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF, Fit
 from telescope.studies.telescoping.ladder.sample import ETA
 from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 
-NOISE_WORTH = 6.0  # observations at most: what the ladder's noise tells about that of another width
-BEYOND, MESH = 3.0, 1 / 64  # octaves: how far outside the runs an optimum is looked for, and how finely
-SETTLED = 0.5  # octaves of half-width at which the runs at the target have an optimum of their own
+NOISE_WORTH = 6.0  # observations at most that the ladder's noise counts for at another width
+BEYOND, MESH = 3.0, 1 / 64  # octaves: range of optima outside the runs, and step of the grid
+SETTLED = 0.5  # octaves of half-width up to which the runs at the target settle the optimum
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What is known beforehand of the bowl at the target: normal log curvature and skew, and the noise (% of the loss) with its worth."""
+    """Priors on the bowl at the target: normal log curvature and skew, and the noise (% of the
+    loss) with its degrees of freedom.
+    """
 
     log_a: float
     log_a_sd: float
@@ -44,7 +61,9 @@ class Shape:
 
     @classmethod
     def of(cls, fit: Fit | None) -> "Shape":
-        """From the ladder's fit, the curvature less certain by what it may differ between widths; from the model's own priors without."""
+        """Priors from the ladder's fit, the curvature less certain by its spread between widths;
+        without a fit, the model's own priors.
+        """
         layout = fit.layout if fit else Layout(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
         theta, variance = (fit.theta, np.diag(fit.covariance)) if fit else (mean, 1 / precision)
@@ -61,33 +80,44 @@ class Shape:
 
 @dataclass(frozen=True)
 class Posterior:
-    """What the runs leave believable: optima (octaves), and the regret (% of the loss) of the learning rate handed out."""
+    """Posterior estimates of the optimum (octaves) and of the regret (% of the loss) of the
+    reported learning rate.
+    """
 
     optimum: Estimate
     regret: Estimate
 
 
 def posterior(found: Sequence[Outcome], handed_out: float, shape: Shape) -> Posterior | None:
-    """By summing over optimum, curvature and skew, with noise and heights integrated out; None where no two rates have finite losses."""
+    """The posterior summed over optimum, curvature and skew, with noise and heights integrated out;
+    None where fewer than two rates have finite losses.
+    """
     finite = [o for o in found if o.finite]
     x, loss = np.array([o.point.x[0] for o in finite]), np.array([o.loss for o in finite])
     if len(set(x)) < 2:
         return None
     z = 100 * (loss / loss.min() - 1)
-    cliff = min((o.point.x[0] for o in found if not o.finite and o.point.x[0] > x.max()), default=math.inf)
+    cliff = min(
+        (o.point.x[0] for o in found if not o.finite and o.point.x[0] > x.max()), default=math.inf
+    )
     optima = np.arange(x.min() - BEYOND, min(x.max() + BEYOND, cliff), MESH)[:, None, None]
     curvature = np.exp(shape.log_a + shape.log_a_sd * normal_nodes(15))[:, None]
     skew = np.maximum(shape.skew + shape.skew_sd * normal_nodes(5), 0.0)
-    heights = curvature[..., None] * skewed(x - optima[..., None], skew[:, None])  # [optimum, curvature, skew, run]
+    # [optimum, curvature, skew, run]
+    heights = curvature[..., None] * skewed(x - optima[..., None], skew[:, None])
     seeds = np.array([o.point.seed for o in finite])
     log_weights = log_likelihood(z, heights, seeds, shape)
     weights = np.exp(log_weights - log_weights.max())
     regret = curvature * skewed(handed_out - optima, skew)
-    return Posterior(estimate(np.broadcast_to(optima, weights.shape), weights), estimate(regret, weights))
+    return Posterior(
+        estimate(np.broadcast_to(optima, weights.shape), weights), estimate(regret, weights)
+    )
 
 
 def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
-    """Of every bowl: Student's t, since the noise is known as well as `shape.dof` observations tell; a free height per seed."""
+    """Log likelihood of every bowl: Student's t, since the noise is known with `shape.dof` degrees
+    of freedom; a free height per seed.
+    """
     w = 1 / (1 + (ETA * np.maximum(heights, z) / shape.sigma) ** 2)
     r, total = z - heights, np.log(w).sum(-1) / 2
     squares = np.zeros(total.shape)
@@ -98,7 +128,9 @@ def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Arra
         mean = (mine * ours).sum(-1) / mass
         squares += (mine * (ours - mean[..., None]) ** 2).sum(-1)
         total -= np.log(mass) / 2
-    result: Array = total - (shape.dof + len(z) - len(blocks)) / 2 * np.log(shape.dof * shape.sigma**2 + squares)
+    result: Array = total - (shape.dof + len(z) - len(blocks)) / 2 * np.log(
+        shape.dof * shape.sigma**2 + squares
+    )
     return result
 
 
@@ -117,8 +149,12 @@ def estimate(values: Array, weights: Array) -> Estimate:
     return Estimate(float(flat[middle]), float(flat[low]), float(flat[high]))
 
 
-def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float) -> Validation | None:
-    """What the finished runs at the target say of the learning rate that the ladder states (octaves); None before there are any."""
+def assess(
+    ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float
+) -> Validation | None:
+    """The validation of the ladder's learning rate (octaves) by the finished runs at the target;
+    None before there are any.
+    """
     if not done:
         return None
     found, rate = outcomes(done), ladder.axes[0].clip(stated.value)
@@ -136,7 +172,9 @@ def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Don
         lr=from_estimate(stated.value),
         stated=Interval(from_estimate(stated.low), from_estimate(stated.high)),
         loss=digits(loss) if known else None,
-        loss_error=digits(loss * noise / 100 / math.sqrt(len(SEEDS))) if known and noise is not None else None,
+        loss_error=digits(loss * noise / 100 / math.sqrt(len(SEEDS)))
+        if known and noise is not None
+        else None,
         seed_noise=digits(noise) if noise is not None else None,
         optimum=from_estimate(best.value) if best else None,
         interval=Interval(from_estimate(best.low), from_estimate(best.high)) if best else None,
@@ -149,7 +187,7 @@ def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Don
 
 
 def contradiction(found: Validation) -> Reason:
-    """Why the ladder's answer does not stand."""
+    """The reason of a contradicted answer."""
     assert found.interval is not None
     assert found.regret is not None
     return Reason.of(
@@ -167,9 +205,19 @@ def contradiction(found: Validation) -> Reason:
 
 
 def overruled(ladders: Hyperparameter, found: Validation) -> Hyperparameter:
-    """The learning rate to hand out where the runs at the target contradict the ladder's: their own, if they settle one."""
+    """The learning rate to report where the runs at the target contradict the ladder's: their
+    optimum, if they settle one.
+    """
     if not found.settled or found.optimum is None or found.interval is None:
         return replace(ladders, resolved=False, status="unresolved")
     low, high = found.interval.low, found.interval.high
     half = digits(math.log2(high / low) / 2)
-    return replace(ladders, value=found.optimum, low=low, high=high, half_width=half, resolved=False, status="unresolved")
+    return replace(
+        ladders,
+        value=found.optimum,
+        low=low,
+        high=high,
+        half_width=half,
+        resolved=False,
+        status="unresolved",
+    )

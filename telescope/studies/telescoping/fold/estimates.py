@@ -1,33 +1,52 @@
-"""Estimates of a ladder's optimum at the target, from its finished stages, by the question's estimator.
+"""Estimates of a ladder's optimum at the target, from its finished stages, by the question's
+estimator.
 
-An argmin has no interval of its own: it is given that of the pooled model on the same runs, widened to hold it and half a
-step of its grid to each side. Where there is no such model it has none.
+An argmin has no interval of its own: it gets that of the pooled model on the same runs, widened to
+include it and half a step of its grid to each side. Without a pooled model, the interval is half a
+step to each side.
 """
 
 from collections.abc import Sequence
 
 from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.ladder import per_level
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes, pool, pooled_fit
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    argmin,
+    outcomes,
+    pool,
+    pooled_fit,
+)
 from telescope.studies.telescoping.ladder.pooled import at_target
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.schedules import windows
 
 
-def chosen(question: Question, ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
-    """A level's optimum among the points that were run."""
-    return windows.optimum(ladder, done, level, question.paper) if question.schedule == "paper" else argmin(outcomes(done, level))
+def chosen(
+    question: Question, ladder: Ladder, done: Sequence[Done], level: int
+) -> tuple[float, ...]:
+    """The best point run at a level."""
+    return (
+        windows.optimum(ladder, done, level, question.paper)
+        if question.schedule == "paper"
+        else argmin(outcomes(done, level))
+    )
 
 
 def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
-    """An argmin with the interval of the pooled model, if any, widened to hold it and half its last step to each side."""
+    """An argmin with the interval of the pooled model, if any, widened to include it and half its
+    last step to each side.
+    """
     half = last_step(done, axis) / 2
     low, high = (pooled.low, pooled.high) if pooled else (x, x)
     return Estimate(x, min(low, x - half), max(high, x + half))
 
 
 def last_step(done: Sequence[Done], axis: int) -> float:
-    """Octaves between the points of the last stage that compared any on this axis, of scattered ones on average; 0 where none did."""
+    """Octaves between the points of the last stage that compared values of this axis, on average
+    where points are scattered; 0 where no stage did.
+    """
     for stage in reversed(done):
         points = {o.point.x for o in stage.outcomes}
         columns: list[list[float]] = [sorted(set(column)) for column in zip(*points, strict=True)]
@@ -40,25 +59,35 @@ def last_step(done: Sequence[Done], axis: int) -> float:
     return 0.0
 
 
-def target_estimates(question: Question, ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """Per axis in octaves, by the study's estimator; an axis that was only swept has its best value and no width."""
+def target_estimates(
+    question: Question, ladder: Ladder, done: Sequence[Done]
+) -> dict[int, Estimate]:
+    """The estimate per axis in octaves, by the study's estimator; an axis that is not fitted has
+    its best value and an interval of width 0.
+    """
     pooled = pooled_estimates(ladder, done)
     top = max((o.point.level for o in outcomes(done) if o.finite), default=0)
     if question.estimated_by == "argmin":
         best = chosen(question, ladder, done, top)
         return {i: around_argmin(done, i, x, pooled.get(i)) for i, x in enumerate(best)}
-    best = (lowest_of(done) or done[0].outcomes[0].point.x) if question.schedule == "robust" else chosen(question, ladder, done, top)
+    best = (
+        (lowest_of(done) or done[0].outcomes[0].point.x)
+        if question.schedule == "robust"
+        else chosen(question, ladder, done, top)
+    )
     fitted = per_level.carried(ladder, done) if question.estimated_by == "per_level" else pooled
     return {i: Estimate(x, x, x) for i, x in enumerate(best)} | fitted
 
 
 def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
-    """The lowest point of the first stage of which a run did not diverge; None where there is no such stage."""
-    return next((argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None)
+    """The lowest point of the first stage with a finite loss; None where there is no such stage."""
+    return next(
+        (argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None
+    )
 
 
 def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """The pooled model's answer at the target, in octaves per fitted axis."""
+    """The pooled model's estimates at the target, in octaves per fitted axis."""
     if pooled_fit(ladder, done) is None:
         return {}
     found = at_target(pool(ladder, done), ladder.layout)

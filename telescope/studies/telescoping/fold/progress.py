@@ -1,9 +1,11 @@
-"""The fold of a ladder: its stages replayed over the completed trials, down to the runs that it still lacks.
+"""The fold of a ladder: its stages replayed over the completed trials, up to the missing runs.
 
-The stages are the coordinate check, those of its schedule, and the runs at the target. A question over variants is several
-questions of one architecture and one text each (`question.variants`); what takes a ladder takes its variant's question.
+The stages are the coordinate check, those of its schedule, and the runs at the target. A question
+over variants is split into questions of one architecture and one text each (`question.variants`);
+functions of a ladder take its variant's question.
 
-Parts: `Progress`, `progress` · `following`: `next_stage`, `validation_stage` · `coordinate_step`, `ends_the_ladder` · `exceeded`.
+Parts: `Progress`, `progress` · `following`: `next_stage`, `validation_stage` · `coordinate_step`,
+`ends_the_ladder` · `exceeded`.
 """
 
 import math
@@ -26,44 +28,58 @@ from telescope.trials.outcome import Trial, TrialState
 COORDINATES = "coordinates"  # the stage of the check
 
 
-def following(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
-    """The stage after some stages of the schedule and some at the target; None where the ladder is complete."""
-    return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(question, ladder, done, validated)
+def following(
+    question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
+) -> Stage | None:
+    """The stage after the given stages of the schedule and at the target; None where the ladder is
+    complete.
+    """
+    return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(
+        question, ladder, done, validated
+    )
 
 
 @lru_cache(maxsize=16_384)
-def next_stage(schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]) -> Stage | None:
-    """What the study's schedule plans after some stages."""
-    return robust.next_stage(ladder, done) if schedule == "robust" else paper.next_stage(ladder, done, options)
+def next_stage(
+    schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]
+) -> Stage | None:
+    """The schedule's next stage after the given stages; None where the schedule is complete."""
+    return (
+        robust.next_stage(ladder, done)
+        if schedule == "robust"
+        else paper.next_stage(ladder, done, options)
+    )
 
 
 def coordinate_step(question: Question, ladder: Ladder, completed: Mapping[str, Trial]) -> Step:
-    """How far the check has come that is a ladder's first stage."""
+    """The progress of the coordinate check, a ladder's first stage."""
     plan = coordinate_design(question, ladder)
     return step(plan, completed) if question.coordinates == "check" else Step((), (), skipped(plan))
 
 
 def ends_the_ladder(question: Question, ladder: Ladder, check: Step) -> bool:
-    """Whether a check fails that should not: that an unsound pairing does is known, and its ladder is there to show what comes of it."""
+    """Whether a failed check ends the ladder: an unsound pairing is known to fail, and its ladder
+    runs on to show the consequences.
+    """
     return check.failed and pairing(question, ladder.optimizer).sound
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a ladder has come."""
+    """The progress of a ladder."""
 
     ladder: Ladder
     check: Step  # of the coordinates, before the rounds
     done: tuple[Done, ...] = ()
     trials: tuple[tuple[Point, Trial], ...] = ()  # of the finished stages and of the current one
     missing: tuple[Planned, ...] = ()  # of the current stage
-    validation: tuple[Done, ...] = ()  # what was run at the target after the rounds
+    validation: tuple[Done, ...] = ()  # stages at the target, after the rounds
     limit: EndCause | None = None  # the limit of the job that ended it
     refused: bool = False  # by the check
 
     @property
     def ended(self) -> bool:
-        """Nothing is left to run."""
+        """Whether nothing is left to run."""
         return not self.missing
 
 
@@ -73,7 +89,9 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
     if check.missing or refused:
-        planned = tuple(Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing)
+        planned = tuple(
+            Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing
+        )
         return Progress(ladder=ladder, check=check, missing=planned, refused=refused)
     done, validated, counted = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
@@ -83,12 +101,25 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
         if limit := exceeded(question, ladder, [*counted, *stage.points], check_flops):
             break
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
-        ours = {point: completed[spec.digest] for point, spec in specs.items() if spec.digest in completed}
+        ours = {
+            point: completed[spec.digest]
+            for point, spec in specs.items()
+            if spec.digest in completed
+        }
         counted |= ours
-        if missing := tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours):
+        if missing := tuple(
+            Planned(spec, label_of(ladder, stage, point))
+            for point, spec in specs.items()
+            if point not in ours
+        ):
             break
         ended = validated if stage.name == validation.STAGE else done
-        ended.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
+        ended.append(
+            Done(
+                stage.name,
+                tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items())),
+            )
+        )
     return Progress(
         ladder=ladder,
         check=check,
@@ -101,32 +132,44 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
 
 
 def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
-    """Where a point of a stage stands; runs at the target belong to no level."""
+    """The label of a point of a stage; runs at the target belong to no level."""
     return Label(ladder.optimizer, stage.name, point.level if point.level < ladder.levels else None)
 
 
-def validation_stage(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
-    """What is run at the target once the rounds have ended, where the study asks for it."""
-    if not question.validate_at_target or not any(o.finite for stage in done for o in stage.outcomes):
+def validation_stage(
+    question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
+) -> Stage | None:
+    """The next stage at the target after the rounds, if the question asks for validation."""
+    if not question.validate_at_target or not any(
+        o.finite for stage in done for o in stage.outcomes
+    ):
         return None
     estimates = target_estimates(question, ladder, done)
-    return validation.next_stage(ladder, [estimates[i].value for i in range(len(ladder.axes))], validated)
+    return validation.next_stage(
+        ladder, [estimates[i].value for i in range(len(ladder.axes))], validated
+    )
 
 
 def loss_of(trial: Trial) -> float:
-    """Final loss; anything that is no finite number is worse than any that is."""
+    """The final loss; infinite where it is missing or not finite."""
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> EndCause | None:
-    """The limit that these points of one ladder would break, or None; each ladder has an equal share, so that none waits.
+def exceeded(
+    question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
+) -> EndCause | None:
+    """The limit that these points of a ladder would exceed, or None; each ladder has an equal
+    share, so that none waits.
 
-    The coordinate check counts where FLOPs do: it is no run of the search.
+    The coordinate check counts towards FLOPs only, since it is no run of the search.
     """
     share = len(question.optimizers)
     if len(points) > question.limits.max_trials // share:
         return EndCause.OUT_OF_TRIALS
     flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
-    if question.limits.max_flops is not None and flops + check_flops > question.limits.max_flops / share:
+    if (
+        question.limits.max_flops is not None
+        and flops + check_flops > question.limits.max_flops / share
+    ):
         return EndCause.OUT_OF_FLOPS
     return None

@@ -1,4 +1,4 @@
-"""The training run that a planned point stands for."""
+"""The training run of a planned point."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,23 +14,43 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import OptimizerName
 
 
-def trial_spec(question: Question, optimizer: OptimizerName, width: int, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
-    """A run at a width: swept values where given, the question's fixed ones elsewhere. The question is of one variant."""
+def trial_spec(
+    question: Question,
+    optimizer: OptimizerName,
+    width: int,
+    values: Mapping[AxisName, float],
+    seed: int = 0,
+) -> TrialSpec:
+    """A run at a width, with swept values where given and the question's fixed values elsewhere.
+    The question is that of a single variant.
+    """
     assert question.sweep_over is None, "a run belongs to a variant"
     return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
 
 
-def target_spec(question: Question, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
+def target_spec(
+    question: Question, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0
+) -> TrialSpec:
     """The final run, at the target width and depth."""
-    return replace(trial_spec(question, optimizer, question.model.target_width, values, seed), model=question.model.target)
+    return replace(
+        trial_spec(question, optimizer, question.model.target_width, values, seed),
+        model=question.model.target,
+    )
 
 
 @lru_cache(maxsize=65_536)
 def cached_trial_spec(
-    question: Question, optimizer: OptimizerName, width: int, values: tuple[tuple[AxisName, float], ...], seed: int
+    question: Question,
+    optimizer: OptimizerName,
+    width: int,
+    values: tuple[tuple[AxisName, float], ...],
+    seed: int,
 ) -> TrialSpec:
-    """The specification of a run; cached, since a plan is folded anew after every trial."""
-    given: dict[str, Any] = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+    """The specification of a run; cached, since the plan is folded again after every trial."""
+    given: dict[str, Any] = {
+        name: getattr(question.optimizer_options, name)
+        for name in OptimizerOptions.__dataclass_fields__
+    }
     if not isinstance(question.search.weight_decay, Range):
         given["weight_decay"] = question.search.weight_decay
     if optimizer == "muon":
@@ -54,7 +74,7 @@ def cached_trial_spec(
 
 
 def spec_of(question: Question, ladder: Ladder, point: Point) -> TrialSpec:
-    """The run that a planned point stands for."""
+    """The run of a planned point."""
     values = {axis.name: axis.value(x) for axis, x in zip(ladder.axes, point.x, strict=True)}
     if point.level == ladder.levels:
         return target_spec(question, ladder.optimizer, values, point.seed)

@@ -1,10 +1,12 @@
-"""What will a study probably do, before any model is trained?
+"""Rehearsals: the probable course of a study, before any model is trained.
 
-Its own schedule is folded over a few closed-form bowls whose optimum is known: what the rounds cost there is what they are expected to
-cost, and how far off they end is how far off they are expected to end. The bowls are drawn, once and for all, from what reference
-studies of small models met: curvature 0.25 to 1.1 % of the loss per octave^2 of the learning rate, other axes 3 to 10 times flatter, a
-drift of up to 1.5 octaves from base to target by one of the pooled model's laws, noise of 0.2 % of the loss per run, 0.4 of its variance
-shared by the runs of a seed, an optimum in the middle half of the range at the base width, and no divergence.
+The study's schedule is folded over a few closed-form bowls whose optimum is known; the cost of the
+rounds and their final error there are the expected ones. The bowls are drawn, once and for all,
+from the range that reference studies of small models showed: curvature 0.25 to 1.1 % of the loss
+per octave^2 of the learning rate, other axes 3 to 10 times flatter, a drift of up to 1.5 octaves
+from base to target by one of the pooled model's laws, noise of 0.2 % of the loss per run, 0.4 of
+its variance shared by the runs of a seed, an optimum in the middle half of the range at the base
+width, and no divergence.
 
 Parts: `Bowl` · `rehearse` -> `Rehearsal`.
 """
@@ -24,14 +26,19 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, P
 from telescope.studies.telescoping.ladder.pooled import LAWS
 from telescope.studies.telescoping.question.question import Question
 
-NOISE, PAIRING = 0.2, 0.4  # % of the loss per run; share of its variance that the runs of a seed have in common
+NOISE, PAIRING = 0.2, 0.4  # % of the loss per run; share of its variance common to a seed's runs
 SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
-ASSUMES = f"an optimum inside the range, noise of {NOISE} % of the loss, a drift of up to {MOST_DRIFT} octaves, and no divergence"
+ASSUMES = (
+    f"an optimum inside the range, noise of {NOISE} % of the loss, "
+    f"a drift of up to {MOST_DRIFT} octaves, and no divergence"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Bowl:
-    """A loss in closed form, in octaves of a ladder's axes; heights are doublings above the base width."""
+    """A loss in closed form, in octaves of a ladder's axes; heights are doublings above the base
+    width.
+    """
 
     number: int
     base: Array  # the optimum at the base width
@@ -50,14 +57,16 @@ class Bowl:
             number=number,
             base=low + rng.uniform(0.25, 0.75, axes) * (high - low),
             drift=rng.uniform(-MOST_DRIFT, MOST_DRIFT, axes),
-            phi=float(rng.choice([phi for phi, _ in LAWS], p=[probability for _, probability in LAWS])),
+            phi=float(
+                rng.choice([phi for phi, _ in LAWS], p=[probability for _, probability in LAWS])
+            ),
             curvature=float(np.exp(rng.uniform(np.log(0.25), np.log(1.1)))),
             flatness=np.array([1.0, *rng.uniform(3, 10, axes - 1)]),
             doublings=ladder.doublings,
         )
 
     def optimum(self, height: float) -> Array:
-        """Where it lies so many doublings above the base; the target is `doublings` above."""
+        """The optimum at `height` doublings above the base; the target is at `doublings`."""
         t = self.doublings
         if t == 0:
             return self.base
@@ -67,32 +76,36 @@ class Bowl:
         return moved
 
     def excess(self, height: float, x: Array) -> Array:
-        """% of the loss above that of the optimum: [..., axis] -> [...]."""
+        """The excess over the loss at the optimum, in %: [..., axis] -> [...]."""
         u = x - self.optimum(height)
         v = u[..., 0] + CROSS * u[..., 1:].sum(-1)
-        result: Array = self.curvature * (skewed(v, np.array(SKEW)) + (u[..., 1:] ** 2 / self.flatness[1:]).sum(-1))
+        result: Array = self.curvature * (
+            skewed(v, np.array(SKEW)) + (u[..., 1:] ** 2 / self.flatness[1:]).sum(-1)
+        )
         return result
 
     def loss(self, ladder: Ladder, point: Point) -> float:
-        """Of one run, its noise included."""
+        """The loss of a run, including its noise."""
         height = ladder.heights[point.level] if point.level < ladder.levels else ladder.doublings
         place = [self.number, point.level, point.seed]
         common = np.random.default_rng(place).standard_normal()
-        own = np.random.default_rng([*place, *(round(64 * x) % 2**32 for x in point.x)]).standard_normal()
+        own = np.random.default_rng(
+            [*place, *(round(64 * x) % 2**32 for x in point.x)]
+        ).standard_normal()
         noise = NOISE * (math.sqrt(PAIRING) * common + math.sqrt(1 - PAIRING) * own)
         return 1 + (float(self.excess(height, np.array(point.x))) + float(noise)) / 100
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What the schedule did on one bowl: runs per level of each stage, and how far off it ended."""
+    """The course of the schedule on a bowl: runs per level of each stage, and its final error."""
 
     stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]  # (name, ((level, runs), ...))
     error: float  # octaves of the learning rate at the target
     regret: float  # % of the loss there
 
     def runs(self, *names: str) -> dict[int, int]:
-        """Runs per level in stages of these names; of all stages where none is named."""
+        """Runs per level in the stages of these names; without names, in all stages."""
         total = Counter[int]()
         for name, levels in self.stages:
             if not names or name in names:
@@ -102,15 +115,23 @@ class Rehearsal:
 
 @lru_cache(maxsize=256)
 def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
-    """Fold the study's schedule over a bowl, its limits included; what is run at the target afterwards is left out."""
+    """Fold the study's schedule over a bowl, within its limits, without the runs at the target."""
     bowl, done, planned = Bowl.drawn(ladder, number), list[Done](), list[Point]()
     while stage := next_stage(question.schedule, question.paper, ladder, tuple(done)):
         planned += stage.points
         if exceeded(question, ladder, planned):
             break
-        done.append(Done(stage.name, tuple(sorted(Outcome(point, bowl.loss(ladder, point)) for point in stage.points))))
+        done.append(
+            Done(
+                stage.name,
+                tuple(sorted(Outcome(point, bowl.loss(ladder, point)) for point in stage.points)),
+            )
+        )
     found = target_estimates(question, ladder, done)
     handed_out = np.array([found[i].value for i in range(len(ladder.axes))])
-    counts = tuple((stage.name, tuple(sorted(Counter(o.point.level for o in stage.outcomes).items()))) for stage in done)
+    counts = tuple(
+        (stage.name, tuple(sorted(Counter(o.point.level for o in stage.outcomes).items())))
+        for stage in done
+    )
     error = float(handed_out[0] - bowl.optimum(ladder.doublings)[0])
     return Rehearsal(counts, error, float(bowl.excess(ladder.doublings, handed_out)))

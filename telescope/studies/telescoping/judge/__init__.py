@@ -1,4 +1,5 @@
 """The verdict on a sweep that was run elsewhere.
 
-In reading order: `records`, the rows as given · `sweep`, a table of runs, read and checked · `judge`, the verdict on it.
+In reading order: `records`, the rows as given · `sweep`, a table of runs, parsed and checked ·
+`judge`, the verdict on it.
 """

@@ -1,17 +1,17 @@
-"""Does a sweep that somebody already has transfer to the width they want to train?
+"""The verdict on an existing sweep: whether its optimum transfers to a target width.
 
-By the same functions as a job's report: the runs become the stages of a ladder (`ladder_of`), the
+The functions are those of a job's report: the runs become the stages of a ladder (`ladder_of`), the
 pooled model is fitted to all widths at once, and the learning rate decides the verdict
-(`telescope.studies.telescoping.answer.verdict.judged`). Besides, each width gets a verdict of its
-own:
+(`telescope.studies.telescoping.answer.verdict.judged`). In addition, each width gets its own
+verdict:
 
-    unbracketed   its lowest loss, or its fitted optimum, lies at a border of what was run, or everything diverged
-    unresolved    fewer than three learning rates, or an interval wider than half an octave to each side
+    unbracketed   its lowest loss or fitted optimum lies at a border of the runs, or all diverged
+    unresolved    fewer than three learning rates, or an interval wider than +-0.5 octave
     resolved      otherwise
 
 Widths need not be doublings: a level lies log2(width / narrowest) doublings up. An axis is fitted
 where some width has three values of it that did not diverge; otherwise its values are compared. The
-fit sees the runs near the optimum of each width alone (`near_optimum`).
+fit uses only the runs near the optimum of each width (`near_optimum`).
 
 Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `sides`,
 `level_verdict` · `to_narrow`.
@@ -28,27 +28,58 @@ from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_
 from telescope.studies.telescoping.answer.budget import laws_of
 from telescope.studies.telescoping.answer.levels import described, drift, edges_at, level_estimates
 from telescope.studies.telescoping.answer.transfer import copying
-from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, Remarks, all_diverged, judged, judged_values
+from telescope.studies.telescoping.answer.verdict import (
+    LR_HALF_WIDTH,
+    Remarks,
+    all_diverged,
+    judged,
+    judged_values,
+)
 from telescope.studies.telescoping.answer.wording import edges_words, words
 from telescope.studies.telescoping.axes import Axis, AxisName
-from telescope.studies.telescoping.evidence import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits, from_estimate
+from telescope.studies.telescoping.evidence import (
+    Copying,
+    Drift,
+    Hyperparameter,
+    LevelReport,
+    Verdict,
+    digits,
+    from_estimate,
+)
 from telescope.studies.telescoping.fold.estimates import lowest_of, pooled_estimates
 from telescope.studies.telescoping.judge.records import WIDEST
 from telescope.studies.telescoping.judge.sweep import Row, Sweep
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    Point,
+    argmin,
+    outcomes,
+    pooled_fit,
+    seed_means,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.reasons import Advice, Code, Corners, Part, Reason, Remark, SeedBlocks
+from telescope.studies.telescoping.reasons import (
+    Advice,
+    Code,
+    Corners,
+    Part,
+    Reason,
+    Remark,
+    SeedBlocks,
+)
 from telescope.studies.telescoping.schedules import blocks
 from telescope.studies.telescoping.schedules.edges import side_of
 
 FEWEST_LRS = 3
 NEAR = 2.0 + 1e-9  # octaves
-APART = 0.5  # octaves: a learning rate nearer to one that was run adds nothing
+APART = 0.5  # octaves: a learning rate nearer than this to one tried adds nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedLevel(LevelReport):
-    """One width of the sweep, with a verdict on its own optimum."""
+    """A width of the sweep, with a verdict on its own optimum."""
 
     verdict: Verdict
     reason: str
@@ -57,7 +88,7 @@ class JudgedLevel(LevelReport):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the sweep says; hyperparameters are those for `target_width`."""
+    """The verdict on a sweep; hyperparameters are those for `target_width`."""
 
     verdict: Verdict
     reason: str
@@ -65,25 +96,38 @@ class Judgement:
     hyperparameters: dict[AxisName, Hyperparameter]
     levels: tuple[JudgedLevel, ...]
     drift: Drift | None
-    copying: tuple[Copying, ...]  # what the narrowest width's optimum costs at each wider one and at the target, in the fitted bowl
-    measured_regret: float | None  # % of the loss at the widest, of the narrowest's lowest point; None where it was not run, or diverged
+    # cost of the narrowest width's optimum at each wider one and at the target, by the fitted bowl
+    copying: tuple[Copying, ...]
+    # % of the loss at the widest width, of the narrowest's lowest point; None where it was not run,
+    # or diverged
+    measured_regret: float | None
     scaling_fit: ScalingFit | None  # of the loss at each optimum, against width
     notes: tuple[str, ...]
     because: Reason | None = None  # the reason as values
 
 
 def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
-    """The verdict on a sweep's transfer to a width; by default to twice its widest."""
+    """The verdict on a sweep's transfer to a width, by default twice its widest.
+
+    Raises InvalidInput for a target narrower than the widest width.
+    """
     notes = sweep.notes
     if target_width is None:
         target_width = 2 * sweep.widths[-1]
-        notes = (*notes, f"judged for width {target_width}, twice the widest; name another as the target width")
+        notes = (
+            *notes,
+            f"judged for width {target_width}, twice the widest; set target_width for another",
+        )
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
-        wanted = f"must be at least {sweep.widths[-1]}, the widest width in the sweep; leave narrower targets to a sweep of their own"
+        wanted = (
+            f"must be at least {sweep.widths[-1]}, the widest width in the sweep; "
+            "for a narrower target, leave out the wider rows"
+        )
         raise InvalidInput.of("target_width", wanted, target_width)
     ladder, done = ladder_of(sweep, target_width)
     near = tuple(near_optimum(stage) for stage in done)
-    fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)  # what is copied may lie far up the bowl: all runs tell its height there
+    # A copied optimum may lie far up the bowl, so its height is fitted on all runs.
+    fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
     values = target_values(ladder, done, pooled_estimates(ladder, near), fit)
     verdict, because = judged_sweep(ladder, done, fit, values, levels)
@@ -95,7 +139,9 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         hyperparameters=values | unswept(sweep) if values else {},
         levels=levels,
         drift=drift(fit, ladder.levels) if fit else None,
-        copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width) if fit and laws and ladder.levels > 1 else (),
+        copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width)
+        if fit and laws and ladder.levels > 1
+        else (),
         measured_regret=measured_regret(ladder, done),
         scaling_fit=scaling_fit(ladder.widths, losses) if all(map(math.isfinite, losses)) else None,
         notes=notes,
@@ -104,23 +150,32 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
 
 
 def judged_sweep(
-    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, values: dict[AxisName, Hyperparameter], levels: Sequence[JudgedLevel]
+    ladder: Ladder,
+    done: tuple[Done, ...],
+    fit: Fit | None,
+    values: dict[AxisName, Hyperparameter],
+    levels: Sequence[JudgedLevel],
 ) -> tuple[Verdict, Reason]:
-    """Verdict on the transfer, and its reason with what to run."""
+    """Verdict on the transfer, and its reason with advice."""
     if not values:
         return "unbracketed", all_diverged(done)
     wider = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
-    verdict, reason = judged(values["lr"], fit, ladder.levels - 1, Remarks(lambda fit: to_narrow(ladder, done, fit), wider))
+    verdict, reason = judged(
+        values["lr"],
+        fit,
+        ladder.levels - 1,
+        Remarks(lambda fit: to_narrow(ladder, done, fit), wider),
+    )
     if verdict == "resolved":
         return verdict, reason
     return verdict, replace(reason, parts=told(verdict, fit, levels))
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
-    """The sweep as a ladder whose every width was one stage."""
+    """The sweep as a ladder with one stage per width."""
     names: list[AxisName] = ["lr", "weight_decay"] if len(decays(sweep)) > 1 else ["lr"]
     ladder = Ladder(
-        optimizer="adamw",  # plays no part: nothing is planned
+        optimizer="adamw",  # unused: nothing is planned
         widths=sweep.widths,
         target_width=target_width,
         axes=tuple(axis_of(sweep, name) for name in names),
@@ -132,68 +187,98 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
         x = tuple(octaves(row, name) for name in names)
         return Outcome(Point(sweep.widths.index(row.width), x, seeds[row.seed]), row.loss)
 
-    stages = [sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths]
+    stages = [
+        sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths
+    ]
     return ladder, tuple(Done("sweep", tuple(stage)) for stage in stages)
 
 
 def axis_of(sweep: Sweep, name: AxisName) -> Axis:
-    """A column as an axis with as many points as one width has values of it, those that diverged throughout not counted."""
+    """A column as an axis with as many points as a width has values of it, without values at which
+    every run diverged.
+    """
     tried = {octaves(row, name) for row in sweep.rows}
-    counts = [len({octaves(row, name) for row in sweep.rows if row.width == width and row.finite}) for width in sweep.widths]
+    counts = [
+        len({octaves(row, name) for row in sweep.rows if row.width == width and row.finite})
+        for width in sweep.widths
+    ]
     return Axis(name, min(tried), max(tried), max(counts) or len(tried), extend=True)
 
 
 def octaves(row: Row, name: AxisName) -> float:
-    """A hyperparameter of a run."""
+    """A hyperparameter of a run, in octaves."""
     return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
 
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
-    """Weight decay where all runs had the same."""
+    """Weight decay, where all runs had the same."""
     held = decays(sweep)
-    return {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)} if len(held) == 1 else {}
+    return (
+        {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)}
+        if len(held) == 1
+        else {}
+    )
 
 
 def decays(sweep: Sweep) -> list[float]:
-    """The weight decays tried; none where the sweep does not tell."""
+    """The weight decays tried; empty where the sweep has no such column."""
     return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width that the fit sees: within NEAR octaves of its lowest point in lr, and the next ones beyond it on either side.
+    """The runs of a width that the fit uses: those within NEAR octaves of its lowest point in lr,
+    and the next ones on either side.
 
-    A sweep runs its whole grid at every width. Real bowls are not the model's far up their walls, and so many far points would drown
-    the few that tell where the optimum lies: with them a 90 % interval can hold the truth in 60 % of cases, without in 90 %.
+    A sweep runs its whole grid at every width. Real bowls deviate from the model far up their
+    walls, and many far points would outweigh the few that determine the optimum: with them a 90 %
+    interval can hold the truth in only 60 % of cases, without them in 90 %.
     """
     lowest = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})
     beside = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
-    return Done(stage.name, tuple(o for o in stage.outcomes if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside))
+    return Done(
+        stage.name,
+        tuple(
+            o
+            for o in stage.outcomes
+            if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside
+        ),
+    )
 
 
-def target_values(ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None) -> dict[AxisName, Hyperparameter]:
-    """The hyperparameters at the target; an axis that is not fitted has the value that did best at the narrowest width with a loss."""
+def target_values(
+    ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None
+) -> dict[AxisName, Hyperparameter]:
+    """The hyperparameters at the target; an axis that is not fitted has the best value at the
+    narrowest width with a finite loss.
+    """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
     return judged_values(ladder, fit, best | fitted, [i for at in ends for i in at])
 
 
-def judged_level(ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int) -> JudgedLevel:
-    """What is known about one width."""
+def judged_level(
+    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int
+) -> JudgedLevel:
+    """The report on a width, with its verdict."""
     at = sides(ladder, done, fit, level)
     edges = edges_at(ladder, at.items())
     found = level_estimates(ladder, fit, level) if fit else {}
     verdict, because = level_verdict(ladder, done, fit, level, at)
-    known = replace(described(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges)
+    known = replace(
+        described(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges
+    )
     described_so = {field.name: getattr(known, field.name) for field in fields(known)}
     return JudgedLevel(**described_so, verdict=verdict, reason=words(because), because=because)
 
 
 def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> dict[int, int]:
-    """Per axis whose optimum lies at a border of what a width ran: -1 for the low one, +1 for the high one.
+    """The axes of a width whose optimum lies at a border of its runs: -1 for the low border, +1 for
+    the high one.
 
-    At a border is what lies within a quarter of the last step of it: the fitted optimum, or the lowest point. Of two values one always is
-    the lowest, so there only a fitted optimum outside them counts. Where everything diverged, the optimum lies below.
+    An optimum, fitted or lowest point, is at a border if it lies within a quarter of the last step
+    of it. One of two values is always the lowest, so there only a fitted optimum outside them
+    counts. Where every run diverged, the optimum lies below.
     """
     here = outcomes(done, level)
     if not any(o.finite for o in here):
@@ -206,29 +291,47 @@ def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> 
         if len(values) >= FEWEST_LRS:
             places.append(lowest[i])
             margins = ((values[1] - values[0]) / 4, (values[-1] - values[-2]) / 4)
-        if axis.fitted and len(values) > 1 and places and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places)):
+        if (
+            axis.fitted
+            and len(values) > 1
+            and places
+            and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places))
+        ):
             at[i] = side
     return at
 
 
-def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]) -> tuple[Verdict, Reason]:
-    """Verdict on a width's own optimum, and its reason with what to run."""
+def level_verdict(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]
+) -> tuple[Verdict, Reason]:
+    """Verdict on a width's own optimum, and its reason with advice."""
     here = outcomes(done, level)
     tried, finite = sorted({o.point.x[0] for o in here}), {o.point.x[0] for o in here if o.finite}
     if not finite:
         return "unbracketed", Reason.of(Code.ALL_DIVERGED, lr=2.0 ** tried[0])
     if len(finite) < FEWEST_LRS:
         missing = missing_lrs(fit, level, tried, argmin(here)[0])
-        return "unresolved", Reason.of(Code.TOO_FEW_RATES, finite=len(finite), fitted=fit is not None, advice=add_rates(missing))
+        return "unresolved", Reason.of(
+            Code.TOO_FEW_RATES,
+            finite=len(finite),
+            fitted=fit is not None,
+            advice=add_rates(missing),
+        )
     if side := at.get(0, 0):
-        border, step = (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
+        border, step = (
+            (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
+        )
         beyond = add_rates([border + side * step, border + 2 * side * step])
-        return "unbracketed", Reason.of(Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond)
+        return "unbracketed", Reason.of(
+            Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond
+        )
     if fit is None:
         return "unresolved", Reason.of(Code.BASE_DIVERGED)
     half = level_estimates(ladder, fit, level)[0].half_width
     if half > LR_HALF_WIDTH:
-        return "unresolved", Reason.of(Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS))
+        return "unresolved", Reason.of(
+            Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS)
+        )
     return "resolved", Reason.of(Code.KNOWN, half_width=digits(half))
 
 
@@ -238,7 +341,9 @@ def add_rates(octaves: Sequence[float]) -> Remark:
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """Learning rates, in octaves, that would bracket a width's optimum together with those that it has."""
+    """Learning rates, in octaves, that would bracket a width's optimum together with those
+    tried.
+    """
     centre = float(fit.optima[level, 0]) if fit else best
     wanted = [centre - 1, centre + 1, centre, centre - 2, centre + 2]
     new = [x for x in wanted if all(abs(x - other) > APART for other in tried)]
@@ -246,7 +351,7 @@ def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float
 
 
 def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> tuple[Part, ...]:
-    """The reasons of the single widths that a verdict blames."""
+    """The reasons of the widths that cause a verdict."""
     blamed = [one for one in levels if verdict != "unbracketed" or one.verdict == "unbracketed"]
     if verdict != "unbracketed" and fit is not None:
         return ()
@@ -254,15 +359,20 @@ def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> tu
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
-    """What would make the interval narrow enough, by the greedy rule's forecast."""
+    """Advice to narrow the interval, by the greedy rule's forecast."""
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
     added = Counter[int]()
-    for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS):
+    for level, covariance in itertools.islice(
+        blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS
+    ):
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)
-            wanted = [SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans)) for level, count in sorted(added.items())]
+            wanted = [
+                SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans))
+                for level, count in sorted(added.items())
+            ]
             return Remark.of(Advice.NEW_SEEDS, runs=tuple(wanted))
     return Remark.of(Advice.WIDER_OR_LONGER)
 
@@ -277,7 +387,13 @@ def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> tuple[Corners
 
 
 def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
-    """What the narrowest width's lowest point costs at the widest, over the lowest one there, as measured."""
+    """The measured cost, at the widest width, of the narrowest width's lowest point, in % of the
+    lowest loss there.
+    """
     means = seed_means(outcomes(done, ladder.levels - 1))
     copied = means.get(argmin(outcomes(done, 0)), math.inf)
-    return digits(100 * (copied / min(means.values()) - 1)) if ladder.levels > 1 and math.isfinite(copied) else None
+    return (
+        digits(100 * (copied / min(means.values()) - 1))
+        if ladder.levels > 1 and math.isfinite(copied)
+        else None
+    )

@@ -1,6 +1,7 @@
-"""The rows of a sweep as given: where each stands, and the numbers that its cells hold.
+"""The rows of a sweep as given: their places, and the numbers in their cells.
 
-Parts: `Line`, `RowAt`, the places of `Record`s · `Column`, the numbers that a column may hold, and the five of them · `is_diverged`.
+Parts: `Line`, `RowAt`, the places of `Record`s · `Column`, the numbers that a column may hold, and
+the five columns · `is_diverged`.
 """
 
 import math
@@ -10,8 +11,10 @@ from dataclasses import dataclass
 
 from telescope.errors import Problem
 
-DIVERGED = frozenset({"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"})
-WIDEST = 2**31 - 1  # no whole number is above it
+DIVERGED = frozenset(
+    {"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"}
+)
+WIDEST = 2**31 - 1  # upper limit of all whole numbers
 
 Cells = Mapping[str, object]
 
@@ -46,7 +49,7 @@ class RowAt:
 
 @dataclass(frozen=True)
 class Record:
-    """A row as given, and where."""
+    """A row as given, and its place."""
 
     place: Line | RowAt
     cells: Cells
@@ -57,29 +60,47 @@ class Column:
     """The numbers that a column may hold."""
 
     name: str
-    wanted: str  # the message about a cell that holds something else
+    wanted: str  # the message about any other cell
     least: float = math.ulp(0.0)
     most: float = sys.float_info.max
     whole: bool = False
 
     def read(self, record: Record) -> float | Problem:
-        """The number in this column of a record, or what is wrong with it."""
+        """The number in this column of a record, or its problem."""
         cell = record.cells.get(self.name)
         value = as_number(cell)
-        if value is None or not self.least <= value <= self.most or (self.whole and value != round(value)):
+        if (
+            value is None
+            or not self.least <= value <= self.most
+            or (self.whole and value != round(value))
+        ):
             return Problem(record.place.at(self.name), self.wanted, cell)
         return value
 
 
-WIDTH = Column("width", "must be a whole number from 1; give the width of the model", 1, WIDEST, whole=True)
-LR = Column("lr", "must be a positive number, as 0.01 or 1e-2")
-WEIGHT_DECAY = Column("weight_decay", "must be 0 or a positive number; fill it in, or drop the column", 0.0)
-SEED = Column("seed", "must be a whole number; number the repeats, or drop the column", -WIDEST, WIDEST, whole=True)
+WIDTH = Column(
+    "width",
+    "must be a whole number of at least 1; give the width of the model",
+    1,
+    WIDEST,
+    whole=True,
+)
+LR = Column("lr", "must be a positive number, such as 0.01 or 1e-2")
+WEIGHT_DECAY = Column(
+    "weight_decay", "must be 0 or a positive number; fill it in, or drop the column", 0.0
+)
+SEED = Column(
+    "seed",
+    "must be a whole number; number the repeats, or drop the column",
+    -WIDEST,
+    WIDEST,
+    whole=True,
+)
 LOSS = Column("loss", "must be a positive number; leave it empty where the run diverged")
 
 
 def as_number(cell: object) -> float | None:
-    """The number that a cell holds, if any."""
+    """The number in a cell; None without one."""
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return None
     try:
@@ -89,7 +110,7 @@ def as_number(cell: object) -> float | None:
 
 
 def is_diverged(cell: object) -> bool:
-    """Whether a cell under `loss` says that there is none."""
+    """Whether a cell under `loss` marks a diverged run."""
     if isinstance(cell, float):
         return math.isnan(cell) or cell == math.inf
     return cell is None or (isinstance(cell, str) and cell.lower() in DIVERGED)

@@ -1,11 +1,14 @@
-"""Which form has the loss around its optimum, and which parameters describe it over the widths of a ladder?
+"""The form of the loss around its optimum, and its parameters over the widths of a ladder.
 
-In octaves x of the hyperparameters (x_1 is the learning rate), in % of the loss above that of the optimum, at level i:
+In octaves x of the hyperparameters (x_1 is the learning rate), and in % of the loss above that of
+the optimum, at level i:
 
-    optimum  x*_i = x_T + D W_i(phi) + e_i        W runs from 1 at the base to 0 at the target T doublings above it;
-                                                  phi = 0, 0.47, 1 are drifts as a/n, n^-1/2 and a constant step per doubling
-    bowl     f_i(x) = exp(d_i) A [B(v) + sum R_j u_j^2]      u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s;
-                                                  of weight decay u is `saturated`: little enough of it is as good as none
+    optimum  x*_i = x_T + D W_i(phi) + e_i
+             W runs from 1 at the base to 0 at the target, T doublings above it; phi = 0, 0.47, 1
+             are drifts as a/n, n^-1/2 and a constant step per doubling
+    bowl     f_i(x) = exp(d_i) A [B(v) + sum R_j u_j^2]
+             u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s; for weight decay u is
+             `saturated`, since a small enough value is as good as 0
 
 Parts: `Layout` (the parameters and their priors) · `skewed`, `saturated` · `bowl`.
 """
@@ -19,18 +22,20 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-KNEE = (2.0, 3.0)  # prior of how far below the optimum of weight decay its knee lies, in octaves: mean and standard deviation
-SKEW_LIMIT = 3.0  # s v beyond which the bowl goes on in a straight line
+KNEE = (2.0, 3.0)  # octaves of weight decay's knee below its optimum: prior mean and sd
+SKEW_LIMIT = 3.0  # s v beyond which the bowl continues in a straight line
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the slots of the parameter vector, for `axes` hyperparameters and a width per height, the target `doublings` up."""
+    """The layout of the parameter vector, for `axes` hyperparameters and a width per height, with
+    the target `doublings` up.
+    """
 
     axes: int
     heights: tuple[float, ...]  # doublings of each level above the base
     doublings: float
-    saturating: tuple[int, ...] = ()  # the axes of which little enough is as good as none
+    saturating: tuple[int, ...] = ()  # axes on which a small enough value is as good as 0
 
     @property
     def levels(self) -> int:
@@ -39,20 +44,35 @@ class Layout:
 
     @cached_property
     def slots(self) -> dict[str, slice]:
-        """Where each parameter lives, in order."""
+        """The slice of each parameter, in order."""
         k, others, levels = self.axes, self.axes - 1, self.levels
-        sizes = {"x": k, "drift": k, "log_a": 1, "skew": 1, "phi": 1, "cross": others, "log_r": others, "d": levels, "e": levels * k}
+        sizes = {
+            "x": k,
+            "drift": k,
+            "log_a": 1,
+            "skew": 1,
+            "phi": 1,
+            "cross": others,
+            "log_r": others,
+            "d": levels,
+            "e": levels * k,
+        }
         sizes["knee"] = len(self.saturating)
         starts = np.cumsum([0, *sizes.values()])
-        return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, starts, starts[1:], strict=False)}
+        return {
+            name: slice(int(a), int(b))
+            for name, a, b in zip(sizes, starts, starts[1:], strict=False)
+        }
 
     @property
     def size(self) -> int:
         """Number of parameters."""
         return int(self.slots["knee"].stop)
 
-    def prior(self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4) -> tuple[Array, Array]:
-        """Mean and precision of the normal priors; that of x_T is as good as flat around `near`."""
+    def prior(
+        self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4
+    ) -> tuple[Array, Array]:
+        """Mean and precision of the normal priors; that of x_T is almost flat around `near`."""
         mean, sd, at = np.zeros(self.size), np.full(self.size, np.inf), self.slots
         mean[at["x"]], sd[at["x"]] = near, 10.0
         sd[at["drift"]] = 1.5
@@ -68,7 +88,9 @@ class Layout:
 
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
-        """W_i of the law a/n, and what phi adds to it on the way to a constant step per doubling."""
+        """W_i of the law a/n, and the term that phi multiplies towards a constant step per
+        doubling.
+        """
         t, i = self.doublings, np.array(self.heights)
         if t == 0:
             return np.zeros(self.levels), np.zeros(self.levels)
@@ -76,7 +98,7 @@ class Layout:
         return inverse, (t - i) / t - inverse
 
     def optima(self, theta: Array) -> Array:
-        """x*_i per level: [..., parameter] -> [..., level, axis]."""
+        """The optimum x*_i per level: [..., parameter] -> [..., level, axis]."""
         at, (inverse, towards_constant) = self.slots, self.tracks
         w = inverse + theta[..., at["phi"]] * towards_constant
         offsets = theta[..., at["e"]].reshape(*theta.shape[:-1], self.levels, self.axes)
@@ -84,7 +106,9 @@ class Layout:
 
 
 def skewed(v: Array, s: Array) -> Array:
-    """B(v) = 2 (e^(sv) - 1 - sv) / s^2, the parabola v^2 as s -> 0; a straight line beyond sv = SKEW_LIMIT."""
+    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2, v^2 as s -> 0; a straight line beyond
+    sv = SKEW_LIMIT.
+    """
     t = s * v
     inner = np.minimum(t, SKEW_LIMIT)
     small = np.abs(t) < 1e-3
@@ -95,14 +119,16 @@ def skewed(v: Array, s: Array) -> Array:
 
 
 def saturated(u: Array, knee: Array) -> Array:
-    """Octaves from the optimum, of slope 1 there; below a knee that lies `knee` octaves lower, all is soon the same."""
+    """Octaves from the optimum, with slope 1 there, which level off below a knee `knee` octaves
+    lower.
+    """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))
     return result
 
 
 def bowl(layout: Layout, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
-    """f_i(x) in % of the loss: [..., parameter], [run], [run, axis] -> [..., run]."""
+    """The bowl f_i(x) in % of the loss: [..., parameter], [run], [run, axis] -> [..., run]."""
     at = layout.slots
     u = x - layout.optima(theta)[..., level, :]
     for axis, slot in zip(layout.saturating, range(at["knee"].start, at["knee"].stop), strict=True):

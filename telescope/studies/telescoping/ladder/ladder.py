@@ -1,9 +1,11 @@
-"""What is one ladder of a telescoping study, before any loss is known?
+"""A ladder of a telescoping study, before any loss is known.
 
-An optimizer's run up the widths: its axes (hyperparameters in octaves, on the planning lattice), its levels (one per width, a doubling
-apart), what a run costs at each, and the points, stages and outcomes that its schedule is folded over.
+A ladder is an optimizer's climb through the widths: its axes (hyperparameters in octaves, on the
+planning lattice), its levels (one per width, a doubling apart), the cost of a run at each, and the
+points, stages and outcomes over which its schedule is folded.
 
-Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin` · `pooled_fit`.
+Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin` ·
+`pooled_fit`.
 """
 
 import itertools
@@ -41,15 +43,15 @@ class Outcome:
 
     @property
     def finite(self) -> bool:
-        """It did not diverge."""
+        """Whether the run did not diverge."""
         return math.isfinite(self.loss)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Points planned together: a function of the stages before it."""
+    """Points planned together, as a function of the stages before."""
 
-    name: str  # what it is for: grid, edge, shape, climb, recentre, top-up
+    name: str  # grid, edge, shape, climb, recentre, top-up, ..
     points: tuple[Point, ...]
 
 
@@ -63,7 +65,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Ladder:
-    """What a schedule needs to know; costs are of one run at each level, in runs at the base width."""
+    """The input of a schedule; costs are those of a run at each level, in runs at the base
+    width.
+    """
 
     optimizer: OptimizerName
     widths: tuple[int, ...]
@@ -73,10 +77,10 @@ class Ladder:
     base_flops: float = 0.0
     seeds: int = 1
     max_base_runs: float = math.inf
-    target_cost: float = math.inf  # of one run at the target, which counts as the level after the last
+    target_cost: float = math.inf  # of a run at the target, which is the level after the last
 
     def cost(self, level: int) -> float:
-        """One run at a level, or at the target."""
+        """The cost of a run at a level, or at the target."""
         return self.costs[level] if level < self.levels else self.target_cost
 
     @property
@@ -91,7 +95,7 @@ class Ladder:
 
     @property
     def doublings(self) -> float:
-        """From the base width to the target."""
+        """Doublings from the base width to the target."""
         return math.log2(self.target_width / self.widths[0])
 
     @cached_property
@@ -117,7 +121,7 @@ def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Poi
 
 
 def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, ...]:
-    """All outcomes so far, or those of one level; each point once, sorted."""
+    """All outcomes so far, or those of a level; each point once, sorted."""
     found = {o for stage in done for o in stage.outcomes if level is None or o.point.level == level}
     return tuple(sorted(found))
 
@@ -131,7 +135,7 @@ def seed_means(found: Sequence[Outcome]) -> dict[tuple[float, ...], float]:
 
 
 def seed_noise(found: Sequence[Outcome]) -> float | None:
-    """Pooled standard deviation of one run between seeds at the same point, in % of the loss."""
+    """Pooled standard deviation of a run between seeds at the same point, in % of the loss."""
     losses: dict[tuple[float, ...], list[float]] = {}
     for outcome in found:
         if outcome.finite:
@@ -144,7 +148,9 @@ def seed_noise(found: Sequence[Outcome]) -> float | None:
 
 
 def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
-    """The x of lowest mean loss; among equals the one with the lowest learning rate. Where no x is without divergence, of the runs left."""
+    """The x of lowest mean loss; among equals, that of the lowest learning rate. Where every x has
+    a diverged run, only the finite runs count.
+    """
     means = seed_means(found)
     if math.isinf(min(means.values())):
         means = seed_means([outcome for outcome in found if outcome.finite]) or means
@@ -157,7 +163,9 @@ def at_level(done: Sequence[Done], level: int) -> list[Done]:
 
 
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
-    """A level's point of lowest mean loss; where `near` says, axis by axis, where the optimum lies, the point nearest to that."""
+    """A level's point of lowest mean loss; if `near` gives the optimum on some axes, the nearest
+    point.
+    """
     found = outcomes(done, level)
     best, columns = argmin(found), list(zip(*[o.point.x for o in found], strict=True))
     spans = [max(column) - min(column) or 1.0 for column in columns]
@@ -165,34 +173,51 @@ def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
     finite = {x: loss for x, loss in seed_means(found).items() if math.isfinite(loss)}
 
     def far(x: X) -> tuple[float, float, X]:
-        return sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)), finite[x], x
+        return (
+            sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)),
+            finite[x],
+            x,
+        )
 
     return min(finite, key=far) if near else best
 
 
 def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
-    """The values of the merely swept axes that did best when a level was first run; its fit keeps to them."""
-    first = next(stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes))
+    """The best values of the merely swept axes when a level was first run; its fit keeps to
+    them.
+    """
+    first = next(
+        stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes)
+    )
     best = argmin([o for o in first if o.point.level == level])
     return tuple(x for x, axis in zip(best, ladder.axes, strict=True) if not axis.fitted)
 
 
 def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[Run, ...]:
-    """What the pooled model may see: finite losses on the fitted axes, at the best values of the merely swept ones."""
-    kept = {level: swept_values(ladder, done, level) for level in {o.point.level for o in outcomes(done)}}
+    """The runs for the pooled model: finite losses on the fitted axes, at the best values of the
+    merely swept ones.
+    """
+    kept = {
+        level: swept_values(ladder, done, level)
+        for level in {o.point.level for o in outcomes(done)}
+    }
     return tuple(
         Run(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
         for o in outcomes(done)
-        if o.finite and kept[o.point.level] == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
+        if o.finite
+        and kept[o.point.level]
+        == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
     )
 
 
 def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
-    """The pooled model of the outcomes so far; None where the learning rate is not fitted or nothing at the base is finite."""
+    """The pooled model of the outcomes so far; None where the learning rate is not fitted or no
+    loss at the base width is finite.
+    """
     return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 
 
 def merge(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:
-    """One x from its fitted and its merely swept parts."""
+    """An x from its fitted and its merely swept parts."""
     ours, theirs = iter(fitted), iter(swept)
     return tuple(next(ours) if axis.fitted else next(theirs) for axis in ladder.axes)

@@ -1,12 +1,15 @@
-"""Where does the optimum lie at a width nobody trained, and how sure are we?
+"""The pooled model: the optimum at an untrained width, with its interval.
 
-One model over all levels of a ladder at once: a skewed bowl whose shape is shared, whose optimum follows a drift law in the width
-(`bowl`), and whose height is free for every block (a level and a seed). With z = 100 (loss / best loss of the level - 1):
+It is one model over all levels of a ladder: a skewed bowl whose shape is shared, whose optimum
+follows a drift law in the width (`bowl`), and whose height is free for every block (a level and a
+seed). With z = 100 (loss / best loss of the level - 1):
 
-    data     z = c_block + f_i(x) + error         of variance sigma^2 + (ETA max(f, z))^2, which discounts points far up the bowl
+    data     z = c_block + f_i(x) + error
+             of variance sigma^2 + (ETA max(f, z))^2, which discounts points far up the bowl
 
-fitted by Levenberg-Marquardt under weak priors, so that it can always be solved, and averaged over the three laws, so that the
-interval at the target knows that a law is an assumption. Diverged runs take no part in the fit: rank them elsewhere.
+The model is fitted by Levenberg-Marquardt under weak priors, so that it always has a solution, and
+averaged over the three laws, so that the interval at the target accounts for the choice of law.
+Diverged runs take no part in the fit; rank them elsewhere.
 
 Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `at_target`.
 """
@@ -29,8 +32,12 @@ LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
 NEGLIGIBLE = 1e-10  # improvement of the objective, relative, at which a fit has converged
 
 
-def minimise(sample: Sample, layout: Layout, theta: Array, weights: Array, prior: tuple[Array, Array]) -> Array:
-    """The parameters of least 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by Levenberg-Marquardt."""
+def minimise(
+    sample: Sample, layout: Layout, theta: Array, weights: Array, prior: tuple[Array, Array]
+) -> Array:
+    """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by
+    Levenberg-Marquardt.
+    """
     mean, precision = prior
 
     def objective(at: Array) -> float:
@@ -70,7 +77,7 @@ class Fit:
 
     @property
     def curvature(self) -> float:
-        """A: % of the loss per octave^2 of the learning rate."""
+        """The curvature A in % of the loss per octave^2 of the learning rate."""
         return float(np.exp(self.theta[self.layout.slots["log_a"]][0]))
 
     @property
@@ -80,20 +87,22 @@ class Fit:
 
     @cached_property
     def optima(self) -> Array:
-        """x*_i: [level, axis]."""
+        """The optima x*_i [level, axis]."""
         return self.layout.optima(self.theta)
 
     @cached_property
     def optima_gradient(self) -> Array:
-        """Derivatives of x*_i: [level, axis, parameter]."""
+        """The derivatives of x*_i [level, axis, parameter]."""
         step = 1e-6
         moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
         return np.moveaxis((moved - self.optima) / step, 0, -1)
 
     def floor(self, level: int) -> float | None:
-        """Loss at a level's optimum, averaged over its blocks; None where the level has no finite loss.
+        """The loss at a level's optimum, averaged over its blocks; None where the level has no
+        finite loss.
 
-        The lowest loss seen depends on how near to the optimum one ran, and how often; this does not.
+        Unlike the lowest loss, it does not depend on the distance of runs to the optimum or on
+        their number.
         """
         sample = self.sample
         blocks = sample.member[sample.level == level].any(axis=0)
@@ -104,16 +113,20 @@ class Fit:
         return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
     def cost(self, axis: int, octaves: float) -> float:
-        """% of the loss by which a hyperparameter other than the learning rate is worse, so many octaves from its optimum."""
+        """The cost, in % of the loss, of a hyperparameter other than the learning rate at a
+        distance in octaves from its optimum.
+        """
         u, layout = np.array(octaves, dtype=np.float64), self.layout
         if axis in layout.saturating:
             u = saturated(u, self.theta[layout.slots["knee"].start + layout.saturating.index(axis)])
         return self.curvature * float(self.ratios[axis] * u**2)
 
     def surprise(self, axis: int) -> float:
-        """By how many standard errors runs at a similar distance from an axis's optimum, an octave of it, did better than the bowl says.
+        """The largest number of standard errors by which the runs within an octave of distance from
+        an axis's optimum beat the bowl.
 
-        Of all such octaves of three runs or more the greatest figure: a bowl of the wrong form shows in it, noise hardly.
+        Octaves with fewer than three runs are left out. The figure reveals a bowl of the wrong form
+        and is insensitive to noise.
         """
         sample = self.sample
         heights = bowl(self.layout, self.theta, sample.level, sample.x)
@@ -121,11 +134,15 @@ class Fit:
         residuals = sample.centred(sample.z - heights, weights)
         octave = np.floor(sample.x[:, axis] - self.optima[sample.level, axis])
         groups = [octave == value for value in np.unique(octave)]
-        better = [-float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum()) for g in groups if g.sum() >= 3]
+        better = [
+            -float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum())
+            for g in groups
+            if g.sum() >= 3
+        ]
         return max(better, default=0.0)
 
     def sd_of(self, gradient: Array) -> float:
-        """Standard deviation of a quantity from its derivatives by the parameters."""
+        """The standard deviation of a quantity, from its derivatives by the parameters."""
         return float(np.sqrt(gradient @ self.covariance @ gradient))
 
     @property
@@ -134,12 +151,18 @@ class Fit:
         return float(stdtrit(self.dof, QUANTILE))
 
     def target_half_widths(self, covariance: Array | None = None) -> Array:
-        """Half-width of the 90 % interval of each hyperparameter at the target, before the laws are averaged."""
-        variance = np.diag(self.covariance if covariance is None else covariance)[self.layout.slots["x"]]
+        """Half-width of the 90 % interval of each hyperparameter at the target, before averaging
+        over the laws.
+        """
+        variance = np.diag(self.covariance if covariance is None else covariance)[
+            self.layout.slots["x"]
+        ]
         return self.quantile * np.sqrt(variance)
 
     def information(self, level: int, points: Array) -> Array:
-        """What one more block of these points [run, axis] at a level would add to the inverse covariance."""
+        """The addition to the inverse covariance by one more block of these points [run, axis] at a
+        level.
+        """
         runs = [Run(level, tuple(point), 0, 1.0) for point in points]
         extra = Sample.of(runs)
         f, J = extra.linearised(self.layout, self.theta)
@@ -150,15 +173,17 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where a solution begins, and whether the noise is estimated with it."""
+    """The starting point of a solution, and whether the noise is estimated with it."""
 
     theta: Array
     sigma: float
-    free: bool  # sigma too is renewed
+    free: bool  # whether sigma is estimated too
 
 
-def solve(sample: Sample, layout: Layout, start: Start, prior: tuple[Array, Array], rounds: int) -> Fit:
-    """Minimise with weights renewed between rounds, sigma too where it is free."""
+def solve(
+    sample: Sample, layout: Layout, start: Start, prior: tuple[Array, Array], rounds: int
+) -> Fit:
+    """Minimise, updating the weights between rounds, and sigma too where it is free."""
     theta, sigma, free = start.theta, start.sigma, start.free
     dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
     for _ in range(rounds):
@@ -171,7 +196,8 @@ def solve(sample: Sample, layout: Layout, start: Start, prior: tuple[Array, Arra
         covariance = np.linalg.inv(information + np.diag(prior[1])).astype(np.float64)
         spare = len(r) - blocks - float(np.sum(information * covariance))
         dof = NOISE_DOF + max(spare, 1.0)
-        clean = (sigma**2 * weights) ** 2  # points far up the bowl tell little about sigma
+        # points far up the bowl carry little information on sigma
+        clean = (sigma**2 * weights) ** 2
         near = NOISE_DOF + max(spare * float(clean.mean()), 1.0)
         renewed = np.sqrt((NOISE_DOF * NOISE**2 + float(clean @ r**2)) / near)
         settled = abs(renewed / sigma - 1) < 0.02
@@ -182,13 +208,15 @@ def solve(sample: Sample, layout: Layout, start: Start, prior: tuple[Array, Arra
 
 
 def lowest(runs: Sequence[Run]) -> tuple[float, ...]:
-    """Where the lowest loss at the base was."""
+    """The point of the lowest loss at the base width."""
     return min((run for run in runs if run.level == 0), key=lambda run: (run.loss, run.x)).x
 
 
 @lru_cache(maxsize=4096)
 def fit(runs: tuple[Run, ...], layout: Layout) -> Fit | None:
-    """The pooled model of some runs (finite losses, in a fixed order); None where there is no run at the base."""
+    """The pooled model of some runs (finite losses, in a fixed order); None without a run at the
+    base width.
+    """
     if not any(run.level == 0 for run in runs):
         return None
     prior = layout.prior(near=lowest(runs))
@@ -197,7 +225,7 @@ def fit(runs: tuple[Run, ...], layout: Layout) -> Fit | None:
 
 @dataclass(frozen=True, eq=False)
 class Laws:
-    """The fit under each drift law of LAWS, and how probable each law is after the data."""
+    """The fit under each drift law of LAWS, and the posterior probability of each law."""
 
     fits: tuple[Fit, ...]
     weights: Array
@@ -206,7 +234,7 @@ class Laws:
 
 @lru_cache(maxsize=4096)
 def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
-    """What `at_target` averages."""
+    """The fits that `at_target` averages; None without a run at the base width."""
     pooled = fit(runs, layout)
     if pooled is None:
         return None
@@ -219,7 +247,9 @@ def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
         variance = sample.variance(f, sigma)
         r = sample.centred(sample.z - f, 1 / variance)
         objective = float(np.sum(r**2 / variance) + prior[1] @ (law.theta - prior[0]) ** 2) / 2
-        evidence = -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        evidence = (
+            -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        )
         fits.append(law)
         log_weights.append(np.log(probability) + evidence)
     weights = np.exp(np.array(log_weights) - max(log_weights))
@@ -229,10 +259,11 @@ def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
 
 @lru_cache(maxsize=4096)
 def at_target(runs: tuple[Run, ...], layout: Layout) -> tuple[Estimate, ...] | None:
-    """Each hyperparameter at the target, in octaves, averaged over the drift laws by what they explain.
+    """Each hyperparameter at the target, in octaves, averaged over the drift laws by their
+    posterior probability.
 
-    The value handed out for the learning rate is lowered by s Var / 2, which minimises the expected loss in a skewed bowl; the
-    interval stays.
+    The learning rate's value is lowered by s Var / 2, which minimises the expected loss in a skewed
+    bowl; the interval stays.
     """
     pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:

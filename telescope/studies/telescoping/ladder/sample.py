@@ -1,4 +1,5 @@
-"""The runs that the pooled model is fitted to, as arrays: levels, places, losses in % above the best, and their blocks.
+"""The fitted runs of the pooled model as arrays: levels, octaves, losses in % above the best,
+blocks.
 
 Parts: `Run` · `Sample`.
 """
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.ladder.bowl import Layout, bowl
 
-ETA = 0.15  # share of the bowl's height that the model may be wrong by
+ETA = 0.15  # model error as a share of the bowl's height
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finite loss: at which level, at which octaves of the hyperparameters, in which block (seed) of that level."""
+    """A finite loss with its level, its octaves of the hyperparameters, and its block (seed)."""
 
     level: int
     x: tuple[float, ...]
@@ -27,7 +28,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Runs as arrays: level and x of each, z in %, and which block each belongs to."""
+    """Runs as arrays: level and x of each, z in %, and membership in blocks."""
 
     level: NDArray[np.int64]
     x: Array
@@ -42,25 +43,40 @@ class Sample:
         loss = np.array([run.loss for run in runs])
         best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
         blocks = sorted({(run.level, run.block) for run in runs})
-        member = np.array([[(run.level, run.block) == block for block in blocks] for run in runs], dtype=np.float64)
-        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best)
+        member = np.array(
+            [[(run.level, run.block) == block for block in blocks] for run in runs],
+            dtype=np.float64,
+        )
+        return cls(
+            level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best
+        )
 
     def block_means(self, values: Array, weights: Array) -> Array:
         """Weighted means over the runs of each block: [run, ...] -> [block, ...]."""
-        result: Array = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        result: Array = (
+            (self.member.T * weights)
+            @ values
+            / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        )
         return result
 
     def centred(self, values: Array, weights: Array) -> Array:
-        """Values [run, ...] less the weighted mean of their block: this removes the free height of every block exactly."""
+        """Values [run, ...] minus the weighted mean of their block, which removes the free height
+        of every block exactly.
+        """
         result: Array = values - self.member @ self.block_means(values, weights)
         return result
 
     def variance(self, heights: Array, sigma: float) -> Array:
-        """Of the error of each run: the bowl's height, fitted or seen, counts for what the bowl's form may be wrong by."""
+        """The error variance of each run; the larger of the bowl's fitted height and the observed
+        one scales the error of its form.
+        """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 
     def linearised(self, layout: Layout, theta: Array) -> tuple[Array, Array]:
         """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
         step = 1e-4
-        heights = bowl(layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x)
+        heights = bowl(
+            layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x
+        )
         return heights[0], (heights[1:] - heights[0]).T / step

@@ -1,13 +1,16 @@
-"""Which scaling rules go together, and what does an answer take for granted?
+"""The compatibility of scaling rules, and the assumptions of an answer.
 
-A *pairing* is what a ladder's rules amount to: Muon's update scale with its lr rule, the weight-decay rule, the scale of attention, the
-form of the head. Theory has objections to some of them: it expects the optimum to move with width. A pair that nobody should want by
-accident is refused, unless the study says `force_pairing`; one that is a control, or is what a paper states, is run and marked unsound.
-The coordinate check then says what it finds, and refuses neither.
+A *pairing* is the combination of a ladder's rules: Muon's update scale with its lr rule, the
+weight-decay rule, the scale of attention, the form of the head. Theory objects to some of them: it
+expects the optimum to move with width. A pair that is most likely a mistake is refused, unless the
+study sets `force_pairing`; a control, or a pair that a paper states, is run and marked unsound. The
+coordinate check reports on both and refuses neither.
 
-*Assumptions* carry the answer to a final run that differs from the trials in more than width. None is applied silently: they are printed.
+*Assumptions* carry the answer to a final run that differs from the trials in more than width. They
+are printed, so that none is applied silently.
 
-Parts: `Objection`, `objections` · `problems`, what is refused · `pairing`, `as_checked` · `assumptions`.
+Parts: `Objection`, `objections` · `problems`, the refusals · `pairing`, `as_checked` ·
+`assumptions`.
 """
 
 from collections.abc import Iterator
@@ -33,7 +36,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Objection:
-    """Why theory expects the optimum to move."""
+    """A reason why theory expects the optimum to move."""
 
     field: str
     value: str | int
@@ -42,17 +45,29 @@ class Objection:
 
 
 def rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
-    """The optimizer of a study as far as rules go: its base values say nothing."""
-    options = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
-    return OptimizerSpec(name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **options)
+    """The optimizer of a study with its rules; its base values are placeholders."""
+    options = {
+        name: getattr(question.optimizer_options, name)
+        for name in OptimizerOptions.__dataclass_fields__
+    }
+    return OptimizerSpec(
+        name=optimizer,
+        lr=1.0,
+        weight_decay=0.0,
+        parametrisation=question.parametrisation,
+        **options,
+    )
 
 
 def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection, ...]:
-    """All that theory has against a ladder's pairing."""
+    """All objections of theory to a ladder's pairing."""
     spec = rules(question, optimizer)
     found = list(_depth(question))
     if question.parametrisation == "standard":
-        reason = "standard is a control: it does not scale learning rates with width, so their best values are expected to fall"
+        reason = (
+            "standard is a control: it does not scale learning rates with width, "
+            "so the best values are expected to fall"
+        )
         return (Objection("parametrisation", "standard", reason), *found)
     if optimizer == "muon":
         found += [*_update(spec), *_shared_key(question, spec)]
@@ -62,29 +77,50 @@ def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection,
 
 
 def _update(spec: OptimizerSpec) -> Iterator[Objection]:
-    """Muon's lr rule must cancel the growth of its update scale."""
-    scale, rule, exponent = mup.chosen_update_scale(spec), mup.chosen_muon_lr_rule(spec), mup.spectral_exponent(spec)
+    """The objection to an lr rule that does not cancel the growth of Muon's update scale."""
+    scale, rule, exponent = (
+        mup.chosen_update_scale(spec),
+        mup.chosen_muon_lr_rule(spec),
+        mup.spectral_exponent(spec),
+    )
     if exponent == 0:
         return
     reason = (
-        f"with update scale {scale} and muon_lr_rule {rule} the spectral norm of an update goes as m^{exponent:g}, so the best lr is "
-        f"expected to move by {-exponent:+g} octave per doubling of the width (arXiv 2512.05620, app. G)"
+        f"with update scale {scale} and muon_lr_rule {rule} the spectral norm of an update scales "
+        f"as m^{exponent:g}, so the best lr is expected to shift by {-exponent:+g} octave per "
+        "doubling of width (arXiv 2512.05620, app. G)"
     )
-    as_published = spec.parametrisation == "mup-paper" and rule == mup.OWN_MUON_LR_RULE["mup-paper"][scale]
+    as_published = (
+        spec.parametrisation == "mup-paper" and rule == mup.OWN_MUON_LR_RULE["mup-paper"][scale]
+    )
     if as_published:
-        yield Objection("parametrisation", "mup-paper", f"the paper's own pair, with which later work disagrees: {reason}")
+        yield Objection(
+            "parametrisation",
+            "mup-paper",
+            f"the paper's own pair, which later work contradicts: {reason}",
+        )
     else:
-        yield Objection("optimizer_options.muon_lr_rule", rule, reason, Refusal(f"use {mup.SPECTRAL[scale]}"))
+        yield Objection(
+            "optimizer_options.muon_lr_rule", rule, reason, Refusal(f"use {mup.SPECTRAL[scale]}")
+        )
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
-    """The rotary key that mla's heads share keeps its fan-out as its fan-in grows: it has no aspect ratio to be taken for granted."""
+    """The objection to update scales that assume a fixed aspect ratio: the rotary key that mla's
+    heads share keeps its fan-out as its fan-in grows.
+    """
     scale = mup.chosen_update_scale(spec)
     if not shares_rotary_key(question) or scale == "spectral_ratio":
         return
-    reason = f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, grow as m^0.5 beside those of the rest"
+    growth = "grow as m^0.5 relative to the rest"
+    reason = (
+        f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, {growth}"
+    )
     yield Objection(
-        "optimizer_options.update_scale", scale, reason, Refusal("use spectral_ratio") if spec.parametrisation == "mup" else None
+        "optimizer_options.update_scale",
+        scale,
+        reason,
+        Refusal("use spectral_ratio") if spec.parametrisation == "mup" else None,
     )
 
 
@@ -95,34 +131,48 @@ def shares_rotary_key(question: Question) -> bool:
 
 
 def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
-    """At equal tokens, lr x weight decay of the hidden matrices should not depend on width; `sqrt_width` has a source of its own."""
+    """The objection to a weight-decay rule: at equal tokens, lr x weight decay of the hidden
+    matrices should not depend on width; `sqrt_width` has its own source.
+    """
     rule = mup.chosen_weight_decay_rule(spec)
     exponent = mup.decay_product_exponent(spec)
     if exponent == 0 or rule == "sqrt_width":
         return
     reason = (
-        f"with weight_decay_rule {rule}, lr x weight decay of hidden matrices goes as m^{exponent:g} while every width trains on the same "
-        f"tokens, so the best weight decay is expected to move by {-exponent:+g} octave per doubling of the width (arXiv 2405.13698)"
+        f"with weight_decay_rule {rule}, lr x weight decay of hidden matrices scales as "
+        f"m^{exponent:g} while every width trains on the same tokens, so the best weight decay is "
+        f"expected to shift by {-exponent:+g} octave per doubling of width (arXiv 2405.13698)"
     )
     yield Objection("optimizer_options.weight_decay_rule", rule, reason)
 
 
 def _depth(question: Question) -> Iterator[Objection]:
-    """The depth rule has been derived beside mup's width rules."""
+    """The objection to the depth rule without mup's width rules, with which it was derived."""
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
         return
     reason = f"{question.parametrisation} has no depth rule; CompleteP's is applied"
-    yield Objection("model.target_depth", change.target, reason, Refusal("leave it out, or use parametrisation: mup"))
+    yield Objection(
+        "model.target_depth",
+        change.target,
+        reason,
+        Refusal("leave it out, or use parametrisation: mup"),
+    )
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
-    """What is refused: rules that cannot apply, and pairs with an objection unless they are forced."""
+    """The refusals: rules that cannot apply, and pairs with an objection unless they are forced."""
     found = list(_meaningless(question))
     if not question.force_pairing:
-        against = [one for optimizer in question.optimizers for one in objections(question, optimizer)]
+        against = [
+            one for optimizer in question.optimizers for one in objections(question, optimizer)
+        ]
         found += [
-            Problem(one.field, f"{one.reason}; {one.refusal.remedy}, or set force_pairing: true", one.value)
+            Problem(
+                one.field,
+                f"{one.reason}; {one.refusal.remedy}, or set force_pairing: true",
+                one.value,
+            )
             for one in against
             if one.refusal
         ]
@@ -133,17 +183,28 @@ def _meaningless(question: Question) -> Iterator[Problem]:
     for name in ("update_scale", "muon_lr_rule", "muon_split"):
         value = getattr(question.optimizer_options, name)
         if value not in (None, "whole") and "muon" not in question.optimizers:
-            yield Problem(f"optimizer_options.{name}", "has no meaning without muon; leave it out or add muon to optimizer", value)
-    if question.model.known_attention() is None and question.optimizer_options.muon_split == "heads":
-        message = "telescope does not know the heads of a user's model; leave it out, and say in model.splits how many rows a head has"
+            yield Problem(
+                f"optimizer_options.{name}",
+                "has no meaning without muon; leave it out or add muon to optimizer",
+                value,
+            )
+    if (
+        question.model.known_attention() is None
+        and question.optimizer_options.muon_split == "heads"
+    ):
+        remedy = "leave it out, and set the rows of a head in model.splits"
+        message = f"telescope does not know the heads of a user's model; {remedy}"
         yield Problem("optimizer_options.muon_split", message, "heads")
     if question.model.head_form == "rescaled" and question.parametrisation != "mup":
-        message = f"rescaled has no meaning under {question.parametrisation}; leave it out, or use parametrisation: mup"
+        message = (
+            f"rescaled has no meaning under {question.parametrisation}; leave it out, "
+            "or use parametrisation: mup"
+        )
         yield Problem("model.head_form", message, question.model.head_form)
 
 
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
-    """What a ladder's rules are, named, and what there is to say about them."""
+    """The rules of a ladder, with remarks on them."""
     spec, against = rules(question, optimizer), objections(question, optimizer)
     is_muon, attention = optimizer == "muon", question.model.known_attention()
     eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
@@ -162,40 +223,58 @@ def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
 
 
 def as_checked(found: Pairing, check: CoordinateReport | None) -> Pairing:
-    """With a remark where the coordinate check fails an unsound pairing; a sound one is refused, and the verdict says why."""
+    """The pairing, with a remark where an unsound one fails the coordinate check; a sound one is
+    refused, and the verdict gives the reason.
+    """
     if found.sound or check is None or check.verdict != "fail":
         return found
-    said = f"the coordinate check fails, and the ladder is run all the same, since its pairing is known to be unsound: {check.reason}"
-    return replace(found, remarks=(*found.remarks, said))
+    known = "the ladder runs anyway, since its pairing is known to be unsound"
+    remark = f"the coordinate check fails; {known}: {check.reason}"
+    return replace(found, remarks=(*found.remarks, remark))
 
 
 def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
-    """What is worth knowing about a pairing and no objection to it."""
-    if spec.name == "muon" and mup.chosen_update_scale(spec) == "none" and not shares_rotary_key(question):
-        yield "update scale none needs matrices that keep their aspect ratios from width to width, as those of this ladder do"
+    """Remarks on a pairing that are not objections."""
+    if (
+        spec.name == "muon"
+        and mup.chosen_update_scale(spec) == "none"
+        and not shares_rotary_key(question)
+    ):
+        yield (
+            "update scale none needs matrices with the same aspect ratio at every width, "
+            "as in this ladder"
+        )
     if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
-        yield "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); lr x weight decay constant would ask for m"
+        yield (
+            "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); "
+            "a constant lr x weight decay would need m"
+        )
     if spec.parametrisation == "mup-paper":
         yield from (f"departs from the paper, {how}" for how in _departures(question, spec))
 
 
 def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
-    """What a ladder of `mup-paper` does otherwise than the paper, whether by choice or by our defaults."""
-    as_printed = OptimizerSpec(name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper")
+    """Departures of a `mup-paper` ladder from the paper, by choice or by default."""
+    as_printed = OptimizerSpec(
+        name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper"
+    )
     chosen = (mup.chosen_update_scale, mup.chosen_muon_lr_rule) if spec.name == "muon" else ()
     if any(rule(spec) != rule(as_printed) for rule in (*chosen, mup.chosen_weight_decay_rule)):
         yield "which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
     if spec.name == "muon" and (question.search.adamw_lr_ratio or question.adamw_lr_ratio != 1):
         ratio = "swept" if question.search.adamw_lr_ratio else f"{question.adamw_lr_ratio:g}"
-        yield f"which has one lr for Muon's and AdamW's groups: adamw_lr_ratio is {ratio} here"
+        yield f"which uses one lr for Muon's and AdamW's groups: here adamw_lr_ratio is {ratio}"
     beta1 = "swept" if spec.name == "adamw" and question.search.momentum else f"{spec.beta1:g}"
     if (beta1, spec.beta2) != ("0.95", 0.95):
-        yield f"which states betas of 0.95 and 0.95, for AdamW beside Muon: beta1 is {beta1} and beta2 {spec.beta2:g} here"
+        betas = f"here beta1 is {beta1} and beta2 {spec.beta2:g}"
+        yield f"which states betas of 0.95 and 0.95, for AdamW beside Muon: {betas}"
     yield from question.model.departures()
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
-    """What carries the answer beyond width, in words; nothing of it is applied but the depth rule, where the study asks for it."""
+    """The assumptions that carry the answer beyond width, in words; only the depth rule is applied,
+    if the study asks for it.
+    """
     return tuple(_assumptions(question, optimizer))
 
 
@@ -203,13 +282,14 @@ def _assumptions(question: Question, optimizer: OptimizerName) -> Iterator[str]:
     horizon = question.horizon
     guess = ", a guess for Muon" if optimizer == "muon" else ""
     yield (
-        f"tokens: every width trains on the same {horizon.tokens:,}; for kappa times as many, lr x kappa^-0.5 (arXiv 2512.22382; "
-        f"fits range from kappa^-0.3 to kappa^-0.7, and Step Law's has the opposite sign) and weight decay x 1/kappa{guess}"
+        f"tokens: every width trains on the same {horizon.tokens:,}; for kappa times as many, "
+        "lr x kappa^-0.5 (arXiv 2512.22382; fits range from kappa^-0.3 to kappa^-0.7, and Step "
+        f"Law's has the opposite sign) and weight decay x 1/kappa{guess}"
     )
     yield (
-        f"batch: {horizon.batch_tokens:,} tokens; for kappa times as many, in AdamW's groups: lr x sqrt(kappa), "
-        f"weight decay x sqrt(kappa), 1 - beta x kappa, eps / sqrt(kappa)"
-        + ("; for Muon no rule is agreed on" if optimizer == "muon" else "")
+        f"batch: {horizon.batch_tokens:,} tokens; for kappa times as many, in AdamW's groups: "
+        "lr x sqrt(kappa), weight decay x sqrt(kappa), 1 - beta x kappa, eps / sqrt(kappa)"
+        + ("; for Muon there is no agreed rule" if optimizer == "muon" else "")
     )
     if optimizer == "muon":
         swept = isinstance(question.search.adamw_lr_ratio, Range)

@@ -1,4 +1,6 @@
-"""The parts of a telescoping document, typed and bounded: variants, search, limits, options of the published rule."""
+"""The parts of a telescoping document, typed and bounded: variants, search, limits, options of the
+published rule.
+"""
 
 from typing import ClassVar, Literal
 
@@ -12,7 +14,9 @@ from telescope.trials.types import STRICT, Count, NonNegative, Positive
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedModel:
-    """One architecture of several; in a document, its name and what it has otherwise than the job's own model."""
+    """An architecture to compare; in a document, its name and its differences from the job's
+    model.
+    """
 
     name: str
     model: AnyLadder
@@ -28,7 +32,9 @@ class NamedModel:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedData:
-    """One text of several, or one mixture of them; in a document, its name and what it has otherwise than the job's own data."""
+    """A text or mixture to compare; in a document, its name and its differences from the job's
+    data.
+    """
 
     name: str
     data: DataSpec
@@ -44,36 +50,38 @@ class NamedData:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SweepOver:
-    """Architectures or texts to compare: each is given ladders of its own. One of the two."""
+    """Architectures or texts to compare, either but not both: each gets its own ladders."""
 
     model: tuple[NamedModel, ...] | None = None
     data: tuple[NamedData, ...] | None = None
 
     @property
     def block(self) -> Literal["model", "data"]:
-        """The one that varies."""
+        """The block that varies."""
         return "model" if self.model is not None else "data"
 
     @property
     def entries(self) -> tuple[NamedModel | NamedData, ...]:
-        """Those of the block that varies."""
+        """The entries of the block that varies."""
         return self.model or self.data or ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Search:
-    """What is swept; a plain number holds a hyperparameter fixed."""
+    """The swept hyperparameters; a plain number holds one fixed."""
 
     lr: Range
     weight_decay: Range | NonNegative = 0.1
     adamw_lr_ratio: Range | None = None
-    """Muon's ladder only: AdamW's base lr over Muon's."""
+    """Muon's ladder only: AdamW's base learning rate over Muon's."""
     momentum: Range | None = None
-    """Muon's momentum, AdamW's beta1; spaced evenly in the logarithm of 1 - momentum. Else as in optimizer_options."""
+    """Muon's momentum, AdamW's beta1; spaced evenly in the logarithm of 1 - momentum. By default as
+    in optimizer_options.
+    """
     warmup_fraction: Range | None = None
-    """Share of the steps in which the learning rate rises; else as in horizon."""
+    """Share of the steps in which the learning rate rises; by default as in horizon."""
     init_scale: Range | None = None
-    """Factor on the initial values of hidden matrices; else as in optimizer_options."""
+    """Factor on the initial values of hidden matrices; by default as in optimizer_options."""
 
 
 Points = Literal["strict", "paper", "odd_floor"]
@@ -84,43 +92,54 @@ Estimator = Literal["pooled", "per_level", "argmin"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PaperOptions:
-    """What the published rule leaves open; the defaults are its literal reading."""
+    """Choices that the published rule leaves open; the defaults are its literal reading."""
 
     points: Points = "strict"
-    """Per hyperparameter and doubling, times 4^(-1/k): strict rounds to the nearest (8, 4, 2, 1 at k = 2), paper up to odd numbers
-    (8, 5, 3, 1), odd_floor likewise, to no fewer than `floor`."""
+    """Points per hyperparameter, multiplied by 4^(-1/k) per doubling: strict rounds to the nearest
+    (8, 4, 2, 1 at k = 2), paper up to odd numbers (8, 5, 3, 1), odd_floor also up to odd numbers,
+    but to no fewer than `floor`.
+    """
     floor: Literal[3, 5] = 3
-    """Least points per hyperparameter under points: odd_floor; 3 see no drift out of their window, 5 see one of a step."""
+    """Least points per hyperparameter under points: odd_floor; 3 detect no drift out of their
+    window, 5 detect a drift of one step.
+    """
     rounding: Rounding | None = None
-    """Of the points under points: strict; by default nearest."""
+    """Rounding of the points under points: strict; by default nearest."""
     narrow: Literal["halve", "root4", "extent"] = "halve"
-    """Grid step per doubling: halved; times 4^(-1/k); or kept, so that the window shrinks only as the points do."""
+    """Grid step per doubling: halved; times 4^(-1/k); or kept, so that the window shrinks only with
+    the points."""
     centre: Literal["argmin", "vertex", "richardson"] = "argmin"
-    """Of the next window: the optimum selected; the vertex of a quadratic through the level's runs, where it has one; or the vertices of
-    the last two levels carried on by a/n."""
+    """Centre of the next window: the selected optimum; the vertex of a quadratic through the
+    level's runs, if it has one; or the vertices of the last two levels extrapolated by a/n.
+    """
     edge: Literal["ignore", "extend", "recentre", "fail"] = "ignore"
-    """Where the optimum lies at a border of its grid: nothing; one more column beyond it; a window around it; or the ladder ends."""
+    """Action where the optimum lies at a border of its grid: none; one more column beyond it; a new
+    window around it; or the ladder ends."""
     select: Literal["argmin", "seed_mean_fit"] = "argmin"
-    """A level's optimum: the point of lowest mean over the seeds, or the one nearest to the vertex of a quadratic through them."""
+    """A level's optimum: the point of lowest mean over the seeds, or the point nearest to the
+    vertex of a quadratic through them.
+    """
     nc: Literal["fixed", "stop_when_flat"] = "fixed"
-    """Climb to calibration_width, or stop where the optimum moved by no more than a step between the last two levels."""
+    """Climb to calibration_width, or stop once the optimum moved by no more than a step between the
+    last two levels."""
     sampler: Literal["auto"] | Sampler = "auto"
-    """What fills a window: its whole grid, a Sobol sequence, or Optuna's Gaussian process (half a second of planning per point) or TPE;
-    auto is grid up to two hyperparameters, tpe above."""
+    """Sampler of a window: its whole grid, a Sobol sequence, or Optuna's Gaussian process (half a
+    second of planning per point) or TPE; auto is grid up to two hyperparameters, tpe above."""
     trials: Count | None = None
-    """Points that a sampler tries at the base width, a quarter per doubling; by default 2^(k+3)."""
+    """Points of a sampler at the base width, a quarter as many per doubling; by default 2^(k+3)."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Limits:
-    """Where to stop, resolved or not; shared out evenly where there are several ladders."""
+    """Limits of a job, resolved or not; several ladders share them equally."""
 
     max_parallel: Count | None = None
     """Trials that run at once."""
     max_trials: Count = 400
     max_base_runs: Positive | None = None
-    """What `robust` may spend per ladder, in runs at the base width; by default points^k x levels, but no less than
-    1.5 and no more than 3 times its first four rounds."""
+    """Budget of `robust` per ladder, in runs at the base width; by default points^k x levels, but
+    at least 1.5 and at most 3 times its first four rounds.
+    """
     max_flops: Positive | None = None
     max_seconds: Positive | None = None
-    """Of the whole job; when they have passed, no new stage begins."""
+    """Seconds of the whole job; once they have passed, no new stage begins."""

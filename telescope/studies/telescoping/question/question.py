@@ -1,4 +1,4 @@
-"""The question of a telescoping study: a user's document, typed, and what follows from its fields alone."""
+"""The question of a telescoping study: the user's document, typed, and values derived from it."""
 
 from dataclasses import field
 from typing import Literal
@@ -8,7 +8,13 @@ from pydantic.dataclasses import dataclass
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.question.models import AnyLadder
-from telescope.studies.telescoping.question.parts import Estimator, Limits, PaperOptions, Search, SweepOver
+from telescope.studies.telescoping.question.parts import (
+    Estimator,
+    Limits,
+    PaperOptions,
+    Search,
+    SweepOver,
+)
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.optimizer import OptimizerOptions
@@ -32,39 +38,52 @@ class Question:
     schedule: Literal["robust", "paper"] = "robust"
     paper: PaperOptions = field(default_factory=PaperOptions)
     estimator: Estimator | None = None
-    """How the answer is drawn from the runs; by default pooled, and under `paper` argmin, as published."""
+    """Estimator of the answer; by default pooled, and under `paper` argmin, as published."""
     seeds: Count = 1
-    """Runs per point under `paper`; `robust` buys seeds itself, where they remove most doubt per cost."""
+    """Runs per point under `paper`; `robust` adds seeds itself, where they reduce the uncertainty
+    most per cost.
+    """
     limits: Limits = field(default_factory=Limits)
     sweep_over: SweepOver | None = None
-    """Compare architectures, or texts: ladders for each entry, a name and the fields that it has otherwise than `model`, or `data`."""
+    """Compare architectures or texts: separate ladders for each entry, which has a name and the
+    fields that differ from `model` or `data`.
+    """
     reuse: bool = True
-    """Take over finished runs of other jobs that are the same in every respect, instead of training them again; they cost nothing."""
+    """Reuse finished runs of other jobs that are identical in every respect instead of training
+    them again; they cost nothing.
+    """
     force_pairing: bool = False
-    """Run scaling rules that do not go together all the same; the result is marked."""
+    """Run incompatible scaling rules anyway; the result is marked."""
     coordinates: Literal["check", "skip"] = "check"
-    """Before anything else, see in a few steps whether the parametrisation keeps updates of one size over the widths. A failure ends the
-    ladder, unless its pairing is known to be unsound: then it is reported."""
+    """First check in a few steps whether the parametrisation keeps the size of updates constant
+    over the widths. A failure ends the ladder, unless its pairing is known to be unsound; then it
+    is only reported.
+    """
     validate_at_target: bool = False
-    """At the end, train at the target width too, at the learning rate handed out and beside it, and report what it costs there."""
+    """At the end, also train at the target width, at the reported learning rate and around it, and
+    report its cost there."""
 
     @property
     def estimated_by(self) -> Estimator:
-        """The estimator asked for, or the schedule's own."""
+        """The chosen estimator, or the schedule's default."""
         return self.estimator or ("argmin" if self.schedule == "paper" else "pooled")
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:
-        """One ladder each, for every variant."""
+        """The optimizers, with a ladder each for every variant."""
         return (self.optimizer,) if isinstance(self.optimizer, str) else self.optimizer
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Batch sizes in tokens: one."""
+        """The batch size in tokens, as a tuple of one."""
         return (self.horizon.batch_tokens,)
 
 
 def ranges(question: Question, optimizer: OptimizerName) -> dict[AxisName, Range]:
-    """What a ladder sweeps, learning rate first."""
-    named = {name: getattr(question.search, name) for name in SCALES if name != "adamw_lr_ratio" or optimizer == "muon"}
+    """The swept ranges of a ladder, learning rate first."""
+    named = {
+        name: getattr(question.search, name)
+        for name in SCALES
+        if name != "adamw_lr_ratio" or optimizer == "muon"
+    }
     return {name: found for name, found in named.items() if isinstance(found, Range)}

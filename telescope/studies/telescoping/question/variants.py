@@ -1,8 +1,9 @@
-"""How does one job compare architectures, or texts?
+"""Variants: the architectures or texts that a job compares.
 
-`sweep_over` names variants of the job's `model` block, or of its `data` block. Each variant is a question of its own: the same study with
-that block alone, and with an equal share of the limits that are counted over all ladders. So its ladders plan the trials that a job of
-that architecture or text would plan, digests included, and neither waits for the others.
+`sweep_over` names variants of the job's `model` block or of its `data` block. Each variant is a
+separate question: the same study with only that block, and with an equal share of the limits that
+count over all ladders. So its ladders plan the same trials as a job of that architecture or text,
+digests included, and none waits for the others.
 
 Parts: `Variant`, `variants`, `variant_of` a run · `texts`, `with_texts`, `with_models`.
 """
@@ -25,64 +26,70 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Variant:
-    """One architecture or one text of a study over several."""
+    """An architecture or text of a study over several."""
 
-    name: str  # empty where there are no others
-    question: Question  # of this one alone
-    differs: Mapping[str, Any]  # the fields that it has otherwise than the block it varies, as a document has them
+    name: str  # empty where the study compares none
+    question: Question  # of this variant alone
+    differs: Mapping[str, Any]  # the fields that differ from the job's block, as in a document
 
 
 @lru_cache(maxsize=256)
 def variants(question: Question) -> tuple[Variant, ...]:
-    """Those of a study; the study itself where it compares none."""
+    """The variants of a study; the study itself where it compares none."""
     if question.sweep_over is None:
         return (Variant("", question, {}),)
     entries = question.sweep_over.entries
     alone = replace(question, sweep_over=None, limits=shared(question.limits, len(entries)))
-    return tuple(Variant(one.name, with_block(alone, one), own_fields(one, question)) for one in entries)
+    return tuple(
+        Variant(one.name, with_block(alone, one), own_fields(one, question)) for one in entries
+    )
 
 
 def with_block(question: Question, one: NamedModel | NamedData) -> Question:
-    """The study of this architecture, or of this text."""
+    """The study of an architecture or text."""
     changed: dict[str, Any] = {one.part: one.whole}
     return replace(question, **changed)
 
 
 def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
-    """What an entry has otherwise than the block that it varies."""
+    """The fields of an entry that differ from the job's block."""
     differing = difference(plain(one.whole), plain(getattr(question, one.part)))
     return {name: value for name, value in differing.items() if name not in FOUND}
 
 
 def shared(limits: Limits, among: int) -> Limits:
-    """An equal share of what is counted over all ladders."""
+    """The limits with an equal share of those that count over all ladders."""
     flops = None if limits.max_flops is None else limits.max_flops / among
     return replace(limits, max_trials=max(1, limits.max_trials // among), max_flops=flops)
 
 
 def variant_of(question: Question, spec: TrialSpec) -> str:
-    """The name of the variant that plans such a run; empty where the study has none."""
+    """The name of the variant that plans a run; empty where the study compares none."""
     named = (
-        one for one in variants(question) if one.name and builds(one.question.model, spec.model) and reads(one.question.data, spec.data)
+        one
+        for one in variants(question)
+        if one.name
+        and builds(one.question.model, spec.model)
+        and reads(one.question.data, spec.data)
     )
     return next((one.name for one in named), "")
 
 
 def builds(model: AnyLadder, spec: AnyModel) -> bool:
-    """Whether a model is one of an architecture's, at some width."""
+    """Whether a model is an architecture's at some width."""
     try:
         return spec in (model.at(spec.width), model.target)
-    except ValueError:  # it cannot be that wide
+    except ValueError:  # the architecture has no such width
         return False
 
 
 def reads(data: DataSpec, spec: DataSpec) -> bool:
-    """Whether data are the same, wherever equal tokens come from."""
+    """Whether data are the same, whatever the origin of equal tokens."""
     return replace(spec, **{name: getattr(data, name) for name in ORIGIN}) == data
 
 
 def plain(block: AnyLadder | DataSpec) -> dict[str, Any]:
-    """A block as a document has it."""
+    """A block as in a document."""
     found: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
     return found
 
@@ -90,22 +97,31 @@ def plain(block: AnyLadder | DataSpec) -> dict[str, Any]:
 def texts(question: Question) -> dict[str, DataSpec]:
     """The data that the runs of a study read, by the field that names them."""
     swept = question.sweep_over.data if question.sweep_over else None
-    return {"data": question.data} if swept is None else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+    return (
+        {"data": question.data}
+        if swept is None
+        else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+    )
 
 
 def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
-    """The study with other data in their places."""
+    """The study with its data replaced, in the order of `texts`."""
     if question.sweep_over is None or question.sweep_over.data is None:
         (data,) = found
         return replace(question, data=data)
-    entries = tuple(replace(one, data=data) for one, data in zip(question.sweep_over.data, found, strict=True))
+    entries = tuple(
+        replace(one, data=data) for one, data in zip(question.sweep_over.data, found, strict=True)
+    )
     return replace(question, sweep_over=replace(question.sweep_over, data=entries))
 
 
 def with_models(question: Question, seen: Callable[[AnyLadder, str], AnyLadder]) -> Question:
-    """The study with each of its models as it is seen, by the field that names it."""
+    """The study with each model replaced by `seen` of the model and its field."""
     question = replace(question, model=seen(question.model, "model"))
     if question.sweep_over is None or question.sweep_over.model is None:
         return question
-    entries = tuple(replace(one, model=seen(one.model, f"{FIELD}.model.{i}")) for i, one in enumerate(question.sweep_over.model))
+    entries = tuple(
+        replace(one, model=seen(one.model, f"{FIELD}.model.{i}"))
+        for i, one in enumerate(question.sweep_over.model)
+    )
     return replace(question, sweep_over=replace(question.sweep_over, model=entries))

@@ -1,7 +1,8 @@
-"""What is the next best block of runs, and what does it cost?
+"""The next best block of runs, and its cost.
 
-A *block* is one seed run at the corners x +- h around the optimum that the pooled model expects at a level: every run informs every
-axis. Blocks are bought where they remove most doubt at the target per cost. Costs are in runs at the base width.
+A *block* is a seed run at the corners x +- h around the optimum that the pooled model expects at a
+level, so every run informs every axis. Blocks are added where they reduce the uncertainty at the
+target most per cost. Costs are in runs at the base width.
 """
 
 import itertools
@@ -11,18 +12,31 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from telescope.statistics.estimates import Array
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, merge, outcomes, swept_values
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    Point,
+    merge,
+    outcomes,
+    swept_values,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.places import Place, axes_at
 
-CLIFF_SHARE, NARROWEST = 0.6, 0.5  # corners lie at most this far up to the lowest learning rate that diverged, or at these octaves
-FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}  # by number of axes: what the last are products of
-MOST_BLOCKS = 30  # that anybody is advised to add
-LR_TOLERANCE = 0.4  # octaves of half-width at which no more is bought
+# Corners lie at most this share of the way to the lowest learning rate that diverged, or at these
+# octaves.
+CLIFF_SHARE, NARROWEST = 0.6, 0.5
+# By number of axes: the leading axes whose product gives each of the last axes.
+FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
+MOST_BLOCKS = 30  # in any advice
+LR_TOLERANCE = 0.4  # octaves of half-width at which no more runs are added
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
-    """h: how far the corners of a block lie from its centre, in octaves per fitted axis; well short of where runs diverge."""
+    """The distance h of a block's corners from its centre, in octaves per fitted axis, well short
+    of where runs diverge.
+    """
     wide = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
     others = [min(max(wide / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
     above = [o.point.x[0] - pooled.optima[o.point.level, 0] for o in outcomes(done) if not o.finite]
@@ -31,24 +45,34 @@ def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
 
 
 def signs(axes: int, block: int) -> Array:
-    """Corners of a block in units of h: all of them up to two axes, beyond that a fraction in which the last axes follow the others.
+    """The corners of a block [run, axis] in units of h: all for up to two axes, beyond that a
+    fraction in which the last axes follow the others.
 
-    Every second block has them the other way round, so that two blocks tell apart what one confounds.
+    Every second block has these signs reversed, so that two blocks separate effects that one
+    confounds.
     """
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))
     turned = 1.0 if block % 2 == 0 else -1.0
-    return np.column_stack([corners, *(turned * corners[:, list(leaders)].prod(axis=1) for leaders in followers)])
+    return np.column_stack(
+        [corners, *(turned * corners[:, list(leaders)].prod(axis=1) for leaders in followers)]
+    )
 
 
 def tolerances(pooled: Fit) -> Array:
-    """Half-widths of equal loss cost at which no more is bought, in octaves per fitted axis."""
-    others = [min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]]
+    """Half-widths of equal loss cost at which no more runs are added, in octaves per fitted
+    axis.
+    """
+    others = [
+        min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]
+    ]
     return np.array([LR_TOLERANCE, *others])
 
 
 def centre_of(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> Array:
-    """Where the next block of a level goes: the expected optimum, or lower learning rates where its last block diverged whole."""
+    """The centre of a level's next block: the expected optimum, or lower learning rates where all
+    of its last block diverged.
+    """
     centre: Array = pooled.optima[level].copy()
     last = last_block(done, level)
     if last and not any(o.finite for o in last):
@@ -57,26 +81,43 @@ def centre_of(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> 
 
 
 def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tuple[Array, Array]:
-    """Centre and half-spans of a level's next block: moved inside the walls, so that its corners stay apart."""
+    """Centre and half-spans of a level's next block, moved inside the walls so that its corners
+    stay apart.
+    """
     fitted = [ladder.axes[i] for i in ladder.fitted]
-    spans = np.minimum(half_spans(done, pooled), [(high - low) / 2 for low, high in (axis.walls for axis in fitted)])
-    centre = [axis.inside(float(x), float(h)) for axis, x, h in zip(fitted, centre_of(ladder, done, pooled, level), spans, strict=True)]
+    spans = np.minimum(
+        half_spans(done, pooled),
+        [(high - low) / 2 for low, high in (axis.walls for axis in fitted)],
+    )
+    centre = [
+        axis.inside(float(x), float(h))
+        for axis, x, h in zip(fitted, centre_of(ladder, done, pooled, level), spans, strict=True)
+    ]
     return np.array(centre), spans
 
 
-def block(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int) -> tuple[Point, ...]:
+def block(
+    ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int
+) -> tuple[Point, ...]:
     """The corners of a level's block; its number is its seed."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
     centre, spans = place(ladder, done, pooled, level)
     corners = centre + spans * signs(len(fitted), number)
     swept = swept_values(ladder, done, 0)
     return tuple(
-        Point(level, merge(ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept), number) for row in corners
+        Point(
+            level,
+            merge(
+                ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept
+            ),
+            number,
+        )
+        for row in corners
     )
 
 
 def blocks_run(done: Sequence[Done], level: int) -> int:
-    """Seeds used at a level so far; the base grid is seed 0."""
+    """The number of seeds used at a level so far; the base grid is seed 0."""
     return len({o.point.seed for stage in done for o in stage.outcomes if o.point.level == level})
 
 
@@ -93,7 +134,9 @@ def top_level(done: Sequence[Done]) -> int:
 
 
 def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, Place]:
-    """Where the top level's optimum lies, by fitted axis; below the learning rates of its last block where that diverged whole."""
+    """The place of the top level's optimum, by fitted axis; below the learning rates of its last
+    block where all of that diverged.
+    """
     top = top_level(done)
     last = last_block(done, top)
     lost = not any(o.finite for o in last)
@@ -110,28 +153,40 @@ def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, P
 
 
 def block_cost(ladder: Ladder, level: int) -> float:
-    """Cost of one block."""
+    """The cost of a block at a level."""
     return len(signs(len(ladder.fitted), 0)) * ladder.costs[level]
 
 
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
-    """`tolerances`, without limit for an axis whose optimum lies beyond a wall: more runs would not show it."""
+    """The `tolerances`, infinite for an axis whose optimum lies beyond a wall, where more runs
+    would not show it.
+    """
     beyond = axes_at(top_places(ladder, done, pooled), Place.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
 
 
 def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
     """Whether this covariance makes every interval at the target narrow enough."""
-    return bool(np.all(pooled.target_half_widths(covariance) <= (tolerances(pooled) if tolerance is None else tolerance)))
+    return bool(
+        np.all(
+            pooled.target_half_widths(covariance)
+            <= (tolerances(pooled) if tolerance is None else tolerance)
+        )
+    )
 
 
-def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> Iterator[tuple[int, Array]]:
-    """Levels of the next blocks, each with the covariance expected after it, as long as there is budget left.
+def greedy(
+    ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float
+) -> Iterator[tuple[int, Array]]:
+    """The levels of the next blocks, each with the covariance expected after it, within the budget.
 
-    Each block is the one that removes most of sum variance/tolerance^2 per cost, one level above the top one included.
+    Each block is the one that reduces sum variance/tolerance^2 most per cost; the level above the
+    top one is a candidate too.
     """
     axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
-    used = {level: blocks_run(done, level) for level in range(min(top_level(done) + 2, ladder.levels))}
+    used = {
+        level: blocks_run(done, level) for level in range(min(top_level(done) + 2, ladder.levels))
+    }
     places = {level: place(ladder, done, pooled, level) for level in used}
     covariance = pooled.covariance
     while True:
@@ -139,7 +194,9 @@ def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> It
         for level, (centre, spans) in places.items():
             cost = block_cost(ladder, level)
             if cost <= left + 1e-9:
-                after = np.linalg.inv(precision + pooled.information(level, centre + spans * signs(axes, used[level])))
+                after = np.linalg.inv(
+                    precision + pooled.information(level, centre + spans * signs(axes, used[level]))
+                )
                 gain = np.diag(covariance - after)[:axes] / tolerance**2
                 choices.append((float(gain.sum()) / cost, -level, after))
         if not choices:

@@ -1,13 +1,22 @@
-"""Does the optimum lie at a border of what was tried, and what lies beyond?
+"""The search beyond a border at which the optimum lies.
 
-The edge rule of `robust`: while the optimum of the base grid is within a quarter step of a border, try two more columns beyond it (one
-more row for axes other than the learning rate), at the nearest values of the other axes; four times at most, and never through a wall.
+The edge rule of `robust`: while the optimum of the base grid is within a quarter step of a border,
+try two more columns beyond it (one more row for axes other than the learning rate), at the nearest
+values of the other axes; at most four times, and never through a wall.
 """
 
 from collections.abc import Sequence
 
 from telescope.studies.telescoping.axes import Axis
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    Point,
+    argmin,
+    outcomes,
+    pooled_fit,
+)
 from telescope.studies.telescoping.schedules.places import Place
 from telescope.trials.lattice import snap
 
@@ -15,7 +24,7 @@ EDGE_ROUNDS = 4  # under `paper`, per level
 
 
 def borders(ladder: Ladder, found: Sequence[Outcome]) -> list[tuple[float, float]]:
-    """Lowest and highest value run on each axis, or asked for by the user."""
+    """The lowest and the highest value on each axis, run or within the user's range."""
     return [
         (min(axis.low, *xs), max(axis.high, *xs))
         for axis, xs in zip(ladder.axes, zip(*[o.point.x for o in found], strict=True), strict=True)
@@ -23,16 +32,19 @@ def borders(ladder: Ladder, found: Sequence[Outcome]) -> list[tuple[float, float
 
 
 def edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
-    """(axis, side) for every border of the base window that its optimum lies at; side -1 is the low one, +1 the high one.
+    """Pairs (axis, side) for every border of the base window at which its optimum lies; side -1 is
+    the low border, +1 the high one.
 
-    The optimum is at a border when the fitted one or the lowest point of the grid is within a quarter step of it. Where everything
-    diverged it is taken to lie below the learning rates tried.
+    The optimum is at a border when the fitted optimum or the lowest point of the grid is within a
+    quarter step of it. Where every run diverged, it is taken to lie below the learning rates tried.
     """
     found = outcomes(done, level=0)
     pooled = pooled_fit(ladder, done)
     if pooled is None:
         return ((0, -1),)
-    lowest = min((o for o in found if o.finite and o.point.seed == 0), key=lambda o: (o.loss, o.point)).point.x
+    lowest = min(
+        (o for o in found if o.finite and o.point.seed == 0), key=lambda o: (o.loss, o.point)
+    ).point.x
     optimum = dict(zip(ladder.fitted, pooled.optima[0], strict=True))
     at = []
     for i, (low, high) in enumerate(borders(ladder, found)):
@@ -43,14 +55,18 @@ def edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
 
 
 def side_of(low: float, high: float, places: Sequence[float]) -> int:
-    """-1 where one of the places is as low as `low` or lower, else +1 where one is as high as `high` or higher, else 0."""
+    """The side on which a place lies: -1 for one at or below `low`, else +1 for one at or above
+    `high`, else 0.
+    """
     if min(places) <= low:
         return -1
     return int(max(places) >= high)
 
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
-    """New points beyond the borders that the optimum lies at; none where it is inside, or at the user's wall."""
+    """New points beyond the borders at which the optimum lies; none where it lies inside, or at the
+    user's wall.
+    """
     if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
         return ()
     found = outcomes(done, level=0)
@@ -68,25 +84,37 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
         for column in range(1, 3 if i == 0 else 2):
             value = snap(border + side * column * axis.step)
             if axis.allows(value):
-                points |= dict.fromkeys(Point(0, x, 0) for x in star(ladder, limits, centre, i, value))
+                points |= dict.fromkeys(
+                    Point(0, x, 0) for x in star(ladder, limits, centre, i, value)
+                )
     run = {o.point for o in found}
     return tuple(point for point in points if point not in run)
 
 
 def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, Place]:
-    """Where the optimum of the base window lies, by axis; those are left out on which it lies inside."""
+    """The place of the base window's optimum, by axis; axes on which it lies inside are left
+    out.
+    """
     limits = borders(ladder, outcomes(done, level=0))
     places = {}
     for i, side in edges(ladder, done):
         beyond = snap(limits[i][side > 0] + side * ladder.axes[i].step)
-        places[i] = Place.AT_BORDER if ladder.axes[i].allows(beyond) else Place.AT_BORDER | Place.AT_WALL
+        places[i] = (
+            Place.AT_BORDER if ladder.axes[i].allows(beyond) else Place.AT_BORDER | Place.AT_WALL
+        )
     return places
 
 
 def star(
-    ladder: Ladder, limits: Sequence[tuple[float, float]], centre: Sequence[float], fixed: int, value: float
+    ladder: Ladder,
+    limits: Sequence[tuple[float, float]],
+    centre: Sequence[float],
+    fixed: int,
+    value: float,
 ) -> list[tuple[float, ...]]:
-    """Points with `value` on one axis: the values nearest to the centre on the others, and the two next ones of each."""
+    """Points with `value` on one axis: the values nearest to the centre on the others, and the next
+    two values of each.
+    """
     nearest = [
         sorted(columns(axis, *ends), key=lambda v, c=c: (abs(v - c), v))[: 3 if axis.fitted else 1]  # type: ignore[misc]
         for axis, ends, c in zip(ladder.axes, limits, centre, strict=True)
@@ -94,13 +122,18 @@ def star(
     middle = [values[0] for values in nearest]
     middle[fixed] = value
     arms = [(i, v) for i, values in enumerate(nearest) if i != fixed for v in values[1:]]
-    return [tuple(middle), *(tuple(v if j == i else m for j, m in enumerate(middle)) for i, v in arms)]
+    return [
+        tuple(middle),
+        *(tuple(v if j == i else m for j, m in enumerate(middle)) for i, v in arms),
+    ]
 
 
 def columns(axis: Axis, low: float, high: float) -> list[float]:
-    """The axis's values, carried on at their step to the borders of what was run."""
+    """The axis's values, continued at their step to the borders of the runs."""
     if axis.step == 0:
         return list(axis.values)
-    below, above = (max(0, round(distance / axis.step)) for distance in (axis.low - low, high - axis.high))
+    below, above = (
+        max(0, round(distance / axis.step)) for distance in (axis.low - low, high - axis.high)
+    )
     lower = [snap(axis.low - i * axis.step) for i in range(below, 0, -1)]
     return [*lower, *axis.values, *(snap(axis.high + i * axis.step) for i in range(1, above + 1))]

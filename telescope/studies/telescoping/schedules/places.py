@@ -1,6 +1,7 @@
-"""Where an optimum lies, as far as it is not inside of what was tried.
+"""The place of an optimum relative to the values tried.
 
-`edges.base_places` tells it of the base window, `blocks.top_places` of the top level's last block.
+`edges.base_places` gives it for the base window, `blocks.top_places` for the top level's last
+block.
 """
 
 from collections.abc import Mapping
@@ -8,14 +9,14 @@ from enum import Flag, auto
 
 
 class Place(Flag):
-    """Where an optimum lies on one axis; several may hold at once, and none where it lies inside."""
+    """The place of an optimum on an axis: several flags may hold at once, none if it is inside."""
 
     AT_BORDER = auto()  # of the base window
-    AT_WALL = auto()  # at such a border, and nothing may be tried beyond it
+    AT_WALL = auto()  # at a border beyond which no value may be tried
     OUTSIDE_BLOCK = auto()  # outside the corners of the last block of its level
-    BEYOND_WALL = auto()  # where nothing may be tried
+    BEYOND_WALL = auto()  # where no value may be tried
 
 
 def axes_at(places: Mapping[int, Place], place: Place) -> tuple[int, ...]:
-    """The axes on which an optimum lies there, whatever else holds."""
+    """The axes whose optimum has this flag."""
     return tuple(axis for axis, found in places.items() if place in found)

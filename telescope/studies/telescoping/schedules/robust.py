@@ -1,15 +1,17 @@
-"""How does one telescope when losses are noisy and the drift law is unknown?
+"""The greedy rule for telescoping with noisy losses and an unknown drift law.
 
-Rounds, each a function of the outcomes of the rounds before it:
+Each round is a function of the outcomes of the rounds before it:
 
-1. `grid`      the user's grid at the base width (for three or more fitted axes 2^(k+2) scrambled Sobol points instead), and `edge`: while
-               the optimum lies at a border, more points beyond it (`edges`)
+1. `grid`      the user's grid at the base width (for three or more fitted axes, 2^(k+2) scrambled
+               Sobol points instead), and `edge`: while the optimum lies at a border, more points
+               beyond it (`edges`)
 2. `shape`     four blocks at the base width (`blocks`), to learn the bowl and the noise
-3. `climb`     two blocks at the next width; 4. one at the one after; `recentre`: another block at the top level, where its optimum turned
-               out to lie outside the corners of its last block
-5. `top-up`    blocks where they remove most doubt at the target per cost, until the intervals are narrow enough or the budget is spent
+3. `climb`     two blocks at the next width; 4. one at the width after it; `recentre`: another block
+               at the top level, if its optimum lies outside the corners of its last block
+5. `top-up`    blocks where they reduce the uncertainty at the target most per cost, until the
+               intervals are narrow enough or the budget is spent
 
-The budget is in runs at the base width; one block of every level still owed is kept in reserve.
+The budget is in runs at the base width; it reserves one block for every level still owed.
 """
 
 import hashlib
@@ -19,7 +21,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Point,
+    Stage,
+    grid,
+    merge,
+    pooled_fit,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.blocks import (
     block,
@@ -42,16 +52,19 @@ SHAPE_BLOCKS = 4
 CLIMB_BLOCKS = (2, 1)  # at the first two doublings
 TOP_UP_BLOCKS = 4  # at most, per round
 LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0  # by default, in costs of rounds 1 to 4
-OPENING_BLOCKS = 2  # then a new level is judged first
+OPENING_BLOCKS = 2  # of a new level, which is then evaluated first
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
-    """The next round; None when the answer is good enough or nothing more can be bought."""
+    """The next round; None when the answer is good enough or the budget allows no more runs."""
     if not done:
         return Stage("grid", base_grid(ladder))
     if done[-1].name in ("grid", "edge"):
         beyond = beyond_the_edge(ladder, done)
-        if beyond and spent(ladder, done) + len(beyond) + reserve(ladder, 0) <= ladder.max_base_runs:
+        if (
+            beyond
+            and spent(ladder, done) + len(beyond) + reserve(ladder, 0) <= ladder.max_base_runs
+        ):
             return Stage("edge", beyond)
     pooled = pooled_fit(ladder, done)
     if pooled is None:
@@ -59,7 +72,9 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     rounds = [stage.name for stage in done]
     top = top_level(done)
     if top == 0 and "shape" not in rounds:
-        return blocks_stage(ladder, done, pooled, Wanted("shape", 0, SHAPE_BLOCKS)) or climb(ladder, done, pooled)
+        return blocks_stage(ladder, done, pooled, Wanted("shape", 0, SHAPE_BLOCKS)) or climb(
+            ladder, done, pooled
+        )
     if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and missed(ladder, done, pooled):
         stage = blocks_stage(ladder, done, pooled, Wanted("recentre", top, 1))
         if stage:
@@ -70,7 +85,7 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
 
 
 def base_runs(ladder: Ladder) -> int:
-    """Size of the first round."""
+    """The number of runs in the first round."""
     if len(ladder.fitted) < 3:
         return math.prod(axis.points for axis in ladder.axes)
     sobol = int(2 ** (len(ladder.fitted) + 2))
@@ -78,7 +93,7 @@ def base_runs(ladder: Ladder) -> int:
 
 
 def base_grid(ladder: Ladder) -> tuple[Point, ...]:
-    """The first round."""
+    """The points of the first round."""
     if len(ladder.fitted) < 3:
         return grid(0, [axis.values for axis in ladder.axes], seeds=1)
     from scipy.stats import qmc  # takes a second to import, and few studies need it
@@ -86,51 +101,73 @@ def base_grid(ladder: Ladder) -> tuple[Point, ...]:
     fitted = [ladder.axes[i] for i in ladder.fitted]
     seed = int(hashlib.sha256(repr(ladder.axes).encode()).hexdigest()[:8], 16)
     cube = qmc.Sobol(len(fitted), scramble=True, rng=seed).random(2 ** (len(fitted) + 2))
-    spread = [tuple(snap(a.low + u * (a.high - a.low)) for a, u in zip(fitted, row, strict=True)) for row in cube]
+    spread = [
+        tuple(snap(a.low + u * (a.high - a.low)) for a, u in zip(fitted, row, strict=True))
+        for row in cube
+    ]
     swept = [axis.values for axis in ladder.axes if not axis.fitted]
-    return tuple(Point(0, merge(ladder, x, rest), 0) for x in spread for rest in itertools.product(*swept))
+    return tuple(
+        Point(0, merge(ladder, x, rest), 0) for x in spread for rest in itertools.product(*swept)
+    )
 
 
 def forecast(ladder: Ladder) -> tuple[int, ...]:
-    """Runs per level of rounds 1 to 4, known beforehand; edge rule and top-up come on top."""
+    """The runs per level of rounds 1 to 4, which are known beforehand; edge rule and top-up add
+    more.
+    """
     corners = len(signs(len(ladder.fitted), 0))
-    blocks = [SHAPE_BLOCKS, *CLIMB_BLOCKS[: ladder.levels - 1], *[0] * (ladder.levels - 1 - len(CLIMB_BLOCKS))]
-    return tuple(corners * count + (base_runs(ladder) if level == 0 else 0) for level, count in enumerate(blocks))
+    blocks = [
+        SHAPE_BLOCKS,
+        *CLIMB_BLOCKS[: ladder.levels - 1],
+        *[0] * (ladder.levels - 1 - len(CLIMB_BLOCKS)),
+    ]
+    return tuple(
+        corners * count + (base_runs(ladder) if level == 0 else 0)
+        for level, count in enumerate(blocks)
+    )
 
 
 def budget(ladder: Ladder) -> float:
-    """What may be spent where the user does not say, in runs at the base width.
+    """The default budget, in runs at the base width.
 
-    What the published rule spends, an equal sum at every level; but in proportion to rounds 1 to 4, which that falls short of for one
-    hyperparameter and exceeds tenfold for three.
+    It is the cost of the published rule, an equal sum at every level, within bounds in proportion
+    to rounds 1 to 4: that cost falls short of them for one hyperparameter and exceeds them tenfold
+    for three.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
-    known = math.fsum(cost * runs for cost, runs in zip(ladder.costs, forecast(ladder), strict=True))
+    known = math.fsum(
+        cost * runs for cost, runs in zip(ladder.costs, forecast(ladder), strict=True)
+    )
     return min(max(published, LEAST_BUDGET * known), MOST_BUDGET * known)
 
 
 def last_owed(ladder: Ladder) -> int:
-    """The level that must be reached: three widths test the drift law, where the ladder and the budget have room for them."""
+    """The level that must be reached: three widths test the drift law, if the ladder and the budget
+    have room for them.
+    """
     cost, level = float(base_runs(ladder)), 0
-    while level < min(len(CLIMB_BLOCKS), ladder.levels - 1) and cost + block_cost(ladder, level + 1) <= ladder.max_base_runs:
+    while (
+        level < min(len(CLIMB_BLOCKS), ladder.levels - 1)
+        and cost + block_cost(ladder, level + 1) <= ladder.max_base_runs
+    ):
         level += 1
         cost += block_cost(ladder, level)
     return level
 
 
 def spent(ladder: Ladder, done: Sequence[Done]) -> float:
-    """Cost so far."""
+    """The cost so far, in runs at the base width."""
     return sum(ladder.costs[o.point.level] for stage in done for o in stage.outcomes)
 
 
 def reserve(ladder: Ladder, top: int) -> float:
-    """One block of every level that is still owed above `top`."""
+    """The cost of a block at every level still owed above `top`."""
     return sum(block_cost(ladder, level) for level in range(top + 1, last_owed(ladder) + 1))
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Blocks that a stage would like to run at one level."""
+    """The blocks that a stage requests at a level."""
 
     stage: str
     level: int
@@ -138,17 +175,23 @@ class Wanted:
 
 
 def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: Wanted) -> Stage | None:
-    """As many blocks at one level as are wanted and affordable."""
+    """As many blocks at a level as are requested and affordable."""
     level = wanted.level
     left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
     count = min(wanted.blocks, math.floor(left / block_cost(ladder, level) + 1e-9))
     first = blocks_run(done, level)
-    points = [p for number in range(first, first + count) for p in block(ladder, done, pooled, level, number)]
+    points = [
+        p
+        for number in range(first, first + count)
+        for p in block(ladder, done, pooled, level, number)
+    ]
     return Stage(wanted.stage, tuple(points)) if points else None
 
 
 def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
-    """Whether another block at the top level would find the optimum that its last one missed; never where a wall hides lr's."""
+    """Whether another block at the top level could find the optimum that its last block missed;
+    never where lr's optimum lies beyond a wall.
+    """
     places = top_places(ladder, done, pooled)
     return Place.BEYOND_WALL not in places[0] and Place.OUTSIDE_BLOCK in places.values()
 
@@ -162,15 +205,21 @@ def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """A round of blocks where they remove most doubt; None where there is little left, or no budget, or lr is unbracketed for good."""
+    """A round of blocks where they reduce the uncertainty most; None where it is small enough, the
+    budget is spent, or lr cannot be bracketed.
+    """
     tolerance = needed(ladder, done, pooled)
-    if Place.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(base_places(ladder, done), Place.AT_WALL):
+    if Place.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(
+        base_places(ladder, done), Place.AT_WALL
+    ):
         return None
     if enough(pooled, pooled.covariance, tolerance) and not missed(ladder, done, pooled):
         return None
     top, points = top_level(done), list[Point]()
     chosen: Counter[int] = Counter()
-    for level, covariance in itertools.islice(greedy(ladder, done, pooled, ladder.max_base_runs - spent(ladder, done)), TOP_UP_BLOCKS):
+    for level, covariance in itertools.islice(
+        greedy(ladder, done, pooled, ladder.max_base_runs - spent(ladder, done)), TOP_UP_BLOCKS
+    ):
         points += block(ladder, done, pooled, level, blocks_run(done, level) + chosen[level])
         chosen[level] += 1
         if enough(pooled, covariance, tolerance) or chosen[top + 1] == OPENING_BLOCKS:

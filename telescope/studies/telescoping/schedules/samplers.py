@@ -1,10 +1,13 @@
-"""How is a window filled where its whole grid would cost too much?
+"""Samplers, which fill a window whose complete grid would cost too much.
 
-`qmc` spreads a scrambled Sobol sequence over it; `gp` and `tpe` begin with half of the points spread like that and then ask Optuna for
-batches of fixed size. A sampler keeps no state: for every batch it is built anew from the runs so far, in sorted order, and seeded by
-what is asked, so that a replay proposes the same points. Proposals lie on the planning lattice and repeat none.
+`qmc` spreads a scrambled Sobol sequence over the window; `gp` and `tpe` begin with half of the
+points spread in the same way and then ask Optuna for batches of fixed size. A sampler keeps no
+state: every batch builds it anew from the runs so far, in sorted order, with a seed derived from
+the request, so that a replay proposes the same points. Proposals lie on the planning lattice
+without repeats.
 
-Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `told`, runs as an Optuna study · `quietly`.
+Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `told`, runs as an Optuna study ·
+`quietly`.
 """
 
 import hashlib
@@ -23,37 +26,44 @@ if TYPE_CHECKING:
     import optuna
 
 BATCH = 8  # points per stage of gp and tpe
-ATTEMPTS = 16  # Sobol sequences, or proposals per point, before a window is taken for full
+ATTEMPTS = 16  # Sobol sequences, or proposals per point, before a window counts as full
 
 X = tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Box:
-    """A window: lowest and highest octaves of each axis."""
+    """A window: the lowest and highest octaves of each axis."""
 
     low: X
     high: X
 
     def at(self, share: Sequence[float]) -> X:
         """The lattice point at these shares of the way from low to high."""
-        return tuple(self.snap(i, low + u * (high - low)) for i, (u, low, high) in enumerate(zip(share, self.low, self.high, strict=True)))
+        return tuple(
+            self.snap(i, low + u * (high - low))
+            for i, (u, low, high) in enumerate(zip(share, self.low, self.high, strict=True))
+        )
 
     def snap(self, axis: int, x: float) -> float:
-        """The nearest lattice point inside."""
+        """The nearest lattice point inside the window."""
         return min(max(snap(x), self.low[axis]), self.high[axis])
 
 
 def batch_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
-    """Points of each stage of a level: all at once where they do not depend on losses."""
+    """The points in each stage of a level: all in one where they do not depend on losses."""
     if sampler == "qmc":
         return (trials,)
     rest = trials // 2
     return (trials - rest, *[BATCH] * (rest // BATCH), *([rest % BATCH] if rest % BATCH else []))
 
 
-def propose(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object) -> tuple[X, ...]:
-    """The next points to try, given those tried in this window and their losses; `key` says which question this is."""
+def propose(
+    sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object
+) -> tuple[X, ...]:
+    """The next points to try, given those tried in this window and their losses; `key` identifies
+    the request and gives the seed.
+    """
     seed = int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16)
     taken = {x for x, _ in seen}
     asked = ask(sampler, box, sorted(seen), count, seed) if seen and sampler != "qmc" else []
@@ -71,12 +81,16 @@ def spread(box: Box, count: int, seed: int) -> Iterator[X]:
     from scipy.stats import qmc  # takes a second to import, and few studies need it
 
     for attempt in range(ATTEMPTS):
-        cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + attempt).random_base2(math.ceil(math.log2(max(count, 2))))
+        cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + attempt).random_base2(
+            math.ceil(math.log2(max(count, 2)))
+        )
         yield from map(box.at, cube)
 
 
-def ask(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, seed: int) -> list[X]:
-    """`count` different new points by Optuna's sampler, or as many as it finds."""
+def ask(
+    sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, seed: int
+) -> list[X]:
+    """Up to `count` distinct new points by Optuna's sampler."""
     taken, found = {x for x, _ in seen}, dict[X, None]()
     with quietly():
         question, space = told(box, seen, sampler, seed)
@@ -93,9 +107,10 @@ def ask(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int,
 def told(
     box: Box, seen: Sequence[tuple[X, float]], sampler: Sampler, seed: int
 ) -> tuple["optuna.Study", "dict[str, optuna.distributions.BaseDistribution]"]:
-    """An Optuna study that was told these runs, and its search space, an axis per number.
+    """An Optuna study with these runs, and its search space, whose names are the axes' numbers.
 
-    Losses are told as log(1 + % above the lowest), which tames the walls of the bowl; diverged runs are worse than the worst.
+    Losses are given as log(1 + % above the lowest), which flattens the walls of the bowl; diverged
+    runs rank below the worst.
     """
     import optuna  # late, for a quick start
 
@@ -107,26 +122,35 @@ def told(
     question = optuna.create_study(sampler=by)
     names = [str(i) for i in range(len(box.low))]
     space: dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(low, high) for name, low, high in zip(names, box.low, box.high, strict=True)
+        name: optuna.distributions.FloatDistribution(low, high)
+        for name, low, high in zip(names, box.low, box.high, strict=True)
     }
     for (x, _), height in zip(seen, heights([loss for _, loss in seen]), strict=True):
-        question.add_trial(optuna.trial.create_trial(params=dict(zip(names, x, strict=True)), distributions=space, value=height))
+        question.add_trial(
+            optuna.trial.create_trial(
+                params=dict(zip(names, x, strict=True)), distributions=space, value=height
+            )
+        )
     return question, space
 
 
 def heights(losses: Sequence[float]) -> list[float]:
-    """log(1 + % above the lowest); one more than the highest where diverged."""
+    """Losses as log(1 + % above the lowest); diverged runs one more than the highest."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         return [0.0] * len(losses)
     lowest = min(finite)
     worst = 1 + math.log1p(100 * (max(finite) / lowest - 1))
-    return [math.log1p(100 * (loss / lowest - 1)) if math.isfinite(loss) else worst for loss in losses]
+    return [
+        math.log1p(100 * (loss / lowest - 1)) if math.isfinite(loss) else worst for loss in losses
+    ]
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Optuna without log lines and without warnings about what it calls experimental; torch in one thread, so that sums repeat."""
+    """Silence Optuna's logs and experimental warnings, and run torch in one thread, so that sums
+    repeat exactly.
+    """
     import optuna  # late, for a quick start
     import torch
 

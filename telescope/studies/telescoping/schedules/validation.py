@@ -1,8 +1,8 @@
 """The runs at the target width that check a ladder's answer.
 
-After a ladder's rounds have ended, and where the study asks for it: two seeds, each at the learning rate handed out and an
-octave to either side, the other hyperparameters held; then an octave further wherever the lowest loss lies at an end, twice
-at most.
+They follow a ladder's rounds if the study asks for validation: two seeds, each at the reported
+learning rate and an octave to either side, the other hyperparameters held fixed; then an octave
+further while the lowest loss lies at an end, at most twice.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, argmin, outcomes
 
 STAGE = "validation"
-SEEDS = range(1000, 1002)  # no ladder has come so far
+SEEDS = range(1000, 1002)  # beyond the seeds of any ladder
 OFFSETS = (-1.0, 0.0, 1.0)  # octaves of the learning rate
 EXTENSIONS = 2  # of one octave
 LEAST_RUNS = len(SEEDS) * len(OFFSETS)
@@ -18,7 +18,9 @@ MOST_RUNS = LEAST_RUNS + len(SEEDS) * EXTENSIONS
 
 
 def next_stage(ladder: Ladder, handed_out: Sequence[float], done: Sequence[Done]) -> Stage | None:
-    """The next runs at the target, around what was handed out in octaves per axis; None where the optimum is between them."""
+    """The next runs at the target, around the reported values in octaves per axis; None where the
+    runs bracket the optimum.
+    """
     axis = ladder.axes[0]
     if not done:
         rates = dict.fromkeys(axis.clip(handed_out[0] + offset) for offset in OFFSETS)
@@ -29,14 +31,16 @@ def next_stage(ladder: Ladder, handed_out: Sequence[float], done: Sequence[Done]
     return Stage(STAGE, runs_at(ladder, (end,), handed_out))
 
 
-def runs_at(ladder: Ladder, rates: Sequence[float], handed_out: Sequence[float]) -> tuple[Point, ...]:
-    """All seeds at some learning rates; the level above the ladder's widest stands for the target."""
+def runs_at(
+    ladder: Ladder, rates: Sequence[float], handed_out: Sequence[float]
+) -> tuple[Point, ...]:
+    """All seeds at some learning rates; the level above the ladder's widest denotes the target."""
     held = tuple(axis.clip(x) for axis, x in zip(ladder.axes[1:], handed_out[1:], strict=True))
     return tuple(Point(ladder.levels, (rate, *held), seed) for rate in rates for seed in SEEDS)
 
 
 def open_end(done: Sequence[Done]) -> float | None:
-    """The learning rate an octave beyond the lowest loss, where that lies at an end."""
+    """The learning rate an octave beyond the lowest loss, if that lies at an end."""
     found = outcomes(done)
     rates, best = sorted({o.point.x[0] for o in found}), argmin(found)[0]
     if best == rates[0]:

@@ -1,11 +1,14 @@
-"""How large is the window that the published rule looks at, level by level, and how many runs does it take?
+"""The windows of the published rule, level by level, and their number of runs.
 
-At each doubling of the width the points per hyperparameter are multiplied by 4^(-1/k), k the hyperparameters with more than one point,
-and the spacing is halved, around the optimum of the level before; `PaperOptions` names the other readings. A window that would cross a
-wall is moved inside it, so that the size of every grid is known beforehand. Where a grid costs too much a sampler fills the window:
-it shrinks as the grid's does, its points counted unrounded, and so does the number of runs.
+At each doubling of the width the points per hyperparameter are multiplied by 4^(-1/k), with k the
+number of hyperparameters with more than one point, and the spacing is halved, around the optimum of
+the level before; `PaperOptions` names the other readings. A window that would cross a wall is moved
+inside it, so that the size of every grid is known beforehand. Where a grid costs too much, a
+sampler fills the window, which shrinks like the grid's with unrounded points; so does the number of
+runs.
 
-Parts: `points_at`, `points`, `runs` (sizes) · `centre_of` · `grid_values`, `step_at` (grids) · `box`, `crowded` (samplers).
+Parts: `points_at`, `points`, `runs` (sizes) · `centre_of` · `grid_values`, `step_at` (grids) ·
+`box`, `crowded` (samplers).
 """
 
 import math
@@ -18,77 +21,99 @@ from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 
-LARGEST_GRID = 2  # hyperparameters that `auto` fills a grid for
+LARGEST_GRID = 2  # hyperparameters up to which `auto` uses a grid
 LEAST_SAMPLED = 4  # points of a sampler at any level
 
 
 def swept(ladder: Ladder) -> int:
-    """k: the hyperparameters with more than one point."""
+    """The number k of hyperparameters with more than one point."""
     return max(1, sum(axis.points > 1 for axis in ladder.axes))
 
 
 def sampler_of(ladder: Ladder, options: PaperOptions) -> Sampler:
-    """What fills the windows."""
+    """The sampler that fills the windows."""
     if options.sampler != "auto":
         return options.sampler
     return "grid" if swept(ladder) <= LARGEST_GRID else "tpe"
 
 
 def is_grid(ladder: Ladder, options: PaperOptions) -> bool:
-    """Whether windows are filled whole."""
+    """Whether windows are complete grids."""
     return sampler_of(ladder, options) == "grid"
 
 
 def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
-    """Points of one hyperparameter's grid at a level: points x 4^(-level/axes), rounded."""
+    """The points of a hyperparameter's grid at a level: points x 4^(-level/axes), rounded."""
     if level == 0 or points == 1:
         return points
     exact = round(float(points * 4.0 ** (-level / axes)), 9)
     rounding = options.rounding or ("nearest" if options.points == "strict" else "odd_up")
-    rounded = {"nearest": math.floor(exact + 0.5), "ceil": math.ceil(exact), "odd_up": 2 * math.ceil((exact - 1) / 2) + 1}[rounding]
+    rounded = {
+        "nearest": math.floor(exact + 0.5),
+        "ceil": math.ceil(exact),
+        "odd_up": 2 * math.ceil((exact - 1) / 2) + 1,
+    }[rounding]
     return max(options.floor if options.points == "odd_floor" else 1, rounded)
 
 
 def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """Different points tried at a level, an edge rule's aside."""
+    """The number of distinct points at a level, without those of an edge rule."""
     if is_grid(ladder, options):
-        return math.prod(points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes)
+        return math.prod(
+            points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes
+        )
     trials = options.trials or int(2 ** (swept(ladder) + 3))
     return max(trials >> (2 * level), min(LEAST_SAMPLED, trials))
 
 
 def runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """Size of a level: exact, unless an edge rule adds to it."""
+    """The number of runs at a level, exact unless an edge rule adds to it."""
     return ladder.seeds * points(ladder, level, options)
 
 
 def step_factor(axes: int, options: PaperOptions) -> float:
-    """What a doubling multiplies the grid step by."""
+    """The factor of the grid step per doubling."""
     factors: dict[str, float] = {"halve": 0.5, "root4": 4.0 ** (-1 / axes), "extent": 1.0}
     return factors[options.narrow]
 
 
-def step_at(ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions) -> float:
-    """Octaves between the points of an axis at a level; one refinement is taken back for every level whose window was left behind."""
-    left = sum(left_behind(ladder, done, below, options) for below in range(level)) if options.edge == "recentre" else 0
+def step_at(
+    ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
+) -> float:
+    """Octaves between the points of an axis at a level; each level whose window was left behind
+    takes back one refinement.
+    """
+    left = (
+        sum(left_behind(ladder, done, below, options) for below in range(level))
+        if options.edge == "recentre"
+        else 0
+    )
     return axis.step * step_factor(swept(ladder), options) ** (level - left)
 
 
 def left_behind(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
-    """Whether a level's optimum lies more than a window's width from the middle of its first window."""
+    """Whether a level's optimum lies more than a window's width from the middle of its first
+    window.
+    """
     best, first = optimum(ladder, done, level, options), at_level(done, level)[0].outcomes
-    spans = [(min(o.point.x[i] for o in first), max(o.point.x[i] for o in first)) for i in range(len(best))]
-    return any(high > low and abs(x - (low + high) / 2) > high - low for x, (low, high) in zip(best, spans, strict=True))
+    spans = [
+        (min(o.point.x[i] for o in first), max(o.point.x[i] for o in first))
+        for i in range(len(best))
+    ]
+    return any(
+        high > low and abs(x - (low + high) / 2) > high - low
+        for x, (low, high) in zip(best, spans, strict=True)
+    )
 
 
 def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
-    """A level's optimum among the points that were run."""
+    """The best point run at a level."""
     vertex = per_level.vertex(ladder, done, level) if options.select == "seed_mean_fit" else None
     return selected(done, level, vertex.x if vertex else {})
 
 
 def centre_of(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
-    """What the window of a level is centred on."""
+    """The centre of a level's window."""
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)
     centre = list(optimum(ladder, done, level - 1, options))
@@ -96,7 +121,9 @@ def centre_of(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOp
     for i, x in found[level - 1].x.items() if level - 1 in found else ():
         centre[i] = x
         if options.centre == "richardson" and level - 2 in found and i in found[level - 2].x:
-            narrow, wide, next_one = (2.0 ** -ladder.heights[j] for j in (level - 2, level - 1, level))
+            narrow, wide, next_one = (
+                2.0 ** -ladder.heights[j] for j in (level - 2, level - 1, level)
+            )
             centre[i] += (x - found[level - 2].x[i]) * (wide - next_one) / (narrow - wide)
     return tuple(centre)
 
@@ -106,35 +133,56 @@ def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: Paper
     centre = centre_of(ladder, done, level, options)
     counts = [points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes]
     steps = [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
-    return [along(a.inside(c, (m - 1) * s / 2), s, m) for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)]
+    return [
+        along(a.inside(c, (m - 1) * s / 2), s, m)
+        for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)
+    ]
 
 
 def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[float]:
-    """How far a sampler's window reaches to each side of its centre, in octaves per axis."""
+    """The reach of a sampler's window to each side of its centre, in octaves per axis."""
     shrunk = (4.0 ** (-1 / swept(ladder)) * step_factor(swept(ladder), options)) ** level
     return [shrunk * (axis.high - axis.low) / 2 if axis.points > 1 else 0.0 for axis in ladder.axes]
 
 
 def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> samplers.Box:
-    """A sampler's window."""
+    """The window of a sampler."""
     halves = half_windows(ladder, level, options)
-    centre = [axis.inside(c, half) for axis, c, half in zip(ladder.axes, centre_of(ladder, done, level, options), halves, strict=True)]
-    low, high = ([snap(c + sign * half) for c, half in zip(centre, halves, strict=True)] for sign in (-1, 1))
+    centre = [
+        axis.inside(c, half)
+        for axis, c, half in zip(
+            ladder.axes, centre_of(ladder, done, level, options), halves, strict=True
+        )
+    ]
+    low, high = (
+        [snap(c + sign * half) for c, half in zip(centre, halves, strict=True)] for sign in (-1, 1)
+    )
     return samplers.Box(tuple(low), tuple(high))
 
 
 def crowded(ladder: Ladder, options: PaperOptions) -> int:
-    """Points that a level's window has no room for on the planning lattice; 0 where all fit."""
+    """The points of the first level whose window is too small for them on the planning lattice; 0
+    where all fit.
+    """
     for level in range(0 if is_grid(ladder, options) else ladder.levels):
-        room = math.prod(1 + math.floor(2 * half * OCTAVE_PARTS) for half in half_windows(ladder, level, options))
+        room = math.prod(
+            1 + math.floor(2 * half * OCTAVE_PARTS) for half in half_windows(ladder, level, options)
+        )
         if 2 * points(ladder, level, options) > room:
             return points(ladder, level, options)
     return 0
 
 
-def resolution(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> list[float]:
-    """Octaves between neighbouring points of a level, per axis; of scattered ones on average."""
+def resolution(
+    ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
+) -> list[float]:
+    """Octaves between neighbouring points of a level, per axis, on average where points are
+    scattered.
+    """
     if is_grid(ladder, options):
         return [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
-    window, share = box(ladder, done, level, options), points(ladder, level, options) ** (-1 / swept(ladder))
+    window, share = (
+        box(ladder, done, level, options),
+        points(ladder, level, options) ** (-1 / swept(ladder)),
+    )
     return [(high - low) * share for low, high in zip(window.low, window.high, strict=True)]

@@ -26,7 +26,10 @@ def reported(train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: 
 def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
     report = reported()
     assert (report.final, report.verdict) == (True, "resolved")
-    assert report.reason == "every run reached every target loss, at hyperparameters found inside their ranges"
+    assert (
+        report.reason
+        == "every run reached every target loss, at hyperparameters found inside their ranges"
+    )
     (target,) = report.targets
     assert (target.reached, target.muon) == (True, "ahead")
     assert "AdamW needs" in target.sentence
@@ -35,15 +38,21 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"seeds": 1}, "give seeds: 2 or more"),
-        ({"target_losses": []}, "names no target_losses"),
+        ({"seeds": 1}, "set seeds to 2 or more"),
+        ({"target_losses": []}, "sets no target_losses"),
         ({"target_losses": [1.51]}, "loss 1.51: no run reached it"),
-        ({"target_losses": [2.0], "runs": {"tokens": 200_000, "doublings": 0}}, "not all runs reached loss 2"),
+        (
+            {"target_losses": [2.0], "runs": {"tokens": 200_000, "doublings": 0}},
+            "some runs ended before they reached loss 2",
+        ),
         (
             {"tuning": {"lr": {"low": 2.0**-12, "high": 2.0**-9, "points": 3, "extend": False}}},
             "the best learning rate at batch 512 is the highest",
         ),
-        ({"tuning": {"lr": RANGE, "batch_tokens": [128, 512]}}, "the nearest one that has some: Muon at 2048, AdamW at 2048"),
+        (
+            {"tuning": {"lr": RANGE, "batch_tokens": [128, 512]}},
+            "the nearest tuned batch, which may not suit them: Muon at 2048, AdamW at 2048",
+        ),
     ],
 )
 def test_an_unresolved_study_says_why(changes: dict[str, Any], words: str) -> None:
@@ -58,17 +67,28 @@ def test_a_seed_that_diverged_is_a_doubt_though_the_others_reached_the_loss() ->
         return replace(NOISY, curvature=0.0, cliff=-99.0 if lost else 99.0)(spec)
 
     report = reported(train, seeds=3, **GIVEN, tuning=None)
-    (row,) = (row for row in report.targets[0].batches.rows if row.diverged) if report.targets[0].batches else ()
+    (row,) = (
+        (row for row in report.targets[0].batches.rows if row.diverged)
+        if report.targets[0].batches
+        else ()
+    )
     assert (row.optimizer, row.batch_tokens, row.reached, row.diverged) == ("muon", 512, 2, 1)
     assert report.verdict == "unresolved"
-    assert "some runs diverged before loss 2, which the others alone answer for: Muon at 512" in report.reason
+    assert (
+        "some runs diverged before loss 2; the answer rests on the others: Muon at 512"
+        in report.reason
+    )
 
 
 def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
     asked = study(**SMALL)
     first, *_ = rounds(asked, NOISY)
     running = KIND.of(asked).report(first)
-    assert (running.final, running.verdict, running.reason) == (False, "unresolved", "runs are still to come")
+    assert (running.final, running.verdict, running.reason) == (
+        False,
+        "unresolved",
+        "runs are still pending",
+    )
     ended = KIND.of(asked).report(first, Ended(EndCause.OUT_OF_TIME))
     assert (ended.final, ended.verdict, ended.reason) == (True, "unresolved", "limit:max_seconds")
     empty = KIND.of(asked).report([])
@@ -98,7 +118,10 @@ def test_the_ledger_grants_both_optimizers_the_same() -> None:
 def test_reused_trials_cost_nothing() -> None:
     asked = study(**SMALL)
     trials = trained(asked, NOISY)
-    whole, half = KIND.of(asked).report(trials), KIND.of(asked).report([replace(t, reused=i % 2 == 0) for i, t in enumerate(trials)])
+    whole, half = (
+        KIND.of(asked).report(trials),
+        KIND.of(asked).report([replace(t, reused=i % 2 == 0) for i, t in enumerate(trials)]),
+    )
     assert (half.trials, half.reused) == (len(trials), (len(trials) + 1) // 2)
     assert 0 < half.tokens < whole.tokens
     assert half.targets == whole.targets

@@ -17,47 +17,99 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": {"width": 40}}, "model.width", "use a multiple of it"),
     ({"model": {"width": 32, "base_width": 40}}, "model.base_width", "use a multiple of it"),
     ({"batch_tokens": []}, "batch_tokens", "list some"),
-    ({"batch_tokens": {"low": 512, "high": 256}}, "batch_tokens", "a high that is not below it"),
-    ({"batch_tokens": [16 * i for i in range(1, 66)]}, "batch_tokens", "more than 64; take fewer"),
+    ({"batch_tokens": {"low": 512, "high": 256}}, "batch_tokens", "with high at least low"),
+    ({"batch_tokens": [16 * i for i in range(1, 66)]}, "batch_tokens", "more than 64; use fewer"),
     ({"batch_tokens": [128, 128]}, "batch_tokens", "name each once"),
     ({"batch_tokens": [100]}, "batch_tokens", "use 96 or 112"),
-    ({"batch_tokens": [256], "runs": FEW | {"micro_batch_tokens": 48}}, "runs.micro_batch_tokens", "use a divisor of every larger batch"),
+    (
+        {"batch_tokens": [256], "runs": FEW | {"micro_batch_tokens": 48}},
+        "runs.micro_batch_tokens",
+        "use a divisor of every larger batch",
+    ),
     (
         {"batch_tokens": [160], "runs": FEW | {"micro_batch_tokens": 40}},
         "runs.micro_batch_tokens",
         "not a multiple of the context, 16 tokens",
     ),
-    ({"model": {"width": 32, "tied_embeddings": True, "head_form": "rescaled"}}, "model.head_form", "use head_form: multiplier"),
-    ({"model": {"width": 32, "attention": "mla", "query_heads_per_kv": 2}}, "model.query_heads_per_kv", "leave it at 1"),
-    ({"model": {"preset": "gemma-like", "width": 32}, "optimizer_options": {"qk_clip": 9.0}}, "optimizer_options.qk_clip", "drop one"),
-    ({"runs": {"tokens": 2**31 - 1, "doublings": 8}}, "runs.tokens", "take fewer"),
-    ({"seeds": 10**9}, "limits.max_trials", "or take fewer batches, seeds"),
-    (TUNED | {"tuning": {"lr": LR | {"points": 10**9}}}, "tuning.lr.points", "take fewer"),
-    ({"runs": {"tokens": 50_000}}, "runs.tokens", "take 81920 or more, or smaller batches"),
-    (TUNED | {"tuning": {"lr": LR, "tokens": 50_000}}, "tuning.tokens", "take 81920 or more"),
+    (
+        {"model": {"width": 32, "tied_embeddings": True, "head_form": "rescaled"}},
+        "model.head_form",
+        "use head_form: multiplier",
+    ),
+    (
+        {"model": {"width": 32, "attention": "mla", "query_heads_per_kv": 2}},
+        "model.query_heads_per_kv",
+        "leave it at 1",
+    ),
+    (
+        {"model": {"preset": "gemma-like", "width": 32}, "optimizer_options": {"qk_clip": 9.0}},
+        "optimizer_options.qk_clip",
+        "drop one",
+    ),
+    (
+        {"runs": {"tokens": 2**31 - 1, "doublings": 8}},
+        "runs.tokens",
+        "use fewer tokens, larger batches, or fewer doublings",
+    ),
+    ({"seeds": 10**9}, "limits.max_trials", "or use fewer batches, seeds"),
+    (TUNED | {"tuning": {"lr": LR | {"points": 10**9}}}, "tuning.lr.points", "use fewer"),
+    ({"runs": {"tokens": 50_000}}, "runs.tokens", "use 81920 or more, or smaller batches"),
+    (TUNED | {"tuning": {"lr": LR, "tokens": 50_000}}, "tuning.tokens", "use 81920 or more"),
     ({"target_losses": [2.0, 2.0]}, "target_losses.1", "name each loss once"),
-    ({"runs": FEW | {"warmup_tokens": 300_000}}, "runs.warmup_tokens", "take a twentieth"),
-    ({"optimizer_options": {"lr_convention": "absolute"}}, "optimizer_options.lr_convention", "leave it out"),
-    (GIVEN | TUNED, "tuning", "hyperparameters come from one place"),
-    ({"given": []}, "tuning", "is missing; hyperparameters come from one place"),
-    (TUNED | {"tuning": {"lr": LR, "batch_tokens": [64]}}, "tuning.batch_tokens", "tune at some of those"),
-    (TUNED | {"tuning": {"lr": LR, "batch_tokens": [128, 128]}}, "tuning.batch_tokens", "name each once"),
+    ({"runs": FEW | {"warmup_tokens": 300_000}}, "runs.warmup_tokens", "use a twentieth"),
+    (
+        {"optimizer_options": {"lr_convention": "absolute"}},
+        "optimizer_options.lr_convention",
+        "leave it out",
+    ),
+    (GIVEN | TUNED, "tuning", "hyperparameters need exactly one source"),
+    ({"given": []}, "tuning", "is missing; hyperparameters need exactly one source"),
+    (
+        TUNED | {"tuning": {"lr": LR, "batch_tokens": [64]}},
+        "tuning.batch_tokens",
+        "choose among those",
+    ),
+    (
+        TUNED | {"tuning": {"lr": LR, "batch_tokens": [128, 128]}},
+        "tuning.batch_tokens",
+        "name each once",
+    ),
     (TUNED | {"tuning": {"lr": LR | {"low": 0.2}}}, "tuning.lr.low", "swap them, or use `given`"),
     (TUNED | {"tuning": {"lr": LR | {"low": 1e-12}}}, "tuning.lr", "choose a narrower range"),
-    (TUNED | {"tuning": {"lr": LR | {"points": 2}}}, "tuning.lr.points", "take 3 points or more"),
-    (TUNED | {"tuning": {"lr": LR | {"points": 900}}}, "tuning.lr.points", "take fewer"),
-    (TUNED | {"tuning": {"lr": LR, "weight_decay": []}}, "tuning.weight_decay", "one value, or several that differ"),
-    (TUNED | {"tuning": {"lr": LR, "weight_decay": [0.1, 0.1]}}, "tuning.weight_decay", "several that differ"),
+    (TUNED | {"tuning": {"lr": LR | {"points": 2}}}, "tuning.lr.points", "use at least 3 points"),
+    (TUNED | {"tuning": {"lr": LR | {"points": 900}}}, "tuning.lr.points", "use fewer"),
+    (
+        TUNED | {"tuning": {"lr": LR, "weight_decay": []}},
+        "tuning.weight_decay",
+        "one value, or several that differ",
+    ),
+    (
+        TUNED | {"tuning": {"lr": LR, "weight_decay": [0.1, 0.1]}},
+        "tuning.weight_decay",
+        "several that differ",
+    ),
     ({"given": [*GIVEN["given"], GIVEN["given"][0]]}, "given.2", "give each once"),
     ({"given": GIVEN["given"][:1]}, "given", "has no hyperparameters for adamw; give some"),
-    ({"limits": {"max_trials": 47}}, "limits.max_trials", "the study may need 48 trials; raise it to that"),
+    (
+        {"limits": {"max_trials": 47}},
+        "limits.max_trials",
+        "the study may need 48 trials; raise it to that",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("change", "field", "words"), REFUSED, ids=[f"{field}: {words}" for _, field, words in REFUSED])
-def test_what_cannot_be_run_is_refused_naming_field_and_remedy(change: dict[str, Any], field: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "field", "words"), REFUSED, ids=[f"{field}: {words}" for _, field, words in REFUSED]
+)
+def test_what_cannot_be_run_is_refused_naming_field_and_remedy(
+    change: dict[str, Any], field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        parse(document(**change) if "runs" not in change else document(change["runs"], **{k: v for k, v in change.items() if k != "runs"}))
+        parse(
+            document(**change)
+            if "runs" not in change
+            else document(change["runs"], **{k: v for k, v in change.items() if k != "runs"})
+        )
     named = [(problem.field, problem.message) for problem in refusal.value.problems]
     assert any(at == field and words in message for at, message in named), named
 
@@ -80,5 +132,7 @@ def test_what_can_be_run_is_accepted(change: dict[str, Any]) -> None:
 
 def test_hyperparameters_that_were_not_drawn_yet_are_asked_for_when_the_study_is_planned() -> None:
     waiting = parse(document(from_jobs={"jobs": ["job-1"]})).question
-    with pytest.raises(InvalidInput, match="draws them from its jobs, or give some"):
+    with pytest.raises(
+        InvalidInput, match="submit the study to a service, which takes them from its jobs"
+    ):
         KIND.of(waiting).plan(())

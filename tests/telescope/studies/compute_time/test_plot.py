@@ -1,4 +1,6 @@
-"""Is the picture of an answer drawn, in its three panels, with the colours and markers that it promises?"""
+"""Is the picture of an answer drawn, in its three panels, with the colours and markers that it
+promises?
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,31 +31,70 @@ from telescope.studies.compute_time.rows import (
 BATCHES = (256, 512, 1024, 2048)
 
 
-def frontier_row(optimizer: Any, devices: int, hours: float | None, censored: bool = False, best: bool = True) -> FrontierRow:
+def frontier_row(
+    optimizer: Any, devices: int, hours: float | None, censored: bool = False, best: bool = True
+) -> FrontierRow:
     origin = Origin.MEASURED if devices == 1 else Origin.MODELLED
-    return FrontierRow(optimizer, 256, devices, hours, hours, hours, 0.1, origin, None, censored, early=False, diverged=0, on_frontier=best)
+    return FrontierRow(
+        optimizer,
+        256,
+        devices,
+        hours,
+        hours,
+        hours,
+        0.1,
+        origin,
+        None,
+        censored,
+        early=False,
+        diverged=0,
+        on_frontier=best,
+    )
 
 
 FRONTIER = FrontierAnswer(
     2.0,
     "as it was",
-    tuple(frontier_row(name, n, size / n) for name, size in (("adamw", 12.0), ("muon", 9.0)) for n in (1, 2, 4, 8)),
+    tuple(
+        frontier_row(name, n, size / n)
+        for name, size in (("adamw", 12.0), ("muon", 9.0))
+        for n in (1, 2, 4, 8)
+    ),
     None,
     "",
 )
 
 
 def batch_row(optimizer: Any, batch: int, tokens: float, **changes: Any) -> BatchRow:
-    numbers = {"tokens_low": tokens * 0.9, "tokens_high": tokens * 1.1, "steps": 1.0, "steps_low": 1.0, "steps_high": 1.0}
+    numbers = {
+        "tokens_low": tokens * 0.9,
+        "tokens_high": tokens * 1.1,
+        "steps": 1.0,
+        "steps_low": 1.0,
+        "steps_high": 1.0,
+    }
     fates = {"reached": 3, "censored": 0, "early": 0, "diverged": 0}
-    return BatchRow(optimizer, batch, tokens, **(numbers | fates | changes), on_frontier=True, lr=0.01, weight_decay=0.1, source="given")
+    return BatchRow(
+        optimizer,
+        batch,
+        tokens,
+        **(numbers | fates | changes),
+        on_frontier=True,
+        lr=0.01,
+        weight_decay=0.1,
+        source="given",
+    )
 
 
 LAW = CriticalBatch("piecewise", 700.0, 600.0, 800.0, 1e6, 1.0, None, -0.4, None, None)
 SIZES = BatchAnswer(
     2.0,
     "as it was",
-    tuple(batch_row(name, b, size * max(1, b / 700)) for name, size in (("adamw", 2e6), ("muon", 1e6)) for b in BATCHES),
+    tuple(
+        batch_row(name, b, size * max(1, b / 700))
+        for name, size in (("adamw", 2e6), ("muon", 1e6))
+        for b in BATCHES
+    ),
     (BatchSummary("muon", 720.0, None, None, (LAW,)), BatchSummary("adamw", None, None, None, ())),
 )
 RATIO = RatioAnswer(
@@ -82,9 +123,19 @@ def panel(part: Any, *answers: Any) -> Axes:
 
 
 def lines(axes: Axes, colour: str, marker: str, filled: bool) -> int:
-    """Points with a marker of a colour, filled or hollow; those of the legend alone do not count."""
-    found = [line for line in axes.lines if line.get_marker() == marker and to_hex(line.get_markeredgecolor()) == colour]
-    return sum(len(line.get_xdata()) for line in found if (to_hex(line.get_markerfacecolor()) == colour) is filled)
+    """Points with a marker of a colour, filled or hollow; those of the legend alone do not
+    count.
+    """
+    found = [
+        line
+        for line in axes.lines
+        if line.get_marker() == marker and to_hex(line.get_markeredgecolor()) == colour
+    ]
+    return sum(
+        len(line.get_xdata())
+        for line in found
+        if (to_hex(line.get_markerfacecolor()) == colour) is filled
+    )
 
 
 def labels(axes: Axes) -> list[str]:
@@ -110,28 +161,45 @@ def test_measured_steps_are_filled_and_modelled_ones_hollow() -> None:
         assert lines(axes, COLOURS[name], marker, filled=False) == 3
     assert axes.get_xscale() == axes.get_yscale() == "log"
     drawn = [
-        line for line in axes.lines if line.get_linestyle() == "-" and to_hex(line.get_color()) == COLOURS["muon"] and len(line.get_xdata())
+        line
+        for line in axes.lines
+        if line.get_linestyle() == "-"
+        and to_hex(line.get_color()) == COLOURS["muon"]
+        and len(line.get_xdata())
     ]
     assert list(drawn[0].get_xdata()) == [1, 2, 4, 8]
 
 
 def test_bounds_on_hours_are_arrows_and_join_no_line() -> None:
     rows = tuple(
-        replace(row, censored=True, on_frontier=False, hours_high=None) if row.optimizer == "muon" else row for row in FRONTIER.rows
+        replace(row, censored=True, on_frontier=False, hours_high=None)
+        if row.optimizer == "muon"
+        else row
+        for row in FRONTIER.rows
     )
     axes = panel(plot._frontier, replace(FRONTIER, rows=rows))
     assert len([text for text in axes.texts if text.arrow_patch is not None]) == 4
-    assert lines(axes, COLOURS["muon"], "o", filled=True) + lines(axes, COLOURS["muon"], "o", filled=False) == 0
+    assert (
+        lines(axes, COLOURS["muon"], "o", filled=True)
+        + lines(axes, COLOURS["muon"], "o", filled=False)
+        == 0
+    )
     assert "Muon" not in labels(axes)
-    assert any("did not get there" in label for label in labels(axes))
+    assert any("did not reach the loss" in label for label in labels(axes))
 
 
 def test_arrows_on_hours_point_to_where_the_truth_lies() -> None:
     censored, early, *rest = FRONTIER.rows
-    bounds = replace(censored, censored=True, on_frontier=False), replace(early, early=True, on_frontier=False)
+    bounds = (
+        replace(censored, censored=True, on_frontier=False),
+        replace(early, early=True, on_frontier=False),
+    )
     axes = panel(plot._frontier, replace(FRONTIER, rows=(*bounds, *rest)))
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
-    assert [text.xy[1] > row.hours for text, row in zip(arrows, bounds, strict=True)] == [True, False]
+    assert [text.xy[1] > row.hours for text, row in zip(arrows, bounds, strict=True)] == [
+        True,
+        False,
+    ]
     assert any("at its first point" in label for label in labels(axes))
 
 
@@ -154,7 +222,11 @@ def test_a_ratio_that_is_a_bound_is_hollow_with_arrows() -> None:
 def test_tokens_have_whiskers_arrows_on_bounds_and_the_critical_batch() -> None:
     censored = batch_row("muon", 256, 1e6, censored=1, reached=2, tokens_high=None)
     early = batch_row("muon", 512, 1e6, early=1, reached=2, tokens_low=None)
-    rows = tuple(row for row in SIZES.rows if (row.optimizer, row.batch_tokens) not in (("muon", 256), ("muon", 512)))
+    rows = tuple(
+        row
+        for row in SIZES.rows
+        if (row.optimizer, row.batch_tokens) not in (("muon", 256), ("muon", 512))
+    )
     axes = panel(plot._tokens, replace(SIZES, rows=(*rows, censored, early)))
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     assert [(text.xy[0], text.xy[1] > 1e6) for text in arrows] == [(256, True), (512, False)]
@@ -167,7 +239,12 @@ def test_tokens_have_whiskers_arrows_on_bounds_and_the_critical_batch() -> None:
 @pytest.mark.parametrize("note", ["a ratio needs runs of both optimizers", ""])
 def test_an_answer_without_rows_can_be_drawn(tmp_path: Path, note: str) -> None:
     empty = RatioAnswer.without_rows(2.0, "", note)
-    draw(replace(FRONTIER, rows=()), replace(SIZES, rows=(), optimizers=()), empty, tmp_path / "a.png")
+    draw(
+        replace(FRONTIER, rows=()),
+        replace(SIZES, rows=(), optimizers=()),
+        empty,
+        tmp_path / "a.png",
+    )
     assert (tmp_path / "a.png").stat().st_size > 10_000
     axes = panel(plot._ratio, empty)
     assert (note or "no run reached the loss") in [text.get_text() for text in axes.texts]

@@ -1,4 +1,6 @@
-"""Reasons and doubts are values: hashable, the same again after a way through JSON, each with words of its own."""
+"""Reasons and doubts are values: hashable, the same again after a way through JSON, each with words
+of its own.
+"""
 
 import json
 from dataclasses import FrozenInstanceError
@@ -33,47 +35,71 @@ from telescope.studies.compute_time.wording import doubt_words, words
 from telescope.studies.registry import report_document
 from tests.telescope.studies.compute_time.laws import GIVEN, Trainer, rounds, study, trained
 
-BATCHES = (OptimizerBatch(optimizer="muon", batch_tokens=512), OptimizerBatch(optimizer="adamw", batch_tokens=2048))
+BATCHES = (
+    OptimizerBatch(optimizer="muon", batch_tokens=512),
+    OptimizerBatch(optimizer="adamw", batch_tokens=2048),
+)
 DOUBTS: list[tuple[Any, str]] = [
     (
         EveryRateDiverged(batch_tokens=512, lr_low=2.0**-9, lr_high=0.125),
         "every learning rate from 0.00195 to 0.125 diverged at batch 512",
     ),
-    (BestAtEdge(batch_tokens=512, edge="low", lr=2.0**-9), "the best learning rate at batch 512 is the lowest tried, 0.00195"),
+    (
+        BestAtEdge(batch_tokens=512, edge="low", lr=2.0**-9),
+        "the best learning rate at batch 512 is the lowest tried, 0.00195",
+    ),
     (Marked(mark="of another corpus"), "of another corpus"),
-    (NothingToRead(target_loss=2.0), "loss 2: no run can be read yet; ask again when some have ended"),
+    (
+        NothingToRead(target_loss=2.0),
+        "loss 2: no run has points yet; query again once runs have finished",
+    ),
     (
         NotReached(target_loss=1.5, highest_loss=5.54321, lowest_loss=1.51111),
-        "loss 1.5: no run reached it; their losses reach from 5.543 down to 1.511",
+        "loss 1.5: no run reached it; losses range from 5.543 down to 1.511",
     ),
     (
         Borrowed(batches=BATCHES),
-        "hyperparameters change with the batch, and these are those of the nearest one that has some: Muon at 512, AdamW at 2048",
+        (
+            "batches use the hyperparameters of the nearest tuned batch, "
+            "which may not suit them: Muon at 512, AdamW at 2048"
+        ),
     ),
-    (NoTargets(), "the study names no target_losses; ask for some with `telescope frontier`"),
+    (NoTargets(), "the study sets no target_losses; query any loss with `telescope frontier`"),
     (
         RunsCensored(target_loss=2.0, batches=BATCHES),
-        "not all runs reached loss 2 within what they were trained for: Muon at 512, AdamW at 2048",
+        "some runs ended before they reached loss 2: Muon at 512, AdamW at 2048",
     ),
     (
         RunsDiverged(target_loss=2.25, batches=BATCHES[:1]),
-        "some runs diverged before loss 2.25, which the others alone answer for: Muon at 512",
+        "some runs diverged before loss 2.25; the answer rests on the others: Muon at 512",
     ),
     (
         RunsEarly(target_loss=9.0, batches=BATCHES[1:]),
-        "some runs were below loss 9 at their first point, so that is a bound: AdamW at 2048",
+        (
+            "some runs were below loss 9 at their first point, "
+            "so their tokens are an upper bound: AdamW at 2048"
+        ),
     ),
-    (OneSeed(), "with one seed nothing is known of the noise, and no interval has an end; give seeds: 2 or more"),
+    (
+        OneSeed(),
+        "a single seed gives no estimate of the noise and no intervals; set seeds to 2 or more",
+    ),
 ]
 ALL = tuple(doubt for doubt, _ in DOUBTS)
 REASONS: list[tuple[Any, str]] = [
     (Stopped(by="limit:max_seconds"), "limit:max_seconds"),
     (Stopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
-    (Running(), "runs are still to come"),
+    (Running(), "runs are still pending"),
     (Doubted(doubts=ALL), "; ".join(said for _, said in DOUBTS)),
-    (Resolved(tuned=True), "every run reached every target loss, at hyperparameters found inside their ranges"),
+    (
+        Resolved(tuned=True),
+        "every run reached every target loss, at hyperparameters found inside their ranges",
+    ),
     (Resolved(tuned=False), "every run reached every target loss, at hyperparameters given"),
-    (Resolved(tuned=False, jobs=("a", "b")), "every run reached every target loss, at hyperparameters of jobs a, b"),
+    (
+        Resolved(tuned=False, jobs=("a", "b")),
+        "every run reached every target loss, at hyperparameters from jobs a, b",
+    ),
 ]
 
 
@@ -88,7 +114,9 @@ def test_the_examples_are_of_every_class() -> None:
 
 
 @pytest.mark.parametrize(("doubt", "said"), DOUBTS, ids=[doubt.code for doubt in ALL])
-def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(doubt: Any, said: str) -> None:
+def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(
+    doubt: Any, said: str
+) -> None:
     doubts: TypeAdapter[Any] = TypeAdapter(Doubt)
     found = doubts.validate_json(doubts.dump_json(doubt))
     assert (found, hash(found)) == (doubt, hash(doubt))
@@ -96,7 +124,9 @@ def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(doubt: Any
 
 
 @pytest.mark.parametrize(("reason", "said"), REASONS)
-def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(reason: Any, said: str) -> None:
+def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
+    reason: Any, said: str
+) -> None:
     reasons: TypeAdapter[Any] = TypeAdapter(Reason)
     found = reasons.validate_json(reasons.dump_json(reason))
     assert (found, hash(found)) == (reason, hash(reason))
@@ -112,7 +142,9 @@ def test_a_reason_cannot_be_changed() -> None:
 def without_reasons(document: Any) -> Any:
     """A report as it was stored before reasons were kept."""
     if isinstance(document, dict):
-        return {name: without_reasons(value) for name, value in document.items() if name != "because"}
+        return {
+            name: without_reasons(value) for name, value in document.items() if name != "because"
+        }
     return [without_reasons(one) for one in document] if isinstance(document, list) else document
 
 
@@ -126,14 +158,23 @@ def test_reports_carry_the_reason_that_their_text_says_and_are_read_with_or_with
         reports, document = TypeAdapter(Comparison), report_document(report)
         assert reports.validate_json(json.dumps(document)) == report
         stored = reports.validate_python(without_reasons(document))
-        assert (stored.because, stored.reason, stored.verdict) == (None, report.reason, report.verdict)
+        assert (stored.because, stored.reason, stored.verdict) == (
+            None,
+            report.reason,
+            report.verdict,
+        )
 
 
 def test_batches_that_share_their_doubts_say_them_once() -> None:
-    asked = study(batch_tokens=[128, 512, 2048], given=[one | {"mark": "of another corpus"} for one in GIVEN["given"]])
+    asked = study(
+        batch_tokens=[128, 512, 2048],
+        given=[one | {"mark": "of another corpus"} for one in GIVEN["given"]],
+    )
     report = KIND.of(asked).report([trial for one in rounds(asked, Trainer()) for trial in one])
     assert isinstance(report.because, Doubted)
-    assert [doubt for doubt in report.because.doubts if isinstance(doubt, Marked)] == [Marked(mark="of another corpus")]
+    assert [doubt for doubt in report.because.doubts if isinstance(doubt, Marked)] == [
+        Marked(mark="of another corpus")
+    ]
     assert {one.doubt for one in report.batches} == {"of another corpus"}
 
 
@@ -142,7 +183,9 @@ def test_a_target_that_no_run_reached_says_why_as_a_value() -> None:
     report = KIND.of(asked).report(trained(asked, Trainer()))
     assert report.highest_loss is not None
     assert report.lowest_loss is not None
-    unread = NotReached(target_loss=1.0, highest_loss=report.highest_loss, lowest_loss=report.lowest_loss)
+    unread = NotReached(
+        target_loss=1.0, highest_loss=report.highest_loss, lowest_loss=report.lowest_loss
+    )
     (target,) = report.targets
     assert (target.reached, target.because) == (False, unread)
     assert isinstance(report.because, Doubted)

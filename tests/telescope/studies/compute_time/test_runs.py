@@ -45,7 +45,7 @@ def test_a_trunk_ends_a_little_below_the_lowest_target() -> None:
     assert course.tokens[-1] < trunk.horizon.tokens
 
 
-def test_a_trunk_short_of_the_target_is_carried_on_by_branches_at_its_last_step_each_twice_as_long() -> None:
+def test_a_trunk_short_of_the_target_is_extended_by_branches_each_twice_as_long() -> None:
     asked = one({"tokens": 40_960, "doublings": 2}, target_losses=[1.7])
     stages = rounds(asked, Trainer())
     (first,), (second,), (third,) = curve_runs(stages)
@@ -63,20 +63,34 @@ def test_a_trunk_short_of_the_target_is_carried_on_by_branches_at_its_last_step_
 
 def test_without_target_losses_there_is_one_stage_that_nothing_stops() -> None:
     for reading in READINGS:
-        stages = curve_runs(rounds(one({"reading": reading, "tokens": 40_960}, target_losses=[]), Trainer()))
+        stages = curve_runs(
+            rounds(one({"reading": reading, "tokens": 40_960}, target_losses=[]), Trainer())
+        )
         assert len(stages) == (2 if reading == "cooldown" else 1)
         assert all(spec.horizon.stop_below_loss is None for stage in stages for spec in stage)
 
 
 @pytest.mark.parametrize("reading", ["cooldown", "full"])
-def test_lengths_are_half_an_octave_apart_and_two_more_come_with_each_doubling(reading: str) -> None:
-    asked = one({"reading": reading, "tokens": 163_840, "lengths": 4, "doublings": 1}, target_losses=[1.6])
-    ended = sorted(spec.horizon.steps for stage in curve_runs(rounds(asked, Trainer())) for spec in stage if not spec.kept_steps)
+def test_lengths_are_half_an_octave_apart_and_two_more_come_with_each_doubling(
+    reading: str,
+) -> None:
+    asked = one(
+        {"reading": reading, "tokens": 163_840, "lengths": 4, "doublings": 1}, target_losses=[1.6]
+    )
+    ended = sorted(
+        spec.horizon.steps
+        for stage in curve_runs(rounds(asked, Trainer()))
+        for spec in stage
+        if not spec.kept_steps
+    )
     assert ended == [round(320 * 2 ** (half / 2)) for half in (-3, -2, -1, 0, 1, 2)]
 
 
 def test_cooldowns_wait_for_their_trunk_and_begin_at_a_step_that_it_keeps() -> None:
-    asked = one({"reading": "cooldown", "tokens": 163_840, "lengths": 4, "doublings": 1}, target_losses=[1.6])
+    asked = one(
+        {"reading": "cooldown", "tokens": 163_840, "lengths": 4, "doublings": 1},
+        target_losses=[1.6],
+    )
     before: dict[str, TrialSpec] = {}
     stages = curve_runs(rounds(asked, Trainer()))
     assert [len(stage) for stage in stages] == [1, 4, 1, 2]
@@ -96,7 +110,9 @@ def test_a_course_of_final_losses_leaves_the_hot_trunk_out() -> None:
     trials = trained(asked, Trainer(hot=0.1))
     course, law = course_of(asked, trials), Trainer().laws["muon"]
     assert course.loss == pytest.approx(law.loss_after(course.tokens, 512))
-    assert len(course.tokens) == len([trial for trial in trials if trial.spec.horizon.decay == "wsd"])
+    assert len(course.tokens) == len(
+        [trial for trial in trials if trial.spec.horizon.decay == "wsd"]
+    )
 
 
 @pytest.mark.parametrize("reading", ["constant", "cooldown"])
@@ -109,12 +125,15 @@ def test_a_trunk_that_diverges_ends_its_course(reading: str) -> None:
     assert course.diverged
 
 
-def test_a_branch_that_stops_at_its_first_held_out_loss_gives_the_course_that_and_no_training_loss() -> None:
+def test_a_branch_that_stops_at_its_first_held_out_loss_adds_no_training_loss() -> None:
     asked = one({"tokens": 40_960, "doublings": 1}, target_losses=[1.9])
 
     def train(spec: TrialSpec) -> Iterator[Measurement]:
         for point in Trainer()(spec):
-            yield replace(point, metrics={"train_loss": 1.0, "loss": 1.8 if spec.branch else point.metrics["loss"]})
+            yield replace(
+                point,
+                metrics={"train_loss": 1.0, "loss": 1.8 if spec.branch else point.metrics["loss"]},
+            )
             if spec.branch:
                 return
 
@@ -148,5 +167,12 @@ def test_warm_up_is_the_same_number_of_steps_at_every_length() -> None:
     from telescope.optim.schedule import warmup_steps
 
     for reading in READINGS:
-        asked = one({"reading": reading, "tokens": 163_840, "doublings": 1, "warmup_tokens": 10_240}, target_losses=[1.6])
-        assert {warmup_steps(spec.horizon) for stage in curve_runs(rounds(asked, Trainer())) for spec in stage} == {20}
+        asked = one(
+            {"reading": reading, "tokens": 163_840, "doublings": 1, "warmup_tokens": 10_240},
+            target_losses=[1.6],
+        )
+        assert {
+            warmup_steps(spec.horizon)
+            for stage in curve_runs(rounds(asked, Trainer()))
+            for spec in stage
+        } == {20}

@@ -1,4 +1,6 @@
-"""The coordinate check: does it pass what is right, fail what is wrong by the right layers, and know when it does not know?"""
+"""The coordinate check: does it pass what is right, fail what is wrong by the right layers, and
+know when it does not know?
+"""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,7 +14,15 @@ import torch
 
 from telescope.studies.coordinates import check as coordinates
 from telescope.studies.coordinates.causes import Exponent, LrRule, misfits
-from telescope.studies.coordinates.check import Design, assess, carry_out, check, design, step, widths_of
+from telescope.studies.coordinates.check import (
+    Design,
+    assess,
+    carry_out,
+    check,
+    design,
+    step,
+    widths_of,
+)
 from telescope.studies.coordinates.reasons import CheckReason, DivergedAtWidths, Reduced, TooCostly
 from telescope.studies.coordinates.wording import cause_words
 from telescope.train import probes
@@ -45,28 +55,54 @@ def base(optimizer: OptimizerSpec = MUON, model: ModelSpec = MODEL) -> TrialSpec
 def test_mup_passes(optimizer: OptimizerSpec) -> None:
     report = check(base(optimizer), target_width=128)
     assert (report.verdict, report.failed, report.cause) == ("pass", (), None)
-    assert {(layer.part, layer.layer) for layer in report.layers} >= {("moved", "logits"), ("own", "blocks.0.attention.query")}
+    assert {(layer.part, layer.layer) for layer in report.layers} >= {
+        ("moved", "logits"),
+        ("own", "blocks.0.attention.query"),
+    }
 
 
 def test_latent_attention_passes_under_mup_and_fails_under_standard() -> None:
     latent = replace(MODEL, attention="mla")
-    sound, control = (check(base(replace(MUON, parametrisation=p), latent), target_width=128) for p in ("mup", "standard"))  # type: ignore[arg-type]
+    sound, control = (
+        check(base(replace(MUON, parametrisation=p), latent), target_width=128)
+        for p in ("mup", "standard")
+    )  # type: ignore[arg-type]
     assert (sound.verdict, sound.failed) == ("pass", ())
     assert control.verdict == "fail"
-    parts = {f"blocks.0.attention.{name}" for name in ("query", "query_rotary", "latent", "key", "key_rotary", "value", "output")}
+    parts = {
+        f"blocks.0.attention.{name}"
+        for name in ("query", "query_rotary", "latent", "key", "key_rotary", "value", "output")
+    }
     assert {layer.layer for layer in sound.layers if layer.part == "own"} >= parts
 
 
 @pytest.mark.parametrize(
     ("optimizer", "sign", "cause"),
     [
-        (STANDARD, 1, "AdamW's lr of hidden matrices needs to be ~ 1/m, but it is constant; the readout's lr x multiplier needs"),
-        (replace(RMS, muon_lr_rule="constant"), 1, "with update scale rms_match Muon's lr needs to be ~ m^-1/2, but it is constant"),
-        (replace(RMS, muon_lr_rule="inverse"), -1, "with update scale rms_match Muon's lr needs to be ~ m^-1/2, but it is ~ 1/m"),
+        (
+            STANDARD,
+            1,
+            (
+                "AdamW's lr for hidden matrices must be ~ 1/m, but is constant; "
+                "the readout's lr x multiplier must"
+            ),
+        ),
+        (
+            replace(RMS, muon_lr_rule="constant"),
+            1,
+            "with update scale rms_match, Muon's lr must be ~ m^-1/2, but is constant",
+        ),
+        (
+            replace(RMS, muon_lr_rule="inverse"),
+            -1,
+            "with update scale rms_match, Muon's lr must be ~ m^-1/2, but is ~ 1/m",
+        ),
     ],
     ids=["adamw standard", "rms_match at constant lr", "rms_match at lr / m"],
 )
-def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(optimizer: OptimizerSpec, sign: int, cause: str) -> None:
+def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(
+    optimizer: OptimizerSpec, sign: int, cause: str
+) -> None:
     report = check(base(optimizer), target_width=128)
     assert report.verdict == "fail"
     assert report.cause is not None
@@ -76,9 +112,14 @@ def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(optimizer: Opt
     assert own.keys() == set(Run(base()).model.hidden_layers())
     assert all(slope > 0.3 for slope in own.values())
     failed = {layer.layer for layer in report.failed if layer.part == "own"}
-    assert failed >= {"blocks.0.attention.value", "blocks.0.attention.output", "blocks.0.feed_forward.down"}
-    assert ("logits" in {layer.layer for layer in report.failed}) == (optimizer is STANDARD)  # only there the head is wrong as well
-    assert "own updates of blocks.0" in report.reason
+    assert failed >= {
+        "blocks.0.attention.value",
+        "blocks.0.attention.output",
+        "blocks.0.feed_forward.down",
+    }
+    # only there the head is wrong as well
+    assert ("logits" in {layer.layer for layer in report.failed}) == (optimizer is STANDARD)
+    assert "effect of blocks.0" in report.reason
 
 
 def test_a_check_trains_on_one_batch_and_ends_with_a_finite_loss() -> None:
@@ -86,7 +127,9 @@ def test_a_check_trains_on_one_batch_and_ends_with_a_finite_loss() -> None:
     points = list(train_one(spec))
     assert [point.step for point in points] == list(range(1, 9))
     losses = [point.metrics["train_loss"] for point in points]
-    assert all(later < earlier for earlier, later in pairwise(losses)), "the same batch is learnt by heart"
+    assert all(later < earlier for earlier, later in pairwise(losses)), (
+        "the same batch is learnt by heart"
+    )
     assert not completed(spec, points).diverged
     assert points[-1].flops == trial_flops(spec)
     named = [{name for name in point.metrics if name.startswith(probes.MOVED)} for point in points]
@@ -96,7 +139,11 @@ def test_a_check_trains_on_one_batch_and_ends_with_a_finite_loss() -> None:
 
 def test_a_run_that_blows_up_within_its_steps_leaves_the_check_unresolved() -> None:
     def explode(spec: TrialSpec) -> list[Measurement]:
-        return [Measurement(1, 1, 1.0, 0.1, {"train_loss": math.nan, "loss": math.inf})] if spec.model.width == 64 else grown(0.0)(spec)
+        return (
+            [Measurement(1, 1, 1.0, 0.1, {"train_loss": math.nan, "loss": math.inf})]
+            if spec.model.width == 64
+            else grown(0.0)(spec)
+        )
 
     report = carry_out(design(base(), 128), explode)
     assert report.verdict == "unresolved"
@@ -114,7 +161,9 @@ def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
     name = "blocks.0.attention.query"
     layer = run.model.hidden_layers()[name].module
     with torch.no_grad():
-        x = run.model.blocks[0].attention_norm(run.model.embedding(tokens) * run.model.embedding_multiplier)
+        x = run.model.blocks[0].attention_norm(
+            run.model.embedding(tokens) * run.model.embedding_multiplier
+        )
         change = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(1)) / 10
         layer.weight += change
     found = beginning.metrics()
@@ -125,23 +174,34 @@ def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
     assert "moved/blocks.0.attention.output" in found
     assert "own/blocks.0.attention.output" not in found
     with torch.no_grad():
-        run.model.embedding.weight *= 1.5  # undone by the norm: the share of x's own change stays nothing
+        # undone by the norm: the share of x's own change stays nothing
+        run.model.embedding.weight *= 1.5
     assert beginning.metrics()[f"moved/{name}"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_spectral_norms_are_the_largest_singular_values_over_the_root_of_the_aspect_ratio() -> None:
     generator = torch.Generator().manual_seed(3)
-    matrices = [torch.randn(shape, generator=generator) for shape in [(8, 32), (32, 8), (8, 32), (64, 64)]] + [torch.zeros(4, 4)]
-    expected = [float(torch.linalg.matrix_norm(matrix, 2)) / math.sqrt(matrix.shape[0] / matrix.shape[1]) for matrix in matrices]
+    matrices = [
+        torch.randn(shape, generator=generator) for shape in [(8, 32), (32, 8), (8, 32), (64, 64)]
+    ] + [torch.zeros(4, 4)]
+    expected = [
+        float(torch.linalg.matrix_norm(matrix, 2)) / math.sqrt(matrix.shape[0] / matrix.shape[1])
+        for matrix in matrices
+    ]
     assert probes.spectral_norms(matrices) == pytest.approx(expected, rel=0.03)
 
 
 def test_a_run_ends_with_the_spectral_norms_of_its_matrices_and_of_its_last_step() -> None:
     spec = trial(replace(ADAMW, lr=1e-5))
     run = Run(spec)
-    expected = float(torch.linalg.matrix_norm(run.model.get_parameter("blocks.0.attention.value.weight"), 2).detach())
+    expected = float(
+        torch.linalg.matrix_norm(
+            run.model.get_parameter("blocks.0.attention.value.weight"), 2
+        ).detach()
+    )
     *before, last = train_one(spec)
-    assert last.metrics["late/spectral/attention.value"] == pytest.approx(expected, rel=0.03)  # it hardly moved
+    # it hardly moved
+    assert last.metrics["late/spectral/attention.value"] == pytest.approx(expected, rel=0.03)
     assert 0 < last.metrics["late/update/attention.value"] < 1e-4
     assert 0 < last.metrics["late/update/features"] < 1e-4
     assert not any(name.startswith(probes.LATE) for point in before for name in point.metrics)
@@ -150,26 +210,38 @@ def test_a_run_ends_with_the_spectral_norms_of_its_matrices_and_of_its_last_step
 # Arithmetic of the verdict
 
 
-def grown(slope: float, spread: float = 0.0, layers: int = 1) -> Callable[[TrialSpec], list[Measurement]]:
+def grown(
+    slope: float, spread: float = 0.0, layers: int = 1
+) -> Callable[[TrialSpec], list[Measurement]]:
     """Changes that go as width^slope, give or take `spread` (of both signs) between seeds."""
 
     def train(spec: TrialSpec) -> list[Measurement]:
         own = slope + spread * ((-1) ** spec.seed if spec.seed < 2 else 0)
-        sizes = {f"moved/blocks.{i}.layer": 1.5 * i + own * math.log2(spec.model.width) for i in range(layers)}
-        return [Measurement(spec.horizon.steps, 1, 1.0, 0.1, {"train_loss": 1.0, "loss": 1.0, **sizes})]
+        sizes = {
+            f"moved/blocks.{i}.layer": 1.5 * i + own * math.log2(spec.model.width)
+            for i in range(layers)
+        }
+        return [
+            Measurement(spec.horizon.steps, 1, 1.0, 0.1, {"train_loss": 1.0, "loss": 1.0, **sizes})
+        ]
 
     return train
 
 
-def trials_of(plan: Design, seeds: int, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Trial]:
+def trials_of(
+    plan: Design, seeds: int, train: Callable[[TrialSpec], Iterable[Measurement]]
+) -> list[Trial]:
     return [completed(spec, list(train(spec))) for spec in plan.runs[: seeds * len(plan.widths)]]
 
 
 def test_slopes_and_intervals_are_those_of_the_textbook() -> None:
     plan = design(base(), 128)
     (layer,) = assess(plan, trials_of(plan, 3, grown(0.2, spread=0.1))).layers
-    half = 2.919986 * 0.1 / math.sqrt(3)  # the 95 % point of Student's t with 2 degrees of freedom; seeds at 0.3, 0.1, 0.2
-    assert (layer.slope, layer.high - layer.slope, layer.slope - layer.low) == pytest.approx((0.2, half, half), abs=1e-3)
+    # the 95 % point of Student's t with 2 degrees of freedom; seeds at 0.3, 0.1, 0.2
+    half = 2.919986 * 0.1 / math.sqrt(3)
+    assert (layer.slope, layer.high - layer.slope, layer.slope - layer.low) == pytest.approx(
+        (0.2, half, half), abs=1e-3
+    )
     assert np.diff(layer.sizes) == pytest.approx([0.2] * 3, abs=1e-3)
 
 
@@ -198,7 +270,9 @@ def test_what_dies_out_with_width_is_no_failure(sign: int) -> None:
 
     def train(spec: TrialSpec) -> list[Measurement]:
         size = {16: 0.1, 32: -0.6, 64: -1.4, 128: -1.6}[spec.model.width]
-        return [replace(grown(0.0)(spec)[0], metrics={"loss": 1.0, "moved/blocks.0.layer": sign * size})]
+        return [
+            replace(grown(0.0)(spec)[0], metrics={"loss": 1.0, "moved/blocks.0.layer": sign * size})
+        ]
 
     report = assess(plan, trials_of(plan, 3, train))
     assert min(abs(report.layers[0].low), abs(report.layers[0].high)) > 0.25
@@ -210,11 +284,16 @@ def test_one_bad_layer_among_many_is_the_one_that_is_named() -> None:
 
     def train(spec: TrialSpec) -> list[Measurement]:
         (point,) = grown(0.0, layers=40)(spec)
-        return [replace(point, metrics={**point.metrics, "own/blocks.7.layer": -0.5 * math.log2(spec.model.width)})]
+        return [
+            replace(
+                point,
+                metrics={**point.metrics, "own/blocks.7.layer": -0.5 * math.log2(spec.model.width)},
+            )
+        ]
 
     report = assess(plan, trials_of(plan, 3, train))
     assert [(layer.layer, layer.part) for layer in report.failed] == [("blocks.7.layer", "own")]
-    assert "own updates of blocks.7.layer change as width^-0.50" in report.reason
+    assert "effect of blocks.7.layer's own updates scales as width^-0.50" in report.reason
 
 
 def test_a_verdict_that_hangs_buys_two_more_seeds_and_no_other_does() -> None:
@@ -224,7 +303,11 @@ def test_a_verdict_that_hangs_buys_two_more_seeds_and_no_other_does() -> None:
         assert report.seeds == max(seen) + 1
         assert len(seen) == 4 * report.seeds
         seen.clear()
-        assert (report.verdict, report.seeds) == {0.0: ("pass", 3), 0.3: ("unresolved", 5), 0.6: ("fail", 3)}[slope]
+        assert (report.verdict, report.seeds) == {
+            0.0: ("pass", 3),
+            0.3: ("unresolved", 5),
+            0.6: ("fail", 3),
+        }[slope]
 
 
 def test_a_check_is_a_fold_whatever_the_order_of_its_trials() -> None:
@@ -232,7 +315,9 @@ def test_a_check_is_a_fold_whatever_the_order_of_its_trials() -> None:
     found = {trial.digest: trial for trial in trials_of(plan, 5, grown(0.3, spread=0.1))}
     assert step(plan, found) == step(plan, dict(reversed(found.items())))
     partial = dict(list(found.items())[1:7])
-    assert [spec.digest for spec in step(plan, partial).missing] == [s.digest for s in plan.runs[:12] if s.digest not in partial]
+    assert [spec.digest for spec in step(plan, partial).missing] == [
+        s.digest for s in plan.runs[:12] if s.digest not in partial
+    ]
 
 
 # Which runs
@@ -264,18 +349,36 @@ def test_fewer_than_four_widths_train_nothing_and_say_so() -> None:
 def test_the_runs_are_short_at_constant_lr_without_decay_and_small_enough_for_one_pass() -> None:
     spec = replace(base(), horizon=replace(HORIZON, batch_tokens=1024, micro_batch_tokens=128))
     for run in design(spec, 128).runs:
-        assert (run.optimizer.weight_decay, run.optimizer.lr, run.measure) == (0.0, MUON.lr, "coordinates")
-        assert (run.horizon.decay, run.horizon.warmup_fraction, run.horizon.batch_tokens) == ("constant", 0.0, 128)
+        assert (run.optimizer.weight_decay, run.optimizer.lr, run.measure) == (
+            0.0,
+            MUON.lr,
+            "coordinates",
+        )
+        assert (run.horizon.decay, run.horizon.warmup_fraction, run.horizon.batch_tokens) == (
+            "constant",
+            0.0,
+            128,
+        )
         assert run.model.base_width == 16
     assert design(replace(spec, horizon=HORIZON), 128).runs[0].horizon.batch_tokens == 256
 
 
-def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(coordinates, "SECONDS", 0.0)
     whole = design(base(), 128)
     seed_flops = sum(trial_flops(run) for run in whole.runs[:4])
-    found = [design(base(), 128, share * seed_flops / 0.02 * 1.001) for share in (5, 3.5, 2, 1.1, 0.9)]
-    assert [(plan.seeds, plan.most_seeds, plan.steps) for plan in found] == [(3, 5, 8), (3, 3, 8), (2, 2, 8), (2, 2, 4), (0, 0, 4)]
+    found = [
+        design(base(), 128, share * seed_flops / 0.02 * 1.001) for share in (5, 3.5, 2, 1.1, 0.9)
+    ]
+    assert [(plan.seeds, plan.most_seeds, plan.steps) for plan in found] == [
+        (3, 5, 8),
+        (3, 3, 8),
+        (2, 2, 8),
+        (2, 2, 4),
+        (0, 0, 4),
+    ]
     reports = [carry_out(plan, grown(0.3, spread=0.1)) for plan in found]
     assert [report.verdict for report in reports] == ["unresolved"] * 4 + ["skipped"]
     assert [report.because.reduced for report in reports if report.because] == [
@@ -295,13 +398,20 @@ def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
 
 
 def test_a_parametrisation_that_is_right_on_paper_is_not_blamed_on_its_rules() -> None:
-    for optimizer in (MUON, ADAMW, replace(RMS, muon_lr_rule="inverse_sqrt"), replace(ADAMW, parametrisation="mup-paper")):
+    for optimizer in (
+        MUON,
+        ADAMW,
+        replace(RMS, muon_lr_rule="inverse_sqrt"),
+        replace(ADAMW, parametrisation="mup-paper"),
+    ):
         assert misfits(*design(base(optimizer), 128).ends) == ()
 
 
 def test_the_paper_s_muon_is_blamed_on_its_lr_rule() -> None:
     paper = replace(MUON, parametrisation="mup-paper")
-    assert Exponent(LrRule.MUON, has=-1.0, needed=-0.5, update_scale="rms_match") in misfits(*design(base(paper), 128).ends)
+    assert Exponent(LrRule.MUON, has=-1.0, needed=-0.5, update_scale="rms_match") in misfits(
+        *design(base(paper), 128).ends
+    )
 
 
 # The picture
@@ -314,7 +424,12 @@ def test_the_picture_shows_failing_layers_in_another_colour(tmp_path: Path) -> N
 
     plan, red = design(base(), 128), np.array([209, 73, 91])
     for slope, failing in ((0.1, False), (0.9, True)):
-        draw({"muon": assess(plan, trials_of(plan, 3, grown(slope)))}, tmp_path / "check.png", "a job")
-        drawn = np.round(imread(tmp_path / "check.png")[150:, :700, :3] * 255).astype(int)  # the left half, below titles
+        draw(
+            {"muon": assess(plan, trials_of(plan, 3, grown(slope)))},
+            tmp_path / "check.png",
+            "a job",
+        )
+        # the left half, below titles
+        drawn = np.round(imread(tmp_path / "check.png")[150:, :700, :3] * 255).astype(int)
         assert drawn.shape[0] > 400
         assert ((drawn == red).all(axis=2).sum() > 1500) == failing

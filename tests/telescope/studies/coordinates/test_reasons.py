@@ -1,4 +1,6 @@
-"""Reasons of a coordinate check are values: hashable, the same again after a way through JSON, each with words of its own."""
+"""Reasons of a coordinate check are values: hashable, the same again after a way through JSON, each
+with words of its own.
+"""
 
 import json
 from typing import Any, get_args
@@ -28,36 +30,40 @@ VALUE = LayerSlope("blocks.0.value", "own", 0.5, 0.4, 0.6, "fail", (0.0, 0.5))
 HEAD = LayerSlope("logits", "moved", -0.6, -0.7, -0.5, "fail", (0.0, -0.6))
 KEY = LayerSlope("blocks.1.key", "moved", 0.1, -0.05, 0.25, "pass", (0.0, 0.1))
 FINDINGS: list[tuple[Any, str]] = [
-    (SkippedByJob(), "the job says coordinates: skip"),
-    (TooCostly(), "it would cost more than its share of the job"),
+    (SkippedByJob(), "the job sets `coordinates: skip`"),
+    (TooCostly(), "the check would cost more than its share of the job"),
     (
         TooFewWidths(widths=(16, 32), needed=4),
         "only 2 widths up to the target (16, 32), and the check needs 4; "
-        "start from a narrower base_width, or a smaller head_dim, to have more",
+        "for more, use a narrower base_width or a smaller head_dim",
     ),
     (
         DivergedAtWidths(widths=(64, 128), steps=8, lr=0.03125),
         "runs diverged within 8 steps at width 64, 128, lr 0.0312; lower search.lr",
     ),
-    (NothingMoved(), "no layer moved at all"),
+    (NothingMoved(), "no layer's output changed"),
     (
         BeyondGate(worst=(VALUE, HEAD), failed=5, gate=0.25),
-        "with width, the own updates of blocks.0.value change as width^+0.50 (+0.40 to +0.60); "
-        "the change of the logits goes as width^-0.60 (-0.70 to -0.50), and 3 more; beyond ±0.25",
+        "with width, the effect of blocks.0.value's own updates scales as width^+0.50 "
+        "(+0.40 to +0.60); the change of the logits scales as width^-0.60 (-0.70 to -0.50), "
+        "and 3 more; beyond the gate of ±0.25",
     ),
     (
         BeyondGate(worst=(VALUE,), failed=1, gate=0.25),
-        "with width, the own updates of blocks.0.value change as width^+0.50 (+0.40 to +0.60); beyond ±0.25",
+        (
+            "with width, the effect of blocks.0.value's own updates scales as width^+0.50 "
+            "(+0.40 to +0.60); beyond the gate of ±0.25"
+        ),
     ),
     (
         WithinGate(narrowest=16, widest=128, steepest=KEY, layers=9, gate=0.25),
-        "over widths 16 to 128, the change of the output of blocks.1.key goes as width^+0.10 (-0.05 to +0.25), "
-        "the steepest of 9; the gate is ±0.25",
+        "over widths 16 to 128, the change of the output of blocks.1.key scales as width^+0.10 "
+        "(-0.05 to +0.25), the steepest of 9; the gate is ±0.25",
     ),
     (
         AcrossGate(seeds=5, steepest=KEY, gate=0.25),
-        "with 5 seeds, the change of the output of blocks.1.key goes as width^+0.10 (-0.05 to +0.25): "
-        "its interval lies across the gate of ±0.25",
+        "with 5 seeds, the change of the output of blocks.1.key scales as width^+0.10 "
+        "(-0.05 to +0.25): its interval straddles the gate of ±0.25",
     ),
 ]
 CAUSES = (
@@ -73,12 +79,18 @@ def test_the_examples_are_of_every_finding() -> None:
 
 
 @pytest.mark.parametrize("reduced", [None, Reduced(seeds=2, steps=4)], ids=["whole", "reduced"])
-@pytest.mark.parametrize(("finding", "said"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS])
-def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(finding: Any, said: str, reduced: Reduced | None) -> None:
+@pytest.mark.parametrize(
+    ("finding", "said"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS]
+)
+def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
+    finding: Any, said: str, reduced: Reduced | None
+) -> None:
     reason, reasons = CheckReason(finding, reduced), TypeAdapter(CheckReason)
     found = reasons.validate_json(reasons.dump_json(reason))
     assert (found, hash(found)) == (reason, hash(reason))
-    note = " (reduced to 2 seeds and 4 steps, to stay within its share of the job)" if reduced else ""
+    note = (
+        " (reduced to 2 seeds and 4 steps, to stay within its share of the job)" if reduced else ""
+    )
     assert words(found) == words(reason) == said + note
 
 
@@ -86,12 +98,14 @@ def test_rules_that_do_not_fit_have_their_words_and_come_back_from_json_as_they_
     causes: TypeAdapter[Any] = TypeAdapter(tuple[Exponent, ...])
     assert causes.validate_json(causes.dump_json(CAUSES)) == CAUSES
     assert cause_words(CAUSES) == (
-        "the embedding's lr x multiplier needs to be constant, but it is ~ 1/m; "
-        "the readout's lr x multiplier needs to be ~ 1/m, but it is constant; "
-        "with update scale rms_match Muon's lr needs to be ~ m^-1/2, but it is ~ m^-0.77; "
-        "AdamW's lr of hidden matrices needs to be ~ 1/m, but it is constant"
+        "the embedding's lr x multiplier must be constant, but is ~ 1/m; "
+        "the readout's lr x multiplier must be ~ 1/m, but is constant; "
+        "with update scale rms_match, Muon's lr must be ~ m^-1/2, but is ~ m^-0.77; "
+        "AdamW's lr for hidden matrices must be ~ 1/m, but is constant"
     )
-    assert cause_words(()).startswith("its rules fit on paper: look for a wrong or missing multiplier in the model")
+    assert cause_words(()).startswith(
+        "the scaling rules are right on paper; look for a wrong or missing multiplier in the model"
+    )
 
 
 def test_reports_are_read_with_and_without_their_reason_as_a_value() -> None:
@@ -111,6 +125,8 @@ def test_reports_are_read_with_and_without_their_reason_as_a_value() -> None:
     reports = TypeAdapter(CoordinateReport)
     document = json.loads(reports.dump_json(report))
     assert reports.validate_python(document) == report
-    stored = reports.validate_python({name: value for name, value in document.items() if name not in ("because", "causes")})
+    stored = reports.validate_python(
+        {name: value for name, value in document.items() if name not in ("because", "causes")}
+    )
     assert (stored.because, stored.causes) == (None, ())
     assert (stored.reason, stored.cause) == (report.reason, report.cause)

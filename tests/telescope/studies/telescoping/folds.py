@@ -1,4 +1,6 @@
-"""A schedule folded over a loss that is a function, without trials: what the tests of the published rule share."""
+"""A schedule folded over a loss that is a function, without trials: what the tests of the published
+rule share.
+"""
 
 import itertools
 import math
@@ -15,10 +17,19 @@ NAMES: tuple[Any, ...] = ("lr", "weight_decay", "adamw_lr_ratio", "init_scale")
 Loss = Callable[[int, tuple[float, ...], int], float]
 
 
-def ladder(points: Sequence[int], levels: int = 4, low: float = 0.0, high: float = 7.0, extend: bool = True, seeds: int = 1) -> Ladder:
+def ladder(
+    points: Sequence[int],
+    levels: int = 4,
+    low: float = 0.0,
+    high: float = 7.0,
+    extend: bool = True,
+    seeds: int = 1,
+) -> Ladder:
     """Axes from `low` to `high` octaves, and widths that double from 32."""
     widths = tuple(32 * 2**i for i in range(levels))
-    axes = tuple(Axis(name, low, high, count, extend) for name, count in zip(NAMES, points, strict=False))
+    axes = tuple(
+        Axis(name, low, high, count, extend) for name, count in zip(NAMES, points, strict=False)
+    )
     return Ladder("muon", widths, 16 * 32, axes, tuple(4.0**i for i in range(levels)), seeds=seeds)
 
 
@@ -32,11 +43,18 @@ def fold(asked: Ladder, loss: Loss, **options: Any) -> list[Done]:
 
 def ended(stage: Stage, loss: Loss) -> Done:
     """The stage with its losses."""
-    return Done(stage.name, tuple(sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)))
+    return Done(
+        stage.name,
+        tuple(
+            sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)
+        ),
+    )
 
 
 def bowl(*optimum: float, drift: float = 0.0, flatness: float = 1.0) -> Loss:
-    """Losses of 2 % per octave^2, their optimum's first coordinate `drift` octaves higher per level."""
+    """Losses of 2 % per octave^2, their optimum's first coordinate `drift` octaves higher per
+    level.
+    """
 
     def loss(level: int, x: tuple[float, ...], seed: int) -> float:
         u = [a - b for a, b in zip(x, optimum, strict=True)]
@@ -47,7 +65,9 @@ def bowl(*optimum: float, drift: float = 0.0, flatness: float = 1.0) -> Loss:
 
 def values(done: Sequence[Done], level: int, axis: int = 0) -> list[float]:
     """What was tried at a level on one axis."""
-    return sorted({o.point.x[axis] for stage in done for o in stage.outcomes if o.point.level == level})
+    return sorted(
+        {o.point.x[axis] for stage in done for o in stage.outcomes if o.point.level == level}
+    )
 
 
 def steps(done: Sequence[Done], level: int, axis: int = 0) -> set[float]:
@@ -64,7 +84,9 @@ def counts(done: Sequence[Done], axis: int = 0) -> list[int]:
 def runs(done: Sequence[Done]) -> list[int]:
     """Runs per level."""
     levels = range(1 + max(o.point.level for stage in done for o in stage.outcomes))
-    return [sum(o.point.level == level for stage in done for o in stage.outcomes) for level in levels]
+    return [
+        sum(o.point.level == level for stage in done for o in stage.outcomes) for level in levels
+    ]
 
 
 def middle(tried: Sequence[float]) -> float:

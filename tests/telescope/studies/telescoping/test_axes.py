@@ -1,4 +1,6 @@
-"""One to five hyperparameters: each on its own scale, in its own place of a trial, within what exists, and named in the report."""
+"""One to five hyperparameters: each on its own scale, in its own place of a trial, within what
+exists, and named in the report.
+"""
 
 import io
 import math
@@ -37,8 +39,12 @@ def surface_of(axes: tuple[str, ...], **changes: Any) -> Surface:
 
 def study_of(axes: tuple[str, ...], points: int = 3, **changes: Any) -> Any:
     """A job that sweeps these axes and holds the rest."""
-    search: dict[str, Any] = {axis: swept(axis, LOWS[AXES.index(axis)], 8 if axis == "lr" else points) for axis in axes}
-    return parse(document(search={"weight_decay": 0.1, **search}, coordinates="skip", **changes)).question
+    search: dict[str, Any] = {
+        axis: swept(axis, LOWS[AXES.index(axis)], 8 if axis == "lr" else points) for axis in axes
+    }
+    return parse(
+        document(search={"weight_decay": 0.1, **search}, coordinates="skip", **changes)
+    ).question
 
 
 def found_octaves(report: Report, axis: AxisName) -> float:
@@ -54,14 +60,20 @@ def found_octaves(report: Report, axis: AxisName) -> float:
 def test_planned_values_and_octaves_are_each_other_s_inverse(name: AxisName, lattice: int) -> None:
     axis = Axis(name, -13.0, 0.0, 8, True)
     value = axis.value(lattice / 64)
-    assert SCALES[name].octaves(value) == pytest.approx(lattice / 64, abs=1e-6) if value else lattice == 0
+    assert (
+        SCALES[name].octaves(value) == pytest.approx(lattice / 64, abs=1e-6)
+        if value
+        else lattice == 0
+    )
     assert axis.value(lattice / 64 + 1e-9) == value
 
 
 def test_momentum_is_spaced_in_octaves_of_what_is_left_to_one() -> None:
     axis = Axis.between("momentum", 0.75, 1 - 2.0**-6, 5, True)
     assert (axis.low, axis.high) == (-6.0, -2.0)
-    assert [axis.value(x) for x in axis.values] == pytest.approx([0.984375, 0.96875, 0.9375, 0.875, 0.75])
+    assert [axis.value(x) for x in axis.values] == pytest.approx(
+        [0.984375, 0.96875, 0.9375, 0.875, 0.75]
+    )
     assert (axis.side(-1), axis.side(1)) == ("high", "low")
 
 
@@ -72,7 +84,9 @@ def test_a_scale_parameter_is_spaced_in_its_own_octaves() -> None:
 
 
 @pytest.mark.parametrize(("name", "wall"), [("momentum", 0.0), ("warmup_fraction", 1.0)])
-def test_no_search_goes_beyond_what_exists_whatever_the_user_allows(name: AxisName, wall: float) -> None:
+def test_no_search_goes_beyond_what_exists_whatever_the_user_allows(
+    name: AxisName, wall: float
+) -> None:
     axis = Axis(name, -5.0, -1.0, 5, True)
     assert axis.allows(0.0)
     assert not axis.allows(1 / 64)
@@ -97,22 +111,37 @@ def test_a_user_s_wall_holds_too() -> None:
 
 def test_each_axis_sets_its_own_field_of_a_trial() -> None:
     asked = study(optimizer=["muon", "adamw"])
-    values: dict[AxisName, float] = {"lr": 0.01, "weight_decay": 0.1, "momentum": 0.875, "warmup_fraction": 0.25, "init_scale": 2.0}
+    values: dict[AxisName, float] = {
+        "lr": 0.01,
+        "weight_decay": 0.1,
+        "momentum": 0.875,
+        "warmup_fraction": 0.25,
+        "init_scale": 2.0,
+    }
     muon, adamw = trial_spec(asked, "muon", 64, values), trial_spec(asked, "adamw", 64, values)
     assert (muon.optimizer.momentum, muon.optimizer.beta1) == (0.875, 0.9)
     assert (adamw.optimizer.momentum, adamw.optimizer.beta1) == (0.95, 0.875)
     for spec in (muon, adamw):
-        assert (spec.horizon.warmup_fraction, spec.optimizer.init_scale, spec.optimizer.lr) == (0.25, 2.0, 0.01)
+        assert (spec.horizon.warmup_fraction, spec.optimizer.init_scale, spec.optimizer.lr) == (
+            0.25,
+            2.0,
+            0.01,
+        )
         assert spec.horizon.steps == asked.horizon.steps
     assert field_of("momentum", "adamw") == "beta1"
 
 
 def test_what_is_not_swept_is_as_the_options_and_the_horizon_say() -> None:
     asked = study(
-        optimizer_options={"momentum": 0.8, "init_scale": 0.5}, horizon={"steps": 10, "batch_tokens": 512, "warmup_fraction": 0.3}
+        optimizer_options={"momentum": 0.8, "init_scale": 0.5},
+        horizon={"steps": 10, "batch_tokens": 512, "warmup_fraction": 0.3},
     )
     spec = trial_spec(asked, "muon", 32, {"lr": 0.01, "weight_decay": 0.1})
-    assert (spec.optimizer.momentum, spec.optimizer.init_scale, spec.horizon.warmup_fraction) == (0.8, 0.5, 0.3)
+    assert (spec.optimizer.momentum, spec.optimizer.init_scale, spec.horizon.warmup_fraction) == (
+        0.8,
+        0.5,
+        0.3,
+    )
 
 
 def test_trials_of_one_ladder_may_differ_in_warm_up_alone() -> None:
@@ -125,9 +154,15 @@ def test_trials_of_one_ladder_may_differ_in_warm_up_alone() -> None:
 # Answers
 
 
-@pytest.mark.parametrize("axes", [("lr", "momentum"), ("lr", "warmup_fraction", "init_scale"), AXES[:4], AXES[:5]], ids=len)
+@pytest.mark.parametrize(
+    "axes",
+    [("lr", "momentum"), ("lr", "warmup_fraction", "init_scale"), AXES[:4], AXES[:5]],
+    ids=len,
+)
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_two_to_five_hyperparameters_are_found_end_to_end(axes: tuple[AxisName, ...], optimizer: str) -> None:
+def test_two_to_five_hyperparameters_are_found_end_to_end(
+    axes: tuple[AxisName, ...], optimizer: str
+) -> None:
     axes = tuple(axis for axis in axes if optimizer == "muon" or axis != "adamw_lr_ratio")
     surface, asked = surface_of(axes, drift=(0.4,) * 5), study_of(axes, optimizer=optimizer)
     report = run(KIND.of(asked), surface)
@@ -143,18 +178,27 @@ def test_windows_grids_and_intervals_of_momentum_run_from_low_to_high() -> None:
     momentum = found.hyperparameters["momentum"]
     assert 0 < momentum.low < momentum.value < momentum.high < 1
     for level in found.levels:
-        window, grid, interval = level.window["momentum"], level.grid["momentum"], level.interval["momentum"]
+        window, grid, interval = (
+            level.window["momentum"],
+            level.grid["momentum"],
+            level.interval["momentum"],
+        )
         assert 0 <= window.low < window.high < 1
         assert list(grid) == sorted(grid)
         assert (grid[0], grid[-1]) == (window.low, window.high)
         assert interval.low < level.optimum["momentum"] < interval.high
-    assert momentum.half_width == pytest.approx(math.log2((1 - momentum.low) / (1 - momentum.high)) / 2, rel=1e-2)
+    assert momentum.half_width == pytest.approx(
+        math.log2((1 - momentum.low) / (1 - momentum.high)) / 2, rel=1e-2
+    )
 
 
 def test_an_optimum_at_a_wall_that_nothing_can_move_is_tried_but_not_passed() -> None:
     seen: list[float] = []
     surface = Surface((LOWS[0] + 3.3, 0.0), axes=("lr", "warmup_fraction"))
-    search = document()["search"] | {"weight_decay": 0.1, "warmup_fraction": {"low": 2.0**-6, "high": 0.25, "points": 3}}
+    search = document()["search"] | {
+        "weight_decay": 0.1,
+        "warmup_fraction": {"low": 2.0**-6, "high": 0.25, "points": 3},
+    }
 
     def train(spec: TrialSpec) -> list[Measurement]:
         seen.append(octaves(spec, "warmup_fraction"))
@@ -172,7 +216,11 @@ def test_the_edge_of_momentum_is_named_by_its_values(schedule: str) -> None:
     search = asked.search
     walled = parse(
         document(
-            search={"weight_decay": 0.1, "lr": vars(search.lr), "momentum": vars(search.momentum) | {"extend": False}},
+            search={
+                "weight_decay": 0.1,
+                "lr": vars(search.lr),
+                "momentum": vars(search.momentum) | {"extend": False},
+            },
             schedule=schedule,
             coordinates="skip",
         )
@@ -182,18 +230,28 @@ def test_the_edge_of_momentum_is_named_by_its_values(schedule: str) -> None:
 
 def test_only_momentum_s_own_groups_know_of_it_and_init_scale_shows_in_the_groups() -> None:
     plain = run(KIND.of(study_of(("lr",))), surface_of(("lr",))).ladders[0].parameter_groups
-    other = run(KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",))).ladders[0].parameter_groups
+    other = (
+        run(KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",)))
+        .ladders[0]
+        .parameter_groups
+    )
     assert plain == other
-    scaled = run(KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))).ladders[0]
+    scaled = run(KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))).ladders[
+        0
+    ]
     factor = scaled.hyperparameters["init_scale"].value
     for before, after in zip(plain, scaled.parameter_groups, strict=True):
-        assert after.init_std == pytest.approx(before.init_std * (factor if str(before.role) == "hidden" else 1.0), rel=1e-4)
+        assert after.init_std == pytest.approx(
+            before.init_std * (factor if str(before.role) == "hidden" else 1.0), rel=1e-4
+        )
 
 
 def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() -> None:
     axes: tuple[AxisName, ...] = ("lr", "momentum", "warmup_fraction")
     out = io.StringIO()
-    show(run(KIND.of(study_of(axes)), surface_of(axes, noise=0.1)), 512, Console(file=out, width=200))
+    show(
+        run(KIND.of(study_of(axes)), surface_of(axes, noise=0.1)), 512, Console(file=out, width=200)
+    )
     said = out.getvalue()
     assert "momentum 0." in said
     assert "warmup fraction 0." in said
@@ -206,12 +264,27 @@ def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() ->
 
 RANGE = {"low": 0.01, "high": 0.5, "points": 3}
 REFUSED = [
-    ("momentum", {"low": 0.5, "high": 1.0, "points": 3}, "search.momentum.high", "no momentum lies beyond 0.001 to 0.999985"),
+    (
+        "momentum",
+        {"low": 0.5, "high": 1.0, "points": 3},
+        "search.momentum.high",
+        "the momentum must lie within 0.001 to 0.999985",
+    ),
     ("momentum", {"low": 0.0001, "high": 0.9, "points": 3}, "search.momentum.low", "narrower"),
-    ("momentum", {"low": 0.95, "high": 0.9, "points": 3}, "search.momentum.low", "leave it out to hold it fixed"),
+    (
+        "momentum",
+        {"low": 0.95, "high": 0.9, "points": 3},
+        "search.momentum.low",
+        "leave it out to hold it fixed",
+    ),
     ("momentum", {"low": 0.9, "high": 0.901, "points": 3}, "search.momentum.points", "too close"),
     ("momentum", 0.9, "search.momentum", "block of fields"),
-    ("warmup_fraction", {"low": 0.1, "high": 1.5, "points": 3}, "search.warmup_fraction.high", "no warmup_fraction lies beyond 1e-09 to 1"),
+    (
+        "warmup_fraction",
+        {"low": 0.1, "high": 1.5, "points": 3},
+        "search.warmup_fraction.high",
+        "the warmup_fraction must lie within 1e-09 to 1;",
+    ),
     ("init_scale", {"low": 0.1, "high": 1e10, "points": 3}, "search.init_scale.high", "narrower"),
     ("init_scale", {"low": -1, "high": 1, "points": 3}, "search.init_scale.low", "greater than 0"),
     ("warmup_fractions", RANGE, "search.warmup_fractions", "did you mean warmup_fraction"),
@@ -219,7 +292,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "value", "field", "words"), REFUSED, ids=lambda value: str(value))
-def test_a_range_that_cannot_be_is_refused_with_the_remedy(name: str, value: Any, field: str, words: str) -> None:
+def test_a_range_that_cannot_be_is_refused_with_the_remedy(
+    name: str, value: Any, field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse(document(search=document()["search"] | {name: value}))
     named = {problem.field: problem.message for problem in refusal.value.problems}
@@ -230,7 +305,10 @@ def test_six_fitted_hyperparameters_are_refused_and_five_with_a_compared_one_are
     with pytest.raises(InvalidInput, match=r"6 hyperparameters.*at most 5.*init_scale") as refusal:
         study_of(AXES, optimizer=["adamw", "muon"])
     assert [problem.field for problem in refusal.value.problems] == ["search"]
-    search = {axis: swept(axis, low, 2 if axis == "init_scale" else 3) for axis, low in zip(AXES, LOWS, strict=True)}
+    search = {
+        axis: swept(axis, low, 2 if axis == "init_scale" else 3)
+        for axis, low in zip(AXES, LOWS, strict=True)
+    }
     asked = parse(document(search=search | {"lr": swept("lr", LOWS[0], 8)})).question
     assert len(all_ladders(asked)[0].fitted) == 5
 
@@ -244,8 +322,13 @@ def grid_of(weights: tuple[float, ...], diverging: bool = False) -> tuple[Ladder
     xs = [()]
     for axis in asked.axes:
         xs = [(*x, v) for x in xs for v in axis.values]
-    losses = [3 + 0.03 * sum(w * (v - 3.2) ** 2 for w, v in zip(weights, x, strict=True)) for x in xs]
-    found = [Outcome(Point(0, x, 0), math.inf if diverging and x[0] > 5 else loss) for x, loss in zip(xs, losses, strict=True)]
+    losses = [
+        3 + 0.03 * sum(w * (v - 3.2) ** 2 for w, v in zip(weights, x, strict=True)) for x in xs
+    ]
+    found = [
+        Outcome(Point(0, x, 0), math.inf if diverging and x[0] > 5 else loss)
+        for x, loss in zip(xs, losses, strict=True)
+    ]
     return asked, (Done("grid", tuple(found)),)
 
 
@@ -259,7 +342,9 @@ def test_the_hyperparameter_that_decides_is_the_important_one(diverging: bool) -
 
 
 def test_the_explained_shares_are_those_of_a_bowl_that_one_can_integrate() -> None:
-    """Var of w u^2 for u uniform on an interval of length 7 is w^2 times a constant: shares are w1^2 : w2^2 where skew is none."""
+    """Var of w u^2 for u uniform on an interval of length 7 is w^2 times a constant: shares are
+    w1^2 : w2^2 where skew is none.
+    """
     asked, done = grid_of((1.0, 0.5))
     fit = pooled_fit(asked, done)
     assert fit is not None
@@ -272,30 +357,54 @@ def test_the_explained_shares_are_those_of_a_bowl_that_one_can_integrate() -> No
 def test_few_points_or_equal_losses_say_nothing_of_importance() -> None:
     asked, (stage,) = grid_of((1.0,))
     assert ped_anova(asked, (Done("grid", stage.outcomes[:5]),)) == {}
-    assert ped_anova(asked, (Done("grid", tuple(Outcome(o.point, 3.0) for o in stage.outcomes)),)) == {}
+    assert (
+        ped_anova(asked, (Done("grid", tuple(Outcome(o.point, 3.0) for o in stage.outcomes)),))
+        == {}
+    )
 
 
 def test_two_values_and_runs_after_the_grid_say_nothing_of_importance() -> None:
-    """Later runs crowd at one value of an axis that does not matter, which is not thereby important."""
+    """Later runs crowd at one value of an axis that does not matter, which is not thereby
+    important.
+    """
     asked, (stage,) = grid_of((1.0, 0.05))
     decays = sorted({o.point.x[1] for o in stage.outcomes})
-    two = Done("grid", tuple(Outcome(Point(0, (o.point.x[0], decays[o.point.x[1] > decays[3]]), 0), o.loss) for o in stage.outcomes))
-    two = Done("grid", two.outcomes + tuple(Outcome(Point(0, (o.point.x[0] + 0.25, o.point.x[1]), 0), o.loss) for o in two.outcomes))
+    two = Done(
+        "grid",
+        tuple(
+            Outcome(Point(0, (o.point.x[0], decays[o.point.x[1] > decays[3]]), 0), o.loss)
+            for o in stage.outcomes
+        ),
+    )
+    two = Done(
+        "grid",
+        two.outcomes
+        + tuple(
+            Outcome(Point(0, (o.point.x[0] + 0.25, o.point.x[1]), 0), o.loss) for o in two.outcomes
+        ),
+    )
     assert ped_anova(asked, (two,)) == {}
     later = [Outcome(Point(0, (3.2 + i / 64, decays[-1]), 0), 2.9) for i in range(-8, 8)]
     assert ped_anova(asked, (stage, Done("shape", tuple(later)))) == ped_anova(asked, (stage,))
 
 
 @pytest.mark.parametrize("points", [(5, 4), (8, 3), (7, 5)])
-def test_a_small_grid_names_the_hyperparameter_that_matters_six_times_as_much(points: tuple[int, int]) -> None:
+def test_a_small_grid_names_the_hyperparameter_that_matters_six_times_as_much(
+    points: tuple[int, int],
+) -> None:
     """Also with seed noise of 0.2 %, wherever the optimum lies."""
     asked, rng = ladder(list(points), levels=1), np.random.default_rng(0)
     ends = [(axis.values[0], axis.values[-1]) for axis in asked.axes]
     for _ in range(25):
         best = [rng.uniform(0.7 * low + 0.3 * high, 0.3 * low + 0.7 * high) for low, high in ends]
         grid = [(x, y) for x in asked.axes[0].values for y in asked.axes[1].values]
-        heights = [0.5 * (x - best[0]) ** 2 + 0.5 / 6 * (y - best[1]) ** 2 + 0.2 * rng.standard_normal() for x, y in grid]
-        found = [Outcome(Point(0, x, 0), 3 * (1 + z / 100)) for x, z in zip(grid, heights, strict=True)]
+        heights = [
+            0.5 * (x - best[0]) ** 2 + 0.5 / 6 * (y - best[1]) ** 2 + 0.2 * rng.standard_normal()
+            for x, y in grid
+        ]
+        found = [
+            Outcome(Point(0, x, 0), 3 * (1 + z / 100)) for x, z in zip(grid, heights, strict=True)
+        ]
         assert ped_anova(asked, (Done("grid", tuple(found)),))["lr"] > 0.6
 
 

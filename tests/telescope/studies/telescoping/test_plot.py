@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from telescope.studies.telescoping.plot import Estimate, Ladder, Level, Run, draw, losses, row, seed_means
+from telescope.studies.telescoping.plot import (
+    Estimate,
+    Ladder,
+    Level,
+    Run,
+    draw,
+    losses,
+    row,
+    seed_means,
+)
 
 
 def bowl(width, lr, weight_decay, seed=0):
@@ -20,10 +29,17 @@ def bowl(width, lr, weight_decay, seed=0):
 
 def ladder(optimizer="muon", answered=True):
     grid = [bowl(32, 2.0**x, 2.0**y) for x in range(-9, -1) for y in (-6, -3, 0)]
-    corners = [bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)]
+    corners = [
+        bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)
+    ]
     estimate = Estimate(0.025, 0.031, 0.039)
-    levels = (Level(32, 2.0**-9, 2.0**-2, estimate, 2.84), Level(64, 2.0**-6, 2.0**-4, estimate, 2.75))
-    return Ladder(optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None)
+    levels = (
+        Level(32, 2.0**-9, 2.0**-2, estimate, 2.84),
+        Level(64, 2.0**-6, 2.0**-4, estimate, 2.75),
+    )
+    return Ladder(
+        optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None
+    )
 
 
 def pixels(path):
@@ -58,8 +74,15 @@ def test_what_is_compared_is_a_row_above_those_of_its_ladders(tmp_path):
     compared, plain = pixels(tmp_path / "data.png"), pixels(tmp_path / "two.png")
     assert compared.shape[0] > 1.4 * plain.shape[0]
     for half in np.array_split(compared[: compared.shape[0] // 3], 2, axis=1):
-        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, "the second ladder's colour, which lies above the first one's"
-    draw([Ladder("muon, code", "unresolved", (), (), 64, None)] * 2, tmp_path / "none.png", "", "data")
+        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, (
+            "the second ladder's colour, which lies above the first one's"
+        )
+    draw(
+        [Ladder("muon, code", "unresolved", (), (), 64, None)] * 2,
+        tmp_path / "none.png",
+        "",
+        "data",
+    )
 
 
 def test_losses_of_different_texts_are_drawn_over_their_first():
@@ -74,7 +97,10 @@ def test_without_an_answer_nothing_is_drawn_in_the_target_colour(tmp_path):
 
 @pytest.mark.parametrize("runs", [(), (Run(32, 0.01, 0.1, 0, None), Run(32, 0.02, 0.1, 0, None))])
 def test_a_ladder_where_nothing_ended_or_everything_diverged_can_be_drawn(tmp_path, runs):
-    draw([Ladder("muon", "unresolved", (Level(32, 0.01, 0.02, None, None),), runs, 64, None)], tmp_path / "a.png")
+    draw(
+        [Ladder("muon", "unresolved", (Level(32, 0.01, 0.02, None, None),), runs, 64, None)],
+        tmp_path / "a.png",
+    )
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 

@@ -5,10 +5,25 @@ from typing import Any
 
 from telescope.studies.telescoping.answer.budget import climbed
 from telescope.studies.telescoping.answer.wording import advice_words, words
-from telescope.studies.telescoping.reasons import Advice, Border, ClimbEnd, Code, Corners, Edge, Part, Reason, Remark, SeedBlocks, Side
+from telescope.studies.telescoping.reasons import (
+    Advice,
+    Border,
+    ClimbEnd,
+    Code,
+    Corners,
+    Edge,
+    Part,
+    Reason,
+    Remark,
+    SeedBlocks,
+    Side,
+)
 
 MOVED: dict[str, Any] = {"move": -0.5, "span": "one", "doublings": 1.0}
-LOW, OUTSIDE = (Edge("lr", Side.LOW),), (Edge("lr", Side.HIGH), Edge("weight_decay", Side.OUTSIDE_LAST_BLOCK))
+LOW, OUTSIDE = (
+    (Edge("lr", Side.LOW),),
+    (Edge("lr", Side.HIGH), Edge("weight_decay", Side.OUTSIDE_LAST_BLOCK)),
+)
 CORNERS = (Corners("lr", 0.01, 0.02), Corners("weight_decay", 0.1, 0.4))
 EXAMPLES = [
     Reason.of(Code.COORDINATES_FAIL, check="updates grow", cause="the lr rule"),
@@ -19,7 +34,9 @@ EXAMPLES = [
     Reason.of(Code.SO_FAR, half_width=None),
     Reason.of(Code.AT_BORDER, lr=0.01, borders=(Border(32, LOW), Border(64, OUTSIDE))),
     Reason.of(Code.NO_NOISE_MODEL),
-    Reason.of(Code.INTERVAL_TOO_WIDE, half_width=0.7, most=0.5, advice=Remark.of(Advice.TRAIN_LONGER)),
+    Reason.of(
+        Code.INTERVAL_TOO_WIDE, half_width=0.7, most=0.5, advice=Remark.of(Advice.TRAIN_LONGER)
+    ),
     Reason.of(Code.DRIFTING, **MOVED, advice=Remark.of(Advice.CALIBRATE_WIDER)),
     Reason.of(Code.RESOLVED, half_width=0.3, **MOVED),
     Reason.of(
@@ -35,12 +52,19 @@ EXAMPLES = [
         settled=True,
     ),
     Reason.of(Code.NOTHING_FINISHED),
-    Reason.of(Code.TOO_FEW_RATES, finite=2, fitted=True, advice=Remark.of(Advice.ADD_RATES, rates=(0.01, 0.02))),
+    Reason.of(
+        Code.TOO_FEW_RATES,
+        finite=2,
+        fitted=True,
+        advice=Remark.of(Advice.ADD_RATES, rates=(0.01, 0.02)),
+    ),
     Reason.of(Code.AT_END_OF_RATES, side="low", advice=Remark.of(Advice.ADD_RATES, rates=(0.01,))),
     Reason.of(Code.BASE_DIVERGED),
     Reason.of(Code.KNOWN_LOOSELY, half_width=0.7, advice=Remark.of(Advice.ADD_SEEDS)),
     Reason.of(Code.KNOWN, half_width=0.25),
-    Reason.of(Code.OF_LADDERS, parts=(Part(Reason.of(Code.KNOWN, half_width=0.5), variant="plain"),)),
+    Reason.of(
+        Code.OF_LADDERS, parts=(Part(Reason.of(Code.KNOWN, half_width=0.5), variant="plain"),)
+    ),
     Reason.of(Code.IN_WORDS, text="plain: resolved"),
 ]
 ADVICE = [
@@ -75,7 +99,12 @@ def test_each_advice_has_words() -> None:
 
 def test_parts_follow_what_a_reason_says_itself() -> None:
     known = Reason.of(Code.KNOWN, half_width=0.25)
-    whole = words(Reason.of(Code.NO_NOISE_MODEL, parts=(Part(known, width=32), Part(known, variant="plain"), Part(known))))
+    whole = words(
+        Reason.of(
+            Code.NO_NOISE_MODEL,
+            parts=(Part(known, width=32), Part(known, variant="plain"), Part(known)),
+        )
+    )
     assert whole.startswith("no noise model")
     said = "the optimum is known to +-0.25 octave"
     assert whole.endswith(f"; width 32: {said}; plain: {said}; {said}")
@@ -83,14 +112,21 @@ def test_parts_follow_what_a_reason_says_itself() -> None:
 
 def test_borders_are_said_after_the_width_that_they_are_of() -> None:
     reason = Reason.of(Code.AT_BORDER, lr=0.01, borders=(Border(32, LOW), Border(64, OUTSIDE)))
-    assert words(reason).endswith("about 0.01 (width 32, lr: low; width 64, lr: high, weight_decay: outside its last block)")
+    assert words(reason).endswith(
+        "about 0.01 (width 32, lr: low; width 64, lr: high, weight_decay: outside its last block)"
+    )
     assert words(replace(reason, borders=())).endswith("about 0.01")
 
 
 def test_new_seeds_come_with_the_corners_of_their_blocks() -> None:
-    remark = Remark.of(Advice.NEW_SEEDS, runs=(SeedBlocks(2, 32, CORNERS), SeedBlocks(1, 64, CORNERS[:1])))
-    said = "2 x width 32, lr 0.01 and 0.02 with weight decay 0.1 and 0.4; 1 x width 64, lr 0.01 and 0.02"
-    assert advice_words(remark) == f"new seeds would do, at about {said}"
+    remark = Remark.of(
+        Advice.NEW_SEEDS, runs=(SeedBlocks(2, 32, CORNERS), SeedBlocks(1, 64, CORNERS[:1]))
+    )
+    said = (
+        "2 x width 32, lr 0.01 and 0.02 with weight decay 0.1 and 0.4; 1 x width 64, "
+        "lr 0.01 and 0.02"
+    )
+    assert advice_words(remark) == f"add new seeds, at about {said}"
 
 
 CLIMBS: dict[ClimbEnd, dict[str, Any]] = {
@@ -98,7 +134,13 @@ CLIMBS: dict[ClimbEnd, dict[str, Any]] = {
     ClimbEnd.LIMIT: {"limit": "limit:max_trials"},
     ClimbEnd.CALIBRATION_WIDTH: {},
     ClimbEnd.TOLERANCE: {"calibration_width": 256, "octaves": 0.1, "low": -0.2, "high": 0.4},
-    ClimbEnd.BUDGET: {"calibration_width": 256, "next_width": 128, "next_cost": 16.2, "left": 3.0, "max_base_runs": 90.0},
+    ClimbEnd.BUDGET: {
+        "calibration_width": 256,
+        "next_width": 128,
+        "next_cost": 16.2,
+        "left": 3.0,
+        "max_base_runs": 90.0,
+    },
     ClimbEnd.NO_FIT: {"calibration_width": 256},
     ClimbEnd.RULE: {"calibration_width": 256},
 }
@@ -110,10 +152,20 @@ def test_each_end_of_a_climb_has_words_and_its_numbers() -> None:
     assert len(set(said)) == len(said)
     assert all("width 64" in text and "None" not in text for text in said)
     costs = "a block at width 128 costs 16 base runs, and 3 of 90 are left"
-    assert climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).words == f"stopped at width 64, below calibration_width 256: {costs}"
-    assert dict(climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).values) == CLIMBS[ClimbEnd.BUDGET]
+    assert (
+        climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).words
+        == f"stopped at width 64, below calibration_width 256: {costs}"
+    )
+    assert (
+        dict(climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).values)
+        == CLIMBS[ClimbEnd.BUDGET]
+    )
 
 
 def test_one_block_is_not_several() -> None:
-    assert "1 more block of" in advice_words(Remark.of(Advice.MORE_BLOCKS, blocks=1, max_base_runs=9))
-    assert "2 more blocks of" in advice_words(Remark.of(Advice.MORE_BLOCKS, blocks=2, max_base_runs=9))
+    assert "1 more block of" in advice_words(
+        Remark.of(Advice.MORE_BLOCKS, blocks=1, max_base_runs=9)
+    )
+    assert "2 more blocks of" in advice_words(
+        Remark.of(Advice.MORE_BLOCKS, blocks=2, max_base_runs=9)
+    )

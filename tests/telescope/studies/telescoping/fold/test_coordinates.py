@@ -45,7 +45,8 @@ def test_nothing_is_searched_before_the_check_has_passed() -> None:
     assert len(first) == 12
     assert {spec.measure for spec in first} == {"coordinates"}
     assert {spec.model.width for spec in first} == {32, 64, 128, 256}
-    assert [spec.optimizer.lr for spec in first] == pytest.approx([2.0**-5.5] * 12)  # the geometric middle of the range
+    # the geometric middle of the range
+    assert [spec.optimizer.lr for spec in first] == pytest.approx([2.0**-5.5] * 12)
     trials = [completed(spec, FLAT(spec)) for spec in first]
     assert KIND.of(asked).plan(trials[1:]).start == first[:1]
     assert "coordinate check is not finished" in KIND.of(asked).report(trials[1:]).ladders[0].reason
@@ -57,7 +58,11 @@ def test_a_passed_check_leaves_the_search_as_it_would_be_without_and_is_on_the_b
     mine, theirs = with_check.ladders[0], without.ladders[0]
     assert mine.coordinates.verdict == "pass"
     assert theirs.coordinates.verdict == "skipped"
-    assert (mine.hyperparameters, mine.levels, mine.verdict) == (theirs.hyperparameters, theirs.levels, theirs.verdict)
+    assert (mine.hyperparameters, mine.levels, mine.verdict) == (
+        theirs.hyperparameters,
+        theirs.levels,
+        theirs.verdict,
+    )
     bill = mine.cost.coordinates
     assert theirs.cost.coordinates is None
     assert (bill.trials, bill.tokens) == (12, 12 * 8 * 512)
@@ -72,45 +77,74 @@ def parse_report(report: Any) -> Any:
 
 
 @pytest.mark.parametrize("growth", [0.6, -0.6])
-def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_search(growth: float) -> None:
+def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_search(
+    growth: float,
+) -> None:
     report = run(KIND.of(checking()), replace(FLAT, growth=growth))
     (ladder,) = report.ladders
     assert (report.final, report.verdict, report.best) == (True, "refused", None)
-    assert (ladder.verdict, ladder.hyperparameters, ladder.levels, ladder.cost.trials) == ("refused", {}, (), 12)
-    assert "coordinate check fails: with width, the own updates of blocks.0.layer change as width^" in report.reason
+    assert (ladder.verdict, ladder.hyperparameters, ladder.levels, ladder.cost.trials) == (
+        "refused",
+        {},
+        (),
+        12,
+    )
+    assert (
+        "coordinate check fails: with width, the effect of blocks.0.layer's own updates "
+        "scales as width^"
+    ) in report.reason
     assert "Likely cause:" in report.reason
-    assert report.reason.endswith("Mend the rule, or set coordinates: skip")
+    assert report.reason.endswith("Fix the scaling rule, or set `coordinates: skip`")
     assert ladder.pairing.remarks == ()
     assert ladder.coordinates is not None
     assert [layer.layer for layer in ladder.coordinates.failed] == ["blocks.0.layer"] * 2
 
 
 UNSOUND: dict[str, dict[str, Any]] = {
-    "forced": {"optimizer_options": {"update_scale": "rms_match", "muon_lr_rule": "inverse"}, "force_pairing": True},
+    "forced": {
+        "optimizer_options": {"update_scale": "rms_match", "muon_lr_rule": "inverse"},
+        "force_pairing": True,
+    },
     "mup-paper": {"parametrisation": "mup-paper"},
     "standard": {"parametrisation": "standard"},
 }
 
 
 @pytest.mark.parametrize("changes", UNSOUND.values(), ids=UNSOUND)
-def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_answer_says_so(changes: dict[str, Any]) -> None:
+def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_answer_says_so(
+    changes: dict[str, Any],
+) -> None:
     growing = replace(FLAT, growth=-0.6)
-    ladder, unchecked = (run(KIND.of(study(**changes, coordinates=how)), growing).ladders[0] for how in ("check", "skip"))
+    ladder, unchecked = (
+        run(KIND.of(study(**changes, coordinates=how)), growing).ladders[0]
+        for how in ("check", "skip")
+    )
     assert ladder.coordinates is not None
     assert ladder.coordinates.verdict == "fail"
-    assert (ladder.verdict, ladder.reason, ladder.levels) == (unchecked.verdict, unchecked.reason, unchecked.levels)
+    assert (ladder.verdict, ladder.reason, ladder.levels) == (
+        unchecked.verdict,
+        unchecked.reason,
+        unchecked.levels,
+    )
     assert ladder.levels
     assert ladder.hyperparameters == unchecked.hyperparameters != {}
     assert ladder.cost.trials == unchecked.cost.trials + 12
     (said,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
     assert "coordinate check fails" in said
     assert said.endswith(ladder.coordinates.reason)
-    assert "coordinate check" not in " ".join(run(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks)
+    assert "coordinate check" not in " ".join(
+        run(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks
+    )
 
 
-def test_what_sound_rules_make_of_the_papers_parametrisation_is_refused_where_its_check_fails() -> None:
+def test_what_sound_rules_make_of_the_papers_parametrisation_is_refused_where_its_check_fails() -> (
+    None
+):
     options = {"muon_lr_rule": "inverse_sqrt", "weight_decay_rule": "fixed_tokens"}
-    report = run(KIND.of(checking(parametrisation="mup-paper", optimizer_options=options)), replace(FLAT, growth=0.6))
+    report = run(
+        KIND.of(checking(parametrisation="mup-paper", optimizer_options=options)),
+        replace(FLAT, growth=0.6),
+    )
     assert report.verdict == "refused"
 
 
@@ -121,7 +155,14 @@ def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> N
                 "kind": "telescope",
                 "parametrisation": "mup-paper",
                 "schedule": "paper",
-                "model": {"base_width": 16, "calibration_width": 32, "target_width": 128, "depth": 1, "head_dim": 16, "mlp_ratio": 2},
+                "model": {
+                    "base_width": 16,
+                    "calibration_width": 32,
+                    "target_width": 128,
+                    "depth": 1,
+                    "head_dim": 16,
+                    "mlp_ratio": 2,
+                },
                 "data": {"corpus": "python-stdlib", "context": 32},
                 "horizon": {"steps": 6, "batch_tokens": 256, "evaluation_tokens": 256},
                 "search": {"lr": {"low": 2.0**-6, "high": 2.0**-4, "points": 3}},
@@ -167,7 +208,9 @@ def test_where_there_are_too_few_widths_nothing_is_checked_and_the_report_warns(
 
 
 def test_limits_on_the_search_do_not_count_the_check_and_a_limit_on_flops_does() -> None:
-    assert run(KIND.of(checking(limits={"max_trials": 45})), FLAT).ladders[0].cost.trials in range(24 + 12, 45 + 12 + 1)
+    assert run(KIND.of(checking(limits={"max_trials": 45})), FLAT).ladders[0].cost.trials in range(
+        24 + 12, 45 + 12 + 1
+    )
     base = all_ladders(study())[0].base_flops
     for runs in (60, 200):
         (ladder,) = run(KIND.of(checking(limits={"max_flops": runs * base})), FLAT).ladders
@@ -190,14 +233,20 @@ def test_whatever_the_order_of_the_trials_the_report_is_one() -> None:
     while not (plan := KIND.of(asked).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     shuffled = random.Random(1).sample(trials, len(trials))
-    assert KIND.of(asked).report(shuffled) == KIND.of(asked).report(trials) == run(KIND.of(asked), surface)
+    assert (
+        KIND.of(asked).report(shuffled)
+        == KIND.of(asked).report(trials)
+        == run(KIND.of(asked), surface)
+    )
 
 
 # At the end of the runs
 
 
 def ended(growth: float, seeds: int = 2, far: float = 0.0) -> Progress:
-    """Three levels of runs whose spectral norms go as width^growth, as lr^0.7, and by as much as `far` where they are off the optimum."""
+    """Three levels of runs whose spectral norms go as width^growth, as lr^0.7, and by as much as
+    `far` where they are off the optimum.
+    """
     asked = study(1)
     (ladder,) = all_ladders(asked)
     rng = np.random.default_rng(1)
@@ -206,14 +255,31 @@ def ended(growth: float, seeds: int = 2, far: float = 0.0) -> Progress:
         for x in (-8.0, -6.0, -5.5, -5.0) if level == 0 else (-6.0, -5.25):
             for seed in range(seeds):
                 spec = trial_spec(asked, "muon", width, {"lr": 2.0**x}, seed)
-                size = growth * math.log2(width) + 0.7 * x + 0.02 * rng.standard_normal() + (far if x < -7 else 0.0)
+                size = (
+                    growth * math.log2(width)
+                    + 0.7 * x
+                    + 0.02 * rng.standard_normal()
+                    + (far if x < -7 else 0.0)
+                )
                 loss = 3.0 - 0.1 * level + 0.01 * (x + 5.5) ** 2
-                metrics = {"loss": loss, f"{LATE}spectral/up": 2.0**size, f"{LATE}update/up": 2.0 ** (3 * size)}
-                trials[Point(level, (x,), seed)] = completed(spec, [Measurement(120, 1, 1.0, 1.0, metrics)])
+                metrics = {
+                    "loss": loss,
+                    f"{LATE}spectral/up": 2.0**size,
+                    f"{LATE}update/up": 2.0 ** (3 * size),
+                }
+                trials[Point(level, (x,), seed)] = completed(
+                    spec, [Measurement(120, 1, 1.0, 1.0, metrics)]
+                )
     done = tuple(
-        Done("grid", tuple(sorted(Outcome(p, t.loss or 0.0) for p, t in trials.items() if p.level == level))) for level in range(3)
+        Done(
+            "grid",
+            tuple(sorted(Outcome(p, t.loss or 0.0) for p, t in trials.items() if p.level == level)),
+        )
+        for level in range(3)
     )
-    return Progress(ladder=ladder, check=Step((), (), None), done=done, trials=tuple(trials.items()))
+    return Progress(
+        ladder=ladder, check=Step((), (), None), done=done, trials=tuple(trials.items())
+    )
 
 
 def found(progress: Progress) -> LateReport:
@@ -222,9 +288,14 @@ def found(progress: Progress) -> LateReport:
     return report
 
 
-@pytest.mark.parametrize(("growth", "verdict"), [(0.0, "pass"), (0.2, "pass"), (0.6, "fail"), (-0.6, "fail")])
-def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(growth: float, verdict: str) -> None:
-    report = found(ended(growth, far=5.0))  # runs more than an octave from the best one do not count
+@pytest.mark.parametrize(
+    ("growth", "verdict"), [(0.0, "pass"), (0.2, "pass"), (0.6, "fail"), (-0.6, "fail")]
+)
+def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
+    growth: float, verdict: str
+) -> None:
+    # runs more than an octave from the best one do not count
+    report = found(ended(growth, far=5.0))
     (spectral,) = (one for one in report.slopes if one.name == "spectral/up")
     assert report.verdict == spectral.verdict == verdict
     assert spectral.slope == pytest.approx(growth, abs=0.03)
@@ -232,32 +303,55 @@ def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
     assert (report.runs, report.widths) == (14, (32, 64, 128))
 
 
-@pytest.mark.parametrize(("growth", "code"), [(0.1, "within_gate"), (0.6, "beyond_gate"), (0.255, "across_gate")])
-def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it_was(growth: float, code: str) -> None:
+@pytest.mark.parametrize(
+    ("growth", "code"), [(0.1, "within_gate"), (0.6, "beyond_gate"), (0.255, "across_gate")]
+)
+def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it_was(
+    growth: float, code: str
+) -> None:
     report = found(ended(growth, far=5.0))
     because, reasons = report.because, TypeAdapter(LateReason)
     assert because is not None
-    assert (because.code, because.narrowest, because.widest, because.judged, because.gate) == (code, 32, 128, 1, 0.25)
+    assert (because.code, because.narrowest, because.widest, because.judged, because.gate) == (
+        code,
+        32,
+        128,
+        1,
+        0.25,
+    )
     again = reasons.validate_json(reasons.dump_json(because))
     assert (again, hash(again)) == (because, hash(because))
     assert words(again) == report.reason
     document = json.loads(TypeAdapter(LateReport).dump_json(report))
-    stored = TypeAdapter(LateReport).validate_python({name: value for name, value in document.items() if name != "because"})
+    stored = TypeAdapter(LateReport).validate_python(
+        {name: value for name, value in document.items() if name != "because"}
+    )
     assert (stored.because, stored.reason, stored.verdict) == (None, report.reason, report.verdict)
 
 
 @pytest.mark.parametrize(
     ("code", "end"),
     [
-        ("beyond_gate", ", beyond ±0.25; a weight-decay rule that does not fit its lr rule shows here and not in the first steps"),
+        (
+            "beyond_gate",
+            (
+                ", beyond the gate of ±0.25; a weight-decay rule that does not match its lr "
+                "rule shows only here, not in the first steps"
+            ),
+        ),
         ("within_gate", ", the steepest of 3; the gate is ±0.25"),
-        ("across_gate", ": not clearly within ±0.25, nor beyond it"),
+        ("across_gate", ": neither clearly within the gate of ±0.25 nor clearly beyond it"),
     ],
 )
 def test_the_late_check_has_words_for_every_code(code: Any, end: str) -> None:
     worst = LateSlope("spectral/up", -0.3, -0.4, -0.2, "fail")
-    law = "at the end of the runs the spectral norm of up goes as width^-0.30 (-0.40 to -0.20) over widths 32 to 128"
-    assert words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25)) == law + end
+    law = (
+        "at the end of the runs the spectral norm of up scales as width^-0.30 (-0.40 to "
+        "-0.20) over widths 32 to 128"
+    )
+    assert (
+        words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25)) == law + end
+    )
 
 
 def test_under_robust_the_blocks_are_compared_and_the_base_grid_is_not() -> None:
@@ -304,7 +398,9 @@ def test_one_width_or_runs_that_say_nothing_give_no_late_report() -> None:
 
 
 @pytest.mark.parametrize(("rule", "verdict"), [("fixed_tokens", "pass"), ("constant", "fail")])
-def test_a_decay_rule_that_does_not_fit_the_lr_rule_passes_the_early_check_and_fails_the_late_one(rule: str, verdict: str) -> None:
+def test_a_decay_rule_unfit_for_the_lr_rule_passes_the_early_check_and_fails_the_late_one(
+    rule: str, verdict: str
+) -> None:
     asked = resolved(
         parse(
             {
@@ -313,7 +409,14 @@ def test_a_decay_rule_that_does_not_fit_the_lr_rule_passes_the_early_check_and_f
                 "schedule": "paper",
                 "seeds": 2,
                 "force_pairing": True,
-                "model": {"base_width": 16, "calibration_width": 64, "target_width": 128, "depth": 1, "head_dim": 8, "mlp_ratio": 2},
+                "model": {
+                    "base_width": 16,
+                    "calibration_width": 64,
+                    "target_width": 128,
+                    "depth": 1,
+                    "head_dim": 8,
+                    "mlp_ratio": 2,
+                },
                 "data": {"corpus": "python-stdlib", "context": 32},
                 "horizon": {"steps": 60, "batch_tokens": 256, "evaluation_tokens": 1024},
                 "optimizer_options": {"weight_decay_rule": rule},

@@ -5,12 +5,27 @@ import math
 import pytest
 
 from telescope.errors import Problem
-from telescope.studies.telescoping.judge.records import LOSS, LR, SEED, WEIGHT_DECAY, WIDTH, Column, Line, Record, RowAt, is_diverged
+from telescope.studies.telescoping.judge.records import (
+    LOSS,
+    LR,
+    SEED,
+    WEIGHT_DECAY,
+    WIDTH,
+    Column,
+    Line,
+    Record,
+    RowAt,
+    is_diverged,
+)
 
 
 @pytest.mark.parametrize(("place", "said"), [(Line(5), "line 5, lr"), (RowAt(4), "rows.4.lr")])
-def test_a_cell_is_named_as_its_file_or_its_document_names_it(place: Line | RowAt, said: str) -> None:
-    assert LR.read(Record(place, {"lr": "0,1"})) == Problem(said, "must be a positive number, as 0.01 or 1e-2", "0,1")
+def test_a_cell_is_named_as_its_file_or_its_document_names_it(
+    place: Line | RowAt, said: str
+) -> None:
+    assert LR.read(Record(place, {"lr": "0,1"})) == Problem(
+        said, "must be a positive number, such as 0.01 or 1e-2", "0,1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -34,13 +49,18 @@ def test_a_cell_is_named_as_its_file_or_its_document_names_it(place: Line | RowA
         (LOSS, "", None),
     ],
 )
-def test_a_cell_is_its_number_or_its_problem(column: Column, cell: object, number: float | None) -> None:
+def test_a_cell_is_its_number_or_its_problem(
+    column: Column, cell: object, number: float | None
+) -> None:
     read = column.read(Record(Line(2), {column.name: cell}))
-    assert read == (Problem(f"line 2, {column.name}", column.wanted, cell) if number is None else number)
+    assert read == (
+        Problem(f"line 2, {column.name}", column.wanted, cell) if number is None else number
+    )
 
 
 @pytest.mark.parametrize(
-    ("cell", "diverged"), [("NaN", True), ("", True), (None, True), (math.inf, True), (-math.inf, False), ("2.3", False)]
+    ("cell", "diverged"),
+    [("NaN", True), ("", True), (None, True), (math.inf, True), (-math.inf, False), ("2.3", False)],
 )
 def test_cells_that_say_a_run_diverged(cell: object, diverged: bool) -> None:
     assert is_diverged(cell) is diverged

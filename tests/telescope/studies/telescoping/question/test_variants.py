@@ -1,8 +1,11 @@
-"""One job over architectures or texts: are its ladders those of single jobs, and does their comparison say what is so?"""
+"""One job over architectures or texts: are its ladders those of single jobs, and does their
+comparison say what is so?
+"""
 
 import json
 import math
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,15 +30,28 @@ from telescope.trials.spec import TrialSpec
 
 EXAMPLES = Path(__file__).parents[5] / "examples"
 MIDDLE = tuple(low + 3.3 for low in LOWS)
-PLAIN, TIED, SQUARED = {"name": "plain"}, {"name": "tied", "tied_embeddings": True}, {"name": "squared", "mlp": "relu2"}
+PLAIN, TIED, SQUARED = (
+    {"name": "plain"},
+    {"name": "tied", "tied_embeddings": True},
+    {"name": "squared", "mlp": "relu2"},
+)
 ARCHITECTURES = {"model": [PLAIN, TIED, SQUARED]}
-CODE, PROSE = ({"name": name, "corpus": of, "content": of, "vocab_size": 256} for name, of in (("code", "a"), ("prose", "b")))
+CODE, PROSE = (
+    {"name": name, "corpus": of, "content": of, "vocab_size": 256}
+    for name, of in (("code", "a"), ("prose", "b"))
+)
 TEXTS = {"data": [CODE, PROSE]}
 
 
 def architecture(spec: TrialSpec) -> str:
     """Which of the three a run is of."""
-    return "squared" if spec.model.mlp == "relu2" else "tied" if spec.model.tied_embeddings else "plain"
+    return (
+        "squared"
+        if spec.model.mlp == "relu2"
+        else "tied"
+        if spec.model.tied_embeddings
+        else "plain"
+    )
 
 
 def text(spec: TrialSpec) -> str:
@@ -55,7 +71,11 @@ def asked(over: dict[str, Any] = ARCHITECTURES, axes: int = 1, **changes: Any) -
 def apart(report: Report, *variants: str, name: str = "lr") -> Difference:
     """How far the optima of two variants lie from each other."""
     assert report.comparison is not None
-    (found,) = [one for one in report.comparison.differences if {one.first, one.second} == set(variants) and one.hyperparameter == name]
+    (found,) = [
+        one
+        for one in report.comparison.differences
+        if {one.first, one.second} == set(variants) and one.hyperparameter == name
+    ]
     return found
 
 
@@ -73,11 +93,24 @@ def all_trials(question: Question, train: Any) -> list[Trial]:
 @pytest.mark.parametrize(
     ("over", "of", "alone"),
     [
-        (ARCHITECTURES, architecture, [{"model": document()["model"] | one} for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})]),
-        (TEXTS, text, [{"data": document()["data"] | {"corpus": one, "content": one}} for one in "ab"]),
+        (
+            ARCHITECTURES,
+            architecture,
+            [
+                {"model": document()["model"] | one}
+                for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
+            ],
+        ),
+        (
+            TEXTS,
+            text,
+            [{"data": document()["data"] | {"corpus": one, "content": one}} for one in "ab"],
+        ),
     ],
 )
-def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(over: Any, of: Any, alone: list[dict[str, Any]]) -> None:
+def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(
+    over: Any, of: Any, alone: list[dict[str, Any]]
+) -> None:
     names = [one["name"] for (entries,) in [over.values()] for one in entries]
     train = on(of, **{name: random_surface(i, 1, noise=0.2) for i, name in enumerate(names)})
     together = asked(over, coordinates="check")
@@ -87,7 +120,9 @@ def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(over: Any,
     for name, changes in zip(names, alone, strict=True):
         single = study(1, coordinates="check", **changes)
         own = all_trials(single, train)
-        assert {trial.digest for trial in own} == {trial.digest for trial in trials if variant_of(together, trial.spec) == name}
+        assert {trial.digest for trial in own} == {
+            trial.digest for trial in trials if variant_of(together, trial.spec) == name
+        }
         (ladder,) = [one for one in report.ladders if one.variant == name]
         assert (replace(ladder, variant="", differs={}),) == KIND.of(single).report(own).ladders
     assert report.final
@@ -97,7 +132,9 @@ def test_variants_do_not_wait_for_each_other() -> None:
     question, surface = asked(), Surface(MIDDLE[:1])
     trials: list[Trial] = []
     for _ in range(50):
-        mine = [spec for spec in KIND.of(question).plan(trials).start if architecture(spec) == "tied"]
+        mine = [
+            spec for spec in KIND.of(question).plan(trials).start if architecture(spec) == "tied"
+        ]
         trials += [completed(spec, surface(spec)) for spec in mine]
     plain, tied, squared = KIND.of(question).report(trials).ladders
     assert tied.verdict == "resolved"
@@ -114,13 +151,18 @@ def test_variants_do_not_wait_for_each_other() -> None:
 
 def test_all_completion_orders_give_one_set_of_trials_and_one_report() -> None:
     train = on(
-        architecture, plain=random_surface(1, 1, noise=0.2), tied=random_surface(2, 1, noise=0.2), squared=random_surface(3, 1, noise=0.2)
+        architecture,
+        plain=random_surface(1, 1, noise=0.2),
+        tied=random_surface(2, 1, noise=0.2),
+        squared=random_surface(3, 1, noise=0.2),
     )
     doc = document(1, sweep_over=ARCHITECTURES)
 
     def life(seed: int) -> tuple[set[str], Report]:
         rng, question, ended = random.Random(seed), parse(doc).question, dict[str, Trial]()
-        while not (plan := KIND.of(question).plan(rng.sample(list(ended.values()), len(ended)))).done:
+        while not (
+            plan := KIND.of(question).plan(rng.sample(list(ended.values()), len(ended)))
+        ).done:
             assert not ended.keys() & {spec.digest for spec in plan.start}
             for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
                 ended[spec.digest] = completed(spec, train(spec))
@@ -141,13 +183,23 @@ def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded()
     assert all(8 <= ladder.cost.trials <= 12 for ladder in report.ladders)
     base = all_ladders(many)[0].base_flops
     costly = asked(limits={"max_flops": 3 * 60 * base})
-    assert all(ladder.cost.flops <= 60 * base for ladder in run(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders)
+    assert all(
+        ladder.cost.flops <= 60 * base
+        for ladder in run(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders
+    )
 
 
 def test_a_preview_counts_all_ladders() -> None:
     together = preview(asked())
-    single = [preview(study(1, model=document()["model"] | one)) for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})]
-    assert [(one.optimizer, one.variant) for one in together.ladders] == [("muon", "plain"), ("muon", "tied"), ("muon", "squared")]
+    single = [
+        preview(study(1, model=document()["model"] | one))
+        for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
+    ]
+    assert [(one.optimizer, one.variant) for one in together.ladders] == [
+        ("muon", "plain"),
+        ("muon", "tied"),
+        ("muon", "squared"),
+    ]
     assert together.trials.least == sum(one.trials.least for one in single)
     assert together.flops.least == pytest.approx(sum(one.flops.least for one in single))
     assert together.disk.checkpoint_bytes == max(one.disk.checkpoint_bytes for one in single)
@@ -165,18 +217,29 @@ def test_what_a_preview_advises_some_variants_alone_names_them() -> None:
 # Comparison
 
 
-def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_consistent_with_none() -> None:
+def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_not() -> None:
     held, consistent, told = [], [], []
     for number in range(6):
         surface = random_surface(number, 1, noise=0.2)
         moved = replace(surface, target=(surface.target[0] + 1.5,), number=100 + number)
-        report = run(KIND.of(asked()), on(architecture, plain=surface, tied=replace(surface, number=200 + number), squared=moved))
+        report = run(
+            KIND.of(asked()),
+            on(
+                architecture,
+                plain=surface,
+                tied=replace(surface, number=200 + number),
+                squared=moved,
+            ),
+        )
         same, other = apart(report, "plain", "tied"), apart(report, "plain", "squared")
         assert (same.first, same.second, other.second) == ("plain", "tied", "squared")
         consistent.append(same.consistent)
         told.append(not other.consistent and other.octaves > 0)
         held += [same.low <= 0 <= same.high, other.low <= 1.5 <= other.high]
-        lr = {ladder.variant: math.log2(ladder.hyperparameters["lr"].value) for ladder in report.ladders}
+        lr = {
+            ladder.variant: math.log2(ladder.hyperparameters["lr"].value)
+            for ladder in report.ladders
+        }
         assert other.octaves == pytest.approx(lr["squared"] - lr["plain"], abs=1e-5)
     assert sum(consistent) >= 5
     assert sum(told) >= 5
@@ -188,21 +251,37 @@ def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost()
     better = replace(surface, scale=(0.97,) * 8)
     question = asked(axes=2, optimizer=["muon", "adamw"])
     report = run(
-        KIND.of(question), lambda spec: (better if (architecture(spec), spec.optimizer.name) == ("tied", "adamw") else surface)(spec)
+        KIND.of(question),
+        lambda spec: (
+            better if (architecture(spec), spec.optimizer.name) == ("tied", "adamw") else surface
+        )(spec),
     )
     assert (report.best_variant, report.best) == ("tied", "adamw")
-    assert [(one.name, one.verdict) for one in report.variants] == [("plain", "resolved"), ("tied", "resolved"), ("squared", "resolved")]
+    assert [(one.name, one.verdict) for one in report.variants] == [
+        ("plain", "resolved"),
+        ("tied", "resolved"),
+        ("squared", "resolved"),
+    ]
     assert report.variants[1].best == "adamw"
     found = report.comparison
     assert found is not None
-    assert (found.over, found.width) == ("model", min(ladder.levels[-1].width for ladder in report.ladders))
+    assert (found.over, found.width) == (
+        "model",
+        min(ladder.levels[-1].width for ladder in report.ladders),
+    )
     rows = {(row.variant, row.optimizer): row for row in found.rows}
     assert rows["tied", "adamw"].loss == min(row.loss for row in found.rows if row.loss is not None)
     for variant in variants(question):
         row = rows[variant.name, "muon"]
-        assert row.parameters == parameters(variant.question.model.at(found.width or 0), 256, variant.question.data.context)
+        assert row.parameters == parameters(
+            variant.question.model.at(found.width or 0), 256, variant.question.data.context
+        )
         level = variant.question.model.widths.index(found.width or 0)
-        assert row.flops == all_ladders(variant.question)[0].base_flops * all_ladders(variant.question)[0].costs[level]
+        assert (
+            row.flops
+            == all_ladders(variant.question)[0].base_flops
+            * all_ladders(variant.question)[0].costs[level]
+        )
     assert {one.optimizer for one in found.differences} == {"muon", "adamw"}
     assert len(found.differences) == 2 * 3 * 2  # optimizers, pairs, hyperparameters
 
@@ -211,23 +290,31 @@ def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_o
     surface = Surface(MIDDLE[:1])
 
     def train(spec: TrialSpec) -> Any:
-        scale = {("code", "muon"): 0.4, ("code", "adamw"): 0.41, ("prose", "muon"): 1.02, ("prose", "adamw"): 1.0}[
-            text(spec), spec.optimizer.name
-        ]
+        scale = {
+            ("code", "muon"): 0.4,
+            ("code", "adamw"): 0.41,
+            ("prose", "muon"): 1.02,
+            ("prose", "adamw"): 1.0,
+        }[text(spec), spec.optimizer.name]
         return replace(surface, scale=(scale,) * 8)(spec)
 
     report = run(KIND.of(asked(TEXTS, optimizer=["muon", "adamw"])), train)
     assert (report.best, report.best_variant) == (None, "")
-    assert [(one.name, one.best) for one in report.variants] == [("code", "muon"), ("prose", "adamw")]
+    assert [(one.name, one.best) for one in report.variants] == [
+        ("code", "muon"),
+        ("prose", "adamw"),
+    ]
     assert report.comparison is not None
-    assert report.comparison.remark.startswith("losses of different texts say nothing of each other")
+    assert report.comparison.remark.startswith("losses of different texts are not comparable")
     assert [ladder.differs for ladder in report.ladders[::2]] == [{"corpus": "a"}, {"corpus": "b"}]
 
 
 def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
     search = {name: one | {"extend": False} for name, one in document(1)["search"].items()}
     inside, outside = Surface(MIDDLE[:1]), Surface((LOWS[0] - 3,), scale=(1.1,) * 8)
-    report = run(KIND.of(asked(search=search)), on(architecture, plain=inside, tied=inside, squared=outside))
+    report = run(
+        KIND.of(asked(search=search)), on(architecture, plain=inside, tied=inside, squared=outside)
+    )
     assert (report.final, report.verdict, report.best_variant) == (True, "unbracketed", "plain")
     assert report.reason.startswith("squared: the optimum of lr lies at the border")
     assert report.comparison is not None
@@ -240,7 +327,11 @@ def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
     assert refusing.reason.startswith("tied: the coordinate check fails")
     all_well = run(KIND.of(asked()), inside)
     assert all_well.verdict == "resolved"
-    assert [part.split(":")[0] for part in all_well.reason.split("; ")] == ["plain", "tied", "squared"]
+    assert re.findall(r"(\w+): ", all_well.reason) == [
+        "plain",
+        "tied",
+        "squared",
+    ]
 
 
 def test_a_report_over_variants_travels_as_plain_json() -> None:
@@ -253,7 +344,10 @@ def test_a_report_over_variants_travels_as_plain_json() -> None:
 
 def test_an_entry_says_what_differs_and_the_study_says_it_again() -> None:
     question = asked()
-    assert to_document(KIND.of(question))["sweep_over"] == {"model": [PLAIN, TIED, SQUARED], "data": None}
+    assert to_document(KIND.of(question))["sweep_over"] == {
+        "model": [PLAIN, TIED, SQUARED],
+        "data": None,
+    }
     assert parse(to_document(KIND.of(question))).question == question
     plain, tied, _ = variants(question)
     assert plain.question.model == question.model
@@ -293,8 +387,16 @@ def test_null_in_an_entry_goes_back_to_the_default() -> None:
     ],
     ids=["preset", "preset and a field", "a user's"],
 )
-def test_entries_of_other_presets_and_families_come_back_from_their_documents(entry: dict[str, Any]) -> None:
-    model = {"base_width": 16, "calibration_width": 32, "target_width": 64, "depth": 1, "head_dim": 8}
+def test_entries_of_other_presets_and_families_come_back_from_their_documents(
+    entry: dict[str, Any],
+) -> None:
+    model = {
+        "base_width": 16,
+        "calibration_width": 32,
+        "target_width": 64,
+        "depth": 1,
+        "head_dim": 8,
+    }
     asked = {
         "kind": "telescope",
         "model": model,
@@ -311,6 +413,11 @@ def test_entries_of_other_presets_and_families_come_back_from_their_documents(en
 
 
 def test_documents_without_variants_stay_as_they_are() -> None:
-    for one in (document(), document(sweep_over=None), document(sweep_over="model"), document(sweep_over={"model": 3})):
+    for one in (
+        document(),
+        document(sweep_over=None),
+        document(sweep_over="model"),
+        document(sweep_over={"model": 3}),
+    ):
         assert expand(one) == one
     assert collapse(document(sweep_over=None)) == document(sweep_over=None)

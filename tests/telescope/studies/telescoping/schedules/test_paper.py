@@ -13,12 +13,23 @@ from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.parts import PaperOptions
 from telescope.studies.telescoping.schedules import paper, windows
-from tests.telescope.studies.telescoping.folds import bowl, counts, ended, fold, ladder, middle, runs, steps, values
+from tests.telescope.studies.telescoping.folds import (
+    bowl,
+    counts,
+    ended,
+    fold,
+    ladder,
+    middle,
+    runs,
+    steps,
+    values,
+)
 
 CENTRE = (3.3, 3.6, 3.1)  # octaves, of ranges from 0 to 7
 
 
-# Sizes: m x 4^(-i/k) from 8 points. k = 1: 8, 2, 1/2, 1/8. k = 2: 8, 4, 2, 1. k = 3: 8, 5.04, 3.17, 2.
+# Sizes: m x 4^(-i/k) from 8 points. k = 1: 8, 2, 1/2, 1/8. k = 2: 8, 4, 2, 1. k = 3: 8, 5.04, 3.17,
+# 2.
 
 SIZES = [
     ({}, 1, [8, 2, 1, 1]),
@@ -37,7 +48,9 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("options", "k", "expected"), SIZES, ids=str)
-def test_the_points_per_hyperparameter_are_those_computed_by_hand(options: dict[str, Any], k: int, expected: list[int]) -> None:
+def test_the_points_per_hyperparameter_are_those_computed_by_hand(
+    options: dict[str, Any], k: int, expected: list[int]
+) -> None:
     done = fold(ladder([8] * k), bowl(*CENTRE[:k]), sampler="grid", **options)
     for axis in range(k):
         assert counts(done, axis) == expected
@@ -56,8 +69,12 @@ def test_the_points_per_hyperparameter_are_those_computed_by_hand(options: dict[
         ("extent", 3, [1.0, 1.0, 1.0, 1.0]),
     ],
 )
-def test_the_step_per_doubling_is_halved_or_a_kth_root_of_four_smaller_or_kept(narrow: str, k: int, expected: list[float]) -> None:
-    done = fold(ladder([8] * k), bowl(*CENTRE[:k]), sampler="grid", narrow=narrow, points="odd_floor")
+def test_the_step_per_doubling_is_halved_or_a_kth_root_of_four_smaller_or_kept(
+    narrow: str, k: int, expected: list[float]
+) -> None:
+    done = fold(
+        ladder([8] * k), bowl(*CENTRE[:k]), sampler="grid", narrow=narrow, points="odd_floor"
+    )
     for level, step in enumerate(expected):
         tried = values(done, level)
         assert (tried[-1] - tried[0]) / (len(tried) - 1) == pytest.approx(step, abs=1 / 32)
@@ -133,7 +150,11 @@ def test_the_literal_rule_never_looks_beyond_its_window(k: int) -> None:
 def test_extending_adds_one_column_at_a_time_until_the_optimum_is_inside() -> None:
     done = fold(ladder([8, 8]), bowl(8.2, 3.0), edge="extend")
     here = [stage for stage in done if stage.outcomes[0].point.level == 0]
-    assert [(stage.name, len(stage.outcomes)) for stage in here] == [("grid", 64), ("edge", 8), ("edge", 8)]
+    assert [(stage.name, len(stage.outcomes)) for stage in here] == [
+        ("grid", 64),
+        ("edge", 8),
+        ("edge", 8),
+    ]
     assert values(done, 0) == list(range(10))
 
 
@@ -193,7 +214,11 @@ def test_a_flat_axis_has_no_edge(edge: str) -> None:
 
 
 def test_where_all_runs_diverge_the_optimum_is_taken_to_lie_below() -> None:
-    done = fold(ladder([8]), lambda level, x, seed: math.inf if x[0] > -1.5 else 3 + (x[0] + 3) ** 2, edge="recentre")
+    done = fold(
+        ladder([8]),
+        lambda level, x, seed: math.inf if x[0] > -1.5 else 3 + (x[0] + 3) ** 2,
+        edge="recentre",
+    )
     assert values(done, 0) == list(range(-4, 8))
     assert middle(values(done, 1)) == -3.0
 
@@ -209,7 +234,14 @@ def test_among_equals_the_lowest_learning_rate_is_chosen() -> None:
 def test_a_ladder_stops_where_its_optimum_no_longer_moves() -> None:
     flat = fold(ladder([8, 8]), bowl(3.2, 3.4), nc="stop_when_flat", points="paper")
     assert runs(flat) == [64, 25]
-    moving = fold(ladder([8, 8]), bowl(3.0, 3.0, drift=1.0), nc="stop_when_flat", points="odd_floor", floor=5, edge="recentre")
+    moving = fold(
+        ladder([8, 8]),
+        bowl(3.0, 3.0, drift=1.0),
+        nc="stop_when_flat",
+        points="odd_floor",
+        floor=5,
+        edge="recentre",
+    )
     assert len(runs(moving)) == 4
 
 
@@ -221,7 +253,12 @@ def test_one_or_two_points_cannot_tell_that_nothing_moves() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"edge": "recentre", "centre": "vertex", "select": "seed_mean_fit", "points": "odd_floor"}], ids=str
+    "options",
+    [
+        {},
+        {"edge": "recentre", "centre": "vertex", "select": "seed_mean_fit", "points": "odd_floor"},
+    ],
+    ids=str,
 )
 def test_stages_depend_on_earlier_ones_alone(options: dict[str, Any]) -> None:
     asked, loss = ladder([8, 5]), bowl(8.4, 2.0, drift=0.3)
@@ -235,25 +272,42 @@ def test_stages_depend_on_earlier_ones_alone(options: dict[str, Any]) -> None:
 # Previews
 
 
-EXACT = [{}, {"points": "paper"}, {"points": "odd_floor", "centre": "vertex", "select": "seed_mean_fit"}, {"narrow": "root4"}]
-BOUNDED = [{"edge": "extend"}, {"edge": "recentre", "points": "odd_floor"}, {"edge": "fail"}, {"nc": "stop_when_flat", "points": "paper"}]
+EXACT = [
+    {},
+    {"points": "paper"},
+    {"points": "odd_floor", "centre": "vertex", "select": "seed_mean_fit"},
+    {"narrow": "root4"},
+]
+BOUNDED = [
+    {"edge": "extend"},
+    {"edge": "recentre", "points": "odd_floor"},
+    {"edge": "fail"},
+    {"nc": "stop_when_flat", "points": "paper"},
+]
 
 
 @pytest.mark.parametrize("options", EXACT, ids=str)
 @pytest.mark.parametrize("extend", [True, False])
-def test_the_preview_is_exact_where_the_options_allow_it(options: dict[str, Any], extend: bool) -> None:
+def test_the_preview_is_exact_where_the_options_allow_it(
+    options: dict[str, Any], extend: bool
+) -> None:
     search = document()["search"]
     search["lr"] |= {"points": 8, "extend": extend}
     search["weight_decay"] |= {"points": 5, "extend": extend}
     asked = study(search=search, schedule="paper", paper=options, coordinates="skip")
-    bill, forecast = run(KIND.of(asked), Surface((LOWS[0], LOWS[1] + 7))).ladders[0].cost, preview(asked)
+    bill, forecast = (
+        run(KIND.of(asked), Surface((LOWS[0], LOWS[1] + 7))).ladders[0].cost,
+        preview(asked),
+    )
     assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
     assert forecast.flops.most == pytest.approx(bill.flops)
 
 
 @pytest.mark.parametrize("options", BOUNDED, ids=str)
 @pytest.mark.parametrize("number", range(3))
-def test_the_preview_bounds_the_bill_where_the_rule_may_add_or_stop(options: dict[str, Any], number: int) -> None:
+def test_the_preview_bounds_the_bill_where_the_rule_may_add_or_stop(
+    options: dict[str, Any], number: int
+) -> None:
     asked = study(2, (5, 5), schedule="paper", paper=options, coordinates="skip")
     surface = random_surface(number, noise=0.2, cliff=math.inf)
     bill, forecast = run(KIND.of(asked), surface).ladders[0].cost, preview(asked)
@@ -272,30 +326,56 @@ def test_the_most_that_an_edge_rule_can_add_is_not_exceeded() -> None:
 
 
 def test_the_names_of_the_options_are_kept_with_the_result() -> None:
-    literal = run(KIND.of(study(2, (8, 8), schedule="paper", coordinates="skip")), Surface((-5.7, -3.7))).ladders[0].method
+    literal = (
+        run(KIND.of(study(2, (8, 8), schedule="paper", coordinates="skip")), Surface((-5.7, -3.7)))
+        .ladders[0]
+        .method
+    )
     assert literal is not None
     assert literal.published
     assert literal.options["points"] == "strict"
     assert literal.options["sampler"] == "grid"
     options = {"points": "odd_floor", "edge": "recentre"}
-    other = run(KIND.of(study(2, (8, 8), schedule="paper", paper=options, coordinates="skip")), Surface((-5.7, -3.7))).ladders[0].method
+    other = (
+        run(
+            KIND.of(study(2, (8, 8), schedule="paper", paper=options, coordinates="skip")),
+            Surface((-5.7, -3.7)),
+        )
+        .ladders[0]
+        .method
+    )
     assert other is not None
     assert not other.published
-    assert (other.options["points"], other.options["floor"], other.options["edge"]) == ("odd_floor", "3", "recentre")
+    assert (other.options["points"], other.options["floor"], other.options["edge"]) == (
+        "odd_floor",
+        "3",
+        "recentre",
+    )
 
 
 def test_an_edge_that_ends_the_ladder_is_reported_unbracketed() -> None:
     asked = study(2, (8, 8), schedule="paper", paper={"edge": "fail"}, coordinates="skip")
     report = run(KIND.of(asked), Surface((LOWS[0] - 2, LOWS[1] + 3)))
-    assert (report.verdict, report.ladders[0].levels[-1].edge, len(report.ladders[0].levels)) == ("unbracketed", "lr: low", 1)
+    assert (report.verdict, report.ladders[0].levels[-1].edge, len(report.ladders[0].levels)) == (
+        "unbracketed",
+        "lr: low",
+        1,
+    )
     assert report.ladders[0].climb is not None
     assert report.ladders[0].climb.why == "rule"
 
 
 def test_an_optimum_beyond_the_window_is_followed_and_bracketed() -> None:
     surface = Surface((LOWS[0] - 2.0, LOWS[1] + 3))
-    options = {"edge": "recentre", "points": "odd_floor", "centre": "vertex", "select": "seed_mean_fit"}
-    report = run(KIND.of(study(2, (8, 5), schedule="paper", paper=options, coordinates="skip")), surface)
+    options = {
+        "edge": "recentre",
+        "points": "odd_floor",
+        "centre": "vertex",
+        "select": "seed_mean_fit",
+    }
+    report = run(
+        KIND.of(study(2, (8, 5), schedule="paper", paper=options, coordinates="skip")), surface
+    )
     assert abs(math.log2(report.ladders[0].hyperparameters["lr"].value) - surface.target[0]) <= 0.1
     assert report.ladders[0].levels[0].edge is None
     assert "edge" in report.ladders[0].levels[0].stages
@@ -316,7 +396,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "field", "words"), REFUSED, ids=str)
-def test_options_that_contradict_each_other_are_refused_with_the_remedy(options: dict[str, Any], field: str, words: str) -> None:
+def test_options_that_contradict_each_other_are_refused_with_the_remedy(
+    options: dict[str, Any], field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse(document(2, (8, 8), schedule="paper", paper=options))
     (problem,) = refusal.value.problems

@@ -29,7 +29,10 @@ def of_top(asked: Ladder, done: Sequence[Done]) -> dict[int, Place]:
 def lost(done: Sequence[Done]) -> list[Done]:
     """The same stages, but that the last one diverged whole."""
     *before, last = done
-    return [*before, replace(last, outcomes=tuple(Outcome(o.point, math.inf) for o in last.outcomes))]
+    return [
+        *before,
+        replace(last, outcomes=tuple(Outcome(o.point, math.inf) for o in last.outcomes)),
+    ]
 
 
 def test_an_optimum_in_the_middle_lies_inside() -> None:
@@ -47,17 +50,23 @@ def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond()
         assert axes_at(places, Place.AT_BORDER) == (0,)
 
 
-def test_an_optimum_that_drifts_out_of_its_last_block_is_outside_and_one_beyond_the_range_behind_the_wall() -> None:
+def test_an_optimum_out_of_its_last_block_is_outside_and_beyond_the_range_behind_the_wall() -> None:
     asked = replace(ladder((8, 3), extend=False), max_base_runs=1000.0)
     within = of_top(asked, robustly(asked, bowl(2.0, 3.6, drift=2.5), 3))
     assert (within[0], within[1]) == (Place.OUTSIDE_BLOCK, Place(0))
     beyond = of_top(asked, robustly(asked, bowl(9.0, 3.6), 2))
     assert beyond[0] == Place.OUTSIDE_BLOCK | Place.BEYOND_WALL
-    assert (axes_at(beyond, Place.OUTSIDE_BLOCK), axes_at(beyond, Place.BEYOND_WALL)) == ((0,), (0,))
+    assert (axes_at(beyond, Place.OUTSIDE_BLOCK), axes_at(beyond, Place.BEYOND_WALL)) == (
+        (0,),
+        (0,),
+    )
 
 
 def test_where_the_last_block_diverged_whole_the_optimum_is_taken_to_lie_below_it() -> None:
-    for extend, optimum, place in ((True, 3.4, Place.OUTSIDE_BLOCK), (False, 0.8, Place.OUTSIDE_BLOCK | Place.BEYOND_WALL)):
+    for extend, optimum, place in (
+        (True, 3.4, Place.OUTSIDE_BLOCK),
+        (False, 0.8, Place.OUTSIDE_BLOCK | Place.BEYOND_WALL),
+    ):
         asked = replace(ladder((8, 3), extend=extend), max_base_runs=1000.0)
         places = of_top(asked, lost(robustly(asked, bowl(optimum, 3.6), 3)))
         assert places[0] == place

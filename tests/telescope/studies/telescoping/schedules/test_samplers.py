@@ -1,4 +1,6 @@
-"""Samplers inside shrinking windows: do they stay inside, and are they a pure function of what was run?"""
+"""Samplers inside shrinking windows: do they stay inside, and are they a pure function of what was
+run?
+"""
 
 import logging
 import math
@@ -20,7 +22,13 @@ from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Outcome, pool
 from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import paper, windows
-from telescope.studies.telescoping.schedules.samplers import BATCH, Box, batch_sizes, heights, propose
+from telescope.studies.telescoping.schedules.samplers import (
+    BATCH,
+    Box,
+    batch_sizes,
+    heights,
+    propose,
+)
 from telescope.trials.outcome import Trial, completed
 from tests.telescope.studies.telescoping.folds import bowl, fold, ladder, runs, values
 
@@ -52,9 +60,13 @@ def test_proposals_lie_on_the_lattice_inside_the_window_and_repeat_none(sampler:
 @pytest.mark.parametrize("sampler", ["qmc", "tpe"])
 @settings(max_examples=10, deadline=None)
 @given(st.permutations(range(40)), st.integers(1, 8))
-def test_proposals_do_not_depend_on_the_order_of_the_runs(sampler: Sampler, order: list[int], count: int) -> None:
+def test_proposals_do_not_depend_on_the_order_of_the_runs(
+    sampler: Sampler, order: list[int], count: int
+) -> None:
     seen = seen_in(BOX, 40)
-    assert propose(sampler, BOX, [seen[i] for i in order], count, 7) == propose(sampler, BOX, seen, count, 7)
+    assert propose(sampler, BOX, [seen[i] for i in order], count, 7) == propose(
+        sampler, BOX, seen, count, 7
+    )
 
 
 def test_nor_do_those_of_the_gaussian_process() -> None:
@@ -127,9 +139,17 @@ def test_optuna_stays_quiet_and_its_settings_stay_as_they_were(
 
 @pytest.mark.parametrize(
     ("sampler", "trials", "sizes"),
-    [("qmc", 64, (64,)), ("tpe", 64, (32, 8, 8, 8, 8)), ("gp", 20, (10, 8, 2)), ("tpe", 4, (2, 2)), ("tpe", 1, (1,))],
+    [
+        ("qmc", 64, (64,)),
+        ("tpe", 64, (32, 8, 8, 8, 8)),
+        ("gp", 20, (10, 8, 2)),
+        ("tpe", 4, (2, 2)),
+        ("tpe", 1, (1,)),
+    ],
 )
-def test_batches_are_of_fixed_size_the_first_of_half(sampler: Sampler, trials: int, sizes: tuple[int, ...]) -> None:
+def test_batches_are_of_fixed_size_the_first_of_half(
+    sampler: Sampler, trials: int, sizes: tuple[int, ...]
+) -> None:
     assert batch_sizes(sampler, trials) == sizes
     assert sum(sizes) == trials
     assert max(sizes[1:], default=0) <= BATCH
@@ -138,19 +158,34 @@ def test_batches_are_of_fixed_size_the_first_of_half(sampler: Sampler, trials: i
 @pytest.mark.parametrize(("k", "expected"), [(3, [64, 16, 4, 4]), (4, [128, 32, 8, 4])])
 def test_runs_are_quartered_per_doubling(k: int, expected: list[int]) -> None:
     assert runs(fold(ladder([8] * k), bowl(*(3.3,) * k), sampler="qmc")) == expected
-    assert runs(fold(ladder([8] * k, seeds=2), bowl(*(3.3,) * k), sampler="qmc", trials=20)) == [40, 10, 8, 8]
+    assert runs(fold(ladder([8] * k, seeds=2), bowl(*(3.3,) * k), sampler="qmc", trials=20)) == [
+        40,
+        10,
+        8,
+        8,
+    ]
 
 
 def test_auto_is_the_whole_grid_up_to_two_hyperparameters() -> None:
-    assert [windows.sampler_of(ladder([8] * k), PaperOptions()) for k in (1, 2, 3, 4)] == ["grid", "grid", "tpe", "tpe"]
+    assert [windows.sampler_of(ladder([8] * k), PaperOptions()) for k in (1, 2, 3, 4)] == [
+        "grid",
+        "grid",
+        "tpe",
+        "tpe",
+    ]
     assert windows.sampler_of(ladder([8, 8, 1, 1]), PaperOptions()) == "grid"
 
 
-@pytest.mark.parametrize(("narrow", "factor"), [("halve", 4 ** (-1 / 3) / 2), ("root4", 4 ** (-2 / 3)), ("extent", 4 ** (-1 / 3))])
+@pytest.mark.parametrize(
+    ("narrow", "factor"),
+    [("halve", 4 ** (-1 / 3) / 2), ("root4", 4 ** (-2 / 3)), ("extent", 4 ** (-1 / 3))],
+)
 def test_windows_shrink_by_the_published_rule(narrow: Any, factor: float) -> None:
     options = PaperOptions(narrow=narrow)
     for level in range(4):
-        assert windows.half_windows(ladder([8, 8, 8]), level, options) == pytest.approx([3.5 * factor**level] * 3)
+        assert windows.half_windows(ladder([8, 8, 8]), level, options) == pytest.approx(
+            [3.5 * factor**level] * 3
+        )
 
 
 def test_no_point_lies_outside_its_window_or_a_wall() -> None:
@@ -160,7 +195,10 @@ def test_no_point_lies_outside_its_window_or_a_wall() -> None:
         level = stage.outcomes[0].point.level
         box = windows.box(asked, done, level, PaperOptions(sampler="tpe", trials=16))
         for o in stage.outcomes:
-            assert all(max(0, low) <= v <= min(7, high) for v, low, high in zip(o.point.x, box.low, box.high, strict=True))
+            assert all(
+                max(0, low) <= v <= min(7, high)
+                for v, low, high in zip(o.point.x, box.low, box.high, strict=True)
+            )
 
 
 def test_a_hyperparameter_of_one_point_is_held_and_all_runs_are_pooled() -> None:
@@ -176,30 +214,54 @@ def test_a_hyperparameter_of_one_point_is_held_and_all_runs_are_pooled() -> None
 @cache
 def folded(sampler: Sampler) -> list[Done]:
     """One fold, to compare with."""
-    return fold(ladder([8, 8, 8], levels=3), bowl(3.3, 2.1, 4.2), sampler=sampler, trials=20, centre="vertex")
+    return fold(
+        ladder([8, 8, 8], levels=3),
+        bowl(3.3, 2.1, 4.2),
+        sampler=sampler,
+        trials=20,
+        centre="vertex",
+    )
 
 
 @pytest.mark.parametrize("sampler", ["qmc", "tpe"])
 @settings(max_examples=8, deadline=None)
 @given(st.randoms(use_true_random=False))
-def test_a_stage_is_the_same_whatever_the_order_in_which_runs_ended(sampler: Sampler, rng: random.Random) -> None:
-    asked, loss, options = ladder([8, 8, 8], levels=3), bowl(3.3, 2.1, 4.2), PaperOptions(sampler=sampler, trials=20, centre="vertex")
+def test_a_stage_is_the_same_whatever_the_order_in_which_runs_ended(
+    sampler: Sampler, rng: random.Random
+) -> None:
+    asked, loss, options = (
+        ladder([8, 8, 8], levels=3),
+        bowl(3.3, 2.1, 4.2),
+        PaperOptions(sampler=sampler, trials=20, centre="vertex"),
+    )
     done = folded(sampler)
     count = rng.randrange(len(done))
-    shuffled = [Done(stage.name, tuple(rng.sample(stage.outcomes, len(stage.outcomes)))) for stage in done[:count]]
+    shuffled = [
+        Done(stage.name, tuple(rng.sample(stage.outcomes, len(stage.outcomes))))
+        for stage in done[:count]
+    ]
     stage = paper.next_stage(asked, shuffled, options)
     assert stage is not None
-    assert tuple(sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)) == done[count].outcomes
+    assert (
+        tuple(
+            sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)
+        )
+        == done[count].outcomes
+    )
 
 
 def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], Any]:
-    """A coordinator's life: trials end in random order, and it is restarted now and then, all its caches empty."""
+    """A coordinator's life: trials end in random order, and it is restarted now and then, all its
+    caches empty.
+    """
     from telescope.studies.telescoping.fold.ladders import ladders
     from telescope.studies.telescoping.fold.progress import next_stage
     from telescope.studies.telescoping.fold.specs import cached_trial_spec
 
     rng, asked, terminal = random.Random(seed), parse(doc).question, dict[str, Trial]()
-    while not (plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))).done:
+    while not (
+        plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))
+    ).done:
         for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
             terminal[spec.digest] = completed(spec, surface(spec))
         if rng.random() < 0.3:
@@ -210,9 +272,18 @@ def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], An
 
 
 @pytest.mark.parametrize(("sampler", "trials", "lives"), [("tpe", 16, 3), ("gp", 8, 2)])
-def test_all_completion_orders_and_restarts_give_one_set_of_trials_and_one_report(sampler: str, trials: int, lives: int) -> None:
+def test_all_completion_orders_and_restarts_give_one_set_of_trials_and_one_report(
+    sampler: str, trials: int, lives: int
+) -> None:
     model = document()["model"] | {"calibration_width": 64}
-    doc = document(3, (8, 8, 8), schedule="paper", paper={"sampler": sampler, "trials": trials}, coordinates="skip", model=model)
+    doc = document(
+        3,
+        (8, 8, 8),
+        schedule="paper",
+        paper={"sampler": sampler, "trials": trials},
+        coordinates="skip",
+        model=model,
+    )
     surface = random_surface(7, axes=3, noise=0.2)
     first = life(doc, surface, 0)
     for seed in range(1, lives):
@@ -224,7 +295,14 @@ def test_all_completion_orders_and_restarts_give_one_set_of_trials_and_one_repor
 
 def test_three_hyperparameters_are_found_within_the_runs_that_the_preview_names() -> None:
     surface = Surface(tuple(low + x for low, x in zip(LOWS[:3], (3.3, 4.1, 2.7), strict=True)))
-    asked = study(3, (8, 8, 8), schedule="paper", estimator="pooled", paper={"sampler": "tpe", "centre": "vertex"}, coordinates="skip")
+    asked = study(
+        3,
+        (8, 8, 8),
+        schedule="paper",
+        estimator="pooled",
+        paper={"sampler": "tpe", "centre": "vertex"},
+        coordinates="skip",
+    )
     report, forecast = run(KIND.of(asked), surface), preview(asked)
     assert forecast.trials.least == forecast.trials.most == report.ladders[0].cost.trials == 88
     found = report.ladders[0].hyperparameters
