@@ -53,7 +53,7 @@ class Installation:
             self.port = probe.getsockname()[1]
 
     def place_text(self, source: Path) -> None:
-        """Put the corpus at its registered place, relative to the home: caches then fit anywhere."""
+        """Put the corpus at its registered place, relative to the home, where caches fit it."""
         for file in sorted(source.iterdir()):
             copy = self.home / TEXT / file.name
             copy.parent.mkdir(parents=True, exist_ok=True)

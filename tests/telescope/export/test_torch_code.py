@@ -419,7 +419,7 @@ def test_where_it_comes_from_is_said_at_its_top(loaded: Any) -> None:
     said = " ".join(loaded(torch_code.text(run)).__doc__.split())
     told = (
         "job-1 (my job), 2030-01-02 03:04 UTC",
-        "resolved: the 90 % interval",
+        "resolved: lr at the target is known",
         "robust, pooled",
         run.spec.data.content,
         "torch on cpu",

@@ -119,4 +119,4 @@ def test_code_that_changed_since_it_was_imported_asks_for_a_new_start(
     with pytest.raises(InvalidInput) as refusal:
         registry.resolved(study)
     (problem,) = refusal.value.problems
-    assert (problem.field, "start telescope anew" in problem.message) == ("model.factory", True)
+    assert (problem.field, "restart telescope" in problem.message) == ("model.factory", True)
