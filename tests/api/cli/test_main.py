@@ -84,7 +84,12 @@ def command(home, *words):
         ("low: 2", "low: 4e-3", "search.lr.low", "swap them"),
         ("points: 0", "points: 5", "search.lr.points", "1"),
         ("base_width: 24", "base_width: 16", "model.base_width", "multiple"),
-        ("calibration_width: 48", "calibration_width: 32", "model.calibration_width", "times a power of two"),
+        (
+            "calibration_width: 48",
+            "calibration_width: 32",
+            "model.calibration_width",
+            "times a power of two",
+        ),
         ("target_width: 16", "target_width: 64", "model.target_width", "32"),
         ("batch_tokens: 8", "batch_tokens: 64", "horizon.batch_tokens", "use a multiple of 16"),
         ("context: 16}\nlimits: {max_trials: 2}", "context: 16}", "limits.max_trials", "5"),
