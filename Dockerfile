@@ -23,7 +23,7 @@ WORKDIR /opt/telescope
 
 # Dependencies first: they change less often than the code.
 COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; e = p['optional-dependencies']; print(*p['dependencies'], *e['service'], *e['ray'], *e['postgres'], *e['plots'], sep='\n')" > requirements.txt \
     && pip install --no-cache-dir -c constraints.txt -r requirements.txt
 
 COPY README.md LICENSE ./

@@ -134,6 +134,12 @@ class Unavailable(TelescopeError):
     code, status, exit_status = "unavailable", 503, 3
 
 
+class MissingPackage(TelescopeError, ModuleNotFoundError):
+    """A package of an extra is not installed; the message has the command that installs it."""
+
+    code, status, exit_status = "missing_package", 500, 2
+
+
 class WorkersLost(TelescopeError):
     """The executor's workers are gone for good (Ray's head died); the coordinator must exit and
     restart."""

@@ -6,6 +6,7 @@ each missing tool, with the remedy, and ends with status 1.
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -48,10 +49,8 @@ def packages() -> bool:
     `tests/test_project.py` compares their versions.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    names = [
-        re.split(r"[\[>=<]", text)[0]
-        for text in project["dependencies"] + project["optional-dependencies"]["dev"]
-    ]
+    extras = itertools.chain(*project["optional-dependencies"].values())
+    names = [re.split(r"[\[>=<]", text)[0] for text in (*project["dependencies"], *extras)]
     return all(map(installed, names))
 
 

@@ -1,6 +1,8 @@
 """`python -m api.cli` is the command `telescope`."""
 
-from api.cli.main import app
+import sys
+
+from api.cli.start import main
 
 if __name__ == "__main__":
-    app(prog_name="telescope")
+    sys.exit(main())

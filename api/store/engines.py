@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
 from telescope.errors import TelescopeError, Unavailable
+from telescope.extras import extra
 
 BUSY_SECONDS = 30
 POOL_RECYCLE_SECONDS = 300
@@ -29,7 +30,8 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
         return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(
             url, begin="BEGIN", query_only=True
         )
-    engine = create_engine(url, pool_pre_ping=True, pool_recycle=POOL_RECYCLE_SECONDS)
+    with extra("postgres"):
+        engine = create_engine(url, pool_pre_ping=True, pool_recycle=POOL_RECYCLE_SECONDS)
     return engine, engine
 
 

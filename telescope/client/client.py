@@ -21,12 +21,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from telescope.client.connection import given
 from telescope.client.resources import Corpus, Curve, Job, JobDetail, Trial, TrialDetail
 from telescope.client.tables import UPDATE, Tables, job_path, typed
 from telescope.errors import TelescopeError
+from telescope.extras import extra
+
+with extra("service"):
+    import httpx
 
 # the types of studies import torch, which listing jobs need not wait for; hence the imports in
 # functions below

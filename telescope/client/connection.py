@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-
 from telescope.errors import (
     Conflict,
     CorpusLost,
@@ -24,6 +22,10 @@ from telescope.errors import (
     TelescopeError,
     Unavailable,
 )
+from telescope.extras import extra
+
+with extra("service"):
+    import httpx
 
 RAISED = (InvalidInput, NotFound, Conflict, NotExportable, Unavailable, CorpusLost)
 ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in RAISED}

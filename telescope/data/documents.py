@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from telescope.extras import extra
+
 Content = str | NDArray[Any]
 
 
@@ -130,7 +132,8 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _zst_lines(path: Path) -> Iterator[bytes]:
-    import zstandard  # imported late, for a fast start
+    with extra("service"):
+        import zstandard  # imported late, for a fast start
 
     with path.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
@@ -141,7 +144,8 @@ def _zst_lines(path: Path) -> Iterator[bytes]:
 
 
 def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
-    import pyarrow.parquet  # imported late, for a fast start
+    with extra("service"):
+        import pyarrow.parquet  # imported late, for a fast start
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:

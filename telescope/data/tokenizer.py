@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from telescope.data.documents import Content, absolute
 from telescope.errors import InvalidInput
+from telescope.extras import extra
 
 FIELD = "data.tokenizer"
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
@@ -102,7 +103,8 @@ def from_tokens(parts: Iterable[NDArray[Any]]) -> Tokenizer:
 
 
 def _from_file(path: Path, name: str) -> Tokenizer:
-    import tokenizers  # imported late, for a fast start
+    with extra("service"):
+        import tokenizers  # imported late, for a fast start
 
     try:
         return _wrap(tokenizers.Tokenizer.from_file(str(path)))
@@ -115,8 +117,9 @@ def _from_file(path: Path, name: str) -> Tokenizer:
 
 
 def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
-    import tokenizers  # imported late, for a fast start
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    with extra("service"):
+        import tokenizers  # imported late, for a fast start
+        from tokenizers import decoders, models, pre_tokenizers, trainers
 
     bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -3,3 +3,7 @@
 In reading order: `cluster`, connection and capacity · `slot`, one warm actor · `actors`, the
 executor of slots · `experiment`, `tune`, the executor on Ray Tune.
 """
+
+from telescope.extras import require
+
+require("ray")

@@ -14,10 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
-
+from telescope.extras import extra
 from telescope.statistics.step_time import Origin
 from telescope.studies.compute_time.rows import (
     BatchAnswer,
@@ -27,6 +24,11 @@ from telescope.studies.compute_time.rows import (
 )
 from telescope.studies.style import INK, MUTED
 from telescope.trials.types import OptimizerName
+
+with extra("plots"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
 NAMES: dict[OptimizerName, str] = {"muon": "Muon", "adamw": "AdamW"}
 COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}  # of Okabe and Ito

@@ -12,11 +12,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from telescope.extras import extra
 from telescope.studies.coordinates.check import CoordinateReport
 from telescope.studies.style import INK, MUTED, TARGET
+
+with extra("plots"):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PARTS = {"moved": "change of outputs", "own": "contribution of own updates"}
 PASSES = "#2a788e"

@@ -23,12 +23,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
-
+from telescope.extras import extra
 from telescope.studies.style import INK, MUTED, TARGET
+
+with extra("plots"):
+    from matplotlib import colormaps
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
 # losses above the best by more than this share of it are marked at the top edge
 WINDOW_OF_LOSS = 0.22

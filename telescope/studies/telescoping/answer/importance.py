@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from telescope.extras import extra
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.ladder.bowl import bowl
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, seed_means
@@ -44,7 +45,8 @@ def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
 
 @lru_cache(maxsize=256)
 def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
-    import optuna  # late, for a quick start
+    with extra("service"):
+        import optuna  # late, for a quick start
 
     columns = list(zip(*[x for x, _ in points], strict=True))
     with quietly():

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from telescope.extras import extra
 from telescope.studies.telescoping.question.parts import Sampler
 from telescope.trials.lattice import snap
 
@@ -112,7 +113,8 @@ def told(
     Losses are given as log(1 + % above the lowest), which flattens the walls of the bowl; diverged
     runs rank below the worst.
     """
-    import optuna  # late, for a quick start
+    with extra("service"):
+        import optuna  # late, for a quick start
 
     by: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
     if sampler == "gp":
@@ -151,7 +153,8 @@ def quietly() -> Iterator[None]:
     """Silence Optuna's logs and experimental warnings, and run torch in one thread, so that sums
     repeat exactly.
     """
-    import optuna  # late, for a quick start
+    with extra("service"):
+        import optuna  # late, for a quick start
     import torch
 
     level, threads = optuna.logging.get_verbosity(), torch.get_num_threads()

@@ -1,0 +1,71 @@
+"""The optional parts of telescope, and the error of a part that is not installed.
+
+The core needs torch, numpy, scipy and pydantic. Everything else belongs to an extra. `require`
+checks the packages of an extra before they are imported; `extra` wraps the imports themselves.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from telescope import __version__
+from telescope.errors import MissingPackage
+
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "service": (
+        "alembic",
+        "fastapi",
+        "httpx",
+        "optuna",
+        "psutil",
+        "pyarrow",
+        "pydantic_settings",
+        "rich",
+        "ruamel.yaml",
+        "sqlalchemy",
+        "tokenizers",
+        "typer",
+        "uvicorn",
+        "zstandard",
+    ),
+    "ray": ("ray", "psutil"),
+    "postgres": ("psycopg",),
+    "plots": ("matplotlib",),
+}
+"""Top-level modules of each extra of pyproject.toml."""
+
+
+def require(name: str) -> None:
+    """Raise MissingPackage if a package of this extra is not installed."""
+    for package in PACKAGES[name]:
+        if not _is_installed(package):
+            raise missing(name, package)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Turn a failed import inside the block into MissingPackage."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = error.name or ""
+        if not any(f"{package}.".startswith(f"{each}.") for each in PACKAGES[name]):
+            raise
+        raise missing(name, package) from error
+
+
+def missing(name: str, package: str) -> MissingPackage:
+    """The error of a package that is not installed, with the command that installs its extra."""
+    extras = "service,ray" if name == "service" else name
+    wheel = f"telescope-{__version__}-py3-none-any.whl"
+    return MissingPackage(
+        f"{package} is not installed; it belongs to telescope's extra `{name}`. Install it from "
+        f"a checkout (pip install '.[{extras}]') or from a wheel (pip install '{wheel}[{extras}]')"
+    )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False
