@@ -23,18 +23,13 @@ from benchmarks.arguments import parsed
 from benchmarks.machine import cores
 from surfaces.scenarios import SCENARIOS, Floors, Row, Scenario, outcome
 
-HEAD = (
-    f"{'scenario':36}    n  <=0.5    rms  regret {'cover %':>14} resolved  wrong  dear    cost "
-    f" share     s"
-)
+HEAD = f"{'scenario':36}    n  <=0.5    rms  regret {'cover %':>14} resolved  wrong  dear    cost  share     s"
 
 
 def line(row: Row) -> str:
     """A row of the table, below HEAD."""
     rms = math.sqrt(row.mean(lambda one: one.error**2))
-    cover = "/".join(
-        f"{100 * row.mean(lambda one, i=i: one.covered[i]):.0f}" for i in range(row.scenario.axes)
-    )
+    cover = "/".join(f"{100 * row.mean(lambda one, i=i: one.covered[i]):.0f}" for i in range(row.scenario.axes))
     figures = (
         f"{len(row.outcomes):4d} {100 * row.within:6.1f} {rms:6.3f} "
         f"{row.mean(lambda one: one.regret):7.4f} {cover:>14} "
@@ -42,10 +37,7 @@ def line(row: Row) -> str:
         f"{row.mean(lambda one: one.cost):7.1f} "
         f"{row.share:6.2f}"
     )
-    return (
-        f"{row.scenario.name:36} {figures} {row.seconds:5.0f}  "
-        f"{'FAIL: ' + ', '.join(row.missed) if row.missed else 'pass'}"
-    )
+    return f"{row.scenario.name:36} {figures} {row.seconds:5.0f}  {'FAIL: ' + ', '.join(row.missed) if row.missed else 'pass'}"
 
 
 def peers(scenario: Scenario) -> Iterator[Scenario]:
@@ -61,9 +53,7 @@ def peers(scenario: Scenario) -> Iterator[Scenario]:
         )
 
 
-def rows(
-    scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: int
-) -> Iterator[Row]:
+def rows(scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: int) -> Iterator[Row]:
     """Each scenario on its surfaces, then its peer, with the seconds since the previous row."""
     every = (
         *scenarios,
@@ -71,10 +61,7 @@ def rows(
     )
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         # All are handed out at once, so that no process waits for the end of a row.
-        found = [
-            pool.map(partial(outcome, one), range(offset, offset + min(surfaces, one.studies)))
-            for one in every
-        ]
+        found = [pool.map(partial(outcome, one), range(offset, offset + min(surfaces, one.studies))) for one in every]
         start = time.perf_counter()
         for one, outcomes in zip(every, found, strict=True):
             row = Row(one, tuple(outcomes), time.perf_counter() - start)
@@ -84,9 +71,7 @@ def rows(
 
 def main() -> int:
     """Print the table; return 1 if a floor is missed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--surfaces",
         type=int,
@@ -108,9 +93,7 @@ def main() -> int:
         help="number of the first surface; surfaces from 10,000 on are for development",
     )
     asked = parsed(parser, surfaces=1)
-    chosen = [
-        one for one in SCENARIOS if not asked.only or any(name in one.name for name in asked.only)
-    ]
+    chosen = [one for one in SCENARIOS if not asked.only or any(name in one.name for name in asked.only)]
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come
     print(HEAD, flush=True)
     missed = 0

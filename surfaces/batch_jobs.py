@@ -72,17 +72,11 @@ def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noi
             update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")),
             timed_steps(specs),
         )
-        inserted = connection.execute(
-            select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)
-        ).all()
+        inserted = connection.execute(select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)).all()
         ids = {row.digest: row.id for row in inserted}
-        rows = [
-            {"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()
-        ]
+        rows = [{"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()]
         connection.execute(
-            insert(outlines).values(
-                trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")
-            ),
+            insert(outlines).values(trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")),
             rows,
         )
 
@@ -90,14 +84,8 @@ def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noi
 def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
     """The results of the timed runs."""
     timed = [spec for spec in specs if spec.measure == "time"]
-    seconds = [
-        STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND
-        for spec in timed
-    ]
-    return [
-        {"timed": spec.digest, "metrics": json.dumps({"step_seconds": found})}
-        for spec, found in zip(timed, seconds, strict=True)
-    ]
+    seconds = [STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND for spec in timed]
+    return [{"timed": spec.digest, "metrics": json.dumps({"step_seconds": found})} for spec, found in zip(timed, seconds, strict=True)]
 
 
 def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:

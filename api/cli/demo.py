@@ -20,7 +20,8 @@ from api.cli.output import console, explain
 from api.cli.remote import watched
 from api.coordinator.supervisor import Child, end, interruptible, port_to_use
 from api.job_states import JobState
-from api.terminal import pictures, progress, telescoping
+from api.terminal import pictures, telescoping
+from api.terminal.follow import follow
 from telescope.client.client import Client
 from telescope.errors import TelescopeError, Unavailable
 
@@ -67,11 +68,7 @@ def service(folder: Path) -> Iterator[str]:
     port = port_to_use("127.0.0.1", 0)
     foreign = {name for name in os.environ if name.startswith(("TELESCOPE_", "RAY_ADDRESS"))}
     inherited = {name: value for name, value in os.environ.items() if name not in foreign}
-    environment = inherited | {
-        "TELESCOPE_HOME": str(folder.resolve() / "home"),
-        "TELESCOPE_PORT": str(port),
-        "TELESCOPE_COMPILE": "never",
-    }
+    environment = inherited | {"TELESCOPE_HOME": str(folder.resolve() / "home"), "TELESCOPE_PORT": str(port), "TELESCOPE_COMPILE": "never"}
     url = f"http://127.0.0.1:{port}"
     with open(folder / "service.log", "wb") as log:
         print("Starting telescope (database, HTTP, Ray) ...", flush=True)
@@ -104,7 +101,7 @@ def demonstrate(client: Client, document: object, folder: Path) -> int:
     """POST the job, follow it, print and write its result; return the exit status."""
     job = client.submit(document)
     print(f"POST {client.url}/v1/jobs with {JOB}: {job.id}\n", flush=True)
-    ended = progress.follow(watched(client, job.id), console())
+    ended = follow(watched(client, job.id), console())
     if ended.state is not JobState.SUCCEEDED:
         raise Unavailable(f"the job is {ended.state}: {ended.reason}")
     document = client.document(job.id)

@@ -34,33 +34,13 @@ class Optimizer(StrEnum):
 
 
 def export(
-    job_id: Annotated[
-        str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)
-    ],
-    to: Annotated[
-        Form,
-        typer.Option(
-            help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.",
-            show_default=False,
-        ),
-    ],
-    optimizer: Annotated[
-        Optimizer | None, typer.Option(help="Ladder to export (default: the better one).")
-    ] = None,
-    variant: Annotated[
-        str | None, typer.Option(help="Variant to export, where the job compares several.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write to this file instead of standard output."),
-    ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to standard output.")
-    ] = False,
+    job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)],
+    to: Annotated[Form, typer.Option(help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.", show_default=False)],
+    optimizer: Annotated[Optimizer | None, typer.Option(help="Ladder to export (default: the better one).")] = None,
+    variant: Annotated[str | None, typer.Option(help="Variant to export, where the job compares several.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")] = None,
+    url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
 ) -> None:
     """Print a job's hyperparameters at the target in the format of another trainer.
 
@@ -71,9 +51,7 @@ def export(
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise InvalidInput.of(
-                "--output", f"cannot be written: {error.strerror}; give another path", str(output)
-            ) from None
+            raise InvalidInput.of("--output", f"cannot be written: {error.strerror}; give another path", str(output)) from None
     if as_json:
         show_json({"job": job_id, "to": to, "file": str(output) if output else None, "text": text})
     elif output:
@@ -82,16 +60,12 @@ def export(
         sys.stdout.write(text)
 
 
-def asked(
-    job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None
-) -> str:
+def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None) -> str:
     """The text from the service, or from this installation's database."""
     settings, _ = configured({})
     try:
         with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:
-            return client.export(
-                job_id, to.value, optimizer=optimizer.value if optimizer else None, variant=variant
-            )
+            return client.export(job_id, to.value, optimizer=optimizer.value if optimizer else None, variant=variant)
     except Unavailable:
         if url:
             raise
@@ -100,8 +74,4 @@ def asked(
     from telescope.export import Wanted
 
     with solo.installation(settings) as store:
-        return exported(
-            store,
-            store.job(job_id),
-            Wanted(to.value, optimizer.value if optimizer else None, variant),
-        )
+        return exported(store, store.job(job_id), Wanted(to.value, optimizer.value if optimizer else None, variant))

@@ -30,16 +30,15 @@ from api.cli.remote import RemoteFindings, conclude, service, watched
 from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
 from api.terminal import progress
+from api.terminal.follow import follow
 from telescope.client.client import Client
 from telescope.client.resources import Job
 from telescope.errors import InvalidInput
 
 app = typer.Typer(
     cls=Commands,
-    help="Find hyperparameters for a model too expensive to sweep: sweep narrow models, "
-    "transfer the optimum to the wide one.",
-    epilog="Exit status: 0 done, 1 negative verdict, 2 invalid input, "
-    "3 something that telescope depends on failed, 130 interrupted.",
+    help="Find hyperparameters for a model too expensive to sweep: sweep narrow models, transfer the optimum to the wide one.",
+    epilog="Exit status: 0 done, 1 negative verdict, 2 invalid input, 3 something that telescope depends on failed, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,10 +46,7 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
-Url = Annotated[
-    str | None,
-    typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
-]
+Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 Plot = Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")]
 JOBS = "Jobs"
@@ -58,13 +54,8 @@ JOBS = "Jobs"
 
 @app.command(rich_help_panel=JOBS)
 def run(
-    file: Annotated[
-        Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE."),
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)] = None,
+    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE.")] = None,
     executor: ExecutorName = None,
     workers: Workers = None,
     plot: Plot = None,
@@ -88,15 +79,11 @@ def run(
     submission = Submission(job_file.read(file)) if file else None
     fresh = opened(submission) if submission else None  # a bad job leaves no files behind
     with solo.installation(settings) as store:
-        job = (
-            enter(fresh, submission, store)
-            if fresh and submission
-            else solo.resume(store, resume or "")
-        )
+        job = enter(fresh, submission, store) if fresh and submission else solo.resume(store, resume or "")
         study = registry.parse(store.study_document(job.id))
         try:
             with solo.coordinator(environment | solo.factories(study, settings)) as child:
-                ended = solo.follow(store, job.id, child, study, console(as_json))
+                ended = solo.watched(store, job.id, child, study, console(as_json))
         except KeyboardInterrupt:
             raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
         report = reports.latest(store.job(job.id), store)
@@ -153,11 +140,9 @@ def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
     """
     with service(url) as client:
         try:
-            ended = progress.follow(watched(client, job_id), console(as_json))
+            ended = follow(watched(client, job_id), console(as_json))
         except KeyboardInterrupt:
-            raise Interrupted(
-                f"the job continues. Follow it with: telescope watch {job_id}", job_id
-            ) from None
+            raise Interrupted(f"the job continues. Follow it with: telescope watch {job_id}", job_id) from None
         job = client.job(job_id)
     if as_json:
         show_json(plain(job))
@@ -189,26 +174,12 @@ def jobs(url: Url = None, as_json: AsJson = False) -> None:
     if as_json:
         show_json({"items": plain(listed)})
         return
-    table = Table(
-        "job",
-        "name",
-        "state",
-        "trials",
-        "best loss",
-        "created",
-        box=None,
-        header_style="dim",
-        pad_edge=False,
-    )
+    table = Table("job", "name", "state", "trials", "best loss", "created", box=None, header_style="dim", pad_edge=False)
     for job in listed:
         best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(
-            job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created
-        )
-    console().print(
-        table if listed else "No jobs yet. Submit one: telescope submit examples/quickstart.yaml"
-    )
+        table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
+    console().print(table if listed else "No jobs yet. Submit one: telescope submit examples/quickstart.yaml")
 
 
 @app.command(rich_help_panel=JOBS)
@@ -251,10 +222,7 @@ def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 def clone(
     job_id: JobId,
     changes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable."
-        ),
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable.")
     ] = None,
     url: Url = None,
     as_json: AsJson = False,

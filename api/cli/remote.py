@@ -44,11 +44,7 @@ def _forecast_flops(client: Client, job: JobDetail) -> float | None:
     from telescope.studies import registry  # late, for a quick start
 
     try:
-        return (
-            registry.KINDS[job.kind].expected_flops(client.preview(job.study))
-            if job.kind in registry.KINDS
-            else None
-        )
+        return registry.KINDS[job.kind].expected_flops(client.preview(job.study)) if job.kind in registry.KINDS else None
     except TelescopeError:
         return None
 

@@ -28,6 +28,7 @@ from api.store.engines import translated
 from api.store.rows import JobRow, TrialRow
 from api.store.store import Store
 from api.terminal import frontier, progress
+from api.terminal.follow import follow
 from telescope.errors import Conflict, Unavailable
 from telescope.home import home
 from telescope.studies import registry
@@ -76,14 +77,12 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             end([child])
 
 
-def follow(
-    store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console
-) -> progress.Progress:
+def watched(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> progress.Progress:
     """Show a job until it has ended; an interruption pauses it, then raises KeyboardInterrupt."""
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
-            return progress.follow(states(store, job_id, child, forecast_flops), shown_on)
+            return follow(states(store, job_id, child, forecast_flops), shown_on)
         except KeyboardInterrupt:
             pause(store, job_id)
             raise
@@ -107,22 +106,14 @@ def interruptible_once() -> Iterator[None]:
         yield
 
 
-def states(
-    store: Store, job_id: str, child: Child, forecast_flops: float | None
-) -> Iterator[progress.Progress]:
+def states(store: Store, job_id: str, child: Child, forecast_flops: float | None) -> Iterator[progress.Progress]:
     """Yield the job's progress until it has ended; restart the coordinator if it dies."""
     untouched, began = store.job(job_id).version, time.monotonic()
     while True:
         job = store.job(job_id)
-        now = progress.progress(
-            job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops
-        )
-        if missed := job.version == untouched and (
-            child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
-        ):
-            now = replace(
-                now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}"
-            )
+        now = progress.progress(job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops)
+        if missed := job.version == untouched and (child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS):
+            now = replace(now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}")
         yield now
         if now.state.terminal:
             return
@@ -139,14 +130,7 @@ def last_words(child: Child) -> str:
     """The last line that the child itself logged: why it ended, or what it waits for."""
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
-    return next(
-        (
-            line
-            for line in reversed(lines)
-            if line and not line.startswith(f"{child.name} ended with status")
-        ),
-        "nothing",
-    )
+    return next((line for line in reversed(lines) if line and not line.startswith(f"{child.name} ended with status")), "nothing")
 
 
 @dataclass(frozen=True)

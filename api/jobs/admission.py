@@ -49,10 +49,7 @@ def require_factories(document: Any, patterns: Sequence[str], path: str = "") ->
         field = f"{path}.{key}".lstrip(".")
         if key == "factory" and isinstance(value, str) and not is_listed(value, patterns):
             listed = f"allowed: {', '.join(patterns)}" if patterns else "it allows none"
-            message = (
-                f"this server does not allow this factory ({listed}); "
-                "ask its operator to list it in TELESCOPE_FACTORIES"
-            )
+            message = f"this server does not allow this factory ({listed}); ask its operator to list it in TELESCOPE_FACTORIES"
             raise InvalidInput.of(field, message, value)
         require_factories(value, patterns, field)
 
@@ -75,11 +72,5 @@ def remedy(roots: Sequence[Path]) -> str:
     """What is wrong with a path outside the roots, and what to do about it."""
     if roots:
         folders = ", ".join(map(str, roots))
-        return (
-            f"a path sent over HTTP must lie below {folders} (TELESCOPE_DATA_ROOTS of the server); "
-            "move the file there"
-        )
-    return (
-        "this server accepts no paths over HTTP; "
-        "ask its operator to list the folder in TELESCOPE_DATA_ROOTS"
-    )
+        return f"a path sent over HTTP must lie below {folders} (TELESCOPE_DATA_ROOTS of the server); move the file there"
+    return "this server accepts no paths over HTTP; ask its operator to list the folder in TELESCOPE_DATA_ROOTS"

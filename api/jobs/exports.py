@@ -35,9 +35,7 @@ def exported(store: Store, job: JobRow, wanted: Wanted) -> str:
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
         able = ", ".join(EXPORTERS)
-        message = (
-            f"is a job of kind {job.kind}; only jobs of kind {able} have hyperparameters to export"
-        )
+        message = f"is a job of kind {job.kind}; only jobs of kind {able} have hyperparameters to export"
         raise InvalidInput.of("job_id", message, job.id)
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
@@ -46,14 +44,7 @@ def exported(store: Store, job: JobRow, wanted: Wanted) -> str:
         message = "there are no hyperparameters to export before its first report"
         raise NotExportable(f"job {job.id} {state}; {message}")
     used = tuple(
-        UsedTrial(
-            trial.digest,
-            trial.optimizer,
-            trial.width,
-            trial.seed,
-            trial.numerics,
-            trial.variant or "",
-        )
+        UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant or "")
         for trial in variants.every_trial(store, job.id, TrialState.COMPLETED)
         if trial.measure == "loss"
     )
@@ -61,9 +52,7 @@ def exported(store: Store, job: JobRow, wanted: Wanted) -> str:
     return exporter(study, document, source, wanted)
 
 
-def telescoping_export(
-    question: Question, document: dict[str, Any], source: Source, wanted: Wanted
-) -> str:
+def telescoping_export(question: Question, document: dict[str, Any], source: Source, wanted: Wanted) -> str:
     """Export the hyperparameters of a telescoping report at the target."""
     return export.exported(question, TypeAdapter(Report).validate_python(document), source, wanted)
 

@@ -65,6 +65,4 @@ def accept(submission: Submission, store: Store) -> JobRow:
 def enter(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
     """Create the job of an open study, with hyperparameters from the jobs that it names."""
     document = registry.to_document(filled(study, store))
-    return store.create_job(
-        document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash
-    )[0]
+    return store.create_job(document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash)[0]

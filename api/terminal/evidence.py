@@ -15,13 +15,7 @@ from telescope.statistics.estimates import ScalingFit
 from telescope.studies.telescoping.evidence import Remedy, Transfer
 from telescope.studies.telescoping.report import LadderReport
 
-PARTS = {
-    "seed_noise": "seeds",
-    "bowl_form": "bowl's form",
-    "finite_width": "drift",
-    "law": "drift law",
-    "mesh": "mesh",
-}
+PARTS = {"seed_noise": "seeds", "bowl_form": "bowl's form", "finite_width": "drift", "law": "drift law", "mesh": "mesh"}
 SEEN = 0.9  # R^2 below which no scaling law is reported
 
 
@@ -39,14 +33,9 @@ def sentences(ladder: LadderReport) -> Iterator[str]:
     """Yield the sentences beside the tables."""
     if ladder.shifts:
         average, *laws = ladder.shifts
-        each = ", ".join(
-            f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws
-        )
+        each = ", ".join(f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws)
         shift = f"{average.octaves:+.2f} octave ({average.low:+.2f} to {average.high:+.2f})"
-        yield (
-            "From the widest level to the target, the optimum of lr is expected "
-            f"to shift by {shift}: {each}."
-        )
+        yield (f"From the widest level to the target, the optimum of lr is expected to shift by {shift}: {each}.")
     if ladder.climb:
         yield f"The ladder {ladder.climb.words}."
     if ladder.transfer:
@@ -60,15 +49,9 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
         last, smallest = transfer.copying[-1], ladder.levels[0].width
         regret = f"{last.regret:.2g} % of the loss ({last.low:.2g} to {last.high:.2g})"
         compute = f"worth {last.compute:.2g} % of compute"
-        yield (
-            f"Copying width {smallest}'s optimum to width {last.width} would cost "
-            f"{regret}, {compute}."
-        )
+        yield (f"Copying width {smallest}'s optimum to width {last.width} would cost {regret}, {compute}.")
     cost = transfer.lr_interval_cost
-    yield (
-        f"At the ends of the interval of lr the loss is {cost.low:.2g} % and {cost.high:.2g} % "
-        "above its optimum."
-    )
+    yield (f"At the ends of the interval of lr the loss is {cost.low:.2g} % and {cost.high:.2g} % above its optimum.")
     if fit := ladder.scaling_fit:
         expected = ""
         if loss := transfer.loss_at_target:
@@ -79,10 +62,7 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
 def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
     """The law by which the loss at the optimum falls with size, if there is one."""
     if fit.r_squared < SEEN:
-        return (
-            f"The loss at the optimum follows no law in {size} "
-            f"(the best fit has R^2 {fit.r_squared:.2f})."
-        )
+        return f"The loss at the optimum follows no law in {size} (the best fit has R^2 {fit.r_squared:.2f})."
     tested = "determined by three levels, so not tested"
     if levels > 3:
         tested = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"

@@ -27,8 +27,7 @@ def show(document: dict[str, Any], console: Console) -> None:
     console.print(_time(preview), soft_wrap=True)
     disk = preview.disk
     console.print(
-        f"Disk: {amount(disk.curves_bytes)}B of curves, kept; "
-        f"up to {amount(disk.checkpoint_bytes)}B of checkpoints while the job runs."
+        f"Disk: {amount(disk.curves_bytes)}B of curves, kept; up to {amount(disk.checkpoint_bytes)}B of checkpoints while the job runs."
     )
     final = amount(preview.final_run_flops)
     share = f"{preview.share:.0%} of the total with the expected tuning"
@@ -45,12 +44,7 @@ def _levels(preview: Preview) -> Table:
     output = table("", "width", "trials", "tokens", "FLOP")
     for ladder in preview.ladders:
         for level in ladder.levels:
-            numbers = (
-                str(level.width),
-                str(level.trials),
-                amount(level.tokens),
-                amount(level.flops),
-            )
+            numbers = (str(level.width), str(level.trials), amount(level.tokens), amount(level.flops))
             output.add_row(name_of(ladder.optimizer, ladder.variant), *numbers)
     return output
 

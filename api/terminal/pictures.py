@@ -13,9 +13,7 @@ from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATION_SEEDS
 
 
-def picture(
-    report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str
-) -> None:
+def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str) -> None:
     """Plot a study's report to a file."""
     runs = list(runs)
     over = report.comparison.over if report.comparison else None
@@ -24,16 +22,7 @@ def picture(
 
 def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
     """Plot a judged sweep to a file."""
-    runs = tuple(
-        plot.Run(
-            row.width,
-            row.lr,
-            row.weight_decay or 0.0,
-            row.seed,
-            row.loss if row.finite else None,
-        )
-        for row in rows
-    )
+    runs = tuple(plot.Run(row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None) for row in rows)
     lr = found.hyperparameters.get("lr")
     levels = tuple(map(_drawn_level, found.levels))
     target = plot.Estimate(lr.low, lr.value, lr.high) if lr else None
@@ -53,13 +42,9 @@ def drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plo
         verdict=ladder.verdict,
         levels=(
             *map(_drawn_level, ladder.levels),
-            *_drawn_validation(
-                ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]
-            ),
+            *_drawn_validation(ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]),
         ),
-        runs=tuple(
-            plot.Run(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended
-        ),
+        runs=tuple(plot.Run(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended),
         target_width=target_width,
         target=plot.Estimate(lr.low, lr.value, lr.high) if lr else None,
     )
@@ -79,6 +64,4 @@ def _drawn_level(level: LevelReport) -> plot.Level:
     if value is None:
         return plot.Level(level.width, window.low, window.high, None, level.best_loss)
     low, high = (interval.low, interval.high) if interval else (value, value)
-    return plot.Level(
-        level.width, window.low, window.high, plot.Estimate(low, value, high), level.best_loss
-    )
+    return plot.Level(level.width, window.low, window.high, plot.Estimate(low, value, high), level.best_loss)

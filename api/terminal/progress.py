@@ -1,23 +1,20 @@
 """Progress of a job on a terminal.
 
-`progress` condenses a job and its trials into one frozen `Progress`; `follow` prints a stream of
-them: a live picture on a terminal, one line per change where output is piped. `telescope run` feeds
-it from the store, `watch` and the demo from the HTTP client; both have jobs and trials with these
-attributes. `api.terminal.views` prints finished results.
+`progress` condenses a job and its trials into one frozen `Progress`; `picture` is the live view of
+it, and `api.terminal.follow` prints a stream of them. `telescope run` feeds it from the store,
+`watch` and the demo from the HTTP client; both have jobs and trials with these attributes.
+`api.terminal.views` prints finished results.
 
-Parts: `JobLike`, `TrialLike` (the input) · `Level`, `Progress`, `progress` · `picture`, `lines` ·
-`follow`.
+Parts: `JobLike`, `TrialLike` (the input) · `Level`, `Progress`, `progress` · `picture`.
 """
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Protocol
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -26,13 +23,7 @@ from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
 PACE_SECONDS = 60.0  # the pace is that of the last minute
-COLUMNS = 120  # of plain lines
-LONGEST_NAME = 32  # of a job, in plain lines
-MEASURES = {
-    "coordinates": "coordinate check",
-    "loss": "width",
-    "time": "step times",
-}  # in this order
+MEASURES = {"coordinates": "coordinate check", "loss": "width", "time": "step times"}  # in this order
 COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
 
 
@@ -124,9 +115,7 @@ class Progress:
     seconds_left: float | None  # from the FLOPs left, at the pace of the last minute
 
 
-def progress(
-    job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None
-) -> Progress:
+def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
     """Condense a job and its trials.
 
     `forecast_flops` is what the preview expects of the whole job.
@@ -136,17 +125,10 @@ def progress(
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
         """Sort key: variant, optimizer, measure and, for losses, width and batch."""
-        place = (
-            (trial.width, (several and trial.batch_tokens) or 0)
-            if trial.measure == "loss"
-            else (0, 0)
-        )
+        place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
         return trial.variant or "", trial.optimizer, list(MEASURES).index(trial.measure), *place
 
-    levels = tuple(
-        _level(list(members), several)
-        for _, members in groupby(sorted(trials, key=level_of), level_of)
-    )
+    levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -156,16 +138,7 @@ def progress(
         flops_recent = sum(t.flops for t in recent)
         if flops_left and flops_recent:
             seconds_left = flops_left * span_seconds / flops_recent
-    return Progress(
-        job.id,
-        job.name,
-        JobState(job.state),
-        job.waiting_for,
-        job.reason,
-        levels,
-        per_minute,
-        seconds_left,
-    )
+    return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
 
 
 def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
@@ -177,18 +150,7 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
     running = states.count(TrialState.RUNNING)
-    return Level(
-        optimizer,
-        variant,
-        measure,
-        width,
-        batch_tokens,
-        done,
-        running,
-        len(trials),
-        best_loss,
-        best_lr,
-    )
+    return Level(optimizer, variant, measure, width, batch_tokens, done, running, len(trials), best_loss, best_lr)
 
 
 def duration(seconds: float) -> str:
@@ -201,7 +163,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _pace(now: Progress) -> list[str]:
+def pace(now: Progress) -> list[str]:
     """Pace and time left, as far as they are known."""
     parts = []
     if not now.state.terminal:
@@ -212,7 +174,7 @@ def _pace(now: Progress) -> list[str]:
     return parts
 
 
-def _trouble(now: Progress) -> list[str]:
+def trouble(now: Progress) -> list[str]:
     """What a running job waits for, or why an ended job did not succeed."""
     if not now.state.terminal:
         return [f"waiting for: {now.waiting_for}"] if now.waiting_for else []
@@ -221,20 +183,12 @@ def _trouble(now: Progress) -> list[str]:
 
 def picture(now: Progress) -> RenderableType:
     """The live view: for each level a bar and the best loss; pace and time left."""
-    head = Text.assemble(
-        (now.name or "job", "bold"),
-        "  ",
-        (now.state.lower(), COLOURS.get(now.state, "yellow")),
-        "  ",
-        (now.id, "dim"),
-    )
+    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
     variants = ("variant",) if any(level.variant for level in now.levels) else ()
     for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
-        table.add_column(
-            title, justify="left" if title in ("variant", "optimizer", "") else "right"
-        )
+        table.add_column(title, justify="left" if title in ("variant", "optimizer", "") else "right")
     best = {of: min(losses) for of, losses in _losses(now.levels).items()}
     for level in now.levels:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
@@ -248,7 +202,7 @@ def picture(now: Progress) -> RenderableType:
             Text(loss, style="bold" if level.best_loss == best.get(level.variant, ...) else ""),
             "" if level.best_lr is None else f"{level.best_lr:.3g}",
         )
-    return Group(head, table, Text(" · ".join(_pace(now) + _trouble(now)), style="dim"))
+    return Group(head, table, Text(" · ".join(pace(now) + trouble(now)), style="dim"))
 
 
 def _losses(levels: Iterable[Level]) -> dict[str, list[float]]:
@@ -258,101 +212,3 @@ def _losses(levels: Iterable[Level]) -> dict[str, list[float]]:
         if level.best_loss is not None:
             losses.setdefault(level.variant, []).append(level.best_loss)
     return losses
-
-
-def lines(now: Progress, before: Progress | None = None) -> list[str]:
-    """Describe in plain text what changed since `before`; without it, everything.
-
-    No line is longer than `COLUMNS`: pace and some levels are left out, the latter counted, and a
-    long text on what the job waits for, or why it failed, continues on further lines.
-    """
-    head = f"{shorten(now.name or now.id, LONGEST_NAME)}: {now.state.lower()}"
-    levels = _changes(now, before)
-    done, total = (sum(getattr(level, part) for level in now.levels) for part in ("done", "total"))
-    totals = [f"{done}/{total} trials"] if now.levels else []
-    trouble = _trouble(now)
-    if before and trouble == _trouble(before):
-        trouble = []
-    if before and before.waiting_for and not now.waiting_for and not now.state.terminal:
-        trouble = ["no longer waiting"]
-    tails = [totals + _pace(now), totals, []]
-    if line := _fitted(head, levels, [tail + trouble for tail in tails]):
-        return [line]
-    first = _fitted(head, levels, tails) or f"{head} | {_more(len(levels), 0)}"
-    text = " · ".join(trouble)
-    return [first, *textwrap.wrap(text, COLUMNS, initial_indent="  ", subsequent_indent="  ")]
-
-
-def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str | None:
-    """Join head, as many levels as fit, and the longest tail that fits; None without any level.
-
-    The last tail is for a single level.
-    """
-    least = min(1, len(levels))
-    choices = [(count, tail) for count in range(len(levels), least - 1, -1) for tail in tails[:-1]]
-    for count, tail in [*choices, (least, tails[-1])]:
-        more = _more(len(levels), count)
-        joined = " | ".join(filter(None, [head, *levels[:count], more, " · ".join(tail)]))
-        if len(joined) <= COLUMNS:
-            return joined
-    return None
-
-
-def _more(levels: int, shown: int) -> str:
-    """The number of changed levels that a line leaves out; empty for none."""
-    left = levels - shown
-    more = "more " if shown else ""
-    return f"{left} {more}{'level' if left == 1 else 'levels'}" if left else ""
-
-
-def _changes(now: Progress, before: Progress | None) -> list[str]:
-    """The levels that changed, those with ended trials first; of each, what changed."""
-    earlier = {_key(level): level for level in before.levels} if before else {}
-    several = len({level.optimizer for level in now.levels}) > 1
-    ended, planned = list[str](), list[str]()
-    for level in now.levels:
-        old = earlier.get(_key(level))
-        if old == level:
-            continue
-        optimizer = level.optimizer if several else ""
-        who = " ".join(filter(None, (level.variant, optimizer, level.name)))
-        best = ""
-        if level.best_loss is not None and (old is None or old.best_loss != level.best_loss):
-            best = f", best {level.best_loss:.4f} at lr {level.best_lr:.3g}"
-        if old is None or (old.done, old.total) != (level.done, level.total):
-            has_ended = level.done > (old.done if old else 0)
-            (ended if has_ended else planned).append(f"{who}: {level.done}/{level.total}{best}")
-    return ended + planned
-
-
-def _key(level: Level) -> tuple[object, ...]:
-    return level.variant, level.optimizer, level.measure, level.width, level.batch_tokens
-
-
-def shorten(text: str, length: int) -> str:
-    """Cut a text to a length, with an ellipsis in place of the rest."""
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _news(now: Progress) -> tuple[object, ...]:
-    """The parts of a job's progress whose change is worth another line."""
-    levels = tuple((_key(level), level.done, level.total) for level in now.levels)
-    return now.state, now.waiting_for, levels
-
-
-def follow(stream: Iterable[Progress], console: Console) -> Progress:
-    """Print a job's progress until the stream ends; return the last one."""
-    states = iter(stream)
-    now = next(states)
-    if console.is_terminal:
-        with Live(picture(now), console=console, refresh_per_second=4) as live:
-            for now in states:
-                live.update(picture(now))
-        return now
-    console.out(*lines(now), sep="\n", highlight=False)
-    printed = now
-    for now in states:
-        if _news(now) != _news(printed):
-            console.out(*lines(now, printed), sep="\n", highlight=False)
-            printed = now
-    return now

@@ -13,13 +13,7 @@ from rich.table import Table
 
 from api.terminal.words import COLOURS, OPTIMIZERS, amount, table, words
 from telescope.studies.telescoping.evidence import Hyperparameter
-from telescope.studies.telescoping.report import (
-    Compared,
-    Comparison,
-    Difference,
-    LadderReport,
-    Report,
-)
+from telescope.studies.telescoping.report import Compared, Comparison, Difference, LadderReport, Report
 
 
 def show(report: Report, console: Console) -> None:
@@ -32,10 +26,7 @@ def show(report: Report, console: Console) -> None:
         console.print(apart(comparison), "", sep="\n")
     console.print(f"{best(report)} ({comparison.remark}).", soft_wrap=True)
     state = "" if report.final else " so far"
-    console.print(
-        f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}\n",
-        soft_wrap=True,
-    )
+    console.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}\n", soft_wrap=True)
 
 
 def rows(found: Comparison) -> Table:
@@ -88,11 +79,7 @@ def apart(found: Comparison) -> Table:
 
 
 def _verdict(one: Difference) -> str:
-    return (
-        "consistent with 0"
-        if one.consistent
-        else f"[bold]{'higher' if one.octaves > 0 else 'lower'}[/]"
-    )
+    return "consistent with 0" if one.consistent else f"[bold]{'higher' if one.octaves > 0 else 'lower'}[/]"
 
 
 def best(report: Report) -> str:
@@ -105,7 +92,4 @@ def best(report: Report) -> str:
 
 def otherwise(ladder: LadderReport) -> str:
     """The fields in which a variant differs from its job's own block."""
-    return ", ".join(
-        f"{words(name)} {value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in ladder.differs.items()
-    )
+    return ", ".join(f"{words(name)} {value if isinstance(value, str) else json.dumps(value)}" for name, value in ladder.differs.items())

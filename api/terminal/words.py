@@ -7,22 +7,8 @@ from telescope.studies.telescoping.evidence import amount
 __all__ = ["COLOURS", "OPTIMIZERS", "amount", "ladder", "table", "words"]
 
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-COLOURS = {
-    "resolved": "green",
-    "unresolved": "yellow",
-    "unbracketed": "yellow",
-    "refused": "red",
-}  # of verdicts
-LEFT = (
-    "variant",
-    "verdict",
-    "reason",
-    "optimizer",
-    "edge",
-    "layers",
-    "what it means",
-    "largest part",
-)
+COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}  # of verdicts
+LEFT = ("variant", "verdict", "reason", "optimizer", "edge", "layers", "what it means", "largest part")
 
 
 def words(name: str) -> str:

@@ -10,16 +10,11 @@ depends_on = None
 
 # Written out, since both databases accept it as one ALTER; with alembic's operation SQLite would
 # rebuild the table to add the foreign key.
-REUSED_FROM = (
-    "ALTER TABLE trials ADD COLUMN reused_from INTEGER "
-    "CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"
-)
+REUSED_FROM = "ALTER TABLE trials ADD COLUMN reused_from INTEGER CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"
 
 
 def upgrade() -> None:
-    op.add_column(
-        "trials", sa.Column("measure", sa.String(16), nullable=False, server_default="loss")
-    )
+    op.add_column("trials", sa.Column("measure", sa.String(16), nullable=False, server_default="loss"))
     op.add_column("trials", sa.Column("metrics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("numerics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("batch_tokens", sa.Integer(), nullable=True))

@@ -71,9 +71,7 @@ class Blend:
         """Hash of the parts' contents and shares; for a single corpus, its own content hash."""
         if len(self.parts) == 1:
             return self.parts[0].content
-        described = [
-            (part.content, share) for part, share in zip(self.parts, self.shares, strict=True)
-        ]
+        described = [(part.content, share) for part, share in zip(self.parts, self.shares, strict=True)]
         return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
     @property
@@ -92,10 +90,7 @@ def resolve(spec: DataSpec) -> DataSpec:
         given, found = getattr(spec, name), getattr(blend, name)
         if given and given != found:
             described = mixtures.described(spec.corpus)
-            message = (
-                f"{described} has {name} {found} now; leave {name} out to accept the new value, or "
-                "restore the text"
-            )
+            message = f"{described} has {name} {found} now; leave {name} out to accept the new value, or restore the text"
             raise InvalidInput.of(f"data.{name}", message, given)
     path = tokenizer.path_of(spec.tokenizer)
     return replace(
@@ -119,20 +114,12 @@ def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
     ordered = sorted(zip(prepared, spec.parts, strict=True), key=lambda each: each[0].content)
     for (one, part), (other, again) in pairwise(ordered):
         if one.content == other.content:
-            message = (
-                f"{part.corpus} and {again.corpus} hold the same text; name one of them, with "
-                "both weights"
-            )
+            message = f"{part.corpus} and {again.corpus} hold the same text; name one of them, with both weights"
             raise InvalidInput.of(corpora.FIELD, message, again.corpus)
         if one.vocab_size != other.vocab_size:
-            sizes = (
-                f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of "
-                f"{other.vocab_size}"
-            )
+            sizes = f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of {other.vocab_size}"
             raise InvalidInput.of(
-                corpora.FIELD,
-                f"{sizes}; write the tokens of all parts by one tokenizer, or give their text",
-                again.corpus,
+                corpora.FIELD, f"{sizes}; write the tokens of all parts by one tokenizer, or give their text", again.corpus
             )
     return Blend(tuple(each for each, _ in ordered), tuple(part.weight for _, part in ordered))
 
@@ -145,23 +132,12 @@ def check_length(spec: DataSpec, batch_tokens: int) -> None:
     for part, one in zip(spec.parts, prepared, strict=True):
         drawn = math.ceil(part.weight * batch_tokens)
         if one.train_tokens < drawn + 1:
-            batch = (
-                f"one batch of {drawn}"
-                if part.weight == 1
-                else f"its share of one batch of {batch_tokens}, {drawn}"
-            )
-            raise _too_short(
-                part,
-                f"{one.train_tokens} training tokens",
-                f"{batch} + 1; give more text or lower batch_tokens",
-            )
+            batch = f"one batch of {drawn}" if part.weight == 1 else f"its share of one batch of {batch_tokens}, {drawn}"
+            raise _too_short(part, f"{one.train_tokens} training tokens", f"{batch} + 1; give more text or lower batch_tokens")
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
-    needed = (
-        f"one window of {spec.context} + 1; give more text, or change context or "
-        "validation_fraction"
-    )
+    needed = f"one window of {spec.context} + 1; give more text, or change context or validation_fraction"
     for part, one in zip(spec.parts, prepared, strict=True):
         for side, tokens in (("training", one.train_tokens), ("validation", one.validation_tokens)):
             if tokens < spec.context + 1:
@@ -175,9 +151,7 @@ def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
 def open_tokens(spec: DataSpec) -> Tokens:
     """The tokens of a resolved spec. Raises CorpusLost if its sources no longer give them."""
     if not spec.content:
-        raise InvalidInput.of(
-            "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
-        )
+        raise InvalidInput.of("data.content", "is not filled in; pass the spec through telescope.data.resolve first")
     described = mixtures.described(spec.corpus)
     try:
         blend = _blend(spec, prepare(spec))
@@ -218,9 +192,7 @@ def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torc
 
 
 # of (n, context + 1)
-def validation_windows(
-    validation: Half, evaluation_tokens: int, context: int
-) -> tuple[torch.Tensor, ...]:
+def validation_windows(validation: Half, evaluation_tokens: int, context: int) -> tuple[torch.Tensor, ...]:
     """Evenly spaced windows of each part whose targets do not overlap, the same for every trial.
 
     As many as the part's share of `evaluation_tokens`, rounded, but at least one; fewer if the part
@@ -228,9 +200,7 @@ def validation_windows(
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     counts = np.diff(ends, prepend=0)
-    return tuple(
-        _evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, counts, strict=True)
-    )
+    return tuple(_evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, counts, strict=True))
 
 
 def _evenly(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:  # (n, context + 1)

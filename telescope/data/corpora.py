@@ -34,9 +34,7 @@ BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 # Tests would be a third of the text; configuration differs between machines.
-OUTSIDE_STDLIB = re.compile(
-    r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
-)
+OUTSIDE_STDLIB = re.compile(r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*")
 HIDDEN = re.compile(r"\..*|__pycache__")
 
 
@@ -66,21 +64,14 @@ class Corpus:
             what = "is neither a file nor a folder" if self.path.exists() else "does not exist"
         except OSError as error:
             what = f"cannot be read ({error.strerror})"
-        raise InvalidInput.of(
-            FIELD,
-            f"{self.path} {what}; give the path of a file or folder that can be read",
-            self.name,
-        )
+        raise InvalidInput.of(FIELD, f"{self.path} {what}; give the path of a file or folder that can be read", self.name)
 
     def _of_one_sort(self, files: tuple[tuple[str, Path], ...]) -> tuple[tuple[str, Path], ...]:
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
             return pair
         if len({is_tokens(file) for _, file in files}) > 1:
-            message = (
-                f"{self.path} holds .bin token files and text side by side; keep token files "
-                "in a folder of their own"
-            )
+            message = f"{self.path} holds .bin token files and text side by side; keep token files in a folder of their own"
             raise InvalidInput.of(FIELD, message, self.name)
         return files
 
@@ -131,10 +122,7 @@ def find(corpus: str) -> Corpus:
     names = [known.name for known in available()]
     near = " or ".join(difflib.get_close_matches(corpus, names, n=3, cutoff=0.5))
     hint = f"did you mean {near}?" if near else f"known are {', '.join(names)};"
-    message = (
-        f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a "
-        f"path, such as ./{corpus}"
-    )
+    message = f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a path, such as ./{corpus}"
     raise InvalidInput.of(FIELD, message, corpus)
 
 
@@ -162,24 +150,17 @@ def register(name: str, path: str | Path, text_field: str = "text") -> Corpus:
     """Register a path under a name, after reading its first document; a name can never be given
     another path."""
     if not NAME.fullmatch(name):
-        raise InvalidInput.of(
-            "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
-        )
+        raise InvalidInput.of("name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name)
     if name in BUILT_IN:
         raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)
     corpus = Corpus(name, absolute(path), text_field)
     try:
         next(corpus.documents())
     except InvalidInput as error:
-        raise InvalidInput.because(
-            tuple(replace(p, field="path", value=str(path)) for p in error.problems)
-        ) from error
+        raise InvalidInput.because(tuple(replace(p, field="path", value=str(path)) for p in error.problems)) from error
     file = _entry(name)
     if file.exists() and _load(file) != corpus:
-        raise Conflict(
-            f"corpus {name} is registered already, for {_load(file).path}; choose another "
-            f"name, or delete {file}"
-        )
+        raise Conflict(f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}")
     write_json(file, {"path": str(corpus.path), "text_field": text_field})
     return corpus
 
@@ -254,9 +235,7 @@ def docstrings(source: str) -> str:
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-    documented = isinstance(
-        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    )
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
     text = ast.get_docstring(node) if documented else None  # type: ignore[arg-type]
     if text:
         yield text

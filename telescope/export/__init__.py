@@ -22,11 +22,7 @@ from telescope.trials.types import OptimizerName
 __all__ = ["FORMATS", "Format", "Source", "UsedTrial", "Wanted", "exported"]
 
 Format = Literal["torch", "megatron", "json"]
-FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {
-    "torch": torch_code.text,
-    "megatron": megatron.text,
-    "json": document.text,
-}
+FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {"torch": torch_code.text, "megatron": megatron.text, "json": document.text}
 
 
 @dataclass(frozen=True)

@@ -46,15 +46,11 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(
-            model.spec, spec, role, trained_by(spec, role), model.depth_factors(name)
-        )
+        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.depth_factors(name))
         members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
     named = [name for group in result for name in group.names]
-    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), (
-        "groups must partition the parameters"
-    )
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
     return result
 
 
@@ -67,10 +63,7 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     role, factors = alike.role, alike.factors
     optimizer = trained_by(spec, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
-    multiplier = {
-        Role.EMBEDDING: model.embedding_multiplier,
-        Role.READOUT: model.head_multiplier,
-    }.get(role, 1.0)
+    multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
     return Group(
         role=role,
         optimizer=optimizer,
@@ -84,9 +77,7 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     )
 
 
-def describe(
-    model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
-) -> tuple[Group, ...]:
+def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[Group, ...]:
     """The groups that this optimizer would use at a width, without allocating the model; `context`
     sets the number of learned positions."""
     with torch.device("meta"):

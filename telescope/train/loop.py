@@ -104,9 +104,7 @@ def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  
         loss = losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    step_together(
-        [run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs]
-    )
+    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
     for watch in watches:
         watch.end_step()
     for run, loss in zip(runs, total, strict=True):
@@ -126,9 +124,7 @@ def train(
     Before each step, `stopping` returns the indices of trials that should leave. `losses` is the
     program: that of telescope.train.pack or telescope.train.compiled.
     """
-    assert len({pack.shape(spec) for spec in specs}) == 1, (
-        "the trials of a pack must have one shape"
-    )
+    assert len({pack.shape(spec) for spec in specs}) == 1, "the trials of a pack must have one shape"
     files = checkpoints or [None] * len(specs)
     runs = {index: Run(spec) for index, spec in enumerate(specs)}
     if specs[0].measure == "coordinates":
@@ -153,8 +149,7 @@ def train(
         for index, run in list(runs.items()):
             file = files[index]
             if file and run.step in run.spec.kept_steps and not run.diverged:
-                # before the caller learns that the run has ended
-                file.keep(run.spec.digest, run.state())
+                file.keep(run.spec.digest, run.state())  # before the caller learns that the run has ended
             if index in points:
                 point = run.point(points[index])
                 yield Last(index, point) if run.ended else Point(index, point)
@@ -167,9 +162,7 @@ def train(
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last
     with the final held-out loss."""
-    return (
-        told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left)
-    )
+    return (told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left))
 
 
 def coordinates_of(index: int, run: Run, stopping: Callable[[int], bool]) -> Iterator[Progress]:

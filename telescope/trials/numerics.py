@@ -17,7 +17,4 @@ losses of `tests/telescope/train/test_loop.py` show such a change."""
 def numerics() -> str:
     """The arithmetic of this process: torch, device, telescope's revision."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return (
-        f"torch {torch.__version__} on {device}, telescope {telescope.__version__} revision "
-        f"{REVISION}"
-    )
+    return f"torch {torch.__version__} on {device}, telescope {telescope.__version__} revision {REVISION}"

@@ -34,12 +34,7 @@ def _pairs(given: Any) -> Any:
     """A mapping as sorted pairs, which can be hashed and do not depend on the order in which it was
     written."""
     return (
-        tuple(
-            sorted(
-                (str(key), tuple(value) if isinstance(value, list) else value)
-                for key, value in given.items()
-            )
-        )
+        tuple(sorted((str(key), tuple(value) if isinstance(value, list) else value) for key, value in given.items()))
         if isinstance(given, Mapping)
         else given
     )

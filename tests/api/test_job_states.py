@@ -34,11 +34,7 @@ def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
 
 
 def test_an_answer_is_not_retried_but_cloned() -> None:
-    assert (
-        follow(JobState.FAILED, Verb.RETRY)
-        is follow(JobState.CANCELLED, Verb.RETRY)
-        is JobState.QUEUED
-    )
+    assert follow(JobState.FAILED, Verb.RETRY) is follow(JobState.CANCELLED, Verb.RETRY) is JobState.QUEUED
     with pytest.raises(Conflict, match="clone it"):
         follow(JobState.SUCCEEDED, Verb.RETRY)
 

@@ -23,9 +23,7 @@ def list_corpora() -> schemas.Corpora:
 
 
 @router.post("/corpora", status_code=201, tags=["corpora"], responses=described(400, 409, 413, 422))
-def register_corpus(
-    new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]
-) -> Corpus:
+def register_corpus(new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]) -> Corpus:
     """Register a path on the server as a corpus; a repeated request changes nothing."""
     if not admission.is_open(new.path, settings.data_roots):
         raise InvalidInput.of("path", admission.remedy(settings.data_roots), new.path)

@@ -30,13 +30,7 @@ from telescope.studies.compute_time.reasons import (
     RunsEarly,
     Stopped,
 )
-from telescope.studies.compute_time.report import (
-    AtTarget,
-    BatchReport,
-    Comparison,
-    Granted,
-    Verdict,
-)
+from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted, Verdict
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import step_seconds
 from telescope.studies.compute_time.tuning import decays
@@ -52,14 +46,10 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
     """
     now = progress(question, trials)
     analysis = Analysis.after(question, now)
-    targets = tuple(
-        at_target(analysis, loss) for loss in sorted(question.target_losses, reverse=True)
-    )
+    targets = tuple(at_target(analysis, loss) for loss in sorted(question.target_losses, reverse=True))
     found, because = verdict(question, now, targets, ended)
     every = {
-        trial.digest: trial
-        for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches))
-        for trial in one
+        trial.digest: trial for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches)) for trial in one
     }
     paid = [trial for trial in every.values() if not trial.reused]
     high, low = analysis.reached or (None, None)
@@ -138,9 +128,7 @@ def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
             return f"{text}; whether it lasts is unknown, because {few}"
 
 
-def verdict(
-    question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None
-) -> tuple[Verdict, Reason]:
+def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, Reason]:
     """The verdict and its reason."""
     if ended:
         return "unresolved", Stopped(by=ended.cause, detail=ended.detail)
@@ -155,9 +143,7 @@ def doubts(question: Question, now: Progress, targets: Sequence[AtTarget]) -> It
     """The doubts about an answer; doubts that batches share are listed once."""
     for shared in dict.fromkeys(one.setting.doubts for one in now.batches if one.setting):
         yield from shared
-    if borrowed := [
-        one for one in now.batches if one.setting and one.setting.source == "extrapolated"
-    ]:
+    if borrowed := [one for one in now.batches if one.setting and one.setting.source == "extrapolated"]:
         yield Borrowed(batches=named(borrowed))
     if not targets:
         yield NoTargets()
@@ -182,9 +168,7 @@ def target_doubts(target: AtTarget) -> Iterator[Doubt]:
 
 def named(rows: Sequence[BatchRow] | Sequence[AtBatch]) -> tuple[OptimizerBatch, ...]:
     """The optimizers and their batches."""
-    return tuple(
-        OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows
-    )
+    return tuple(OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows)
 
 
 def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
@@ -213,12 +197,8 @@ def batch_report(one: AtBatch) -> BatchReport:
         doubt=doubts_words(one.setting.doubts),
         runs=sum(len(course.trials) for course in one.courses),
         diverged=sum(trial.diverged for course in one.courses for trial in course.trials),
-        trained_tokens=max(
-            (float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0
-        ),
-        lowest_loss=min(
-            (float(course.loss.min()) for course in one.courses if len(course.loss)), default=None
-        ),
+        trained_tokens=max((float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0),
+        lowest_loss=min((float(course.loss.min()) for course in one.courses if len(course.loss)), default=None),
         step_seconds=step_seconds(one.timed),
         run_seconds=math.fsum(trial.seconds for trial in runs),
     )
@@ -232,11 +212,7 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
     every = searched | {trial.digest: trial for one in batches for trial in trials_of_batch(one)}
     rates = [trial.spec.optimizer.lr for trial in searched.values()]
     tuning, options = question.tuning, question.optimizer_options
-    muon = (
-        f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, "
-        if optimizer == "muon"
-        else ""
-    )
+    muon = f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, " if optimizer == "muon" else ""
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     return Granted(
         optimizer=optimizer,
@@ -252,17 +228,9 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
         tuning_flops=math.fsum(trial.flops for trial in searched.values()),
         tuning_seconds=math.fsum(trial.seconds for trial in searched.values()),
         seeds=question.seeds,
-        schedule=(
-            f"{question.runs.reading}, warm-up of "
-            f"{question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens"
-        ),
-        fixed=(
-            f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, "
-            f"no clipping, no decay of {undecayed}"
-        ),
-        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype
-        if optimizer == "muon"
-        else "float32",
+        schedule=(f"{question.runs.reading}, warm-up of {question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens"),
+        fixed=(f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}"),
+        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype if optimizer == "muon" else "float32",
         trials=len(every),
         diverged=sum(trial.diverged for trial in every.values()),
         tokens=sum(map(trained_tokens, every.values())),

@@ -33,12 +33,7 @@ class RunsCost:
 
     def __add__(self, other: "RunsCost") -> "RunsCost":
         """The sum of two costs."""
-        return RunsCost(
-            self.trials + other.trials,
-            self.tokens + other.tokens,
-            self.flops + other.flops,
-            self.seconds + other.seconds,
-        )
+        return RunsCost(self.trials + other.trials, self.tokens + other.tokens, self.flops + other.flops, self.seconds + other.seconds)
 
 
 NOTHING = RunsCost(0, 0, 0.0, 0.0)
@@ -72,9 +67,7 @@ class Bill:
 
 def most_trials(question: Question) -> int:
     """The largest possible number of trials."""
-    return sum(
-        len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True))
-    )
+    return sum(len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True)))
 
 
 def bound(question: Question) -> int:
@@ -83,9 +76,7 @@ def bound(question: Question) -> int:
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
     each = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
     searches = len(question.tuned_batches) * most_points(tuning) if tuning else 0
-    return len(question.optimizers) * (
-        len(question.batches) * (question.seeds * each + 1) + searches
-    )
+    return len(question.optimizers) * (len(question.batches) * (question.seeds * each + 1) + searches)
 
 
 def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
@@ -131,10 +122,7 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 def preview(question: Question, machine: Machine | None = None) -> Bill:
     """The forecast; the study's data should be resolved, since the vocabulary affects the cost."""
     machine = machine or Machine()
-    parallel = min(
-        [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
-        default=1,
-    )
+    parallel = min([limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None], default=1)
     rows = []
     least, most = all_runs(question, most=False), all_runs(question, most=True)
     tuned = {key_of(specs): specs for specs in all_searches(question, most=False)}
@@ -152,10 +140,7 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
                 pace=speed,
             )
         )
-    least_of, most_of = (
-        sum((row.least for row in rows), NOTHING),
-        sum((row.most for row in rows), NOTHING),
-    )
+    least_of, most_of = (sum((row.least for row in rows), NOTHING), sum((row.most for row in rows), NOTHING))
     return Bill(
         trials=Span(least_of.trials, least_of.trials, most_of.trials),
         tokens=Span(least_of.tokens, least_of.tokens, most_of.tokens),
@@ -163,10 +148,7 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
         seconds=Span(least_of.seconds, least_of.seconds, most_of.seconds).times(1 / parallel),
         parallel=parallel,
         estimated=any(row.pace.estimated for row in rows),
-        assumes=(
-            "least: every optimum inside its grid, every run short; most: "
-            "all extensions and doublings"
-        ),
+        assumes=("least: every optimum inside its grid, every run short; most: all extensions and doublings"),
         batches=tuple(rows),
     )
 

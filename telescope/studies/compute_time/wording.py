@@ -62,10 +62,7 @@ def doubt_words(doubt: Doubt) -> str:
         case NothingToRead(target_loss=loss) | NotReached(target_loss=loss):
             return f"loss {loss:g}: {unread_words(doubt)}"
         case Borrowed(batches=batches):
-            source = (
-                "batches use the hyperparameters of the nearest tuned batch, "
-                "which may not suit them"
-            )
+            source = "batches use the hyperparameters of the nearest tuned batch, which may not suit them"
             return f"{source}: {named(batches)}"
         case NoTargets():
             return "the study sets no target_losses; query any loss with `telescope frontier`"
@@ -76,15 +73,9 @@ def doubt_words(doubt: Doubt) -> str:
             return f"some runs diverged before loss {loss:g}; {rest}: {named(batches)}"
         case RunsEarly(target_loss=loss, batches=batches):
             bound = "their tokens are an upper bound"
-            return (
-                f"some runs were below loss {loss:g} at their first point, so {bound}: "
-                f"{named(batches)}"
-            )
+            return f"some runs were below loss {loss:g} at their first point, so {bound}: {named(batches)}"
         case OneSeed():
-            return (
-                "a single seed gives no estimate of the noise and no intervals; "
-                "set seeds to 2 or more"
-            )
+            return "a single seed gives no estimate of the noise and no intervals; set seeds to 2 or more"
 
 
 def unread_words(unread: Unread) -> str:

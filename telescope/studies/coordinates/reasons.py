@@ -86,14 +86,7 @@ class AcrossGate:
 
 
 Finding = Annotated[
-    SkippedByJob
-    | TooCostly
-    | TooFewWidths
-    | DivergedAtWidths
-    | NothingMoved
-    | BeyondGate
-    | WithinGate
-    | AcrossGate,
+    SkippedByJob | TooCostly | TooFewWidths | DivergedAtWidths | NothingMoved | BeyondGate | WithinGate | AcrossGate,
     Field(discriminator="code"),
 ]
 

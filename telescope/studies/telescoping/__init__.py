@@ -5,7 +5,7 @@ doubling, and extrapolates to the target. There is a ladder per optimizer, and p
 job compares architectures or texts; each ladder folds its schedule over its finished trials, and
 ladders do not wait for each other. Each package imports only those before it:
 
-- `axes`, `reasons`, `evidence`, `report`: the types of scales, reasons and answers
+- `axes`, `reasons`, `evidence`, `late_evidence`, `report`: the types of scales, reasons and answers
 - `question/`: the document · `ladder/`: a ladder and the statistical model of its losses
 - `schedules/`: the next runs, by `robust` or `paper` · `fold/`: stages replayed over finished
   trials

@@ -8,17 +8,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from telescope.studies.coordinates.slopes import CoordinateVerdict
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.reasons import ClimbEnd, Edge, Values
-from telescope.trials.types import (
-    AttentionScale,
-    HeadForm,
-    MuonLrRule,
-    Parametrisation,
-    UpdateScale,
-    WeightDecayRule,
-)
+from telescope.trials.types import AttentionScale, HeadForm, MuonLrRule, Parametrisation, UpdateScale, WeightDecayRule
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
 Status = Literal["resolved", "unresolved", "unbracketed", "flat", "swept", "fixed"]
@@ -256,43 +248,6 @@ class Validation:
     held: bool | None  # the optimum lies within the stated interval
     contradicted: bool  # the two intervals do not meet
     settled: bool  # these runs alone resolve the optimum
-
-
-@dataclass(frozen=True)
-class LateSlope:
-    """The slope in width of a quantity at the end of a run, for a kind of hidden matrix or the last
-    features.
-    """
-
-    name: str  # spectral/<kind>, update/<kind>, update/features
-    slope: float
-    low: float
-    high: float
-    verdict: CoordinateVerdict | None  # None where the slope is reported but not judged
-
-
-@dataclass(frozen=True)
-class LateReason:
-    """The reason of a late check's verdict; its wording is in `answer.late`."""
-
-    code: Literal["beyond_gate", "within_gate", "across_gate"]
-    worst: LateSlope  # the steepest that fails, or else the steepest that is judged
-    narrowest: int
-    widest: int
-    judged: int  # slopes
-    gate: float
-
-
-@dataclass(frozen=True)
-class LateReport:
-    """The coordinate check at the end of the ladder's runs; a failure is only a warning."""
-
-    verdict: CoordinateVerdict
-    reason: str
-    slopes: tuple[LateSlope, ...]  # the steepest first
-    widths: tuple[int, ...]
-    runs: int
-    because: LateReason | None = None  # the reason as a value; None in older reports
 
 
 @dataclass(frozen=True)

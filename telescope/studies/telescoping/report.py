@@ -17,7 +17,6 @@ from telescope.studies.telescoping.evidence import (
     Drift,
     ErrorBudget,
     Hyperparameter,
-    LateReport,
     LevelReport,
     Method,
     Pairing,
@@ -27,6 +26,7 @@ from telescope.studies.telescoping.evidence import (
     Validation,
     Verdict,
 )
+from telescope.studies.telescoping.late_evidence import LateReport
 from telescope.studies.telescoping.reasons import Reason
 from telescope.trials.types import OptimizerName
 

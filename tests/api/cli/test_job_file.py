@@ -30,9 +30,7 @@ def test_a_file_says_the_same_in_yaml_and_in_json(tmp_path: Path) -> None:
         ("a.json", f'{{"name": {"9" * 5000}}}', "", "is not JSON"),
     ],
 )
-def test_what_json_cannot_hold_is_refused_naming_field_and_remedy(
-    tmp_path: Path, name: str, text: str, field: str, remedy: str
-) -> None:
+def test_what_json_cannot_hold_is_refused_naming_field_and_remedy(tmp_path: Path, name: str, text: str, field: str, remedy: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidInput) as refused:
         job_file.read(tmp_path / name)

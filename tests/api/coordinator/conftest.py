@@ -16,9 +16,7 @@ def coordinate(record: Record, tmp_path: Path) -> Callable[..., Coordinator]:
     """A new coordinator on the same database and the same checkpoints."""
 
     def new(executor: InstantExecutor, on: Record = record, **options: Any) -> Coordinator:
-        coordinator = Coordinator(
-            on, executor, tmp_path / "checkpoints", poll_seconds=1e-9, **options
-        )
+        coordinator = Coordinator(on, executor, tmp_path / "checkpoints", poll_seconds=1e-9, **options)
         coordinator.recover()
         return coordinator
 

@@ -28,14 +28,10 @@ from workers.interface import Assignment, Event, Finished, Measured, Started, St
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_coordinators_killed_at_any_commit_change_nothing(
-    record: Record, database_url: str, coordinate: Coordinate, seed: int
-) -> None:
+def test_coordinators_killed_at_any_commit_change_nothing(record: Record, database_url: str, coordinate: Coordinate, seed: int) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
-    disturbances = Disturbances(
-        repeat=0.2
-    )  # events of dead coordinators' workers come late, and twice
+    disturbances = Disturbances(repeat=0.2)  # events of dead coordinators' workers come late, and twice
     mortal = Mortal(database_url, 0.06, rng, Killed)
     kills, completed = 0, set[int]()
     while not record.job(job.id).state.terminal:
@@ -44,12 +40,8 @@ def test_coordinators_killed_at_any_commit_change_nothing(
             drive(coordinate(executor, mortal), ended(record, job.id))
         except Killed:
             kills += 1
-        assert not completed & {assignment.trial_id for assignment in executor.submitted}, (
-            "a finished trial ran again"
-        )
-        completed = {
-            trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED
-        }
+        assert not completed & {assignment.trial_id for assignment in executor.submitted}, "a finished trial ran again"
+        completed = {trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED}
     mortal.close()
     assert kills >= 1
     assert record.result(job.id) == expected(document())
@@ -79,15 +71,9 @@ def test_a_database_that_goes_away_now_and_then_changes_nothing(
     assert len(executor.submitted) == record.job(job.id).trials_total, "nothing ran twice"
 
 
-def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(
-    record: Record, coordinate: Coordinate
-) -> None:
+def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(record: Record, coordinate: Coordinate) -> None:
     def twice(assignment: Assignment) -> Failure | None:
-        return (
-            Failure("operational", "its worker died")
-            if assignment.attempt < 3 and assignment.spec.seed == 0
-            else None
-        )
+        return Failure("operational", "its worker died") if assignment.attempt < 3 and assignment.spec.seed == 0 else None
 
     job, _ = record.create_job(document())
     executor = InstantExecutor(disturbances=Disturbances(fail=twice))
@@ -104,9 +90,7 @@ def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(
     assert record.result(job.id) == expected(document())
 
 
-@pytest.mark.parametrize(
-    ("retryable", "attempts"), [(True, 3), (False, 1)], ids=["after its retries", "at once"]
-)
+@pytest.mark.parametrize(("retryable", "attempts"), [(True, 3), (False, 1)], ids=["after its retries", "at once"])
 def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
     record: Record, coordinate: Coordinate, retryable: bool, attempts: int, tmp_path: Path
 ) -> None:
@@ -145,9 +129,7 @@ def test_a_study_that_raises_fails_its_own_job(record: Record, coordinate: Coord
     assert record.result(good.id) == expected(document())
 
 
-def test_events_of_an_attempt_that_is_over_change_nothing(
-    record: Record, coordinate: Coordinate
-) -> None:
+def test_events_of_an_attempt_that_is_over_change_nothing(record: Record, coordinate: Coordinate) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=1)
     first = coordinate(executor)
@@ -207,9 +189,7 @@ class StopsWhenDone(InstantExecutor):
         return super().events(timeout)
 
 
-def test_a_coordinator_whose_lock_was_cut_takes_it_again_or_gives_way(
-    record: Record, coordinate: Coordinate, database_url: str
-) -> None:
+def test_a_coordinator_whose_lock_was_cut_takes_it_again_or_gives_way(record: Record, coordinate: Coordinate, database_url: str) -> None:
     job, _ = record.create_job(document())
     first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
     assert first.acquire()

@@ -13,9 +13,7 @@ from tests.executors import Disturbances, InstantExecutor
 from workers.interface import Assignment
 
 
-def test_cancelling_stops_everything_at_once(
-    record: Record, coordinate: Coordinate, tmp_path: Path
-) -> None:
+def test_cancelling_stops_everything_at_once(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2)
     coordinator = coordinate(executor)
@@ -35,9 +33,7 @@ def test_cancelling_stops_everything_at_once(
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_a_paused_job_goes_on_where_it_was(
-    record: Record, coordinate: Coordinate, tmp_path: Path
-) -> None:
+def test_a_paused_job_goes_on_where_it_was(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2)
     coordinator = coordinate(executor)
@@ -51,18 +47,14 @@ def test_a_paused_job_goes_on_where_it_was(
     record.request(job.id, Verb.RESUME)
     drive(coordinator, ended(record, job.id))
     assert record.result(job.id) == expected(document())
-    assert all(trial.failures == 0 for trial in record.trials(job.id).items), (
-        "a pause is no failure"
-    )
+    assert all(trial.failures == 0 for trial in record.trials(job.id).items), "a pause is no failure"
     again = [assignment for assignment in executor.submitted if assignment.attempt > 1]
     assert again
     assert not any(assignment.failures for assignment in again), "and workers are told so"
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(
-    record: Record, coordinate: Coordinate, seed: int
-) -> None:
+def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: Record, coordinate: Coordinate, seed: int) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))
@@ -73,11 +65,7 @@ def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(
         state = record.job(job.id).state
         if state.terminal:
             break
-        wanted = (
-            Verb.RESUME
-            if state is JobState.PAUSED
-            else rng.choice([Verb.PAUSE, Verb.PAUSE, Verb.RESUME])
-        )
+        wanted = Verb.RESUME if state is JobState.PAUSED else rng.choice([Verb.PAUSE, Verb.PAUSE, Verb.RESUME])
         if wanted is Verb.PAUSE or state is JobState.PAUSED:
             record.request(job.id, wanted)
     if seed % 2 and not record.job(job.id).state.terminal:
@@ -103,9 +91,7 @@ def test_time_running_out_stops_new_stages_only(record: Record, coordinate: Coor
     )
 
 
-def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(
-    record: Record, coordinate: Coordinate
-) -> None:
+def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: Record, coordinate: Coordinate) -> None:
     job, _ = record.create_job(document())
 
     def fail(assignment: Assignment) -> Failure | None:
@@ -116,9 +102,7 @@ def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(
     coordinator = coordinate(executor)
     drive(coordinator, ended(record, job.id))
     assert record.job(job.id).state is JobState.FAILED
-    done = {
-        trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED
-    }
+    done = {trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED}
     assert done
     executor.submitted.clear()
 
@@ -130,16 +114,12 @@ def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(
     drive(coordinator, ended(record, job.id))
     assert record.job(job.id).state is JobState.SUCCEEDED
     assert record.result(job.id) == expected(document())
-    assert not done & {assignment.trial_id for assignment in executor.submitted}, (
-        "a finished trial ran again"
-    )
+    assert not done & {assignment.trial_id for assignment in executor.submitted}, "a finished trial ran again"
     assert all(assignment.attempt > 1 for assignment in executor.submitted)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_job_cancelled_at_any_moment_and_retried_at_once_gives_its_answer(
-    record: Record, coordinate: Coordinate, seed: int
-) -> None:
+def test_a_job_cancelled_at_any_moment_and_retried_at_once_gives_its_answer(record: Record, coordinate: Coordinate, seed: int) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))

@@ -30,9 +30,7 @@ def service(database_url: str) -> Iterator[TestClient]:
         yield client
 
 
-def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(
-    service: TestClient, record: Record
-) -> None:
+def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(service: TestClient, record: Record) -> None:
     job_id = finished_job(record, document(SEEDS, BATCHES))
     assert record.job(job_id).trials_total == 2 * len(BATCHES) * (SEEDS + 1) > 10_000
     store = service.app.state.store  # type: ignore[attr-defined]
@@ -61,13 +59,8 @@ def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(
 
 
 @pytest.mark.parametrize("seeds", [2, 40])
-def test_the_first_answer_takes_as_many_queries_whatever_the_number_of_runs(
-    service: TestClient, record: Record, seeds: int
-) -> None:
+def test_the_first_answer_takes_as_many_queries_whatever_the_number_of_runs(service: TestClient, record: Record, seeds: int) -> None:
     job_id = finished_job(record, document(seeds))
     with counted(service.app.state.store) as statements:  # type: ignore[attr-defined]
-        assert (
-            service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code
-            == 200
-        )
+        assert service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code == 200
     assert len(queries(statements)) == 4

@@ -14,9 +14,7 @@ def reported(record: Record, job_id: str) -> dict[str, Any]:
 
 def test_a_job_without_a_report_has_that_of_no_trials_and_then_its_own(record: Record) -> None:
     job, _ = record.create_job(document())
-    assert {"kind": "telescope", "final": False, "verdict": "unresolved"}.items() <= reported(
-        record, job.id
-    ).items()
+    assert {"kind": "telescope", "final": False, "verdict": "unresolved"}.items() <= reported(record, job.id).items()
     record.begin_job(job.id)
     record.finish_job(job.id, JobState.SUCCEEDED, None, {"verdict": "resolved"})
     assert reported(record, job.id) == {"kind": "telescope", "verdict": "resolved"}

@@ -36,17 +36,11 @@ def labels(row: TrialRow) -> tuple[str | None, str | None, int | None, str]:
 def test_rows_that_carry_their_labels_are_as_they_were_planned(record: Record) -> None:
     job_id = planned(record)
     found = list(variants.every_trial(record, job_id))
-    assert {labels(row) for row in found} == {
-        (ladder, "grid", 0, variant)
-        for ladder in ("muon", "adamw")
-        for variant in ("plain", "tied")
-    }
+    assert {labels(row) for row in found} == {(ladder, "grid", 0, variant) for ladder in ("muon", "adamw") for variant in ("plain", "tied")}
     assert found == list(record.trials(job_id, 1000).items)
 
 
-def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(
-    record: Record, database_url: str
-) -> None:
+def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(record: Record, database_url: str) -> None:
     job_id = planned(record)
     before = list(variants.every_trial(record, job_id))
     execute(database_url, UNLABELLED)
@@ -54,14 +48,11 @@ def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(
     assert [labels(row) for row in old] == [(row.ladder, None, None, row.variant) for row in before]
     execute(
         database_url,
-        "UPDATE trials SET ladder = optimizer, stage = 'grid', level = 0, variant = 'mine' WHERE "
-        "id % 2 = 0",
+        "UPDATE trials SET ladder = optimizer, stage = 'grid', level = 0, variant = 'mine' WHERE id % 2 = 0",
     )
     mixed = variants.trials(record, job_id, record.trials(job_id, 1000)).items
     assert {row.variant for row in mixed if row.id % 2 == 0} == {"mine"}
-    assert [labels(row) for row in mixed if row.id % 2] == [
-        labels(row) for row in old if row.id % 2
-    ]
+    assert [labels(row) for row in mixed if row.id % 2] == [labels(row) for row in old if row.id % 2]
 
 
 def test_only_the_old_rows_of_a_page_are_looked_up(record: Record, database_url: str) -> None:
@@ -75,12 +66,8 @@ def test_only_the_old_rows_of_a_page_are_looked_up(record: Record, database_url:
     assert fresh._specs.keys() == {row.digest for row in page.items}
 
 
-def test_every_trial_of_a_state_is_found_over_all_pages(
-    record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_trial_of_a_state_is_found_over_all_pages(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = planned(record)
     monkeypatch.setattr(variants, "LARGE_PAGE", 3)
     assert list(variants.every_trial(record, job_id, TrialState.COMPLETED)) == []
-    assert list(variants.every_trial(record, job_id, TrialState.PENDING)) == list(
-        record.trials(job_id, 1000).items
-    )
+    assert list(variants.every_trial(record, job_id, TrialState.PENDING)) == list(record.trials(job_id, 1000).items)

@@ -55,9 +55,7 @@ def test_a_page_token_holds_for_its_own_list_alone(record: Record) -> None:
     job_id = running_job(record, trials=3)
     token = record.trials(job_id, 1).next_page_token
     assert token is not None
-    text = json.dumps(
-        [f"trials {job_id} None None None", first_trial(record, job_id).id]
-    )  # so tokens outlive an update
+    text = json.dumps([f"trials {job_id} None None None", first_trial(record, job_id).id])  # so tokens outlive an update
     assert token == base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     with pytest.raises(InvalidInput):
         record.trials(job_id, 1, token, only=TrialFilter(width=32))
@@ -72,9 +70,7 @@ def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: Record)
         record.trials(job_id, 0)
 
 
-def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(
-    record: Record, database_url: str
-) -> None:
+def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record: Record, database_url: str) -> None:
     def queries(trials: int) -> list[int]:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, 10).items:

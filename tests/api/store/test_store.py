@@ -118,9 +118,7 @@ def test_job_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids == sorted(ids)
 
 
-@pytest.mark.parametrize(
-    "ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves]
-)
+@pytest.mark.parametrize("ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves])
 def test_an_unknown_job_is_not_found(record: Record, ask: Callable[[Store, str], Any]) -> None:
     with pytest.raises(NotFound, match="no job job-x"):
         ask(record, "job-x")
@@ -152,11 +150,7 @@ def test_two_jobs_may_have_the_same_trial(record: Record) -> None:
 
 
 def test_every_optimizer_has_room_in_its_columns_on_both_databases() -> None:
-    assert (
-        max(map(len, get_args(OptimizerName)))
-        <= trials.c.optimizer.type.length
-        == trials.c.ladder.type.length
-    )
+    assert max(map(len, get_args(OptimizerName))) <= trials.c.optimizer.type.length == trials.c.ladder.type.length
 
 
 def test_specs_survive_the_database(record: Record, database_url: str) -> None:
@@ -177,9 +171,7 @@ def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record
     waiting = [pending.spec for pending in record.pending_trials(job_id, 10)]
     short, wide, equal, muon, long = planned
     assert waiting == [long, wide, muon, short, equal]
-    assert [trial_flops(spec) for spec in waiting] == sorted(
-        map(trial_flops, planned), reverse=True
-    )
+    assert [trial_flops(spec) for spec in waiting] == sorted(map(trial_flops, planned), reverse=True)
     assert record.pending_trials(job_id, 2)[-1].spec == wide
     record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, Begun(0, "worker", "cpu"))
     assert record.pending_trials(job_id, 1)[0].spec == wide
@@ -272,9 +264,7 @@ def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
 
 def own_points(first: int, last: int) -> tuple[Measurement, ...]:
     """Points of a branch, whose FLOPs are those after its trunk."""
-    return tuple(
-        replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1)
-    )
+    return tuple(replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1))
 
 
 @pytest.mark.parametrize(
@@ -287,9 +277,7 @@ def own_points(first: int, last: int) -> tuple[Measurement, ...]:
         "nothing",
     ],
 )
-def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(
-    record: Record, resumed_step: int, kept: float, spent: float
-) -> None:
+def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, resumed_step: int, kept: float, spent: float) -> None:
     trial = branch_trial(record)
     assert record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
     begun = record.trial(trial.id)
@@ -312,9 +300,7 @@ def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_
     record.trial_measured(trial.id, 1, own_points(5, 5))
     for attempt, resumed_step in ((2, BRANCH_STEP), (3, 0)):
         record.trial_released(trial.id, attempt - 1)
-        assert record.trial_started(
-            trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch)
-        )
+        assert record.trial_started(trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
         assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
 
 
@@ -330,9 +316,7 @@ def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Record) ->
         assert record.trial(trial.id).numerics == said
         record.trial_measured(trial.id, 1, own_points(5, 6))
         record.trial_released(trial.id, 1)
-        record.trial_started(
-            trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch)
-        )  # from its own checkpoint
+        record.trial_started(trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch))  # from its own checkpoint
         assert record.trial(trial.id).numerics == said
 
 
@@ -380,11 +364,7 @@ def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
         record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
         record.trial_measured(trial.id, 1, points(1, trial.steps))
     assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
-    assert (
-        len(record.curves(job_id, only=TrialFilter(width=64)))
-        == len(record.curves(job_id, only=TrialFilter(optimizer="muon")))
-        == 1
-    )
+    assert len(record.curves(job_id, only=TrialFilter(width=64))) == len(record.curves(job_id, only=TrialFilter(optimizer="muon"))) == 1
 
 
 def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Record) -> None:
@@ -418,9 +398,7 @@ def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Recor
 # ----- reuse
 
 
-def finished_job(
-    record: Record, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu"
-) -> str:
+def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu") -> str:
     """A job whose trials a worker has trained, with curves; their seeds count from 0."""
     job_id = running_job(record, trials=len(losses))
     for trial, loss in zip(record.trials(job_id).items, losses, strict=True):
@@ -456,15 +434,10 @@ def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that
         assert new.ended_at is not None
         assert record.curve(new.id).step == record.curve(old.id).step == tuple(range(1, 11))
         assert record.curve(new.id).trial_id == new.id
-    assert [curve.trial_id for curve in record.curves(later)] == [
-        trial.id for trial in record.trials(later).items[:2]
-    ]
+    assert [curve.trial_id for curve in record.curves(later)] == [trial.id for trial in record.trials(later).items[:2]]
     assert record.trials(later).items[2].state is TrialState.PENDING
     ours, theirs = record.terminal_trials(later), record.terminal_trials(earlier)
-    assert [
-        replace(trial, reused=False, seconds=old.seconds)
-        for trial, old in zip(ours, theirs, strict=True)
-    ] == theirs
+    assert [replace(trial, reused=False, seconds=old.seconds) for trial, old in zip(ours, theirs, strict=True)] == theirs
     assert [(trial.reused, trial.diverged) for trial in ours] == [(True, False), (True, True)]
     assert record.reuse_trials(later, "cpu") == 0, "asked again, it changes nothing"
 
@@ -539,9 +512,7 @@ def test_the_last_points_metrics_are_kept_whatever_their_names(record: Record) -
     assert record.terminal_trials(trial.job_id)[0].metrics == last.metrics
 
 
-def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(
-    record: Record, database_url: str
-) -> None:
+def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(record: Record, database_url: str) -> None:
     def at(corpus: str | dict[str, float]) -> str:
         job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
@@ -560,9 +531,7 @@ def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_o
     stranger.close()
 
 
-def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(
-    record: Record, database_url: str
-) -> None:
+def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(record: Record, database_url: str) -> None:
     def data(content: str, corpus: str) -> DataSpec:
         return replace(spec(0).data, content=content, corpus=corpus)
 
@@ -571,9 +540,7 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
         record.begin_job(job.id)
         record.plan_trials(
             job.id,
-            labelled(
-                [replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]
-            ),
+            labelled([replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]),
         )
         return job.id
 
@@ -588,13 +555,9 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
         {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}},
     )
     stranger = Record(database_url)
-    assert {
-        one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)
-    } == {"x": "/here/x", "y": "/here/y"}
+    assert {one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)} == {"x": "/here/x", "y": "/here/y"}
     digests = [trial.digest for trial in stranger.trials(both).items]
-    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {
-        digests[0]: digests[0]
-    }
+    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {digests[0]: digests[0]}
     stranger.close()
 
 
@@ -638,14 +601,9 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
         None,
         None,
     )
-    assert record.result(job_id) == {"final": False, "best": "muon"}, (
-        "what was known is kept, as what is known so far"
-    )
+    assert record.result(job_id) == {"final": False, "best": "muon"}, "what was known is kept, as what is known so far"
     with record._read() as connection:
-        assert (
-            connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar()
-            is False
-        )
+        assert connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar() is False
     running = record.begin_job(job_id)
     assert (running.state, running.trials_done, running.started_at) == (
         JobState.RUNNING,

@@ -26,12 +26,8 @@ def test_groups_are_those_of_the_target_with_the_values_found() -> None:
     run, found = run_of(), told()
     spec = run.spec
     expected = describe(spec.model, spec.data.vocab_size, spec.optimizer)
-    assert found["parameter_groups"] == json.loads(
-        json.dumps([asdict(group) for group in expected])
-    )
-    assert found["parameter_groups"] == json.loads(
-        json.dumps([asdict(group) for group in run.ladder.parameter_groups])
-    )
+    assert found["parameter_groups"] == json.loads(json.dumps([asdict(group) for group in expected]))
+    assert found["parameter_groups"] == json.loads(json.dumps([asdict(group) for group in run.ladder.parameter_groups]))
     assert (found["model"]["width"], found["vocab_size"], found["context"]) == (64, 256, 32)
 
 
@@ -43,10 +39,7 @@ def test_every_matrix_of_muons_has_its_shape_and_factor_and_no_others_do() -> No
     down = matrices["blocks.0.feed_forward.down.weight"]
     assert (down["shape"], down["update_scale"]) == ([64, 256], 0.5)
     optimizer = run_of().spec.optimizer
-    assert all(
-        matrix["update_scale"] == mup.update_scale(optimizer, *matrix["shape"])
-        for matrix in matrices.values()
-    )
+    assert all(matrix["update_scale"] == mup.update_scale(optimizer, *matrix["shape"]) for matrix in matrices.values())
     assert told(optimizer="adamw")["muon"] is None
 
 
@@ -71,11 +64,7 @@ def test_it_says_where_everything_comes_from() -> None:
     )
     assert (said["corpus"], said["corpus_content"]) == ("python-stdlib", run.spec.data.content)
     assert said["verdict"] == run.ladder.verdict == "resolved"
-    assert (
-        said["hyperparameters"]["lr"]["low"]
-        < said["hyperparameters"]["lr"]["value"]
-        < said["hyperparameters"]["lr"]["high"]
-    )
+    assert said["hyperparameters"]["lr"]["low"] < said["hyperparameters"]["lr"]["value"] < said["hyperparameters"]["lr"]["high"]
     assert (said["method"]["estimator"], said["numerics"]) == ("pooled", ["torch on cpu"])
     assert sorted(trial.digest for trial in run.trials) == said["trials"]
     assert sum(level["trials"] for level in said["levels"]) == len(said["trials"])
@@ -106,9 +95,7 @@ def test_what_has_no_hyperparameters_yet_is_not_exported() -> None:
     with pytest.raises(NotExportable, match="wait for the first level"):
         exported(study, KIND.of(study).report(()), source, Wanted("json"))
     with pytest.raises(NotExportable, match="limit:max_seconds"):
-        exported(
-            study, KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)), source, Wanted("json")
-        )
+        exported(study, KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)), source, Wanted("json"))
 
 
 def test_a_ladder_that_there_is_not_is_refused_naming_those_that_are() -> None:

@@ -8,9 +8,7 @@ from tests.telescope.train.test_loop import GOLDEN
 
 
 def test_losses_and_revision_change_together() -> None:
-    assert (REVISION, GOLDEN) == (1, {"muon": 3.1846, "adamw": 3.3028}), (
-        "training computes something else: raise REVISION"
-    )
+    assert (REVISION, GOLDEN) == (1, {"muon": 3.1846, "adamw": 3.3028}), "training computes something else: raise REVISION"
 
 
 def test_torch_device_and_code_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

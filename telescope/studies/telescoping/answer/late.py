@@ -21,9 +21,9 @@ from scipy.special import stdtrit
 
 from telescope.statistics.estimates import QUANTILE, Array
 from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict
-from telescope.studies.telescoping.evidence import LateReason, LateReport, LateSlope
 from telescope.studies.telescoping.fold.progress import Progress
 from telescope.studies.telescoping.ladder.ladder import Point, argmin, outcomes
+from telescope.studies.telescoping.late_evidence import LateReason, LateReport, LateSlope
 from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Trial
@@ -32,14 +32,8 @@ NEAR = 1.0  # octaves
 MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
 FEWEST_WIDTHS = 2
 JUDGED = "spectral/"
-VERDICTS: Mapping[str, CoordinateVerdict] = {
-    "beyond_gate": "fail",
-    "within_gate": "pass",
-    "across_gate": "unresolved",
-}
-CAUSE = (
-    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
-)
+VERDICTS: Mapping[str, CoordinateVerdict] = {"beyond_gate": "fail", "within_gate": "pass", "across_gate": "unresolved"}
+CAUSE = "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
 
 
 def late_report(found: Progress) -> LateReport | None:
@@ -66,13 +60,7 @@ def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
     of their level on every axis.
     """
     ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
-    corners = {
-        o.point
-        for stage in found.done
-        if stage.name in BLOCK_STAGES
-        for o in stage.outcomes
-        if o.finite
-    }
+    corners = {o.point for stage in found.done if stage.name in BLOCK_STAGES for o in stage.outcomes if o.finite}
     if corners:
         return [(point, trials[point]) for point in sorted(corners)]
     for level in range(ladder.levels):
@@ -80,11 +68,7 @@ def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
         if not here:
             break
         best = argmin(here)
-        close = [
-            o.point
-            for o in here
-            if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))
-        ]
+        close = [o.point for o in here if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))]
         near += [(point, trials[point]) for point in close]
     return near
 
@@ -112,28 +96,19 @@ def lines(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
     dof = len(x) - int(np.linalg.matrix_rank(x))
     spread = np.sqrt(np.sum((sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
     half = float(stdtrit(dof, QUANTILE)) * spread
-    return [
-        late_slope(name.removeprefix(LATE), float(s), float(h))
-        for name, s, h in zip(names, fitted[0], half, strict=True)
-    ]
+    return [late_slope(name.removeprefix(LATE), float(s), float(h)) for name, s, h in zip(names, fitted[0], half, strict=True)]
 
 
 def late_slope(name: str, slope: float, half: float) -> LateSlope:
     """The slope of a quantity, judged by the gate."""
     low, high = slope - half, slope + half
     beyond = low > GATE or high < -GATE
-    verdict: CoordinateVerdict = (
-        "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
-    )
+    verdict: CoordinateVerdict = "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
     judged = name.startswith(JUDGED)
-    return LateSlope(
-        name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None
-    )
+    return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None)
 
 
-def verdict_of(
-    slopes: Sequence[LateSlope], widths: Sequence[int]
-) -> tuple[CoordinateVerdict, LateReason]:
+def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, LateReason]:
     """Verdict and reason, from the judged slopes, the steepest first."""
     judged = [one for one in slopes if one.verdict]
     failed = [one for one in judged if one.verdict == "fail"]

@@ -2,8 +2,7 @@
 
 The functions are those of a job's report: the runs become the stages of a ladder (`ladder_of`), the
 pooled model is fitted to all widths at once, and the learning rate decides the verdict
-(`telescope.studies.telescoping.answer.verdict.judged`). In addition, each width gets its own
-verdict:
+(`telescope.studies.telescoping.answer.verdict.judged`). Each width gets its own verdict, too:
 
     unbracketed   its lowest loss or fitted optimum lies at a border of the runs, or all diverged
     unresolved    fewer than three learning rates, or an interval wider than +-0.5 octave
@@ -13,8 +12,7 @@ Widths need not be doublings: a level lies log2(width / narrowest) doublings up.
 where some width has three values of it that did not diverge; otherwise its values are compared. The
 fit uses only the runs near the optimum of each width (`near_optimum`).
 
-Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `sides`,
-`level_verdict` · `to_narrow`.
+Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `level_verdict` · `to_narrow`.
 """
 
 import itertools
@@ -28,47 +26,16 @@ from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_
 from telescope.studies.telescoping.answer.budget import laws_of
 from telescope.studies.telescoping.answer.levels import described, drift, edges_at, level_estimates
 from telescope.studies.telescoping.answer.transfer import copying
-from telescope.studies.telescoping.answer.verdict import (
-    LR_HALF_WIDTH,
-    Remarks,
-    all_diverged,
-    judged,
-    judged_values,
-)
+from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, Remarks, all_diverged, judged, judged_values
 from telescope.studies.telescoping.answer.wording import edges_words, words
 from telescope.studies.telescoping.axes import Axis, AxisName
-from telescope.studies.telescoping.evidence import (
-    Copying,
-    Drift,
-    Hyperparameter,
-    LevelReport,
-    Verdict,
-    digits,
-    from_estimate,
-)
+from telescope.studies.telescoping.evidence import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits, from_estimate
 from telescope.studies.telescoping.fold.estimates import lowest_of, pooled_estimates
 from telescope.studies.telescoping.judge.records import WIDEST
 from telescope.studies.telescoping.judge.sweep import Row, Sweep
-from telescope.studies.telescoping.ladder.ladder import (
-    Done,
-    Ladder,
-    Outcome,
-    Point,
-    argmin,
-    outcomes,
-    pooled_fit,
-    seed_means,
-)
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.reasons import (
-    Advice,
-    Code,
-    Corners,
-    Part,
-    Reason,
-    Remark,
-    SeedBlocks,
-)
+from telescope.studies.telescoping.reasons import Advice, Code, Corners, Part, Reason, Remark, SeedBlocks
 from telescope.studies.telescoping.schedules import blocks
 from telescope.studies.telescoping.schedules.edges import side_of
 
@@ -114,15 +81,9 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     notes = sweep.notes
     if target_width is None:
         target_width = 2 * sweep.widths[-1]
-        notes = (
-            *notes,
-            f"judged for width {target_width}, twice the widest; set target_width for another",
-        )
+        notes = (*notes, f"judged for width {target_width}, twice the widest; set target_width for another")
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
-        wanted = (
-            f"must be at least {sweep.widths[-1]}, the widest width in the sweep; "
-            "for a narrower target, leave out the wider rows"
-        )
+        wanted = f"must be at least {sweep.widths[-1]}, the widest width in the sweep; for a narrower target, leave out the wider rows"
         raise InvalidInput.of("target_width", wanted, target_width)
     ladder, done = ladder_of(sweep, target_width)
     near = tuple(near_optimum(stage) for stage in done)
@@ -139,9 +100,7 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         hyperparameters=values | unswept(sweep) if values else {},
         levels=levels,
         drift=drift(fit, ladder.levels) if fit else None,
-        copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width)
-        if fit and laws and ladder.levels > 1
-        else (),
+        copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width) if fit and laws and ladder.levels > 1 else (),
         measured_regret=measured_regret(ladder, done),
         scaling_fit=scaling_fit(ladder.widths, losses) if all(map(math.isfinite, losses)) else None,
         notes=notes,
@@ -150,22 +109,13 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
 
 
 def judged_sweep(
-    ladder: Ladder,
-    done: tuple[Done, ...],
-    fit: Fit | None,
-    values: dict[AxisName, Hyperparameter],
-    levels: Sequence[JudgedLevel],
+    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, values: dict[AxisName, Hyperparameter], levels: Sequence[JudgedLevel]
 ) -> tuple[Verdict, Reason]:
     """Verdict on the transfer, and its reason with advice."""
     if not values:
         return "unbracketed", all_diverged(done)
     wider = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
-    verdict, reason = judged(
-        values["lr"],
-        fit,
-        ladder.levels - 1,
-        Remarks(lambda fit: to_narrow(ladder, done, fit), wider),
-    )
+    verdict, reason = judged(values["lr"], fit, ladder.levels - 1, Remarks(lambda fit: to_narrow(ladder, done, fit), wider))
     if verdict == "resolved":
         return verdict, reason
     return verdict, replace(reason, parts=told(verdict, fit, levels))
@@ -187,9 +137,7 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
         x = tuple(octaves(row, name) for name in names)
         return Outcome(Point(sweep.widths.index(row.width), x, seeds[row.seed]), row.loss)
 
-    stages = [
-        sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths
-    ]
+    stages = [sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths]
     return ladder, tuple(Done("sweep", tuple(stage)) for stage in stages)
 
 
@@ -198,10 +146,7 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
     every run diverged.
     """
     tried = {octaves(row, name) for row in sweep.rows}
-    counts = [
-        len({octaves(row, name) for row in sweep.rows if row.width == width and row.finite})
-        for width in sweep.widths
-    ]
+    counts = [len({octaves(row, name) for row in sweep.rows if row.width == width and row.finite}) for width in sweep.widths]
     return Axis(name, min(tried), max(tried), max(counts) or len(tried), extend=True)
 
 
@@ -213,11 +158,7 @@ def octaves(row: Row, name: AxisName) -> float:
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
     """Weight decay, where all runs had the same."""
     held = decays(sweep)
-    return (
-        {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)}
-        if len(held) == 1
-        else {}
-    )
+    return {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)} if len(held) == 1 else {}
 
 
 def decays(sweep: Sweep) -> list[float]:
@@ -236,19 +177,10 @@ def near_optimum(stage: Done) -> Done:
     lowest = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})
     beside = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
-    return Done(
-        stage.name,
-        tuple(
-            o
-            for o in stage.outcomes
-            if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside
-        ),
-    )
+    return Done(stage.name, tuple(o for o in stage.outcomes if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside))
 
 
-def target_values(
-    ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None
-) -> dict[AxisName, Hyperparameter]:
+def target_values(ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None) -> dict[AxisName, Hyperparameter]:
     """The hyperparameters at the target; an axis that is not fitted has the best value at the
     narrowest width with a finite loss.
     """
@@ -257,17 +189,13 @@ def target_values(
     return judged_values(ladder, fit, best | fitted, [i for at in ends for i in at])
 
 
-def judged_level(
-    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int
-) -> JudgedLevel:
+def judged_level(ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int) -> JudgedLevel:
     """The report on a width, with its verdict."""
     at = sides(ladder, done, fit, level)
     edges = edges_at(ladder, at.items())
     found = level_estimates(ladder, fit, level) if fit else {}
     verdict, because = level_verdict(ladder, done, fit, level, at)
-    known = replace(
-        described(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges
-    )
+    known = replace(described(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges)
     described_so = {field.name: getattr(known, field.name) for field in fields(known)}
     return JudgedLevel(**described_so, verdict=verdict, reason=words(because), because=because)
 
@@ -291,19 +219,12 @@ def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> 
         if len(values) >= FEWEST_LRS:
             places.append(lowest[i])
             margins = ((values[1] - values[0]) / 4, (values[-1] - values[-2]) / 4)
-        if (
-            axis.fitted
-            and len(values) > 1
-            and places
-            and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places))
-        ):
+        if axis.fitted and len(values) > 1 and places and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places)):
             at[i] = side
     return at
 
 
-def level_verdict(
-    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]
-) -> tuple[Verdict, Reason]:
+def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]) -> tuple[Verdict, Reason]:
     """Verdict on a width's own optimum, and its reason with advice."""
     here = outcomes(done, level)
     tried, finite = sorted({o.point.x[0] for o in here}), {o.point.x[0] for o in here if o.finite}
@@ -311,27 +232,16 @@ def level_verdict(
         return "unbracketed", Reason.of(Code.ALL_DIVERGED, lr=2.0 ** tried[0])
     if len(finite) < FEWEST_LRS:
         missing = missing_lrs(fit, level, tried, argmin(here)[0])
-        return "unresolved", Reason.of(
-            Code.TOO_FEW_RATES,
-            finite=len(finite),
-            fitted=fit is not None,
-            advice=add_rates(missing),
-        )
+        return "unresolved", Reason.of(Code.TOO_FEW_RATES, finite=len(finite), fitted=fit is not None, advice=add_rates(missing))
     if side := at.get(0, 0):
-        border, step = (
-            (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
-        )
+        border, step = (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
         beyond = add_rates([border + side * step, border + 2 * side * step])
-        return "unbracketed", Reason.of(
-            Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond
-        )
+        return "unbracketed", Reason.of(Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond)
     if fit is None:
         return "unresolved", Reason.of(Code.BASE_DIVERGED)
     half = level_estimates(ladder, fit, level)[0].half_width
     if half > LR_HALF_WIDTH:
-        return "unresolved", Reason.of(
-            Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS)
-        )
+        return "unresolved", Reason.of(Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS))
     return "resolved", Reason.of(Code.KNOWN, half_width=digits(half))
 
 
@@ -363,16 +273,11 @@ def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
     added = Counter[int]()
-    for level, covariance in itertools.islice(
-        blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS
-    ):
+    for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS):
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)
-            wanted = [
-                SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans))
-                for level, count in sorted(added.items())
-            ]
+            wanted = [SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans)) for level, count in sorted(added.items())]
             return Remark.of(Advice.NEW_SEEDS, runs=tuple(wanted))
     return Remark.of(Advice.WIDER_OR_LONGER)
 
@@ -392,8 +297,4 @@ def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
     """
     means = seed_means(outcomes(done, ladder.levels - 1))
     copied = means.get(argmin(outcomes(done, 0)), math.inf)
-    return (
-        digits(100 * (copied / min(means.values()) - 1))
-        if ladder.levels > 1 and math.isfinite(copied)
-        else None
-    )
+    return digits(100 * (copied / min(means.values()) - 1)) if ladder.levels > 1 and math.isfinite(copied) else None

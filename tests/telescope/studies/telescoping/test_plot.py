@@ -29,17 +29,13 @@ def bowl(width, lr, weight_decay, seed=0):
 
 def ladder(optimizer="muon", answered=True):
     grid = [bowl(32, 2.0**x, 2.0**y) for x in range(-9, -1) for y in (-6, -3, 0)]
-    corners = [
-        bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)
-    ]
+    corners = [bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)]
     estimate = Estimate(0.025, 0.031, 0.039)
     levels = (
         Level(32, 2.0**-9, 2.0**-2, estimate, 2.84),
         Level(64, 2.0**-6, 2.0**-4, estimate, 2.75),
     )
-    return Ladder(
-        optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None
-    )
+    return Ladder(optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None)
 
 
 def pixels(path):
@@ -74,9 +70,7 @@ def test_what_is_compared_is_a_row_above_those_of_its_ladders(tmp_path):
     compared, plain = pixels(tmp_path / "data.png"), pixels(tmp_path / "two.png")
     assert compared.shape[0] > 1.4 * plain.shape[0]
     for half in np.array_split(compared[: compared.shape[0] // 3], 2, axis=1):
-        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, (
-            "the second ladder's colour, which lies above the first one's"
-        )
+        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, "the second ladder's colour, which lies above the first one's"
     draw(
         [Ladder("muon, code", "unresolved", (), (), 64, None)] * 2,
         tmp_path / "none.png",
