@@ -128,7 +128,7 @@ class Checkout:
         """The `telescope` command of this checkout, wherever its module lies."""
         scripts = tomllib.loads((self.folder / "pyproject.toml").read_text())["project"]["scripts"]
         module, _, name = scripts["telescope"].partition(":")
-        return [sys.executable, "-c", f"from {module} import {name}; {name}(prog_name='telescope')"]
+        return [sys.executable, "-c", f"import sys; from {module} import {name}; sys.exit({name}())"]
 
     def environment(self, home: Path) -> dict[str, str]:
         """The environment of its processes, without variables of the caller's own telescope."""

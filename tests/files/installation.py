@@ -80,7 +80,7 @@ class Installation:
         return [
             sys.executable,
             "-c",
-            f"from {module} import {name}; {name}(prog_name='telescope')",
+            f"import sys; from {module} import {name}; sys.exit({name}())",
             *arguments,
         ]
 
