@@ -57,28 +57,16 @@ def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.0
 
 def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noise) -> None:
     """End trials, and store their outlines."""
-    fate = {
-        "loss": ATTAINED,
-        "state": TrialState.COMPLETED,
-        "step": trials.c.steps,
-        "seconds": 1.0,
-        "numerics": "cpu",
-    }
+    fate = {"loss": ATTAINED, "state": TrialState.COMPLETED, "step": trials.c.steps, "seconds": 1.0, "numerics": "cpu"}
     drawn = courses(specs, noise)
     with record._write() as connection:
         ended = update(trials).where(trials.c.job_id == job_id).values(**fate)
         connection.execute(ended)
-        connection.execute(
-            update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")),
-            timed_steps(specs),
-        )
+        connection.execute(update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")), timed_steps(specs))
         inserted = connection.execute(select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)).all()
         ids = {row.digest: row.id for row in inserted}
         rows = [{"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()]
-        connection.execute(
-            insert(outlines).values(trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")),
-            rows,
-        )
+        connection.execute(insert(outlines).values(trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")), rows)
 
 
 def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
@@ -93,10 +81,7 @@ def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
     course_of = {}
     for number, (name, of) in enumerate(LAWS.items()):
         ours = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]
-        batches, seeds = (
-            sorted({spec.horizon.batch_tokens for spec in ours}),
-            1 + max(spec.seed for spec in ours),
-        )
+        batches, seeds = (sorted({spec.horizon.batch_tokens for spec in ours}), 1 + max(spec.seed for spec in ours))
         all_curves = curves(of, noise, seeds, number, batches=batches)
         for spec in ours:
             row = batches.index(spec.horizon.batch_tokens) * seeds + spec.seed

@@ -95,23 +95,14 @@ def law(number: int, lowest: float = 700.0, highest: float = 4500.0) -> Law:
     return Law(critical, slope=float(rng.uniform(-0.6, -0.25)), tokens=float(rng.uniform(1.5e6, 3e6)))
 
 
-def curves(
-    of: Law,
-    noise: Noise,
-    seeds: int,
-    number: int,
-    overrun: float = 1.8,
-    batches: Sequence[int] = BATCHES,
-) -> Curves:
+def curves(of: Law, noise: Noise, seeds: int, number: int, overrun: float = 1.8, batches: Sequence[int] = BATCHES) -> Curves:
     """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens to the
     target."""
     rng = np.random.default_rng([number, 6])
     ends = overrun * of.tokens_to(TARGET, batches)
     tokens = np.repeat(ends[:, None] * np.arange(1, POINTS + 1) / POINTS, seeds, axis=0)
     truth = np.repeat(
-        [of.loss_after(end * np.arange(1, POINTS + 1) / POINTS, b) for end, b in zip(ends, batches, strict=True)],
-        seeds,
-        axis=0,
+        [of.loss_after(end * np.arange(1, POINTS + 1) / POINTS, b) for end, b in zip(ends, batches, strict=True)], seeds, axis=0
     )
     scale = np.repeat([noise.point * (batches[0] / b) ** noise.batch_power for b in batches], seeds)[:, None]
     errors = scale * rng.standard_normal(truth.shape) + noise.run * rng.standard_normal((len(truth), 1))

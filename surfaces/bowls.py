@@ -31,14 +31,7 @@ Law = Literal["inverse", "root", "constant"]
 POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}
 DRAWN = (0.5, 0.3, 0.2)  # probabilities, if the law is drawn
 
-AXES: tuple[AxisName, ...] = (
-    "lr",
-    "weight_decay",
-    "adamw_lr_ratio",
-    "momentum",
-    "warmup_fraction",
-    "init_scale",
-)
+AXES: tuple[AxisName, ...] = ("lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale")
 # octaves (of momentum: of 1 - momentum); the ranges are 7 octaves wide
 LOWS = (-9.0, -7.0, -4.0, -8.0, -8.0, -3.5)
 DIVERGES_AT = 3  # steps, if a run diverges
@@ -138,12 +131,7 @@ class Surface:
         """The result of a coordinate check: one layer whose changes scale as width^growth."""
         steps = spec.horizon.steps
         size = (self.growth + 0.05 * self._normal("coordinates", spec.seed)) * math.log2(spec.model.width)
-        metrics = {
-            "train_loss": 5.0,
-            "loss": 5.0,
-            "moved/blocks.0.layer": size,
-            "own/blocks.0.layer": size - 1,
-        }
+        metrics = {"train_loss": 5.0, "loss": 5.0, "moved/blocks.0.layer": size, "own/blocks.0.layer": size - 1}
         return [Measurement(steps, steps * spec.horizon.batch_tokens, trial_flops(spec), 0.5, metrics)]
 
     def __call__(self, spec: TrialSpec) -> list[Measurement]:
@@ -155,15 +143,7 @@ class Surface:
         diverged = math.isinf(loss)
         metrics = {"train_loss": loss} | ({} if diverged else {"loss": loss})
         steps = DIVERGES_AT if diverged else spec.horizon.steps
-        return [
-            Measurement(
-                steps,
-                steps * spec.horizon.batch_tokens,
-                flops_by(spec, steps, diverged),
-                0.5,
-                metrics,
-            )
-        ]
+        return [Measurement(steps, steps * spec.horizon.batch_tokens, flops_by(spec, steps, diverged), 0.5, metrics)]
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
@@ -186,13 +166,7 @@ def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
         "number": number,
     }
     drawn = str(rng.choice(list(POWERS), p=DRAWN))
-    return Surface(
-        **{
-            **given,
-            **changes,
-            "law": drawn if changes.get("law") == "drawn" else changes.get("law", "inverse"),
-        }
-    )
+    return Surface(**{**given, **changes, "law": drawn if changes.get("law") == "drawn" else changes.get("law", "inverse")})
 
 
 # A model and a horizon by which a run costs 4 times as much per doubling of the width, to 1 %:

@@ -2,7 +2,7 @@
 
 `Coordinator.step` is its whole life:
 
-    poll jobs and verbs -> wait for events -> record each -> hand out the next trials -> plan what
+    poll jobs and verbs -> wait for events -> record each -> dispatch the next trials -> plan what
     else is needed
 
 Hand-out comes before planning and runs ahead of the workers: a worker that ends a trial finds its
@@ -77,7 +77,7 @@ class Coordinator:
                 time.sleep(AWAY_SECONDS)  # not stop.wait: a signal handler of this thread sets it
 
     def step(self) -> None:
-        """Run one turn: poll, record events, hand out, plan, hand out."""
+        """Run one turn: poll, record events, dispatch, plan, dispatch."""
         if time.monotonic() >= self._next_poll:
             self._poll()
             self._next_poll = time.monotonic() + self._poll_seconds
@@ -132,7 +132,7 @@ class Coordinator:
         self._dispatcher.hand_out(self._jobs)
 
     def _handle(self, event: Event) -> None:
-        """Record one event; if it ends an attempt, hand out the next trial at once."""
+        """Record one event; if it ends an attempt, dispatch the next trial at once."""
         ended = self._dispatcher.record(event)
         if ended is None:
             return

@@ -27,7 +27,7 @@ Flags and rules were read in github.com/NVIDIA/Megatron-LM:
 Flags do not set initial values: Megatron-LM draws all hidden matrices from one normal distribution,
 and the head too. The text states the values that they need, and `--to torch` has them as code.
 
-Parts: `text` · `Flag`, `flags` · the settings that they amount to: `megatron_settings`.
+Parts: `text` · `Flag`, `flags` · the settings that they make up: `megatron_settings`.
 """
 
 import textwrap

@@ -134,7 +134,7 @@ class Analysis:
 
     @property
     def read(self) -> str:
-        """The method by which a loss is read, in words."""
+        """The method by which a loss is read, as text."""
         window = self.courses.window
         smoothing = f"smoothed twice by a moving mean of {window} points" if window > 1 else "not smoothed"
         source = f"held-out loss {READ[self.question.runs.reading]}"

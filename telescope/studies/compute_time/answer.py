@@ -106,7 +106,7 @@ def standing(ratio: RatioAnswer) -> Standing | None:
 
 
 def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
-    """The answer to a target in words."""
+    """The answer to a target, as text."""
     if not ratio.rows:
         return ratio.note
     known = [row.ratio for row in ratio.rows if row.ratio is not None and row.pairs]

@@ -40,7 +40,7 @@ class Granted:
     """The effort granted to an optimizer: the ledger of a fair comparison."""
 
     optimizer: OptimizerName
-    hyperparameters: str  # their source in words: tuned here, given, or from jobs
+    hyperparameters: str  # their source as text: tuned here, given, or from jobs
     tuning_trials: int
     tuned_batches: tuple[int, ...]
     lr_low: float | None  # of all rates tried; None without any
