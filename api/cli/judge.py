@@ -25,7 +25,7 @@ def judge(
 ) -> None:
     """Judge a sweep that you have already run: do its hyperparameters transfer to the target width?
 
-    Example: telescope judge examples/sweep.csv --target-width 1024
+    Example: telescope judge sweep.csv --target-width 1024
     """
     content = read(file)
     from api.terminal import pictures, telescoping  # late, for a quick start

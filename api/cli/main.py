@@ -22,6 +22,7 @@ from rich.table import Table
 from api.cli import job_file
 from api.cli.coordinates import coordinates
 from api.cli.corpus import corpora
+from api.cli.examples import examples
 from api.cli.export import export
 from api.cli.frontier import frontier
 from api.cli.judge import judge
@@ -65,7 +66,7 @@ def run(
 
     Logs of the coordinator and its workers go to TELESCOPE_HOME/run.log. Ctrl-C pauses the job.
 
-    Example: telescope run examples/quickstart.yaml
+    Example: telescope run job.yaml
     """
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
@@ -96,7 +97,7 @@ def run(
 def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
     """Submit a job to the service.
 
-    Example: telescope submit examples/quickstart.yaml
+    Example: telescope submit job.yaml
     """
     document = job_file.read(file)
     with service(url) as client:
@@ -179,7 +180,7 @@ def jobs(url: Url = None, as_json: AsJson = False) -> None:
         best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
         table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
-    console().print(table if listed else "No jobs yet. Submit one: telescope submit examples/quickstart.yaml")
+    console().print(table if listed else "No jobs yet. Submit one: telescope examples quickstart > job.yaml; telescope submit job.yaml")
 
 
 @app.command(rich_help_panel=JOBS)
@@ -237,6 +238,7 @@ def clone(
 
 
 app.command(rich_help_panel=JOBS)(coordinates)
+app.command(rich_help_panel=JOBS)(examples)
 app.command(rich_help_panel=JOBS)(export)
 app.command(rich_help_panel=JOBS)(frontier)
 app.command(rich_help_panel=JOBS)(judge)

@@ -54,7 +54,7 @@ def serve(
     def announce() -> None:
         _say(f"telescope is ready at {url}")
         _say(f"  documentation   {url}/docs")
-        _say("  first job       telescope submit examples/quickstart.yaml")
+        _say("  first job       telescope examples quickstart > job.yaml; telescope submit job.yaml")
 
     _say("starting api and coordinator ...")
     with Client(url, timeout_seconds=2.0) as client:
