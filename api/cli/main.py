@@ -26,7 +26,7 @@ from api.cli.examples import examples
 from api.cli.export import export
 from api.cli.frontier import frontier
 from api.cli.judge import judge
-from api.cli.output import Commands, Interrupted, console, plain, show_json
+from api.cli.output import Commands, Interrupted, Plot, console, plain, show_json
 from api.cli.remote import RemoteFindings, conclude, service, watched
 from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
@@ -49,7 +49,6 @@ File = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_d
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
 Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
-Plot = Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")]
 JOBS = "Jobs"
 
 
