@@ -5,12 +5,15 @@ import itertools
 import re
 import tomllib
 from collections.abc import Iterator
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+import telescope
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("telescope", "workers", "api", "migrations")
@@ -102,3 +105,16 @@ def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> No
         assert exact.operator == "=="
         assert requirement.specifier.contains(exact.version), text
         assert Version(version(requirement.name)).public == exact.version, f"{requirement.name} is not the one that is pinned"
+
+
+def test_the_changelog_begins_with_this_version_and_its_dates_descend() -> None:
+    titles = re.findall(r"^## (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    versions, dates = [Version(version) for version, _ in titles], [date.fromisoformat(day) for _, day in titles]
+    assert versions[0] == Version(telescope.__version__)
+    assert versions == sorted(versions, reverse=True)
+    assert dates == sorted(dates, reverse=True)
+
+
+def test_the_readme_names_the_wheel_of_this_version() -> None:
+    (named,) = set(re.findall(r"telescope-(\S+?)-py3", (ROOT / "README.md").read_text()))
+    assert named == telescope.__version__
