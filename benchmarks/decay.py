@@ -33,14 +33,14 @@ def loss(width: int, job: tuple[Pair, int]) -> float:
     """Final held-out loss of the example's Muon run at a width."""
     import torch
 
-    from api.cli.job_file import read
+    from api.cli.job_file import read_job_file
     from telescope.studies import registry
     from telescope.train.loop import train_one
     from telescope.trials.outcome import completed
 
     torch.set_num_threads(1)
     (lr, decay), seed = job
-    study = registry.resolved(registry.parse(read(EXAMPLE))).question
+    study = registry.resolved(registry.parse(read_job_file(EXAMPLE))).question
     spec = target_spec(study, "muon", {"lr": lr, "weight_decay": decay}, seed)
     spec = replace(spec, model=study.model.at(width))
     found = completed(spec, list(train_one(spec))).loss

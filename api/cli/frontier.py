@@ -15,6 +15,7 @@ from api.cli.output import console, show_json
 from api.cli.service import configured, local_url
 from telescope.client.client import Client
 from telescope.errors import InvalidInput
+from telescope.trials.types import OptimizerName
 
 
 class Csv(StrEnum):
@@ -25,17 +26,10 @@ class Csv(StrEnum):
     BATCH_SIZES = "batch-sizes"
 
 
-class Optimizer(StrEnum):
-    """The optimizers that tables can be limited to."""
-
-    MUON = "muon"
-    ADAMW = "adamw"
-
-
 def frontier(
     job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a compute_time job.", show_default=False)],
     target_loss: Annotated[float, typer.Option(help="Held-out loss to reach.", show_default=False)],
-    optimizer: Annotated[Optimizer | None, typer.Option(help="Show hours and tokens of this optimizer only.")] = None,
+    optimizer: Annotated[OptimizerName | None, typer.Option(help="Show hours and tokens of this optimizer only.")] = None,
     url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
     csv: Annotated[Csv | None, typer.Option(help="Print all rows of this table as CSV instead.")] = None,
@@ -53,20 +47,20 @@ def frontier(
             sys.stdout.write(client.csv(job_id, csv.value, target_loss, optimizer=chosen))
         if csv and not plot:
             return
-        documents = asked(client, job_id, target_loss, optimizer)
+        documents = fetch_tables(client, job_id, target_loss, optimizer)
         name = client.job(job_id).name if plot else ""
-    from api.terminal.frontier import picture, show, typed  # late, for a quick start
+    from api.terminal.frontier import parse_tables, plot_tables, show_tables  # late, for a quick start
 
-    answers = typed(documents)
+    answers = parse_tables(documents)
     if as_json:
         show_json(documents)
     elif not csv:
-        show(answers, console())
+        show_tables(answers, console())
     if plot:
-        picture(answers, plot, name)
+        plot_tables(answers, plot, name)
 
 
-def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
+def fetch_tables(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
     """Fetch the three tables of a job from a service, as documents."""
     from telescope.studies import registry  # late, for a quick start
 

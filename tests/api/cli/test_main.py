@@ -479,7 +479,7 @@ def test_a_document_that_nests_without_end_is_refused(tmp_path, name, text):
 
 
 def test_what_nobody_foresaw_is_one_line_and_one_document(job, monkeypatch):
-    monkeypatch.setattr(job_file, "read", lambda file: 1 // 0)
+    monkeypatch.setattr(job_file, "read_job_file", lambda file: 1 // 0)
     result = telescope("preview", job)
     assert (result.exit_code, result.stdout) == (3, "")
     assert "ZeroDivisionError" in result.stderr

@@ -257,10 +257,10 @@ def test_a_corpus_must_fill_a_batch(tmp_path: Path) -> None:
 def test_a_resolved_corpus_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve(DataSpec(corpus=str(folder)))
 
-    def fail(_: corpora.Corpus) -> None:
+    def fail(_: corpora.LocatedCorpus) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(corpora.Corpus, "documents", fail)
+    monkeypatch.setattr(corpora.LocatedCorpus, "documents", fail)
     assert resolve(spec) == spec
     assert open_tokens(spec) is open_tokens(spec)
 
@@ -288,10 +288,10 @@ def test_equal_texts_in_two_places_share_their_tokens_and_each_is_watched(folder
 RACER = """
 import sys
 from telescope.trials.data import DataSpec
-from telescope.data.tokens import prepare
+from telescope.data.tokens import prepare_tokens
 print("ready", flush=True)
 sys.stdin.readline()
-print(prepare(DataSpec(corpus=sys.argv[1], tokenizer="bpe-400")))
+print(prepare_tokens(DataSpec(corpus=sys.argv[1], tokenizer="bpe-400")))
 """
 
 
