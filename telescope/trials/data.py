@@ -14,8 +14,7 @@ ORIGIN = ("corpus", "tokenizer")
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSpec:
-    """A stream of tokens. `telescope.data.resolve` fills in `content` and `vocab_size` when a job
-    is accepted."""
+    """A stream of tokens. `content` and `vocab_size` are filled in when a job is accepted."""
 
     corpus: mixtures.CorpusOrMixture
     """A built-in corpus (python-stdlib, python-docs), a registered name, or the path of a file or

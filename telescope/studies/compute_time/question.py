@@ -133,8 +133,7 @@ class FromJobs:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Hardware:
-    """The devices of the frontier; a step's time is then modelled
-    (`telescope.statistics.step_time`)."""
+    """The devices of the frontier; the time of a step is then modelled."""
 
     device_flops_per_second: Positive
     """Peak FLOP/s of a device, in the training precision: 989e12 for an H100 in bf16."""
