@@ -42,7 +42,7 @@ from telescope.train.flops import evaluation_flops, step_flops
 # decay 3e-4 to 2e-2
 TOLERANCE = 1e-3
 # in arms that may compile: initial weights off by 1e-7 make 2e-2 of 1,200 steps at the highest
-# rates (docs/log.md)
+# rates (docs/log/2026-speed.md)
 ROUNDED_TOLERANCE = 5e-2
 COMPILED = "de"  # arms
 MEMORY_SECONDS = 0.5  # between measurements of memory

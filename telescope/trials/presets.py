@@ -22,7 +22,7 @@ from pydantic_core import ArgsKwargs
 
 from telescope.errors import closest_name_hint
 from telescope.trials.model import Architecture
-from telescope.trials.types import STRICT
+from telescope.trials.types import STRICT, DescribesInherited
 
 PresetName = Literal["gemma-like", "llama-like", "gpt2-like", "mla"]
 
@@ -69,11 +69,11 @@ def values(architecture: Architecture) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Preset(Architecture):
+class Preset(Architecture, DescribesInherited):
     """A model block that may name a preset; all its fields are filled in."""
 
     preset: Annotated[PresetName, BeforeValidator(checked_preset_name)] | None = None
-    """A named architecture (telescope.trials.presets) that sets every field not given here."""
+    """A named architecture that sets every field of the architecture not given here."""
 
     @model_validator(mode="before")
     @classmethod

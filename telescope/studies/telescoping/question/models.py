@@ -20,7 +20,7 @@ from telescope.models import factory, user_model
 from telescope.studies.ranges import Width
 from telescope.trials.model import Architecture, ModelSpec, ModuleArchitecture, ModuleSpec, architecture_problems, family, width_problem
 from telescope.trials.presets import Preset
-from telescope.trials.types import STRICT, Parametrisation
+from telescope.trials.types import STRICT, DescribesInherited, Parametrisation
 
 
 @value(frozen=True)
@@ -38,8 +38,11 @@ class LadderWidths:
     """
 
     base_width: Width
+    """The narrowest width, which has the dense grid and at which every width factor is 1."""
     calibration_width: Width
+    """The widest width at which trials run: base_width times a power of two."""
     target_width: Width
+    """The width that the answer is for; at least calibration_width."""
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -53,7 +56,7 @@ class LadderModel(Preset, LadderWidths):
     """The model at all its widths."""
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Blocks of the final run, if different from `depth`, at which all trials run."""
+    """Number of blocks of the final run, if different from `depth`, at which all trials run."""
 
     def at(self, width: int) -> ModelSpec:
         """The model of one width."""
@@ -110,7 +113,7 @@ class LadderModel(Preset, LadderWidths):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class LadderModule(ModuleArchitecture, LadderWidths):
+class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
     """A user's model at all its widths."""
 
     def at(self, width: int) -> ModuleSpec:

@@ -120,7 +120,7 @@ def test_muon_under_mup_transfers_on_real_text() -> None:
     assert found.verdict == "resolved", found.reason
     assert found.target_width == 512
     assert found.drift is not None
-    # the slope of parabolas' vertices over all seeds, docs/log.md
+    # the slope of parabolas' vertices over all seeds, docs/log/2026-transfer.md
     assert found.drift.low < -0.073 < found.drift.high
     assert found.measured_regret == 0.0
     assert found.copying[-1].width == 512
