@@ -128,12 +128,12 @@ def plain_loops(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
 
 
 def telescope_again(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
-    from telescope.train.compiled import Graph, prepare
+    from telescope.train.compiled import Graph, compile_graph
     from workers.runner import settle
 
     spawning = multiprocessing.get_context("spawn")
     with spawning.Pool(1, settle) as pool:  # an earlier job's worker
-        pool.map(prepare, dict.fromkeys(map(Graph.of, specs)))
+        pool.map(compile_graph, dict.fromkeys(map(Graph.of, specs)))
     return telescope(specs, processes)
 
 

@@ -1,7 +1,7 @@
 """Effect of weight decay on the loss, for chosen pairs of lr and decay.
 
-    python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125 --seeds 4
-    python -m benchmarks.decay --quick
+    python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125
+    --seeds 4 python -m benchmarks.decay --quick
 
 It trains the study of `api/examples/quickstart.yaml` at one width, at every lr with every decay,
 with the same seeds, and prints the mean losses. Then it compares every pair with the first one:
@@ -33,14 +33,14 @@ def loss(width: int, job: tuple[Pair, int]) -> float:
     """Final held-out loss of the example's Muon run at a width."""
     import torch
 
-    from api.cli.job_file import read
+    from api.cli.job_file import read_job_file
     from telescope.studies import registry
     from telescope.train.loop import train_one
     from telescope.trials.outcome import completed
 
     torch.set_num_threads(1)
     (lr, decay), seed = job
-    study = registry.resolved(registry.parse(read(EXAMPLE))).question
+    study = registry.resolved(registry.parse(read_job_file(EXAMPLE))).question
     spec = target_spec(study, "muon", {"lr": lr, "weight_decay": decay}, seed)
     spec = replace(spec, model=study.model.at(width))
     found = completed(spec, list(train_one(spec))).loss

@@ -24,7 +24,7 @@ from fastapi.testclient import TestClient
 import migrations
 from api.http.app import create_app
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from benchmarks.arguments import parsed
 from surfaces.batch_jobs import document, finished_job
 
@@ -60,7 +60,7 @@ def timed(service: TestClient, path: str, target: float, tag: str = "") -> tuple
 def rows(url: str, targets: int, seeds: int) -> Iterator[tuple[str, float]]:
     """A line per table, and its p95."""
     migrations.upgrade(url)
-    record = Record(url)
+    record = CoordinatorStore(url)
     job_id = finished_job(record, document(seeds, BATCHES))
     total = record.job(job_id).trials_total
     record.close()

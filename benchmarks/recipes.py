@@ -10,8 +10,8 @@ from itertools import islice, product
 
 from benchmarks.peers.plain import ParameterGroup, Recipe
 from telescope.data.batches import resolve
-from telescope.data.tokens import prepare
-from telescope.optim.groups import describe
+from telescope.data.tokens import prepare_tokens
+from telescope.optim.groups import describe_groups
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.data import DataSpec
@@ -57,8 +57,8 @@ def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
 
 def recipe(spec: TrialSpec) -> Recipe:
     """The same trial in plain numbers."""
-    model, horizon, (data,) = spec.model, spec.horizon, prepare(spec.data)
-    groups = describe(model, data.vocab_size, spec.optimizer)
+    model, horizon, (data,) = spec.model, spec.horizon, prepare_tokens(spec.data)
+    groups = describe_groups(model, data.vocab_size, spec.optimizer)
     multiplier = {group.role: group.multiplier for group in groups}
     windows = min(
         horizon.evaluation_tokens // spec.data.context,

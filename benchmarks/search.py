@@ -45,7 +45,7 @@ from telescope.studies import registry
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.answer.levels import final_run_flops
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import loss_of
+from telescope.studies.telescoping.fold.progress import final_loss_of
 from telescope.studies.telescoping.fold.specs import spec_of, trial_spec
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Ladder, Outcome, argmin, grid
@@ -111,7 +111,7 @@ def copied(asked: Question, runs: Runs, flops: float, number: int) -> Choice:
     side = int((flops / ladder.base_flops) ** (1 / len(ladder.axes)))
     points = grid(0, [replace(axis, points=side).values for axis in ladder.axes], seeds=1)
     trials = runs([spec_of(asked, ladder, point) for point in points])
-    best = argmin([Outcome(point, loss_of(trial)) for point, trial in zip(points, trials, strict=True)])
+    best = argmin([Outcome(point, final_loss_of(trial)) for point, trial in zip(points, trials, strict=True)])
     return Choice(best, sum(trial.flops for trial in trials))
 
 
@@ -140,7 +140,7 @@ def optuna_at(target: bool, sampler: str, times: int, asked: Question, runs: Run
         values = {axis.name: from_octaves(at) for axis, at in zip(ladder.axes, x, strict=True)}
         found = runs([trial_spec(asked, ladder.optimizer, width, values, seed) for seed in range(count // points)])
         spent += sum(one.flops for one in found)
-        search.tell(trial, float(np.mean([loss_of(one) for one in found])))
+        search.tell(trial, float(np.mean([final_loss_of(one) for one in found])))
     return Choice(tuple(snap(search.best_params[axis.name]) for axis in ladder.axes), spent)
 
 
@@ -242,11 +242,11 @@ def at_target(asked: Question, runs: Runs, x: Sequence[float]) -> np.ndarray:
     (ladder,) = all_ladders(asked)
     values = {axis.name: from_octaves(snap(at)) for axis, at in zip(ladder.axes, x, strict=True)}
     specs = [trial_spec(asked, ladder.optimizer, ladder.target_width, values, seed) for seed in SCORING_SEEDS]
-    return np.array([loss_of(trial) for trial in runs(specs)])
+    return np.array([final_loss_of(trial) for trial in runs(specs)])
 
 
 def for_real(job: Path, store: Path, workers: int) -> None:
-    asked = registry.resolved(registry.parse(job_file.read(job))).question
+    asked = registry.resolved(registry.parse(job_file.read_job_file(job))).question
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         runs = Store(store, pool)
         found = dict(choices(asked, runs, 0, METHODS))

@@ -35,7 +35,7 @@ import psutil
 
 import migrations
 from api.coordinator.supervisor import Child, end
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from telescope.studies import registry
@@ -137,7 +137,7 @@ def service(workers: int) -> Run:
 
 
 @contextmanager
-def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
+def started(folder: Path, workers: int) -> Iterator[tuple[CoordinatorStore, int]]:
     """Start a coordinator with its Ray on an empty database; they end with the block."""
     url = f"sqlite:///{folder}/telescope.db"
     migrations.upgrade(url)
@@ -147,7 +147,7 @@ def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
         "EXECUTOR": "ray",
         "WORKERS": str(workers),
     }
-    record = Record(url)
+    record = CoordinatorStore(url)
     with open(folder / "coordinator.log", "wb") as log:
         child = Child(
             "coordinator",
@@ -162,7 +162,7 @@ def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
             record.close()
 
 
-def finished(record: Record, document: dict[str, Any]) -> str:
+def finished(record: CoordinatorStore, document: dict[str, Any]) -> str:
     """Submit a job and wait for its end."""
     job, _ = record.create_job(registry.to_document(study_of(document)))
     while not record.job(job.id).state.terminal:

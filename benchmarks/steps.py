@@ -29,7 +29,7 @@ from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
 from telescope.data import batches
 from telescope.models.transformer import Transformer, initialise
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.train import compiled, pack
 from telescope.train.flops import step_flops, training_flops_per_token
 from telescope.train.loop import train, train_one
@@ -130,8 +130,8 @@ def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks:
 
 def program(spec: TrialSpec) -> Losses:
     """The compiled program where that is possible here, else a note that it is not."""
-    possible = compiled.obstacle() is None and compiled.ready(compiled.Graph.of(spec))
-    return compiled.losses if possible else pack.losses
+    possible = compiled.obstacle() is None and compiled.ensure_compiled(compiled.Graph.of(spec))
+    return compiled.compiled_losses if possible else pack.losses
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
     initialise(own, optimizer, 0)
     own, other = own.to(device), plain.Transformer(recipe(spec)).to(device)
     gradients = [torch.randn_like(parameter) for parameter in own.parameters()]
-    own_optimizer, parts = build(own, optimizer), plain.optimizers(other, recipe(spec))
+    own_optimizer, parts = build_optimizer(own, optimizer), plain.optimizers(other, recipe(spec))
 
     def give(
         model: torch.nn.Module,

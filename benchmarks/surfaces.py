@@ -4,8 +4,8 @@
         [--quick]
 
 It runs whole studies on closed-form surfaces (`surfaces.scenarios`): 200 random surfaces per
-scenario, each through `telescope.studies.run`, and the published rule on the same surfaces, on all
-cores. Every row has floors; a missed floor makes the exit status 1.
+scenario, each through `telescope.studies.run_study`, and the published rule on the same surfaces,
+on all cores. Every row has floors; a missed floor makes the exit status 1.
 """
 
 import argparse

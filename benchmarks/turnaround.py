@@ -26,7 +26,7 @@ import torch
 import migrations
 from api.coordinator.loop import Coordinator
 from api.store.engines import CoordinatorLock
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from telescope.studies import registry
@@ -59,7 +59,7 @@ def service(document: dict[str, object]) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/telescope.db"
         migrations.upgrade(url)
-        record, executor, stop = Record(url), RayExecutor(1), threading.Event()
+        record, executor, stop = CoordinatorStore(url), RayExecutor(1), threading.Event()
         study = registry.resolved(registry.parse(document))
         job, _ = record.create_job(registry.to_document(study))
         coordinator = threading.Thread(

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from api.job_states import JobState
 from api.store.curves import packed
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.tables import outlines, trials
 from surfaces.batch_laws import BATCHES, TARGET, Noise, curves, law
 from telescope.studies import registry
@@ -43,7 +43,7 @@ def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -
     return registry.to_document(registry.parse(study | changes))
 
 
-def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.005)) -> str:  # noqa: B008 (frozen)
+def finished_job(record: CoordinatorStore, study: dict[str, Any], noise: Noise = Noise(0.005)) -> str:  # noqa: B008 (frozen)
     """The job of such a study, all its trials completed, with their outlines but without the points
     of their curves."""
     job, _ = record.create_job(study)
@@ -55,7 +55,7 @@ def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.0
     return job.id
 
 
-def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noise) -> None:
+def complete(record: CoordinatorStore, job_id: str, specs: Sequence[TrialSpec], noise: Noise) -> None:
     """End trials, and store their outlines."""
     fate = {"loss": ATTAINED, "state": TrialState.COMPLETED, "step": trials.c.steps, "seconds": 1.0, "numerics": "cpu"}
     drawn = courses(specs, noise)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telescope.statistics.estimates import Array
-from telescope.statistics.tokens_to_loss import Curves
+from telescope.statistics.tokens_to_loss import LossCurves
 
 BATCHES = tuple(2**n for n in range(8, 15))  # 256 to 16k tokens
 TARGET = 2.0
@@ -95,7 +95,7 @@ def law(number: int, lowest: float = 700.0, highest: float = 4500.0) -> Law:
     return Law(critical, slope=float(rng.uniform(-0.6, -0.25)), tokens=float(rng.uniform(1.5e6, 3e6)))
 
 
-def curves(of: Law, noise: Noise, seeds: int, number: int, overrun: float = 1.8, batches: Sequence[int] = BATCHES) -> Curves:
+def curves(of: Law, noise: Noise, seeds: int, number: int, overrun: float = 1.8, batches: Sequence[int] = BATCHES) -> LossCurves:
     """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens to the
     target."""
     rng = np.random.default_rng([number, 6])
@@ -108,4 +108,4 @@ def curves(of: Law, noise: Noise, seeds: int, number: int, overrun: float = 1.8,
     errors = scale * rng.standard_normal(truth.shape) + noise.run * rng.standard_normal((len(truth), 1))
     errors += noise.batch * np.repeat(rng.standard_normal((len(batches), 1)), seeds, axis=0)
     loss = (truth * (1 + errors)).astype(np.float32)
-    return Curves.recorded(tokens, loss, np.full(len(loss), POINTS), np.zeros(len(loss), dtype=bool))
+    return LossCurves.recorded(tokens, loss, np.full(len(loss), POINTS), np.zeros(len(loss), dtype=bool))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from surfaces.bowls import FOURFOLD, LOWS, Surface, document, random_surface, study, walled
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
@@ -167,7 +167,7 @@ class Outcome:
 def outcome(scenario: Scenario, number: int) -> Outcome:
     """Run the study of a scenario on one surface."""
     asked, surface = study_of(scenario), scenario.surface(number)
-    (report,) = run(KIND.of(asked), surface).ladders
+    (report,) = run_study(KIND.of(asked), surface).ladders
     (ladder,) = all_ladders(asked)
     answers = [report.hyperparameters[axis.name] for axis in ladder.axes]
     scales = [axis.scale for axis in ladder.axes]

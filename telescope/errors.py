@@ -42,7 +42,7 @@ def under(block: str, problem: Problem) -> Problem:
     return replace(problem, field=f"{block}.{problem.field}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def closest_name_hint(name: str, known: Iterable[str]) -> str:
     """A hint at the closest name, or at every known name if none is close."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)

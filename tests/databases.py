@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 
 BACKENDS = ("sqlite", "postgresql")
 CLOSE_SECONDS = 10  # a server's process outlives its connection for a moment
@@ -101,8 +101,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-def record(database_url: str) -> Iterator[Record]:
+def record(database_url: str) -> Iterator[CoordinatorStore]:
     """The database with all reads and writes of the coordinator, which include those of the api."""
-    record = Record(database_url)
+    record = CoordinatorStore(database_url)
     yield record
     record.close()

@@ -24,7 +24,7 @@ import pytest
 from telescope.client.client import Client
 from telescope.client.resources import Job
 from telescope.errors import InvalidInput, Unavailable
-from telescope.studies import registry, run
+from telescope.studies import registry, run_study
 from telescope.train.loop import train_one
 
 DOCUMENT: dict[str, Any] = {
@@ -89,11 +89,11 @@ def without_clocks(document: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def plain_report(session_home: Path) -> Any:
-    """The report of `telescope.studies.run` in this process."""
+    """The report of `telescope.studies.run_study` in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         study = registry.resolved(registry.parse(DOCUMENT))
-        return without_clocks({"kind": study.kind.name} | registry.report_document(run(study, train_one)))
+        return without_clocks({"kind": study.kind.name} | registry.report_document(run_study(study, train_one)))
 
 
 def free_port() -> int:
@@ -285,13 +285,13 @@ def test_two_dead_coordinators_and_a_dead_worker_change_nothing(service: Service
 
 @pytest.fixture(scope="module")
 def plain_comparison(session_home: Path) -> Any:
-    """The report of `telescope.studies.run` on `BATCHES` in this process, where branches train
-    alone.
+    """The report of `telescope.studies.run_study` on `BATCHES` in this process, where branches
+    train alone.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         study = registry.resolved(registry.parse(BATCHES))
-        return without_clocks({"kind": study.kind.name} | registry.report_document(run(study, train_one)))
+        return without_clocks({"kind": study.kind.name} | registry.report_document(run_study(study, train_one)))
 
 
 @pytest.mark.slow

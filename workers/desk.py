@@ -16,7 +16,7 @@ from telescope.train.flops import trial_flops
 from workers.interface import TERMINAL, Assignment, Event, Measured, Started, Stopped, Waiting
 
 
-class Running:
+class RunningAssignment:
     """An assignment that a worker has taken, and its progress."""
 
     def __init__(self, assignment: Assignment) -> None:
@@ -37,7 +37,7 @@ class Desk:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._pending: list[Assignment] = []  # in the order of submission
-        self._running: dict[int, Running] = {}  # by trial
+        self._running: dict[int, RunningAssignment] = {}  # by trial
         self._closed = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
@@ -119,7 +119,7 @@ class Desk:
 
     def _begin(self, assignment: Assignment) -> Assignment:
         self._pending.remove(assignment)
-        self._running[assignment.trial_id] = Running(assignment)
+        self._running[assignment.trial_id] = RunningAssignment(assignment)
         return assignment
 
     def waiting(self) -> tuple[Assignment, ...]:

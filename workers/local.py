@@ -52,5 +52,5 @@ class LocalExecutor:
         runner.warm_up()
         self.numerics = numerics()
         while (pack := self._packs.take(None, lambda first, most, steps: choose(first.spec, most, steps))).assignments:
-            for event in runner.run(pack.assignments, lambda assignment: self._desk.stopping(assignment.trial_id), pack.compiled):
+            for event in runner.run_attempts(pack.assignments, lambda assignment: self._desk.stopping(assignment.trial_id), pack.compiled):
                 self._desk.emit(event)

@@ -38,7 +38,7 @@ def coordinates(
     from api.jobs.submission import Submission, opened  # late, for a quick start
     from telescope.studies import registry
 
-    study = opened(Submission(job_file.read(file)))
+    study = opened(Submission(job_file.read_job_file(file)))
     if study.kind.ladders is None:
         able = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
         message = f"trains at one width, but the check compares several; give a job of kind {able}"
@@ -50,7 +50,7 @@ def coordinates(
         raise InvalidInput.of("optimizer", f"the job has no such ladder; choose from {optimizers}", optimizer)
     torch.set_num_threads(1)
     names = [", ".join(filter(None, (ladder.optimizer, ladder.variant))) for ladder in ladders]
-    reports = {name: checked(ladder.design, name, console(as_json)) for name, ladder in zip(names, ladders, strict=True)}
+    reports = {name: run_check(ladder.design, name, console(as_json)) for name, ladder in zip(names, ladders, strict=True)}
     failed = any(report.verdict == "fail" for report in reports.values())
     if as_json:
         documents = [
@@ -59,7 +59,7 @@ def coordinates(
         ]
         show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": documents})
     else:
-        show(reports, console())
+        show_check(reports, console())
     if plot:
         from telescope.studies.coordinates.plot import draw  # late, for a quick start
 
@@ -67,7 +67,7 @@ def coordinates(
     raise typer.Exit(1 if failed else 0)
 
 
-def checked(design: Any, name: str, shown_on: Console) -> Any:
+def run_check(design: Any, name: str, shown_on: Console) -> Any:
     """Run the check of one ladder, with its progress shown on a terminal."""
     from telescope.studies.coordinates.check import carry_out  # late, for a quick start
     from telescope.train.loop import train_one
@@ -78,12 +78,12 @@ def checked(design: Any, name: str, shown_on: Console) -> Any:
         )
 
 
-def show(reports: Mapping[str, Any], shown_on: Console) -> None:
+def show_check(reports: Mapping[str, Any], shown_on: Console) -> None:
     """Print tables and verdicts."""
     for name, report in reports.items():
         shown_on.print(f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
         if report.layers:
-            shown_on.print(table(report))
+            shown_on.print(slopes_table(report))
         shown_on.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.", soft_wrap=True)
         if report.cause:
             shown_on.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
@@ -91,7 +91,7 @@ def show(reports: Mapping[str, Any], shown_on: Console) -> None:
             shown_on.print("This would not stop a job: no fault was detected.", soft_wrap=True)
 
 
-def table(report: Any) -> Table:
+def slopes_table(report: Any) -> Table:
     """One row per layer and kind of change, steepest slope first."""
     rows = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("layer", "change of", "slope", "90 % interval", "verdict"):

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api.cli.output import console, plain, show_json
+from api.cli.output import console, json_value, show_json
 
 corpora = typer.Typer(help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
@@ -32,7 +32,7 @@ def corpus_add(
 
     corpus = register(name, path, text_field)
     if as_json:
-        show_json(plain(corpus))
+        show_json(json_value(corpus))
     else:
         print(f"{corpus.name}: {corpus.path}. Use it in a job: data: {{corpus: {corpus.name}}}")
 
@@ -46,7 +46,7 @@ def corpus_list(as_json: AsJson = False) -> None:
     from telescope.data.corpora import available  # late, for a quick start
 
     if as_json:
-        show_json({"items": plain(list(available()))})
+        show_json({"items": json_value(list(available()))})
         return
     table = Table("corpus", "path", box=None, header_style="dim", pad_edge=False)
     for corpus in available():

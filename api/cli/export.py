@@ -18,7 +18,7 @@ from telescope.client.client import Client
 from telescope.errors import InvalidInput, Unavailable
 
 
-class Form(StrEnum):
+class ExportFormat(StrEnum):
     """The output formats."""
 
     TORCH = "torch"
@@ -35,7 +35,9 @@ class Optimizer(StrEnum):
 
 def export(
     job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)],
-    to: Annotated[Form, typer.Option(help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.", show_default=False)],
+    to: Annotated[
+        ExportFormat, typer.Option(help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.", show_default=False)
+    ],
     optimizer: Annotated[Optimizer | None, typer.Option(help="Ladder to export (default: the better one).")] = None,
     variant: Annotated[str | None, typer.Option(help="Variant to export, where the job compares several.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")] = None,
@@ -46,7 +48,7 @@ def export(
 
     Example: telescope export JOB --to torch -o train.py
     """
-    text = asked(job_id, to, optimizer, variant, url)
+    text = fetch_export(job_id, to, optimizer, variant, url)
     if output:
         try:
             output.write_text(text, encoding="utf-8")
@@ -60,7 +62,7 @@ def export(
         sys.stdout.write(text)
 
 
-def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None) -> str:
+def fetch_export(job_id: str, to: ExportFormat, optimizer: Optimizer | None, variant: str | None, url: str | None) -> str:
     """The text from the service, or from this installation's database."""
     settings, _ = configured({})
     try:
@@ -70,8 +72,8 @@ def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | Non
         if url:
             raise
     from api.cli import solo  # late, for a quick start
-    from api.jobs.exports import exported
-    from telescope.export import Wanted
+    from api.jobs.exports import export_job
+    from telescope.export import ExportRequest
 
     with solo.installation(settings) as store:
-        return exported(store, store.job(job_id), Wanted(to.value, optimizer.value if optimizer else None, variant))
+        return export_job(store, store.job(job_id), ExportRequest(to.value, optimizer.value if optimizer else None, variant))

@@ -52,20 +52,20 @@ def frontier(
             sys.stdout.write(client.csv(job_id, csv.value, target_loss, optimizer=chosen))
         if csv and not plot:
             return
-        documents = asked(client, job_id, target_loss, optimizer)
+        documents = fetch_tables(client, job_id, target_loss, optimizer)
         name = client.job(job_id).name if plot else ""
-    from api.terminal.frontier import picture, show, typed  # late, for a quick start
+    from api.terminal.frontier import parse_tables, plot_tables, show_tables  # late, for a quick start
 
-    answers = typed(documents)
+    answers = parse_tables(documents)
     if as_json:
         show_json(documents)
     elif not csv:
-        show(answers, console())
+        show_tables(answers, console())
     if plot:
-        picture(answers, plot, name)
+        plot_tables(answers, plot, name)
 
 
-def asked(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
+def fetch_tables(client: Client, job_id: str, target_loss: float, optimizer: str | None = None) -> dict[str, Any]:
     """Fetch the three tables of a job from a service, as documents."""
     from telescope.studies import registry  # late, for a quick start
 

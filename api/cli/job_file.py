@@ -13,7 +13,7 @@ from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, not_plain
 
 
-def read(file: Path) -> Any:
+def read_job_file(file: Path) -> Any:
     """Read the document in a file; InvalidInput locates what is wrong."""
     try:
         text = file.read_bytes().decode("utf-8-sig")

@@ -27,7 +27,7 @@ def judge(
 
     Example: telescope judge sweep.csv --target-width 1024
     """
-    content = read(file)
+    content = read_table(file)
     from api.terminal import telescoping  # late, for a quick start
     from telescope.studies import registry
     from telescope.studies.telescoping.judge.judge import judge
@@ -46,7 +46,7 @@ def judge(
     raise typer.Exit(0 if judgement.verdict == "resolved" else 1)
 
 
-def read(file: Path) -> bytes:
+def read_table(file: Path) -> bytes:
     """Read the table, at most one byte more than the limit, so that a longer file is noticed."""
     from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # late, for a quick start
 

@@ -18,7 +18,7 @@ from api.coordinator import supervisor
 from api.settings import Settings
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, Problem, Unavailable
-from telescope.extras import require
+from telescope.extras import require_extra
 
 processes = typer.Typer()
 
@@ -116,7 +116,7 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         raise InvalidInput.because(tuple(_problem(detail, options) for detail in error.errors(include_url=False))) from None
     runs_trials = "executor" in options
     if runs_trials and settings.executor != "local":
-        require("ray")  # here, so that `serve` does not restart a coordinator that cannot start
+        require_extra("ray")  # here, so that `serve` does not restart a coordinator that cannot start
     if runs_trials and settings.tune_loggers and settings.executor != "ray_tune":
         message = "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune, or unset this"
         raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", message)

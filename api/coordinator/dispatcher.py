@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun, JobRow
 from telescope.errors import NotFound
 from telescope.train.checkpoint import CheckpointFile
@@ -25,7 +25,7 @@ Ending = Finished | Failed | Stopped
 class Dispatcher:
     """Submits the trials of the running jobs to one executor, and records their events."""
 
-    def __init__(self, record: Record, executor: Executor, checkpoints: Path, max_attempts: int) -> None:
+    def __init__(self, record: CoordinatorStore, executor: Executor, checkpoints: Path, max_attempts: int) -> None:
         self._record = record
         self._executor = executor
         self._checkpoints = checkpoints

@@ -28,7 +28,7 @@ from api.coordinator.dispatcher import Dispatcher, drop_checkpoint
 from api.coordinator.planner import End, Planner, out_of_time
 from api.job_states import JobState, Verb
 from api.store.engines import CoordinatorLock, Superseded
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import JobRow
 from telescope.errors import TelescopeError, Unavailable
 from telescope.studies.kind import EndCause, Ended
@@ -41,7 +41,9 @@ AWAY_SECONDS = 1.0  # between attempts to reach the database
 class Coordinator:
     """Runs the jobs of one database on one executor."""
 
-    def __init__(self, record: Record, executor: Executor, checkpoints: Path, *, poll_seconds: float = 0.25, max_attempts: int = 3) -> None:
+    def __init__(
+        self, record: CoordinatorStore, executor: Executor, checkpoints: Path, *, poll_seconds: float = 0.25, max_attempts: int = 3
+    ) -> None:
         self._record = record
         self._planner = Planner(record)
         self._dispatcher = Dispatcher(record, executor, checkpoints, max_attempts)
@@ -144,7 +146,8 @@ class Coordinator:
             self._dispatcher.clear(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Plan a job until nothing more can be reused; an exception in its study fails only this job."""
+        """Plan a job until nothing more can be reused; an exception in its study fails only this
+        job."""
         try:
             while self._plan(job):
                 pass
@@ -157,7 +160,8 @@ class Coordinator:
             self._end(job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}"))
 
     def _plan(self, job: JobRow) -> bool:
-        """Make one plan; return True if trials were reused, so that the study must be planned again."""
+        """Make one plan; return True if trials were reused, so that the study must be planned
+        again."""
         step = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
         if step.end:
             self._end(job, step.end)

@@ -3,7 +3,7 @@
 `telescope.studies.registry` validates a document, and `api.jobs.admission` the files and code that
 it names.
 
-Parts: `BodyLimit` (middleware) · `document` · `require_known`.
+Parts: `BodyLimit` (middleware) · `parse_body` · `require_known`.
 """
 
 import json
@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, Problem, nearest, no_text
+from telescope.errors import InvalidInput, Problem, closest_name_hint, no_text
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
@@ -54,7 +54,7 @@ class BodyLimit:
         await self.app(scope, limited, send)
 
 
-def document(body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml") -> Any:
+def parse_body(body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml") -> Any:
     """Parse a JSON or YAML body; `otherwise` names the alternative to JSON in error messages.
 
     Raises InvalidInput with the place of a syntax error, or with each value that cannot be stored.
@@ -81,7 +81,10 @@ def require_known(query: Mapping[str, str], *known: str) -> None:
     unknown = {name: value for name, value in query.items() if name not in known}
     if unknown:
         raise RequestValidationError(
-            [{"loc": ("query", name), "msg": f"unknown{nearest(name, [*known])}", "input": value} for name, value in unknown.items()]
+            [
+                {"loc": ("query", name), "msg": f"unknown{closest_name_hint(name, [*known])}", "input": value}
+                for name, value in unknown.items()
+            ]
         )
 
 

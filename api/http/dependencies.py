@@ -35,7 +35,7 @@ async def body_of(request: Request) -> bytes:
 
 
 def document_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
-    return bodies.document(body, request.headers.get("Content-Type"))
+    return bodies.parse_body(body, request.headers.get("Content-Type"))
 
 
 def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:

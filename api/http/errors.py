@@ -5,8 +5,8 @@ Every error is `application/problem+json` (RFC 9457) of one shape: `type`, `titl
 pointer (RFC 6901), its value and the remedy. An unforeseen exception is a 500 without internals;
 the log has the traceback.
 
-Parts: `Problem`, `FieldProblem` (the schema) · `problem_response` · `install` (the four handlers) ·
-`described` (for OpenAPI).
+Parts: `ProblemDocument`, `FieldProblem` (the schema) · `problem_response` · `install` (the four
+handlers) · `error_responses` (for OpenAPI).
 """
 
 import json
@@ -46,7 +46,7 @@ class FieldProblem(BaseModel):
     """The value in the request."""
 
 
-class Problem(BaseModel):
+class ProblemDocument(BaseModel):
     """An error in the format of RFC 9457."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -62,7 +62,7 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = []
 
 
-def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries of error responses with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
@@ -88,7 +88,7 @@ def echoed(value: Any) -> Any:
 def problem_response(request: Request, status: int, code: str, detail: str, fields: list[FieldProblem] | None = None) -> JSONResponse:
     """Build the problem+json response of an error."""
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    problem = Problem(
+    problem = ProblemDocument(
         type=f"urn:telescope:problem:{code}",
         title=code.replace("_", " ").capitalize(),
         status=status,

@@ -45,17 +45,17 @@ MODES: Mapping[Part, JsonSchemaMode] = {"question": "validation", "report": "ser
 EXTENDED = {"JobDetail": "Job", "TrialDetail": "Trial"}
 
 
-def describe(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
+def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
     """Add the schemas of bodies, reports, previews and problems to FastAPI's document."""
     schemas = document["components"]["schemas"]
     for detail, plain in EXTENDED.items():  # pydantic describes only a class's own fields
         schemas[detail]["properties"] |= schemas[plain]["properties"]
-    enter(schemas, "NewJudgement", NewJudgement, "validation")
-    enter(schemas, "Problem", errors.Problem, "serialization")
+    add_class_schema(schemas, "NewJudgement", NewJudgement, "validation")
+    add_class_schema(schemas, "Problem", errors.ProblemDocument, "serialization")
     schemas.update(study_schemas(tuple(kinds), schemas))
     paths = document["paths"]
-    answered(paths["/v1/jobs/{job_id}/result"]["get"], "Report")
-    answered(paths["/v1/jobs:preview"]["post"], "Preview")
+    set_response_schema(paths["/v1/jobs/{job_id}/result"]["get"], "Report")
+    set_response_schema(paths["/v1/jobs:preview"]["post"], "Preview")
     sweep: dict[str, dict[str, Any]] = {"application/json": {"schema": reference("NewJudgement")}}
     sweep["text/csv"] = {"schema": {"type": "string"}, "examples": {"sweep": {"value": SWEEP}}}
     paths["/v1/judgements"]["post"]["requestBody"] = {"required": True, "content": sweep}
@@ -70,7 +70,7 @@ def reference(name: str) -> dict[str, str]:
     return {"$ref": REFERENCE.format(model=name)}
 
 
-def answered(operation: dict[str, Any], name: str) -> None:
+def set_response_schema(operation: dict[str, Any], name: str) -> None:
     """Set the schema of an operation's response 200."""
     operation["responses"]["200"]["content"] = {"application/json": {"schema": reference(name)}}
 
@@ -80,7 +80,7 @@ def either(media: dict[str, Any]) -> dict[str, Any]:
     return dict.fromkeys(("application/json", "application/yaml"), media)
 
 
-def enter(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode) -> None:
+def add_class_schema(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode) -> None:
     """Add the schema of a class and of the classes that it refers to."""
     schema = TypeAdapter(of).json_schema(ref_template=REFERENCE, mode=mode)
     schemas.update(schema.pop("$defs", {}) | {name: schema})

@@ -1,8 +1,8 @@
 """Storage and display of loss curves.
 
 Stored: as chunks, one per report of a worker, each a compressed block of float64 columns (`encode`,
-`decode`); one row per point would take a hundred times as long to write. Read: `merge` joins the
-chunks of all attempts; a later attempt replaces everything from its first point on. Displayed:
+`decode`); one row per point would take a hundred times as long to write. Read: `join_chunks` joins
+the chunks of all attempts; a later attempt replaces everything from its first point on. Displayed:
 `thin` keeps the smallest and the largest loss of each bucket, so that spikes survive. A finished
 trial also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read the curves of
 a whole job.
@@ -67,7 +67,7 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
     return names, columns.reshape(len(FIXED) + len(names), points)
 
 
-def merge(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
+def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
     """Join all chunks to one curve, attempts in order.
 
     Each attempt replaces what earlier ones recorded from its first point on.

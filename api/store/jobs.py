@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from api.job_states import TARGET, JobState, Verb, follow, prospect
+from api.job_states import TARGET, JobState, Verb, prospect, state_after_verb
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
 from api.store.rows import JobRow, Page
@@ -118,7 +118,7 @@ class Jobs(Database):
             if bound_for == TARGET[verb]:
                 return job
             try:
-                follow(job.state if verb is Verb.RETRY else bound_for, verb)
+                state_after_verb(job.state if verb is Verb.RETRY else bound_for, verb)
             except Conflict as conflict:
                 raise Conflict(f"job {job_id} cannot be {PAST[verb]}: {conflict}") from None
             if verb is Verb.RESUME and job.state is JobState.RUNNING:

@@ -1,8 +1,8 @@
 """The coordinator's writes about trials: planning and events, one event per transaction.
 
-`Record` is the store with all writes that only the coordinator makes; writes about jobs are in
-`api.store.job_record`. A write about a running trial names its `attempt` and changes nothing unless
-that attempt is still current, so that late and repeated reports are harmless.
+`CoordinatorStore` is the store with all writes that only the coordinator makes; writes about jobs
+are in `api.store.job_record`. A write about a running trial names its `attempt` and changes nothing
+unless that attempt is still current, so that late and repeated reports are harmless.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, literal, or_, select, update
 
-from api.store.curves import Chunk, encode, merge, outline_of, packed
+from api.store.curves import Chunk, encode, join_chunks, outline_of, packed
 from api.store.job_record import JobRecord
 from api.store.rows import Begun, Pending, TrialRow
 from api.store.statements import MIXED, OPEN, change_job, insert_new, now, the_job, the_trial, touch_job
@@ -21,7 +21,7 @@ from telescope.studies.kind import Planned
 from telescope.train.flops import trial_flops
 from telescope.trials.horizon import Branch
 from telescope.trials.identity import canonical_json
-from telescope.trials.outcome import Failure, Measurement, Trial, TrialState, advance
+from telescope.trials.outcome import Failure, Measurement, Trial, TrialState, next_trial_state
 
 EARLIER = trials.alias("earlier")
 TRUNK = trials.alias("trunk")
@@ -29,7 +29,7 @@ LOSS = "loss"  # the measure of a trial of the search
 FATE_REUSED = ("state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "metrics", "numerics")
 
 
-class Record(JobRecord):
+class CoordinatorStore(JobRecord):
     """The store with all writes of the coordinator."""
 
     def requeue_lost(self) -> int:
@@ -169,7 +169,7 @@ class Record(JobRecord):
             if failure.retryable and row.failures + 1 < max_attempts:
                 values |= {"state": TrialState.PENDING, "attempt": attempt + 1}
             else:
-                values |= {"state": advance(row.state, TrialState.FAILED), "ended_at": now()}
+                values |= {"state": next_trial_state(row.state, TrialState.FAILED), "ended_at": now()}
             _change_trial(connection, trial_id, attempt, OPEN, values)
             touch_job(connection, row.job_id)
             return the_trial(connection, trial_id)
@@ -206,7 +206,7 @@ def _keep_outline(connection: Connection, trial_id: int) -> None:
     """Store the outline of a finished trial's curve, over all its attempts."""
     query = select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == trial_id)
     rows = connection.execute(query).all()
-    outline = outline_of(merge(trial_id, (Chunk(row.attempt, row.blob) for row in rows)))
+    outline = outline_of(join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows)))
     connection.execute(insert(outlines).values(trial_id=trial_id, held_out=outline.held_out, blob=packed(outline)))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from api.job_states import JobState, Verb, advance
+from api.job_states import JobState, Verb, next_job_state
 from api.store.rows import JobRow, TrialRow
 from api.store.tables import jobs, trials
 from telescope.errors import NotFound
@@ -78,7 +78,7 @@ def move_job(connection: Connection, job: JobRow, to: JobState, reason: str | No
     return change_job(
         connection,
         job.id,
-        state=advance(job.state, to),
+        state=next_job_state(job.state, to),
         requested=None,
         reason=reason,
         waiting_for=None,

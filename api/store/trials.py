@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Select, func, select
 
-from api.store.curves import Chunk, merge, thin, unpacked
+from api.store.curves import Chunk, join_chunks, thin, unpacked
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
-from api.store.rows import ALL_TRIALS, Page, Rate, TrialFilter, TrialRow
+from api.store.rows import ALL_TRIALS, Page, TrainingRate, TrialFilter, TrialRow
 from api.store.statements import MIXED, OPEN, TRIAL_COLUMNS, as_trial, the_job, the_trial
 from api.store.tables import chunks, outlines, specs, studies, trials
 from telescope.client.resources import Curve
@@ -85,7 +85,7 @@ class Trials(Database):
         with self._read() as connection:
             trained = the_trial(connection, trial_id).reused_from or trial_id
             rows = connection.execute(query.where(chunks.c.trial_id == trained)).all()
-        return merge(trial_id, (Chunk(row.attempt, row.blob) for row in rows))
+        return join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows))
 
     def curves(self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS) -> tuple[Curve, ...]:
         """Return the curves of a job's trials, thinned for display."""
@@ -96,7 +96,7 @@ class Trials(Database):
             the_job(connection, job_id)
             all_chunks = connection.execute(query).all()
         return tuple(
-            thin(merge(trial_id, (Chunk(row.attempt, row.blob) for row in rows)), points)
+            thin(join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows)), points)
             for trial_id, rows in groupby(all_chunks, key=lambda row: row.trial_id)
         )
 
@@ -113,7 +113,7 @@ class Trials(Database):
             self._know(connection, {row.digest for row in rows}, ended)
         return [_fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows]
 
-    def rates(self) -> list[Rate]:
+    def rates(self) -> list[TrainingRate]:
         """Return the training speed of trials by shape, the latest kind of worker first."""
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
@@ -125,7 +125,7 @@ class Trials(Database):
         query = select(*shape, *speed).where(trained, has_shape).group_by(*shape)
         query = query.order_by(func.max(trials.c.ended_at).desc(), *shape)
         with self._read() as connection:
-            return [Rate(**row._mapping) for row in connection.execute(query)]
+            return [TrainingRate(**row._mapping) for row in connection.execute(query)]
 
 
 def _outline(row: Any) -> Outline | None:

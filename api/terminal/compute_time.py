@@ -13,21 +13,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.terminal.progress import duration
-from api.terminal.words import amount, table
+from api.terminal.words import amount, empty_table
 from telescope.studies.compute_time.bill import Bill
-from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted
+from telescope.studies.compute_time.report import AtTarget, BatchReport, Granted, OptimizerComparison
 from telescope.studies.compute_time.rows import BatchRow
 
 COLOURS = {"resolved": "green", "unresolved": "yellow"}
 NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
-def typed(document: dict[str, Any]) -> Comparison:
+def parse_report(document: dict[str, Any]) -> OptimizerComparison:
     """Parse a report's document."""
-    return TypeAdapter(Comparison).validate_python(document)
+    return TypeAdapter(OptimizerComparison).validate_python(document)
 
 
-def show(report: Comparison, console: Console) -> None:
+def show(report: OptimizerComparison, console: Console) -> None:
     """Print a report."""
     console.print()
     for target in report.targets:
@@ -54,13 +54,13 @@ def show(report: Comparison, console: Console) -> None:
 
 def tokens_to_loss(target: AtTarget) -> Table:
     """Tokens of both optimizers at each batch, and their ratio."""
-    output = table("batch", "Muon's tokens", "AdamW's tokens", "steps (Muon, AdamW)", "AdamW / Muon", "90 % interval", "verdict")
+    output = empty_table("batch", "Muon's tokens", "AdamW's tokens", "steps (Muon, AdamW)", "AdamW / Muon", "90 % interval", "verdict")
     assert target.batches is not None, "printed only where the loss was reached"
     rows = {(row.optimizer, row.batch_tokens): row for row in target.batches.rows}
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
         both = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
-        tokens = ["" if row is None else tokens_of(row) for row in both]
+        tokens = ["" if row is None else tokens_cell(row) for row in both]
         steps = ", ".join("–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both)
         ratio = ratios.get(batch)
         quotient = ""
@@ -73,7 +73,7 @@ def tokens_to_loss(target: AtTarget) -> Table:
     return output
 
 
-def tokens_of(row: BatchRow) -> str:
+def tokens_cell(row: BatchRow) -> str:
     """Tokens of one optimizer at one batch, and the number of diverged runs."""
     if row.tokens is None:
         return "diverged"
@@ -85,7 +85,7 @@ def tokens_of(row: BatchRow) -> str:
 def batches(reports: tuple[BatchReport, ...]) -> Table:
     """The settings and runs of every batch."""
     columns = ("batch", "lr", "weight decay", "from", "runs", "lowest loss", "tokens, longest", "step")
-    output = table("", *columns)
+    output = empty_table("", *columns)
     for report in reports:
         runs = f"{report.runs} ({report.diverged} diverged)" if report.diverged else str(report.runs)
         loss = "" if report.lowest_loss is None else f"{report.lowest_loss:.4f}"
@@ -99,7 +99,7 @@ def batches(reports: tuple[BatchReport, ...]) -> Table:
 
 def ledger(grants: tuple[Granted, ...]) -> Table:
     """The tuning granted to each optimizer, side by side."""
-    output = table("", *(NAMES[grant.optimizer] for grant in grants))
+    output = empty_table("", *(NAMES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
         "hyperparameters": [grant.hyperparameters for grant in grants],
         "tuning trials": [str(grant.tuning_trials) for grant in grants],
@@ -130,7 +130,7 @@ def show_bill(document: dict[str, Any], console: Console) -> None:
     """Print the forecast cost of a study, from the document of its bill."""
     bill = TypeAdapter(Bill).validate_python(document)
     columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
-    output = table("", "batch", *columns)
+    output = empty_table("", "batch", *columns)
     for row in bill.batches:
         numbers = [(f"{cost.trials}", amount(cost.tokens).strip(), amount(cost.flops).strip()) for cost in (row.least, row.most)]
         cells = (numbers[i][column] for column in range(3) for i in range(2))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from api.terminal.progress import duration
-from api.terminal.words import amount, table, words
+from api.terminal.words import amount, empty_table, field_words
 from telescope.statistics.estimates import ScalingFit
 from telescope.studies.telescoping.evidence import Remedy, Transfer
 from telescope.studies.telescoping.report import LadderReport
@@ -19,13 +19,13 @@ PARTS = {"seed_noise": "seeds", "bowl_form": "bowl's form", "finite_width": "dri
 SEEN = 0.9  # R^2 below which no scaling law is reported
 
 
-def error_budget(ladder: LadderReport) -> Table:
+def error_budget_table(ladder: LadderReport) -> Table:
     """The parts of the uncertainty of every fitted hyperparameter."""
-    output = table("uncertainty, octaves", *PARTS.values(), "all", "largest part")
+    output = empty_table("uncertainty, octaves", *PARTS.values(), "all", "largest part")
     for name, budget in ladder.error_budget.items():
         parts = [f"{getattr(budget, part):.2f}" for part in PARTS]
         largest = f"{PARTS[budget.dominant]}: {budget.remedy}"
-        output.add_row(words(name), *parts, f"{budget.total:.2f}", largest)
+        output.add_row(field_words(name), *parts, f"{budget.total:.2f}", largest)
     return output
 
 
@@ -41,7 +41,7 @@ def sentences(ladder: LadderReport) -> Iterator[str]:
     if ladder.transfer:
         yield from _transfer(ladder, ladder.transfer)
     if ladder.remedy:
-        yield remedy(ladder.remedy)
+        yield remedy_cost(ladder.remedy)
 
 
 def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
@@ -82,11 +82,11 @@ def importance(ladder: LadderReport) -> str:
     if not ladder.explained:
         by = "by the base grid (PED-ANOVA)"
     largest_first = sorted(shares.items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{words(name)} {share:.0%}" for name, share in largest_first)
+    listed = ", ".join(f"{field_words(name)} {share:.0%}" for name, share in largest_first)
     return f"Importance within the searched range: {listed} {by}."
 
 
-def remedy(remedy: Remedy) -> str:
+def remedy_cost(remedy: Remedy) -> str:
     """The cost of the blocks that the reason names."""
     widths = ", ".join(map(str, remedy.widths))
     time = f", {duration(remedy.seconds)} of training" if remedy.seconds else ""

@@ -2,7 +2,7 @@
 
 It states the result in a sentence, the verdict with its reason, the values to set per parameter
 group, the evidence at each width, and the cost. `show` prints a report, from the types of
-`telescope.studies.telescoping.report`; `typed` parses them from a document.
+`telescope.studies.telescoping.report`; `parse_report` parses them from a document.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,9 @@ from rich.table import Table
 from api.terminal import evidence, variants
 from api.terminal.words import COLOURS, OPTIMIZERS
 from api.terminal.words import amount as _amount
+from api.terminal.words import empty_table as _table
+from api.terminal.words import field_words as _words
 from api.terminal.words import ladder as _name
-from api.terminal.words import table as _table
-from api.terminal.words import words as _words
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.evidence import Cost, Drift, Hyperparameter, Interval, LevelReport, Method, Pairing, Validation
 from telescope.studies.telescoping.judge.judge import Judgement
@@ -27,7 +27,7 @@ from telescope.studies.telescoping.report import LadderReport, Report
 TRAINED = {"swept": "compared, not fitted", "fixed": "as given", "flat": "flat: no value in the interval costs more than the noise"}
 
 
-def typed(document: dict[str, Any]) -> Report:
+def parse_report(document: dict[str, Any]) -> Report:
     """Parse a report's document."""
     return TypeAdapter(Report).validate_python(document)
 
@@ -41,13 +41,13 @@ def show(report: Report, target_width: int, console: Console) -> None:
     """Print a report: the comparison of variants, then the ladders, the best first."""
     console.print()
     if report.comparison:
-        variants.show(report, console)
+        variants.show_comparison(report, console)
     for ladder, is_best in ranked(report):
         title = _name(ladder.optimizer, ladder.variant) + (" (the better one)" if is_best else "")
         console.rule(f"[bold]{title}", align="left", style="dim")
         if ladder.differs:
             console.print(f"[dim]{ladder.variant}: {escape(variants.otherwise(ladder))}.[/]", soft_wrap=True)
-        console.print(sentence(ladder, target_width), soft_wrap=True)
+        console.print(result_sentence(ladder, target_width), soft_wrap=True)
         state = "" if report.final else " so far"
         console.print(f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}: {ladder.reason}\n", soft_wrap=True)
         if ladder.hyperparameters:
@@ -58,14 +58,14 @@ def show(report: Report, target_width: int, console: Console) -> None:
             console.print(drifts(drift), soft_wrap=True)
         console.print(*evidence.sentences(ladder), *coordinate_checks(ladder), sep="\n", soft_wrap=True)
         if ladder.error_budget:
-            console.print("", evidence.error_budget(ladder), "", sep="\n")
+            console.print("", evidence.error_budget_table(ladder), "", sep="\n")
         if ladder.validation:
             console.print(at_the_target(ladder.validation), soft_wrap=True)
         if ladder.method:
-            console.print(method(ladder.method), soft_wrap=True)
+            console.print(method_text(ladder.method), soft_wrap=True)
         if importance := evidence.importance(ladder):
             console.print(importance, soft_wrap=True)
-        console.print(rules(ladder.pairing), soft_wrap=True)
+        console.print(scaling_rules(ladder.pairing), soft_wrap=True)
         if ladder.hyperparameters:
             console.print("Assumptions:", *(f"[dim]- {each}[/]" for each in ladder.assumptions), sep="\n", soft_wrap=True)
         console.print(bill(ladder.cost), soft_wrap=True)
@@ -98,7 +98,7 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
 def show_judgement(found: Judgement, console: Console) -> None:
     """Print the judgement of a sweep that was run elsewhere."""
     console.print()
-    console.print(sentence(found, found.target_width), soft_wrap=True)
+    console.print(result_sentence(found, found.target_width), soft_wrap=True)
     console.print(f"[{COLOURS[found.verdict]}]{found.verdict}[/]: {found.reason}\n", soft_wrap=True)
     verdicts = _table("at width", "verdict", "reason")
     for level in found.levels:
@@ -125,7 +125,7 @@ def drifts(drift: Drift) -> str:
     return f"The optimal learning rate drifts by {per_doubling} ({interval})."
 
 
-def sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
+def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
     """The result in one sentence, or that there is none yet."""
     if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
         return f"No hyperparameters: {ladder.reason}."
@@ -139,7 +139,7 @@ def sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
     return f"{verb} width [bold]{target_width}[/] with {', '.join(values)}."
 
 
-def method(method: Method) -> str:
+def method_text(method: Method) -> str:
     """The rules by which runs were chosen and evaluated."""
     if not method.options:
         return f"Method: schedule {method.schedule}, estimator {method.estimator}."
@@ -165,7 +165,7 @@ def at_the_target(found: Validation) -> str:
     return f"Validation: in {runs}, lr {found.lr:.3g} costs {cost} compared with {optimum}; the stated interval {stated} it."
 
 
-def rules(pairing: Pairing) -> str:
+def scaling_rules(pairing: Pairing) -> str:
     """The scaling rules of the ladder, with remarks."""
     named = [f"weight decay {pairing.weight_decay_rule}"]
     if pairing.update_scale:

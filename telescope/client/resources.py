@@ -6,7 +6,7 @@ derives its schemas from them, and the text below a field becomes its descriptio
 ignores fields that only a newer server sends; defaults stand for fields that an older server does
 not send.
 
-Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Curve` · `Corpus`.
+Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `TrialSummary`, `TrialDetail` · `Curve` · `Corpus`.
 """
 
 from dataclasses import field
@@ -107,7 +107,7 @@ class JobDetail(Job):
 
 
 @dataclass(frozen=True, config=WIRE)
-class Trial:
+class TrialSummary:
     """One training run of a job."""
 
     id: int
@@ -164,7 +164,7 @@ class Trial:
 
 
 @dataclass(frozen=True, config=WIRE)
-class TrialDetail(Trial):
+class TrialDetail(TrialSummary):
     """A trial with its full specification."""
 
     spec: dict[str, Any] = field(kw_only=True)

@@ -28,7 +28,7 @@ class Tables(Connection):
         # imported late, for a fast start
         from telescope.studies.compute_time.rows import FrontierAnswer
 
-        return typed(FrontierAnswer, self._answer(job_id, "frontier", target_loss, optimizer))
+        return as_type(FrontierAnswer, self._answer(job_id, "frontier", target_loss, optimizer))
 
     def batch_sizes(self, job_id: str, target_loss: float, *, optimizer: str | None = None) -> "BatchAnswer":
         """Tokens and steps against batch size: `rows`, and the critical batches of the
@@ -36,14 +36,14 @@ class Tables(Connection):
         # imported late, for a fast start
         from telescope.studies.compute_time.rows import BatchAnswer
 
-        return typed(BatchAnswer, self._answer(job_id, "batch-sizes", target_loss, optimizer))
+        return as_type(BatchAnswer, self._answer(job_id, "batch-sizes", target_loss, optimizer))
 
     def token_ratio(self, job_id: str, target_loss: float) -> "RatioAnswer":
         """AdamW's tokens over Muon's against batch size: `rows`, and their trend."""
         # imported late, for a fast start
         from telescope.studies.compute_time.rows import RatioAnswer
 
-        return typed(RatioAnswer, self._answer(job_id, "token-ratio", target_loss, None))
+        return as_type(RatioAnswer, self._answer(job_id, "token-ratio", target_loss, None))
 
     def csv(self, job_id: str, table: str, target_loss: float, *, optimizer: str | None = None) -> str:
         """The rows of frontier, batch-sizes or token-ratio as CSV."""
@@ -54,7 +54,7 @@ class Tables(Connection):
         parameters = given(filters) | {"page_size": PAGE_SIZE}
         while True:
             page = self.json("GET", path, params=parameters)
-            yield from (typed(kind, each) for each in page["items"])
+            yield from (as_type(kind, each) for each in page["items"])
             if not (token := page["next_page_token"]):
                 return
             parameters["page_token"] = token
@@ -76,7 +76,7 @@ def job_path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='') or '-'}"
 
 
-def typed(kind: type[Typed], document: Any) -> Typed:
+def as_type(kind: type[Typed], document: Any) -> Typed:
     """A document as a frozen value; fields that its type does not have are left out."""
     try:
         return TypeAdapter(kind).validate_python(document)

@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from telescope.data import corpora, tokenizer
-from telescope.data.tokens import Prepared, prepare
+from telescope.data.tokens import Prepared, prepare_tokens
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.trials import mixtures
 from telescope.trials.data import DataSpec
@@ -83,16 +83,16 @@ class Blend:
 def resolve(spec: DataSpec) -> DataSpec:
     """The data with absolute paths, and with `content` and `vocab_size` filled in. Raises
     InvalidInput, naming the field at fault."""
-    prepared = prepare(spec)
+    prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     blend = _blend(spec, prepared)
     for name in ("content", "vocab_size"):
         given, found = getattr(spec, name), getattr(blend, name)
         if given and given != found:
-            described = mixtures.described(spec.corpus)
+            described = mixtures.corpus_label(spec.corpus)
             message = f"{described} has {name} {found} now; leave {name} out to accept the new value, or restore the text"
             raise InvalidInput.of(f"data.{name}", message, given)
-    path = tokenizer.path_of(spec.tokenizer)
+    path = tokenizer.tokenizer_path(spec.tokenizer)
     return replace(
         spec,
         corpus=_from_the_root(spec.corpus),
@@ -104,7 +104,7 @@ def resolve(spec: DataSpec) -> DataSpec:
 
 def _from_the_root(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
     if isinstance(corpus, str):
-        return str(corpora.path_of(corpus)) if corpora.is_path(corpus) else corpus
+        return str(corpora.corpus_path(corpus)) if corpora.is_path(corpus) else corpus
     return tuple(Part(str(_from_the_root(part.corpus)), part.weight) for part in corpus)
 
 
@@ -127,7 +127,7 @@ def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
     """Raise InvalidInput if a corpus's training split is shorter than its share of a batch, or its
     validation split shorter than a window."""
-    prepared = prepare(spec)
+    prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     for part, one in zip(spec.parts, prepared, strict=True):
         drawn = math.ceil(part.weight * batch_tokens)
@@ -152,9 +152,9 @@ def open_tokens(spec: DataSpec) -> Tokens:
     """The tokens of a resolved spec. Raises CorpusLost if its sources no longer give them."""
     if not spec.content:
         raise InvalidInput.of("data.content", "is not filled in; pass the spec through telescope.data.resolve first")
-    described = mixtures.described(spec.corpus)
+    described = mixtures.corpus_label(spec.corpus)
     try:
-        blend = _blend(spec, prepare(spec))
+        blend = _blend(spec, prepare_tokens(spec))
     except (InvalidInput, OSError) as error:
         raise CorpusLost(f"{described} cannot be read any more: {error}") from error
     if blend.content != spec.content:

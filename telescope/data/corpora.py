@@ -6,9 +6,9 @@ folder, named by its path or registered under a name.
 
 - `find(corpus)` resolves a job's `data.corpus`; `available()` lists corpora that have a name;
   `register` gives a path a name.
-- A `Corpus` yields its `documents()` in a fixed order, and has a `fingerprint()` that changes when
-  a file does, without reading it.
-- `is_path` and `path_of` let a service decide whose files it reads.
+- A `LocatedCorpus` yields its `documents()` in a fixed order, and has a `fingerprint()` that
+  changes when a file does, without reading it.
+- `is_path` and `corpus_path` let a service decide whose files it reads.
 """
 
 import ast
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from telescope.data.documents import Document, Unreadable, absolute, is_tokens, read
+from telescope.data.documents import Document, Unreadable, absolute, is_tokens, read_documents
 from telescope.errors import Conflict, InvalidInput
 from telescope.home import home
 
@@ -39,7 +39,7 @@ HIDDEN = re.compile(r"\..*|__pycache__")
 
 
 @dataclass(frozen=True)
-class Corpus:
+class LocatedCorpus:
     """A text, its name and its location; `path` is None for a built-in corpus."""
 
     name: str  # as in a job
@@ -89,7 +89,7 @@ class Corpus:
     def _read(self) -> Iterator[Document]:
         for name, file in self.files():
             try:
-                yield from read(file, name, self.text_field)
+                yield from read_documents(file, name, self.text_field)
             except Unreadable as error:
                 raise InvalidInput.of(FIELD, str(error), self.name) from error
 
@@ -110,13 +110,13 @@ def is_held_out(name: str) -> bool:
     return name in ("val.bin", "val.uint32.bin")
 
 
-def find(corpus: str) -> Corpus:
+def find(corpus: str) -> LocatedCorpus:
     """The corpus of `data.corpus`. Raises InvalidInput, with the closest names, if it is
     unknown."""
     if is_path(corpus):
-        return Corpus(corpus, absolute(corpus))
+        return LocatedCorpus(corpus, absolute(corpus))
     if corpus in BUILT_IN:
-        return Corpus(corpus, None)
+        return LocatedCorpus(corpus, None)
     if (entry := _entry(corpus)).exists():
         return _load(entry)
     names = [known.name for known in available()]
@@ -132,28 +132,28 @@ def is_path(corpus: str) -> bool:
     return not NAME.fullmatch(corpus)
 
 
-def path_of(corpus: str) -> Path | None:
+def corpus_path(corpus: str) -> Path | None:
     """The file or folder that a corpus is read from; None for a built-in corpus."""
     return find(corpus).path
 
 
-def available() -> tuple[Corpus, ...]:
+def available() -> tuple[LocatedCorpus, ...]:
     """All corpora that have a name: built-in ones, then registered ones."""
-    return (*(Corpus(name, None) for name in BUILT_IN), *registered())
+    return (*(LocatedCorpus(name, None) for name in BUILT_IN), *registered())
 
 
-def registered() -> list[Corpus]:
+def registered() -> list[LocatedCorpus]:
     return [_load(file) for file in sorted((home() / "corpora").glob("*.json"))]
 
 
-def register(name: str, path: str | Path, text_field: str = "text") -> Corpus:
+def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
     """Register a path under a name, after reading its first document; a name can never be given
     another path."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of("name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name)
     if name in BUILT_IN:
         raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)
-    corpus = Corpus(name, absolute(path), text_field)
+    corpus = LocatedCorpus(name, absolute(path), text_field)
     try:
         next(corpus.documents())
     except InvalidInput as error:
@@ -169,9 +169,9 @@ def _entry(name: str) -> Path:
     return home() / "corpora" / f"{name}.json"
 
 
-def _load(file: Path) -> Corpus:
+def _load(file: Path) -> LocatedCorpus:
     entry = json.loads(file.read_text())
-    return Corpus(file.stem, Path(entry["path"]), entry["text_field"])
+    return LocatedCorpus(file.stem, Path(entry["path"]), entry["text_field"])
 
 
 def write_json(file: Path, value: object) -> None:
@@ -215,7 +215,7 @@ def _stdlib_fingerprint() -> str:
 
 @lru_cache(maxsize=len(BUILT_IN))
 def _built_in_documents(corpus: str) -> tuple[Document, ...]:
-    sources = [document for name, file in _stdlib_files() for document in read(file, name)]
+    sources = [document for name, file in _stdlib_files() for document in read_documents(file, name)]
     if corpus == "python-stdlib":
         return tuple(sources)
     prose = (Document(source.name, docstrings(str(source.content))) for source in sources)

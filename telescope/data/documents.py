@@ -5,9 +5,9 @@ one document of tokens in the convention of nanoGPT (raw little-endian uint16; u
 called `NAME.uint32.bin`), and any other file is one document of UTF-8 text. Newlines are kept
 unchanged, so that equal bytes are equal text on every machine.
 
-`read` is the whole interface; a file that cannot be read raises `Unreadable`, which says why and
-what to do. Libraries for compressed and columnar files are imported on first use, so that training
-does not need them.
+`read_documents` is the whole interface; a file that cannot be read raises `Unreadable`, which says
+why and what to do. Libraries for compressed and columnar files are imported on first use, so that
+training does not need them.
 """
 
 import gzip
@@ -41,7 +41,7 @@ class Document:
     content: Content  # text, or tokens (n,)
 
 
-def read(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
+def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
     """The documents of a file that its corpus calls `name`; empty documents are left out."""
     try:
         for document in _read(path, name, text_field):

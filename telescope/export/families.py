@@ -15,11 +15,11 @@ from typing import Any, Generic, TypeVar
 from telescope.errors import NotExportable
 from telescope.export import recipe
 from telescope.export.final_run import FinalRun
-from telescope.export.model_source import Source, source_of
+from telescope.export.model_source import ModelSource, source_of
 from telescope.models.family import Spec
 from telescope.models.transformer import Transformer
-from telescope.models.user_model import Scale, UserModel
-from telescope.optim.groups import Group
+from telescope.models.user_model import InputScale, UserModel
+from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec, ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -42,11 +42,11 @@ class Made:
 class Exported(Generic[Spec, Built]):
     """What one family provides for export."""
 
-    source: Callable[[Spec, Parametrisation], Source | None]
+    source: Callable[[Spec, Parametrisation], ModelSource | None]
     """Source that builds the model in a file; None if the reader has the model."""
     made: Callable[[Built, OptimizerSpec], Made]
     """Code that prepares the model in a file that does not build it."""
-    multipliers: Callable[[Built, Sequence[Group]], Sequence[Multiplier]]
+    multipliers: Callable[[Built, Sequence[ParameterGroup]], Sequence[Multiplier]]
     """The forward multipliers other than 1."""
     loss: Callable[[Spec], Any]
     """The recipe's function that computes the loss."""
@@ -61,7 +61,7 @@ def made_of_ours(model: Transformer, optimizer: OptimizerSpec) -> Made:
     return Made(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 
 
-def multipliers_of_ours(model: Transformer, groups: Sequence[Group]) -> list[Multiplier]:
+def multipliers_of_ours(model: Transformer, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """Multipliers on the output of embeddings and on the input of the head."""
     return [
         (name.rpartition(".")[0], "input" if group.role is Role.READOUT else "output", group.multiplier)
@@ -84,9 +84,9 @@ def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
     return Made(lines, (*(() if stays else (recipe.rescale,)), recipe.Multiplied, recipe.configure))
 
 
-def multipliers_of_users(model: UserModel, groups: Sequence[Group]) -> list[Multiplier]:
+def multipliers_of_users(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """Multipliers at the places of telescope's hooks."""
-    return [(place, "input" if hook is Scale else "output", factor) for place, hook, factor in model.multipliers()]
+    return [(place, "input" if hook is InputScale else "output", factor) for place, hook, factor in model.multipliers()]
 
 
 def beyond_megatron(spec: ModuleSpec) -> ModelSpec:

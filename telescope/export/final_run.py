@@ -1,10 +1,10 @@
 """The run that is exported: the target with the hyperparameters of a ladder's answer.
 
 Its model is built without allocating memory, so groups and shapes are those of the model that was
-tuned. `Source` describes the runs behind the answer: the job, and its trials.
+tuned. `SourceJob` describes the runs behind the answer: the job, and its trials.
 
-Parts: `Source`, `UsedTrial` · `FinalRun` · `final_run` and `chosen`, with the reasons for refusals
-· `KNOWN_OPTIONS`, `unknown_options`.
+Parts: `SourceJob`, `UsedTrial` · `FinalRun` · `final_run` and `exported_ladder`, with the reasons
+for refusals · `KNOWN_OPTIONS`, `unknown_options`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from telescope.errors import InvalidInput, NotExportable, Problem
-from telescope.models.build import build
+from telescope.models.build import build_model
 from telescope.models.family import Model
-from telescope.optim.groups import Group, groups
+from telescope.optim.groups import ParameterGroup, groups
 from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import variants
@@ -59,7 +59,7 @@ class UsedTrial:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceJob:
     """The job that gave the answer."""
 
     job: str
@@ -74,12 +74,12 @@ class FinalRun:
 
     study: Question
     ladder: LadderReport
-    source: Source
+    source: SourceJob
     spec: TrialSpec
     model: Model  # without memory for values: names, shapes and multipliers
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[ParameterGroup, ...]:
         return groups(self.model, self.spec.optimizer)
 
     @cached_property
@@ -116,19 +116,19 @@ class FinalRun:
 
 
 def final_run(
-    study: Question, report: Report, source: Source, optimizer: OptimizerName | None = None, variant: str | None = None
+    study: Question, report: Report, source: SourceJob, optimizer: OptimizerName | None = None, variant: str | None = None
 ) -> FinalRun:
     """The run of a ladder's answer, by default the best ladder's."""
-    ladder = chosen(report, optimizer, variant)
+    ladder = exported_ladder(report, optimizer, variant)
     values = {name: found.value for name, found in ladder.hyperparameters.items()}
     own = next(one.question for one in variants(study) if one.name == ladder.variant)
     spec = target_spec(own, ladder.optimizer, values)
     with torch.device("meta"):
-        model = build(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+        model = build_model(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
     return FinalRun(own, ladder, source, spec, model)
 
 
-def chosen(report: Report, optimizer: OptimizerName | None, variant: str | None = None) -> LadderReport:
+def exported_ladder(report: Report, optimizer: OptimizerName | None, variant: str | None = None) -> LadderReport:
     """The ladder to export. Raises NotExportable if it has no answer or a refused one, InvalidInput
     if there is no such ladder."""
     variants = list(dict.fromkeys(ladder.variant for ladder in report.ladders))

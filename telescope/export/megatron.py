@@ -27,7 +27,7 @@ Flags and rules were read in github.com/NVIDIA/Megatron-LM:
 Flags do not set initial values: Megatron-LM draws all hidden matrices from one normal distribution,
 and the head too. The text states the values that they need, and `--to torch` has them as code.
 
-Parts: `text` · `Flag`, `flags` · the settings that they make up: `megatron_settings`.
+Parts: `flags_text` · `Flag`, `flags` · the settings that they make up: `megatron_settings`.
 """
 
 import textwrap
@@ -36,7 +36,7 @@ from dataclasses import dataclass
 
 from telescope.errors import NotExportable
 from telescope.export.final_run import FinalRun
-from telescope.export.megatron_settings import SCALE_MODES, Settings, own_model, refused, settings
+from telescope.export.megatron_settings import SCALE_MODES, MegatronSettings, megatron_refusals, model_of_flags, settings
 from telescope.export.schedule import decay_steps
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
@@ -54,26 +54,26 @@ class Flag:
     said: str
 
 
-def text(run: FinalRun) -> str:
+def flags_text(run: FinalRun) -> str:
     """The flags, a comment before each. Raises NotExportable with each rule that they cannot
     express."""
-    problems = tuple(refused(run))
+    problems = tuple(megatron_refusals(run))
     if problems:
         raise NotExportable.because("Megatron-LM's flags cannot express this answer", problems)
-    lines = list(header(run))
+    lines = list(flags_header(run))
     for flag in flags(run):
         lines += [f"# {flag.said}", flag.name if flag.value is None else f"{flag.name} {flag.value}"]
     return "\n".join(lines) + "\n"
 
 
-def header(run: FinalRun) -> Iterator[str]:
+def flags_header(run: FinalRun) -> Iterator[str]:
     """Purpose and source of the flags, and the settings that they do not contain."""
     horizon, data = run.spec.horizon, run.spec.data
     paragraphs = [
-        f"Megatron-LM flags for {run.spec.optimizer.name} at width {own_model(run).width}, "
+        f"Megatron-LM flags for {run.spec.optimizer.name} at width {model_of_flags(run).width}, "
         f"as found by telescope in job {run.source.job} "
         f"({run.source.name}, {run.source.date:%Y-%m-%d}) "
-        f"on {mixtures.described(data.corpus)} {data.content}: "
+        f"on {mixtures.corpus_label(data.corpus)} {data.content}: "
         f"{run.ladder.verdict}, {run.ladder.reason}; "
         f"{len(run.trials)} trials of seeds {', '.join(map(str, run.seeds))}.",
         ("Usage: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, attention and feed-forward are yours to set."),
@@ -107,7 +107,7 @@ def flags(run: FinalRun) -> Iterator[Flag]:
 
 def size_flags(run: FinalRun) -> Iterator[Flag]:
     """Flags of the model and its batches, as far as hyperparameters depend on them."""
-    model, data, horizon = own_model(run), run.spec.data, run.spec.horizon
+    model, data, horizon = model_of_flags(run), run.spec.data, run.spec.horizon
     yield Flag("--num-layers", model.depth, "blocks")
     yield Flag("--hidden-size", model.width, "the target width")
     yield Flag("--ffn-hidden-size", model.hidden, "units of the feed-forward block")
@@ -119,8 +119,8 @@ def size_flags(run: FinalRun) -> Iterator[Flag]:
     yield Flag("--train-iters", horizon.steps, f"steps, {horizon.tokens} tokens")
 
 
-def optimizer_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
-    optimizer, model = run.spec.optimizer, own_model(run)
+def optimizer_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
+    optimizer, model = run.spec.optimizer, model_of_flags(run)
     if not chosen.muon:
         yield Flag("--optimizer", "adam", "with decoupled weight decay")
     else:
@@ -154,7 +154,7 @@ def optimizer_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
             yield Flag("--mup-base-head-dim", 64, "where the scale agrees with 1 / sqrt(head size)")
 
 
-def schedule_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
+def schedule_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
     """Flags of the learning-rate schedule."""
     horizon = run.spec.horizon
     final, warmup = horizon.final_lr_fraction, warmup_steps(horizon)

@@ -1,8 +1,8 @@
 """The settings of Megatron-LM that come closest to an answer, and the rules that they cannot
 express.
 
-Parts: `Settings`, `settings` · `Realised`, `realised`, the values of each group under these
-settings · `refused`, with `REMEDIES`.
+Parts: `MegatronSettings`, `settings` · `Realised`, `realised`, the values of each group under these
+settings · `megatron_refusals`, with `REMEDIES`.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from telescope.errors import Problem
 from telescope.export.families import exported_by
 from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
-from telescope.optim.groups import Group
+from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
@@ -50,7 +50,7 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class MegatronSettings:
     """The flags about optimization, as values."""
 
     muon: bool
@@ -72,12 +72,12 @@ class Realised:
     eps: float | None
 
 
-def own_model(run: FinalRun) -> ModelSpec:
+def model_of_flags(run: FinalRun) -> ModelSpec:
     """The model that the flags describe. Raises NotExportable if they cannot describe it."""
     return exported_by(run).megatron(run.spec.model)
 
 
-def settings(run: FinalRun) -> Settings:
+def settings(run: FinalRun) -> MegatronSettings:
     """The settings that come closest to the answer's groups."""
     first = {group.role: group for group in reversed(run.groups)}
     hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
@@ -85,19 +85,19 @@ def settings(run: FinalRun) -> Settings:
     multipliers = run.model.embedding_multiplier, run.model.head_multiplier
     with_mup = multipliers != (1.0, 1.0) or not (muon or math.isclose(hidden.scaled_lr, vector.scaled_lr))
     lr = vector.scaled_lr if with_mup and not muon else hidden.scaled_lr
-    return Settings(
+    return MegatronSettings(
         muon=muon,
         lr=lr,
         decoupled_lr=embedding.scaled_lr if with_mup or not math.isclose(embedding.scaled_lr, lr) else None,
         weight_decay=hidden.weight_decay,
         eps=embedding.eps or 0.0,
-        width_multiplier=own_model(run).multiplier if with_mup else None,
+        width_multiplier=model_of_flags(run).multiplier if with_mup else None,
         embedding_multiplier=multipliers[0],
         output_multiplier=multipliers[1],
     )
 
 
-def realised(chosen: Settings, role: Role) -> Realised:
+def realised(chosen: MegatronSettings, role: Role) -> Realised:
     """What Megatron-LM does, under these settings, to the parameters of a role."""
     muon_takes_it = chosen.muon and role is Role.HIDDEN
     divided = chosen.width_multiplier or 1.0
@@ -110,7 +110,7 @@ def realised(chosen: Settings, role: Role) -> Realised:
     return Realised(lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps)
 
 
-def refused(run: FinalRun) -> Iterator[Problem]:
+def megatron_refusals(run: FinalRun) -> Iterator[Problem]:
     """Every rule that the flags cannot express, with its remedy."""
     yield from unknown_options(run)
     yield from of_the_model(run)
@@ -118,12 +118,12 @@ def refused(run: FinalRun) -> Iterator[Problem]:
         yield from of_muon(run)
     found: dict[str, Problem] = {}
     for group in run.groups:
-        for problem in differences(group, realised(settings(run), group.role)):
+        for problem in differences_under_megatron(group, realised(settings(run), group.role)):
             found.setdefault(problem.field, problem)
     yield from found.values()
 
 
-def differences(group: Group, made: Realised) -> Iterator[Problem]:
+def differences_under_megatron(group: ParameterGroup, made: Realised) -> Iterator[Problem]:
     """The values of a group that would differ under Megatron-LM."""
     for name, ours, theirs in (
         ("lr", group.scaled_lr, made.lr),
@@ -137,7 +137,7 @@ def differences(group: Group, made: Realised) -> Iterator[Problem]:
 
 def of_the_model(run: FinalRun) -> Iterator[Problem]:
     """Rules of the forward pass that the flags cannot express."""
-    model, chosen = own_model(run), settings(run)
+    model, chosen = model_of_flags(run), settings(run)
     for name in chosen_otherwise(model, KNOWN_MODEL):
         yield Problem(f"model.{name}", "is an option that this format does not know; use --to torch", getattr(model, name))
     if mup.branch_multiplier(model) != 1.0:
@@ -155,7 +155,7 @@ def of_the_model(run: FinalRun) -> Iterator[Problem]:
 
 def of_muon(run: FinalRun) -> Iterator[Problem]:
     """Rules of Muon's update that the flags cannot express."""
-    optimizer, model = run.spec.optimizer, own_model(run)
+    optimizer, model = run.spec.optimizer, model_of_flags(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
         yield Problem("optimizer_options.update_scale", f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}", scale)
     if optimizer.newton_schulz_dtype != "bfloat16":

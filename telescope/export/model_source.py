@@ -6,7 +6,7 @@ cannot be copied. A call to muP (`mup.attention_factor(spec)`) is replaced by it
 model, and the code that assigns roles to parameters is left out, since the groups list the
 parameters by name. The specification becomes a plain namespace.
 
-Parts: `Source` · `source_of` · `Pieces`, which follows the names.
+Parts: `ModelSource` · `source_of` · `Pieces`, which follows the names.
 """
 
 import ast
@@ -36,19 +36,19 @@ GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Source code that builds a model."""
 
     imports: tuple[str, ...]
     code: str
 
 
-def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> Source:
+def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
     """The source of the Transformer of this specification, in which it is called SPEC."""
     pieces = Pieces({"mup": mup, "Role": Role, "spec": spec, "self": SimpleNamespace(spec=spec), "parametrisation": parametrisation})
     pieces.add(transformer, "Transformer")
     imports = tuple(dict.fromkeys(pieces.imports))
-    return Source(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
+    return ModelSource(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
 
 
 def namespace(spec: ModelSpec) -> str:
@@ -74,7 +74,7 @@ class Pieces:
         self.seen.add((module.__name__, name))
         source = inspect.getsource(module)
         for node in ast.parse(source).body:
-            if isinstance(node, ast.ImportFrom | ast.Import) and name in bound(node):
+            if isinstance(node, ast.ImportFrom | ast.Import) and name in imported_names(node):
                 self.follow(node, name)
             elif name in defined(node):
                 for needed in names(node):
@@ -93,7 +93,7 @@ class Pieces:
     def text(self, node: ast.stmt, source: str) -> str:
         """A definition's source, with numbers in place of the calls to muP."""
         changes: list[tuple[ast.Call | ast.FunctionDef, str]] = []
-        for part in parts(node):
+        for part in definition_nodes(node):
             if isinstance(part, ast.Call) and asks_mup(part):
                 changes.append((part, repr(self.value(part))))
             elif is_left_out(part):
@@ -122,12 +122,12 @@ def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
     return isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT
 
 
-def parts(node: ast.AST) -> Iterator[ast.AST]:
+def definition_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes of a definition, without those of methods that are left out."""
     yield node
     if not is_left_out(node):
         for child in ast.iter_child_nodes(node):
-            yield from parts(child)
+            yield from definition_nodes(child)
 
 
 def defined(node: ast.stmt) -> set[str]:
@@ -138,7 +138,7 @@ def defined(node: ast.stmt) -> set[str]:
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-def bound(node: ast.ImportFrom | ast.Import) -> set[str]:
+def imported_names(node: ast.ImportFrom | ast.Import) -> set[str]:
     """The names that an import binds."""
     return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
 

@@ -13,7 +13,8 @@ learning rate without this factor. With s our update scale and t torch's factor,
 
 s / t depends on the shape, so a group is split by the shapes of its matrices.
 
-Parts: `text` · `header`, `constants`, `parameter_groups` · `refused`.
+Parts: `module_text` · `module_docstring`, `ungrouped_constants`, `grouped_parameters` ·
+`torch_refusals`.
 """
 
 import inspect
@@ -29,8 +30,8 @@ from telescope.errors import NotExportable, Problem
 from telescope.export import recipe, schedule
 from telescope.export.families import Made, exported_by
 from telescope.export.final_run import FinalRun, unknown_options
-from telescope.export.model_source import ASIDE, Source
-from telescope.optim.groups import Group
+from telescope.export.model_source import ASIDE, ModelSource
+from telescope.optim.groups import ParameterGroup
 from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.parametrisation import mup
 from telescope.trials import mixtures
@@ -76,14 +77,14 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
         print(float(train_step(example, its_optimizers, its_schedulers, [random_tokens])))"""
 
 
-def text(run: FinalRun) -> str:
+def module_text(run: FinalRun) -> str:
     """The file, with the model's source if it is ours."""
     return written(run, exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation))
 
 
-def written(run: FinalRun, model: Source | None) -> str:
+def written(run: FinalRun, model: ModelSource | None) -> str:
     """The file with this model source, or, without one, for a model that the reader has."""
-    problems = tuple(refused(run))
+    problems = tuple(torch_refusals(run))
     if problems:
         raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
     spec, family = run.spec, exported_by(run)
@@ -93,25 +94,25 @@ def written(run: FinalRun, model: Source | None) -> str:
     blocks = [
         warning(run.warning) if run.warning else "",
         "# The answer",
-        source(recipe.Group),
-        "\n".join([*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run)])]),
+        recipe_source(recipe.Group),
+        "\n".join([*ungrouped_constants(run), "", grouped_parameters(run), *([] if model else [multipliers(run)])]),
         *([MODEL, model.code, building] if model else []),
         "# Training",
-        *map(source, OPTIMISATION),
-        decayed(spec.horizon.decay),
-        source(recipe.lr_factor),
-        *map(source, made.functions),
-        source(family.loss(spec.model)).replace("own_loss_of", "loss_of"),
-        source(recipe.train_step),
+        *map(recipe_source, OPTIMISATION),
+        decayed_source(spec.horizon.decay),
+        recipe_source(recipe.lr_factor),
+        *map(recipe_source, made.functions),
+        recipe_source(family.loss(spec.model)).replace("own_loss_of", "loss_of"),
+        recipe_source(recipe.train_step),
         TRY if model else "",
     ]
     body = "\n\n\n".join(filter(None, blocks))
     use = "\n".join([*(f"    {line}" for line in made.lines), TRAINED])
-    top = [header(run, use), "", "from __future__ import annotations", "", imports(body, model)]
+    top = [module_docstring(run, use), "", "from __future__ import annotations", "", imports(body, model)]
     return "\n".join([*top, "", "", body, ""])
 
 
-def refused(run: FinalRun) -> Iterator[Problem]:
+def torch_refusals(run: FinalRun) -> Iterator[Problem]:
     """Settings that torch's optimizers cannot express."""
     yield from unknown_options(run)
     optimizer = run.spec.optimizer
@@ -130,7 +131,7 @@ def refused(run: FinalRun) -> Iterator[Problem]:
 # The text
 
 
-def header(run: FinalRun, use: str) -> str:
+def module_docstring(run: FinalRun, use: str) -> str:
     """The docstring: what the file is, how to use it, and the source of its numbers."""
     ladder, data, horizon = run.ladder, run.spec.data, run.spec.horizon
     of = f"{OPTIMIZERS[ladder.optimizer]} at width {run.spec.model.width} for {horizon.steps} steps of {horizon.batch_tokens} tokens"
@@ -145,7 +146,7 @@ def header(run: FinalRun, use: str) -> str:
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
         "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}" if fit else "",
         "trials": (f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths {', '.join(widths(run))}"),
-        "text": (f"{mixtures.described(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}"),
+        "text": (f"{mixtures.corpus_label(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}"),
         "computed": "; ".join(run.numerics),
         "written by": f"telescope {telescope.__version__}",
     }
@@ -178,7 +179,7 @@ def safe(said: str) -> str:
     return " ".join(said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split())
 
 
-def imports(body: str, model: Source | None) -> str:
+def imports(body: str, model: ModelSource | None) -> str:
     """Imports of the names that the code uses: the standard library's first, then torch's."""
     lines = dict.fromkeys([*IMPORTS, *(model.imports if model else ())])
     used = [line for line in lines if set(re.findall(r"\w+", line.rpartition("import ")[2])) & set(re.findall(r"\w+", body))]
@@ -186,16 +187,16 @@ def imports(body: str, model: Source | None) -> str:
     return "\n".join([*(line for line in used if line not in torch), "", *torch])
 
 
-def source(thing: Any) -> str:
+def recipe_source(thing: Any) -> str:
     """The source of a function or class of the recipe."""
     return ASIDE.sub("", inspect.getsource(thing)).rstrip()
 
 
-def constants(run: FinalRun) -> list[str]:
+def ungrouped_constants(run: FinalRun) -> list[str]:
     """The constants that belong to no parameter group."""
     optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
     sizes = {"VOCAB_SIZE": data.vocab_size, "CONTEXT": data.context, "BATCH_TOKENS": horizon.batch_tokens}
-    lines = [f"{name} = {value!r}" for name, value in (sizes | schedule.constants(horizon)).items()]
+    lines = [f"{name} = {value!r}" for name, value in (sizes | schedule.schedule_constants(horizon)).items()]
     muon = {
         "momentum": optimizer.momentum,
         "nesterov": optimizer.nesterov,
@@ -206,8 +207,8 @@ def constants(run: FinalRun) -> list[str]:
     return [*lines, f"MUON = {muon if optimizer.name == 'muon' else {}!r}", f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}"]
 
 
-def decayed(decay: str) -> str:
-    """The recipe's function `decayed` for this schedule."""
+def decayed_source(decay: str) -> str:
+    """The recipe's function `decayed_source` for this schedule."""
     signature, said = inspect.getsource(recipe.decayed).splitlines()[:2]
     return "\n".join([signature, said, f"    return {schedule.DECAYED[decay]}"])
 
@@ -221,18 +222,18 @@ def adjust_lr_fn(scale: UpdateScale) -> str:
     return "match_rms_adamw" if scale == "rms_match" else "original"
 
 
-def parameter_groups(run: FinalRun) -> str:
+def grouped_parameters(run: FinalRun) -> str:
     """All groups; those of Muon split by shape."""
     lines = [line for group in run.groups for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])]
     return "\n".join(["GROUPS = (", *lines, ")"])
 
 
-def adamw_group(group: Group) -> str:
+def adamw_group(group: ParameterGroup) -> str:
     """An AdamW group, unchanged."""
     return entry(group, group.scaled_lr, group.weight_decay, group.names)
 
 
-def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
+def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
     """A Muon group for each ratio of our update scale to torch's factor."""
     optimizer = run.spec.optimizer
     torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
@@ -245,7 +246,7 @@ def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
         yield entry(group, group.scaled_lr * share, group.weight_decay / share, tuple(names), told)
 
 
-def entry(group: Group, lr: float, weight_decay: float, names: tuple[str, ...], told: str = "") -> str:
+def entry(group: ParameterGroup, lr: float, weight_decay: float, names: tuple[str, ...], told: str = "") -> str:
     """A `Group` of the recipe, as text."""
     numbers = f"lr={lr!r}, weight_decay={weight_decay!r}, eps={group.eps or 0.0!r}, init_std={group.init_std!r}"
     listed = textwrap.fill(", ".join(map(repr, names)), WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12, break_on_hyphens=False)

@@ -6,7 +6,7 @@ folder in which telescope was started). The code determines the model, so the ha
 files is part of a trial's identity (`content`): all files of the package that holds the factory,
 but not what the package imports from elsewhere.
 
-Parts: `load` · `source`, `code` and `content`, about the factory's files.
+Parts: `load` · `source_path`, `code` and `content`, about the factory's files.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ def look_in_folders() -> None:
             sys.path.append(folder)
 
 
-def source(name: str) -> Path:
+def source_path(name: str) -> Path:
     """The folder of the package, or the file of the module, that holds a factory's code. Raises
     InvalidInput if there is none."""
     look_in_folders()
@@ -68,7 +68,7 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
     """Files and folders that must be sent to remote workers to run these factories: all but
     packages installed in the same environment as telescope."""
     installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")]
-    places = dict.fromkeys(source(pattern) for pattern in patterns)
+    places = dict.fromkeys(source_path(pattern) for pattern in patterns)
     return tuple(place for place in places if not any(place.resolve().is_relative_to(folder) for folder in installed))
 
 
@@ -76,7 +76,7 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
 def content(name: str) -> str:
     """Hash of a factory's code, computed once per process: names and bytes of its package's Python
     files."""
-    place = source(name)
+    place = source_path(name)
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
     hashed = hashlib.sha256()
     for file in files:
@@ -84,7 +84,7 @@ def content(name: str) -> str:
     return hashed.hexdigest()[:32]
 
 
-def require(name: str, expected: str) -> None:
+def require_unchanged(name: str, expected: str) -> None:
     """Raise FactoryLost if the code is not what it was when the job was accepted."""
     if expected and content(name) != expected:
         raise FactoryLost(

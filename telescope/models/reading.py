@@ -28,7 +28,7 @@ from torch import nn
 from telescope.errors import InvalidInput, Problem
 from telescope.models.factory import Factory
 from telescope.models.uses import Use, uses
-from telescope.parametrisation.layout import Layout
+from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
@@ -44,7 +44,7 @@ class Reading:
     """Role, layout and modules of one parameter of a user's model."""
 
     role: Role
-    layout: Layout | None = None  # of its matrices; None for a VECTOR
+    layout: MatrixLayout | None = None  # of its matrices; None for a VECTOR
     product_at: str | None = None  # path of the module that multiplies by it
     embedded_at: str | None = None  # path of the module that looks it up
 
@@ -62,7 +62,7 @@ def infer(
     factory: Factory,
     widths: Sequence[int],
     given: Mapping[str, Role] | None = None,
-    splits: Mapping[str, Layout] | None = None,
+    splits: Mapping[str, MatrixLayout] | None = None,
     targets: bool = False,
 ) -> dict[str, Reading]:
     """The role of every parameter, read off the factory's models at two widths or more, the
@@ -83,7 +83,7 @@ def infer(
                 "may change the sizes of layers, not their number"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
-    used = watched(models[0], 2 if targets else 1)
+    used = parameter_uses(models[0], 2 if targets else 1)
     result, problems = dict[str, Reading](), list[Problem]()
     for name, narrow in shapes[0].items():
         try:
@@ -131,7 +131,7 @@ def built(factory: Factory, width: int) -> nn.Module:
     return model
 
 
-def watched(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
+def parameter_uses(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
     """Every use of each parameter in a forward pass, on as many different tokens as the model's own
     table has."""
     try:
@@ -168,16 +168,16 @@ def classify(shape: tuple[int, ...], grows: tuple[bool, ...], used: frozenset[Us
     if said is Role.VECTOR or (said is None and len(dims) <= 1 and not lookups and not summed):
         return Reading(Role.VECTOR)
     if lookups:
-        return looked_up(grows, used, said)
+        return lookup_reading(grows, used, said)
     if not products:
         return unsummed(grows, used, said, len(shape))
-    inner, stack = sides(products, shape, grows)
+    inner, stack = fan_in_and_stack(products, shape, grows)
     rows = tuple(d for d in range(len(shape)) if d not in inner | stack)
     if any(grows[d] for d in stack):
         raise Unclear("the number of its matrices grows with width; only the sides of matrices may grow")
     role = said or role_of(any(grows[d] for d in inner), any(grows[d] for d in rows))
     sites = {use.module for use in used if use.kind in ("product", "convolution")}
-    layout = Layout(rows, tuple(sorted(inner)), tuple(sorted(stack)))
+    layout = MatrixLayout(rows, tuple(sorted(inner)), tuple(sorted(stack)))
     return Reading(role, layout, product_at=sites.pop() if len(sites) == 1 else None)
 
 
@@ -193,7 +193,7 @@ def role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
     raise Unclear("is a matrix that does not grow with width; set its role in model.roles, vector for a constant lr without weight decay")
 
 
-def looked_up(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None) -> Reading:
+def lookup_reading(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None) -> Reading:
     """The reading of a parameter that is looked up: an embedding, perhaps tied to the readout."""
     lookups = [use for use in used if use.kind == "lookup"]
     looked = frozenset().union(*(use.inner for use in lookups))
@@ -204,7 +204,7 @@ def looked_up(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None) 
         raise Unclear("is looked up in the dimension that a product sums over; set its role in model.roles")
     rows = tuple(d for d in range(len(grows)) if d not in looked)
     product_at = readouts[0].module if readouts else None
-    return Reading(said or Role.EMBEDDING, Layout(rows, tuple(sorted(looked))), product_at, lookups[0].module)
+    return Reading(said or Role.EMBEDDING, MatrixLayout(rows, tuple(sorted(looked))), product_at, lookups[0].module)
 
 
 def unsummed(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None, dimensions: int) -> Reading:
@@ -219,11 +219,11 @@ def unsummed(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None, d
     if said in (Role.HIDDEN, Role.READOUT):
         if dimensions != 2:
             raise Unclear(f"cannot be {said}: nothing tells which of its dimensions are fan_in; use embedding or vector")
-        return Reading(said, Layout())
-    return Reading(said or Role.EMBEDDING, Layout(outer, fixed))
+        return Reading(said, MatrixLayout())
+    return Reading(said or Role.EMBEDDING, MatrixLayout(outer, fixed))
 
 
-def sides(products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]) -> tuple[frozenset[int], frozenset[int]]:
+def fan_in_and_stack(products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]) -> tuple[frozenset[int], frozenset[int]]:
     """(fan_in, stack) of a parameter, which must be the same for all its products.
 
     A product may sum over the experts of a stack, too, as einsum does: a leading dimension that
@@ -242,7 +242,7 @@ def sides(products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]) -
     return inner, stack
 
 
-def with_split(reading: Reading, name: str, shapes: Sequence[tuple[int, ...]], splits: Mapping[str, Layout]) -> Reading:
+def with_split(reading: Reading, name: str, shapes: Sequence[tuple[int, ...]], splits: Mapping[str, MatrixLayout]) -> Reading:
     """The reading with the split that the user set, which must fit at every width."""
     cut = the_one(name, splits)
     if cut is None:

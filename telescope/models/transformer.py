@@ -18,7 +18,7 @@ from torch.nn import functional
 from telescope.models.attention import Angles, Attention, LatentAttention, Scores, rotary
 from telescope.models.family import Layer
 from telescope.parametrisation import mup
-from telescope.parametrisation.layout import MATRIX, Layout
+from telescope.parametrisation.layout import MATRIX, MatrixLayout
 from telescope.parametrisation.roles import Role, roles
 from telescope.shapes import Float, Int
 from telescope.trials.model import ModelSpec
@@ -124,10 +124,10 @@ class Transformer(nn.Module):
         """Role of every parameter, by name."""
         return roles(self, self.head)
 
-    def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
+    def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
         """The matrices that a hidden parameter holds."""
         by_head = optimizer.muon_split == "heads" and name.endswith(HEADED)
-        return Layout(block_rows=self.spec.head_dim) if by_head else MATRIX
+        return MatrixLayout(block_rows=self.spec.head_dim) if by_head else MATRIX
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
         """Initial standard deviation of a parameter."""

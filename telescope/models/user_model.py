@@ -6,7 +6,8 @@ times muP's factor (a model at the base width stays as it is), and forward multi
 the modules that compute the readout's logits or look up the embedding. A hook is a picklable value,
 so it goes wherever the module goes: into copies, saved modules, compiled code and inference.
 
-Parts: `Scale`, `Scaled` (hooks) · `readings_of`, `base_sizes` (of narrow models) · `UserModel`, `Wrapped`.
+Parts: `InputScale`, `Scaled` (hooks) · `readings_of`, `base_sizes` (of narrow models) ·
+`UserModel`, `Wrapped`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from telescope.models.attention import Scores
 from telescope.models.family import Layer
 from telescope.models.reading import FACTORY_FIELD, ROLES_FIELD, Reading, built, infer
 from telescope.parametrisation import mup
-from telescope.parametrisation.layout import Layout
+from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -32,7 +33,7 @@ from telescope.trials.types import OptimizerName, Parametrisation
 
 
 @dataclass(frozen=True)
-class Scale:
+class InputScale:
     """A forward pre-hook that multiplies the module's first input."""
 
     factor: float
@@ -55,7 +56,7 @@ class Scaled:
 def readings_of(spec: ModuleSpec) -> dict[str, Reading]:
     """Role, layout and place of each parameter, the same at all widths; read off the models at the
     base width and at twice the base width."""
-    splits = {pattern: Layout(parts=cut) if isinstance(cut, tuple) else Layout(block_rows=cut) for pattern, cut in spec.splits}
+    splits = {pattern: MatrixLayout(parts=cut) if isinstance(cut, tuple) else MatrixLayout(block_rows=cut) for pattern, cut in spec.splits}
     roles = {pattern: Role(role) for pattern, role in spec.roles}
     return infer(factory.load(spec.factory), (spec.base_width, 2 * spec.base_width), roles, splits, spec.output == "loss")
 
@@ -175,7 +176,7 @@ class UserModel(Wrapped):
     """A user's module with what telescope must know of it; takes the place of our `Transformer`."""
 
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
-        factory.require(spec.factory, spec.content)
+        factory.require_unchanged(spec.factory, spec.content)
         self.spec, self.parametrisation = spec, parametrisation
         self.readings = readings_of(spec)
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
@@ -200,22 +201,22 @@ class UserModel(Wrapped):
         self.module = model
         for place, hook, factor in self.multipliers():
             module = model.get_submodule(place)
-            module.register_forward_pre_hook(Scale(factor)) if hook is Scale else module.register_forward_hook(Scaled(factor))
+            module.register_forward_pre_hook(InputScale(factor)) if hook is InputScale else module.register_forward_hook(Scaled(factor))
 
-    def multipliers(self) -> Iterator[tuple[str, type[Scale] | type[Scaled], float]]:
+    def multipliers(self) -> Iterator[tuple[str, type[InputScale] | type[Scaled], float]]:
         """The places of the forward multipliers: (path of a module, hook, factor). Raises
         InvalidInput if a parameter that needs one has no module of its own."""
-        places: set[tuple[str, type[Scale] | type[Scaled], float]] = set()
+        places: set[tuple[str, type[InputScale] | type[Scaled], float]] = set()
         owners = {path: {id(p) for p in module.parameters(recurse=False)} for path, module in self.module.named_modules()}
         for name, reading in self.readings.items():
             own = id(self.module.get_parameter(name))
-            wanted: list[tuple[str | None, type[Scale] | type[Scaled], float]] = []
+            wanted: list[tuple[str | None, type[InputScale] | type[Scaled], float]] = []
             tied = reading.makes_logits and reading.role is Role.EMBEDDING
             if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
                 message = f"rescaled would not change the tied head {name}; use head_form: multiplier, or untie it"
                 raise InvalidInput.of("model.head_form", message, "rescaled")
             if reading.makes_logits:
-                wanted.append((reading.product_at, Scale, self.head_multiplier))
+                wanted.append((reading.product_at, InputScale, self.head_multiplier))
             if reading.role is Role.EMBEDDING:
                 wanted.append((reading.embedded_at or reading.product_at, Scaled, self.embedding_multiplier))
             for place, hook, factor in wanted:
@@ -259,7 +260,7 @@ class UserModel(Wrapped):
         """Role of every parameter, by name."""
         return {name: reading.role for name, reading in self.readings.items()}
 
-    def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
+    def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
         """The matrices that a hidden parameter holds."""
         layout = self.readings[name].layout
         assert layout is not None, "a hidden parameter has a layout"

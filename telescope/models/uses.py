@@ -5,8 +5,8 @@ which side of a square matrix is fan_in. So a model is run once on a few tokens,
 where every product is one of a dozen operations of torch: the dimension of a weight that a product
 sums over is its fan_in. Views are followed by their strides, copies by their source.
 
-Parts: `Use` · `uses`, which runs the model · `Watch`, the torch mode that observes the operations ·
-`PRODUCTS`, `LOOKUPS`, the operations that count as such.
+Parts: `Use` · `uses`, which runs the model · `UseRecorder`, the torch mode that observes the
+operations · `PRODUCTS`, `LOOKUPS`, the operations that count as such.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ class Trace:
         return frozenset().union(*(of for stride, size, of in self.dimensions if low < stride * size and stride < high and size > 1))
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
+class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
     """Observes every operation and records its use of parameters; `path` names the running
     modules."""
 
@@ -174,7 +174,7 @@ def uses(model: nn.Module, *inputs: Tensor) -> dict[str, frozenset[Use]]:
     training = model.training
     model.eval()
     try:
-        with modules_at_work(model) as path, Watch(parameters, path) as watch:
+        with modules_at_work(model) as path, UseRecorder(parameters, path) as watch:
             model(*inputs)
     finally:
         model.train(training)

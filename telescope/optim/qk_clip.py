@@ -26,8 +26,8 @@ by powers of gamma = tau / S that multiply the logits by gamma:
 Everything stays on the device: training never waits for a number before the next point of the
 curve.
 
-Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind · `Watch`, which
-observes a model in training.
+Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind ·
+`LogitMonitor`, which observes a model in training.
 """
 
 import math
@@ -61,7 +61,7 @@ def shrink(weight: Float[Tensor, "rows in"], factors: Float[Tensor, "groups"]) -
     weight.view(len(factors), -1, weight.shape[1]).mul_(factors[:, None, None])
 
 
-class Watch:
+class LogitMonitor:
     """Observes the logits of a model in training, clips if the options ask for it, and holds the
     metrics of both for the next point of the curve."""
 

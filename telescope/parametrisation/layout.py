@@ -2,8 +2,8 @@
 
 Muon orthogonalises matrices of (fan_out, fan_in), and a parameter need not be one: a convolution is
 one after flattening, a stack of experts is many, a fused query-key-value projection is three, or
-one per head; some libraries store (fan_in, fan_out). A `Layout` describes how the parameter is
-viewed; `blocks` are views, so writing into them writes into the parameter.
+one per head; some libraries store (fan_in, fan_out). A `MatrixLayout` describes how the parameter
+is viewed; `blocks` are views, so writing into them writes into the parameter.
 
 The factor on an update follows from the shape of the block that was orthogonalised
 (telescope.parametrisation.mup), not from the shape of the parameter.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Layout:
+class MatrixLayout:
     """The dimensions of a parameter that are fan_out, that are fan_in, and that index separate
     matrices; and how fan_out is split."""
 
@@ -54,5 +54,5 @@ class Layout:
         return f"{rows} rows cannot be split into {cut}"
 
 
-MATRIX = Layout()
+MATRIX = MatrixLayout()
 """The layout of torch's Linear: (fan_out, fan_in)."""

@@ -26,7 +26,7 @@ from scipy.special import stdtrit
 
 from telescope.errors import InvalidInput
 from telescope.statistics.estimates import QUANTILE, Array, Estimate
-from telescope.statistics.tokens_to_loss import Crossings, Outcome
+from telescope.statistics.tokens_to_loss import Crossings, TargetOutcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +49,11 @@ class Readings:
         if len(np.unique(row * len(every) + column)) < len(row):
             raise InvalidInput.of("seeds", "two runs have the same batch and seed; keep one of them")
         log_tokens = np.full((len(batches), len(every)), np.nan)
-        outcome = np.full(log_tokens.shape, Outcome.CENSORED, dtype=np.int8)
+        outcome = np.full(log_tokens.shape, TargetOutcome.CENSORED, dtype=np.int8)
         log_tokens[row, column], outcome[row, column] = (np.log(np.maximum(crossings.tokens, 1)), crossings.outcome)
         return cls(batches.astype(np.float64), every, log_tokens, outcome)
 
-    def count(self, outcome: Outcome) -> NDArray[np.int64]:
+    def count(self, outcome: TargetOutcome) -> NDArray[np.int64]:
         """Number of runs of each batch with this outcome."""
         counts: NDArray[np.int64] = ((self.outcome == outcome) & ~np.isnan(self.log_tokens)).sum(axis=1)
         return counts
@@ -62,8 +62,8 @@ class Readings:
     def settled(self) -> Array:
         """Log tokens of the runs that reached the loss, in batches without bounds; nan elsewhere:
         [batch, seed]."""
-        bounded = self.count(Outcome.CENSORED) + self.count(Outcome.EARLY) > 0
-        return np.where((self.outcome == Outcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan)
+        bounded = self.count(TargetOutcome.CENSORED) + self.count(TargetOutcome.EARLY) > 0
+        return np.where((self.outcome == TargetOutcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,10 @@ class AtBatch:
 def tokens_at(readings: Readings) -> tuple[AtBatch, ...]:
     """T_L(B) of every batch that was run, with its interval."""
     pooled = Pooled.of(readings.settled)
-    every = [readings.count(outcome).tolist() for outcome in (Outcome.REACHED, Outcome.CENSORED, Outcome.EARLY, Outcome.DIVERGED)]
+    every = [
+        readings.count(outcome).tolist()
+        for outcome in (TargetOutcome.REACHED, TargetOutcome.CENSORED, TargetOutcome.EARLY, TargetOutcome.DIVERGED)
+    ]
     rows = []
     for batch, logs, reached, censored, early, diverged in zip(readings.batch_tokens, readings.log_tokens, *every, strict=True):
         known = logs[np.isfinite(logs)]

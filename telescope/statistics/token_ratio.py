@@ -101,11 +101,11 @@ def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
     for mine in tokens_at(first):
         other = theirs.get(mine.batch_tokens)
         if other and mine.batch_tokens not in at_batch and math.isfinite(mine.log_tokens.value) and math.isfinite(other.log_tokens.value):
-            at_batch[mine.batch_tokens] = bound(mine, other)
+            at_batch[mine.batch_tokens] = intersection(mine, other)
     return tuple(at_batch[batch] for batch in sorted(at_batch))
 
 
-def bound(first: AtBatch, second: AtBatch) -> RatioAt:
+def intersection(first: AtBatch, second: AtBatch) -> RatioAt:
     """The interval that both intervals allow."""
     (a, b), (t, u) = (first.log_tokens, second.log_tokens), (first.tokens, second.tokens)
     ratio = exponential(Estimate(a.value - b.value, a.low - b.high, a.high - b.low))

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-from telescope.errors import Problem, nearest
+from telescope.errors import Problem, closest_name_hint
 from telescope.models.build import FAMILIES
 
 
@@ -42,10 +42,10 @@ def _problem(study_type: type, detail: Any) -> Problem:
             fields = field_types(members[0])  # a model's family selects the branch
     path, value = ".".join(names), detail.get("input")
     if detail["type"] == "unexpected_keyword_argument":
-        return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)
+        return Problem(path, f"unknown key{closest_name_hint(names[-1], list(fields))}", value)
     if detail["type"] == "union_tag_invalid":  # a model, the only union discriminated by a field
         tag = detail["ctx"]["tag"]
-        return Problem(f"{path}.family", f"must be one of: {', '.join(FAMILIES)}{nearest(tag, list(FAMILIES))}", tag)
+        return Problem(f"{path}.family", f"must be one of: {', '.join(FAMILIES)}{closest_name_hint(tag, list(FAMILIES))}", tag)
     if detail["type"] == "missing":
         return Problem(path, "is missing; give it")
     if detail["type"] == "dataclass_type":

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.batches import check_length, resolve
-from telescope.errors import InvalidInput, Problem, nearest, not_plain
+from telescope.errors import InvalidInput, Problem, closest_name_hint, not_plain
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
@@ -30,7 +30,7 @@ def parse(document: object) -> AnyStudy:
         raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {', '.join(KINDS)}", document)
     name = document.get("kind")
     if not isinstance(name, str) or name not in KINDS:
-        raise InvalidInput.of("kind", f"must be one of: {', '.join(KINDS)}{nearest(str(name), list(KINDS))}", name)
+        raise InvalidInput.of("kind", f"must be one of: {', '.join(KINDS)}{closest_name_hint(str(name), list(KINDS))}", name)
     try:
         unfit = tuple(not_plain(document, ""))
     except RecursionError:

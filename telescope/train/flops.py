@@ -27,7 +27,7 @@ from functools import lru_cache
 from math import ceil
 
 from telescope.models.build import family_of
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.train.probes import KEPT_TOKENS, POWER_STEPS, VECTORS
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec
@@ -39,7 +39,7 @@ from telescope.trials.types import MuonSplit
 def parameters(model: AnyModel, vocab_size: int, context: int) -> int:
     """Trainable parameters, embeddings included."""
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
-    return sum(group.parameters for group in describe(model, vocab_size, any_optimizer, context))
+    return sum(group.parameters for group in describe_groups(model, vocab_size, any_optimizer, context))
 
 
 def hidden_parameters(model: AnyModel) -> int:

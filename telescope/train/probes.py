@@ -69,13 +69,13 @@ class Beginning:
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
         def look(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
-            see(MOVED + path, rows(y, every))
-            see(OWN + path, functional.linear(rows(x, every), layer.matrix - self.weights[path]))
+            see(MOVED + path, probe_tokens(y, every))
+            see(OWN + path, functional.linear(probe_tokens(x, every), layer.matrix - self.weights[path]))
 
-        with self.model.evaluating(), watched(self.model, look):
+        with self.model.evaluating(), hidden_layer_records(self.model, look):
             logits = self.model(self.tokens)
             if logits.ndim == 3:  # rather than a loss
-                see(MOVED + LOGITS, rows(logits, every))
+                see(MOVED + LOGITS, probe_tokens(logits, every))
 
 
 class Ending:
@@ -112,7 +112,7 @@ class Ending:
                 self.model(self.tokens)
         finally:
             hook.remove()
-        return rows(found[0], 1)
+        return probe_tokens(found[0], 1)
 
 
 def kind(path: str) -> str:
@@ -120,13 +120,13 @@ def kind(path: str) -> str:
     return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
 
-def rows(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
+def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
     """Evenly spaced tokens as rows."""
     return x.flatten(0, -2)[::every].float()
 
 
 @contextmanager
-def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) -> Iterator[None]:
+def hidden_layer_records(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) -> Iterator[None]:
     """Inputs and outputs of the hidden layers in the forward passes that run while the context
     lasts."""
 

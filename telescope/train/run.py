@@ -13,8 +13,8 @@ from torch import Tensor
 from telescope.data import batches
 from telescope.models.build import begin
 from telescope.models.family import Model
-from telescope.optim.optimizer import Optimizer, build
-from telescope.optim.qk_clip import Watch
+from telescope.optim.optimizer import Optimizer, build_optimizer
+from telescope.optim.qk_clip import LogitMonitor
 from telescope.train import pack, probes
 from telescope.train.flops import flops_by
 from telescope.trials.horizon import UNTIMED_STEPS
@@ -49,7 +49,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RunState:
     """State of a run at a point of its curve."""
 
     train_loss: float  # mean since the last point
@@ -57,7 +57,7 @@ class Judgement:
     diverged: bool
 
 
-class Run:
+class TrainingRun:
     """A trial in training: model, optimizer, batches and the state that a checkpoint stores."""
 
     def __init__(self, spec: TrialSpec) -> None:
@@ -66,8 +66,8 @@ class Run:
         self.held_out = batches.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Model = begin(spec).to(self.device)
-        self.optimizer: Optimizer = build(self.model, spec.optimizer)
-        self.watch = Watch(self.model.scores(), spec.optimizer) if spec.optimizer.watches_logits else None
+        self.optimizer: Optimizer = build_optimizer(self.model, spec.optimizer)
+        self.watch = LogitMonitor(self.model.scores(), spec.optimizer) if spec.optimizer.watches_logits else None
         self.step = 0
         self.first_loss = torch.full((), math.nan, device=self.device)
         # consecutive steps up to now with a loss above the first
@@ -151,7 +151,7 @@ class Run:
         due = self.evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0
         return due and not self.silent
 
-    def judge(self) -> Judgement:
+    def judge(self) -> RunState:
         """Decide whether the run diverged or stops here, from the losses of its steps and, where
         due, the held-out loss."""
         mean = float(self.interval_loss) / self.interval_steps
@@ -159,9 +159,9 @@ class Run:
         loss = self.held_out_loss() if self.evaluated and not diverged else None
         target = self.spec.horizon.stop_below_loss
         self.diverged, self.stopped = (diverged, loss is not None and target is not None and loss <= target)
-        return Judgement(mean, math.inf if diverged else loss, diverged)
+        return RunState(mean, math.inf if diverged else loss, diverged)
 
-    def metrics(self, judgement: Judgement) -> dict[str, float]:
+    def metrics(self, judgement: RunState) -> dict[str, float]:
         """Metrics of this step's point, from its judgement."""
         metrics = {"train_loss": judgement.train_loss} | (self.watch.metrics() if self.watch else {})
         if judgement.loss is not None:
@@ -169,7 +169,7 @@ class Run:
         if self.ending and not judgement.diverged:
             metrics |= self.ending.metrics()
         if self.spec.measure == "time" and self.ended and not judgement.diverged:
-            metrics["step_seconds"] = step_seconds(self.curve)
+            metrics["step_seconds"] = median_step_seconds(self.curve)
         return metrics
 
     @property
@@ -207,7 +207,7 @@ def curve_of(state: Mapping[str, Any]) -> list[Measurement]:
     return [Measurement(*point) for point in state["curve"]]
 
 
-def step_seconds(curve: Sequence[Measurement]) -> float:
+def median_step_seconds(curve: Sequence[Measurement]) -> float:
     """Median time of a step, from points at every step; the first steps are left out."""
     timed = curve[UNTIMED_STEPS - 1 :]
     return median(point.seconds - before.seconds for before, point in pairwise(timed))

@@ -7,7 +7,7 @@ is the mean of the parts' losses, each weighted by its share (telescope.data). O
 mixture of one part with share 1.
 
 Parts: `Part` and `CorpusOrMixture`, the type of `data.corpus` · `parts`, with shares for weights ·
-`described`, in words.
+`corpus_label`, in words.
 """
 
 import math
@@ -37,7 +37,7 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
     return tuple(Part(part.corpus, float(f"{part.weight / total:.12g}")) for part in corpus)
 
 
-def described(corpus: str | tuple[Part, ...]) -> str:
+def corpus_label(corpus: str | tuple[Part, ...]) -> str:
     """`data.corpus` as errors name it."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"

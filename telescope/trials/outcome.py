@@ -1,8 +1,8 @@
 """The outcome of a training run: states, curve points, failures.
 
-`Trial` is a TrialSpec with its state and results; `TrialState` lists the states, `advance` makes
-the only legal transitions. A `Measurement` is one point of the curve. Two kinds of failure never
-mix: a *scientific* one (the loss diverged) is a result, the worst possible, and the trial
+`Trial` is a TrialSpec with its state and results; `TrialState` lists the states, `next_trial_state`
+makes the only legal transitions. A `Measurement` is one point of the curve. Two kinds of failure
+never mix: a *scientific* one (the loss diverged) is a result, the worst possible, and the trial
 completes; an *operational* one (a process died, a corpus vanished) is retried or ends the trial
 FAILED.
 """
@@ -61,7 +61,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 }
 
 
-def advance(current: TrialState, to: TrialState) -> TrialState:
+def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
     """The next state. Raises Conflict if the table has no such transition."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")

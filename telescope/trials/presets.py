@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from telescope.errors import nearest
+from telescope.errors import closest_name_hint
 from telescope.trials.model import Architecture
 from telescope.trials.types import STRICT
 
@@ -38,14 +38,14 @@ PRESETS: Mapping[PresetName, Architecture] = {
 }
 
 
-def known(name: object) -> object:
+def checked_preset_name(name: object) -> object:
     """The name unchanged. Raises ValueError, with the closest known name, if no preset has it."""
     if isinstance(name, str) and name not in PRESETS:
-        raise ValueError(f"there is no such preset{nearest(name, [*get_args(PresetName)])}")
+        raise ValueError(f"there is no such preset{closest_name_hint(name, [*get_args(PresetName)])}")
     return name
 
 
-def filled(given: Mapping[str, Any]) -> dict[str, Any]:
+def with_preset(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a model block and those that its preset adds; unchanged if the block names no
     preset or an unknown one."""
     return preset_values(given) | dict(given)
@@ -72,12 +72,12 @@ def values(architecture: Architecture) -> dict[str, Any]:
 class Preset(Architecture):
     """A model block that may name a preset; all its fields are filled in."""
 
-    preset: Annotated[PresetName, BeforeValidator(known)] | None = None
+    preset: Annotated[PresetName, BeforeValidator(checked_preset_name)] | None = None
     """A named architecture (telescope.trials.presets) that sets every field not given here."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, given: Any) -> Any:
         if isinstance(given, ArgsKwargs):
-            return ArgsKwargs(given.args, filled(given.kwargs or {}))
-        return filled(given) if isinstance(given, dict) else given
+            return ArgsKwargs(given.args, with_preset(given.kwargs or {}))
+        return with_preset(given) if isinstance(given, dict) else given

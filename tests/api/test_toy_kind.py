@@ -19,7 +19,7 @@ from api.job_states import JobState
 from api.jobs.exports import EXPORTERS
 from api.jobs.from_jobs import FILLED
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.terminal.views import VIEWS, view_of
 from telescope.studies import registry
 from tests.api.coordinator.driving import drive
@@ -43,21 +43,21 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Iterator[Record]:
+def record(tmp_path: Path) -> Iterator[CoordinatorStore]:
     url = f"sqlite:///{tmp_path}/telescope.db"
     migrations.upgrade(url)
-    found = Record(url)
+    found = CoordinatorStore(url)
     yield found
     found.close()
 
 
 @pytest.fixture
-def http(registered: None, record: Record) -> Iterator[TestClient]:
+def http(registered: None, record: CoordinatorStore) -> Iterator[TestClient]:
     with TestClient(create_app(Settings(database_url=record.url)), base_url="http://127.0.0.1") as client:
         yield client
 
 
-def test_a_new_kind_goes_from_a_posted_job_to_its_result(http: TestClient, record: Record, tmp_path: Path) -> None:
+def test_a_new_kind_goes_from_a_posted_job_to_its_result(http: TestClient, record: CoordinatorStore, tmp_path: Path) -> None:
     job = http.post("/v1/jobs", json=DUEL)
     assert job.status_code == 202, job.text
     job_id = job.json()["id"]

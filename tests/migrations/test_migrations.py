@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from api.store.store import Store
 from api.store.tables import metadata
@@ -61,7 +61,7 @@ PARENTS = sorted({key.column.table.name for table in metadata.tables.values() fo
 
 def fill(url: str) -> None:
     """Insert at least one row in every table, several in tables that others refer to."""
-    record = Record(url)
+    record = CoordinatorStore(url)
     for _ in range(2):
         job, _ = record.create_job(DOCUMENT)
         record.begin_job(job.id)

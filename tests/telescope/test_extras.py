@@ -30,13 +30,13 @@ def test_the_modules_of_an_extra_are_those_of_its_requirements(name: str) -> Non
 
 @pytest.mark.parametrize("name", extras.PACKAGES)
 def test_an_extra_that_is_installed_is_accepted(name: str) -> None:
-    extras.require(name)
+    extras.require_extra(name)
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(extras.PACKAGES, "plots", ("no_such_module", "no_such.part"))  # type: ignore
     with pytest.raises(MissingPackage, match=r"no_such_module is not installed.*`plots`.*pip install '\.\[plots\]'"):
-        extras.require("plots")
+        extras.require_extra("plots")
     with pytest.raises(MissingPackage, match="no_such_module"), extras.extra("plots"):
         import no_such_module  # type: ignore[import-not-found]  # noqa: F401
 

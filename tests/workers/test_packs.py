@@ -13,7 +13,7 @@ from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Finished, Stopped
-from workers.packs import MOST_TOGETHER, REPAID_STEPS, Interrupted, Pack, Packs
+from workers.packs import MOST_TOGETHER, REPAID_STEPS, MeasurementAbandoned, Pack, Packs
 
 LONG = replace(HORIZON, steps=REPAID_STEPS)
 
@@ -178,7 +178,7 @@ def test_what_others_take_during_a_measurement_is_no_part_of_a_share_any_more() 
 
 def test_a_measurement_that_was_given_up_for_its_trial_is_not_remembered() -> None:
     def measure(first: Assignment, most: int, steps: float) -> Program:
-        raise Interrupted
+        raise MeasurementAbandoned
 
     bench = Bench(*map(assignment, range(3)))
     assert len(bench.packs.take(0, measure).assignments) == 1

@@ -27,7 +27,7 @@ def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) 
         tmp_path / "2.pt",
     )
     assignments = [Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in (1, 2)]
-    ends = [event for event in runner.run(assignments, lambda assignment: False) if isinstance(event, TERMINAL)]
+    ends = [event for event in runner.run_attempts(assignments, lambda assignment: False) if isinstance(event, TERMINAL)]
     assert [(type(end), end.trial_id) for end in ends] == [(Failed, 1), (Failed, 2)]
     assert all(isinstance(end, Failed) and end.failure.retryable and "Missing key(s)" in end.failure.message for end in ends)
 
@@ -46,7 +46,7 @@ def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Pa
         return False
 
     ends = []
-    for event in runner.run((first, second), stopping):
+    for event in runner.run_attempts((first, second), stopping):
         if isinstance(event, TERMINAL):
             ends.append(event)
             ended.append(event.trial_id)
@@ -67,7 +67,7 @@ def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
     monkeypatch.setattr(compiled, "ready", lambda graph: ready)
     monkeypatch.setattr(compiled, "losses", counting)
     assignments = [Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in range(2)]
-    *_, last = runner.run(assignments, lambda assignment: False, asked)
+    *_, last = runner.run_attempts(assignments, lambda assignment: False, asked)
     assert isinstance(last, Finished)
     assert calls == ([2] * HORIZON.steps if used else [])
 

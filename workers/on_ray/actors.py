@@ -13,7 +13,7 @@ import ray
 from telescope.errors import WorkersLost
 from workers.desk import Desk
 from workers.interface import Assignment, Event
-from workers.on_ray.cluster import LOCAL, Cluster, Demand, Joining
+from workers.on_ray.cluster import LOCAL, Demand, Joining, RayCluster
 from workers.on_ray.slot import Placement, Shared, Slot, first_line
 from workers.packs import MOST_TOGETHER, Packs
 
@@ -28,7 +28,7 @@ class RayExecutor:
 
         `workers`: the largest number of workers; by default as many as fit.
         """
-        self._cluster = Cluster.connect(joining, workers)
+        self._cluster = RayCluster.connect(joining, workers)
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
         self._desk = Desk()
         packs = Packs(self._desk, lambda: self.slots)

@@ -1,7 +1,7 @@
 """The Ray cluster that workers run on: connection, capacity, and liveness.
 
-`Cluster.connect` starts a local Ray or joins a running one; `close` ends what was started, with all
-its processes. `Demand` is what one worker needs from the cluster: a CPU, or a share of a GPU if
+`RayCluster.connect` starts a local Ray or joins a running one; `close` ends what was started, with
+all its processes. `Demand` is what one worker needs from the cluster: a CPU, or a share of a GPU if
 there are any.
 
 A local Ray differs from Ray's defaults: its own token in memory instead of a file in the user's
@@ -91,7 +91,7 @@ class Joining:
 LOCAL = Joining()
 
 
-class Cluster:
+class RayCluster:
     """The Ray cluster whose driver is this process."""
 
     def __init__(self, marker: str, folder: Path | None) -> None:
@@ -103,7 +103,7 @@ class Cluster:
         self._head_seen = self._next_look = time.monotonic()
 
     @classmethod
-    def connect(cls, joining: Joining, workers: int | None) -> "Cluster":
+    def connect(cls, joining: Joining, workers: int | None) -> "RayCluster":
         """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core),
         and send the code to the workers."""
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
@@ -124,7 +124,7 @@ class Cluster:
         return cluster
 
     @classmethod
-    def _join(cls, address: str, shared: Mapping[str, Any]) -> "Cluster":
+    def _join(cls, address: str, shared: Mapping[str, Any]) -> "RayCluster":
         try:
             # Ray would try for minutes, then end this process
             if ":" in address and not _answers(address, CONNECT_SECONDS):
@@ -136,7 +136,7 @@ class Cluster:
         return cls("", None)
 
     @classmethod
-    def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "Cluster":
+    def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "RayCluster":
         root = tempfile.gettempdir()
         folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"))
         marker = secrets.token_hex(16)

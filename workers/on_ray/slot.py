@@ -32,7 +32,7 @@ from telescope.trials.spec import TrialSpec
 from workers.desk import Desk
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Stopped, Waiting
 from workers.on_ray.cluster import Demand
-from workers.packs import Interrupted, Pack, Packs
+from workers.packs import MeasurementAbandoned, Pack, Packs
 
 TRIALS_PER_WORKER = 500
 # a worker that does not answer for so long after a trial, or does not let a trial go, is killed
@@ -60,7 +60,7 @@ class Worker:
         from telescope.trials.numerics import numerics
         from workers import runner
 
-        self._run, self._choose = runner.run, choose
+        self._run, self._choose = runner.run_attempts, choose
         self._leaving: set[tuple[int, int]] = set()  # attempts that are to end
         runner.warm_up()
         self._numerics = numerics()
@@ -230,7 +230,7 @@ class Slot:
         while not ray.wait([found], timeout=POLL_SECONDS)[0]:
             if self._desk.closed or self._desk.stopping(first.trial_id):
                 self._retire()
-                raise Interrupted
+                raise MeasurementAbandoned
             if time.monotonic() - begun > MEASURING_SECONDS:
                 self._retire()
                 raise TimeoutError(f"no answer within {MEASURING_SECONDS:.0f} s")

@@ -35,7 +35,7 @@ from telescope.errors import Unavailable, WorkersLost
 from telescope.home import home
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Finished
-from workers.on_ray.cluster import LOCAL, Cluster, Demand, Joining
+from workers.on_ray.cluster import LOCAL, Demand, Joining, RayCluster
 from workers.on_ray.experiment import ASSIGNMENT, Ends, Feed, Flight, Flights, Relay
 from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Worker, handed_down
 from workers.packs import Pack
@@ -102,7 +102,7 @@ class TuneExecutor:
         to TELESCOPE_HOME/tune."""
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
-        self._cluster = Cluster.connect(joining, workers)
+        self._cluster = RayCluster.connect(joining, workers)
         self._workers, self._gpus_per_worker, self._patience_seconds = (workers, joining.gpus_per_worker, patience_seconds)
         self._desk = Desk()
         # of all experiments: a shortage in one may end in the next

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.http import bodies
 from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, Rows
-from api.http.errors import described
+from api.http.errors import error_responses
 from api.http.representations import JSON, entity_tag, seen
-from api.jobs.exports import exported
-from telescope.export import Format, Wanted
+from api.jobs.exports import export_job
+from telescope.export import ExportRequest, Format
 from telescope.trials.types import OptimizerName
 
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
@@ -26,7 +26,7 @@ FORMS: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=described(404, 409, 422, 500, 503) | UNCHANGED | FORMS)
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=error_responses(404, 409, 422, 500, 503) | UNCHANGED | FORMS)
 
 To = Annotated[
     Format, Query(description="json is complete; torch runs without telescope; megatron is refused where flags cannot express the result.")
@@ -58,4 +58,4 @@ def export(
     if seen(headers["ETag"], if_none_match):
         return Response(status_code=304, headers=headers)
     media = MEDIA[to] if to == "json" else f"{MEDIA[to]}; charset=utf-8"
-    return Response(exported(store, row, Wanted(to, optimizer, variant)), media_type=media, headers=headers)
+    return Response(export_job(store, row, ExportRequest(to, optimizer, variant)), media_type=media, headers=headers)

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from api.http import bodies, schemas
 from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Rows
-from api.http.errors import described
+from api.http.errors import error_responses
 from api.http.representations import CSV, JSON, csv_text, entity_tag, preferred, seen
 from api.jobs.analyses import analysed, analysed_kinds
 from api.store.pages import cut
@@ -38,7 +38,7 @@ ALSO_CSV: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=described(404, 406, 422, 500, 503) | UNCHANGED | ALSO_CSV)
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=error_responses(404, 406, 422, 500, 503) | UNCHANGED | ALSO_CSV)
 
 TargetLoss = Annotated[float, Query(gt=0, allow_inf_nan=False, description="Held-out loss to reach.")]
 Optimizer = Annotated[OptimizerName | None, Query(description="Only rows of this optimizer.")]
@@ -66,7 +66,7 @@ def frontier(asked: Asking, optimizer: Optimizer = None) -> Response:
     """Hours to a loss against devices: the best batch of each optimizer, and which one is ahead."""
     bodies.require_known(asked.request.query_params, *PARAMETERS, "optimizer")
     table = Table("frontier", FrontierRow, schemas.FrontierPage, lambda analysis: analysis.frontier(asked.target_loss, optimizer))
-    return answered(asked, table, optimizer)
+    return negotiated_table(asked, table, optimizer)
 
 
 @router.get("/batch-sizes", response_model=schemas.BatchPage)
@@ -74,7 +74,7 @@ def batch_sizes(asked: Asking, optimizer: Optimizer = None) -> Response:
     """Tokens and steps to a loss against batch size, and where tokens start to rise."""
     bodies.require_known(asked.request.query_params, *PARAMETERS, "optimizer")
     table = Table("batch-sizes", BatchRow, schemas.BatchPage, lambda analysis: analysis.batch_sizes(asked.target_loss, optimizer))
-    return answered(asked, table, optimizer)
+    return negotiated_table(asked, table, optimizer)
 
 
 @router.get("/token-ratio", response_model=schemas.RatioPage)
@@ -82,7 +82,7 @@ def token_ratio(asked: Asking) -> Response:
     """Ratio of AdamW's tokens to Muon's against batch size, and whether it falls."""
     bodies.require_known(asked.request.query_params, *PARAMETERS)
     table = Table("token-ratio", RatioRow, schemas.RatioPage, lambda analysis: analysis.token_ratio(asked.target_loss))
-    return answered(asked, table)
+    return negotiated_table(asked, table)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Table:
     of: Callable[[Analysis], Answer]
 
 
-def answered(asked: Asked, table: Table, optimizer: str | None = None) -> Response:
+def negotiated_table(asked: Asked, table: Table, optimizer: str | None = None) -> Response:
     """Send a table in the media type that the client prefers, or 304 if the client has it."""
     media = accepted(asked.request)
     if media == CSV and (asked.page_size or asked.page_token):

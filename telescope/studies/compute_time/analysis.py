@@ -18,8 +18,8 @@ from telescope.errors import InvalidInput
 from telescope.statistics.batch_readings import Readings
 from telescope.statistics.frontier import Frontier, compare
 from telescope.statistics.token_ratio import ratios, trend
-from telescope.statistics.tokens_to_loss import SMOOTHED, Crossings, Curves, Outcome, Smoothed, smoothed
-from telescope.studies.compute_time.fold import AtBatch, Progress, progress
+from telescope.statistics.tokens_to_loss import SMOOTHED, Crossings, LossCurves, Smoothed, TargetOutcome, smoothed
+from telescope.studies.compute_time.fold import BatchProgress, StudyProgress, progress
 from telescope.studies.compute_time.question import READ, Question
 from telescope.studies.compute_time.reasons import NothingToRead, NotReached, Unread
 from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, FrontierRow, RatioAnswer
@@ -35,7 +35,7 @@ from telescope.trials.types import OptimizerName
 class Arm:
     """The runs of an optimizer: a row of the smoothed courses for each batch and seed."""
 
-    batches: tuple[AtBatch, ...]  # those with a course
+    batches: tuple[BatchProgress, ...]  # those with a course
     rows: slice  # of all courses, its own
     batch_tokens: NDArray[np.int64]  # [run]
     seeds: NDArray[np.int64]  # [run]
@@ -45,7 +45,7 @@ class Arm:
         """The optimizer of the runs."""
         return self.batches[0].optimizer
 
-    def at(self, batch_tokens: float) -> AtBatch:
+    def at(self, batch_tokens: float) -> BatchProgress:
         """The batch of this size."""
         return next(one for one in self.batches if one.batch_tokens == batch_tokens)
 
@@ -68,7 +68,7 @@ class Analysis:
         return cls.after(question, progress(question, trials))
 
     @classmethod
-    def after(cls, question: Question, now: Progress) -> "Analysis":
+    def after(cls, question: Question, now: StudyProgress) -> "Analysis":
         """The analysis of the runs so far."""
         courses, arms = list[Course](), list[Arm]()
         for optimizer in question.optimizers:
@@ -84,14 +84,14 @@ class Analysis:
                 batch_tokens, seeds = (np.array([one.batch_tokens for one, _, _ in found]), np.array([seed for _, seed, _ in found]))
                 arms.append(Arm(batches, slice(len(courses), len(courses) + len(found)), batch_tokens, seeds))
                 courses += [course for _, _, course in found]
-        curves = Curves.of([(c.tokens.tolist(), c.loss.tolist()) for c in courses], [c.diverged for c in courses])
+        curves = LossCurves.of([(c.tokens.tolist(), c.loss.tolist()) for c in courses], [c.diverged for c in courses])
         return cls(question, smoothed(curves, SMOOTHED if question.runs.reading == "constant" else 1), tuple(arms))
 
     def frontier(self, target_loss: float, optimizer: OptimizerName | None = None) -> FrontierAnswer:
         """Hours against devices. Raises InvalidInput where no run reached the loss."""
         devices = self.question.devices
         rows = {arm.optimizer: frontier_rows(devices, arm.batches, readings) for arm, readings in self.readings(target_loss)}
-        first, second = (curve(rows.get(name, [])) for name in ("adamw", "muon"))
+        first, second = (iso_loss_curve(rows.get(name, [])) for name in ("adamw", "muon"))
         shown = tuple(row for name in rows if optimizer in (None, name) for row in rows[name])
         return FrontierAnswer(target_loss, self.read, shown, compare(first, second), in_words(devices))
 
@@ -152,7 +152,7 @@ class Analysis:
         """The reason why no run reached a loss; None where one did."""
         if self.reached is None:
             return NothingToRead(target_loss=target_loss)
-        if np.isin(self.courses.crossings(target_loss).outcome, (Outcome.REACHED, Outcome.EARLY)).any():
+        if np.isin(self.courses.crossings(target_loss).outcome, (TargetOutcome.REACHED, TargetOutcome.EARLY)).any():
             return None
         high, low = self.reached
         return NotReached(target_loss=target_loss, highest_loss=high, lowest_loss=low)
@@ -165,7 +165,7 @@ class Analysis:
         return [(arm, arm.readings(crossings)) for arm in self.arms]
 
 
-def curve(rows: Sequence[FrontierRow]) -> Frontier:
+def iso_loss_curve(rows: Sequence[FrontierRow]) -> Frontier:
     """The iso-loss curve of an optimizer."""
     best = [row for row in rows if row.on_frontier]
     return Frontier.of([row.devices for row in best], [row.hours or 0.0 for row in best])

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from telescope.studies.compute_time.fold import candidates, setting_of, timed_spec
 from telescope.studies.compute_time.question import Question
-from telescope.studies.compute_time.runs import parts
-from telescope.studies.compute_time.tuning import BEYOND, Known, decays, grid, most_points, spec_of
+from telescope.studies.compute_time.runs import stage_parts
+from telescope.studies.compute_time.tuning import BEYOND, Known, first_rates, most_points, search_spec, weight_decays_to_compare
 from telescope.studies.forecast.pace import Machine, Pace, assumed, pace
 from telescope.studies.forecast.span import Span
 from telescope.train.flops import trial_flops
@@ -70,7 +70,7 @@ def most_trials(question: Question) -> int:
     return sum(len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True)))
 
 
-def bound(question: Question) -> int:
+def trials_upper_bound(question: Question) -> int:
     """An upper bound on `most_trials`, without counting trials one by one."""
     runs, tuning = question.runs, question.tuning
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
@@ -85,15 +85,15 @@ def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
     """
     if question.tuning is None:
         return []
-    tuning, octaves = question.tuning, list(grid(question.tuning))
+    tuning, octaves = question.tuning, list(first_rates(question.tuning))
     if most and tuning.lr.extend:
         gap = octaves[-1] - octaves[-2]
         octaves += [octaves[-1] + gap * i for i in range(1, BEYOND * tuning.extensions + 1)]
     return [
         tuple(
-            spec_of(tuning, question.runs, base.at(x, decay), batch, seed)
+            search_spec(tuning, question.runs, base.at(x, decay), batch, seed)
             for x in octaves
-            for decay in decays(tuning)
+            for decay in weight_decays_to_compare(tuning)
             for seed in range(tuning.seeds)
         )
         for base in (candidates(question, optimizer) for optimizer in question.optimizers)
@@ -112,7 +112,7 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
                 spec
                 for seed in range(question.seeds)
                 for stage in stages
-                for part in parts(question.runs, setting, seed, question.lowest, stage)
+                for part in stage_parts(question.runs, setting, seed, question.lowest, stage)
                 for spec in part
             ]
             found.append((*courses, timed_spec(question, setting)))
@@ -129,14 +129,14 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
     widened = {key_of(specs): specs for specs in all_searches(question, most=True)}
     for few, many in zip(least, most, strict=True):
         speed = pace_of(question, few[0], machine)
-        tuning = cost_of(tuned.get(key_of(few), ()), speed)
+        tuning = cost_of_runs(tuned.get(key_of(few), ()), speed)
         rows.append(
             BatchPreview(
                 optimizer=few[0].optimizer.name,
                 batch_tokens=few[0].horizon.batch_tokens,
                 tuning=tuning,
-                least=tuning + cost_of(few, speed),
-                most=cost_of(widened.get(key_of(few), ()), speed) + cost_of(many, speed),
+                least=tuning + cost_of_runs(few, speed),
+                most=cost_of_runs(widened.get(key_of(few), ()), speed) + cost_of_runs(many, speed),
                 pace=speed,
             )
         )
@@ -165,7 +165,7 @@ def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
     return assumed(trial_flops(spec) / spec.own_steps, question.model.depth)
 
 
-def cost_of(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
+def cost_of_runs(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
     """The cost of runs, one after the other."""
     flops = math.fsum(map(trial_flops, specs))
     steps = [spec.own_steps * spec.horizon.batch_tokens for spec in specs]

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 
 from telescope.errors import InvalidInput, Problem, under
-from telescope.studies.compute_time.bill import bound, most_trials
+from telescope.studies.compute_time.bill import most_trials, trials_upper_bound
 from telescope.studies.compute_time.question import MOST_TRIALS, Question
 from telescope.studies.compute_time.runs import steps_of
-from telescope.studies.compute_time.tuning import decays, grid
+from telescope.studies.compute_time.tuning import first_rates, weight_decays_to_compare
 from telescope.trials.horizon import HorizonSpec, batch_problem
 from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.model import architecture_problems, width_problem
@@ -116,11 +116,13 @@ def source_problems(question: Question) -> Iterator[Problem]:
     elif lr.points < 3:
         message = "an optimum needs a neighbour on either side; use at least 3 points, preferably 5"
         yield Problem("tuning.lr.points", message, lr.points)
-    elif math.log2(lr.high / lr.low) * OCTAVE_PARTS < lr.points - 1 or len(set(grid(question.tuning))) < lr.points:
+    elif math.log2(lr.high / lr.low) * OCTAVE_PARTS < lr.points - 1 or len(set(first_rates(question.tuning))) < lr.points:
         points = f"{lr.points} points between {lr.low:g} and {lr.high:g}"
         yield Problem("tuning.lr.points", f"{points} are too close together; use fewer", lr.points)
-    if not decays(question.tuning) or len(set(decays(question.tuning))) < len(decays(question.tuning)):
-        yield Problem("tuning.weight_decay", "must be one value, or several that differ", list(decays(question.tuning)))
+    if not weight_decays_to_compare(question.tuning) or len(set(weight_decays_to_compare(question.tuning))) < len(
+        weight_decays_to_compare(question.tuning)
+    ):
+        yield Problem("tuning.weight_decay", "must be one value, or several that differ", list(weight_decays_to_compare(question.tuning)))
 
 
 def given_problems(question: Question) -> Iterator[Problem]:
@@ -145,7 +147,7 @@ def budget_problems(question: Question) -> Iterator[Problem]:
         )
         yield Problem("runs.tokens", message, question.runs.tokens)
         return
-    most = bound(question)
+    most = trials_upper_bound(question)
     most = most_trials(question) if most <= MOST_TRIALS else most  # the exact count takes long
     if most > question.limits.max_trials:
         remedy = "raise it to that, or use fewer batches, seeds, points or doublings"

@@ -4,7 +4,8 @@ Each optimizer and batch needs hyperparameters (tuned here, or given), then a co
 each seed, and a short run alone on a worker that times a step. Batches do not wait for each other,
 only for the searches that give their hyperparameters.
 
-Parts: `Search` · `AtBatch`, an optimizer at a batch so far · `Progress`, `progress`.
+Parts: `TuningSearch` · `BatchProgress`, an optimizer at a batch so far · `StudyProgress`,
+`progress`.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ TIMED_STEPS = 30
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class TuningSearch:
     """The search for an optimizer's hyperparameters at a batch."""
 
     optimizer: OptimizerName
@@ -36,7 +37,7 @@ class Search:
 
 
 @dataclasses.dataclass(frozen=True)
-class AtBatch:
+class BatchProgress:
     """An optimizer at a batch so far; without a setting until its hyperparameters are known."""
 
     optimizer: OptimizerName
@@ -48,11 +49,11 @@ class AtBatch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """The progress of a study: all searches and all batches, by optimizer and batch."""
 
-    searches: tuple[Search, ...]
-    batches: tuple[AtBatch, ...]
+    searches: tuple[TuningSearch, ...]
+    batches: tuple[BatchProgress, ...]
 
     @property
     def missing(self) -> tuple[Planned, ...]:
@@ -67,16 +68,16 @@ def stage_of(spec: TrialSpec) -> str:
     return "timing" if spec.measure == "time" else "runs"
 
 
-def progress(question: Question, trials: Sequence[Trial]) -> Progress:
+def progress(question: Question, trials: Sequence[Trial]) -> StudyProgress:
     """Replay the study over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
-    searches, batches = list[Search](), list[AtBatch]()
+    searches, batches = list[TuningSearch](), list[BatchProgress]()
     for optimizer in question.optimizers:
-        ours = [Search(optimizer, searched(question, optimizer, batch, completed)) for batch in question.tuned_batches]
+        ours = [TuningSearch(optimizer, searched(question, optimizer, batch, completed)) for batch in question.tuned_batches]
         searches += ours
         known = tuple(hyperparameters(question, optimizer, [one.tuned for one in ours]))
         batches += [at_batch(question, optimizer, batch, known, completed) for batch in question.batches]
-    return Progress(tuple(searches), tuple(batches))
+    return StudyProgress(tuple(searches), tuple(batches))
 
 
 def searched(question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]) -> Tuned:
@@ -98,7 +99,7 @@ def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequenc
 
 def at_batch(
     question: Question, optimizer: OptimizerName, batch_tokens: int, known: tuple[Known | Searching, ...], completed: Mapping[str, Trial]
-) -> AtBatch:
+) -> BatchProgress:
     """The progress of an optimizer at a batch."""
     if not known:
         remedy = "give some, or submit the study to a service, which takes them from its jobs"
@@ -106,13 +107,13 @@ def at_batch(
         raise InvalidInput.of("given", message)
     near = [one for one in neighbours(batch_tokens, known) if not isinstance(one, Searching)]
     if len(near) < len(neighbours(batch_tokens, known)):
-        return AtBatch(optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=())
+        return BatchProgress(optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=())
     setting = setting_of(question, optimizer, setting_at(batch_tokens, near))
     courses = tuple(course(question.runs, setting, seed, question.lowest, completed) for seed in range(question.seeds))
     timing = timed_spec(question, setting)
     untimed = () if timing.digest in completed else (timing,)
     missing = tuple(spec for one in courses for spec in one.missing) + untimed
-    return AtBatch(optimizer, batch_tokens, setting, courses, completed.get(timing.digest), missing)
+    return BatchProgress(optimizer, batch_tokens, setting, courses, completed.get(timing.digest), missing)
 
 
 @lru_cache(maxsize=1024)

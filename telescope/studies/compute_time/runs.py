@@ -73,18 +73,18 @@ def course(runs: Runs, setting: Setting, seed: int, lowest: float | None, comple
     """The course by the completed trials, given the lowest target loss, if any."""
     trials: list[Trial] = []
     for stage in range(1 + (runs.doublings if lowest is not None else 0)):
-        for specs in parts(runs, setting, seed, lowest, stage):
+        for specs in stage_parts(runs, setting, seed, lowest, stage):
             missing = tuple(spec for spec in specs if spec.digest not in completed)
             found = [completed[spec.digest] for spec in specs if spec.digest in completed]
             trials += found
             if missing or any(trial.diverged for trial in found if is_trunk(trial.spec)):
-                return read(runs, trials, missing)
+                return read_course(runs, trials, missing)
         if lowest is None or min(final(trial) for trial in trials) <= threshold(runs, lowest):
             break
-    return read(runs, trials, ())
+    return read_course(runs, trials, ())
 
 
-def parts(runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: int) -> list[tuple[TrialSpec, ...]]:
+def stage_parts(runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: int) -> list[tuple[TrialSpec, ...]]:
     """The runs of a course's stage, the first or the nth doubling, part by part; each part needs
     the one before.
     """
@@ -140,7 +140,7 @@ def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: Decay) -> Horiz
         batch_tokens=batch_tokens,
         micro_batch_tokens=micro if micro and micro < batch_tokens else None,
         # rounded up, it gives that number again
-        warmup_fraction=(min(warmup_steps(runs, batch_tokens), steps) - 0.5) / steps,
+        warmup_fraction=(min(course_warmup_steps(runs, batch_tokens), steps) - 0.5) / steps,
         decay=decay,
         decay_fraction=runs.cooldown_fraction,
         evaluation_tokens=runs.evaluation_tokens,
@@ -152,7 +152,7 @@ def steps_of(tokens: float, batch_tokens: int) -> int:
     return max(1, round(tokens / batch_tokens))
 
 
-def warmup_steps(runs: Runs, batch_tokens: int) -> int:
+def course_warmup_steps(runs: Runs, batch_tokens: int) -> int:
     """The steps of the warm-up, at least one."""
     return steps_of(runs.warmup_tokens or runs.tokens / 20, batch_tokens)
 
@@ -163,7 +163,7 @@ def lengths(runs: Runs, batch_tokens: int, stage: int) -> tuple[int, ...]:
     """
     first, last = (1 - runs.lengths, 0) if stage == 0 else (2 * stage - 1, 2 * stage)
     steps = sorted({steps_of(runs.tokens * 2 ** (half / 2), batch_tokens) for half in range(first, last + 1)})
-    return tuple(n for n in steps if n - cooling_steps(runs, n) >= warmup_steps(runs, batch_tokens)) or tuple(steps[-1:])
+    return tuple(n for n in steps if n - cooling_steps(runs, n) >= course_warmup_steps(runs, batch_tokens)) or tuple(steps[-1:])
 
 
 def cooling_steps(runs: Runs, steps: int) -> int:
@@ -200,7 +200,7 @@ def final(trial: Trial) -> float:
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def read(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Course:
+def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Course:
     """The course of some trials, ordered by tokens."""
     diverged = any(trial.diverged for trial in trials)
     if runs.reading == "constant":

@@ -15,13 +15,13 @@ from telescope.statistics.critical_batch import Form, Piecewise, critical_batch,
 from telescope.statistics.estimates import Estimate
 from telescope.statistics.frontier import non_dominated
 from telescope.statistics.token_ratio import RatioAt
-from telescope.studies.compute_time.fold import AtBatch
+from telescope.studies.compute_time.fold import BatchProgress
 from telescope.studies.compute_time.question import Devices
 from telescope.studies.compute_time.rows import BatchRow, BatchSummary, CriticalBatch, FrontierRow, RatioRow
-from telescope.studies.compute_time.times import step_of, step_seconds, step_times
+from telescope.studies.compute_time.times import measured_step_seconds, step_of, step_times
 
 
-def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readings) -> list[FrontierRow]:
+def frontier_rows(devices: Devices, batches: Sequence[BatchProgress], readings: Readings) -> list[FrontierRow]:
     """An optimizer's hours on every device count; `on_frontier` marks rows that no other
     dominates.
     """
@@ -29,7 +29,7 @@ def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readin
     for at in tokens_at(readings):
         one = known[int(at.batch_tokens)]
         assert one.setting is not None, "only batches with a setting were run"
-        for time, share in step_times(devices, one.setting, step_seconds(one.timed)):
+        for time, share in step_times(devices, one.setting, measured_step_seconds(one.timed)):
             low, middle, high = (finite(time.hours(steps)) for steps in (at.steps.low, at.steps.value, at.steps.high))
             rows.append(
                 FrontierRow(
@@ -54,7 +54,7 @@ def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readin
     return sorted((replace(row, on_frontier=row in best) for row in rows), key=lambda row: (row.devices, row.batch_tokens))
 
 
-def batch_rows(batches: Sequence[AtBatch], readings: Readings) -> list[BatchRow]:
+def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[BatchRow]:
     """An optimizer's tokens and steps at every batch; `on_frontier` marks undominated batches."""
     known, rows = {one.batch_tokens: one for one in batches}, list[BatchRow]()
     for at in tokens_at(readings):
@@ -86,7 +86,7 @@ def batch_rows(batches: Sequence[AtBatch], readings: Readings) -> list[BatchRow]
     return [replace(row, on_frontier=row in best) for row in rows]
 
 
-def summary(batches: Sequence[AtBatch], readings: Readings) -> BatchSummary:
+def summary(batches: Sequence[BatchProgress], readings: Readings) -> BatchSummary:
     """The summary of an optimizer's batches."""
     first, second = piecewise(readings), smooth(readings)
     optimal = first.token_optimal_batch if first else Estimate(math.inf, math.inf, math.inf)
@@ -116,13 +116,13 @@ def critical(form: Form) -> CriticalBatch:
     )
 
 
-def ratio_row(first: AtBatch, second: AtBatch, row: RatioAt) -> RatioRow:
+def ratio_row(first: BatchProgress, second: BatchProgress, row: RatioAt) -> RatioRow:
     """Both optimizers at a batch; `first` is the ratio's numerator."""
     assert first.setting is not None, "only batches with a setting were run"
     assert second.setting is not None, "only batches with a setting were run"
     steps = [step_of(setting) for setting in (first.setting, second.setting)]
     flops = [step.model_flops + step.optimizer_flops for step in steps]
-    seconds = [step_seconds(one.timed) for one in (first, second)]
+    seconds = [measured_step_seconds(one.timed) for one in (first, second)]
     ratio, gap = row.ratio, row.gap_tokens
     return RatioRow(
         batch_tokens=int(row.batch_tokens),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from telescope.optim.groups import Group, describe
+from telescope.optim.groups import ParameterGroup, describe_groups
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.spec import TrialSpec
@@ -75,6 +75,6 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
     return found
 
 
-def groups_of(spec: TrialSpec) -> dict[Role, Group]:
+def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
     """A group of each role; groups of the same role do not differ in what matters here."""
-    return {group.role: group for group in describe(spec.model, spec.data.vocab_size, spec.optimizer)}
+    return {group.role: group for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)}

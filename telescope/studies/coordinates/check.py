@@ -132,11 +132,11 @@ def widths_of(model: AnyModel, base_width: int, target_width: int, parametrisati
     also halved.
     """
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
-    halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and builds(model, base_width // 2**i, parametrisation)]
+    halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and can_be_built(model, base_width // 2**i, parametrisation)]
     return tuple(sorted(doubled + halved[: max(0, FEWEST_WIDTHS - len(doubled))]))
 
 
-def builds(model: AnyModel, width: int, parametrisation: Parametrisation) -> bool:
+def can_be_built(model: AnyModel, width: int, parametrisation: Parametrisation) -> bool:
     """Whether the model can be built at a width."""
     return family_of(model).width_problem(model, width, parametrisation) is None
 
@@ -165,7 +165,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
-    verdict, finding = found(plan, layers, seeds, diverged)
+    verdict, finding = check_verdict(plan, layers, seeds, diverged)
     because = CheckReason(finding, plan.reduced)
     causes = misfits(*plan.ends) if verdict == "fail" else ()
     return CoordinateReport(
@@ -198,7 +198,7 @@ def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport
     )
 
 
-def found(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]) -> tuple[CoordinateVerdict, Finding]:
+def check_verdict(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]) -> tuple[CoordinateVerdict, Finding]:
     """The verdict and its finding."""
     if len(plan.widths) < FEWEST_WIDTHS:
         return "unresolved", TooFewWidths(widths=plan.widths, needed=FEWEST_WIDTHS)
@@ -222,7 +222,7 @@ def found(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequ
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckProgress:
     """The progress of a check: its trials, its missing runs, and its report once none is
     missing.
     """
@@ -239,25 +239,25 @@ class Step:
         return self.report is not None and self.report.verdict == "fail"
 
 
-def step(plan: Design, done: Mapping[str, Trial]) -> Step:
+def step(plan: Design, done: Mapping[str, Trial]) -> CheckProgress:
     """The check folded over completed trials by digest; an unresolved verdict after the first seeds
     gets a few more.
 
     Nothing is run where there are too few widths for a verdict.
     """
     if not plan.seeds:
-        return Step((), (), skipped(plan, TooCostly()))
+        return CheckProgress((), (), skipped(plan, TooCostly()))
     if len(plan.widths) < FEWEST_WIDTHS:
-        return Step((), (), assess(plan, ()))
+        return CheckProgress((), (), assess(plan, ()))
     for seeds in dict.fromkeys((plan.seeds, plan.most_seeds)):
         specs = plan.runs[: seeds * len(plan.widths)]
         trials = tuple(done[spec.digest] for spec in specs if spec.digest in done)
         if missing := tuple(spec for spec in specs if spec.digest not in done):
-            return Step(trials, missing, None)
+            return CheckProgress(trials, missing, None)
         report = assess(plan, trials)
         if report.verdict != "unresolved" or not report.layers:
             break
-    return Step(trials, (), report)
+    return CheckProgress(trials, (), report)
 
 
 def carry_out(

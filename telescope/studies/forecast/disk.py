@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Measurement
 from telescope.trials.outline import POINTS
@@ -53,5 +53,5 @@ def imitation(spec: TrialSpec, step: int, last: bool) -> Measurement:
 def checkpoint_bytes(spec: TrialSpec) -> int:
     """Bytes of a running trial's checkpoints."""
     # 0 before the data are resolved
-    groups = describe(spec.model, max(1, spec.data.vocab_size), spec.optimizer, spec.data.context)
+    groups = describe_groups(spec.model, max(1, spec.data.vocab_size), spec.optimizer, spec.data.context)
     return KEPT * FLOAT_BYTES * sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)

@@ -110,7 +110,7 @@ def _block_problems(question: Question) -> list[Problem]:
         *_model_problems(question.model, question.parametrisation),
         *_batch_problems(question),
         *_clip_problems(question),
-        *pairing.problems(question),
+        *pairing.pairing_problems(question),
     ]
     if question.sweep_over is None:
         return found

@@ -5,7 +5,7 @@ built with `Reason.of`, which checks its values against `CARRIES`; a reason read
 report is not checked.
 
 Parts: `Code`, `Advice`, `ClimbEnd` and the values that each `CARRIES` · `Edge`, `Border`, where an
-optimum lies · `SeedBlocks` · `Remark` · `Reason`, `Part`.
+optimum lies · `SeedBlocks` · `Remark` · `Reason`, `ReasonPart`.
 """
 
 from collections.abc import Mapping
@@ -113,7 +113,7 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
 """The names of each code's values; a code that is not listed has none."""
 
 
-def carried(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
+def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
     """The values of a code, sorted by name. Raises ValueError where they are not those of the
     code.
     """
@@ -177,7 +177,7 @@ class Remark:
     @classmethod
     def of(cls, advice: Advice, *, rates: tuple[float, ...] = (), runs: tuple[SeedBlocks, ...] = (), **values: Value) -> Self:
         """Advice with its values, checked against `CARRIES`."""
-        return cls(advice, carried(advice, values), rates, runs)
+        return cls(advice, code_values(advice, values), rates, runs)
 
 
 def as_part(given: Any) -> Any:
@@ -194,18 +194,24 @@ class Reason:
     advice: Remark | None = None
     borders: tuple[Border, ...] = ()  # at which the optimum lies
     # the reasons of single ladders, variants or widths
-    parts: tuple[Annotated["Part", BeforeValidator(as_part)], ...] = ()
+    parts: tuple[Annotated["ReasonPart", BeforeValidator(as_part)], ...] = ()
 
     @classmethod
     def of(
-        cls, code: Code, *, advice: Remark | None = None, borders: tuple[Border, ...] = (), parts: tuple["Part", ...] = (), **values: Value
+        cls,
+        code: Code,
+        *,
+        advice: Remark | None = None,
+        borders: tuple[Border, ...] = (),
+        parts: tuple["ReasonPart", ...] = (),
+        **values: Value,
     ) -> Self:
         """A reason with its values, checked against `CARRIES`."""
-        return cls(code, carried(code, values), advice, borders, parts)
+        return cls(code, code_values(code, values), advice, borders, parts)
 
 
 @dataclass(frozen=True)
-class Part:
+class ReasonPart:
     """The reason of a single ladder, width or variant."""
 
     reason: Reason

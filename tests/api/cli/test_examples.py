@@ -43,7 +43,7 @@ def test_every_example_job_is_valid_once_saved(name: str, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     for each in (name, "huggingface"):
         (tmp_path / EXAMPLES[each].file).write_bytes(telescope("examples", each).stdout_bytes)
-    assert registry.parse(job_file.read(tmp_path / EXAMPLES[name].file))
+    assert registry.parse(job_file.read_job_file(tmp_path / EXAMPLES[name].file))
 
 
 def test_an_unknown_example_is_bad_input_that_lists_the_names() -> None:

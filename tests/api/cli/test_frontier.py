@@ -17,7 +17,7 @@ import migrations
 from api.cli.main import app
 from api.http.app import create_app
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.terminal import frontier
 from surfaces.batch_jobs import ATTAINED, document, finished_job
 from telescope.client import tables
@@ -39,7 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
 
     url = f"sqlite:///{tmp_path_factory.mktemp('service')}/telescope.db"
     migrations.upgrade(url)
-    record = Record(url)
+    record = CoordinatorStore(url)
     job_id = finished_job(record, document())
     found = analysed(job_id, record)
     record.close()
@@ -59,7 +59,7 @@ def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier.Answers:
 
 def shown(found: frontier.Answers) -> str:
     console = Console(file=io.StringIO(), width=140, highlight=False)
-    frontier.show(found, console)
+    frontier.show_tables(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 

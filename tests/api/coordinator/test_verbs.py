@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from api.job_states import JobState, Verb
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from telescope.trials.outcome import Failure, TrialState
 from tests.api.coordinator.driving import Coordinate, document, drive, ended, expected, states
 from tests.executors import Disturbances, InstantExecutor
 from workers.interface import Assignment
 
 
-def test_cancelling_stops_everything_at_once(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+def test_cancelling_stops_everything_at_once(record: CoordinatorStore, coordinate: Coordinate, tmp_path: Path) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2)
     coordinator = coordinate(executor)
@@ -33,7 +33,7 @@ def test_cancelling_stops_everything_at_once(record: Record, coordinate: Coordin
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_a_paused_job_goes_on_where_it_was(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+def test_a_paused_job_goes_on_where_it_was(record: CoordinatorStore, coordinate: Coordinate, tmp_path: Path) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2)
     coordinator = coordinate(executor)
@@ -54,7 +54,7 @@ def test_a_paused_job_goes_on_where_it_was(record: Record, coordinate: Coordinat
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: Record, coordinate: Coordinate, seed: int) -> None:
+def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: CoordinatorStore, coordinate: Coordinate, seed: int) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))
@@ -78,7 +78,7 @@ def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: Reco
     assert states(record, job.id) <= {TrialState.COMPLETED, TrialState.STOPPED}
 
 
-def test_time_running_out_stops_new_stages_only(record: Record, coordinate: Coordinate) -> None:
+def test_time_running_out_stops_new_stages_only(record: CoordinatorStore, coordinate: Coordinate) -> None:
     job, _ = record.create_job(document(limits={"max_seconds": 1e-6}))
     drive(coordinate(InstantExecutor()), ended(record, job.id))
     row, report = record.job(job.id), record.result(job.id)
@@ -91,7 +91,7 @@ def test_time_running_out_stops_new_stages_only(record: Record, coordinate: Coor
     )
 
 
-def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: Record, coordinate: Coordinate) -> None:
+def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: CoordinatorStore, coordinate: Coordinate) -> None:
     job, _ = record.create_job(document())
 
     def fail(assignment: Assignment) -> Failure | None:
@@ -119,7 +119,9 @@ def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: Recor
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_job_cancelled_at_any_moment_and_retried_at_once_gives_its_answer(record: Record, coordinate: Coordinate, seed: int) -> None:
+def test_a_job_cancelled_at_any_moment_and_retried_at_once_gives_its_answer(
+    record: CoordinatorStore, coordinate: Coordinate, seed: int
+) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))

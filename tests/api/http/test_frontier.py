@@ -21,7 +21,7 @@ from api.http.app import create_app
 from api.http.representations import CSV
 from api.jobs.analyses import Analyses, analysed
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.store import Store
 from surfaces.batch_jobs import ATTAINED, document, finished_job
 from telescope.studies import registry
@@ -61,11 +61,11 @@ def service(app: FastAPI, database_url: str) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def job_id(record: Record) -> str:
+def job_id(record: CoordinatorStore) -> str:
     return finished_job(record, document())
 
 
-def expected(record: Record, job_id: str, table: str, *asked: Any) -> Any:
+def expected(record: CoordinatorStore, job_id: str, table: str, *asked: Any) -> Any:
     """The result of the analysis itself."""
     return getattr(analysed(job_id, record), table.replace("-", "_"))(ATTAINED, *asked)
 
@@ -85,14 +85,16 @@ def joined(service: TestClient, path: str, **parameters: Any) -> Any:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_an_answer_in_pages_is_the_answer_of_the_analysis(service: TestClient, record: Record, job_id: str, table: str) -> None:
+def test_an_answer_in_pages_is_the_answer_of_the_analysis(service: TestClient, record: CoordinatorStore, job_id: str, table: str) -> None:
     found = joined(service, f"/v1/jobs/{job_id}/{table}", target_loss=ATTAINED, page_size=3)
     assert found == registry.report_document(expected(record, job_id, table))
     assert len(found["rows"]) > 6
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_csv_has_all_rows_a_column_per_field_and_every_digit(service: TestClient, record: Record, job_id: str, table: str) -> None:
+def test_csv_has_all_rows_a_column_per_field_and_every_digit(
+    service: TestClient, record: CoordinatorStore, job_id: str, table: str
+) -> None:
     response = service.get(f"/v1/jobs/{job_id}/{table}", params={"target_loss": ATTAINED}, headers={"Accept": CSV})
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
@@ -104,7 +106,7 @@ def test_csv_has_all_rows_a_column_per_field_and_every_digit(service: TestClient
 
 
 @pytest.mark.parametrize("table", ["frontier", "batch-sizes"])
-def test_one_optimizer_can_be_asked_for(service: TestClient, record: Record, job_id: str, table: str) -> None:
+def test_one_optimizer_can_be_asked_for(service: TestClient, record: CoordinatorStore, job_id: str, table: str) -> None:
     found = joined(
         service,
         f"/v1/jobs/{job_id}/{table}",
@@ -153,7 +155,7 @@ def test_another_target_of_the_same_version_costs_one_query(app: FastAPI, servic
     assert counts == [4, 1, 1]
 
 
-def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: TestClient, record: Record, job_id: str) -> None:
+def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: TestClient, record: CoordinatorStore, job_id: str) -> None:
     def tag(job: str = job_id, table: str = "frontier", accept: str = "*/*", **asked: Any) -> str:
         response = service.get(
             f"/v1/jobs/{job}/{table}",
@@ -184,7 +186,7 @@ def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: Te
     app.version = kept
 
 
-def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: Record) -> None:
+def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: CoordinatorStore) -> None:
     job_id = finished_job(record, document())
     path, asked = f"/v1/jobs/{job_id}/batch-sizes", {"target_loss": ATTAINED, "page_size": 1000}
     before = service.get(path, params=asked)
@@ -199,7 +201,7 @@ def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: Record
     assert {row["reached"] for row in after.json()["items"]} == {2}
 
 
-def test_a_page_of_an_answer_that_has_changed_since_is_refused(service: TestClient, record: Record, job_id: str) -> None:
+def test_a_page_of_an_answer_that_has_changed_since_is_refused(service: TestClient, record: CoordinatorStore, job_id: str) -> None:
     path, asked = f"/v1/jobs/{job_id}/frontier", {"target_loss": ATTAINED, "page_size": 2}
     token = service.get(path, params=asked).json()["next_page_token"]
     refused = problem(service.get(path, params=asked | {"page_token": token, "target_loss": 2.1}), 422)
@@ -261,7 +263,7 @@ def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(app: F
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_jobs_of_other_kinds_have_no_frontier(service: TestClient, record: Record, table: str) -> None:
+def test_jobs_of_other_kinds_have_no_frontier(service: TestClient, record: CoordinatorStore, table: str) -> None:
     job, _ = record.create_job(DOCUMENT)
     refused = problem(service.get(f"/v1/jobs/{job.id}/{table}", params={"target_loss": 2}), 422)
     assert "compute_time" in refused["detail"]
@@ -272,7 +274,7 @@ def test_an_unknown_job_is_not_found(service: TestClient) -> None:
     problem(service.get("/v1/jobs/job-x/frontier", params={"target_loss": 2}), 404)
 
 
-def test_a_job_of_which_nothing_has_ended_says_so(service: TestClient, record: Record) -> None:
+def test_a_job_of_which_nothing_has_ended_says_so(service: TestClient, record: CoordinatorStore) -> None:
     job, _ = record.create_job(document())
     refused = problem(service.get(f"/v1/jobs/{job.id}/frontier", params={"target_loss": 2}), 422)
     assert "no run has points yet" in refused["detail"]

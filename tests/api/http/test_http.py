@@ -23,11 +23,11 @@ from api.http.openapi import EXAMPLE
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from api.store.store import Store
 from api.terminal import pictures, telescoping
-from telescope.client.resources import Trial
+from telescope.client.resources import TrialSummary
 from telescope.data import corpora
 from telescope.errors import Unavailable
 from telescope.studies import registry
@@ -125,7 +125,7 @@ def bowl(spec: TrialSpec) -> float:
     return 2.0 + 0.05 * (math.log2(spec.optimizer.lr) + 5) ** 2 + 1 / spec.model.width
 
 
-def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], float] = bowl) -> None:
+def train(record: CoordinatorStore, job_id: str, stages: int, loss: Callable[[TrialSpec], float] = bowl) -> None:
     """Do the coordinator's work for some stages, with losses from a formula instead of training."""
     study = registry.parse(record.study_document(job_id))
     if record.job(job_id).state is JobState.QUEUED:
@@ -224,7 +224,7 @@ def test_a_preview_counts_the_trials_and_leaves_no_job(service: TestClient, job:
 
 
 def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
-    service: TestClient, record: Record, job: Json, texts: Path, tmp_path: Path
+    service: TestClient, record: CoordinatorStore, job: Json, texts: Path, tmp_path: Path
 ) -> None:
     """The best learning rate of the reports is four times that of the novel."""
     (texts / "reports.txt").write_text("Third quarter: revenue rose by 4 %, costs fell. " * 1500)
@@ -276,7 +276,7 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
     }
 
     page = StringIO()
-    telescoping.show(telescoping.typed(report), 128, Console(file=page, width=200))
+    telescoping.show(telescoping.parse_report(report), 128, Console(file=page, width=200))
     for words in (
         "Side by side",
         "novel",
@@ -285,12 +285,12 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
         "Muon, reports ─",
     ):
         assert words in page.getvalue()
-    found, runs = telescoping.typed(report), [api_trial(each) for each in trials]
+    found, runs = telescoping.parse_report(report), [api_trial(each) for each in trials]
     for ladder in found.ladders:
         ours = [run for run in runs if run.variant == ladder.variant]
         assert 0 < len(ours) < len(runs)
-        assert sorted(run.lr for run in pictures.drawn(ladder, runs, 128).runs) == sorted(run.lr for run in ours)
-    pictures.picture(found, runs, 128, tmp_path / "a.png", "texts")
+        assert sorted(run.lr for run in pictures.plotted_ladder(ladder, runs, 128).runs) == sorted(run.lr for run in ours)
+    pictures.plot_report(found, runs, 128, tmp_path / "a.png", "texts")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -299,9 +299,9 @@ def replace_lr(spec: TrialSpec, factor: float) -> TrialSpec:
     return replace(spec, optimizer=replace(spec.optimizer, lr=spec.optimizer.lr / factor))
 
 
-def api_trial(document: Json) -> Trial:
+def api_trial(document: Json) -> TrialSummary:
     """A trial as clients have it."""
-    return TypeAdapter(Trial).validate_python(document)
+    return TypeAdapter(TrialSummary).validate_python(document)
 
 
 def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place(refusing: TestClient, job: Json, texts: Path) -> None:
@@ -623,7 +623,7 @@ def test_a_defect_is_a_500_without_internals_and_logged(
 # Reading
 
 
-def test_a_result_is_there_before_during_and_after_the_search(service: TestClient, record: Record, job: Json) -> None:
+def test_a_result_is_there_before_during_and_after_the_search(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     url = f"/v1/jobs/{job_id}/result"
     before = service.get(url)
@@ -648,7 +648,9 @@ def test_a_result_is_there_before_during_and_after_the_search(service: TestClien
 
 
 @pytest.mark.parametrize("of", ["", "/result"])
-def test_a_poll_with_the_etag_costs_nothing_until_something_changed(service: TestClient, record: Record, job: Json, of: str) -> None:
+def test_a_poll_with_the_etag_costs_nothing_until_something_changed(
+    service: TestClient, record: CoordinatorStore, job: Json, of: str
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     first = service.get(f"/v1/jobs/{job_id}{of}")
     seen = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
@@ -659,7 +661,7 @@ def test_a_poll_with_the_etag_costs_nothing_until_something_changed(service: Tes
     assert service.get(f"/v1/jobs/{job_id}{of}", headers=seen).status_code == 200
 
 
-def test_trials_are_paged_and_filtered_and_each_is_found_once(service: TestClient, record: Record, job: Json) -> None:
+def test_trials_are_paged_and_filtered_and_each_is_found_once(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(record, job_id, stages=2)
     url = f"/v1/jobs/{job_id}/trials"
@@ -679,7 +681,7 @@ def test_trials_are_paged_and_filtered_and_each_is_found_once(service: TestClien
     assert service.get(url, params={"state": "FAILED"}).json()["items"] == []
 
 
-def test_a_page_token_holds_for_its_own_list_alone(service: TestClient, record: Record, job: Json) -> None:
+def test_a_page_token_holds_for_its_own_list_alone(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(record, job_id, stages=1)
     token = service.get(f"/v1/jobs/{job_id}/trials", params={"page_size": 1}).json()["next_page_token"]
@@ -687,7 +689,7 @@ def test_a_page_token_holds_for_its_own_list_alone(service: TestClient, record: 
     assert problem(other, 422)["errors"][0]["field"] == "page_token"
 
 
-def test_a_diverged_trial_is_a_result_with_no_loss(service: TestClient, record: Record, job: Json) -> None:
+def test_a_diverged_trial_is_a_result_with_no_loss(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(
         record,
@@ -704,7 +706,7 @@ def test_a_diverged_trial_is_a_result_with_no_loss(service: TestClient, record: 
     assert service.get(f"/v1/jobs/{job_id}/result").status_code == 200
 
 
-def test_a_trial_and_its_curve_are_read_in_full_or_thinned(service: TestClient, record: Record, job: Json) -> None:
+def test_a_trial_and_its_curve_are_read_in_full_or_thinned(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(record, job_id, stages=1)
     trial = service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0]
@@ -776,7 +778,7 @@ def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(service: Tes
 
 
 def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_patch_names_data(
-    service: TestClient, record: Record, job: Json, tmp_path: Path
+    service: TestClient, record: CoordinatorStore, job: Json, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("a text that the operator did not open\n" * 2000)
     study = registry.resolved(registry.parse(changed(job, "data.corpus", str(tmp_path / "mine.txt"))))
@@ -819,7 +821,7 @@ def test_one_key_makes_one_clone_of_one_job(service: TestClient, job: Json) -> N
     assert len(service.get("/v1/jobs").json()["items"]) == 3
 
 
-def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(service: TestClient, record: Record, job: Json) -> None:
+def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     url = f"/v1/jobs/{job_id}"
     assert service.post(f"{url}:retry").json()["state"] == "QUEUED", "it has not begun; nothing changes"
@@ -836,7 +838,7 @@ def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(servic
     assert "clone" in problem(service.post(f"{url}:retry"), 409)["detail"]
 
 
-def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(service: TestClient, record: Record, job: Json) -> None:
+def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     url = f"/v1/jobs/{job_id}"
     train(record, job_id, stages=1)
@@ -850,7 +852,7 @@ def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(service: Tes
     assert (levels["final"], [level["width"] for level in levels["items"]]) == (False, [32])
 
 
-def test_a_reused_trial_is_shown_as_such_with_its_curve(service: TestClient, record: Record, job: Json) -> None:
+def test_a_reused_trial_is_shown_as_such_with_its_curve(service: TestClient, record: CoordinatorStore, job: Json) -> None:
     first, again = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
     train(record, first, stages=1)
     record.begin_job(again)

@@ -20,7 +20,7 @@ from api.cli import main
 from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from surfaces import batch_jobs
 from telescope import export
@@ -35,14 +35,14 @@ from tests.telescope.export.answers import answered, bowl, document
 FLAGS: dict[str, Any] = {"adamw_lr_ratio": 1.0, "model": {"mlp": "relu2"}}
 
 
-def planned(record: Record, asked: dict[str, Any]) -> str:
+def planned(record: CoordinatorStore, asked: dict[str, Any]) -> str:
     """A started job of a study on real text."""
     job, _ = record.create_job(registry.to_document(registry.resolved(registry.parse(asked))))
     record.begin_job(job.id)
     return job.id
 
 
-def finished(record: Record, asked: dict[str, Any]) -> str:
+def finished(record: CoordinatorStore, asked: dict[str, Any]) -> str:
     """The same job with its trials ended by the bowl."""
     job_id = planned(record, asked)
     study = registry.parse(record.study_document(job_id))
@@ -67,7 +67,7 @@ class Served:
     """A service, and its jobs."""
 
     app: FastAPI
-    record: Record
+    record: CoordinatorStore
     url: str
     muon: str
     flags: str  # one that Megatron-LM's flags can express
@@ -81,7 +81,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, session_home: Path) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         migrations.upgrade(url)
-        record = Record(url)
+        record = CoordinatorStore(url)
         jobs = (
             finished(record, document()),
             finished(record, document(**FLAGS)),
@@ -120,8 +120,8 @@ def test_each_form_is_that_of_the_library_with_the_jobs_own_provenance(service: 
         assert (response.status_code, response.headers["content-type"]) == (200, media), response.text
         date = served.record.job(served.muon).ended_at
         assert date is not None
-        of_job = export.Source(served.muon, "small", date, source.trials)
-        assert response.text == export.exported(study, report, of_job, export.Wanted(to))  # type: ignore[arg-type]
+        of_job = export.SourceJob(served.muon, "small", date, source.trials)
+        assert response.text == export.exported(study, report, of_job, export.ExportRequest(to))  # type: ignore[arg-type]
 
 
 def test_flags_are_plain_text(service: TestClient, served: Served) -> None:

@@ -8,16 +8,16 @@ import pytest
 from rich.console import Console
 
 from api.terminal import evidence
-from api.terminal.telescoping import show, typed
+from api.terminal.telescoping import parse_report, show
 from surfaces.bowls import Surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.kind import KIND
 
 
 def printed(**changes: object) -> str:
     page = StringIO()
-    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1))))  # type: ignore[arg-type]
+    report = parse_report(report_document(run_study(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1))))  # type: ignore[arg-type]
     show(report, 512, Console(file=page, width=400))
     return page.getvalue()
 
@@ -53,7 +53,7 @@ def test_groups_of_one_role_are_told_apart_by_their_layers() -> None:
 def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(
     changes: dict[str, Any],
 ) -> None:
-    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0))))
+    report = parse_report(report_document(run_study(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0))))
     page = StringIO()
     show(report, 512, Console(file=page, width=400))
     assert report.verdict == "unbracketed"
@@ -64,7 +64,7 @@ def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(
 
 
 def test_no_law_is_stated_of_a_job_that_hardly_explains_its_losses() -> None:
-    (ladder,) = run(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
+    (ladder,) = run_study(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
     assert ladder.scaling_fit is not None
     for r_squared, said in (
         (0.95, "The loss at the optimum falls as"),

@@ -17,7 +17,7 @@ import migrations
 from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from telescope.client import tables
 from telescope.client.client import Client
@@ -90,7 +90,7 @@ def client(url_of_database: str, text: Path, listener: socket.socket) -> Iterato
 def answer(url: str, job_id: str) -> None:
     """Act as the coordinator, from the first trial to the final report, with losses from a
     formula."""
-    record = Record(url)
+    record = CoordinatorStore(url)
     study = registry.parse(record.study_document(job_id))
     record.begin_job(job_id)
     while not (plan := study.plan(record.terminal_trials(job_id))).done:

@@ -257,10 +257,10 @@ def test_a_corpus_must_fill_a_batch(tmp_path: Path) -> None:
 def test_a_resolved_corpus_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve(DataSpec(corpus=str(folder)))
 
-    def fail(_: corpora.Corpus) -> None:
+    def fail(_: corpora.LocatedCorpus) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(corpora.Corpus, "documents", fail)
+    monkeypatch.setattr(corpora.LocatedCorpus, "documents", fail)
     assert resolve(spec) == spec
     assert open_tokens(spec) is open_tokens(spec)
 

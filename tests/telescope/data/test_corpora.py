@@ -261,16 +261,16 @@ def test_path_of_is_where_a_corpus_is_read_from(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "a.txt").write_text("text")
     monkeypatch.chdir(tmp_path)
     corpora.register("mine", "a.txt")
-    assert corpora.path_of("mine") == tmp_path / "a.txt"
-    assert corpora.path_of("sub/../a.txt") == tmp_path / "a.txt"
-    assert corpora.path_of("python-docs") is None
+    assert corpora.corpus_path("mine") == tmp_path / "a.txt"
+    assert corpora.corpus_path("sub/../a.txt") == tmp_path / "a.txt"
+    assert corpora.corpus_path("python-docs") is None
 
 
 def test_registered_corpora_are_found_and_listed(tmp_path: Path) -> None:
     assert corpora.registered() == []
     path = parquet(tmp_path / "a.parquet", body=["one", "two"])
     corpus = corpora.register("mine", path, text_field="body")
-    assert corpus == corpora.find("mine") == corpora.Corpus("mine", path, "body")
+    assert corpus == corpora.find("mine") == corpora.LocatedCorpus("mine", path, "body")
     assert corpora.registered() == [corpus]
     assert [known.name for known in corpora.available()] == ["python-stdlib", "python-docs", "mine"]
     assert [document.content for document in corpora.find("mine").documents()] == ["one", "two"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from telescope.export import Source, UsedTrial
+from telescope.export import SourceJob, UsedTrial
 from telescope.export.final_run import FinalRun, final_run
 from telescope.studies import registry
 from telescope.studies.telescoping.kind import KIND
@@ -58,7 +58,7 @@ def ended(spec: TrialSpec, optimum: float) -> Trial:
     )
 
 
-def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, Source]:
+def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, SourceJob]:
     """A study, its report, and the job that it could belong to."""
     parsed = registry.parse(asked).question
     study = replace(parsed, data=stdlib(parsed.data.context))
@@ -66,7 +66,7 @@ def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Re
     while not (plan := KIND.of(study).plan(trials)).done:
         trials += [ended(spec, optimum) for spec in plan.start]
     used = tuple(UsedTrial(t.digest, t.spec.optimizer.name, t.spec.model.width, t.spec.seed, "torch on cpu") for t in trials)
-    return study, KIND.of(study).report(trials), Source("job-1", study.name, DATE, used)
+    return study, KIND.of(study).report(trials), SourceJob("job-1", study.name, DATE, used)
 
 
 def run_of(optimizer: OptimizerName = "muon", model: dict[str, Any] | None = None, **changes: Any) -> FinalRun:

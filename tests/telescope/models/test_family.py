@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from telescope.export.families import EXPORTED
-from telescope.models.build import FAMILIES, build, family_of
+from telescope.models.build import FAMILIES, build_model, family_of
 from telescope.models.family import Model
 from telescope.models.transformer import Transformer
 from telescope.models.user_model import UserModel
@@ -49,7 +49,7 @@ each_ladder = pytest.mark.parametrize("ladder", LADDERS.values(), ids=LADDERS)
 
 
 def built(spec: AnyModel, optimizer: OptimizerSpec = ADAMW, seed: int = 0) -> Model:
-    model = build(spec, VOCAB_SIZE, CONTEXT, optimizer.parametrisation)
+    model = build_model(spec, VOCAB_SIZE, CONTEXT, optimizer.parametrisation)
     model.initialise(optimizer, seed)
     return model
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from telescope.errors import InvalidInput
 from telescope.models.reading import Reading, infer
-from telescope.parametrisation.layout import Layout
+from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 from telescope.trials.identity import canonical_json
 from telescope.trials.model import ModuleSpec
@@ -122,12 +122,12 @@ def test_the_order_of_patterns_says_nothing_so_they_may_not_disagree() -> None:
 
 @pytest.mark.parametrize("field", ["roles", "splits"])
 def test_a_pattern_that_fits_no_parameter_is_a_mistake(field: str) -> None:
-    patterns: dict[str, Any] = {"given": {"*.innside": V}} if field == "roles" else {"splits": {"*.innside": Layout(parts=(1, 1))}}
+    patterns: dict[str, Any] = {"given": {"*.innside": V}} if field == "roles" else {"splits": {"*.innside": MatrixLayout(parts=(1, 1))}}
     with pytest.raises(InvalidInput, match=r"no parameter is named \*\.innside; the model has table\.weight"):
         infer(awkward.plain, WIDTHS, **patterns)
 
 
-def layout(factory: Callable[[int], nn.Module], name: str, **splits: Layout) -> Layout:
+def layout(factory: Callable[[int], nn.Module], name: str, **splits: MatrixLayout) -> MatrixLayout:
     found = infer(factory, WIDTHS, splits={"*.qkv.weight": splits["cut"]} if splits else None)[name].layout
     assert found is not None
     return found
@@ -153,9 +153,9 @@ def test_experts_are_matrices_of_their_own_and_convolutions_are_flattened() -> N
 
 def test_fused_matrices_are_cut_as_the_user_says() -> None:
     whole = torch.arange(96 * 64.0).view(96, 64)
-    parts = layout(awkward.fused, "middle.qkv.weight", cut=Layout(parts=(4, 1, 1))).blocks(whole)
+    parts = layout(awkward.fused, "middle.qkv.weight", cut=MatrixLayout(parts=(4, 1, 1))).blocks(whole)
     assert [tuple(block.shape) for block in parts] == [(64, 64), (16, 64), (16, 64)]
-    heads = layout(awkward.fused, "middle.qkv.weight", cut=Layout(block_rows=8)).blocks(whole)
+    heads = layout(awkward.fused, "middle.qkv.weight", cut=MatrixLayout(block_rows=8)).blocks(whole)
     assert [tuple(block.shape) for block in heads] == [(8, 64)] * 12
     assert torch.equal(torch.cat(heads), whole)
     parts[1].zero_()
@@ -165,11 +165,11 @@ def test_fused_matrices_are_cut_as_the_user_says() -> None:
 @pytest.mark.parametrize(
     ("cut", "words"),
     [
-        (Layout(parts=(5, 1, 1)), "cannot be split into parts of sizes 5:1:1"),
-        (Layout(block_rows=7), "into blocks of 7"),
+        (MatrixLayout(parts=(5, 1, 1)), "cannot be split into parts of sizes 5:1:1"),
+        (MatrixLayout(block_rows=7), "into blocks of 7"),
     ],
 )
-def test_a_cut_that_does_not_fit_is_refused(cut: Layout, words: str) -> None:
+def test_a_cut_that_does_not_fit_is_refused(cut: MatrixLayout, words: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         layout(awkward.fused, "middle.qkv.weight", cut=cut)
     assert words in str(refused.value)
@@ -177,7 +177,7 @@ def test_a_cut_that_does_not_fit_is_refused(cut: Layout, words: str) -> None:
 
 def test_only_hidden_matrices_are_cut() -> None:
     with pytest.raises(InvalidInput, match="only hidden matrices can be split"):
-        infer(awkward.plain, WIDTHS, splits={"out.weight": Layout(parts=(1, 1))})
+        infer(awkward.plain, WIDTHS, splits={"out.weight": MatrixLayout(parts=(1, 1))})
 
 
 def test_a_tied_table_is_known_to_make_logits_and_where() -> None:

@@ -12,7 +12,7 @@ from jaxtyping import TypeCheckError
 from telescope.models.attention import LatentAttention, rotary, rotate
 from telescope.models.own_family import hidden_shapes
 from telescope.models.transformer import Transformer, init_std, initialise
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.parametrisation.roles import Role
 from telescope.train.flops import parameters
 from telescope.trials.model import Architecture, ModelSpec
@@ -215,7 +215,7 @@ def test_at_its_base_depth_a_model_is_bitwise_the_one_without_a_depth_rule(alpha
     for spec in (plain, ruled):
         net = Transformer(spec, 50, 12, "mup")
         initialise(net, MUON, seed=0)
-        optimizer = build(net, MUON)
+        optimizer = build_optimizer(net, MUON)
         for _ in range(2):
             torch.nn.functional.cross_entropy(net(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
             optimizer.step(1.0)
@@ -250,7 +250,7 @@ def change_of_the_residual_stream(spec: ModelSpec, optimizer: OptimizerSpec) -> 
     for name, parameter in net.named_parameters():
         if not name.startswith("blocks."):
             parameter.grad = None
-    build(net, optimizer).step(1.0)
+    build_optimizer(net, optimizer).step(1.0)
     net(TOKENS[:, :-1])
     return float((seen[1] - seen[0]).square().mean().sqrt())
 

@@ -16,15 +16,15 @@ from telescope.models import factory
 from telescope.models.build import begin
 from telescope.models.transformer import Transformer
 from telescope.models.user_model import UserModel, base_sizes, rms, width_problem
-from telescope.optim.groups import describe, groups
+from telescope.optim.groups import describe_groups, groups
 from telescope.optim.muon import Muon
-from telescope.parametrisation.layout import MATRIX, Layout
+from telescope.parametrisation.layout import MATRIX, MatrixLayout
 from telescope.parametrisation.roles import Role
 from telescope.studies.coordinates.check import check
 from telescope.train import flops
 from telescope.train.checkpoint import CheckpointFile
 from telescope.train.loop import train_one
-from telescope.train.run import Run
+from telescope.train.run import TrainingRun
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.model import ModelSpec, ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -97,7 +97,7 @@ def test_a_rescaled_head_starts_smaller_and_has_no_multiplier() -> None:
 
 
 def test_groups_of_a_users_model_partition_its_parameters_and_follow_the_table() -> None:
-    found = {name: group for group in describe(replace(GPT2, width=128), 256, MUON) for name in group.names}
+    found = {name: group for group in describe_groups(replace(GPT2, width=128), 256, MUON) for name in group.names}
     table, fused = found["transformer.wte.weight"], found["transformer.h.0.attn.c_attn.weight"]
     assert (table.role, table.optimizer, table.scaled_lr) == (
         Role.EMBEDDING,
@@ -173,15 +173,15 @@ def test_the_last_features_are_those_that_the_head_takes_and_no_router() -> None
 @pytest.mark.parametrize(
     ("layout", "shape", "pieces"),
     [
-        (Layout((2,), (1,), (0,)), (3, 8, 16), lambda w: [m.mT for m in w]),
-        (Layout((1,), (0,)), (8, 16), lambda w: [w.mT]),
-        (Layout(parts=(2, 1, 1)), (16, 8), lambda w: [w[:8], w[8:12], w[12:]]),
-        (Layout(block_rows=4), (16, 8), lambda w: list(w.split(4))),
-        (Layout((0,), (1, 2)), (8, 4, 3), lambda w: [w.flatten(1)]),
+        (MatrixLayout((2,), (1,), (0,)), (3, 8, 16), lambda w: [m.mT for m in w]),
+        (MatrixLayout((1,), (0,)), (8, 16), lambda w: [w.mT]),
+        (MatrixLayout(parts=(2, 1, 1)), (16, 8), lambda w: [w[:8], w[8:12], w[12:]]),
+        (MatrixLayout(block_rows=4), (16, 8), lambda w: list(w.split(4))),
+        (MatrixLayout((0,), (1, 2)), (8, 4, 3), lambda w: [w.flatten(1)]),
     ],
     ids=["experts", "turned", "fused", "heads", "convolution"],
 )
-def test_muon_treats_each_piece_as_a_matrix_of_its_own(layout: Layout, shape: tuple[int, ...], pieces) -> None:  # type: ignore[no-untyped-def]
+def test_muon_treats_each_piece_as_a_matrix_of_its_own(layout: MatrixLayout, shape: tuple[int, ...], pieces) -> None:  # type: ignore[no-untyped-def]
     spec = replace(MUON, newton_schulz_dtype="float32")
     generator = torch.Generator().manual_seed(0)
     whole = nn.Parameter(torch.randn(shape, generator=generator))
@@ -221,7 +221,7 @@ def test_splits_change_what_muon_does() -> None:
 def test_our_own_query_key_and_value_may_be_taken_head_by_head() -> None:
     model = ModelSpec(width=32, base_width=16, depth=1, head_dim=8, mlp_ratio=2.0)
     heads = replace(MUON, muon_split="heads")
-    run = Run(trial(model, heads))
+    run = TrainingRun(trial(model, heads))
     muon = run.optimizer.parts[0]
     assert isinstance(muon, Muon)
     assert sorted((len(stack), tuple(stack[0].matrix.shape)) for stack in muon.stacks) == [

@@ -11,7 +11,7 @@ from torch.optim._muon import _zeropower_via_newtonschulz
 from telescope.models.transformer import Transformer, initialise
 from telescope.optim.groups import groups
 from telescope.optim.muon import Muon
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.optim.schedule import lr_factor
 from telescope.parametrisation.roles import Role
 from telescope.trials.horizon import HorizonSpec
@@ -72,7 +72,7 @@ def test_adamw_matches_torch_optim_adamw_with_hand_written_groups() -> None:
         betas=(0.9, 0.95),
         eps=1e-8,
     )
-    ours = build(mine, ADAMW)
+    ours = build_optimizer(mine, ADAMW)
     generator = torch.Generator().manual_seed(0)
     # equal gradients: Adam turns rounding of a vanishing one into a step of full size
     for _ in range(10):
@@ -92,7 +92,7 @@ def test_what_the_groups_say_is_what_the_optimizers_use(name: str) -> None:
     said = {n: group for group in groups(net, spec) for n in group.names}
     names = {id(p): n for n, p in net.named_parameters()}
     found = 0
-    optimizer = build(net, spec)
+    optimizer = build_optimizer(net, spec)
     for part, lrs in zip(optimizer.parts, optimizer.scaled_lrs, strict=True):
         for used, lr in zip(part.param_groups, lrs, strict=True):
             for parameter in used["params"]:
@@ -144,7 +144,7 @@ def test_muon_without_nesterov_matches_torch() -> None:
 
 def test_the_factor_of_the_schedule_reaches_every_group() -> None:
     net = model()
-    optimizer = build(net, replace(ADAMW, name="muon"))
+    optimizer = build_optimizer(net, replace(ADAMW, name="muon"))
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     loss(net, 0).backward()
     optimizer.step(0.0)

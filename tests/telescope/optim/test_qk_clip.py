@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from telescope.models.attention import Attention, LatentAttention, Scores, largest_logits, rotary
 from telescope.models.transformer import Transformer, initialise
-from telescope.optim.qk_clip import Watch, clip_factors
+from telescope.optim.qk_clip import LogitMonitor, clip_factors
 from telescope.train.flops import step_flops
-from telescope.train.loop import advance, train, train_one
-from telescope.train.run import Run
+from telescope.train.loop import step_runs, train, train_one
+from telescope.train.run import TrainingRun
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerOptions
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
@@ -42,7 +42,7 @@ def looked_at(layer: Scores, x: Tensor, **options: float) -> Tensor:
     """A step without an optimizer: the largest logits of one forward pass, after which the layer is
     clipped if the options ask for it."""
     angles = rotary(x.shape[1], layer.spec.rotated_dim, 10_000.0) if layer.spec.rotated_dim else None
-    watch = Watch((layer,), OptimizerOptions(**options))  # type: ignore[arg-type]
+    watch = LogitMonitor((layer,), OptimizerOptions(**options))  # type: ignore[arg-type]
     watch.begin_step()
     layer(x, angles)
     assert layer.largest is not None
@@ -161,7 +161,7 @@ KINDS = {
 def logits_of(net: Transformer, **options: float) -> Tensor:
     """The largest logits of one step's forward pass, by layer and head; clipped afterwards if the
     options ask for it."""
-    watch = Watch(net.scores(), OptimizerOptions(**options))  # type: ignore[arg-type]
+    watch = LogitMonitor(net.scores(), OptimizerOptions(**options))  # type: ignore[arg-type]
     watch.begin_step()
     net(torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0)))
     found = torch.stack([block.attention.largest for block in net.blocks])
@@ -202,7 +202,7 @@ LOUD = replace(MUON, lr=0.2, qk_clip=1.0)
 def test_the_largest_logit_is_that_of_all_micro_batches_of_the_step() -> None:
     horizon = replace(HORIZON, micro_batch_tokens=32)
     spec = trial(replace(MUON, measure_max_logit=True), horizon=horizon)
-    run, other = Run(spec), Run(spec)
+    run, other = TrainingRun(spec), TrainingRun(spec)
     seen = []
     for windows in other.micro_batches():
         assert other.watch
@@ -213,7 +213,7 @@ def test_the_largest_logit_is_that_of_all_micro_batches_of_the_step() -> None:
         other.watch.forget()
     assert len(seen) == 4
     assert seen.index(max(seen)) < 3
-    advance([run])
+    step_runs([run])
     assert run.watch
     assert run.watch.metrics() == {"max_logit": max(seen)}
     run.point(run.metrics(run.judge()))
@@ -221,9 +221,9 @@ def test_the_largest_logit_is_that_of_all_micro_batches_of_the_step() -> None:
 
 
 def test_held_out_losses_and_probes_are_not_looked_at() -> None:
-    run = Run(trial(LOUD))
+    run = TrainingRun(trial(LOUD))
     assert run.watch
-    advance([run])
+    step_runs([run])
     largest = float(run.watch.largest)
     with torch.no_grad():
         for layer in run.watch.layers:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telescope.models.transformer import Transformer, initialise
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.optim.muon import Muon
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
@@ -62,7 +62,7 @@ def test_at_the_base_width_and_depth_only_an_absolute_lr_differs_from_the_base_v
     spec = OptimizerSpec(lr=0.3, weight_decay=0.7, adamw_lr_ratio=0.25, eps=1e-7, **options)  # type: ignore[arg-type]
     model = replace(BASE, base_depth=BASE.depth, head_form=head_form, depth_exponent=alpha)
     m_is_the_width = replace(model, width=BASE.width**2)
-    for group in describe(model, 50, spec):
+    for group in describe_groups(model, 50, spec):
         is_muon = group.optimizer == "muon"
         lr = 0.3 if is_muon or spec.name == "adamw" else 0.3 * 0.25
         if spec.lr_convention == "absolute":
@@ -153,7 +153,7 @@ def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> N
 
 def effective(spec: OptimizerSpec, model: ModelSpec, role: Role) -> tuple[float, float, float | None, float]:
     """Scaled lr, decay, eps and multiplier of a role."""
-    (found, *_) = [group for group in describe(model, 100, spec) if group.role is role]
+    (found, *_) = [group for group in describe_groups(model, 100, spec) if group.role is role]
     return found.scaled_lr, found.weight_decay, found.eps, found.multiplier
 
 
@@ -189,7 +189,7 @@ def test_standard_scales_nothing_but_the_initial_values() -> None:
 
 def test_hidden_matrices_start_at_one_over_root_fan_in_at_every_width() -> None:
     for spec in (BASE, WIDE):
-        stds = {group.init_std for group in describe(spec, 100, ADAMW) if group.role is Role.HIDDEN}
+        stds = {group.init_std for group in describe_groups(spec, 100, ADAMW) if group.role is Role.HIDDEN}
         width, residual = spec.width, 0.5  # depth 2: 1/sqrt(2 x 2)
         expected = {width**-0.5, width**-0.5 * residual, (4 * width) ** -0.5 * residual}
         assert sorted(stds) == pytest.approx(sorted(expected))
@@ -379,7 +379,7 @@ def test_what_a_step_of_pure_decay_takes_off_a_weight_scales_with_width_as_its_r
         for parameter in model.parameters():
             torch.nn.init.ones_(parameter)
             parameter.grad = torch.zeros_like(parameter)
-        build(model, spec).step(1.0)
+        build_optimizer(model, spec).step(1.0)
         taken = 1 - float(model.blocks[0].attention.query.weight[0, 0].detach())
         assert taken == pytest.approx(2.0**-7 * (width / 32) ** SHRINKAGE[name, rule], rel=1e-4)
 
@@ -405,7 +405,7 @@ def test_both_forms_of_the_head_move_the_logits_equally_in_one_step() -> None:
             parameter.data = torch.zeros_like(parameter) if name == "head.weight" else torch.randn(parameter.shape, generator=generator)
         tokens = torch.arange(8).reshape(1, 8)
         torch.nn.functional.cross_entropy(model(tokens)[0], tokens[0]).backward()
-        build(model, spec).step(1.0)
+        build_optimizer(model, spec).step(1.0)
         moved.append(float(model(tokens).detach().square().mean().sqrt()))
     assert moved[0] == pytest.approx(moved[1], rel=1e-3)
     assert moved[0] > 0

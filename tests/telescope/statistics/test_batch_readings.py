@@ -8,12 +8,12 @@ from scipy import stats
 
 from telescope.errors import InvalidInput
 from telescope.statistics.batch_readings import Pooled, Readings, tokens_at
-from telescope.statistics.tokens_to_loss import Crossings, Outcome
+from telescope.statistics.tokens_to_loss import Crossings, TargetOutcome
 
-R, C, D, E = Outcome.REACHED, Outcome.CENSORED, Outcome.DIVERGED, Outcome.EARLY
+R, C, D, E = TargetOutcome.REACHED, TargetOutcome.CENSORED, TargetOutcome.DIVERGED, TargetOutcome.EARLY
 
 
-def table(*rows: tuple[int, int, float, Outcome]) -> Readings:
+def table(*rows: tuple[int, int, float, TargetOutcome]) -> Readings:
     batch, seed, tokens, outcome = (np.array(column) for column in zip(*rows, strict=True))
     return Readings.of(batch, seed, Crossings(tokens.astype(np.float64), outcome.astype(np.int8)))
 

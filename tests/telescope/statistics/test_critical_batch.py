@@ -7,7 +7,7 @@ import pytest
 
 from telescope.statistics.batch_readings import Readings
 from telescope.statistics.critical_batch import TOLERANCE, piecewise, smooth
-from telescope.statistics.tokens_to_loss import Outcome
+from telescope.statistics.tokens_to_loss import TargetOutcome
 
 BATCHES = tuple(2.0**n for n in range(8, 15))
 
@@ -20,7 +20,7 @@ def readings(log_tokens: np.ndarray, seeds: int = 3, sd: float = 0.0, number: in
         np.array(BATCHES[: len(log_tokens)]),
         np.arange(seeds),
         noisy,
-        np.full(noisy.shape, Outcome.REACHED, dtype=np.int8),
+        np.full(noisy.shape, TargetOutcome.REACHED, dtype=np.int8),
     )
 
 

@@ -6,17 +6,17 @@ import pytest
 
 from telescope.errors import InvalidInput
 from telescope.statistics.step_time import (
-    Cluster,
+    DeviceCluster,
     Origin,
-    Step,
+    StepCost,
     device_counts,
     measured,
     modelled,
     takes,
 )
 
-CLUSTER = Cluster(device_flops_per_second=1e15, share_of_peak=0.5, bandwidth_bytes_per_second=1e11)
-STEP = Step(
+CLUSTER = DeviceCluster(device_flops_per_second=1e15, share_of_peak=0.5, bandwidth_bytes_per_second=1e11)
+STEP = StepCost(
     batch_tokens=1_048_576,
     sequence_tokens=8192,
     model_flops=3.2e15,
@@ -60,7 +60,7 @@ def test_a_batch_is_split_into_whole_sequences() -> None:
 
 def test_impossible_inputs_are_refused_together_by_name() -> None:
     with pytest.raises(InvalidInput) as caught:
-        Cluster(device_flops_per_second=0.0, share_of_peak=40.0, bandwidth_bytes_per_second=float("nan"))
+        DeviceCluster(device_flops_per_second=0.0, share_of_peak=40.0, bandwidth_bytes_per_second=float("nan"))
     named = [problem.field for problem in caught.value.problems]
     assert named == ["device_flops_per_second", "bandwidth_bytes_per_second", "share_of_peak"]
     with pytest.raises(InvalidInput, match="batch_tokens: must be a multiple of sequence_tokens"):

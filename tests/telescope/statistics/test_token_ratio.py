@@ -8,7 +8,7 @@ from scipy import stats
 
 from telescope.statistics.batch_readings import Readings
 from telescope.statistics.token_ratio import Direction, Standing, ratios, trend
-from telescope.statistics.tokens_to_loss import Outcome
+from telescope.statistics.tokens_to_loss import TargetOutcome
 
 BATCHES = np.array([256.0, 512.0, 1024.0, 2048.0])
 
@@ -65,7 +65,7 @@ def test_only_batches_and_seeds_of_both_are_paired() -> None:
 def test_a_censored_optimizer_gives_a_bound_of_the_ratio() -> None:
     first, second = scattered(np.full(2, 1e6), 4, own=0.01)
     fates = np.zeros((2, 3))
-    fates[1] = Outcome.CENSORED
+    fates[1] = TargetOutcome.CENSORED
     settled, bound = ratios(readings(2 * first, fates), readings(second))
     assert settled.pairs == 3
     assert (bound.pairs, bound.ratio.high, bound.gap_tokens.high) == (0, math.inf, math.inf)
@@ -76,7 +76,7 @@ def test_a_censored_optimizer_gives_a_bound_of_the_ratio() -> None:
 def test_a_batch_at_which_one_of_them_only_diverged_has_no_ratio() -> None:
     first, second = scattered(np.full(2, 1e6), 5, own=0.01)
     fates = np.zeros((2, 3))
-    first[1], fates[1] = np.inf, Outcome.DIVERGED
+    first[1], fates[1] = np.inf, TargetOutcome.DIVERGED
     assert [one.batch_tokens for one in ratios(readings(first, fates), readings(second))] == [256]
 
 

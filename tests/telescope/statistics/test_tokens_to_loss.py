@@ -13,8 +13,8 @@ from telescope.statistics.tokens_to_loss import (
     REACH,
     SMOOTHED,
     Crossings,
-    Curves,
-    Outcome,
+    LossCurves,
+    TargetOutcome,
     moving_sums,
     smoothed,
 )
@@ -28,12 +28,12 @@ def read(
     window: int = 1,
     diverged: tuple[bool, ...] = (),
 ) -> Crossings:
-    return smoothed(Curves.of(runs, diverged), window).crossings(target)
+    return smoothed(LossCurves.of(runs, diverged), window).crossings(target)
 
 
 def test_smoothing_does_not_move_the_crossing_of_a_smooth_curve() -> None:
     found = smoothed(curves(LAW, Noise(), seeds=1, number=0)).crossings(TARGET)
-    assert (found.outcome == Outcome.REACHED).all()
+    assert (found.outcome == TargetOutcome.REACHED).all()
     assert found.tokens == pytest.approx(LAW.tokens_to(TARGET, BATCHES), rel=5e-4)
 
 
@@ -47,14 +47,14 @@ def test_half_a_percent_of_noise_leaves_tokens_unbiased_and_known_to_two_percent
 def test_a_mean_of_means_weighs_points_as_a_triangle() -> None:
     tokens, impulse = np.arange(1.0, 42.0)[None], np.zeros((1, 41))
     impulse[0, 20] = 1
-    (weights,) = smoothed(Curves.recorded(tokens, impulse, np.array([41]), np.zeros(1, dtype=bool)), window=5).loss
+    (weights,) = smoothed(LossCurves.recorded(tokens, impulse, np.array([41]), np.zeros(1, dtype=bool)), window=5).loss
     assert weights[15:26] * 25 == pytest.approx([0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0])
 
 
 def test_a_straight_line_in_log_tokens_is_smoothed_into_itself_up_to_its_ends() -> None:
     tokens = np.geomspace(1e3, 1e6, 40)
     for points in (3, 25, 40):
-        line = Curves.recorded(
+        line = LossCurves.recorded(
             tokens[None],
             5 - 0.2 * np.log(tokens[None]),
             np.array([points]),
@@ -79,14 +79,14 @@ def test_the_crossing_lies_on_a_line_in_log_tokens_between_the_points_around_it(
 
 
 def test_a_dip_that_does_not_last_is_no_crossing() -> None:
-    raw = smoothed(Curves.of([([1, 2, 4, 8, 16, 32, 64], [5.0, 1.9, 5.0, 5.0, 1.0, 1.0, 1.0])]), window=1)
+    raw = smoothed(LossCurves.of([([1, 2, 4, 8, 16, 32, 64], [5.0, 1.9, 5.0, 5.0, 1.0, 1.0, 1.0])]), window=1)
     assert raw.crossings(2.0).tokens == pytest.approx([2 ** (3 / 3.1)])  # held for one point
     assert replace(raw, window=3).crossings(2.0).tokens == pytest.approx([8 * 2 ** (3 / 4)])
 
 
 def test_a_run_that_ends_below_the_target_has_reached_it() -> None:
-    raw = smoothed(Curves.of([([1, 2, 4, 8], [5.0, 4.0, 3.0, 1.0])]), window=1)
-    assert replace(raw, window=3).crossings(2.0).outcome.tolist() == [Outcome.REACHED]
+    raw = smoothed(LossCurves.of([([1, 2, 4, 8], [5.0, 4.0, 3.0, 1.0])]), window=1)
+    assert replace(raw, window=3).crossings(2.0).outcome.tolist() == [TargetOutcome.REACHED]
 
 
 def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
@@ -102,7 +102,7 @@ def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
         ([], []),
     ]
     found = read(runs, target=2.5, diverged=(False, False, False, False, True, False, False, False))
-    names = [Outcome(value).name for value in found.outcome]
+    names = [TargetOutcome(value).name for value in found.outcome]
     assert names == [
         "REACHED",
         "CENSORED",
@@ -114,8 +114,8 @@ def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
         "CENSORED",
     ]
     assert found.tokens.tolist() == pytest.approx([2 * 2**0.5, 8, 4, np.inf, np.inf, 2**0.75, 1, 0])
-    assert set(MEANING) == set(Outcome)
-    assert Outcome.CENSORED.meaning.startswith("It did not reach")
+    assert set(MEANING) == set(TargetOutcome)
+    assert TargetOutcome.CENSORED.meaning.startswith("It did not reach")
 
 
 @settings(deadline=None)
@@ -137,8 +137,8 @@ def test_padding_may_be_anything() -> None:
         np.array([[1.0, 2.0, 4.0, -7.0, np.nan]]),
         np.array([[3.0, 2.0, 1.0, np.nan, 0.0]], dtype=np.float32),
     )
-    found = smoothed(Curves.recorded(tokens, loss, np.array([3]), np.array([False])), 1).crossings(1.5)
+    found = smoothed(LossCurves.recorded(tokens, loss, np.array([3]), np.array([False])), 1).crossings(1.5)
     assert (found.tokens.tolist(), found.outcome.tolist()) == (
         [pytest.approx(2 * 2**0.5)],
-        [Outcome.REACHED],
+        [TargetOutcome.REACHED],
     )

@@ -508,9 +508,9 @@ def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) 
 
 
 def test_a_report_travels_as_plain_json() -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
-    found = report_document(run(KIND.of(study()), random_surface(1, noise=0.2)))
+    found = report_document(run_study(KIND.of(study()), random_surface(1, noise=0.2)))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert {"final", "verdict", "reason", "best", "ladders"} <= found.keys()
     assert {"value", "low", "high", "resolved"} <= found["ladders"][0]["hyperparameters"]["lr"].keys()
@@ -526,10 +526,10 @@ def test_a_grid_too_large_to_build_is_refused_without_building_it() -> None:
 
 
 def test_the_preview_of_the_paper_is_exact() -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study(2, (8, 5), schedule="paper", seeds=2)
-    bill = run(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
+    bill = run_study(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
     forecast = preview(asked)
     assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
     assert forecast.flops.most == pytest.approx(bill.flops)
@@ -540,21 +540,21 @@ def test_the_preview_of_the_paper_is_exact() -> None:
 
 @pytest.mark.parametrize("limits", [{"max_trials": 70}, {"max_flops": 2e12}])
 def test_the_preview_of_a_limited_paper_is_exact_too(limits: dict[str, Any]) -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study(2, (8, 8), schedule="paper", limits=limits)
-    bill = run(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
+    bill = run_study(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
     assert preview(asked).trials.most == bill.trials == 64
     assert preview(asked).flops.most == pytest.approx(bill.flops)
 
 
 @pytest.mark.parametrize("limits", [{"max_trials": 45}, {"max_base_runs": 60}, {"max_base_runs": 1000}])
 def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study(limits=limits)
     bill, forecast = (
-        run(KIND.of(asked), random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost,
+        run_study(KIND.of(asked), random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost,
         preview(asked),
     )
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
@@ -563,11 +563,11 @@ def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("number", range(6))
 def test_the_bill_of_robust_lies_between_the_least_and_the_most_of_its_preview(number: int) -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study()
     bill, forecast = (
-        run(KIND.of(asked), random_surface(number, noise=0.3, cliff=math.inf)).ladders[0].cost,
+        run_study(KIND.of(asked), random_surface(number, noise=0.3, cliff=math.inf)).ladders[0].cost,
         preview(asked),
     )
     assert forecast.trials.least <= bill.trials <= forecast.trials.most

@@ -135,8 +135,8 @@ def test_where_compiling_fails_that_is_said_once(caplog: pytest.LogCaptureFixtur
     monkeypatch.setattr(compiled, "_failures", [])
     monkeypatch.setattr("shutil.which", lambda compiler: compiler)
     graphs = [Graph.of(trial(model=replace(MODEL, depth=depth))) for depth in (8, 8, 9)]
-    assert [compiled.ready(graph) for graph in graphs] == [False] * 3
-    compiled.ready.cache_clear()
+    assert [compiled.ensure_compiled(graph) for graph in graphs] == [False] * 3
+    compiled.ensure_compiled.cache_clear()
     assert len(tried) == 1
     assert "is not compiled here: RuntimeError: no Python.h (" in caplog.text
 

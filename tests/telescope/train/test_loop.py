@@ -14,8 +14,8 @@ import pytest
 from telescope.data import batches
 from telescope.train.checkpoint import CheckpointFile
 from telescope.train.flops import trial_flops
-from telescope.train.loop import advance, train_one
-from telescope.train.run import Run, curve_of, step_seconds
+from telescope.train.loop import step_runs, train_one
+from telescope.train.run import TrainingRun, curve_of, median_step_seconds
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.outcome import Measurement, completed
@@ -107,10 +107,10 @@ def test_divergence_does_not_depend_on_how_often_points_are_recorded(record_ever
 def test_seeds_draw_other_batches_and_other_weights() -> None:
     assert values(train_one(trial(seed=1))) != values(train_one(trial(seed=2)))
     spec = trial(seed=1)
-    first = Run(spec)
-    other = Run(trial(seed=2))
+    first = TrainingRun(spec)
+    other = TrainingRun(trial(seed=2))
     other.model.load_state_dict(first.model.state_dict())
-    losses = [[float(advance([run])) for _ in range(2)] for run in (first, other)]
+    losses = [[float(step_runs([run])) for _ in range(2)] for run in (first, other)]
     assert losses[0][0] == losses[1][0]  # the head is silent at first
     assert losses[0][1] != losses[1][1]
 
@@ -118,11 +118,11 @@ def test_seeds_draw_other_batches_and_other_weights() -> None:
 @pytest.mark.parametrize("lr", [0.01, 10.0])
 def test_a_run_that_is_asked_again_says_the_same_until_its_next_point(lr: float) -> None:
     horizon = replace(HORIZON, steps=22, record_every=11)
-    run = Run(trial(replace(ADAMW, lr=lr, measure_max_logit=True), horizon=horizon))
+    run = TrainingRun(trial(replace(ADAMW, lr=lr, measure_max_logit=True), horizon=horizon))
     for expected in (11, 22):
         while run.step < expected:
             run.look_ahead()
-            advance([run])
+            step_runs([run])
         judgement = run.judge()
         said = run.metrics(judgement)
         assert run.interval_steps == 11
@@ -207,7 +207,7 @@ def test_a_run_that_measures_time_records_each_step_and_is_evaluated_once() -> N
 def test_the_time_of_a_step_is_the_median_of_those_after_the_fifth() -> None:
     # steps 6 to 8 took 1, 2 and 20
     seconds = [100.0, 200.0, 300.0, 400.0, 500.0, 501.0, 503.0, 523.0]
-    assert step_seconds([Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]) == 2.0
+    assert median_step_seconds([Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]) == 2.0
 
 
 GOLDEN = {"muon": 3.1846, "adamw": 3.3028}

@@ -15,7 +15,7 @@ import torch
 from telescope.models.transformer import Transformer, initialise
 from telescope.train import pack
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.loop import Last, Left, Point, train, train_one
+from telescope.train.loop import CurvePoint, Last, Left, train, train_one
 from telescope.trials.horizon import Branch
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -127,7 +127,7 @@ def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
     assert [told for told in everything if told.index == 1] == [Left(1)]
     for i in (0, 2, 3):
         ours = [told for told in everything if told.index == i and not isinstance(told, Left)]
-        assert [type(told) for told in ours] == [Point] * (len(ours) - 1) + [Last]
+        assert [type(told) for told in ours] == [CurvePoint] * (len(ours) - 1) + [Last]
         assert_same([told.measurement for told in ours], alone(specs[i]))
 
 
@@ -139,7 +139,7 @@ def test_a_member_may_leave_between_two_points(tmp_path: Path) -> None:
             stopping=lambda index: next(steps) == 7,
         )
     )
-    assert [told[0].measurement.step, type(told[0]), *told[1:]] == [5, Point, Left(0)]
+    assert [told[0].measurement.step, type(told[0]), *told[1:]] == [5, CurvePoint, Left(0)]
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])

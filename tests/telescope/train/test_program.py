@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from telescope.models.transformer import Transformer
-from telescope.optim.optimizer import Optimizer, build
+from telescope.optim.optimizer import Optimizer, build_optimizer
 from telescope.train import compiled, pack, program
 from telescope.train.compiled import Graph
 from telescope.train.program import Program, Timing, choose, fastest
@@ -63,7 +63,7 @@ class Machine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, eager: float = 1.0, fused: float = 0.5) -> None:
         self.prepared: list[Graph] = []
-        seconds: dict[Callable[..., object], float] = {pack.losses: eager, compiled.losses: fused}
+        seconds: dict[Callable[..., object], float] = {pack.losses: eager, compiled.compiled_losses: fused}
         monkeypatch.setattr(program, "stepper", lambda spec, most, losses: lambda size: size * seconds[losses])
         monkeypatch.setattr(compiled, "obstacle", lambda: None)
         monkeypatch.setattr(compiled, "expected_seconds", lambda graph: 100.0)
@@ -133,7 +133,7 @@ def test_the_step_that_is_timed_is_one_of_training(optimizer: OptimizerSpec, mon
         optimizer_steps(optimizers, factors)
 
     optimizer_steps = program.step_together
-    monkeypatch.setattr(program, "build", lambda model, spec: built.append(model) or build(model, spec))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(program, "build", lambda model, spec: built.append(model) or build_optimizer(model, spec))  # type: ignore[func-returns-value]
     monkeypatch.setattr(program, "step_together", step_together)
     assert program.stepper(trial(optimizer), 3, pack.losses)(2) > 0
     assert stepped == [[True, True, False]]

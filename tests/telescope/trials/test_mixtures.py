@@ -26,7 +26,7 @@ from telescope.data.batches import (
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
-from telescope.train.run import Run
+from telescope.train.run import TrainingRun
 from telescope.trials.data import DataSpec
 from telescope.trials.identity import canonical_json
 from telescope.trials.mixtures import Part
@@ -147,19 +147,19 @@ def vocabulary(home: Path, content: str) -> dict[str, int]:
 
 def test_one_bpe_learns_from_all_parts_whatever_their_weights(texts: Path, home: Path) -> None:
     spec = mixed(tokenizer="bpe-300", code=9, prose=1)
-    code, prose = tokens.prepare(spec)
+    code, prose = tokens.prepare_tokens(spec)
     assert vocabulary(home, code.content) == vocabulary(home, prose.content)
     assert {"while", "rose"} <= {word.strip("Ġ") for word in vocabulary(home, code.content)}
-    assert tokens.prepare(mixed(tokenizer="bpe-300", code=1, prose=9)) == (code, prose)
-    assert tokens.prepare(DataSpec(corpus="./code.txt", tokenizer="bpe-300"))[0] != code
+    assert tokens.prepare_tokens(mixed(tokenizer="bpe-300", code=1, prose=9)) == (code, prose)
+    assert tokens.prepare_tokens(DataSpec(corpus="./code.txt", tokenizer="bpe-300"))[0] != code
     assert resolve(spec).vocab_size == code.vocab_size == prose.vocab_size
 
 
 def test_a_bpe_learns_anew_when_any_part_changes(texts: Path) -> None:
     spec = resolve(mixed(tokenizer="bpe-300", code=1, prose=1))
-    code, _ = tokens.prepare(spec)
+    code, _ = tokens.prepare_tokens(spec)
     (texts / "prose.txt").write_text("zebras zigzag by the zoo\n" * 500)
-    assert tokens.prepare(spec)[0] != code
+    assert tokens.prepare_tokens(spec)[0] != code
 
 
 def test_all_parts_are_read_by_a_tokenizer_from_a_file(texts: Path) -> None:
@@ -302,8 +302,8 @@ def of(data: DataSpec, evaluation_tokens: int) -> TrialSpec:
 
 
 def test_the_held_out_loss_is_the_parts_losses_by_their_shares(texts: Path) -> None:
-    mixture = Run(of(resolve(mixed(code=0.97, prose=0.03)), 320))
-    code, prose = (Run(of(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n)) for name, n in (("code", 320), ("prose", 32)))
+    mixture = TrainingRun(of(resolve(mixed(code=0.97, prose=0.03)), 320))
+    code, prose = (TrainingRun(of(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n)) for name, n in (("code", 320), ("prose", 32)))
     assert code.held_out_loss() != prose.held_out_loss()
     assert mixture.held_out_loss() == pytest.approx(0.97 * code.held_out_loss() + 0.03 * prose.held_out_loss(), rel=1e-6)
 
@@ -314,7 +314,7 @@ def test_a_trial_on_a_mixture_learns_all_parts_and_costs_what_was_foreseen(texts
     curve = list(train_one(spec))
     assert curve[-1].flops == trial_flops(spec)
     alone = list(train_one(replace(spec, data=resolve(DataSpec(corpus="./code.txt", context=32)))))
-    before = Run(spec).held_out_loss()
+    before = TrainingRun(spec).held_out_loss()
     assert alone[-1].metrics["loss"] < curve[-1].metrics["loss"] < before - 0.5
     assert [point.metrics for point in train_one(spec)] == [point.metrics for point in curve]
 

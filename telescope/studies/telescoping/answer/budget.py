@@ -9,7 +9,7 @@ it knows a single law, whose term is non-zero only where levels contradict it.
 
 Parts: `error_budgets` of all estimators · `error_budget` of the pooled model,
 `error_budget_per_level` · `shifts`, drift as a/n against a/sqrt(n) and a constant step per
-doubling, by the pooled model whatever the estimator · `climb`.
+doubling, by the pooled model whatever the estimator · `climb_end`.
 """
 
 import math
@@ -22,11 +22,11 @@ from telescope.studies.telescoping.answer.wording import climb_words
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.evidence import Climb, ErrorBudget, Hyperparameter, Shift, digits
 from telescope.studies.telescoping.fold.estimates import last_step
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, pool
 from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at_target
-from telescope.studies.telescoping.reasons import ClimbEnd, Value, carried
+from telescope.studies.telescoping.reasons import ClimbEnd, Value, code_values
 from telescope.studies.telescoping.schedules import blocks, robust
 
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
@@ -51,13 +51,15 @@ def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
     return laws_at_target(runs, ladder.layout) if runs else None
 
 
-def error_budgets(estimator: str, found: Progress, laws: Laws, values: Mapping[AxisName, Hyperparameter]) -> dict[AxisName, ErrorBudget]:
+def error_budgets(
+    estimator: str, found: LadderProgress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
+) -> dict[AxisName, ErrorBudget]:
     """The budget of every fitted hyperparameter, by the study's estimator; hyperparameters that
     `per_level` cannot estimate have none.
     """
     ladder, done = found.ladder, found.done
     if estimator == "per_level":
-        return {ladder.axes[i].name: error_budget_per_level(one) for i, one in per_level.at_target(ladder, done).items()}
+        return {ladder.axes[i].name: error_budget_per_level(one) for i, one in per_level.level_optima_at_target(ladder, done).items()}
     fitted = laws.weights @ np.array([law.theta for law in laws.fits])
     budgets: dict[AxisName, ErrorBudget] = {}
     for j, i in enumerate(ladder.fitted):
@@ -127,7 +129,7 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
     return tuple(found)
 
 
-def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
+def climb_end(found: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
     """The width at which the ladder stopped, and the reason."""
     if not found.done:
         return None
@@ -160,4 +162,4 @@ def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb |
 
 def climbed(width: int, why: ClimbEnd, **values: Value) -> Climb:
     """The end of a climb with its values and its wording."""
-    return Climb(width, why, climb_words(width, why, values), carried(why, values))
+    return Climb(width, why, climb_words(width, why, values), code_values(why, values))

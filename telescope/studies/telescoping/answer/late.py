@@ -21,7 +21,7 @@ from scipy.special import stdtrit
 
 from telescope.statistics.estimates import QUANTILE, Array
 from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder.ladder import Point, argmin, outcomes
 from telescope.studies.telescoping.late_evidence import LateReason, LateReport, LateSlope
 from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
@@ -36,11 +36,11 @@ VERDICTS: Mapping[str, CoordinateVerdict] = {"beyond_gate": "fail", "within_gate
 CAUSE = "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
 
 
-def late_report(found: Progress) -> LateReport | None:
+def late_report(found: LadderProgress) -> LateReport | None:
     """The late check of a ladder so far; None where its runs do not bear it, or too few levels have
     ended.
     """
-    near = near_optimum(found)
+    near = runs_near_best(found)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
     names = sorted(name for name in (near[0][1].metrics if near else ()) if name.startswith(LATE))
     names = [name for name in names if all(trial.metrics.get(name, 0.0) > 0 for _, trial in near)]
@@ -50,12 +50,12 @@ def late_report(found: Progress) -> LateReport | None:
     if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:
         return None
     sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
-    slopes = tuple(sorted(lines(x, sizes, names), key=lambda one: (-abs(one.slope), one.name)))
-    verdict, because = verdict_of(slopes, widths)
+    slopes = tuple(sorted(slopes_in_log_width(x, sizes, names), key=lambda one: (-abs(one.slope), one.name)))
+    verdict, because = late_verdict(slopes, widths)
     return LateReport(verdict, words(because), slopes, widths, len(near), because)
 
 
-def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
+def runs_near_best(found: LadderProgress) -> list[tuple[Point, Trial]]:
     """The ladder's finite runs in blocks; without blocks, those within an octave of the best point
     of their level on every axis.
     """
@@ -89,7 +89,7 @@ def inflation(x: Array) -> float:
     return float(width @ width / max(left @ left, 1e-12))
 
 
-def lines(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
+def slopes_in_log_width(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
     """Slope and 90 % interval in log width of each column of sizes."""
     inverse = np.linalg.pinv(x.T @ x)
     fitted = inverse @ x.T @ sizes  # (columns, names)
@@ -108,7 +108,7 @@ def late_slope(name: str, slope: float, half: float) -> LateSlope:
     return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None)
 
 
-def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, LateReason]:
+def late_verdict(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, LateReason]:
     """Verdict and reason, from the judged slopes, the steepest first."""
     judged = [one for one in slopes if one.verdict]
     failed = [one for one in judged if one.verdict == "fail"]

@@ -14,13 +14,13 @@ import numpy as np
 
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.evidence import Cost, Remedy, digits
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Remark
 from telescope.studies.telescoping.schedules import blocks, robust
 
 
-def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
+def missing_blocks(found: LadderProgress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
     """The levels of the blocks that should suffice; empty where no blocks within this ladder do."""
     ladder, top = found.ladder, blocks.top_level(found.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
@@ -38,7 +38,7 @@ def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[i
     return ()
 
 
-def owed_blocks(found: Progress) -> tuple[int, ...]:
+def owed_blocks(found: LadderProgress) -> tuple[int, ...]:
     """The levels of the blocks of rounds 2 to 4 that the budget did not allow; a larger budget is
     spent on them first.
     """
@@ -47,7 +47,7 @@ def owed_blocks(found: Progress) -> tuple[int, ...]:
     return tuple(level for level, count in enumerate(lacking) for _ in range(count))
 
 
-def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
+def after(found: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
     """The expected covariance after one more block at each of these levels."""
     corners, precision = blocks.signs(len(found.ladder.fitted), 0), np.linalg.inv(fit.covariance)
     for level in levels:
@@ -57,7 +57,7 @@ def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
     return expected
 
 
-def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
+def remedy(found: LadderProgress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
     """The missing blocks and their cost; seconds at the pace of the ladder's own runs, if known."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if not levels:
@@ -78,7 +78,7 @@ def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Rem
     )
 
 
-def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
+def advice(found: LadderProgress, fit: Fit, drifting: bool = False) -> Remark:
     """The remedy as advice; its cost is in the `Remedy`."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:

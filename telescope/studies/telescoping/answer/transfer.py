@@ -15,7 +15,7 @@ import numpy as np
 
 from telescope.statistics.estimates import QUANTILE, Array, loss_at
 from telescope.studies.telescoping.evidence import Copying, Hyperparameter, Interval, LevelReport, Transfer, digits
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder.bowl import bowl
 from telescope.studies.telescoping.ladder.ladder import argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit, Laws
@@ -27,7 +27,7 @@ DRAWS = 600  # of the parameters, divided among the laws
 COMPUTE_PER_LOSS = 1 / 0.05
 
 
-def transfer(question: Question, found: Progress, laws: Laws, levels: Sequence[LevelReport], lr: Hyperparameter) -> Transfer:
+def transfer(question: Question, found: LadderProgress, laws: Laws, levels: Sequence[LevelReport], lr: Hyperparameter) -> Transfer:
     """All figures of a ladder, from its fits, its levels and the reported learning rate."""
     ladder, fit = found.ladder, laws.fits[0]
     best = argmin(outcomes(found.done, 0))
@@ -48,7 +48,7 @@ def copying(laws: Laws, x: Sequence[float], widths: Sequence[int], target_width:
     thetas = draws(laws)
     found = [copied(height(laws, thetas, level, x), width) for level, width in list(enumerate(widths))[1:]]
     if target_width != widths[-1]:
-        found.append(copied(height(laws, at_target(laws, thetas), 0, x), target_width))
+        found.append(copied(height(laws, parameters_at_target(laws, thetas), 0, x), target_width))
     return tuple(found)
 
 
@@ -72,7 +72,7 @@ def draws(laws: Laws) -> Array:
     return result
 
 
-def at_target(laws: Laws, thetas: Array) -> Array:
+def parameters_at_target(laws: Laws, thetas: Array) -> Array:
     """The same parameters with the target in the place of the base: without drift, and with a scale
     and an offset drawn from their priors.
     """

@@ -9,7 +9,7 @@ where the optimum's interval contains the reported learning rate, since then not
 proven.
 
 Parts: `Shape`, the bowl's form known from the ladder · `posterior` -> `Posterior` ·
-`assess` -> `Validation` · `contradiction`, `overruled`.
+`validate_ladder` -> `Validation` · `contradiction`, `overruled`.
 """
 
 import math
@@ -21,7 +21,7 @@ from scipy.special import ndtri
 
 from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.evidence import Hyperparameter, Interval, Validation, digits, from_estimate
-from telescope.studies.telescoping.ladder.bowl import Layout, skewed
+from telescope.studies.telescoping.ladder.bowl import ParameterSlots, skewed
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, outcomes, seed_means, seed_noise
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF, Fit
 from telescope.studies.telescoping.ladder.sample import ETA
@@ -51,7 +51,7 @@ class Shape:
         """Priors from the ladder's fit, the curvature less certain by its spread between widths;
         without a fit, the model's own priors.
         """
-        layout = fit.layout if fit else Layout(1, (0.0,), 0.0)
+        layout = fit.layout if fit else ParameterSlots(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
         theta, variance = (fit.theta, np.diag(fit.covariance)) if fit else (mean, 1 / precision)
         log_a, skew, level = (layout.slots[name].start for name in ("log_a", "skew", "d"))
@@ -94,7 +94,7 @@ def posterior(found: Sequence[Outcome], handed_out: float, shape: Shape) -> Post
     log_weights = log_likelihood(z, heights, seeds, shape)
     weights = np.exp(log_weights - log_weights.max())
     regret = curvature * skewed(handed_out - optima, skew)
-    return Posterior(estimate(np.broadcast_to(optima, weights.shape), weights), estimate(regret, weights))
+    return Posterior(weighted_estimate(np.broadcast_to(optima, weights.shape), weights), weighted_estimate(regret, weights))
 
 
 def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
@@ -121,7 +121,7 @@ def normal_nodes(count: int) -> Array:
     return nodes
 
 
-def estimate(values: Array, weights: Array) -> Estimate:
+def weighted_estimate(values: Array, weights: Array) -> Estimate:
     """Median and 5-95 % points of weighted values."""
     order = np.argsort(values, axis=None)
     below = np.cumsum(weights.reshape(-1)[order])
@@ -130,7 +130,7 @@ def estimate(values: Array, weights: Array) -> Estimate:
     return Estimate(float(flat[middle]), float(flat[low]), float(flat[high]))
 
 
-def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float) -> Validation | None:
+def validate_ladder(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float) -> Validation | None:
     """The validation of the ladder's learning rate (octaves) by the finished runs at the target;
     None before there are any.
     """

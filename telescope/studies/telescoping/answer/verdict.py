@@ -22,7 +22,7 @@ from telescope.studies.kind import Ended
 from telescope.studies.telescoping.answer.remedy import advice
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.evidence import Hyperparameter, Status, Verdict, digits, from_estimate, interval
-from telescope.studies.telescoping.fold.progress import COORDINATES, Progress
+from telescope.studies.telescoping.fold.progress import COORDINATES, LadderProgress
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Border, Code, Reason, Remark
@@ -38,7 +38,7 @@ Span = Literal["one", "several", "part"]
 
 
 def verdict_of(
-    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: tuple[Border, ...], ended: Ended | None
+    found: LadderProgress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: tuple[Border, ...], ended: Ended | None
 ) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; the module's docstring gives the order."""
     check, stopped = found.check.report, ended or (Ended(found.limit) if found.limit else None)

@@ -5,7 +5,7 @@ Parts: `words` of a reason · `advice_words` · `edges_words` · `climb_words`.
 
 from collections.abc import Mapping, Sequence
 
-from telescope.studies.telescoping.reasons import Advice, ClimbEnd, Code, Edge, Part, Reason, Remark, SeedBlocks, Side, Value
+from telescope.studies.telescoping.reasons import Advice, ClimbEnd, Code, Edge, Reason, ReasonPart, Remark, SeedBlocks, Side, Value
 
 STAGES = {"coordinates": "the coordinate check", "grid": "the base grid"}
 SIDES = {Side.LOW: "low", Side.HIGH: "high", Side.OUTSIDE_LAST_BLOCK: "outside its last block"}
@@ -17,7 +17,7 @@ def words(reason: Reason) -> str:
     return "; ".join((*own, *map(part_words, reason.parts)))
 
 
-def part_words(part: Part) -> str:
+def part_words(part: ReasonPart) -> str:
     """The text of a part, prefixed with the variant or width that it is about."""
     about = part.variant if part.width is None else f"width {part.width}"
     return f"{about}: {words(part.reason)}" if about else words(part.reason)

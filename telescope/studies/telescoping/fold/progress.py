@@ -4,8 +4,8 @@ The stages are the coordinate check, those of its schedule, and the runs at the 
 over variants is split into questions of one architecture and one text each (`question.variants`);
 functions of a ladder take its variant's question.
 
-Parts: `Progress`, `progress` · `following`: `next_stage`, `validation_stage` · `coordinate_step`,
-`ends_the_ladder` · `exceeded`.
+Parts: `LadderProgress`, `progress` · `following`: `next_stage`, `validation_stage` ·
+`coordinate_step`, `ends_the_ladder` · `exceeded`.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from telescope.studies.coordinates.check import Step, skipped, step
+from telescope.studies.coordinates.check import CheckProgress, skipped, step
 from telescope.studies.kind import EndCause, Label, Planned
 from telescope.studies.telescoping.fold.estimates import target_estimates
 from telescope.studies.telescoping.fold.ladders import coordinate_design
@@ -41,13 +41,13 @@ def next_stage(schedule: str, options: PaperOptions, ladder: Ladder, done: tuple
     return robust.next_stage(ladder, done) if schedule == "robust" else paper.next_stage(ladder, done, options)
 
 
-def coordinate_step(question: Question, ladder: Ladder, completed: Mapping[str, Trial]) -> Step:
+def coordinate_step(question: Question, ladder: Ladder, completed: Mapping[str, Trial]) -> CheckProgress:
     """The progress of the coordinate check, a ladder's first stage."""
     plan = coordinate_design(question, ladder)
-    return step(plan, completed) if question.coordinates == "check" else Step((), (), skipped(plan))
+    return step(plan, completed) if question.coordinates == "check" else CheckProgress((), (), skipped(plan))
 
 
-def ends_the_ladder(question: Question, ladder: Ladder, check: Step) -> bool:
+def ends_the_ladder(question: Question, ladder: Ladder, check: CheckProgress) -> bool:
     """Whether a failed check ends the ladder: an unsound pairing is known to fail, and its ladder
     runs on to show the consequences.
     """
@@ -55,11 +55,11 @@ def ends_the_ladder(question: Question, ladder: Ladder, check: Step) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class LadderProgress:
     """The progress of a ladder."""
 
     ladder: Ladder
-    check: Step  # of the coordinates, before the rounds
+    check: CheckProgress  # of the coordinates, before the rounds
     done: tuple[Done, ...] = ()
     trials: tuple[tuple[Point, Trial], ...] = ()  # of the finished stages and of the current one
     missing: tuple[Planned, ...] = ()  # of the current stage
@@ -73,14 +73,14 @@ class Progress:
         return not self.missing
 
 
-def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Progress:
+def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
     """Replay a ladder's stages over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
     if check.missing or refused:
         planned = tuple(Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing)
-        return Progress(ladder=ladder, check=check, missing=planned, refused=refused)
+        return LadderProgress(ladder=ladder, check=check, missing=planned, refused=refused)
     done, validated, counted = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
     missing: tuple[Planned, ...] = ()
@@ -94,8 +94,8 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
         if missing := tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours):
             break
         ended = validated if stage.name == validation.STAGE else done
-        ended.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
-    return Progress(
+        ended.append(Done(stage.name, tuple(sorted(Outcome(point, final_loss_of(trial)) for point, trial in ours.items()))))
+    return LadderProgress(
         ladder=ladder,
         check=check,
         done=tuple(done),
@@ -119,7 +119,7 @@ def validation_stage(question: Question, ladder: Ladder, done: Sequence[Done], v
     return validation.next_stage(ladder, [estimates[i].value for i in range(len(ladder.axes))], validated)
 
 
-def loss_of(trial: Trial) -> float:
+def final_loss_of(trial: Trial) -> float:
     """The final loss; infinite where it is missing or not finite."""
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 

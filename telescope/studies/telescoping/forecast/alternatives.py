@@ -5,8 +5,8 @@ up a published law, or to sweep the target itself. The errors of those that trai
 argmin on the same bowls on which the ladder is rehearsed (`rehearsal`), noise included, so that
 rows differ by the choice rather than by the draw; the error of the law is what its authors report.
 
-Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `advice`, in words, where telescoping
-is not worth its cost.
+Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, in words, where
+telescoping is not worth its cost.
 """
 
 import math
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.parametrisation.roles import Role
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.answer.levels import final_run_flops
@@ -118,20 +118,20 @@ def step_law(question: Question, ladder: Ladder) -> Choice:
     model, tokens, letters = (question.model.target, question.horizon.tokens, max(1, question.data.vocab_size))
     vocabulary = (Role.EMBEDDING, Role.READOUT)
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
-    size = sum(group.parameters for group in describe(model, letters, any_optimizer) if group.role not in vocabulary)
+    size = sum(group.parameters for group in describe_groups(model, letters, any_optimizer) if group.role not in vocabulary)
     lr, batch = 1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571
     if ladder.optimizer == "muon":
-        return looked_up("arXiv 2503.04715 covers AdamW only, not Muon")
+        return published_law("arXiv 2503.04715 covers AdamW only, not Muon")
     (low_n, high_n), (low_d, high_d) = STEP_LAW_PARAMETERS, STEP_LAW_TOKENS
     law = f"arXiv 2503.04715, an effective lr under the standard parametrisation, batches of {batch:.3g} tokens"
     if low_n <= size <= high_n and low_d <= tokens <= high_d:
-        return looked_up(f"{law}; the regret is the one that its authors report", digits(lr), regret=0.094)
+        return published_law(f"{law}; the regret is the one that its authors report", digits(lr), regret=0.094)
     parameters = f"{low_n:.0e} to {high_n:.0e} parameters"
     fitted = f"fitted for {parameters} and {low_d:.0e} to {high_d:.0e} tokens"
-    return looked_up(f"{law}; {fitted}, unreliable at {size:.2g} and {tokens:.2g}", digits(lr))
+    return published_law(f"{law}; {fitted}, unreliable at {size:.2g} and {tokens:.2g}", digits(lr))
 
 
-def looked_up(note: str, lr: float | None = None, regret: float | None = None) -> Choice:
+def published_law(note: str, lr: float | None = None, regret: float | None = None) -> Choice:
     """The choice by the published law, which trains nothing."""
     return Choice(name="step_law", trials=0, flops=0.0, error=None, regret=regret, lr=lr, note=note)
 
@@ -156,7 +156,7 @@ def least_budget(ladder: Ladder) -> float:
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climbed
 
 
-def advice(question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice]) -> tuple[str, ...]:
+def recommendation(question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice]) -> tuple[str, ...]:
     """Advice in words where an alternative is better."""
     grid, final, tuning = (robust.base_runs(ladder), final_run_flops(question, ladder), bill.flops.expected)
     target, times, found = ladder.target_width, ladder.target_width / ladder.widths[0], list[str]()

@@ -8,7 +8,7 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 
 
 @dataclass(frozen=True)
-class Clock:
+class LadderDurations:
     """Durations of a ladder's runs, several in parallel; a stage waits for its last run."""
 
     ladder: Ladder

@@ -17,9 +17,9 @@ from telescope.studies.telescoping.answer.levels import final_run_flops
 from telescope.studies.telescoping.evidence import digits
 from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.fold.specs import trial_spec
-from telescope.studies.telescoping.forecast.alternatives import Choice, advice, choices
-from telescope.studies.telescoping.forecast.bill import Bill, Line, bill_of, cost_of, rehearsed, target_lines
-from telescope.studies.telescoping.forecast.clock import Clock
+from telescope.studies.telescoping.forecast.alternatives import Choice, choices, recommendation
+from telescope.studies.telescoping.forecast.bill import Bill, BillItem, bill_of, flops_per_level, rehearsed, target_lines
+from telescope.studies.telescoping.forecast.clock import LadderDurations
 from telescope.studies.telescoping.forecast.rehearsal import ASSUMES, Rehearsal
 from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
@@ -48,7 +48,7 @@ class LadderPreview:
     levels: tuple[LevelPreview, ...]
     # the least number of runs at the target, where the study asks for any
     validation: LevelPreview | None
-    lines: tuple[Line, ...]
+    lines: tuple[BillItem, ...]
     trials: Span
     tokens: Span
     flops: Span
@@ -126,15 +126,15 @@ def ladder_preview(variant: Variant, ladder: Ladder, machine: Machine, parallel:
     bill, final, tokens = (bill_of(question, ladder, rehearsals), final_run_flops(question, ladder), question.horizon.tokens)
     paces = paces_of(question, ladder, machine)
     found = choices(question, ladder, bill, rehearsals)
-    clock = Clock(ladder, parallel, tuple(one.flops_per_second for one in paces))
+    clock = LadderDurations(ladder, parallel, tuple(one.flops_per_second for one in paces))
     return LadderPreview(
         optimizer=ladder.optimizer,
         variant=variant.name,
         levels=tuple(
-            LevelPreview(width, count, count * tokens, cost_of(ladder, {level: count}))
+            LevelPreview(width, count, count * tokens, flops_per_level(ladder, {level: count}))
             for level, (width, count) in enumerate(zip(ladder.widths, bill.known, strict=True))
         ),
-        validation=at_target(question, ladder),
+        validation=first_validation_runs(question, ladder),
         lines=bill.lines,
         trials=bill.trials,
         tokens=bill.tokens,
@@ -145,7 +145,7 @@ def ladder_preview(variant: Variant, ladder: Ladder, machine: Machine, parallel:
         final_run_seconds=digits(final / paces[-1].flops_per_second),
         share=digits(final / (final + bill.flops.expected)),
         choices=found,
-        advice=advice(question, ladder, bill, found),
+        advice=recommendation(question, ladder, bill, found),
     )
 
 
@@ -159,7 +159,7 @@ def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]
     return [assumed(flops / question.horizon.steps, depth) for flops, depth in zip(runs, depths, strict=True)]
 
 
-def at_target(question: Question, ladder: Ladder) -> LevelPreview | None:
+def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | None:
     """The first runs of validation."""
     for line in target_lines(question, ladder):
         runs = round(line.trials.least)
@@ -167,12 +167,12 @@ def at_target(question: Question, ladder: Ladder) -> LevelPreview | None:
     return None
 
 
-def seconds_of(clock: Clock, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
+def seconds_of(clock: LadderDurations, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
     """The seconds until the last run ends: of the known stages, of the rehearsed ones, and of all
     runs that the limits allow.
     """
     known = math.fsum(clock.stage_seconds({level: count}) for level, count in enumerate(bill.known))
-    certain = cost_of(clock.ladder, dict(enumerate(bill.known)))
+    certain = flops_per_level(clock.ladder, dict(enumerate(bill.known)))
     least, most = (known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most))
     rehearsed = [math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages) for one in rehearsals]
     checks = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)

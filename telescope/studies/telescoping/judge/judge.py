@@ -12,7 +12,8 @@ Widths need not be doublings: a level lies log2(width / narrowest) doublings up.
 where some width has three values of it that did not diverge; otherwise its values are compared. The
 fit uses only the runs near the optimum of each width (`near_optimum`).
 
-Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `level_verdict` · `to_narrow`.
+Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `level_verdict` ·
+`to_narrow`.
 """
 
 import itertools
@@ -24,7 +25,7 @@ from dataclasses import dataclass, fields, replace
 from telescope.errors import InvalidInput
 from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_fit
 from telescope.studies.telescoping.answer.budget import laws_of
-from telescope.studies.telescoping.answer.levels import described, drift, edges_at, level_estimates
+from telescope.studies.telescoping.answer.levels import drift, edges_at, level_estimates, report_without_edges
 from telescope.studies.telescoping.answer.transfer import copying
 from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, Remarks, all_diverged, judged, judged_values
 from telescope.studies.telescoping.answer.wording import edges_words, words
@@ -35,7 +36,7 @@ from telescope.studies.telescoping.judge.records import WIDEST
 from telescope.studies.telescoping.judge.sweep import Row, Sweep
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.reasons import Advice, Code, Corners, Part, Reason, Remark, SeedBlocks
+from telescope.studies.telescoping.reasons import Advice, Code, Corners, Reason, ReasonPart, Remark, SeedBlocks
 from telescope.studies.telescoping.schedules import blocks
 from telescope.studies.telescoping.schedules.edges import side_of
 
@@ -90,7 +91,7 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     # A copied optimum may lie far up the bowl, so its height is fitted on all runs.
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
-    values = target_values(ladder, done, pooled_estimates(ladder, near), fit)
+    values = values_at_target(ladder, done, pooled_estimates(ladder, near), fit)
     verdict, because = judged_sweep(ladder, done, fit, values, levels)
     losses = [level.loss for level in levels]
     return Judgement(
@@ -118,12 +119,12 @@ def judged_sweep(
     verdict, reason = judged(values["lr"], fit, ladder.levels - 1, Remarks(lambda fit: to_narrow(ladder, done, fit), wider))
     if verdict == "resolved":
         return verdict, reason
-    return verdict, replace(reason, parts=told(verdict, fit, levels))
+    return verdict, replace(reason, parts=width_reasons(verdict, fit, levels))
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
     """The sweep as a ladder with one stage per width."""
-    names: list[AxisName] = ["lr", "weight_decay"] if len(decays(sweep)) > 1 else ["lr"]
+    names: list[AxisName] = ["lr", "weight_decay"] if len(weight_decays_tried(sweep)) > 1 else ["lr"]
     ladder = Ladder(
         optimizer="adamw",  # unused: nothing is planned
         widths=sweep.widths,
@@ -157,11 +158,11 @@ def octaves(row: Row, name: AxisName) -> float:
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
     """Weight decay, where all runs had the same."""
-    held = decays(sweep)
+    held = weight_decays_tried(sweep)
     return {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)} if len(held) == 1 else {}
 
 
-def decays(sweep: Sweep) -> list[float]:
+def weight_decays_tried(sweep: Sweep) -> list[float]:
     """The weight decays tried; empty where the sweep has no such column."""
     return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
@@ -180,27 +181,29 @@ def near_optimum(stage: Done) -> Done:
     return Done(stage.name, tuple(o for o in stage.outcomes if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside))
 
 
-def target_values(ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None) -> dict[AxisName, Hyperparameter]:
+def values_at_target(
+    ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None
+) -> dict[AxisName, Hyperparameter]:
     """The hyperparameters at the target; an axis that is not fitted has the best value at the
     narrowest width with a finite loss.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
-    ends = [sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
+    ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
     return judged_values(ladder, fit, best | fitted, [i for at in ends for i in at])
 
 
 def judged_level(ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int) -> JudgedLevel:
     """The report on a width, with its verdict."""
-    at = sides(ladder, done, fit, level)
+    at = border_sides(ladder, done, fit, level)
     edges = edges_at(ladder, at.items())
     found = level_estimates(ladder, fit, level) if fit else {}
     verdict, because = level_verdict(ladder, done, fit, level, at)
-    known = replace(described(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges)
+    known = replace(report_without_edges(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges)
     described_so = {field.name: getattr(known, field.name) for field in fields(known)}
     return JudgedLevel(**described_so, verdict=verdict, reason=words(because), because=because)
 
 
-def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> dict[int, int]:
+def border_sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> dict[int, int]:
     """The axes of a width whose optimum lies at a border of its runs: -1 for the low border, +1 for
     the high one.
 
@@ -260,12 +263,12 @@ def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float
     return sorted(new[: max(1, FEWEST_LRS - len(tried))])
 
 
-def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> tuple[Part, ...]:
+def width_reasons(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> tuple[ReasonPart, ...]:
     """The reasons of the widths that cause a verdict."""
     blamed = [one for one in levels if verdict != "unbracketed" or one.verdict == "unbracketed"]
     if verdict != "unbracketed" and fit is not None:
         return ()
-    return tuple(Part(one.because, width=one.width) for one in blamed if one.because)
+    return tuple(ReasonPart(one.because, width=one.width) for one in blamed if one.because)
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:

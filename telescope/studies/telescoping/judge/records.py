@@ -1,7 +1,7 @@
 """The rows of a sweep as given: their places, and the numbers in their cells.
 
-Parts: `Line`, `RowAt`, the places of `Record`s · `Column`, the numbers that a column may hold, and
-the five columns · `is_diverged`.
+Parts: `SourceLine`, `RowAt`, the places of `SweepRow`s · `Column`, the numbers that a column may
+hold, and the five columns · `is_diverged`.
 """
 
 import math
@@ -18,7 +18,7 @@ Cells = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Line:
+class SourceLine:
     """A place in a file; problems name it `line 5`, and its cells `line 5, lr`."""
 
     number: int
@@ -46,10 +46,10 @@ class RowAt:
 
 
 @dataclass(frozen=True)
-class Record:
+class SweepRow:
     """A row as given, and its place."""
 
-    place: Line | RowAt
+    place: SourceLine | RowAt
     cells: Cells
 
 
@@ -63,7 +63,7 @@ class Column:
     most: float = sys.float_info.max
     whole: bool = False
 
-    def read(self, record: Record) -> float | Problem:
+    def read(self, record: SweepRow) -> float | Problem:
         """The number in this column of a record, or its problem."""
         cell = record.cells.get(self.name)
         value = as_number(cell)

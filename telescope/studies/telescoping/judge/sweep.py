@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from telescope.errors import InvalidInput, Problem
-from telescope.studies.telescoping.judge.records import LOSS, LR, SEED, WEIGHT_DECAY, WIDTH, Cells, Line, Record, RowAt, is_diverged
+from telescope.studies.telescoping.judge.records import LOSS, LR, SEED, WEIGHT_DECAY, WIDTH, Cells, RowAt, SourceLine, SweepRow, is_diverged
 
 NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
 EXPLODED = 1000.0  # times the best loss of the width
@@ -78,7 +78,7 @@ def read_csv(content: bytes) -> Sweep:
         filled = ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
         lines = list(itertools.islice(filled, MOST_ROWS + 2))
     except csv.Error as error:
-        raise InvalidInput.of(str(Line(reader.line_num)), f"is not CSV: {error}; look for an unclosed quote") from None
+        raise InvalidInput.of(str(SourceLine(reader.line_num)), f"is not CSV: {error}; look for an unclosed quote") from None
     (_, header), *body = lines
     columns = [name.strip().lower() for name in header]
     check_columns(columns)
@@ -98,7 +98,7 @@ def check_columns(columns: Sequence[str]) -> None:
         raise InvalidInput.because(tuple(problems))
 
 
-def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[Record]:
+def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[SweepRow]:
     """Each line with its cells by name."""
     found, problems = [], list[Problem]()
     for number, cells in lines:
@@ -106,8 +106,8 @@ def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> l
         if spare or len(cells) < len(columns):
             remedy = "leave the loss of a diverged run empty, but keep its commas; write decimals with a point"
             message = f"has {len(cells)} cells, but the first line names {len(columns)} columns; {remedy}"
-            problems.append(Problem(str(Line(number)), message))
-        found.append(Record(Line(number), {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}))
+            problems.append(Problem(str(SourceLine(number)), message))
+        found.append(SweepRow(SourceLine(number), {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name}))
     refuse(problems)
     return found
 
@@ -121,7 +121,7 @@ def ignored(columns: Iterable[str]) -> tuple[str, ...]:
 def read_rows(rows: Sequence[Cells]) -> Sweep:
     """The sweep in rows of a JSON document. Raises InvalidInput with the problems of its rows."""
     given = [{str(name).strip().lower(): value for name, value in row.items()} for row in rows[: MOST_ROWS + 1]]
-    found = [Record(RowAt(i), row) for i, row in enumerate(given)]
+    found = [SweepRow(RowAt(i), row) for i, row in enumerate(given)]
     refuse([Problem(one.place.at(name), "is missing; give it") for one in found for name in NEEDED if name not in one.cells])
     return sweep_of(found, ignored(name for row in given for name in row))
 
@@ -145,7 +145,7 @@ def read_document(document: object) -> tuple[Sweep, int | None]:
     return read_rows(rows), target
 
 
-def sweep_of(found: Sequence[Record], notes: tuple[str, ...]) -> Sweep:
+def sweep_of(found: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
     """The runs in the records, checked one by one and together."""
     if not found:
         raise InvalidInput.of("", "has no runs; give a row per finished run, with its width, lr and loss")
@@ -161,7 +161,7 @@ def sweep_of(found: Sequence[Record], notes: tuple[str, ...]) -> Sweep:
     return exploded(rows, notes)
 
 
-def row_of(record: Record, given: Set[str]) -> Row | tuple[Problem, ...]:
+def row_of(record: SweepRow, given: Set[str]) -> Row | tuple[Problem, ...]:
     """A run with those optional columns that the sweep has, or all its problems."""
     columns = [column for column in (WEIGHT_DECAY, SEED) if column.name in given] + [WIDTH, LR]
     lost = is_diverged(record.cells["loss"])
@@ -192,9 +192,9 @@ def numbered(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tu
     return found, (*notes, note) if repeats else notes
 
 
-def clashes(found: Sequence[Record], rows: Sequence[Row], seeded: bool) -> Iterable[Problem]:
+def clashes(found: Sequence[SweepRow], rows: Sequence[Row], seeded: bool) -> Iterable[Problem]:
     """Problems of the runs together."""
-    first: dict[Row, Line | RowAt] = {}
+    first: dict[Row, SourceLine | RowAt] = {}
     for record, row in zip(found, rows, strict=True):
         before = first.setdefault(replace(row, loss=0.0), record.place)
         if before != record.place:

@@ -10,7 +10,7 @@ the optimum, at level i:
              u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s; for weight decay u is
              `saturated`, since a small enough value is as good as 0
 
-Parts: `Layout` (the parameters and their priors) · `skewed`, `saturated` · `bowl`.
+Parts: `ParameterSlots` (the parameters and their priors) · `skewed`, `saturated` · `bowl`.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SKEW_LIMIT = 3.0  # s v beyond which the bowl continues in a straight line
 
 
 @dataclass(frozen=True)
-class Layout:
+class ParameterSlots:
     """The layout of the parameter vector, for `axes` hyperparameters and a width per height, with
     the target `doublings` up.
     """
@@ -112,7 +112,7 @@ def saturated(u: Array, knee: Array) -> Array:
     return result
 
 
-def bowl(layout: Layout, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
+def bowl(layout: ParameterSlots, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
     """The bowl f_i(x) in % of the loss: [..., parameter], [run], [run, axis] -> [..., run]."""
     at = layout.slots
     u = x - layout.optima(theta)[..., level, :]

@@ -1,7 +1,7 @@
 """The fitted runs of the pooled model as arrays: levels, octaves, losses in % above the best,
 blocks.
 
-Parts: `Run` · `Sample`.
+Parts: `FittedRun` · `Sample`.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
-from telescope.studies.telescoping.ladder.bowl import Layout, bowl
+from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl
 
 ETA = 0.15  # model error as a share of the bowl's height
 
 
 @dataclass(frozen=True)
-class Run:
+class FittedRun:
     """A finite loss with its level, its octaves of the hyperparameters, and its block (seed)."""
 
     level: int
@@ -37,7 +37,7 @@ class Sample:
     best: Array  # lowest loss of each level
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> "Sample":
+    def of(cls, runs: Sequence[FittedRun]) -> "Sample":
         """The arrays of some runs with finite losses."""
         level = np.array([run.level for run in runs], dtype=np.int64)
         loss = np.array([run.loss for run in runs])
@@ -64,7 +64,7 @@ class Sample:
         """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 
-    def linearised(self, layout: Layout, theta: Array) -> tuple[Array, Array]:
+    def linearised(self, layout: ParameterSlots, theta: Array) -> tuple[Array, Array]:
         """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
         step = 1e-4
         heights = bowl(layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x)

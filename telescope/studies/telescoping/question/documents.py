@@ -39,7 +39,7 @@ def collapse(document: dict[str, Any]) -> dict[str, Any]:
     if not asked:
         return document
     made = {
-        part: [{"name": one["name"]} | difference(one[part], inherited(one[part], document[part], part)) for one in asked[part]]
+        part: [{"name": one["name"]} | block_difference(one[part], inherited(one[part], document[part], part)) for one in asked[part]]
         for part in VARIED
         if asked.get(part)
     }
@@ -70,7 +70,7 @@ def _whole(entry: Any, part: str, block: Any) -> Any:
     return ({"name": entry["name"]} if "name" in entry else {}) | {part: whole}
 
 
-def difference(whole: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+def block_difference(whole: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
     """The differences from a block that an entry must hold to give this one."""
     return {name: value for name, value in whole.items() if (value if name in FOUND else block.get(name, ...) != value)}
 

@@ -9,7 +9,7 @@ coordinate check reports on both and refuses neither.
 *Assumptions* carry the answer to a final run that differs from the trials in more than width. They
 are printed, so that none is applied silently.
 
-Parts: `Objection`, `objections` · `problems`, the refusals · `pairing`, `as_checked` ·
+Parts: `Objection`, `objections` · `pairing_problems`, the refusals · `pairing`, `as_checked` ·
 `assumptions`.
 """
 
@@ -44,7 +44,7 @@ class Objection:
     refusal: Refusal | None = None  # such a ladder is refused, unless it is forced
 
 
-def rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
+def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
     """The optimizer of a study with its rules; its base values are placeholders."""
     options = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
     return OptimizerSpec(name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **options)
@@ -52,7 +52,7 @@ def rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
 
 def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection, ...]:
     """All objections of theory to a ladder's pairing."""
-    spec = rules(question, optimizer)
+    spec = optimizer_with_rules(question, optimizer)
     found = list(_depth(question))
     if question.parametrisation == "standard":
         reason = "standard is a control: it does not scale learning rates with width, so the best values are expected to fall"
@@ -126,7 +126,7 @@ def _depth(question: Question) -> Iterator[Objection]:
     yield Objection("model.target_depth", change.target, reason, Refusal("leave it out, or use parametrisation: mup"))
 
 
-def problems(question: Question) -> tuple[Problem, ...]:
+def pairing_problems(question: Question) -> tuple[Problem, ...]:
     """The refusals: rules that cannot apply, and pairs with an objection unless they are forced."""
     found = list(_meaningless(question))
     if not question.force_pairing:
@@ -155,7 +155,7 @@ def _meaningless(question: Question) -> Iterator[Problem]:
 
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
     """The rules of a ladder, with remarks on them."""
-    spec, against = rules(question, optimizer), objections(question, optimizer)
+    spec, against = optimizer_with_rules(question, optimizer), objections(question, optimizer)
     is_muon, attention = optimizer == "muon", question.model.known_attention()
     eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
     return Pairing(

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from telescope.studies.telescoping.question.documents import FIELD, FOUND, difference
+from telescope.studies.telescoping.question.documents import FIELD, FOUND, block_difference
 from telescope.studies.telescoping.question.models import AnyLadder
 from telescope.studies.telescoping.question.parts import Limits, NamedData, NamedModel
 from telescope.studies.telescoping.question.question import Question
@@ -51,7 +51,7 @@ def with_block(question: Question, one: NamedModel | NamedData) -> Question:
 
 def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
     """The fields of an entry that differ from the job's block."""
-    differing = difference(plain(one.whole), plain(getattr(question, one.part)))
+    differing = block_difference(as_document(one.whole), as_document(getattr(question, one.part)))
     return {name: value for name, value in differing.items() if name not in FOUND}
 
 
@@ -64,12 +64,14 @@ def shared(limits: Limits, among: int) -> Limits:
 def variant_of(question: Question, spec: TrialSpec) -> str:
     """The name of the variant that plans a run; empty where the study compares none."""
     named = (
-        one for one in variants(question) if one.name and builds(one.question.model, spec.model) and reads(one.question.data, spec.data)
+        one
+        for one in variants(question)
+        if one.name and builds_at_some_width(one.question.model, spec.model) and reads(one.question.data, spec.data)
     )
     return next((one.name for one in named), "")
 
 
-def builds(model: AnyLadder, spec: AnyModel) -> bool:
+def builds_at_some_width(model: AnyLadder, spec: AnyModel) -> bool:
     """Whether a model is an architecture's at some width."""
     try:
         return spec in (model.at(spec.width), model.target)
@@ -82,7 +84,7 @@ def reads(data: DataSpec, spec: DataSpec) -> bool:
     return replace(spec, **{name: getattr(data, name) for name in ORIGIN}) == data
 
 
-def plain(block: AnyLadder | DataSpec) -> dict[str, Any]:
+def as_document(block: AnyLadder | DataSpec) -> dict[str, Any]:
     """A block as in a document."""
     found: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
     return found

@@ -6,15 +6,15 @@ other), without interpolation, edge rule or noise model. `PaperOptions` hold the
 text leaves open; their defaults are its literal reading, and the result records those chosen.
 `windows` defines how windows shrink and how samplers fill them.
 
-Parts: `next_stage`, the fold · `opening` of a level, `batch` of a sampler · `beyond_the_edge`,
-`borders`, `edges` · `ended`, `flat` · `method`.
+Parts: `next_stage`, the fold · `opening` of a level, `sampler_batch` of a sampler ·
+`edge_rule_points`, `grid_borders`, `reported_edges` · `ended`, `flat` · `paper_method`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import fields
 
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, X, at_level, grid, outcomes, seed_means
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, X, grid, outcomes, seed_means, stages_at
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.parts import PaperOptions
 from telescope.studies.telescoping.schedules import samplers, windows
@@ -29,7 +29,9 @@ def next_stage(ladder: Ladder, done: Sequence[Done], options: PaperOptions = PUB
     if not done:
         return opening(ladder, done, 0, options)
     level = top_level(done)
-    more = beyond_the_edge(ladder, done, level, options) if windows.is_grid(ladder, options) else batch(ladder, done, level, options)
+    more = (
+        edge_rule_points(ladder, done, level, options) if windows.is_grid(ladder, options) else sampler_batch(ladder, done, level, options)
+    )
     if more:
         return more
     return None if ended(ladder, done, level, options) else opening(ladder, done, level + 1, options)
@@ -39,15 +41,15 @@ def opening(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
     """The first stage of a level."""
     if windows.is_grid(ladder, options):
         return Stage("grid", grid(level, windows.grid_values(ladder, done, level, options), ladder.seeds))
-    stage = batch(ladder, done, level, options)
+    stage = sampler_batch(ladder, done, level, options)
     assert stage is not None, "every level has at least one batch"
     return stage
 
 
-def batch(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage | None:
+def sampler_batch(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage | None:
     """The next points of a sampler at a level; None after all its batches."""
     sampler = windows.sampler_of(ladder, options)
-    sizes, at = (samplers.batch_sizes(sampler, windows.points(ladder, level, options)), len(at_level(done, level)))
+    sizes, at = (samplers.stage_sizes(sampler, windows.points(ladder, level, options)), len(stages_at(done, level)))
     if at == len(sizes):
         return None
     seen = list(seed_means(outcomes(done, level)).items())
@@ -59,11 +61,11 @@ def batch(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 # Edges
 
 
-def beyond_the_edge(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage | None:
+def edge_rule_points(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage | None:
     """The points that the edge rule adds to a level's grid; None where its optimum lies inside, or
     no more points may be tried.
     """
-    here = at_level(done, level)
+    here = stages_at(done, level)
     if options.edge not in ("extend", "recentre") or len(here) > EDGE_ROUNDS:
         return None
     below, window = list(done[: len(done) - len(here)]), grid_of(here[0])
@@ -84,7 +86,7 @@ def beyond(ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X]
     of them, dropping as many at the other end.
     """
     result = list(window)
-    for i, side in borders(done, level, options):
+    for i, side in grid_borders(done, level, options):
         axis, values = ladder.axes[i], window[i]
         step = windows.step_at(ladder, done, axis, level, options)
         end, columns = (values[0] if side < 0 else values[-1], 1 if options.edge == "extend" else max(1, len(values) // 2))
@@ -95,7 +97,7 @@ def beyond(ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X]
     return result
 
 
-def borders(done: Sequence[Done], level: int, options: PaperOptions) -> tuple[tuple[int, int], ...]:
+def grid_borders(done: Sequence[Done], level: int, options: PaperOptions) -> tuple[tuple[int, int], ...]:
     """Pairs (axis, side) where a level's lowest mean lies on the first or last value of its grid,
     and no value inside is as low.
 
@@ -115,8 +117,8 @@ def borders(done: Sequence[Done], level: int, options: PaperOptions) -> tuple[tu
     return tuple(at)
 
 
-def edges(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None) -> tuple[tuple[int, int], ...]:
-    """The `borders` as a report shows them.
+def reported_edges(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None) -> tuple[tuple[int, int], ...]:
+    """The `grid_borders` as a report shows them.
 
     Among scattered points the lowest is often an outer one. There the fitted optimum decides: it
     lies outside the range tried, and at wider levels, whose windows are narrow, so does its whole
@@ -124,7 +126,7 @@ def edges(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
     """
     means = seed_means(outcomes(done, level))
     if windows.is_grid(ladder, options) or not any(map(math.isfinite, means.values())):
-        return borders(done, level, options)
+        return grid_borders(done, level, options)
     tried = [(min(x[i] for x in means), max(x[i] for x in means)) for i in range(len(ladder.axes))]
     if fit is None:
         return ()
@@ -141,7 +143,7 @@ def edges(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
     """Whether this level is the last."""
-    if level + 1 == ladder.levels or (options.edge == "fail" and borders(done, level, options)):
+    if level + 1 == ladder.levels or (options.edge == "fail" and grid_borders(done, level, options)):
         return True
     return options.nc == "stop_when_flat" and level > 0 and flat(ladder, done, level, options)
 
@@ -151,7 +153,7 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
     have shown a larger move.
     """
     tried = outcomes(done, level)
-    if borders(done, level, options) or any(
+    if grid_borders(done, level, options) or any(
         len({o.point.x[i] for o in tried}) < 3 for i, axis in enumerate(ladder.axes) if axis.points > 1
     ):
         return False
@@ -173,7 +175,7 @@ def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
     return windows.runs(ladder, level, options) * (1 + EDGE_ROUNDS if options.edge == "recentre" else 1)
 
 
-def method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str], bool]:
+def paper_method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str], bool]:
     """The names of a ladder's options, and whether they are the literal reading; the first step is
     range / (points - 1).
     """

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, grid, merged_x, pooled_fit
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.blocks import (
     block,
@@ -35,7 +35,7 @@ from telescope.studies.telescoping.schedules.blocks import (
     top_places,
 )
 from telescope.studies.telescoping.schedules.edges import base_places, beyond_the_edge
-from telescope.studies.telescoping.schedules.places import Place, axes_at
+from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.trials.lattice import snap
 
 BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
@@ -61,13 +61,13 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     rounds = [stage.name for stage in done]
     top = top_level(done)
     if top == 0 and "shape" not in rounds:
-        return blocks_stage(ladder, done, pooled, Wanted("shape", 0, SHAPE_BLOCKS)) or climb(ladder, done, pooled)
+        return blocks_stage(ladder, done, pooled, RequestedBlocks("shape", 0, SHAPE_BLOCKS)) or first_blocks(ladder, done, pooled)
     if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and missed(ladder, done, pooled):
-        stage = blocks_stage(ladder, done, pooled, Wanted("recentre", top, 1))
+        stage = blocks_stage(ladder, done, pooled, RequestedBlocks("recentre", top, 1))
         if stage:
             return stage
     if top < last_owed(ladder):
-        return climb(ladder, done, pooled)
+        return first_blocks(ladder, done, pooled)
     return top_up(ladder, done, pooled)
 
 
@@ -90,7 +90,7 @@ def base_grid(ladder: Ladder) -> tuple[Point, ...]:
     cube = qmc.Sobol(len(fitted), scramble=True, rng=seed).random(2 ** (len(fitted) + 2))
     spread = [tuple(snap(a.low + u * (a.high - a.low)) for a, u in zip(fitted, row, strict=True)) for row in cube]
     swept = [axis.values for axis in ladder.axes if not axis.fitted]
-    return tuple(Point(0, merge(ladder, x, rest), 0) for x in spread for rest in itertools.product(*swept))
+    return tuple(Point(0, merged_x(ladder, x, rest), 0) for x in spread for rest in itertools.product(*swept))
 
 
 def forecast(ladder: Ladder) -> tuple[int, ...]:
@@ -136,7 +136,7 @@ def reserve(ladder: Ladder, top: int) -> float:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedBlocks:
     """The blocks that a stage requests at a level."""
 
     stage: str
@@ -144,7 +144,7 @@ class Wanted:
     blocks: int
 
 
-def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: Wanted) -> Stage | None:
+def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: RequestedBlocks) -> Stage | None:
     """As many blocks at a level as are requested and affordable."""
     level = wanted.level
     left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
@@ -159,15 +159,15 @@ def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
     never where lr's optimum lies beyond a wall.
     """
     places = top_places(ladder, done, pooled)
-    return Place.BEYOND_WALL not in places[0] and Place.OUTSIDE_BLOCK in places.values()
+    return OptimumPlace.BEYOND_WALL not in places[0] and OptimumPlace.OUTSIDE_BLOCK in places.values()
 
 
-def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
+def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     """The first blocks at the next width."""
     level = top_level(done) + 1
     if level > last_owed(ladder):
         return top_up(ladder, done, pooled)
-    return blocks_stage(ladder, done, pooled, Wanted("climb", level, CLIMB_BLOCKS[level - 1]))
+    return blocks_stage(ladder, done, pooled, RequestedBlocks("climb", level, CLIMB_BLOCKS[level - 1]))
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
@@ -175,7 +175,7 @@ def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     budget is spent, or lr cannot be bracketed.
     """
     tolerance = needed(ladder, done, pooled)
-    if Place.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(base_places(ladder, done), Place.AT_WALL):
+    if OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(base_places(ladder, done), OptimumPlace.AT_WALL):
         return None
     if enough(pooled, pooled.covariance, tolerance) and not missed(ladder, done, pooled):
         return None

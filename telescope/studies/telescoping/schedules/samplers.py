@@ -6,7 +6,7 @@ state: every batch builds it anew from the runs so far, in sorted order, with a 
 the request, so that a replay proposes the same points. Proposals lie on the planning lattice
 without repeats.
 
-Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `told`, runs as an Optuna study ·
+Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `optuna_study`, runs as an Optuna study ·
 `quietly`.
 """
 
@@ -48,7 +48,7 @@ class Box:
         return min(max(snap(x), self.low[axis]), self.high[axis])
 
 
-def batch_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
+def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
     """The points in each stage of a level: all in one where they do not depend on losses."""
     if sampler == "qmc":
         return (trials,)
@@ -85,7 +85,7 @@ def ask(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int,
     """Up to `count` distinct new points by Optuna's sampler."""
     taken, found = {x for x, _ in seen}, dict[X, None]()
     with quietly():
-        question, space = told(box, seen, sampler, seed)
+        question, space = optuna_study(box, seen, sampler, seed)
         for _ in range(ATTEMPTS * count):
             params = question.ask(space).params
             x = tuple(box.snap(i, params[name]) for i, name in enumerate(space))
@@ -96,7 +96,7 @@ def ask(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int,
     return list(found)
 
 
-def told(
+def optuna_study(
     box: Box, seen: Sequence[tuple[X, float]], sampler: Sampler, seed: int
 ) -> tuple["optuna.Study", "dict[str, optuna.distributions.BaseDistribution]"]:
     """An Optuna study with these runs, and its search space, whose names are the axes' numbers.

@@ -7,7 +7,7 @@ inside it, so that the size of every grid is known beforehand. Where a grid cost
 sampler fills the window, which shrinks like the grid's with unrounded points; so does the number of
 runs.
 
-Parts: `points_at`, `points`, `runs` (sizes) · `centre_of` · `grid_values`, `step_at` (grids) ·
+Parts: `points_at`, `points`, `runs` (sizes) · `window_centre` · `grid_values`, `step_at` (grids) ·
 `box`, `crowded` (samplers).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from telescope.studies.telescoping.axes import Axis, along
 from telescope.studies.telescoping.ladder import per_level
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, X, at_level, selected
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, X, selected, stages_at
 from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
@@ -83,7 +83,7 @@ def left_behind(ladder: Ladder, done: Sequence[Done], level: int, options: Paper
     """Whether a level's optimum lies more than a window's width from the middle of its first
     window.
     """
-    best, first = optimum(ladder, done, level, options), at_level(done, level)[0].outcomes
+    best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [(min(o.point.x[i] for o in first), max(o.point.x[i] for o in first)) for i in range(len(best))]
     return any(high > low and abs(x - (low + high) / 2) > high - low for x, (low, high) in zip(best, spans, strict=True))
 
@@ -94,7 +94,7 @@ def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
     return selected(done, level, vertex.x if vertex else {})
 
 
-def centre_of(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
+def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
     """The centre of a level's window."""
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)
@@ -110,7 +110,7 @@ def centre_of(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOp
 
 def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> list[X]:
     """The grid's values of each axis at a level."""
-    centre = centre_of(ladder, done, level, options)
+    centre = window_centre(ladder, done, level, options)
     counts = [points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes]
     steps = [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
     return [along(a.inside(c, (m - 1) * s / 2), s, m) for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)]
@@ -125,7 +125,7 @@ def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[floa
 def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> samplers.Box:
     """The window of a sampler."""
     halves = half_windows(ladder, level, options)
-    centre = [axis.inside(c, half) for axis, c, half in zip(ladder.axes, centre_of(ladder, done, level, options), halves, strict=True)]
+    centre = [axis.inside(c, half) for axis, c, half in zip(ladder.axes, window_centre(ladder, done, level, options), halves, strict=True)]
     low, high = ([snap(c + sign * half) for c, half in zip(centre, halves, strict=True)] for sign in (-1, 1))
     return samplers.Box(tuple(low), tuple(high))
 

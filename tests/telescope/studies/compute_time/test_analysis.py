@@ -13,7 +13,7 @@ from surfaces.batch_laws import TARGET
 from telescope.errors import InvalidInput
 from telescope.statistics.token_ratio import Standing
 from telescope.studies.compute_time.analysis import Analysis
-from telescope.studies.compute_time.answer import sentence
+from telescope.studies.compute_time.answer import answer_sentence
 from telescope.studies.compute_time.reasons import NothingToRead, NotReached
 from telescope.train.flops import step_flops
 from telescope.trials.spec import TrialSpec
@@ -72,7 +72,7 @@ def test_where_no_batch_lies_beyond_both_critical_batches_there_is_no_trend() ->
     answer = found.token_ratio(TARGET)
     assert [row.ratio for row in answer.rows] == sorted(row.ratio or 0 for row in answer.rows), "AdamW's critical batch is passed"
     assert (answer.trend_from_batch_tokens, answer.trend, answer.exponent) == (None, None, None)
-    assert "whether it lasts is unknown" in sentence(found.batch_sizes(TARGET), answer)
+    assert "whether it lasts is unknown" in answer_sentence(found.batch_sizes(TARGET), answer)
 
 
 @pytest.mark.parametrize("counts", [(1,), (1, 2, 3, 8, 64)])

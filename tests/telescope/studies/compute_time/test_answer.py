@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from telescope.studies.compute_time.kind import KIND
-from telescope.studies.compute_time.report import Comparison
+from telescope.studies.compute_time.report import OptimizerComparison
 from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import report_document
 from telescope.trials.spec import TrialSpec
@@ -18,7 +18,7 @@ RANGE = {"low": 2.0**-10, "high": 2.0**-2, "points": 5}
 SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "tuning": {"lr": RANGE}, "seeds": 2}
 
 
-def reported(train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: Any) -> Comparison:
+def reported(train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: Any) -> OptimizerComparison:
     asked = study(runs, **SMALL | changes)
     return KIND.of(asked).report(trained(asked, train))
 
@@ -128,4 +128,4 @@ def test_tokens_are_those_that_were_trained_whatever_was_stopped_or_branched_off
 
 def test_a_report_survives_the_journey_through_its_document() -> None:
     for report in (reported(), KIND.of(study(**TUNED)).report([])):
-        assert TypeAdapter(Comparison).validate_python(report_document(report)) == report
+        assert TypeAdapter(OptimizerComparison).validate_python(report_document(report)) == report

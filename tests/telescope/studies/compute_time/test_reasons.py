@@ -24,13 +24,13 @@ from telescope.studies.compute_time.reasons import (
     OptimizerBatch,
     Reason,
     Resolved,
-    Running,
     RunsCensored,
     RunsDiverged,
     RunsEarly,
-    Stopped,
+    RunsPending,
+    StudyStopped,
 )
-from telescope.studies.compute_time.report import Comparison
+from telescope.studies.compute_time.report import OptimizerComparison
 from telescope.studies.compute_time.wording import doubt_words, words
 from telescope.studies.registry import report_document
 from tests.telescope.studies.compute_time.laws import GIVEN, Trainer, rounds, study, trained
@@ -81,9 +81,9 @@ DOUBTS: list[tuple[Any, str]] = [
 ]
 ALL = tuple(doubt for doubt, _ in DOUBTS)
 REASONS: list[tuple[Any, str]] = [
-    (Stopped(by="limit:max_seconds"), "limit:max_seconds"),
-    (Stopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
-    (Running(), "runs are still pending"),
+    (StudyStopped(by="limit:max_seconds"), "limit:max_seconds"),
+    (StudyStopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
+    (RunsPending(), "runs are still pending"),
     (Doubted(doubts=ALL), "; ".join(said for _, said in DOUBTS)),
     (
         Resolved(tuned=True),
@@ -124,7 +124,7 @@ def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(reason: A
 
 
 def test_a_reason_cannot_be_changed() -> None:
-    reason = Stopped(by="cancelled")
+    reason = StudyStopped(by="cancelled")
     with pytest.raises(FrozenInstanceError):
         reason.by = "failed"  # type: ignore[misc]
 
@@ -143,7 +143,7 @@ def test_reports_carry_the_reason_that_their_text_says_and_are_read_with_or_with
         report = KIND.of(asked).report(trained(asked, Trainer(curvature=0.01)))
         assert report.because is not None
         assert words(report.because) == report.reason
-        reports, document = TypeAdapter(Comparison), report_document(report)
+        reports, document = TypeAdapter(OptimizerComparison), report_document(report)
         assert reports.validate_json(json.dumps(document)) == report
         stored = reports.validate_python(without_reasons(document))
         assert (stored.because, stored.reason, stored.verdict) == (

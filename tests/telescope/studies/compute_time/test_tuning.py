@@ -13,7 +13,7 @@ from telescope.studies.compute_time.reasons import (
     EveryRateDiverged,
     HyperparameterDoubt,
 )
-from telescope.studies.compute_time.tuning import Known, Line, Tuned, grid, neighbours, setting_at
+from telescope.studies.compute_time.tuning import Known, RateSweep, Tuned, first_rates, neighbours, setting_at
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import OPTIMA, Trainer, rounds, study, trained
@@ -62,16 +62,16 @@ def test_the_vertex_of_a_bowl_in_octaves_is_found_to_a_64th(optimum: float) -> N
 
 def test_the_vertex_is_that_of_the_parabola_through_three_points() -> None:
     # y = (x - 0.25)^2 + 1 at -2, 0, 2
-    line = Line(0.1, (-4.0, -2.0, 0.0, 2.0), (19.0, 6.0625, 1.0625, 4.0625))
+    line = RateSweep(0.1, (-4.0, -2.0, 0.0, 2.0), (19.0, 6.0625, 1.0625, 4.0625))
     assert line.vertex == pytest.approx((0.25, 1.0))
     # unequal steps: y = x^2 at -1, 0.5, 4
-    assert Line(0.1, (-1.0, 0.5, 4.0), (1.0, 0.25, 16.0)).vertex == pytest.approx((0.0, 0.0))
+    assert RateSweep(0.1, (-1.0, 0.5, 4.0), (1.0, 0.25, 16.0)).vertex == pytest.approx((0.0, 0.0))
 
 
 def test_beside_a_run_that_diverged_or_on_a_flat_line_the_lowest_point_itself_is_taken() -> None:
-    assert Line(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).vertex == (1.0, 2.0)
-    assert Line(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).edge is None
-    assert Line(0.1, (0.0, 1.0, 2.0), (2.0, 2.0, 2.0)).edge == "low"
+    assert RateSweep(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).vertex == (1.0, 2.0)
+    assert RateSweep(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).edge is None
+    assert RateSweep(0.1, (0.0, 1.0, 2.0), (2.0, 2.0, 2.0)).edge == "low"
 
 
 @pytest.mark.parametrize(("low", "edge", "last"), [(-4.0, "low", -8.0), (-12.0, "high", -2.0)])
@@ -186,6 +186,6 @@ def test_an_optimum_that_moves_with_the_batch_is_followed_between_two_tuned_ones
 def test_a_grid_is_even_in_octaves_on_the_planning_lattice() -> None:
     tuning = tuned_study(lr={"low": 0.003, "high": 0.1, "points": 4}).tuning
     assert tuning is not None
-    octaves = grid(tuning)
+    octaves = first_rates(tuning)
     assert all((64 * x).is_integer() for x in octaves)
     assert [b - a for a, b in itertools.pairwise(octaves)] == pytest.approx([math.log2(0.1 / 0.003) / 3] * 3, abs=1 / 32)

@@ -28,7 +28,7 @@ from telescope.studies.coordinates.wording import cause_words
 from telescope.train import probes
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
-from telescope.train.run import Run
+from telescope.train.run import TrainingRun
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -98,7 +98,7 @@ def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(optimizer: Opt
     assert report.cause.startswith(cause)
     assert report.cause == cause_words(report.causes)
     own = {layer.layer: sign * layer.slope for layer in report.layers if layer.part == "own"}
-    assert own.keys() == set(Run(base()).model.hidden_layers())
+    assert own.keys() == set(TrainingRun(base()).model.hidden_layers())
     assert all(slope > 0.3 for slope in own.values())
     failed = {layer.layer for layer in report.failed if layer.part == "own"}
     assert failed >= {
@@ -138,7 +138,7 @@ def test_a_run_that_blows_up_within_its_steps_leaves_the_check_unresolved() -> N
 
 
 def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
-    run = Run(trial())
+    run = TrainingRun(trial())
     tokens = run.batch(0)[:, :-1]
     beginning = probes.Beginning(run.model, tokens)
     name = "blocks.0.attention.query"
@@ -169,7 +169,7 @@ def test_spectral_norms_are_the_largest_singular_values_over_the_root_of_the_asp
 
 def test_a_run_ends_with_the_spectral_norms_of_its_matrices_and_of_its_last_step() -> None:
     spec = trial(replace(ADAMW, lr=1e-5))
-    run = Run(spec)
+    run = TrainingRun(spec)
     expected = float(torch.linalg.matrix_norm(run.model.get_parameter("blocks.0.attention.value.weight"), 2).detach())
     *before, last = train_one(spec)
     # it hardly moved

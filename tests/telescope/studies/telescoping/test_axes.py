@@ -15,7 +15,7 @@ from rich.console import Console
 from api.terminal.telescoping import show
 from surfaces.bowls import AXES, LOWS, Surface, document, octaves, random_surface, study, swept
 from telescope.errors import InvalidInput
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, report_document
 from telescope.studies.telescoping.answer.importance import explained, ped_anova
 from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, field_of
@@ -151,7 +151,7 @@ def test_trials_of_one_ladder_may_differ_in_warm_up_alone() -> None:
 def test_two_to_five_hyperparameters_are_found_end_to_end(axes: tuple[AxisName, ...], optimizer: str) -> None:
     axes = tuple(axis for axis in axes if optimizer == "muon" or axis != "adamw_lr_ratio")
     surface, asked = surface_of(axes, drift=(0.4,) * 5), study_of(axes, optimizer=optimizer)
-    report = run(KIND.of(asked), surface)
+    report = run_study(KIND.of(asked), surface)
     for axis, x in zip(axes, surface.target, strict=True):
         assert abs(found_octaves(report, axis) - x) <= 0.3
     assert report.verdict == "resolved"
@@ -159,7 +159,7 @@ def test_two_to_five_hyperparameters_are_found_end_to_end(axes: tuple[AxisName, 
 
 
 def test_windows_grids_and_intervals_of_momentum_run_from_low_to_high() -> None:
-    report = run(KIND.of(study_of(("lr", "momentum"))), surface_of(("lr", "momentum"), noise=0.05))
+    report = run_study(KIND.of(study_of(("lr", "momentum"))), surface_of(("lr", "momentum"), noise=0.05))
     (found,) = report.ladders
     momentum = found.hyperparameters["momentum"]
     assert 0 < momentum.low < momentum.value < momentum.high < 1
@@ -188,7 +188,7 @@ def test_an_optimum_at_a_wall_that_nothing_can_move_is_tried_but_not_passed() ->
         seen.append(octaves(spec, "warmup_fraction"))
         return surface(spec)
 
-    report = run(KIND.of(study(search=search, coordinates="skip")), train)
+    report = run_study(KIND.of(study(search=search, coordinates="skip")), train)
     assert max(seen) == 0.0
     assert 0.5 < report.ladders[0].hyperparameters["warmup_fraction"].value <= 1.0
 
@@ -209,14 +209,14 @@ def test_the_edge_of_momentum_is_named_by_its_values(schedule: str) -> None:
             coordinates="skip",
         )
     ).question
-    assert run(KIND.of(walled), surface).ladders[0].levels[0].edge == "momentum: high"
+    assert run_study(KIND.of(walled), surface).ladders[0].levels[0].edge == "momentum: high"
 
 
 def test_only_momentum_s_own_groups_know_of_it_and_init_scale_shows_in_the_groups() -> None:
-    plain = run(KIND.of(study_of(("lr",))), surface_of(("lr",))).ladders[0].parameter_groups
-    other = run(KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",))).ladders[0].parameter_groups
+    plain = run_study(KIND.of(study_of(("lr",))), surface_of(("lr",))).ladders[0].parameter_groups
+    other = run_study(KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",))).ladders[0].parameter_groups
     assert plain == other
-    scaled = run(KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))).ladders[0]
+    scaled = run_study(KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))).ladders[0]
     factor = scaled.hyperparameters["init_scale"].value
     for before, after in zip(plain, scaled.parameter_groups, strict=True):
         assert after.init_std == pytest.approx(before.init_std * (factor if str(before.role) == "hidden" else 1.0), rel=1e-4)
@@ -225,7 +225,7 @@ def test_only_momentum_s_own_groups_know_of_it_and_init_scale_shows_in_the_group
 def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() -> None:
     axes: tuple[AxisName, ...] = ("lr", "momentum", "warmup_fraction")
     out = io.StringIO()
-    show(run(KIND.of(study_of(axes)), surface_of(axes, noise=0.1)), 512, Console(file=out, width=200))
+    show(run_study(KIND.of(study_of(axes)), surface_of(axes, noise=0.1)), 512, Console(file=out, width=200))
     said = out.getvalue()
     assert "momentum 0." in said
     assert "warmup fraction 0." in said
@@ -359,7 +359,7 @@ def test_a_small_grid_names_the_hyperparameter_that_matters_six_times_as_much(
 
 
 def test_importance_is_in_the_report_of_every_ladder() -> None:
-    report = run(KIND.of(study(coordinates="skip")), random_surface(2, noise=0.1))
+    report = run_study(KIND.of(study(coordinates="skip")), random_surface(2, noise=0.1))
     (found,) = report.ladders
     assert found.importance.keys() == found.explained.keys() == {"lr", "weight_decay"}
     assert found.explained["lr"] > found.explained["weight_decay"]

@@ -30,7 +30,7 @@ from surfaces.bowls import (
     walled,
 )
 from surfaces.scenarios import SCENARIOS, Row, Scenario, noisy, outcome, study_of
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import progress
@@ -40,7 +40,7 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.studies.telescoping.schedules import blocks, robust
 from telescope.studies.telescoping.schedules.blocks import signs
-from telescope.studies.telescoping.schedules.edges import columns
+from telescope.studies.telescoping.schedules.edges import extended_values
 from telescope.trials.lattice import from_octaves
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
@@ -177,7 +177,7 @@ def test_no_runs_are_added_for_a_weight_decay_behind_its_wall_and_lr_is_still_re
     for number in range(6):
         surface = random_surface(number, noise=0.1)
         surface = replace(surface, target=(surface.target[0], LOWS[1] - 2), drift=(surface.drift[0], 0.0))
-        report = run(KIND.of(question), surface).ladders[0]
+        report = run_study(KIND.of(question), surface).ladders[0]
         assert report.hyperparameters["weight_decay"].status in ("unbracketed", "flat")
         assert "recentre" not in {name for level in report.levels for name in level.stages}
         resolved += report.verdict == "resolved"
@@ -205,7 +205,7 @@ def test_no_runs_are_added_where_the_wall_hides_the_base_or_the_widest_optimum(t
         "climb",
         "climb",
     ]
-    assert run(KIND.of(question), surface).verdict == "unbracketed"
+    assert run_study(KIND.of(question), surface).verdict == "unbracketed"
 
 
 def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
@@ -221,7 +221,7 @@ def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
         "recentre",
     ]
     assert all(min(o.point.x[0] for o in stage.outcomes) == LOWS[0] for stage in done if stage.name == "recentre")
-    assert run(KIND.of(question), surface).verdict == "unbracketed"
+    assert run_study(KIND.of(question), surface).verdict == "unbracketed"
 
 
 def test_the_corners_of_a_block_stay_apart_in_a_range_that_is_narrower_than_a_block() -> None:
@@ -278,8 +278,8 @@ def test_the_budget_is_that_of_the_published_rule_without_exploding_with_hyperpa
 
 def test_the_values_beside_an_edge_are_the_axis_s_own_carried_on_to_where_runs_went() -> None:
     axis = Axis.between("lr", 2.0**-9, 2.0**-2, 8, extend=True)
-    assert columns(axis, -9.0, -2.0) == list(axis.values)
-    assert columns(axis, -11.0, -1.0) == [-11.0, -10.0, *axis.values, -1.0]
+    assert extended_values(axis, -9.0, -2.0) == list(axis.values)
+    assert extended_values(axis, -11.0, -1.0) == [-11.0, -10.0, *axis.values, -1.0]
 
 
 # Invariances
@@ -299,7 +299,7 @@ def test_shifting_every_axis_shifts_the_answer() -> None:
         return surface(replace(spec, optimizer=replace(spec.optimizer, lr=lr, weight_decay=decay)))
 
     search = {name: one | {"low": one["low"] * 2**shift, "high": one["high"] * 2**shift} for name, one in document()["search"].items()}
-    before, after = run(KIND.of(study()), surface), run(KIND.of(study(search=search)), train)
+    before, after = run_study(KIND.of(study()), surface), run_study(KIND.of(study(search=search)), train)
     assert answers(after) == pytest.approx([x + shift for x in answers(before)], abs=1e-4)
     assert after.ladders[0].cost.trials == before.ladders[0].cost.trials
 
@@ -307,7 +307,7 @@ def test_shifting_every_axis_shifts_the_answer() -> None:
 def test_the_scale_of_a_level_s_losses_changes_nothing() -> None:
     surface = random_surface(22, noise=0.2)
     scaled = replace(surface, scale=(1.0, 3.0, 0.2, 7.0, 1.0, 1.0, 1.0, 1.0))
-    assert answers(run(KIND.of(study()), scaled)) == pytest.approx(answers(run(KIND.of(study()), surface)), abs=1e-4)
+    assert answers(run_study(KIND.of(study()), scaled)) == pytest.approx(answers(run_study(KIND.of(study()), surface)), abs=1e-4)
 
 
 def test_the_order_of_the_trials_changes_nothing() -> None:
@@ -326,7 +326,7 @@ def test_a_small_constant_on_the_losses_of_one_seed_at_one_width_leaves_the_answ
         lifted = {name: loss + 0.002 * ((spec.model.width, spec.seed) == (64, 1)) for name, loss in last.metrics.items()}
         return [replace(last, metrics=lifted)]
 
-    assert answers(run(KIND.of(study()), train)) == pytest.approx(answers(run(KIND.of(study()), surface)), abs=0.02)
+    assert answers(run_study(KIND.of(study()), train)) == pytest.approx(answers(run_study(KIND.of(study()), surface)), abs=0.02)
 
 
 # The fold
@@ -354,9 +354,9 @@ def test_what_is_left_of_the_budget_when_the_answer_is_good_enough_stays_unspent
     few, many = (study(limits={"max_base_runs": cap, "max_trials": 4000}) for cap in (200, 2000))
     for number in range(6):
         surface: Surface = partial(noisy(0.05), drift=(0.0, 0.0))(number)
-        (report,) = run(KIND.of(few), surface).ladders
+        (report,) = run_study(KIND.of(few), surface).ladders
         assert report.verdict == "resolved"
-        assert run(KIND.of(many), surface).ladders[0].cost == report.cost
+        assert run_study(KIND.of(many), surface).ladders[0].cost == report.cost
         assert report.cost.flops < 0.9 * 200 * all_ladders(few)[0].base_flops
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from api.terminal.pictures import picture
-from api.terminal.telescoping import show, typed
+from api.terminal.pictures import plot_report
+from api.terminal.telescoping import parse_report, show
 from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.statistics.estimates import Estimate
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.answer import validation
 from telescope.studies.telescoping.evidence import Validation
@@ -51,7 +51,7 @@ def validated(ladder: Ladder, surface: Surface, stated: float, half: float = 0.2
     while stage := target_runs.next_stage(ladder, handed_out, done):
         found = (Outcome(point, surface.loss(TARGET, point.x, point.seed)) for point in stage.points)
         done.append(Done(stage.name, tuple(sorted(found))))
-    report = validation.assess(ladder, None, Estimate(stated, stated - half, stated + half), done, 0.0)
+    report = validation.validate_ladder(ladder, None, Estimate(stated, stated - half, stated + half), done, 0.0)
     assert report is not None
     return done, report
 
@@ -218,7 +218,7 @@ def test_the_ladder_teaches_the_form_of_the_bowl_and_little_about_the_noise_of_a
 @lru_cache(maxsize=64)
 def answered(number: int, noise: float = 0.2) -> tuple[Surface, LadderReport]:
     surface = random_surface(number, noise=noise, law="drawn")
-    return surface, run(KIND.of(asked()), surface).ladders[0]
+    return surface, run_study(KIND.of(asked()), surface).ladders[0]
 
 
 def truth(surface: Surface, ladder: LadderReport) -> tuple[float, float]:
@@ -263,8 +263,8 @@ def shifted(surface: Surface, octaves: float) -> Any:
 
 def test_runs_that_contradict_the_ladder_leave_it_unresolved_and_hand_out_their_own_optimum() -> None:
     surface = Surface(MIDDLE, skew="exponential", noise=0.1, number=2)
-    plain = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0]
-    report = run(KIND.of(asked()), shifted(surface, 1.6))
+    plain = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0]
+    report = run_study(KIND.of(asked()), shifted(surface, 1.6))
     ladder = report.ladders[0]
     found = ladder.validation
     assert found is not None
@@ -283,8 +283,8 @@ def test_runs_that_contradict_the_ladder_leave_it_unresolved_and_hand_out_their_
 
 def test_a_contradiction_that_settles_nothing_keeps_the_ladders_value_and_says_so() -> None:
     surface = Surface(MIDDLE, noise=0.1, number=3)
-    plain = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0].hyperparameters["lr"]
-    ladder = run(KIND.of(asked()), shifted(surface, 5.0)).ladders[0]
+    plain = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0].hyperparameters["lr"]
+    ladder = run_study(KIND.of(asked()), shifted(surface, 5.0)).ladders[0]
     assert ladder.reason.startswith("contradicted")
     assert "still reported" in ladder.reason
     assert ladder.hyperparameters["lr"].value == plain.value
@@ -299,7 +299,7 @@ def test_the_runs_are_trained_at_the_target_with_seeds_of_their_own_and_the_rest
         seen.append(spec)
         return surface(spec)
 
-    report = run(KIND.of(asked()), train)
+    report = run_study(KIND.of(asked()), train)
     at_target = [spec for spec in seen if spec.model.width == TARGET]
     before = {spec.seed for spec in seen if spec.model.width != TARGET}
     assert len(at_target) == report.ladders[0].validation.trials
@@ -318,8 +318,8 @@ def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
         asked(validate_at_target=False),
     )
     with_it, without = (
-        run(KIND.of(question), surface).ladders[0],
-        run(KIND.of(plain), surface).ladders[0],
+        run_study(KIND.of(question), surface).ladders[0],
+        run_study(KIND.of(plain), surface).ladders[0],
     )
     line, found = with_it.cost.validation, with_it.validation
     assert line is not None
@@ -341,7 +341,7 @@ def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
 
 def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part() -> None:
     surface = random_surface(0, noise=0.2, cliff=math.inf)
-    rounds = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost
+    rounds = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost
     each = rounds.final_run_flops
     for limits, trials in (
         ({"max_trials": rounds.trials + 5}, 0),
@@ -349,7 +349,7 @@ def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part
         ({"max_trials": 4000, "max_flops": rounds.flops + 5.9 * each}, 0),
         ({"max_trials": 4000, "max_flops": rounds.flops + 6.1 * each}, 6),
     ):
-        ladder = run(KIND.of(asked(limits=limits)), surface).ladders[0]
+        ladder = run_study(KIND.of(asked(limits=limits)), surface).ladders[0]
         assert ladder.cost.trials == rounds.trials + trials
         assert (ladder.validation is None) == (trials == 0)
         assert (ladder.reason == f"limit:{list(limits)[-1]}") == (trials == 0)
@@ -358,8 +358,8 @@ def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part
 
 def test_a_limit_at_the_target_is_the_reason_and_the_runs_so_far_are_reported() -> None:
     surface = Surface(MIDDLE, noise=0.1, number=3)
-    rounds = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost.trials
-    ladder = run(KIND.of(asked(limits={"max_trials": rounds + 7})), shifted(surface, 5.0)).ladders[0]
+    rounds = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost.trials
+    ladder = run_study(KIND.of(asked(limits={"max_trials": rounds + 7})), shifted(surface, 5.0)).ladders[0]
     assert (ladder.verdict, ladder.reason) == ("unresolved", "limit:max_trials")
     assert ladder.validation is not None
     assert (ladder.validation.trials, ladder.validation.contradicted) == (6, True)
@@ -367,7 +367,7 @@ def test_a_limit_at_the_target_is_the_reason_and_the_runs_so_far_are_reported() 
 
 def test_limits_that_end_the_rounds_end_the_study() -> None:
     limits = {"max_trials": 60}
-    ladder = run(KIND.of(asked(limits=limits)), random_surface(1, noise=0.2)).ladders[0]
+    ladder = run_study(KIND.of(asked(limits=limits)), random_surface(1, noise=0.2)).ladders[0]
     assert (ladder.reason, ladder.validation, ladder.cost.validation) == (
         "limit:max_trials",
         None,
@@ -396,7 +396,7 @@ def test_the_fold_with_validation_is_pure() -> None:
 @pytest.mark.parametrize("points", [8, 2])
 def test_the_published_rule_can_be_validated_too(points: int) -> None:
     paper = asked(points=(points, 8), schedule="paper")
-    found = run(KIND.of(paper), Surface(MIDDLE, noise=0.1)).ladders[0].validation
+    found = run_study(KIND.of(paper), Surface(MIDDLE, noise=0.1)).ladders[0].validation
     assert found is not None
     assert found.optimum is not None
     assert math.log2(found.optimum) == pytest.approx(MIDDLE[0], abs=0.5)
@@ -404,14 +404,14 @@ def test_the_published_rule_can_be_validated_too(points: int) -> None:
 
 
 def test_every_ladder_is_validated_for_itself() -> None:
-    report = run(KIND.of(asked(optimizer=["muon", "adamw"])), random_surface(6, noise=0.2))
+    report = run_study(KIND.of(asked(optimizer=["muon", "adamw"])), random_surface(6, noise=0.2))
     assert [ladder.validation is not None for ladder in report.ladders] == [True, True]
 
 
 def test_a_ladder_that_ends_at_its_target_is_validated_by_fresh_runs() -> None:
     model = document()["model"] | {"calibration_width": 256, "target_width": 256}
     surface = Surface(MIDDLE, noise=0.1, target_width=256)
-    ladder = run(KIND.of(asked(model=model)), surface).ladders[0]
+    ladder = run_study(KIND.of(asked(model=model)), surface).ladders[0]
     assert ladder.validation is not None
     assert ladder.validation.held
     assert ladder.cost.trials == sum(level.trials for level in ladder.cost.levels) + ladder.validation.trials
@@ -430,7 +430,7 @@ def test_it_is_off_unless_asked_for_and_travels_as_a_document() -> None:
     said = report_document(report)["ladders"][0]["validation"]
     assert json.loads(json.dumps(said)) == said
     assert {"width", "loss", "regret", "regret_interval", "held", "trials", "flops"} <= set(said)
-    assert typed(report_document(report)) == report
+    assert parse_report(report_document(report)) == report
 
 
 def test_it_is_drawn_as_the_last_level(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -452,9 +452,9 @@ def test_it_is_drawn_as_the_last_level(monkeypatch: pytest.MonkeyPatch, tmp_path
         )
         return surface(spec)
 
-    report = run(KIND.of(asked()), train)
+    report = run_study(KIND.of(asked()), train)
     monkeypatch.setattr("telescope.studies.telescoping.plot.draw", lambda ladders, *rest: drawn.extend(ladders))
-    picture(report, runs, TARGET, tmp_path / "picture.png", "validated")
+    plot_report(report, runs, TARGET, tmp_path / "picture.png", "validated")
     found, level = report.ladders[0].validation, drawn[0].levels[-1]
     assert len(drawn[0].levels) == len(report.ladders[0].levels) + 1
     assert (level.width, level.optimum.value) == (TARGET, found.optimum)

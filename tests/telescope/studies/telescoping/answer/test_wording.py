@@ -12,8 +12,8 @@ from telescope.studies.telescoping.reasons import (
     Code,
     Corners,
     Edge,
-    Part,
     Reason,
+    ReasonPart,
     Remark,
     SeedBlocks,
     Side,
@@ -60,7 +60,7 @@ EXAMPLES = [
     Reason.of(Code.BASE_DIVERGED),
     Reason.of(Code.KNOWN_LOOSELY, half_width=0.7, advice=Remark.of(Advice.ADD_SEEDS)),
     Reason.of(Code.KNOWN, half_width=0.25),
-    Reason.of(Code.OF_LADDERS, parts=(Part(Reason.of(Code.KNOWN, half_width=0.5), variant="plain"),)),
+    Reason.of(Code.OF_LADDERS, parts=(ReasonPart(Reason.of(Code.KNOWN, half_width=0.5), variant="plain"),)),
     Reason.of(Code.IN_WORDS, text="plain: resolved"),
 ]
 ADVICE = [
@@ -98,7 +98,7 @@ def test_parts_follow_what_a_reason_says_itself() -> None:
     whole = words(
         Reason.of(
             Code.NO_NOISE_MODEL,
-            parts=(Part(known, width=32), Part(known, variant="plain"), Part(known)),
+            parts=(ReasonPart(known, width=32), ReasonPart(known, variant="plain"), ReasonPart(known)),
         )
     )
     assert whole.startswith("no noise model")

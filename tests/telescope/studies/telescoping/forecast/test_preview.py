@@ -13,7 +13,7 @@ import pytest
 
 from api.store.curves import encode, packed
 from surfaces.bowls import FOURFOLD, LOWS, Surface, random_surface, study, walled
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.forecast.disk import checkpoint_bytes, curve_bytes
 from telescope.studies.forecast.pace import Machine, assumed
 from telescope.studies.telescoping.evidence import amount
@@ -35,8 +35,8 @@ from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.schedules import robust
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.loop import advance, train_one
-from telescope.train.run import Run
+from telescope.train.loop import step_runs, train_one
+from telescope.train.run import TrainingRun
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial, completed, outline
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
@@ -105,7 +105,7 @@ def test_the_most_is_never_exceeded(limits: dict[str, float], surfaces: int) -> 
     asked = study(limits={"max_trials": 4000} | limits)
     forecast = preview(asked)
     for number in range(surfaces):
-        bill = run(KIND.of(asked), random_surface(number, noise=0.5)).ladders[0].cost
+        bill = run_study(KIND.of(asked), random_surface(number, noise=0.5)).ladders[0].cost
         assert bill.trials <= forecast.trials.most
         assert bill.flops <= forecast.flops.most * (1 + 1e-9)
         assert bill.tokens <= forecast.tokens.most
@@ -114,7 +114,7 @@ def test_the_most_is_never_exceeded(limits: dict[str, float], surfaces: int) -> 
 def test_what_is_expected_is_what_surfaces_of_the_same_kind_cost_on_average() -> None:
     asked = study(**FOURFOLD)
     forecast = preview(asked)
-    bills = [run(KIND.of(asked), random_surface(number, noise=0.2, cliff=math.inf)).ladders[0].cost for number in range(12)]
+    bills = [run_study(KIND.of(asked), random_surface(number, noise=0.2, cliff=math.inf)).ladders[0].cost for number in range(12)]
     assert forecast.flops.expected == pytest.approx(float(np.mean([bill.flops for bill in bills])), rel=0.2)
     assert forecast.flops.least <= forecast.flops.expected <= forecast.flops.most
     assert forecast.trials.expected == pytest.approx(float(np.mean([bill.trials for bill in bills])), rel=0.25)
@@ -161,7 +161,7 @@ def test_what_an_edge_rule_of_the_paper_may_add_is_on_the_bill() -> None:
     forecast = preview(asked)
     assert forecast.trials.least == 85
     for x in (-12.0, -8.9, 0.0):
-        bill = run(KIND.of(asked), Surface((x, -3.7))).ladders[0].cost
+        bill = run_study(KIND.of(asked), Surface((x, -3.7))).ladders[0].cost
         assert forecast.trials.least <= bill.trials <= forecast.trials.most
         assert bill.flops <= forecast.flops.most
 
@@ -171,7 +171,7 @@ def test_a_paper_that_may_stop_early_costs_at_least_two_levels() -> None:
     forecast = preview(asked)
     assert (forecast.trials.least, forecast.trials.most) == (80, 85)
     for drift in (0.0, 3.0):
-        assert 80 <= run(KIND.of(asked), Surface((-5.7, -3.7), drift=(drift, 0.0))).ladders[0].cost.trials <= 85
+        assert 80 <= run_study(KIND.of(asked), Surface((-5.7, -3.7), drift=(drift, 0.0))).ladders[0].cost.trials <= 85
 
 
 def test_a_rehearsal_is_the_fold_itself() -> None:
@@ -255,8 +255,8 @@ def test_the_size_of_a_curve_is_that_of_a_real_one() -> None:
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW])
 def test_the_size_of_checkpoints_is_that_of_real_ones(tmp_path: Path, optimizer: OptimizerSpec) -> None:
     spec = trial(optimizer, replace(MODEL, width=128))
-    trained, file = Run(spec), CheckpointFile(tmp_path / "trial.pt")
-    advance([trained])
+    trained, file = TrainingRun(spec), CheckpointFile(tmp_path / "trial.pt")
+    step_runs([trained])
     for _ in range(2):
         file.save(trained.state())
     kept = sum(path.stat().st_size for path in tmp_path.iterdir())
@@ -395,7 +395,7 @@ def test_a_budget_below_the_least_sensible_is_named_and_indeed_resolves_little()
     short = study(**FOURFOLD, limits={"max_base_runs": 0.4 * least})
     assert any("expect the verdict unresolved" in one for one in preview(short).advice)
     assert not preview(study(**FOURFOLD, limits={"max_base_runs": 1.1 * least})).advice
-    verdicts = [run(KIND.of(short), random_surface(number, noise=0.3)).verdict for number in range(6)]
+    verdicts = [run_study(KIND.of(short), random_surface(number, noise=0.3)).verdict for number in range(6)]
     assert verdicts.count("resolved") <= 3
 
 

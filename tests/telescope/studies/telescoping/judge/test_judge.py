@@ -8,7 +8,7 @@ import pytest
 
 from surfaces.bowls import Surface, random_surface, study
 from telescope.errors import InvalidInput
-from telescope.studies.telescoping.fold.progress import loss_of
+from telescope.studies.telescoping.fold.progress import final_loss_of
 from telescope.studies.telescoping.judge.judge import Judgement, judge
 from telescope.studies.telescoping.judge.sweep import Row, Sweep, read_csv, read_document, read_rows
 from telescope.studies.telescoping.kind import KIND
@@ -104,7 +104,9 @@ def test_a_jobs_own_trials_are_judged_as_the_job_judged_them(number: int) -> Non
         trials += [completed(spec, list(surface(spec))) for spec in plan.start]
     said = KIND.of(question).report(trials)
     specs = [trial.spec for trial in trials]
-    rows = [Row(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, loss_of(t)) for s, t in zip(specs, trials, strict=True)]
+    rows = [
+        Row(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, final_loss_of(t)) for s, t in zip(specs, trials, strict=True)
+    ]
     found = judge(Sweep(tuple(rows), ()), 512)
     job, own = said.ladders[0].hyperparameters["lr"], found.hyperparameters["lr"]
     assert found.verdict == said.verdict

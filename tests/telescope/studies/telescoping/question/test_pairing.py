@@ -12,7 +12,7 @@ from surfaces.bowls import Surface, document, study
 from telescope.errors import InvalidInput
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.evidence import Pairing
 from telescope.studies.telescoping.fold.specs import target_spec
@@ -45,7 +45,7 @@ def named(doc: dict[str, Any]) -> Pairing:
 
 def answered(doc: dict[str, Any]) -> LadderReport:
     """The job's answer on a closed-form surface."""
-    (ladder,) = run(parse(doc), SURFACE).ladders
+    (ladder,) = run_study(parse(doc), SURFACE).ladders
     return ladder
 
 

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from surfaces.bowls import LOWS, Surface, document, random_surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders
@@ -159,7 +159,7 @@ def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded()
     assert all(8 <= ladder.cost.trials <= 12 for ladder in report.ladders)
     base = all_ladders(many)[0].base_flops
     costly = asked(limits={"max_flops": 3 * 60 * base})
-    assert all(ladder.cost.flops <= 60 * base for ladder in run(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders)
+    assert all(ladder.cost.flops <= 60 * base for ladder in run_study(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders)
 
 
 def test_a_preview_counts_all_ladders() -> None:
@@ -192,7 +192,7 @@ def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_not() 
     for number in range(6):
         surface = random_surface(number, 1, noise=0.2)
         moved = replace(surface, target=(surface.target[0] + 1.5,), number=100 + number)
-        report = run(
+        report = run_study(
             KIND.of(asked()),
             on(
                 architecture,
@@ -217,7 +217,7 @@ def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost()
     surface = Surface(MIDDLE[:2])
     better = replace(surface, scale=(0.97,) * 8)
     question = asked(axes=2, optimizer=["muon", "adamw"])
-    report = run(
+    report = run_study(
         KIND.of(question),
         lambda spec: (better if (architecture(spec), spec.optimizer.name) == ("tied", "adamw") else surface)(spec),
     )
@@ -257,7 +257,7 @@ def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_o
         }[text(spec), spec.optimizer.name]
         return replace(surface, scale=(scale,) * 8)(spec)
 
-    report = run(KIND.of(asked(TEXTS, optimizer=["muon", "adamw"])), train)
+    report = run_study(KIND.of(asked(TEXTS, optimizer=["muon", "adamw"])), train)
     assert (report.best, report.best_variant) == (None, "")
     assert [(one.name, one.best) for one in report.variants] == [
         ("code", "muon"),
@@ -271,18 +271,18 @@ def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_o
 def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
     search = {name: one | {"extend": False} for name, one in document(1)["search"].items()}
     inside, outside = Surface(MIDDLE[:1]), Surface((LOWS[0] - 3,), scale=(1.1,) * 8)
-    report = run(KIND.of(asked(search=search)), on(architecture, plain=inside, tied=inside, squared=outside))
+    report = run_study(KIND.of(asked(search=search)), on(architecture, plain=inside, tied=inside, squared=outside))
     assert (report.final, report.verdict, report.best_variant) == (True, "unbracketed", "plain")
     assert report.reason.startswith("squared: the optimum of lr lies at the border")
     assert report.comparison is not None
     assert {(one.first, one.second) for one in report.comparison.differences} == {("plain", "tied")}
-    refusing = run(
+    refusing = run_study(
         KIND.of(asked(coordinates="check", search=search)),
         on(architecture, plain=inside, tied=replace(inside, growth=0.5), squared=outside),
     )
     assert (refusing.final, refusing.verdict) == (True, "refused")
     assert refusing.reason.startswith("tied: the coordinate check fails")
-    all_well = run(KIND.of(asked()), inside)
+    all_well = run_study(KIND.of(asked()), inside)
     assert all_well.verdict == "resolved"
     assert re.findall(r"(\w+): ", all_well.reason) == [
         "plain",
@@ -292,7 +292,7 @@ def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
 
 
 def test_a_report_over_variants_travels_as_plain_json() -> None:
-    found = report_document(run(KIND.of(asked(TEXTS)), random_surface(1, 1, noise=0.2)))
+    found = report_document(run_study(KIND.of(asked(TEXTS)), random_surface(1, 1, noise=0.2)))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surfaces.bowls import AXES, LOWS, Surface, document, random_surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
@@ -25,9 +25,9 @@ from telescope.studies.telescoping.schedules import paper, windows
 from telescope.studies.telescoping.schedules.samplers import (
     BATCH,
     Box,
-    batch_sizes,
     heights,
     propose,
+    stage_sizes,
 )
 from telescope.trials.outcome import Trial, completed
 from tests.telescope.studies.telescoping.folds import bowl, fold, ladder, runs, values
@@ -144,7 +144,7 @@ def test_optuna_stays_quiet_and_its_settings_stay_as_they_were(
     ],
 )
 def test_batches_are_of_fixed_size_the_first_of_half(sampler: Sampler, trials: int, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes(sampler, trials) == sizes
+    assert stage_sizes(sampler, trials) == sizes
     assert sum(sizes) == trials
     assert max(sizes[1:], default=0) <= BATCH
 
@@ -278,7 +278,7 @@ def test_three_hyperparameters_are_found_within_the_runs_that_the_preview_names(
         paper={"sampler": "tpe", "centre": "vertex"},
         coordinates="skip",
     )
-    report, forecast = run(KIND.of(asked), surface), preview(asked)
+    report, forecast = run_study(KIND.of(asked), surface), preview(asked)
     assert forecast.trials.least == forecast.trials.most == report.ladders[0].cost.trials == 88
     found = report.ladders[0].hyperparameters
     for name, x in zip(AXES, surface.target, strict=False):
@@ -288,6 +288,6 @@ def test_three_hyperparameters_are_found_within_the_runs_that_the_preview_names(
 
 def test_an_optimum_outside_of_a_sampled_window_is_reported_unbracketed() -> None:
     surface = Surface((LOWS[0] - 2, LOWS[1] + 3.3, LOWS[2] + 3.3))
-    report = run(KIND.of(study(3, (8, 8, 8), schedule="paper", coordinates="skip")), surface)
+    report = run_study(KIND.of(study(3, (8, 8, 8), schedule="paper", coordinates="skip")), surface)
     assert report.verdict == "unbracketed"
     assert report.ladders[0].levels[0].edge == "lr: low"
