@@ -46,15 +46,15 @@ class Case:
     """A case that both checkouts run."""
 
     name: str
-    file: str  # below the checkout
+    file: str  # among the examples of the checkout
     targets: tuple[float, ...] = ()  # target losses queried after a compute_time job
 
 
 CASES = (
-    Case("quickstart", "examples/quickstart.yaml"),
-    Case("compute_time", "examples/compute_time.yaml", targets=(2.3, 2.1)),
-    Case("llama", "examples/llama.yaml"),
-    Case("judge", "examples/sweep.csv"),
+    Case("quickstart", "quickstart.yaml"),
+    Case("compute_time", "compute_time.yaml", targets=(2.3, 2.1)),
+    Case("llama", "llama.yaml"),
+    Case("judge", "sweep.csv"),
     Case("refused", ""),
 )
 
@@ -130,10 +130,16 @@ class Checkout:
         module, _, name = scripts["telescope"].partition(":")
         return [sys.executable, "-c", f"import sys; from {module} import {name}; sys.exit({name}())"]
 
+    @property
+    def examples(self) -> Path:
+        """The folder of example files, which older commits have at the top level."""
+        packaged = self.folder / "api" / "examples"
+        return packaged if packaged.exists() else self.folder / "examples"
+
     def environment(self, home: Path) -> dict[str, str]:
         """The environment of its processes, without variables of the caller's own telescope."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("TELESCOPE_", "RAY_"))}
-        examples = {"TELESCOPE_FACTORY_PATH": str(self.folder / "examples")}
+        examples = {"TELESCOPE_FACTORY_PATH": str(self.examples)}
         return own | SETTINGS | examples | {"PYTHONPATH": str(self.folder), "TELESCOPE_HOME": str(home)}
 
     def telescope(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -223,8 +229,8 @@ def observe(checkout: Checkout, case: Case, executor: str, workers: int) -> Obse
 
 
 def _judged(checkout: Checkout, case: Case, home: Path) -> dict[str, Any]:
-    as_json = checkout.telescope(home, "judge", case.file, "--json")
-    as_text = checkout.telescope(home, "judge", case.file)
+    as_json = checkout.telescope(home, "judge", str(checkout.examples / case.file), "--json")
+    as_text = checkout.telescope(home, "judge", str(checkout.examples / case.file))
     status = {"json": as_json.returncode, "text": as_text.returncode}
     return {"exit_status": status, "report": json.loads(as_json.stdout), "text": as_text.stdout}
 
@@ -237,7 +243,7 @@ def _refused(http: httpx.Client) -> dict[str, Any]:
 
 def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict[str, Any]:
     """A job from submission to its result in every form, with each of its trials and curves."""
-    body, yaml = (checkout.folder / case.file).read_bytes(), {"Content-Type": "application/yaml"}
+    body, yaml = (checkout.examples / case.file).read_bytes(), {"Content-Type": "application/yaml"}
 
     def get(path: str, **parameters: Any) -> Any:
         return http.get(path, params=parameters).raise_for_status().json()

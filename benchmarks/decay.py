@@ -3,9 +3,9 @@
     python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125
     --seeds 4 python -m benchmarks.decay --quick
 
-It trains the study of `examples/quickstart.yaml` at one width, at every lr with every decay, with
-the same seeds, and prints the mean losses. Then it compares every pair with the first one: paired
-by seed, in % with the standard error.
+It trains the study of `api/examples/quickstart.yaml` at one width, at every lr with every decay,
+with the same seeds, and prints the mean losses. Then it compares every pair with the first one:
+paired by seed, in % with the standard error.
 
 Parts: `loss` of one run · `table`.
 """
@@ -26,7 +26,7 @@ from benchmarks.arguments import parsed
 from telescope.studies.telescoping.fold.specs import target_spec
 
 Pair = tuple[float, float]  # lr, weight decay
-EXAMPLE = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
+EXAMPLE = Path(__file__).parents[1] / "api" / "examples" / "quickstart.yaml"
 
 
 def loss(width: int, job: tuple[Pair, int]) -> float:

@@ -276,7 +276,7 @@ def main() -> None:
     parser.add_argument("--real", action="store_true", help="train instead of evaluating surfaces")
     parser.add_argument("--surfaces", type=int, default=60)
     parser.add_argument("--noise", type=float, default=0.2, help="noise, in %% of the loss")
-    parser.add_argument("--job", type=Path, default=Path("examples/quickstart.yaml"))
+    parser.add_argument("--job", type=Path, default=Path("api/examples/quickstart.yaml"))
     parser.add_argument("--store", type=Path, default=Path(".telescope/search.jsonl"))
     parser.add_argument("--workers", type=int, default=1)
     given = parsed(parser, surfaces=2)

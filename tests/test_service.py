@@ -197,7 +197,7 @@ def serving(home: Path, **settings: str) -> Iterator[Service]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that may run the factories of one module, copied to a folder that only it reads."""
     models = tmp_path_factory.mktemp("models")
-    shutil.copy(Path(__file__).parents[1] / "examples" / "huggingface.py", models / "hub_models.py")
+    shutil.copy(Path(__file__).parents[1] / "api" / "examples" / "huggingface.py", models / "hub_models.py")
     listed = {"TELESCOPE_FACTORIES": "hub_models:*", "TELESCOPE_FACTORY_PATH": str(models)}
     with serving(tmp_path_factory.mktemp("service"), **listed) as running:
         yield running

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.cli import job_file
-from api.cli.output import console, show_json
+from api.cli.output import Plot, console, show_json
 from telescope.errors import InvalidInput
 
 COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
@@ -23,7 +23,7 @@ PARTS = {"moved": "its output", "own": "by its own update"}
 
 def coordinates(
     file: Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)],
-    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
+    plot: Plot = None,
     optimizer: Annotated[str | None, typer.Option(help="Check only the ladder of this optimizer: muon or adamw.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
 ) -> None:

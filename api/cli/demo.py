@@ -1,7 +1,7 @@
 """`make demo`: telescope end to end, through its public HTTP interface.
 
 It starts a separate service (`telescope serve`: embedded database, local Ray, a free port, all
-files below ./demo-result), POSTs examples/quickstart.yaml, follows the job, prints the result,
+files below ./demo-result), POSTs the packaged quick-start job, follows the job, prints the result,
 writes it as JSON and as a plot, and stops the service, also after a failure or Ctrl-C. The exit
 status is that of `telescope result`.
 """
@@ -19,13 +19,14 @@ from api.cli import job_file
 from api.cli.output import console, explain
 from api.cli.remote import progress_updates
 from api.coordinator.supervisor import Child, end, interruptible, port_to_use
+from api.examples import EXAMPLES
 from api.job_states import JobState
 from api.terminal import pictures, telescoping
 from api.terminal.follow import follow
 from telescope.client.client import Client
 from telescope.errors import TelescopeError, Unavailable
 
-JOB = Path("examples/quickstart.yaml")
+JOB = EXAMPLES["quickstart"].path
 FOLDER = Path("demo-result")
 START_SECONDS = 120.0
 END_SECONDS = 9.0  # `serve` ends its own children within this time
@@ -33,12 +34,13 @@ END_SECONDS = 9.0  # `serve` ends its own children within this time
 NEXT = """
 What next? Start the service and POST a job of your own:
 
+  .venv/bin/telescope examples quickstart > job.yaml
   .venv/bin/telescope serve
   curl -X POST http://127.0.0.1:8765/v1/jobs -H 'Content-Type: application/yaml' \\
-    --data-binary @examples/quickstart.yaml
+    --data-binary @job.yaml
 
 API documentation: http://127.0.0.1:8765/docs
-Without a service: .venv/bin/telescope run examples/quickstart.yaml
+Without a service: .venv/bin/telescope run job.yaml
 """
 
 
@@ -100,7 +102,7 @@ def wait_until_ready(url: str, child: Child) -> None:
 def demonstrate(client: Client, document: object, folder: Path) -> int:
     """POST the job, follow it, print and write its result; return the exit status."""
     job = client.submit(document)
-    print(f"POST {client.url}/v1/jobs with {JOB}: {job.id}\n", flush=True)
+    print(f"POST {client.url}/v1/jobs with {JOB.name}: {job.id}\n", flush=True)
     ended = follow(progress_updates(client, job.id), console())
     if ended.state is not JobState.SUCCEEDED:
         raise Unavailable(f"the job is {ended.state}: {ended.reason}")

@@ -6,12 +6,11 @@ CSV. The target may be any loss that the job's runs reached.
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from api.cli.output import console, show_json
+from api.cli.output import Plot, console, show_json
 from api.cli.service import configured, local_url
 from telescope.client.client import Client
 from telescope.errors import InvalidInput
@@ -31,7 +30,7 @@ def frontier(
     target_loss: Annotated[float, typer.Option(help="Held-out loss to reach.", show_default=False)],
     optimizer: Annotated[OptimizerName | None, typer.Option(help="Show hours and tokens of this optimizer only.")] = None,
     url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
+    plot: Plot = None,
     csv: Annotated[Csv | None, typer.Option(help="Print all rows of this table as CSV instead.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
 ) -> None:

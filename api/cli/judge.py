@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.output import console, show_json
+from api.cli.output import Plot, console, show_json
 from telescope.errors import InvalidInput
 
 COLUMNS = "width, lr, loss (empty or nan: diverged) and, where swept, weight_decay and seed"
@@ -20,15 +20,15 @@ def judge(
         Path, typer.Argument(metavar="FILE.csv", help=f"CSV table with one row per finished run: {COLUMNS}.", show_default=False)
     ],
     target_width: Annotated[int | None, typer.Option(help="Width to train (default: twice the widest in the table).")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
+    plot: Plot = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
 ) -> None:
     """Judge a sweep that you have already run: do its hyperparameters transfer to the target width?
 
-    Example: telescope judge examples/sweep.csv --target-width 1024
+    Example: telescope judge sweep.csv --target-width 1024
     """
     content = read_table(file)
-    from api.terminal import pictures, telescoping  # late, for a quick start
+    from api.terminal import telescoping  # late, for a quick start
     from telescope.studies import registry
     from telescope.studies.telescoping.judge.judge import judge
     from telescope.studies.telescoping.judge.sweep import read_csv
@@ -40,6 +40,8 @@ def judge(
     else:
         telescoping.show_judgement(judgement, console())
     if plot:
+        from api.terminal import pictures  # late: imports matplotlib
+
         pictures.picture_of_sweep(judgement, sweep.rows, plot, file.name)
     raise typer.Exit(0 if judgement.verdict == "resolved" else 1)
 

@@ -22,10 +22,11 @@ from rich.table import Table
 from api.cli import job_file
 from api.cli.coordinates import coordinates
 from api.cli.corpus import corpora
+from api.cli.examples import examples
 from api.cli.export import export
 from api.cli.frontier import frontier
 from api.cli.judge import judge
-from api.cli.output import Commands, JobInterrupted, console, json_value, show_json
+from api.cli.output import Commands, JobInterrupted, Plot, console, json_value, show_json
 from api.cli.remote import RemoteFindings, conclude, connect, progress_updates
 from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
@@ -48,7 +49,6 @@ File = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_d
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
 Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
-Plot = Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")]
 JOBS = "Jobs"
 
 
@@ -65,7 +65,7 @@ def run(
 
     Logs of the coordinator and its workers go to TELESCOPE_HOME/run.log. Ctrl-C pauses the job.
 
-    Example: telescope run examples/quickstart.yaml
+    Example: telescope run job.yaml
     """
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
@@ -96,7 +96,7 @@ def run(
 def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
     """Submit a job to the service.
 
-    Example: telescope submit examples/quickstart.yaml
+    Example: telescope submit job.yaml
     """
     document = job_file.read_job_file(file)
     with connect(url) as client:
@@ -179,7 +179,7 @@ def jobs(url: Url = None, as_json: AsJson = False) -> None:
         best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
         table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
-    console().print(table if listed else "No jobs yet. Submit one: telescope submit examples/quickstart.yaml")
+    console().print(table if listed else "No jobs yet. Submit one: telescope examples quickstart > job.yaml; telescope submit job.yaml")
 
 
 @app.command(rich_help_panel=JOBS)
@@ -237,6 +237,7 @@ def clone(
 
 
 app.command(rich_help_panel=JOBS)(coordinates)
+app.command(rich_help_panel=JOBS)(examples)
 app.command(rich_help_panel=JOBS)(export)
 app.command(rich_help_panel=JOBS)(frontier)
 app.command(rich_help_panel=JOBS)(judge)

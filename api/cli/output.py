@@ -5,7 +5,7 @@ People read results on standard output and errors on standard error: field, reme
 output goes to standard error.
 
 Parts: `Commands` (the group that turns errors into messages and exit statuses) · `JobInterrupted` ·
-`explain` · `show_json`, `json_value` · `console`.
+`explain` · `show_json`, `json_value` · `console` · `Plot`, the option of commands that draw.
 """
 
 import json
@@ -14,16 +14,29 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
+import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from telescope.errors import InvalidInput, TelescopeError
+from telescope.extras import require_extra
 
 PIPED_WIDTH = 120  # columns of tables that are not printed to a terminal
+
+
+def _plottable(file: Path | None) -> Path | None:
+    """Raise MissingPackage before the work starts, not once there is a result to plot."""
+    if file:
+        require_extra("plots")
+    return file
+
+
+Plot = Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)]
 
 
 class JobInterrupted(TelescopeError):

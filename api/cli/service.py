@@ -18,6 +18,7 @@ from api.coordinator import supervisor
 from api.settings import Settings
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, Problem, Unavailable
+from telescope.extras import require_extra
 
 processes = typer.Typer()
 
@@ -54,7 +55,7 @@ def serve(
     def announce() -> None:
         _say(f"telescope is ready at {url}")
         _say(f"  documentation   {url}/docs")
-        _say("  first job       telescope submit examples/quickstart.yaml")
+        _say("  first job       telescope examples quickstart > job.yaml; telescope submit job.yaml")
 
     _say("starting api and coordinator ...")
     with Client(url, timeout_seconds=2.0) as client:
@@ -113,7 +114,10 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         settings = Settings(**given)
     except ValidationError as error:
         raise InvalidInput.because(tuple(_problem(detail, options) for detail in error.errors(include_url=False))) from None
-    if "executor" in options and settings.tune_loggers and settings.executor != "ray_tune":  # others run no trials
+    runs_trials = "executor" in options
+    if runs_trials and settings.executor != "local":
+        require_extra("ray")  # here, so that `serve` does not restart a coordinator that cannot start
+    if runs_trials and settings.tune_loggers and settings.executor != "ray_tune":
         message = "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune, or unset this"
         raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", message)
     return settings, os.environ | {f"TELESCOPE_{name.upper()}": str(value) for name, value in given.items()}

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal import compute_time, forecast, frontier, pictures, telescoping
+from api.terminal import compute_time, forecast, frontier, telescoping
 from api.terminal.progress import TrialLike
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
@@ -51,6 +51,8 @@ def show_telescoping(report: Document, study: Document, console: Console) -> Non
 
 
 def picture_telescoping(found: Findings, path: Path) -> None:
+    from api.terminal import pictures  # late: imports matplotlib
+
     report, width = telescoping.parse_report(found.report), telescoping.target_width(found.study)
     pictures.plot_report(report, found.trials(), width, path, found.name)
 

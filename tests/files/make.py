@@ -114,8 +114,9 @@ def main(checkout: Path, folder: Path) -> None:
 
 def specs(installation: Installation) -> Any:
     """What specs.py prints in this checkout."""
-    paths = f"{installation.checkout}:{installation.checkout / 'examples'}"
-    environment = installation.environment | {"PYTHONPATH": paths}
+    checkout = installation.checkout
+    paths = (checkout, checkout / "api" / "examples", checkout / "examples")  # the last: in older commits
+    environment = installation.environment | {"PYTHONPATH": ":".join(map(str, paths))}
     done = subprocess.run(
         [sys.executable, SPECS],
         cwd=installation.home,

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
+from api.examples import EXAMPLES
 
 JOB = """
 kind: telescope
@@ -76,7 +77,7 @@ def test_an_optimizer_that_the_job_has_not_is_bad_input(job):
 
 
 def test_a_job_of_one_width_has_no_coordinates_to_check():
-    result = telescope("coordinates", "examples/compute_time.yaml", "--json")
+    result = telescope("coordinates", EXAMPLES["compute_time"].path, "--json")
     assert result.exit_code == 2
     (problem,) = json.loads(result.stdout)["error"]["problems"]
     assert (problem["field"], problem["value"]) == ("kind", "compute_time")

@@ -21,7 +21,7 @@ from telescope.client.client import Client
 from telescope.errors import InvalidInput
 from telescope.studies import registry
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[3] / "api" / "examples" / "sweep.csv"
 CSV = {"Content-Type": "text/csv"}
 
 

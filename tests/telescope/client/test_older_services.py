@@ -10,7 +10,7 @@ from telescope.studies.registry import report_document
 from telescope.studies.telescoping.judge.judge import Judgement, judge
 from telescope.studies.telescoping.judge.sweep import read_csv
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[3] / "api" / "examples" / "sweep.csv"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.telescope.export.answers import run_of
 STEPS, ROUNDING = 20, 1e-5  # as in test_torch_code
 HUB = {
     "family": "module",
-    "factory": "examples.huggingface:llama",
+    "factory": "api.examples.huggingface:llama",
     "base_width": 16,
     "calibration_width": 32,
     "target_width": 64,
@@ -41,7 +41,7 @@ spec = importlib.util.spec_from_file_location("exported", code)
 exported = importlib.util.module_from_spec(spec)
 sys.modules["exported"] = exported
 spec.loader.exec_module(exported)
-from examples import huggingface
+import huggingface
 torch.manual_seed(0)
 model = getattr(huggingface, factory)(64)
 exported.rescale(model)
@@ -77,12 +77,12 @@ def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[fl
         str(folder / "batches.pt"),
         str(folder / "losses"),
     ]
-    root = Path(__file__).parents[3]
+    examples = Path(__file__).parents[3] / "api" / "examples"
     subprocess.run(
         command,
         check=True,
         timeout=120,
-        env={"PYTHONPATH": str(root), "PATH": "", "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": str(examples), "PATH": "", "OMP_NUM_THREADS": "1"},
     )
     found: list[float] = json.loads((folder / "losses").read_text())
     return found
@@ -101,7 +101,7 @@ def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(optimize
 
 
 def test_a_document_names_every_piece_that_is_orthogonalised() -> None:
-    gpt2 = HUB | {"factory": "examples.huggingface:gpt2", "splits": {"*.c_attn.weight": [1, 1, 1]}}
+    gpt2 = HUB | {"factory": "api.examples.huggingface:gpt2", "splits": {"*.c_attn.weight": [1, 1, 1]}}
     run = run_of("muon", gpt2)
     said = document.export_document(run)
     assert said.muon is not None

@@ -34,8 +34,8 @@ from tests.telescope.small import ADAMW, HORIZON, MUON, stdlib
 
 OURS = ModuleSpec(family="module", factory="tests.telescope.user_models:ours", width=16, base_width=16)
 MIXTURE = replace(OURS, factory="tests.telescope.user_models:mixture")
-LLAMA = ModuleSpec(family="module", factory="examples.huggingface:llama", width=32, base_width=32)
-GPT2 = replace(LLAMA, factory="examples.huggingface:gpt2")
+LLAMA = ModuleSpec(family="module", factory="api.examples.huggingface:llama", width=32, base_width=32)
+GPT2 = replace(LLAMA, factory="api.examples.huggingface:gpt2")
 
 
 def trial(

@@ -20,7 +20,7 @@ from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 
-QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[3] / "api" / "examples" / "quickstart.yaml"
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from telescope.studies.telescoping.judge.sweep import Row, Sweep, read_csv, read
 from telescope.studies.telescoping.kind import KIND
 from telescope.trials.outcome import Trial, completed
 
-EXAMPLE = Path(__file__).parents[5] / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[5] / "api" / "examples" / "sweep.csv"
 LRS = range(-9, -1)
 
 # AdamW under the standard parametrisation on python-stdlib: lr 2^-11 to 2^-4, widths 32 to 256,

@@ -28,7 +28,7 @@ from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial, completed
 from telescope.trials.spec import TrialSpec
 
-EXAMPLES = Path(__file__).parents[5] / "examples"
+EXAMPLES = Path(__file__).parents[5] / "api" / "examples"
 MIDDLE = tuple(low + 3.3 for low in LOWS)
 PLAIN, TIED, SQUARED = (
     {"name": "plain"},
