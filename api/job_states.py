@@ -15,7 +15,9 @@ from telescope.errors import Conflict
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(
+        {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     # Answered, if only up to a limit: other limits are another question, for a clone.
     JobState.SUCCEEDED: frozenset(),

@@ -52,7 +52,11 @@ def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
     Muon and AdamW alternate, at five learning rates each, then with another seed.
     """
     variants = list(islice(product(range(count), OPTIMIZERS), count // len(widths)))
-    return [trial(width, steps, optimizer, seed) for width in sorted(widths, reverse=True) for seed, optimizer in variants]
+    return [
+        trial(width, steps, optimizer, seed)
+        for width in sorted(widths, reverse=True)
+        for seed, optimizer in variants
+    ]
 
 
 def recipe(spec: TrialSpec) -> Recipe:
@@ -74,7 +78,12 @@ def recipe(spec: TrialSpec) -> Recipe:
         embedding_multiplier=multiplier[Role.EMBEDDING],
         head_multiplier=multiplier[Role.READOUT],
         attention_scale=mup.attention_factor(model),
-        groups=tuple(ParameterGroup(g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std) for g in groups),
+        groups=tuple(
+            ParameterGroup(
+                g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std
+            )
+            for g in groups
+        ),
         momentum=spec.optimizer.momentum,
         betas=(spec.optimizer.beta1, spec.optimizer.beta2),
         steps=horizon.steps,

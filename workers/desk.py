@@ -98,11 +98,16 @@ class Desk:
             # the first among equals
             return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))
 
-    def take_like(self, accepted: Callable[[Assignment], bool], most: int) -> tuple[Assignment, ...]:
+    def take_like(
+        self, accepted: Callable[[Assignment], bool], most: int
+    ) -> tuple[Assignment, ...]:
         """Take up to `most` more queued assignments that `accepted` accepts; they are running from
         then on."""
         with self._changed:
-            return tuple(self._begin(assignment) for assignment in [a for a in self._pending if accepted(a)][: max(0, most)])
+            return tuple(
+                self._begin(assignment)
+                for assignment in [a for a in self._pending if accepted(a)][: max(0, most)]
+            )
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
         """Put back assignments that have not begun after all: to the front of the queue, or ended
@@ -130,7 +135,9 @@ class Desk:
     def flops_left(self) -> float:
         """FLOPs of all queued trials, and of what remains of running trials."""
         with self._changed:
-            return sum(trial_flops(a.spec) for a in self._pending) + sum(running.flops_left for running in self._running.values())
+            return sum(trial_flops(a.spec) for a in self._pending) + sum(
+                running.flops_left for running in self._running.values()
+            )
 
     def stopping(self, trial_id: int) -> bool:
         """True if a stop of this running trial was requested."""

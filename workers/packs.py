@@ -51,7 +51,12 @@ Measure = Callable[[Assignment, int, float], Program]
 def may_be_packed(assignment: Assignment) -> bool:
     """True if the trial may be packed and compiled; never for a user's model."""
     spec = assignment.spec
-    return assignment.failures == 0 and spec.measure == "loss" and packable(spec.model) and not spec.optimizer.watches_logits
+    return (
+        assignment.failures == 0
+        and spec.measure == "loss"
+        and packable(spec.model)
+        and not spec.optimizer.watches_logits
+    )
 
 
 class Packs:
@@ -98,7 +103,11 @@ class Packs:
     def _steps(self, first: Assignment) -> float:
         """Number of steps of the same graph that each worker has left."""
         graph, own = Graph.of(first.spec), first.spec.own_steps
-        others = sum(other.spec.own_steps for other in self._desk.waiting() if may_be_packed(other) and Graph.of(other.spec) == graph)
+        others = sum(
+            other.spec.own_steps
+            for other in self._desk.waiting()
+            if may_be_packed(other) and Graph.of(other.spec) == graph
+        )
         return max(own, (own + others) / self._workers())
 
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
@@ -108,12 +117,23 @@ class Packs:
         spec = first.spec
         try:
             program = measure(first, MOST_TOGETHER, steps)
-            log.info("width %d, %s: packs of %d, %s", spec.model.width, spec.optimizer.name, program.members, program.reason)
+            log.info(
+                "width %d, %s: packs of %d, %s",
+                spec.model.width,
+                spec.optimizer.name,
+                program.members,
+                program.reason,
+            )
         except MeasurementAbandoned:
             return
         except Exception as error:
             program = Program()
-            log.warning("width %d, %s: no packs, since they could not be measured: %s", spec.model.width, spec.optimizer.name, error)
+            log.warning(
+                "width %d, %s: no packs, since they could not be measured: %s",
+                spec.model.width,
+                spec.optimizer.name,
+                error,
+            )
         finally:
             self._measuring.release()
         self._programs[shape(spec)] = program
@@ -133,7 +153,12 @@ class Packs:
         half as large, and a single trial is not compiled."""
         alike, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:
-            self._programs[alike] = replace(self._programs[alike], members=members // 2, repaid_steps=math.inf)
+            self._programs[alike] = replace(
+                self._programs[alike], members=members // 2, repaid_steps=math.inf
+            )
         elif pack.compiled:
             self._programs[alike] = Program(reason="not compiled: a compiled trial failed")
-            log.warning("width %d: no longer compiled, since a compiled trial failed", pack.assignments[0].spec.model.width)
+            log.warning(
+                "width %d: no longer compiled, since a compiled trial failed",
+                pack.assignments[0].spec.model.width,
+            )

@@ -26,14 +26,26 @@ from telescope.train.loop import CurvePoint, Last, Left, Progress, train
 from telescope.train.run import curve_of
 from telescope.trials.numerics import numerics
 from telescope.trials.outcome import Failure, Measurement
-from workers.interface import CHECKPOINT_SECONDS, TERMINAL, Assignment, Event, Failed, Finished, Measured, Started, Stopped
+from workers.interface import (
+    CHECKPOINT_SECONDS,
+    TERMINAL,
+    Assignment,
+    Event,
+    Failed,
+    Finished,
+    Measured,
+    Started,
+    Stopped,
+)
 
 FLUSH_POINTS = 100
 FLUSH_SECONDS = 0.5  # times the number of trials that train together: each event is a transaction
 TRACEBACK_LINES = 6
 
 
-def run_attempts(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool = False) -> Iterator[Event]:
+def run_attempts(
+    assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool = False
+) -> Iterator[Event]:
     """Run an attempt at each of these trials, of one shape, to its end; `stopping` is checked at
     each step. `compile`: if possible.
 
@@ -59,8 +71,14 @@ def run_attempts(assignments: Sequence[Assignment], stopping: Callable[[Assignme
 class AttemptReporter:
     """Events of one attempt: its points, in batches."""
 
-    def __init__(self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float) -> None:
-        self.assignment, self.checkpoint, self._flush_seconds = (assignment, checkpoint, flush_seconds)
+    def __init__(
+        self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float
+    ) -> None:
+        self.assignment, self.checkpoint, self._flush_seconds = (
+            assignment,
+            checkpoint,
+            flush_seconds,
+        )
         self._points: list[Measurement] = []
         self._flushed = time.monotonic()
 
@@ -70,7 +88,13 @@ class AttemptReporter:
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
         # the training loop loads it again: once per attempt, and rarely there
         state = self.checkpoint.load(self.assignment.spec.branch)
-        yield Started(trial_id, attempt, self.checkpoint.step, f"{socket.gethostname()}:{os.getpid()}", numerics())
+        yield Started(
+            trial_id,
+            attempt,
+            self.checkpoint.step,
+            f"{socket.gethostname()}:{os.getpid()}",
+            numerics(),
+        )
         if state and (curve := curve_of(state)):
             yield Measured(trial_id, attempt, tuple(curve))
 
@@ -80,7 +104,10 @@ class AttemptReporter:
         match told:
             case CurvePoint(_, measurement):
                 self._points.append(measurement)
-                if len(self._points) >= FLUSH_POINTS or time.monotonic() - self._flushed >= self._flush_seconds:
+                if (
+                    len(self._points) >= FLUSH_POINTS
+                    or time.monotonic() - self._flushed >= self._flush_seconds
+                ):
                     yield from self._flush()
             case Last(_, measurement):
                 yield Finished(trial_id, attempt, (*self._points, measurement))
@@ -95,13 +122,28 @@ class AttemptReporter:
             self._points, self._flushed = [], time.monotonic()
 
 
-def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool) -> Iterator[Event]:
-    every_seconds, flush_seconds = (float(os.environ.get(CHECKPOINT_SECONDS, "30")), FLUSH_SECONDS * len(assignments))
-    reports = [AttemptReporter(each, CheckpointFile(each.checkpoint, every_seconds), flush_seconds) for each in assignments]
+def _train(
+    assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool
+) -> Iterator[Event]:
+    every_seconds, flush_seconds = (
+        float(os.environ.get(CHECKPOINT_SECONDS, "30")),
+        FLUSH_SECONDS * len(assignments),
+    )
+    reports = [
+        AttemptReporter(each, CheckpointFile(each.checkpoint, every_seconds), flush_seconds)
+        for each in assignments
+    ]
     for report in reports:
         yield from report.begin()
-    specs, files = ([assignment.spec for assignment in assignments], [report.checkpoint for report in reports])
-    losses = compiled.compiled_losses if compile and compiled.ensure_compiled(compiled.Graph.of(specs[0])) else pack.losses
+    specs, files = (
+        [assignment.spec for assignment in assignments],
+        [report.checkpoint for report in reports],
+    )
+    losses = (
+        compiled.compiled_losses
+        if compile and compiled.ensure_compiled(compiled.Graph.of(specs[0]))
+        else pack.losses
+    )
     for told in train(specs, files, lambda index: stopping(assignments[index]), losses):
         yield from reports[told.index].add(told)
 

@@ -24,8 +24,12 @@ PARTS = {"moved": "its output", "own": "by its own update"}
 def coordinates(
     file: Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)],
     plot: Plot = None,
-    optimizer: Annotated[str | None, typer.Option(help="Check only the ladder of this optimizer: muon or adamw.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Check only the ladder of this optimizer: muon or adamw.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
     """Check that a job's parametrisation keeps updates the same size at every width.
 
@@ -47,17 +51,32 @@ def coordinates(
     ladders = [ladder for ladder in all_ladders if optimizer in (None, ladder.optimizer)]
     if not ladders:
         optimizers = ", ".join(dict.fromkeys(ladder.optimizer for ladder in all_ladders))
-        raise InvalidInput.of("optimizer", f"the job has no such ladder; choose from {optimizers}", optimizer)
+        raise InvalidInput.of(
+            "optimizer", f"the job has no such ladder; choose from {optimizers}", optimizer
+        )
     torch.set_num_threads(1)
     names = [", ".join(filter(None, (ladder.optimizer, ladder.variant))) for ladder in ladders]
-    reports = {name: run_check(ladder.design, name, console(as_json)) for name, ladder in zip(names, ladders, strict=True)}
+    reports = {
+        name: run_check(ladder.design, name, console(as_json))
+        for name, ladder in zip(names, ladders, strict=True)
+    }
     failed = any(report.verdict == "fail" for report in reports.values())
     if as_json:
         documents = [
-            {"optimizer": ladder.optimizer, "variant": ladder.variant, **registry.report_document(report)}
+            {
+                "optimizer": ladder.optimizer,
+                "variant": ladder.variant,
+                **registry.report_document(report),
+            }
             for ladder, report in zip(ladders, reports.values(), strict=True)
         ]
-        show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": documents})
+        show_json(
+            {
+                "passed": all(report.verdict == "pass" for report in reports.values()),
+                "failed": failed,
+                "ladders": documents,
+            }
+        )
     else:
         show_check(reports, console())
     if plot:
@@ -74,17 +93,26 @@ def run_check(design: Any, name: str, shown_on: Console) -> Any:
 
     with shown_on.status(f"{name}: coordinate check") as status:
         return carry_out(
-            design, train_one, lambda spec: status.update(f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}")
+            design,
+            train_one,
+            lambda spec: status.update(
+                f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}"
+            ),
         )
 
 
 def show_check(reports: Mapping[str, Any], shown_on: Console) -> None:
     """Print tables and verdicts."""
     for name, report in reports.items():
-        shown_on.print(f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
+        shown_on.print(
+            f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps"
+        )
         if report.layers:
             shown_on.print(slopes_table(report))
-        shown_on.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.", soft_wrap=True)
+        shown_on.print(
+            f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.",
+            soft_wrap=True,
+        )
         if report.cause:
             shown_on.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
         if report.verdict == "unresolved":
@@ -98,5 +126,11 @@ def slopes_table(report: Any) -> Table:
         rows.add_column(title, justify="right" if title in ("slope", "90 % interval") else "left")
     for layer in report.layers:
         verdict = f"[{COLOURS[layer.verdict]}]{layer.verdict}[/]"
-        rows.add_row(layer.layer, PARTS[layer.part], f"{layer.slope:+.2f}", f"{layer.low:+.2f} to {layer.high:+.2f}", verdict)
+        rows.add_row(
+            layer.layer,
+            PARTS[layer.part],
+            f"{layer.slope:+.2f}",
+            f"{layer.low:+.2f} to {layer.high:+.2f}",
+            verdict,
+        )
     return rows

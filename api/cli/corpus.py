@@ -13,15 +13,22 @@ from rich.table import Table
 
 from api.cli.output import console, json_value, show_json
 
-corpora = typer.Typer(help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True)
+corpora = typer.Typer(
+    help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
 
 @corpora.command("add")
 def corpus_add(
     name: Annotated[str, typer.Argument(help="Name that jobs give in data.corpus.")],
-    path: Annotated[Path, typer.Argument(help="File or folder: text, .jsonl(.gz/.zst), .parquet, or tokens in .bin.")],
-    text_field: Annotated[str, typer.Option(help="Field of jsonl and parquet files that holds the text.")] = "text",
+    path: Annotated[
+        Path,
+        typer.Argument(help="File or folder: text, .jsonl(.gz/.zst), .parquet, or tokens in .bin."),
+    ],
+    text_field: Annotated[
+        str, typer.Option(help="Field of jsonl and parquet files that holds the text.")
+    ] = "text",
     as_json: AsJson = False,
 ) -> None:
     """Register a text of your own as a corpus.

@@ -70,7 +70,11 @@ def running_service(folder: Path) -> Iterator[str]:
     port = port_to_use("127.0.0.1", 0)
     foreign = {name for name in os.environ if name.startswith(("TELESCOPE_", "RAY_ADDRESS"))}
     inherited = {name: value for name, value in os.environ.items() if name not in foreign}
-    environment = inherited | {"TELESCOPE_HOME": str(folder.resolve() / "home"), "TELESCOPE_PORT": str(port), "TELESCOPE_COMPILE": "never"}
+    environment = inherited | {
+        "TELESCOPE_HOME": str(folder.resolve() / "home"),
+        "TELESCOPE_PORT": str(port),
+        "TELESCOPE_COMPILE": "never",
+    }
     url = f"http://127.0.0.1:{port}"
     with open(folder / "service.log", "wb") as log:
         print("Starting telescope (database, HTTP, Ray) ...", flush=True)

@@ -11,8 +11,12 @@ from api.examples import EXAMPLES, example
 
 
 def examples(
-    name: Annotated[str | None, typer.Argument(help="Example to print (default: list all).", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(help="Example to print (default: list all).", show_default=False)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
     """List the packaged examples, or print one of them.
 
@@ -26,7 +30,9 @@ def examples(
         else:
             sys.stdout.write(text)
     elif as_json:
-        show_json({"items": [{"name": each, **json_value(entry)} for each, entry in EXAMPLES.items()]})
+        show_json(
+            {"items": [{"name": each, **json_value(entry)} for each, entry in EXAMPLES.items()]}
+        )
     else:
         table = Table("example", "file", "shows", box=None, header_style="dim", pad_edge=False)
         for each, entry in EXAMPLES.items():

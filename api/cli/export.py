@@ -21,15 +21,33 @@ Format = Literal["torch", "megatron", "json"]
 
 
 def export(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)],
-    to: Annotated[
-        Format, typer.Option(help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.", show_default=False)
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)
     ],
-    optimizer: Annotated[OptimizerName | None, typer.Option(help="Ladder to export (default: the better one).")] = None,
-    variant: Annotated[str | None, typer.Option(help="Variant to export, where the job compares several.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")] = None,
-    url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
+    to: Annotated[
+        Format,
+        typer.Option(
+            help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.",
+            show_default=False,
+        ),
+    ],
+    optimizer: Annotated[
+        OptimizerName | None, typer.Option(help="Ladder to export (default: the better one).")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Variant to export, where the job compares several.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write to this file instead of standard output."),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
     """Print a job's hyperparameters at the target in the format of another trainer.
 
@@ -40,7 +58,9 @@ def export(
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise InvalidInput.of("--output", f"cannot be written: {error.strerror}; give another path", str(output)) from None
+            raise InvalidInput.of(
+                "--output", f"cannot be written: {error.strerror}; give another path", str(output)
+            ) from None
     if as_json:
         show_json({"job": job_id, "to": to, "file": str(output) if output else None, "text": text})
     elif output:
@@ -49,7 +69,9 @@ def export(
         sys.stdout.write(text)
 
 
-def fetch_export(job_id: str, to: Format, optimizer: OptimizerName | None, variant: str | None, url: str | None) -> str:
+def fetch_export(
+    job_id: str, to: Format, optimizer: OptimizerName | None, variant: str | None, url: str | None
+) -> str:
     """The text from the service, or from this installation's database."""
     settings, _ = configured({})
     try:

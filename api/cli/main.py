@@ -47,15 +47,23 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
-Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 JOBS = "Jobs"
 
 
 @app.command(rich_help_panel=JOBS)
 def run(
-    file: Annotated[Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)] = None,
-    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE."),
+    ] = None,
     executor: ExecutorName = None,
     workers: Workers = None,
     plot: Plot = None,
@@ -79,7 +87,11 @@ def run(
     submission = Submission(job_file.read_job_file(file)) if file else None
     fresh = opened(submission) if submission else None  # a bad job leaves no files behind
     with solo.installation(settings) as store:
-        job = create_job(fresh, submission, store) if fresh and submission else solo.resume_job(store, resume or "")
+        job = (
+            create_job(fresh, submission, store)
+            if fresh and submission
+            else solo.resume_job(store, resume or "")
+        )
         study = registry.parse(store.study_document(job.id))
         try:
             with solo.running_coordinator(environment | solo.factories(study, settings)) as child:
@@ -142,7 +154,9 @@ def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
         try:
             ended = follow(progress_updates(client, job_id), console(as_json))
         except KeyboardInterrupt:
-            raise JobInterrupted(f"the job continues. Follow it with: telescope watch {job_id}", job_id) from None
+            raise JobInterrupted(
+                f"the job continues. Follow it with: telescope watch {job_id}", job_id
+            ) from None
         job = client.job(job_id)
     if as_json:
         show_json(json_value(job))
@@ -174,12 +188,28 @@ def jobs(url: Url = None, as_json: AsJson = False) -> None:
     if as_json:
         show_json({"items": json_value(listed)})
         return
-    table = Table("job", "name", "state", "trials", "best loss", "created", box=None, header_style="dim", pad_edge=False)
+    table = Table(
+        "job",
+        "name",
+        "state",
+        "trials",
+        "best loss",
+        "created",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+    )
     for job in listed:
         best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
-    console().print(table if listed else "No jobs yet. Submit one: telescope examples quickstart > job.yaml; telescope submit job.yaml")
+        table.add_row(
+            job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created
+        )
+    console().print(
+        table
+        if listed
+        else "No jobs yet. Submit one: telescope examples quickstart > job.yaml; telescope submit job.yaml"
+    )
 
 
 @app.command(rich_help_panel=JOBS)
@@ -222,7 +252,10 @@ def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 def clone(
     job_id: JobId,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable."
+        ),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,

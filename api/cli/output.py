@@ -36,7 +36,9 @@ def _plottable(file: Path | None) -> Path | None:
     return file
 
 
-Plot = Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)]
+Plot = Annotated[
+    Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)
+]
 
 
 class JobInterrupted(TelescopeError):
@@ -65,7 +67,9 @@ class Commands(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in words
         try:
-            sys.exit(super().main(words, "telescope", complete_var, standalone_mode=False, **extra) or 0)
+            sys.exit(
+                super().main(words, "telescope", complete_var, standalone_mode=False, **extra) or 0
+            )
         except TyperException as error:  # a missing argument, an unknown option
             if as_json:
                 show_json(_error_document(_misused(error)))
@@ -102,7 +106,11 @@ def show_json(document: Any) -> None:
 
 def json_value(value: Any) -> Any:
     """Convert a frozen value, or a list of them, to plain JSON types."""
-    return TypeAdapter(type(value)).dump_python(value, mode="json") if not isinstance(value, list) else list(map(json_value, value))
+    return (
+        TypeAdapter(type(value)).dump_python(value, mode="json")
+        if not isinstance(value, list)
+        else list(map(json_value, value))
+    )
 
 
 def explain(error: TelescopeError) -> None:
@@ -125,12 +133,16 @@ def _misused(error: TyperException) -> InvalidInput:
     param = getattr(error, "param", None)
     if param is None:
         return InvalidInput.of(getattr(error, "option_name", "command"), error.format_message())
-    name = param.opts[0] if param.param_type_name == "option" else param.metavar or param.name.upper()
+    name = (
+        param.opts[0] if param.param_type_name == "option" else param.metavar or param.name.upper()
+    )
     return InvalidInput.of(name, error.message or "is missing; give it")
 
 
 def _error_document(error: TelescopeError) -> dict[str, Any]:
-    problems = [{"field": p.field, "message": p.message, "value": _shown(p.value)} for p in error.problems]
+    problems = [
+        {"field": p.field, "message": p.message, "value": _shown(p.value)} for p in error.problems
+    ]
     job = {"job": error.job} if isinstance(error, JobInterrupted) and error.job else {}
     return {"error": {"code": error.code, "message": error.message, "problems": problems, **job}}
 

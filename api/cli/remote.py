@@ -44,7 +44,11 @@ def _forecast_flops(client: Client, job: JobDetail) -> float | None:
     from telescope.studies import registry  # late, for a quick start
 
     try:
-        return registry.KINDS[job.kind].expected_flops(client.preview(job.study)) if job.kind in registry.KINDS else None
+        return (
+            registry.KINDS[job.kind].expected_flops(client.preview(job.study))
+            if job.kind in registry.KINDS
+            else None
+        )
     except TelescopeError:
         return None
 
@@ -73,7 +77,9 @@ class RemoteFindings:
         return fetch_tables(self.client, self.job.id, target_loss)
 
 
-def conclude(job: progress.ProgressView, found: "Findings", plot: Path | None, as_json: bool) -> None:
+def conclude(
+    job: progress.ProgressView, found: "Findings", plot: Path | None, as_json: bool
+) -> None:
     """Print the result, plot it if `plot` is given, and exit with the matching status."""
     from api.terminal.views import view_of  # late, for a quick start
 

@@ -77,7 +77,9 @@ def running_coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             end([child])
 
 
-def show_until_ended(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> progress.ProgressView:
+def show_until_ended(
+    store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console
+) -> progress.ProgressView:
     """Show a job until it has ended; an interruption pauses it, then raises KeyboardInterrupt."""
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
@@ -106,14 +108,22 @@ def interruptible_once() -> Iterator[None]:
         yield
 
 
-def states(store: Store, job_id: str, child: Child, forecast_flops: float | None) -> Iterator[progress.ProgressView]:
+def states(
+    store: Store, job_id: str, child: Child, forecast_flops: float | None
+) -> Iterator[progress.ProgressView]:
     """Yield the job's progress until it has ended; restart the coordinator if it dies."""
     untouched, began = store.job(job_id).version, time.monotonic()
     while True:
         job = store.job(job_id)
-        now = progress.job_progress(job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops)
-        if missed := job.version == untouched and (child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS):
-            now = replace(now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}")
+        now = progress.job_progress(
+            job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops
+        )
+        if missed := job.version == untouched and (
+            child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
+        ):
+            now = replace(
+                now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}"
+            )
         yield now
         if now.state.terminal:
             return
@@ -130,7 +140,14 @@ def last_words(child: Child) -> str:
     """The last line that the child itself logged: why it ended, or what it waits for."""
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
-    return next((line for line in reversed(lines) if line and not line.startswith(f"{child.name} ended with status")), "nothing")
+    return next(
+        (
+            line
+            for line in reversed(lines)
+            if line and not line.startswith(f"{child.name} ended with status")
+        ),
+        "nothing",
+    )
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,13 @@ class Coordinator:
     """Runs the jobs of one database on one executor."""
 
     def __init__(
-        self, record: CoordinatorStore, executor: Executor, checkpoints: Path, *, poll_seconds: float = 0.25, max_attempts: int = 3
+        self,
+        record: CoordinatorStore,
+        executor: Executor,
+        checkpoints: Path,
+        *,
+        poll_seconds: float = 0.25,
+        max_attempts: int = 3,
     ) -> None:
         self._record = record
         self._planner = Planner(record)
@@ -58,7 +64,10 @@ class Coordinator:
         lost = self._record.requeue_lost()
         self._record.set_waiting(None)
         if lost:
-            log.info("%d trials were running when the last coordinator ended; they resume from their checkpoints", lost)
+            log.info(
+                "%d trials were running when the last coordinator ended; they resume from their checkpoints",
+                lost,
+            )
         self._dispatcher.clear_all()
 
     def run(self, stop: threading.Event, lock: CoordinatorLock) -> None:
@@ -157,7 +166,9 @@ class Coordinator:
             self._end(job, End(JobState.FAILED, f"its study failed: {error}"))
         except Exception as error:
             log.exception("the study of job %s raised", job.id)
-            self._end(job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}"))
+            self._end(
+                job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}")
+            )
 
     def _plan(self, job: JobRow) -> bool:
         """Make one plan; return True if trials were reused, so that the study must be planned
@@ -175,7 +186,9 @@ class Coordinator:
 
     def _end(self, job: JobRow, end: End) -> None:
         if end.state is JobState.FAILED:
-            end = replace(end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason)))
+            end = replace(
+                end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason))
+            )
         ended = self._record.finish_job(job.id, end.state, end.reason, end.result)
         level = logging.ERROR if end.state is JobState.FAILED else logging.INFO
         log.log(level, "job %s %s: %s", ended.id, ended.state, end.reason)

@@ -33,7 +33,11 @@ def main(settings: Settings) -> None:
         executor = build_executor(settings)
         try:
             Coordinator(
-                record, executor, settings.checkpoint_dir, poll_seconds=settings.poll_seconds, max_attempts=settings.max_attempts
+                record,
+                executor,
+                settings.checkpoint_dir,
+                poll_seconds=settings.poll_seconds,
+                max_attempts=settings.max_attempts,
             ).run(stop, lock)
         finally:
             executor.close()

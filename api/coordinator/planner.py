@@ -103,7 +103,9 @@ class Planner:
             self._studies[job_id] = registry.parse(self._record.study_document(job_id))
         return self._studies[job_id]
 
-    def _report(self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None) -> dict[str, Any]:
+    def _report(
+        self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None
+    ) -> dict[str, Any]:
         """Make the report on the trials of a plan.
 
         Outlines are read here rather than for every plan, since plans are more frequent.

@@ -35,7 +35,9 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         store.close()
 
-    app = FastAPI(title="telescope", summary=SUMMARY, version=version("telescope"), lifespan=lifespan)
+    app = FastAPI(
+        title="telescope", summary=SUMMARY, version=version("telescope"), lifespan=lifespan
+    )
     app.state.store = store
     app.state.settings = settings
     app.state.analyses = Analyses()

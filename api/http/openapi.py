@@ -25,10 +25,19 @@ EXAMPLE = {
     "kind": "telescope",
     "name": "quickstart",
     "optimizer": "muon",
-    "model": {"base_width": 32, "calibration_width": 128, "target_width": 256, "depth": 2, "head_dim": 16},
+    "model": {
+        "base_width": 32,
+        "calibration_width": 128,
+        "target_width": 256,
+        "depth": 2,
+        "head_dim": 16,
+    },
     "data": {"corpus": "python-stdlib", "tokenizer": "bytes", "context": 64},
     "horizon": {"steps": 120, "batch_tokens": 512},
-    "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
+    "search": {
+        "lr": {"low": 0.002, "high": 0.25, "points": 8},
+        "weight_decay": {"low": 0.01, "high": 1.0, "points": 3},
+    },
 }
 SWEEP = """width,lr,loss
 64,0.02,2.31
@@ -41,7 +50,11 @@ SWEEP = """width,lr,loss
 PREFIX = "#/components/schemas/"
 REFERENCE = PREFIX + "{model}"
 UNIONS: Mapping[Part, str] = {"question": "Study", "report": "Report", "preview": "Preview"}
-MODES: Mapping[Part, JsonSchemaMode] = {"question": "validation", "report": "serialization", "preview": "serialization"}
+MODES: Mapping[Part, JsonSchemaMode] = {
+    "question": "validation",
+    "report": "serialization",
+    "preview": "serialization",
+}
 EXTENDED = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}
 
 
@@ -62,8 +75,14 @@ def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) 
     study = either({"schema": reference("Study"), "examples": {"quickstart": {"value": EXAMPLE}}})
     for path in ("/v1/jobs", "/v1/jobs:preview"):
         paths[path]["post"]["requestBody"] = {"required": True, "content": study}
-    changes = {"schema": {"type": "object"}, "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}}}
-    paths["/v1/jobs/{job_id}:clone"]["post"]["requestBody"] = {"required": False, "content": either(changes)}
+    changes = {
+        "schema": {"type": "object"},
+        "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}},
+    }
+    paths["/v1/jobs/{job_id}:clone"]["post"]["requestBody"] = {
+        "required": False,
+        "content": either(changes),
+    }
 
 
 def reference(name: str) -> dict[str, str]:
@@ -88,16 +107,29 @@ def add_class_schema(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode)
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], known: Schemas) -> Schemas:
     """Schemas of each kind's question, report and preview, and the three unions over the kinds."""
-    inputs = [((kind.name, part), mode, TypeAdapter(getattr(kind, part))) for kind in kinds for part, mode in MODES.items()]
+    inputs = [
+        ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
+        for kind in kinds
+        for part, mode in MODES.items()
+    ]
     found, schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
     definitions: Schemas = schema["$defs"]
-    registered = {reference["$ref"].removeprefix(PREFIX): kind_and_part for (kind_and_part, _), reference in found.items()}
+    registered = {
+        reference["$ref"].removeprefix(PREFIX): kind_and_part
+        for (kind_and_part, _), reference in found.items()
+    }
     for name, (kind, part) in registered.items():
         if part != "question":  # a question contains its `kind`; the service adds it to the others
             schema = definitions[name]
-            schema["properties"] = {"kind": {"const": kind, "title": "Kind", "type": "string"}} | schema["properties"]
+            schema["properties"] = {
+                "kind": {"const": kind, "title": "Kind", "type": "string"}
+            } | schema["properties"]
             schema["required"] = ["kind", *schema.get("required", ())]
-    names = short_names(definitions, {name: title(*kind_and_part) for name, kind_and_part in registered.items()}, known)
+    names = short_names(
+        definitions,
+        {name: title(*kind_and_part) for name, kind_and_part in registered.items()},
+        known,
+    )
     renamed = {names[name]: with_names(schema, names) for name, schema in definitions.items()}
     for name, schema in renamed.items():
         schema["title"] = name  # client generators name classes by it
@@ -112,10 +144,16 @@ def title(kind: str, part: Part) -> str:
 def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: Part) -> dict[str, Any]:
     references = {kind.name: REFERENCE.format(model=title(kind.name, part)) for kind in kinds}
     discriminator = {"propertyName": "kind", "mapping": references}
-    return {"oneOf": [{"$ref": each} for each in references.values()], "discriminator": discriminator, "title": UNIONS[part]}
+    return {
+        "oneOf": [{"$ref": each} for each in references.values()],
+        "discriminator": discriminator,
+        "title": UNIONS[part],
+    }
 
 
-def short_names(definitions: Schemas, registered: Mapping[str, str], known: Schemas) -> dict[str, str]:
+def short_names(
+    definitions: Schemas, registered: Mapping[str, str], known: Schemas
+) -> dict[str, str]:
     """Map pydantic's schema names to the names in the document.
 
     Pydantic prefixes the module where several classes have the same name.
@@ -125,9 +163,15 @@ def short_names(definitions: Schemas, registered: Mapping[str, str], known: Sche
 
     def is_free(name: str) -> bool:
         """True if no other class has this name; FastAPI may have entered the same class."""
-        return count[short[name]] == 1 and known.get(short[name], definitions[name]) == definitions[name]
+        return (
+            count[short[name]] == 1
+            and known.get(short[name], definitions[name]) == definitions[name]
+        )
 
-    return {name: short[name] if name in registered or is_free(name) else qualified(name) for name in definitions}
+    return {
+        name: short[name] if name in registered or is_free(name) else qualified(name)
+        for name in definitions
+    }
 
 
 def qualified(name: str) -> str:

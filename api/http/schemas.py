@@ -27,7 +27,11 @@ Item = TypeVar("Item")
 class Resource(BaseModel):
     """A schema that is read from a row's attributes; the text below a field is its description."""
 
-    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        from_attributes=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class ItemPage(Resource, Generic[Item]):
@@ -121,7 +125,9 @@ class Corpora(Resource):
 class NewCorpus(Resource):
     """A name for a path on the server."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]}
+    )
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     """Lower-case letters, digits, _ and -."""

@@ -35,7 +35,9 @@ def export_job(store: Store, job: JobRow, wanted: ExportRequest) -> str:
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
         able = ", ".join(EXPORTERS)
-        message = f"is a job of kind {job.kind}; only jobs of kind {able} have hyperparameters to export"
+        message = (
+            f"is a job of kind {job.kind}; only jobs of kind {able} have hyperparameters to export"
+        )
         raise InvalidInput.of("job_id", message, job.id)
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
@@ -44,7 +46,14 @@ def export_job(store: Store, job: JobRow, wanted: ExportRequest) -> str:
         message = "there are no hyperparameters to export before its first report"
         raise NotExportable(f"job {job.id} {state}; {message}")
     used = tuple(
-        UsedTrial(trial.digest, trial.optimizer, trial.width, trial.seed, trial.numerics, trial.variant or "")
+        UsedTrial(
+            trial.digest,
+            trial.optimizer,
+            trial.width,
+            trial.seed,
+            trial.numerics,
+            trial.variant or "",
+        )
         for trial in variants.every_trial(store, job.id, TrialState.COMPLETED)
         if trial.measure == "loss"
     )
@@ -52,7 +61,9 @@ def export_job(store: Store, job: JobRow, wanted: ExportRequest) -> str:
     return exporter(study, document, source, wanted)
 
 
-def telescoping_export(question: Question, document: dict[str, Any], source: SourceJob, wanted: ExportRequest) -> str:
+def telescoping_export(
+    question: Question, document: dict[str, Any], source: SourceJob, wanted: ExportRequest
+) -> str:
     """Export the hyperparameters of a telescoping report at the target."""
     return export.exported(question, TypeAdapter(Report).validate_python(document), source, wanted)
 

@@ -66,4 +66,6 @@ def accept(submission: Submission, store: Store) -> JobRow:
 def create_job(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
     """Create the job of an open study, with hyperparameters from the jobs that it names."""
     document = registry.to_document(with_hyperparameters(study, store))
-    return store.create_job(document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash)[0]
+    return store.create_job(
+        document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash
+    )[0]

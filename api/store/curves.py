@@ -52,7 +52,11 @@ def encode(points: Sequence[Measurement]) -> bytes:
     metrics = [[point.metrics.get(name, math.nan) for point in points] for name in names]
     columns = np.array([*fixed, *metrics], dtype="<f8")
     header = json.dumps(names).encode()
-    return HEADER.pack(FORMAT, len(header), len(points)) + header + zlib.compress(columns.tobytes(), level=1)
+    return (
+        HEADER.pack(FORMAT, len(header), len(points))
+        + header
+        + zlib.compress(columns.tobytes(), level=1)
+    )
 
 
 def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
@@ -96,7 +100,9 @@ def thin(curve: Curve, points: int) -> Curve:
     keep = {0, len(values) - 1}
     for bucket in np.array_split(np.arange(len(values)), max(1, (points - 2) // 2)):
         keep |= {int(bucket[values[bucket].argmin()]), int(bucket[values[bucket].argmax()])}
-    measured = [index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None]
+    measured = [
+        index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None
+    ]
     if len(measured) <= points:  # held-out losses are few and decide, so they are kept
         keep |= set(measured)
     order = sorted(keep)
@@ -132,4 +138,11 @@ def _curve(trial_id: int, names: list[str], table: np.ndarray) -> Curve:
         name: tuple(value if math.isfinite(value) else None for value in column)
         for name, column in zip(names, table[len(FIXED) :].tolist(), strict=True)
     }
-    return Curve(trial_id, tuple(map(int, step)), tuple(map(int, tokens)), tuple(flops), tuple(seconds), metrics)
+    return Curve(
+        trial_id,
+        tuple(map(int, step)),
+        tuple(map(int, tokens)),
+        tuple(flops),
+        tuple(seconds),
+        metrics,
+    )

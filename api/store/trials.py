@@ -42,7 +42,13 @@ TRAINED_AS = func.coalesce(trials.c.reused_from, trials.c.id)  # the trial that 
 class Trials(Database):
     """Reads of trials and curves; each method is one transaction."""
 
-    def trials(self, job_id: str, page_size: int = 50, page_token: str | None = None, only: TrialFilter = ALL_TRIALS) -> Page[TrialRow]:
+    def trials(
+        self,
+        job_id: str,
+        page_size: int = 50,
+        page_token: str | None = None,
+        only: TrialFilter = ALL_TRIALS,
+    ) -> Page[TrialRow]:
         """Return a page of a job's trials in the order of their planning."""
         query = _filtered(select(*TRIAL_COLUMNS), job_id, only).order_by(trials.c.id)
         listing = f"trials {job_id} {only.state} {only.width} {only.optimizer}"
@@ -73,7 +79,9 @@ class Trials(Database):
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
         """Return the specifications of trials of a job, at most a page, by digest."""
         with self._read() as connection:
-            self._know(connection, digests, (trials.c.job_id == job_id) & trials.c.digest.in_(digests))
+            self._know(
+                connection, digests, (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
+            )
         return {digest: self._specs[digest] for digest in digests}
 
     def curve(self, trial_id: int) -> Curve:
@@ -87,7 +95,9 @@ class Trials(Database):
             rows = connection.execute(query.where(chunks.c.trial_id == trained)).all()
         return join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows))
 
-    def curves(self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS) -> tuple[Curve, ...]:
+    def curves(
+        self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS
+    ) -> tuple[Curve, ...]:
         """Return the curves of a job's trials, thinned for display."""
         columns = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
         joined = columns.join_from(trials, chunks, chunks.c.trial_id == TRAINED_AS)
@@ -111,7 +121,9 @@ class Trials(Database):
         with self._read() as connection:
             rows = connection.execute(query).all()
             self._know(connection, {row.digest for row in rows}, ended)
-        return [_fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows]
+        return [
+            _fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows
+        ]
 
     def rates(self) -> list[TrainingRate]:
         """Return the training speed of trials by shape, the latest kind of worker first."""
@@ -163,6 +175,10 @@ def _with_outlines() -> Select[Any]:
 
 def _filtered(query: Select[Any], job_id: str, only: TrialFilter) -> Select[Any]:
     query = query.where(trials.c.job_id == job_id)
-    for column, value in ((trials.c.state, only.state), (trials.c.width, only.width), (trials.c.optimizer, only.optimizer)):
+    for column, value in (
+        (trials.c.state, only.state),
+        (trials.c.width, only.width),
+        (trials.c.optimizer, only.optimizer),
+    ):
         query = query if value is None else query.where(column == value)
     return query

@@ -15,7 +15,13 @@ from telescope.statistics.estimates import ScalingFit
 from telescope.studies.telescoping.evidence import Remedy, Transfer
 from telescope.studies.telescoping.report import LadderReport
 
-PARTS = {"seed_noise": "seeds", "bowl_form": "bowl's form", "finite_width": "drift", "law": "drift law", "mesh": "mesh"}
+PARTS = {
+    "seed_noise": "seeds",
+    "bowl_form": "bowl's form",
+    "finite_width": "drift",
+    "law": "drift law",
+    "mesh": "mesh",
+}
 SEEN = 0.9  # R^2 below which no scaling law is reported
 
 
@@ -33,9 +39,13 @@ def sentences(ladder: LadderReport) -> Iterator[str]:
     """Yield the sentences beside the tables."""
     if ladder.shifts:
         average, *laws = ladder.shifts
-        each = ", ".join(f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws)
+        each = ", ".join(
+            f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws
+        )
         shift = f"{average.octaves:+.2f} octave ({average.low:+.2f} to {average.high:+.2f})"
-        yield (f"From the widest level to the target, the optimum of lr is expected to shift by {shift}: {each}.")
+        yield (
+            f"From the widest level to the target, the optimum of lr is expected to shift by {shift}: {each}."
+        )
     if ladder.climb:
         yield f"The ladder {ladder.climb.words}."
     if ladder.transfer:
@@ -49,9 +59,13 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
         last, smallest = transfer.copying[-1], ladder.levels[0].width
         regret = f"{last.regret:.2g} % of the loss ({last.low:.2g} to {last.high:.2g})"
         compute = f"worth {last.compute:.2g} % of compute"
-        yield (f"Copying width {smallest}'s optimum to width {last.width} would cost {regret}, {compute}.")
+        yield (
+            f"Copying width {smallest}'s optimum to width {last.width} would cost {regret}, {compute}."
+        )
     cost = transfer.lr_interval_cost
-    yield (f"At the ends of the interval of lr the loss is {cost.low:.2g} % and {cost.high:.2g} % above its optimum.")
+    yield (
+        f"At the ends of the interval of lr the loss is {cost.low:.2g} % and {cost.high:.2g} % above its optimum."
+    )
     if fit := ladder.scaling_fit:
         expected = ""
         if loss := transfer.loss_at_target:

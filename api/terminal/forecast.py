@@ -44,13 +44,20 @@ def _levels(preview: Preview) -> Table:
     output = empty_table("", "width", "trials", "tokens", "FLOP")
     for ladder in preview.ladders:
         for level in ladder.levels:
-            numbers = (str(level.width), str(level.trials), amount(level.tokens), amount(level.flops))
+            numbers = (
+                str(level.width),
+                str(level.trials),
+                amount(level.tokens),
+                amount(level.flops),
+            )
             output.add_row(name_of(ladder.optimizer, ladder.variant), *numbers)
     return output
 
 
 def _lines(preview: Preview) -> Table:
-    output = empty_table("", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN))
+    output = empty_table(
+        "", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN)
+    )
     for ladder in preview.ladders:
         prefix = ""
         if len(preview.ladders) > 1:

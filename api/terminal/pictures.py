@@ -13,16 +13,25 @@ from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATION_SEEDS
 
 
-def plot_report(report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str) -> None:
+def plot_report(
+    report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str
+) -> None:
     """Plot a study's report to a file."""
     runs = list(runs)
     over = report.comparison.over if report.comparison else None
-    plot.draw([plotted_ladder(ladder, runs, target_width) for ladder in report.ladders], path, title, over)
+    plot.draw(
+        [plotted_ladder(ladder, runs, target_width) for ladder in report.ladders], path, title, over
+    )
 
 
 def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
     """Plot a judged sweep to a file."""
-    runs = tuple(plot.PlottedRun(row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None) for row in rows)
+    runs = tuple(
+        plot.PlottedRun(
+            row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None
+        )
+        for row in rows
+    )
     lr = found.hyperparameters.get("lr")
     levels = tuple(map(_drawn_level, found.levels))
     target = plot.PlottedEstimate(lr.low, lr.value, lr.high) if lr else None
@@ -31,7 +40,9 @@ def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: s
     plot.draw([ladder], path, title)
 
 
-def plotted_ladder(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plot.PlottedLadder:
+def plotted_ladder(
+    ladder: LadderReport, runs: list[TrialLike], target_width: int
+) -> plot.PlottedLadder:
     """The plot of one ladder; `runs` are those of the whole job."""
     own = (ladder.optimizer, ladder.variant, "loss")
     ours = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == own]
@@ -42,15 +53,22 @@ def plotted_ladder(ladder: LadderReport, runs: list[TrialLike], target_width: in
         verdict=ladder.verdict,
         levels=(
             *map(_drawn_level, ladder.levels),
-            *_drawn_validation(ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]),
+            *_drawn_validation(
+                ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]
+            ),
         ),
-        runs=tuple(plot.PlottedRun(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended),
+        runs=tuple(
+            plot.PlottedRun(run.width, run.lr, run.weight_decay, run.seed, run.loss)
+            for run in ended
+        ),
         target_width=target_width,
         target=plot.PlottedEstimate(lr.low, lr.value, lr.high) if lr else None,
     )
 
 
-def _drawn_validation(found: Validation | None, rates: list[float]) -> tuple[plot.PlottedLevel, ...]:
+def _drawn_validation(
+    found: Validation | None, rates: list[float]
+) -> tuple[plot.PlottedLevel, ...]:
     """The runs at the target as the last level, if they show an optimum."""
     if found is None or found.optimum is None or found.interval is None or not rates:
         return ()
@@ -64,4 +82,10 @@ def _drawn_level(level: LevelReport) -> plot.PlottedLevel:
     if value is None:
         return plot.PlottedLevel(level.width, window.low, window.high, None, level.best_loss)
     low, high = (interval.low, interval.high) if interval else (value, value)
-    return plot.PlottedLevel(level.width, window.low, window.high, plot.PlottedEstimate(low, value, high), level.best_loss)
+    return plot.PlottedLevel(
+        level.width,
+        window.low,
+        window.high,
+        plot.PlottedEstimate(low, value, high),
+        level.best_loss,
+    )

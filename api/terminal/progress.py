@@ -24,7 +24,11 @@ from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
 PACE_SECONDS = 60.0  # the pace is that of the last minute
-MEASURES = {"coordinates": "coordinate check", "loss": "width", "time": "step times"}  # in this order
+MEASURES = {
+    "coordinates": "coordinate check",
+    "loss": "width",
+    "time": "step times",
+}  # in this order
 COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
 
 
@@ -116,7 +120,9 @@ class ProgressView:
     seconds_left: float | None  # from the FLOPs left, at the pace of the last minute
 
 
-def job_progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> ProgressView:
+def job_progress(
+    job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None
+) -> ProgressView:
     """Condense a job and its trials.
 
     `forecast_flops` is what the preview expects of the whole job.
@@ -126,10 +132,17 @@ def job_progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forec
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
         """Sort key: variant, optimizer, measure and, for losses, width and batch."""
-        place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
+        place = (
+            (trial.width, (several and trial.batch_tokens) or 0)
+            if trial.measure == "loss"
+            else (0, 0)
+        )
         return trial.variant or "", trial.optimizer, list(MEASURES).index(trial.measure), *place
 
-    levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
+    levels = tuple(
+        _level(list(members), several)
+        for _, members in groupby(sorted(trials, key=level_of), level_of)
+    )
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -139,7 +152,16 @@ def job_progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forec
         flops_recent = sum(t.flops for t in recent)
         if flops_left and flops_recent:
             seconds_left = flops_left * span_seconds / flops_recent
-    return ProgressView(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
+    return ProgressView(
+        job.id,
+        job.name,
+        JobState(job.state),
+        job.waiting_for,
+        job.reason,
+        levels,
+        per_minute,
+        seconds_left,
+    )
 
 
 def _level(trials: Sequence[TrialLike], several_batches: bool) -> LevelProgress:
@@ -151,7 +173,18 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> LevelProgress:
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
     running = states.count(TrialState.RUNNING)
-    return LevelProgress(optimizer, variant, measure, width, batch_tokens, done, running, len(trials), best_loss, best_lr)
+    return LevelProgress(
+        optimizer,
+        variant,
+        measure,
+        width,
+        batch_tokens,
+        done,
+        running,
+        len(trials),
+        best_loss,
+        best_lr,
+    )
 
 
 def duration(seconds: float) -> str:
@@ -184,12 +217,20 @@ def trouble(now: ProgressView) -> list[str]:
 
 def live_view(now: ProgressView) -> RenderableType:
     """The live view: for each level a bar and the best loss; pace and time left."""
-    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
+    head = Text.assemble(
+        (now.name or "job", "bold"),
+        "  ",
+        (now.state.lower(), COLOURS.get(now.state, "yellow")),
+        "  ",
+        (now.id, "dim"),
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
     variants = ("variant",) if any(level.variant for level in now.levels) else ()
     for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
-        table.add_column(title, justify="left" if title in ("variant", "optimizer", "") else "right")
+        table.add_column(
+            title, justify="left" if title in ("variant", "optimizer", "") else "right"
+        )
     best = {of: min(losses) for of, losses in _losses(now.levels).items()}
     for level in now.levels:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"

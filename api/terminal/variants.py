@@ -13,7 +13,13 @@ from rich.table import Table
 
 from api.terminal.words import COLOURS, OPTIMIZERS, amount, empty_table, field_words
 from telescope.studies.telescoping.evidence import Hyperparameter
-from telescope.studies.telescoping.report import Compared, Difference, LadderReport, Report, VariantComparison
+from telescope.studies.telescoping.report import (
+    Compared,
+    Difference,
+    LadderReport,
+    Report,
+    VariantComparison,
+)
 
 
 def show_comparison(report: Report, console: Console) -> None:
@@ -26,7 +32,10 @@ def show_comparison(report: Report, console: Console) -> None:
         console.print(apart(comparison), "", sep="\n")
     console.print(f"{best(report)} ({comparison.remark}).", soft_wrap=True)
     state = "" if report.final else " so far"
-    console.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}\n", soft_wrap=True)
+    console.print(
+        f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}\n",
+        soft_wrap=True,
+    )
 
 
 def ladder_rows(found: VariantComparison) -> Table:
@@ -79,7 +88,11 @@ def apart(found: VariantComparison) -> Table:
 
 
 def _verdict(one: Difference) -> str:
-    return "consistent with 0" if one.consistent else f"[bold]{'higher' if one.octaves > 0 else 'lower'}[/]"
+    return (
+        "consistent with 0"
+        if one.consistent
+        else f"[bold]{'higher' if one.octaves > 0 else 'lower'}[/]"
+    )
 
 
 def best(report: Report) -> str:
@@ -93,5 +106,6 @@ def best(report: Report) -> str:
 def otherwise(ladder: LadderReport) -> str:
     """The fields in which a variant differs from its job's own block."""
     return ", ".join(
-        f"{field_words(name)} {value if isinstance(value, str) else json.dumps(value)}" for name, value in ladder.differs.items()
+        f"{field_words(name)} {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in ladder.differs.items()
     )

@@ -100,7 +100,9 @@ def cell(value: Any) -> Any:
         for item in value:
             inner.add_row(cell(item))
         return inner
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+    return (
+        "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+    )
 
 
 GENERIC = View(show_any, show_any_forecast, no_picture)

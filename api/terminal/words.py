@@ -7,8 +7,22 @@ from telescope.studies.telescoping.evidence import amount
 __all__ = ["COLOURS", "OPTIMIZERS", "amount", "empty_table", "field_words", "ladder"]
 
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}  # of verdicts
-LEFT = ("variant", "verdict", "reason", "optimizer", "edge", "layers", "what it means", "largest part")
+COLOURS = {
+    "resolved": "green",
+    "unresolved": "yellow",
+    "unbracketed": "yellow",
+    "refused": "red",
+}  # of verdicts
+LEFT = (
+    "variant",
+    "verdict",
+    "reason",
+    "optimizer",
+    "edge",
+    "layers",
+    "what it means",
+    "largest part",
+)
 
 
 def field_words(name: str) -> str:

@@ -46,7 +46,10 @@ class Client(Tables):
         """Submit a study. A second submission with the same key returns the first job."""
         key = idempotency_key or uuid.uuid4().hex
         headers = {"Idempotency-Key": key}
-        return as_type(JobDetail, self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()))
+        return as_type(
+            JobDetail,
+            self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()),
+        )
 
     def preview(self, document: object) -> Any:
         """Trials and cost of a study, in the preview type of its kind; nothing is run."""
@@ -55,13 +58,18 @@ class Client(Tables):
         name = body.get("kind") or (document.get("kind") if isinstance(document, Mapping) else None)
         return as_type(_kind_of(name).preview, body)
 
-    def judge(self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None) -> "Judgement":
+    def judge(
+        self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
+    ) -> "Judgement":
         """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of
         None means that the run diverged."""
         # imported late, for a fast start
         from telescope.studies.telescoping.judge.judge import Judgement
 
-        sent: dict[str, Any] = {"params": given({"target_width": target_width}), "timeout": self.unhurried()}
+        sent: dict[str, Any] = {
+            "params": given({"target_width": target_width}),
+            "timeout": self.unhurried(),
+        }
         if isinstance(sweep, str):
             sent |= {"content": sweep.encode(), "headers": {"Content-Type": "text/csv"}}
         else:
@@ -92,18 +100,29 @@ class Client(Tables):
         """Resume a job that failed or was cancelled; what it finished is kept."""
         return as_type(Job, self.json("POST", f"{job_path(job_id)}:retry"))
 
-    def clone(self, job_id: str, changes: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> JobDetail:
+    def clone(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> JobDetail:
         """Submit a new job with the same study, changed by a JSON merge patch; finished trials that
         both jobs share are reused."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         path = f"{job_path(job_id)}:clone"
-        return as_type(JobDetail, self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()))
+        return as_type(
+            JobDetail,
+            self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()),
+        )
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:
         """The job now and after each change, ending with its terminal state."""
         tag = ""
         while True:
-            response = self.send("GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {})
+            response = self.send(
+                "GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {}
+            )
             if response.status_code != httpx.codes.NOT_MODIFIED:
                 tag = response.headers.get("ETag", "")
                 job = as_type(JobDetail, response.json())
@@ -130,12 +149,28 @@ class Client(Tables):
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
     def trials(
-        self, job_id: str, *, state: str | None = None, width: int | None = None, optimizer: str | None = None
+        self,
+        job_id: str,
+        *,
+        state: str | None = None,
+        width: int | None = None,
+        optimizer: str | None = None,
     ) -> Iterator[TrialSummary]:
         """All trials of a job that match the filters."""
-        return self.items(TrialSummary, f"{job_path(job_id)}/trials", {"state": state, "width": width, "optimizer": optimizer})
+        return self.items(
+            TrialSummary,
+            f"{job_path(job_id)}/trials",
+            {"state": state, "width": width, "optimizer": optimizer},
+        )
 
-    def curves(self, job_id: str, *, points: int = 100, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
+    def curves(
+        self,
+        job_id: str,
+        *,
+        points: int = 100,
+        width: int | None = None,
+        optimizer: str | None = None,
+    ) -> tuple[Curve, ...]:
         """The curves of a job's trials, reduced to about `points` points each."""
         parameters = given({"points": points, "width": width, "optimizer": optimizer})
         answer = self.json("GET", f"{job_path(job_id)}/curves", params=parameters)
@@ -147,9 +182,14 @@ class Client(Tables):
 
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
         """A trial's curve, complete or reduced to about `points` points."""
-        return as_type(Curve, self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})))
+        return as_type(
+            Curve,
+            self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})),
+        )
 
-    def export(self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None) -> str:
+    def export(
+        self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
+    ) -> str:
         """The hyperparameters at the target for another trainer: `torch` (Python), `megatron`
         (flags) or `json`."""
         parameters = given({"to": to, "optimizer": optimizer, "variant": variant})

@@ -19,7 +19,9 @@ from pydantic.dataclasses import dataclass
 
 from telescope.trials.outcome import TrialState
 
-WIRE = ConfigDict(extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+WIRE = ConfigDict(
+    extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+)
 
 
 class JobState(StrEnum):
@@ -45,13 +47,19 @@ class JobState(StrEnum):
 
 MEANING = {
     JobState.QUEUED: "Accepted, resumed or retried; the coordinator has not started on it.",
-    JobState.RUNNING: ("Its trials are being planned and run; `waiting_for` says what it needs, if anything."),
-    JobState.PAUSED: ("None of its trials runs or starts until it is resumed; they keep their checkpoints."),
+    JobState.RUNNING: (
+        "Its trials are being planned and run; `waiting_for` says what it needs, if anything."
+    ),
+    JobState.PAUSED: (
+        "None of its trials runs or starts until it is resumed; they keep their checkpoints."
+    ),
     JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
     JobState.FAILED: (
         "It could not be answered, and `reason` says why; a retry runs the trials that failed or were stopped, and no others."
     ),
-    JobState.CANCELLED: ("It was cancelled; its measurements stay readable, and a retry continues from there."),
+    JobState.CANCELLED: (
+        "It was cancelled; its measurements stay readable, and a retry continues from there."
+    ),
 }
 
 

@@ -34,7 +34,9 @@ BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 # Tests would be a third of the text; configuration differs between machines.
-OUTSIDE_STDLIB = re.compile(r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*")
+OUTSIDE_STDLIB = re.compile(
+    r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
+)
 HIDDEN = re.compile(r"\..*|__pycache__")
 
 
@@ -64,7 +66,11 @@ class LocatedCorpus:
             what = "is neither a file nor a folder" if self.path.exists() else "does not exist"
         except OSError as error:
             what = f"cannot be read ({error.strerror})"
-        raise InvalidInput.of(FIELD, f"{self.path} {what}; give the path of a file or folder that can be read", self.name)
+        raise InvalidInput.of(
+            FIELD,
+            f"{self.path} {what}; give the path of a file or folder that can be read",
+            self.name,
+        )
 
     def _of_one_sort(self, files: tuple[tuple[str, Path], ...]) -> tuple[tuple[str, Path], ...]:
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
@@ -150,17 +156,23 @@ def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCo
     """Register a path under a name, after reading its first document; a name can never be given
     another path."""
     if not NAME.fullmatch(name):
-        raise InvalidInput.of("name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name)
+        raise InvalidInput.of(
+            "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
+        )
     if name in BUILT_IN:
         raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)
     corpus = LocatedCorpus(name, absolute(path), text_field)
     try:
         next(corpus.documents())
     except InvalidInput as error:
-        raise InvalidInput.because(tuple(replace(p, field="path", value=str(path)) for p in error.problems)) from error
+        raise InvalidInput.because(
+            tuple(replace(p, field="path", value=str(path)) for p in error.problems)
+        ) from error
     file = _entry(name)
     if file.exists() and _load(file) != corpus:
-        raise Conflict(f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}")
+        raise Conflict(
+            f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}"
+        )
     write_json(file, {"path": str(corpus.path), "text_field": text_field})
     return corpus
 
@@ -215,7 +227,9 @@ def _stdlib_fingerprint() -> str:
 
 @lru_cache(maxsize=len(BUILT_IN))
 def _built_in_documents(corpus: str) -> tuple[Document, ...]:
-    sources = [document for name, file in _stdlib_files() for document in read_documents(file, name)]
+    sources = [
+        document for name, file in _stdlib_files() for document in read_documents(file, name)
+    ]
     if corpus == "python-stdlib":
         return tuple(sources)
     prose = (Document(source.name, docstrings(str(source.content))) for source in sources)
@@ -235,7 +249,9 @@ def docstrings(source: str) -> str:
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    documented = isinstance(
+        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    )
     text = ast.get_docstring(node) if documented else None  # type: ignore[arg-type]
     if text:
         yield text

@@ -52,16 +52,26 @@ def check_tokenizer_name(name: str) -> None:
     """Raise InvalidInput for a name that is not a tokenizer, before any text is read."""
     if (path := tokenizer_path(name)) is not None:
         if not os.path.isfile(path):
-            raise InvalidInput.of(FIELD, f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N", name)
+            raise InvalidInput.of(
+                FIELD,
+                f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N",
+                name,
+            )
         return
     size = bpe_size(name)
     if name != "bytes" and size is None:
         near = difflib.get_close_matches(name, ("bytes", "bpe-4096"), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InvalidInput.of(FIELD, f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json", name)
+        raise InvalidInput.of(
+            FIELD,
+            f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json",
+            name,
+        )
     if size is not None and not SMALLEST_BPE <= size <= LARGEST_BPE:
         raise InvalidInput.of(
-            FIELD, f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give a size in this range, such as bpe-4096", name
+            FIELD,
+            f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give a size in this range, such as bpe-4096",
+            name,
         )
 
 
@@ -111,7 +121,10 @@ def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[END_OF_TEXT[0]], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=size,
+        special_tokens=[END_OF_TEXT[0]],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
     return _wrap(bpe)

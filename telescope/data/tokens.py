@@ -70,7 +70,9 @@ class Split:
     def of(cls, corpus: LocatedCorpus, fraction: float) -> "Split":
         """The split of a corpus, which depends on its documents alone."""
         names = [document.name for document in corpus.documents()]
-        return cls(corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset())
+        return cls(
+            corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset()
+        )
 
     def pieces(self) -> Iterator[tuple[Side, Content]]:
         """All text of the corpus with its side, in order."""
@@ -96,9 +98,16 @@ def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     """
     if given := frozenset(filter(corpora.is_held_out, names)):
         return given
-    hashed = {name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64 for name in names}
-    below = {name for name in names if hashed[name] < fraction} or {min(hashed, key=hashed.__getitem__)}
-    return frozenset(below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)})
+    hashed = {
+        name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64
+        for name in names
+    }
+    below = {name for name in names if hashed[name] < fraction} or {
+        min(hashed, key=hashed.__getitem__)
+    }
+    return frozenset(
+        below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)}
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,8 @@ class Sources:
         """The tokenizer of all texts. A BPE is trained on all of them, whatever their weights, so
         that every mixture of them has the same tokens."""
         return tokenizer.build_tokenizer(
-            self.tokenizer, lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora)
+            self.tokenizer,
+            lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora),
         )
 
     def encoder(self, corpus: LocatedCorpus) -> Tokenizer:
@@ -135,7 +145,9 @@ class Sources:
             message = f"corpus {holding[0].name} already holds tokens; leave the tokenizer out"
             raise InvalidInput.of(tokenizer.FIELD, message, self.tokenizer)
         if corpus in holding:
-            return tokenizer.from_tokens(np.asarray(document.content) for document in corpus.documents())
+            return tokenizer.from_tokens(
+                np.asarray(document.content) for document in corpus.documents()
+            )
         return self.text_encoder
 
     def key(self, corpus: LocatedCorpus) -> str:
@@ -152,7 +164,11 @@ class Sources:
 def prepare_tokens(spec: DataSpec) -> tuple[Prepared, ...]:
     """The tokens of each part's sources in their present state, from the cache if they were
     prepared before."""
-    sources = Sources(tuple(corpora.find(part.corpus) for part in spec.parts), spec.tokenizer, spec.validation_fraction)
+    sources = Sources(
+        tuple(corpora.find(part.corpus) for part in spec.parts),
+        spec.tokenizer,
+        spec.validation_fraction,
+    )
     tokenizer.check_tokenizer_name(spec.tokenizer)
     return tuple(_prepare(corpus, sources) for corpus in sources.corpora)
 
@@ -191,16 +207,23 @@ def _write(folder: Path, split: Split, encoder: Tokenizer) -> Prepared:
     dtype = np.dtype("<u2" if encoder.vocab_size <= 2**16 else "<u4")
     tokens_of = {"train": 0, "validation": 0}
     hash_of = {side: hashlib.sha256() for side in tokens_of}
-    with (folder / "train.bin").open("wb") as train, (folder / "validation.bin").open("wb") as validation:
+    with (
+        (folder / "train.bin").open("wb") as train,
+        (folder / "validation.bin").open("wb") as validation,
+    ):
         file_of = {"train": train, "validation": validation}
         for side, piece in split.pieces():
             tokens = np.ascontiguousarray(encoder.encode(piece), dtype)
             file_of[side].write(tokens.data)
             hash_of[side].update(tokens.data)
             tokens_of[side] += len(tokens)
-    described = " ".join([str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())])
+    described = " ".join(
+        [str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())]
+    )
     content = hashlib.sha256(described.encode()).hexdigest()[:32]
-    prepared = Prepared(content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"])
+    prepared = Prepared(
+        content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"]
+    )
     if encoder.json:
         (folder / "tokenizer.json").write_text(encoder.json)
     (folder / "meta.json").write_text(json.dumps(asdict(prepared)))

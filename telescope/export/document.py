@@ -19,7 +19,13 @@ from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
 from telescope.statistics.estimates import ScalingFit
-from telescope.studies.telescoping.evidence import Hyperparameter, LevelReport, Method, Pairing, Verdict
+from telescope.studies.telescoping.evidence import (
+    Hyperparameter,
+    LevelReport,
+    Method,
+    Pairing,
+    Verdict,
+)
 from telescope.trials import mixtures
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.types import OptimizerName, UpdateScale
@@ -209,4 +215,6 @@ def level(run: FinalRun, one: LevelReport) -> TrainedWidth:
     """The level's trials and results."""
     seeds = tuple(sorted({trial.seed for trial in run.trials if trial.width == one.width}))
     optimum = {str(name): value for name, value in one.optimum.items()}
-    return TrainedWidth(one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss)
+    return TrainedWidth(
+        one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss
+    )

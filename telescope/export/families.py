@@ -64,7 +64,11 @@ def made_of_ours(model: Transformer, optimizer: OptimizerSpec) -> Made:
 def multipliers_of_ours(model: Transformer, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """Multipliers on the output of embeddings and on the input of the head."""
     return [
-        (name.rpartition(".")[0], "input" if group.role is Role.READOUT else "output", group.multiplier)
+        (
+            name.rpartition(".")[0],
+            "input" if group.role is Role.READOUT else "output",
+            group.multiplier,
+        )
         for group in groups
         for name in group.names
         if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
@@ -72,7 +76,11 @@ def multipliers_of_ours(model: Transformer, groups: Sequence[ParameterGroup]) ->
 
 
 OURS: Exported[ModelSpec, Transformer] = Exported(
-    source=source_of, made=made_of_ours, multipliers=multipliers_of_ours, loss=lambda spec: recipe.loss_of, megatron=lambda spec: spec
+    source=source_of,
+    made=made_of_ours,
+    multipliers=multipliers_of_ours,
+    loss=lambda spec: recipe.loss_of,
+    megatron=lambda spec: spec,
 )
 
 
@@ -80,19 +88,29 @@ def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
     """Preparation of a model from its factory; at the base width its initial values stay."""
     stays, spec = model.as_it_stands(optimizer), model.spec
     built = f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}"
-    lines = ("torch.manual_seed(0)", built, *(() if stays else ("rescale(model)",)), "configure(model)")
+    lines = (
+        "torch.manual_seed(0)",
+        built,
+        *(() if stays else ("rescale(model)",)),
+        "configure(model)",
+    )
     return Made(lines, (*(() if stays else (recipe.rescale,)), recipe.Multiplied, recipe.configure))
 
 
 def multipliers_of_users(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """Multipliers at the places of telescope's hooks."""
-    return [(place, "input" if hook is InputScale else "output", factor) for place, hook, factor in model.multipliers()]
+    return [
+        (place, "input" if hook is InputScale else "output", factor)
+        for place, hook, factor in model.multipliers()
+    ]
 
 
 def beyond_megatron(spec: ModuleSpec) -> ModelSpec:
     """Raise NotExportable: flags of Megatron-LM cannot describe a user's model."""
     remedy = "use --to torch or json"
-    raise NotExportable(f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}")
+    raise NotExportable(
+        f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}"
+    )
 
 
 USERS: Exported[ModuleSpec, UserModel] = Exported(

@@ -29,7 +29,12 @@ LEFT_OUT = (
     *("hidden_layers", "scores", "own_loss", "last", "evaluating"),
 )
 """Methods that only telescope's training calls."""
-NEVER_COPIED = ("telescope.parametrisation.mup", "telescope.models.reading", "telescope.shapes", "telescope.trials.spec")
+NEVER_COPIED = (
+    "telescope.parametrisation.mup",
+    "telescope.models.reading",
+    "telescope.shapes",
+    "telescope.trials.spec",
+)
 # comments for telescope's own tools
 ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
@@ -45,7 +50,15 @@ class ModelSource:
 
 def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
     """The source of the Transformer of this specification, in which it is called SPEC."""
-    pieces = Pieces({"mup": mup, "Role": Role, "spec": spec, "self": SimpleNamespace(spec=spec), "parametrisation": parametrisation})
+    pieces = Pieces(
+        {
+            "mup": mup,
+            "Role": Role,
+            "spec": spec,
+            "self": SimpleNamespace(spec=spec),
+            "parametrisation": parametrisation,
+        }
+    )
     pieces.add(transformer, "Transformer")
     imports = tuple(dict.fromkeys(pieces.imports))
     return ModelSource(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
@@ -53,8 +66,13 @@ def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
 
 def namespace(spec: ModelSpec) -> str:
     """The fields and properties of a specification as plain numbers."""
-    properties = [name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)]
-    lines = [f"    {name}={getattr(spec, name)!r}," for name in [*(field.name for field in fields(spec)), *properties]]
+    properties = [
+        name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)
+    ]
+    lines = [
+        f"    {name}={getattr(spec, name)!r},"
+        for name in [*(field.name for field in fields(spec)), *properties]
+    ]
     return "\n".join(["SPEC = SimpleNamespace(", *lines, ")"])
 
 
@@ -100,11 +118,15 @@ class Pieces:
                 changes.append((part, ""))
         lines = source.encode().splitlines(keepends=True)
         start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        for part, new in sorted(changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True):
+        for part, new in sorted(
+            changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True
+        ):
             first, last = part.lineno - 1, (part.end_lineno or part.lineno) - 1
             head, tail = lines[first][: part.col_offset], lines[last][part.end_col_offset :]
             lines[first : last + 1] = [head + new.encode() + tail, *[b""] * (last - first)]
-        return GAPS.sub("\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())).rstrip()
+        return GAPS.sub(
+            "\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())
+        ).rstrip()
 
     def value(self, call: ast.Call) -> Any:
         """The value of a call to muP."""
@@ -114,7 +136,11 @@ class Pieces:
 def asks_mup(node: ast.AST) -> bool:
     """True for a call such as mup.attention_factor(spec)."""
     function = node.func if isinstance(node, ast.Call) else None
-    return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "mup"
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "mup"
+    )
 
 
 def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
@@ -134,7 +160,13 @@ def defined(node: ast.stmt) -> set[str]:
     """The names that a statement of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return {node.name}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 

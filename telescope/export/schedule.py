@@ -21,8 +21,14 @@ DECAYED: Mapping[str, str] = {
 
 def schedule_constants(horizon: HorizonSpec) -> dict[str, float]:
     """The constants in the formula of this schedule."""
-    named = {"STEPS": horizon.steps, "WARMUP_STEPS": warmup_steps(horizon), "FINAL_LR_FRACTION": horizon.final_lr_fraction}
-    return named | ({"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {})
+    named = {
+        "STEPS": horizon.steps,
+        "WARMUP_STEPS": warmup_steps(horizon),
+        "FINAL_LR_FRACTION": horizon.final_lr_fraction,
+    }
+    return named | (
+        {"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {}
+    )
 
 
 def decay_steps(horizon: HorizonSpec) -> int:

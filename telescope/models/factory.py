@@ -39,10 +39,16 @@ def load(name: str) -> Factory:
     except Exception as error:  # a user's module can raise anything
         reason = f"{type(error).__name__}: {error}"
         remedy = f"put its package where Python finds it, or its folder into {PATH}"
-        raise InvalidInput.of(FIELD, f"module {module_name} cannot be imported ({reason}); {remedy}", name) from error
+        raise InvalidInput.of(
+            FIELD, f"module {module_name} cannot be imported ({reason}); {remedy}", name
+        ) from error
     factory = getattr(module, function, None)
     if not callable(factory):
-        raise InvalidInput.of(FIELD, f"module {module_name} has no function {function}; write package.module:function", name)
+        raise InvalidInput.of(
+            FIELD,
+            f"module {module_name} has no function {function}; write package.module:function",
+            name,
+        )
     return factory  # type: ignore[no-any-return]
 
 
@@ -60,16 +66,28 @@ def source_path(name: str) -> Path:
     root = re.split("[.:]", name)[0]
     package = importlib.util.find_spec(root)
     if package is None or not (package.origin or package.submodule_search_locations):
-        raise InvalidInput.of(FIELD, f"there is no package {root}; put its folder into {PATH}", name)
-    return Path(next(iter(package.submodule_search_locations or ())) if package.submodule_search_locations else str(package.origin))
+        raise InvalidInput.of(
+            FIELD, f"there is no package {root}; put its folder into {PATH}", name
+        )
+    return Path(
+        next(iter(package.submodule_search_locations or ()))
+        if package.submodule_search_locations
+        else str(package.origin)
+    )
 
 
 def code(patterns: Iterable[str]) -> tuple[Path, ...]:
     """Files and folders that must be sent to remote workers to run these factories: all but
     packages installed in the same environment as telescope."""
-    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")]
+    installed = [
+        Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")
+    ]
     places = dict.fromkeys(source_path(pattern) for pattern in patterns)
-    return tuple(place for place in places if not any(place.resolve().is_relative_to(folder) for folder in installed))
+    return tuple(
+        place
+        for place in places
+        if not any(place.resolve().is_relative_to(folder) for folder in installed)
+    )
 
 
 @cache
@@ -80,7 +98,9 @@ def content(name: str) -> str:
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
     hashed = hashlib.sha256()
     for file in files:
-        hashed.update(f"{file.relative_to(place.parent).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+        hashed.update(
+            f"{file.relative_to(place.parent).as_posix()}\0".encode() + file.read_bytes() + b"\0"
+        )
     return hashed.hexdigest()[:32]
 
 

@@ -46,11 +46,15 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.depth_factors(name))
+        factors = mup.factors(
+            model.spec, spec, role, trained_by(spec, role), model.depth_factors(name)
+        )
         members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
     named = [name for group in result for name in group.names]
-    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), (
+        "groups must partition the parameters"
+    )
     return result
 
 
@@ -59,11 +63,16 @@ def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
     return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
 
 
-def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ...]) -> ParameterGroup:
+def _group(
+    model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ...]
+) -> ParameterGroup:
     role, factors = alike.role, alike.factors
     optimizer = trained_by(spec, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
-    multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
+    multiplier = {
+        Role.EMBEDDING: model.embedding_multiplier,
+        Role.READOUT: model.head_multiplier,
+    }.get(role, 1.0)
     return ParameterGroup(
         role=role,
         optimizer=optimizer,
@@ -77,7 +86,9 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     )
 
 
-def describe_groups(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[ParameterGroup, ...]:
+def describe_groups(
+    model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
+) -> tuple[ParameterGroup, ...]:
     """The groups that this optimizer would use at a width, without allocating the model; `context`
     sets the number of learned positions."""
     with torch.device("meta"):

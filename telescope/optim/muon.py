@@ -64,7 +64,10 @@ class Muon(torch.optim.Optimizer):
 
     def momentum(self, stack: list[MuonMatrix]) -> Tensor:  # (K, small, large)
         """The momentum buffer of a stack."""
-        state, name = (self.state[stack[0].parameter], "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape)))
+        state, name = (
+            self.state[stack[0].parameter],
+            "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape)),
+        )
         if name not in state:
             state[name] = torch.stack([torch.zeros_like(lying(block.matrix)) for block in stack])
         buffer: Tensor = state[name]
@@ -76,7 +79,9 @@ class Muon(torch.optim.Optimizer):
         gradients = torch.stack([lying(stack[i].gradient) for i in part])
         momenta = self.momentum(stack)
         if part[-1] - part[0] + 1 == len(part):
-            return mixed_momentum(gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov)
+            return mixed_momentum(
+                gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov
+            )
         buffer = momenta[list(part)]  # a copy
         mixed = mixed_momentum(gradients, buffer, self.spec.momentum, self.spec.nesterov)
         momenta[list(part)] = buffer
@@ -87,7 +92,10 @@ class Muon(torch.optim.Optimizer):
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         for matrix, lain in zip(matrices, update.to(matrices[0].dtype), strict=True):
-            matrix.add_(lain if lying(matrix) is matrix else lain.mT, alpha=-lr * mup.update_scale(self.spec, *matrix.shape))
+            matrix.add_(
+                lain if lying(matrix) is matrix else lain.mT,
+                alpha=-lr * mup.update_scale(self.spec, *matrix.shape),
+            )
 
 
 def lying(matrix: Tensor) -> Tensor:
@@ -108,7 +116,13 @@ def muon_steps(muons: Sequence[Muon]) -> None:
         moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]
         for part in (moving[start : start + at_once] for start in range(0, len(moving), at_once)):
             # mixed: (P k, small, large)
-            mixed = torch.cat([muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)])
-            updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
+            mixed = torch.cat(
+                [muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)]
+            )
+            updates = orthogonalize(
+                mixed,
+                spec.newton_schulz_steps,
+                dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype],
+            )
             for muon, stack, update in zip(muons, stacks, updates.chunk(len(muons)), strict=True):
                 muon.descend([stack[i].matrix for i in part], update)

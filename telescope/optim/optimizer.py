@@ -31,11 +31,23 @@ class Optimizer:
                 muon.append(group)
             else:
                 members = [model.get_parameter(name) for name in group.names]
-                adamw.append({"params": members, "lr": group.scaled_lr, "weight_decay": group.weight_decay, "eps": group.eps})
+                adamw.append(
+                    {
+                        "params": members,
+                        "lr": group.scaled_lr,
+                        "weight_decay": group.weight_decay,
+                        "eps": group.eps,
+                    }
+                )
         if muon:
             names = [name for group in muon for name in group.names]
-            matrices, layouts = ([model.get_parameter(name) for name in names], [model.layout(name, spec) for name in names])
-            self.parts.append(Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts))
+            matrices, layouts = (
+                [model.get_parameter(name) for name in names],
+                [model.layout(name, spec) for name in names],
+            )
+            self.parts.append(
+                Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts)
+            )
         self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 

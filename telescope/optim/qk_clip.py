@@ -43,7 +43,11 @@ from telescope.trials.types import AttentionKind
 
 EXPONENTS: Mapping[AttentionKind, Mapping[str, Callable[[float], float]]] = {
     "heads": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha},
-    "mla": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha, "query_rotary": lambda alpha: 1.0},
+    "mla": {
+        "query": lambda alpha: alpha,
+        "key": lambda alpha: 1 - alpha,
+        "query_rotary": lambda alpha: 1.0,
+    },
 }
 """Projections whose rows are shrunk, and the exponent of gamma for each. In each product of a query
 and a key of a head the exponents sum to 1."""
@@ -110,5 +114,7 @@ class LogitMonitor:
         """The largest logit since the last point, and the number of heads clipped since then."""
         metrics = {"max_logit": float(self.largest)}
         if self.tau is not None:
-            metrics["clipped_heads"] = float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+            metrics["clipped_heads"] = (
+                float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+            )
         return metrics

@@ -32,12 +32,18 @@ class MatrixLayout:
     def matrices(self, x: Tensor) -> Tensor:
         """The matrices of a parameter: (K, fan_out, fan_in), a view. Raises RuntimeError if there
         is no such view."""
-        sizes = [math.prod(x.shape[d] for d in dims) for dims in (self.stack, self.rows, self.columns)]
+        sizes = [
+            math.prod(x.shape[d] for d in dims) for dims in (self.stack, self.rows, self.columns)
+        ]
         return x.permute(*self.stack, *self.rows, *self.columns).view(sizes)
 
     def blocks(self, x: Tensor) -> list[Tensor]:
         """Views of (rows, fan_in), each of which is orthogonalised separately."""
-        return [block for matrix in self.matrices(x).unbind() for block in torch.split(matrix, self._heights(matrix.shape[0]))]
+        return [
+            block
+            for matrix in self.matrices(x).unbind()
+            for block in torch.split(matrix, self._heights(matrix.shape[0]))
+        ]
 
     def _heights(self, rows: int) -> list[int]:
         if self.block_rows is not None:
@@ -50,7 +56,11 @@ class MatrixLayout:
         rows = math.prod(shape[d] for d in self.rows)
         if rows % (self.block_rows or sum(self.parts or (1,))) == 0:
             return None
-        cut = f"blocks of {self.block_rows}" if self.block_rows else f"parts of sizes {':'.join(map(str, self.parts))}"
+        cut = (
+            f"blocks of {self.block_rows}"
+            if self.block_rows
+            else f"parts of sizes {':'.join(map(str, self.parts))}"
+        )
         return f"{rows} rows cannot be split into {cut}"
 
 

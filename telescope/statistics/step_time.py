@@ -42,7 +42,9 @@ class DeviceCluster:
     bandwidth_bytes_per_second: float
 
     def __post_init__(self) -> None:
-        problems = not_positive(self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second")
+        problems = not_positive(
+            self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second"
+        )
         if self.share_of_peak > 1:
             message = "must be at most 1; give a share of the peak, such as 0.5 for 50 %"
             problems = (*problems, Problem("share_of_peak", message, self.share_of_peak))
@@ -61,11 +63,17 @@ class StepCost:
     gradient_bytes: float  # exchanged once per step: parameters x bytes of each
 
     def __post_init__(self) -> None:
-        problems = not_positive(self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes")
+        problems = not_positive(
+            self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes"
+        )
         if not (math.isfinite(self.optimizer_flops) and self.optimizer_flops >= 0):
             problems = (
                 *problems,
-                Problem("optimizer_flops", "must be 0 or more; give 0 if the update costs nothing", self.optimizer_flops),
+                Problem(
+                    "optimizer_flops",
+                    "must be 0 or more; give 0 if the update costs nothing",
+                    self.optimizer_flops,
+                ),
             )
         if not problems and self.batch_tokens % self.sequence_tokens:
             message = f"must be a multiple of sequence_tokens ({self.sequence_tokens}); round it to a multiple"
@@ -94,7 +102,9 @@ class StepTime:
 def measured(seconds: float, devices: int) -> StepTime:
     """A time from a clock. Raises InvalidInput unless it is above 0."""
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InvalidInput.of("seconds", "must be above 0; leave out steps that were not timed", seconds)
+        raise InvalidInput.of(
+            "seconds", "must be above 0; leave out steps that were not timed", seconds
+        )
     return StepTime(seconds, devices, Origin.MEASURED)
 
 
@@ -103,10 +113,16 @@ def modelled(step: StepCost, cluster: DeviceCluster, devices: int) -> StepTime:
     split over them."""
     if not takes(step, devices):
         sequences = step.batch_tokens // step.sequence_tokens
-        raise InvalidInput.of("devices", f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}", devices)
+        raise InvalidInput.of(
+            "devices",
+            f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}",
+            devices,
+        )
     reached = cluster.device_flops_per_second * cluster.share_of_peak
     exchanged_bytes = 2 * (devices - 1) / devices * step.gradient_bytes
-    seconds = (step.model_flops / devices + step.optimizer_flops) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
+    seconds = (
+        step.model_flops / devices + step.optimizer_flops
+    ) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
     return StepTime(seconds, devices, Origin.MODELLED)
 
 
@@ -125,4 +141,8 @@ def device_counts(step: StepCost) -> list[int]:
 def not_positive(given: DeviceCluster | StepCost, *fields: str) -> tuple[Problem, ...]:
     """A problem for each of these fields that is not a finite number above 0."""
     values = [(name, getattr(given, name)) for name in fields]
-    return tuple(Problem(name, "must be a finite number above 0", value) for name, value in values if not 0 < value < math.inf)
+    return tuple(
+        Problem(name, "must be a finite number above 0", value)
+        for name, value in values
+        if not 0 < value < math.inf
+    )

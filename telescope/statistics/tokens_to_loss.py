@@ -52,7 +52,9 @@ MEANING = {
     TargetOutcome.REACHED: "It reached the target, after these tokens.",
     TargetOutcome.CENSORED: "It did not reach the target in these tokens, all that it was trained for.",
     TargetOutcome.DIVERGED: "It diverged before it reached the target: no number of tokens would do.",
-    TargetOutcome.EARLY: ("It was below the target at its first point already: it reached it within these tokens."),
+    TargetOutcome.EARLY: (
+        "It was below the target at its first point already: it reached it within these tokens."
+    ),
 }
 
 
@@ -66,7 +68,9 @@ class LossCurves:
     diverged: NDArray[np.bool_]  # [run]
 
     @classmethod
-    def of(cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()) -> "LossCurves":
+    def of(
+        cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()
+    ) -> "LossCurves":
         """Curves from (tokens, losses) of each run; a run with a loss that is not finite diverged
         there, whatever `diverged` contains."""
         lengths = [len(tokens) for tokens, _ in runs]
@@ -74,11 +78,20 @@ class LossCurves:
         tokens, loss = np.ones((len(runs), width)), np.zeros((len(runs), width), dtype=np.float32)
         for row, (at, values) in enumerate(runs):
             tokens[row, : len(at)], loss[row, : len(at)] = at, values
-        return cls.recorded(tokens, loss, np.array(lengths, dtype=np.int64), np.array(diverged or [False] * len(runs), dtype=bool))
+        return cls.recorded(
+            tokens,
+            loss,
+            np.array(lengths, dtype=np.int64),
+            np.array(diverged or [False] * len(runs), dtype=bool),
+        )
 
     @classmethod
     def recorded(
-        cls, tokens: NDArray[np.floating], loss: NDArray[np.floating], points: NDArray[np.int64], diverged: NDArray[np.bool_]
+        cls,
+        tokens: NDArray[np.floating],
+        loss: NDArray[np.floating],
+        points: NDArray[np.int64],
+        diverged: NDArray[np.bool_],
     ) -> "LossCurves":
         """Curves from arrays as recorded: cut at the first loss that is not finite, where the run
         diverged."""
@@ -89,7 +102,9 @@ class LossCurves:
     @property
     def trained_tokens(self) -> Array:
         """Tokens at the last point of each run; 0 if it has none."""
-        last = np.take_along_axis(self.tokens, np.maximum(self.points - 1, 0)[:, None], axis=1)[:, 0]
+        last = np.take_along_axis(self.tokens, np.maximum(self.points - 1, 0)[:, None], axis=1)[
+            :, 0
+        ]
         return np.where(self.points > 0, last, 0).astype(np.float64)
 
 
@@ -121,8 +136,14 @@ class Smoothed:
         stays = past[:, self.window :] == past[:, :width]
         at = stays.argmax(axis=1)  # beyond a run's last point nothing is above the target
         reached = stays.any(axis=1) & (at < points)
-        outcome = np.where(reached, np.where(at > 0, TargetOutcome.REACHED, TargetOutcome.EARLY), TargetOutcome.CENSORED)
-        outcome = np.where(~reached & self.curves.diverged, TargetOutcome.DIVERGED, outcome).astype(np.int8)
+        outcome = np.where(
+            reached,
+            np.where(at > 0, TargetOutcome.REACHED, TargetOutcome.EARLY),
+            TargetOutcome.CENSORED,
+        )
+        outcome = np.where(~reached & self.curves.diverged, TargetOutcome.DIVERGED, outcome).astype(
+            np.int8
+        )
         tokens = np.where(outcome == TargetOutcome.DIVERGED, np.inf, self.curves.trained_tokens)
         early = outcome == TargetOutcome.EARLY
         tokens[early] = np.exp(self.log_tokens[early, 0])
@@ -132,7 +153,10 @@ class Smoothed:
 
     def between(self, rows: NDArray[np.int64], at: NDArray[np.int64], target_loss: float) -> Array:
         """Log tokens where the line from the previous point meets the target."""
-        (x0, x1), (y0, y1) = ((of[rows, at - 1].astype(np.float64), of[rows, at].astype(np.float64)) for of in (self.log_tokens, self.loss))
+        (x0, x1), (y0, y1) = (
+            (of[rows, at - 1].astype(np.float64), of[rows, at].astype(np.float64))
+            for of in (self.log_tokens, self.loss)
+        )
         crossing: Array = x0 + (x1 - x0) * (y0 - target_loss) / (y0 - y1)
         return crossing
 
@@ -147,7 +171,10 @@ def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
         known = np.arange(width) < curves.points[rows, None]
         # of each point in its own mean
         share = known / np.maximum(moving_sums(known.astype(np.float64), window), 1)
-        x, y = (np.log(np.where(known, curves.tokens[rows], 1)), np.where(known, curves.loss[rows], 0))
+        x, y = (
+            np.log(np.where(known, curves.tokens[rows], 1)),
+            np.where(known, curves.loss[rows], 0),
+        )
         for _ in range(2):
             x, y = moving_sums(x, window) * share, moving_sums(y, window) * share
         log_tokens[rows], loss[rows] = x, y

@@ -73,9 +73,17 @@ class Graph:
     @classmethod
     def of(cls, spec: TrialSpec) -> "Graph":
         """The graph of a trial."""
-        windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
+        windows = (
+            spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
+        ) // spec.data.context
         assert pack.packable(spec.model), "packs cannot hold a user's model"
-        return cls(spec.model, spec.optimizer.parametrisation, spec.data.vocab_size, windows, spec.data.context)
+        return cls(
+            spec.model,
+            spec.optimizer.parametrisation,
+            spec.data.vocab_size,
+            windows,
+            spec.data.context,
+        )
 
     @property
     def record(self) -> Path:
@@ -91,9 +99,13 @@ def cache_folder() -> Path:
         return Path(given)
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else [platform.processor()]
-    processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[:1]
+    processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[
+        :1
+    ]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    machine = "\n".join((torch.__version__, platform.python_version(), platform.machine(), device, *processor)).encode()
+    machine = "\n".join(
+        (torch.__version__, platform.python_version(), platform.machine(), device, *processor)
+    ).encode()
     # the sources that graphs are made of
     code = [inspect.getsource(module).encode() for module in (attention, transformer, pack)]
     return home() / "compiled" / hashlib.sha256(b"\n".join((machine, *code))).hexdigest()[:16]
@@ -135,13 +147,17 @@ def compile_graph(graph: Graph) -> float:
     """
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dummy = build_model(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(device)
+    dummy = build_model(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(
+        device
+    )
     windows = torch.zeros(1, graph.windows, graph.context + 1, dtype=torch.int64, device=device)
     try:
         compiled_losses((dummy,), windows).sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # raised by torch, by the compiler, or by code that these include
         lines = str(error).strip().splitlines() or [""]
-        _failures.append(f"{type(error).__name__}: {lines[0]} (compiled code is kept in {cache_folder()})")
+        _failures.append(
+            f"{type(error).__name__}: {lines[0]} (compiled code is kept in {cache_folder()})"
+        )
         raise
     seconds = time.perf_counter() - began
     if not graph.record.exists():
@@ -176,7 +192,12 @@ def ensure_compiled(graph: Graph) -> bool:
 
 def compiled_losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
     """`telescope.train.pack.losses`, compiled: the same values up to rounding."""
-    return torch.cat([_compiled()((model,), of_model[None]) for model, of_model in zip(models, windows, strict=True)])
+    return torch.cat(
+        [
+            _compiled()((model,), of_model[None])
+            for model, of_model in zip(models, windows, strict=True)
+        ]
+    )
 
 
 @cache

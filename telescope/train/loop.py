@@ -104,7 +104,9 @@ def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) ->
         loss = losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
+    step_together(
+        [run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs]
+    )
     for watch in watches:
         watch.end_step()
     for run, loss in zip(runs, total, strict=True):
@@ -124,7 +126,9 @@ def train(
     Before each step, `stopping` returns the indices of trials that should leave. `losses` is the
     program: that of telescope.train.pack or telescope.train.compiled.
     """
-    assert len({pack.shape(spec) for spec in specs}) == 1, "the trials of a pack must have one shape"
+    assert len({pack.shape(spec) for spec in specs}) == 1, (
+        "the trials of a pack must have one shape"
+    )
     files = checkpoints or [None] * len(specs)
     runs = {index: TrainingRun(spec) for index, spec in enumerate(specs)}
     if specs[0].measure == "coordinates":
@@ -149,7 +153,9 @@ def train(
         for index, run in list(runs.items()):
             file = files[index]
             if file and run.step in run.spec.kept_steps and not run.diverged:
-                file.keep(run.spec.digest, run.state())  # before the caller learns that the run has ended
+                file.keep(
+                    run.spec.digest, run.state()
+                )  # before the caller learns that the run has ended
             if index in points:
                 point = run.point(points[index])
                 yield Last(index, point) if run.ended else CurvePoint(index, point)
@@ -162,10 +168,14 @@ def train(
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last
     with the final held-out loss."""
-    return (told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left))
+    return (
+        told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left)
+    )
 
 
-def coordinates_of(index: int, run: TrainingRun, stopping: Callable[[int], bool]) -> Iterator[Progress]:
+def coordinates_of(
+    index: int, run: TrainingRun, stopping: Callable[[int], bool]
+) -> Iterator[Progress]:
     """Train a run that measures coordinates, alone."""
     for point in first_steps(run):
         yield Last(index, point) if run.ended else CurvePoint(index, point)

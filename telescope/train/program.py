@@ -111,9 +111,14 @@ def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], 
     tokens, and returns its seconds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
-    tokens = torch.randint(spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device)
+    tokens = torch.randint(
+        spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device
+    )
     new, data = family_of(spec.model).build, spec.data
-    models = [new(spec.model, data.vocab_size, data.context, spec.optimizer.parametrisation).to(device) for _ in range(most)]
+    models = [
+        new(spec.model, data.vocab_size, data.context, spec.optimizer.parametrisation).to(device)
+        for _ in range(most)
+    ]
     optimizers = [build_optimizer(model, spec.optimizer) for model in models]
 
     def step(size: int) -> float:
@@ -133,8 +138,14 @@ def trial_bytes(spec: TrialSpec) -> int:
     data, tokens = spec.data, spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
     activations_per_token = family_of(spec.model).activations_per_token
     assert activations_per_token is not None, "packs cannot hold a user's model"
-    parameters = sum(group.parameters for group in describe_groups(spec.model, data.vocab_size, spec.optimizer, data.context))
-    return FLOAT_BYTES * (6 * parameters + tokens * (activations_per_token(spec.model, data.context) + 3 * data.vocab_size))
+    parameters = sum(
+        group.parameters
+        for group in describe_groups(spec.model, data.vocab_size, spec.optimizer, data.context)
+    )
+    return FLOAT_BYTES * (
+        6 * parameters
+        + tokens * (activations_per_token(spec.model, data.context) + 3 * data.vocab_size)
+    )
 
 
 def free_bytes() -> int:

@@ -41,7 +41,9 @@ class TrialState(StrEnum):
 MEANING = {
     TrialState.PENDING: "Planned, waiting for a worker.",
     TrialState.RUNNING: "A worker is training it.",
-    TrialState.COMPLETED: ("It trained to its end, stopped below its loss, or diverged: each is a result."),
+    TrialState.COMPLETED: (
+        "It trained to its end, stopped below its loss, or diverged: each is a result."
+    ),
     TrialState.FAILED: "It could not be run, after its retries; `failure` says why.",
     TrialState.STOPPED: "Its job was cancelled, or no longer needed it, before it ended.",
 }
@@ -139,11 +141,15 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
     )
     if math.isfinite(loss):
         return trial
-    message = f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"
+    message = (
+        f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"
+    )
     return replace(trial, loss=math.inf, failure=Failure("scientific", message, retryable=False))
 
 
 def outline(curve: Sequence[Measurement]) -> Outline:
     """A loss curve reduced to 200 points, for studies that read thousands."""
-    trained, held_out = ([point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss"))
+    trained, held_out = (
+        [point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss")
+    )
     return outlined([point.tokens for point in curve], trained, held_out)

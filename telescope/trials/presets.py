@@ -26,13 +26,24 @@ from telescope.trials.types import STRICT, DescribesInherited
 
 PresetName = Literal["gemma-like", "llama-like", "gpt2-like", "mla"]
 
-LLAMA = Architecture(mlp="gated", mlp_ratio=3.5, norm="rms", positions="rotary", tied_embeddings=False)
+LLAMA = Architecture(
+    mlp="gated", mlp_ratio=3.5, norm="rms", positions="rotary", tied_embeddings=False
+)
 
 PRESETS: Mapping[PresetName, Architecture] = {
     # Gemma 3
-    "gemma-like": Architecture(mlp="geglu", mlp_ratio=4.0, norm="rms", positions="rotary", tied_embeddings=True, qk_norm=True),
+    "gemma-like": Architecture(
+        mlp="geglu",
+        mlp_ratio=4.0,
+        norm="rms",
+        positions="rotary",
+        tied_embeddings=True,
+        qk_norm=True,
+    ),
     "llama-like": LLAMA,  # Llama 3; the job sets query_heads_per_kv
-    "gpt2-like": Architecture(mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True),
+    "gpt2-like": Architecture(
+        mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True
+    ),
     # DeepSeek-V2-Lite without its experts: Llama with another attention
     "mla": replace(LLAMA, attention="mla"),
 }
@@ -41,7 +52,9 @@ PRESETS: Mapping[PresetName, Architecture] = {
 def checked_preset_name(name: object) -> object:
     """The name unchanged. Raises ValueError, with the closest known name, if no preset has it."""
     if isinstance(name, str) and name not in PRESETS:
-        raise ValueError(f"there is no such preset{closest_name_hint(name, [*get_args(PresetName)])}")
+        raise ValueError(
+            f"there is no such preset{closest_name_hint(name, [*get_args(PresetName)])}"
+        )
     return name
 
 
@@ -55,7 +68,11 @@ def without_preset(given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a model block that its preset, or else the defaults, would not set: those that
     stay under another preset."""
     usual = preset_values(given) or values(Architecture())
-    return {name: value for name, value in given.items() if name != "preset" and (name not in usual or usual[name] != value)}
+    return {
+        name: value
+        for name, value in given.items()
+        if name != "preset" and (name not in usual or usual[name] != value)
+    }
 
 
 def preset_values(given: Mapping[str, Any]) -> dict[str, Any]:

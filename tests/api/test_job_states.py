@@ -34,7 +34,11 @@ def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
 
 
 def test_an_answer_is_not_retried_but_cloned() -> None:
-    assert state_after_verb(JobState.FAILED, Verb.RETRY) is state_after_verb(JobState.CANCELLED, Verb.RETRY) is JobState.QUEUED
+    assert (
+        state_after_verb(JobState.FAILED, Verb.RETRY)
+        is state_after_verb(JobState.CANCELLED, Verb.RETRY)
+        is JobState.QUEUED
+    )
     with pytest.raises(Conflict, match="clone it"):
         state_after_verb(JobState.SUCCEEDED, Verb.RETRY)
 

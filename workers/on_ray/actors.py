@@ -23,7 +23,13 @@ JOIN_SECONDS = 1.0
 class RayExecutor:
     """Warm Ray actors; `workers.interface` has the contract of the four methods."""
 
-    def __init__(self, workers: int | None = None, *, joining: Joining = LOCAL, patience_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        joining: Joining = LOCAL,
+        patience_seconds: float = 30.0,
+    ) -> None:
         """Start a local Ray, or join one, and start the actors, without waiting for them.
 
         `workers`: the largest number of workers; by default as many as fit.
@@ -32,7 +38,9 @@ class RayExecutor:
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
         self._desk = Desk()
         packs = Packs(self._desk, lambda: self.slots)
-        self._shared = Shared(self._desk, packs, self._demand, Placement(self._desk), patience_seconds)
+        self._shared = Shared(
+            self._desk, packs, self._demand, Placement(self._desk), patience_seconds
+        )
         self._slots: list[Slot] = []
         self._grow()
         self._closed = False

@@ -22,8 +22,12 @@ def list_corpora() -> schemas.Corpora:
     return schemas.Corpora(items=tuple(map(_corpus, corpora.available())))
 
 
-@router.post("/corpora", status_code=201, tags=["corpora"], responses=error_responses(400, 409, 413, 422))
-def register_corpus(new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]) -> Corpus:
+@router.post(
+    "/corpora", status_code=201, tags=["corpora"], responses=error_responses(400, 409, 413, 422)
+)
+def register_corpus(
+    new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]
+) -> Corpus:
     """Register a path on the server as a corpus; a repeated request changes nothing."""
     if not admission.is_open(new.path, settings.data_roots):
         raise InvalidInput.of("path", admission.path_remedy(settings.data_roots), new.path)

@@ -26,7 +26,10 @@ async def ready(store: Rows) -> schemas.Health:
 
     503 names what is missing.
     """
-    checks = {"database": store.check_revision, "coordinator": lambda: _require_coordinator(store.url)}
+    checks = {
+        "database": store.check_revision,
+        "coordinator": lambda: _require_coordinator(store.url),
+    }
     missing = []
     for part, check in checks.items():
         try:

@@ -58,7 +58,9 @@ def submit(
 
 
 @router.post("/jobs:preview", tags=["jobs"], responses=error_responses(413, 422))
-def preview(study: Study, settings: Annotated[Settings, Depends(settings_of)], store: Rows) -> Response:
+def preview(
+    study: Study, settings: Annotated[Settings, Depends(settings_of)], store: Rows
+) -> Response:
     """Forecast the trials and cost of a study, width by width, and of its alternatives.
 
     Runs nothing.
@@ -68,17 +70,29 @@ def preview(study: Study, settings: Annotated[Settings, Depends(settings_of)], s
 
 
 @router.get("/jobs", tags=["jobs"], responses=error_responses(422))
-def jobs(store: Rows, page_size: PageSize = 0, page_token: PageToken = None, state: JobState | None = None) -> schemas.ItemPage[Job]:
+def jobs(
+    store: Rows,
+    page_size: PageSize = 0,
+    page_token: PageToken = None,
+    state: JobState | None = None,
+) -> schemas.ItemPage[Job]:
     """List jobs, newest first."""
     page = store.jobs(page_size or 50, page_token, state=state)
     return schemas.ItemPage[Job](items=page.items, next_page_token=page.next_page_token)
 
 
-@router.get("/jobs/{job_id}", tags=["jobs"], response_model=JobDetail, responses=error_responses(404, 422) | UNCHANGED)
+@router.get(
+    "/jobs/{job_id}",
+    tags=["jobs"],
+    response_model=JobDetail,
+    responses=error_responses(404, 422) | UNCHANGED,
+)
 def job(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """Get a job with its study."""
     row = store.job(job_id)
-    return unless_seen(row, if_none_match) or tagged(row, DETAIL.dump_python(_detail(row, store), mode="json"))
+    return unless_seen(row, if_none_match) or tagged(
+        row, DETAIL.dump_python(_detail(row, store), mode="json")
+    )
 
 
 @router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=error_responses(404, 409, 422))
@@ -106,7 +120,9 @@ def retry(job_id: JobId, store: Rows, settings: Annotated[Settings, Depends(sett
     return store.request(job_id, Verb.RETRY)
 
 
-@router.post("/jobs/{job_id}:clone", status_code=202, tags=["jobs"], responses=error_responses(404, 413, 422))
+@router.post(
+    "/jobs/{job_id}:clone", status_code=202, tags=["jobs"], responses=error_responses(404, 413, 422)
+)
 def clone(
     job_id: JobId,
     changes: Annotated[Any, Depends(changes_of)],
@@ -122,7 +138,9 @@ def clone(
     document = patched(store.study_document(job_id), changes)
     # Unchanged paths were admitted with the first job, perhaps on this machine's command line.
     new_data = not changes.keys().isdisjoint({"data", FIELD})
-    row = accept(Submission(document, settings, new_data, idempotency_key, request=[job_id, changes]), store)
+    row = accept(
+        Submission(document, settings, new_data, idempotency_key, request=[job_id, changes]), store
+    )
     response.headers.update(_located(row))
     return _detail(row, store)
 
@@ -132,4 +150,7 @@ def _located(row: JobRow) -> dict[str, str]:
 
 
 def _detail(row: JobRow, store: Store) -> JobDetail:
-    return JobDetail(**{each.name: getattr(row, each.name) for each in fields(Job)}, study=store.study_document(row.id))
+    return JobDetail(
+        **{each.name: getattr(row, each.name) for each in fields(Job)},
+        study=store.study_document(row.id),
+    )

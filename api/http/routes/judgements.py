@@ -17,7 +17,9 @@ CSV_TYPES = frozenset({"text/csv", "application/csv"})
 
 
 @router.post("/judgements", tags=["judgements"], responses=error_responses(413, 422))
-def judge_sweep(request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None) -> Judgement:
+def judge_sweep(
+    request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None
+) -> Judgement:
     """Judge whether a sweep transfers to the target width, by the rules of a job's result.
 
     The sweep is a CSV table, or JSON that may include the target width.
@@ -26,7 +28,9 @@ def judge_sweep(request: Request, body: Annotated[bytes, Depends(body_of)], targ
     content_type = request.headers.get("Content-Type", "")
     if content_type.partition(";")[0].strip().lower() in CSV_TYPES:
         return judge(read_csv(body), target_width)
-    sweep, target = read_document(bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv"))
+    sweep, target = read_document(
+        bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv")
+    )
     if target is not None and target_width is not None:
         message = "is given twice; give it either in the document or in the query"
         raise InvalidInput.of("target_width", message, target)

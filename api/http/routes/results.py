@@ -5,7 +5,17 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.http import schemas
-from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Points, Rows, TrialId, Width
+from api.http.dependencies import (
+    UNCHANGED,
+    IfNoneMatch,
+    JobId,
+    PageSize,
+    PageToken,
+    Points,
+    Rows,
+    TrialId,
+    Width,
+)
 from api.http.errors import error_responses
 from api.http.representations import tagged, unless_seen
 from api.jobs import reports, variants
@@ -18,7 +28,12 @@ from telescope.trials.types import OptimizerName
 router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 
 
-@router.get("/jobs/{job_id}/result", tags=["results"], response_model=dict[str, Any], responses=error_responses(404, 422) | UNCHANGED)
+@router.get(
+    "/jobs/{job_id}/result",
+    tags=["results"],
+    response_model=dict[str, Any],
+    responses=error_responses(404, 422) | UNCHANGED,
+)
 def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """Get the study's report.
 
@@ -37,7 +52,9 @@ def levels(job_id: JobId, store: Rows) -> schemas.Levels:
         for ladder in report.get("ladders", ())
         for level in ladder["levels"]
     ]
-    return schemas.Levels(final=report["final"], items=[schemas.Level.model_validate(each) for each in items])
+    return schemas.Levels(
+        final=report["final"], items=[schemas.Level.model_validate(each) for each in items]
+    )
 
 
 @router.get("/jobs/{job_id}/trials", tags=["results"], responses=error_responses(404, 422))
@@ -51,13 +68,26 @@ def trials(
     optimizer: OptimizerName | None = None,
 ) -> schemas.ItemPage[TrialSummary]:
     """List a job's trials in the order of their planning."""
-    page = store.trials(job_id, page_size or 50, page_token, only=TrialFilter(state=state, width=width, optimizer=optimizer))
+    page = store.trials(
+        job_id,
+        page_size or 50,
+        page_token,
+        only=TrialFilter(state=state, width=width, optimizer=optimizer),
+    )
     labelled = variants.trials_page(store, job_id, page)
-    return schemas.ItemPage[TrialSummary](items=labelled.items, next_page_token=labelled.next_page_token)
+    return schemas.ItemPage[TrialSummary](
+        items=labelled.items, next_page_token=labelled.next_page_token
+    )
 
 
 @router.get("/jobs/{job_id}/curves", tags=["results"], responses=error_responses(404, 422))
-def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None, optimizer: OptimizerName | None = None) -> schemas.Curves:
+def curves(
+    job_id: JobId,
+    store: Rows,
+    points: Points = 100,
+    width: Width = None,
+    optimizer: OptimizerName | None = None,
+) -> schemas.Curves:
     """List the curves of a job's trials, thinned so that spikes survive."""
     thinned = store.curves(job_id, points, only=TrialFilter(width=width, optimizer=optimizer))
     return schemas.Curves(items=tuple(thinned))

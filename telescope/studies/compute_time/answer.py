@@ -30,7 +30,13 @@ from telescope.studies.compute_time.reasons import (
     RunsPending,
     StudyStopped,
 )
-from telescope.studies.compute_time.report import AtTarget, BatchReport, Granted, OptimizerComparison, Verdict
+from telescope.studies.compute_time.report import (
+    AtTarget,
+    BatchReport,
+    Granted,
+    OptimizerComparison,
+    Verdict,
+)
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import measured_step_seconds
 from telescope.studies.compute_time.tuning import weight_decays_to_compare
@@ -40,16 +46,22 @@ from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
 
-def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> OptimizerComparison:
+def answer(
+    question: Question, trials: Sequence[Trial], ended: Ended | None = None
+) -> OptimizerComparison:
     """The report on the completed trials; final where no run is missing, or where `ended` gives the
     reason why none will follow.
     """
     now = progress(question, trials)
     analysis = Analysis.after(question, now)
-    targets = tuple(target_answer(analysis, loss) for loss in sorted(question.target_losses, reverse=True))
+    targets = tuple(
+        target_answer(analysis, loss) for loss in sorted(question.target_losses, reverse=True)
+    )
     found, because = verdict(question, now, targets, ended)
     every = {
-        trial.digest: trial for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches)) for trial in one
+        trial.digest: trial
+        for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches))
+        for trial in one
     }
     paid = [trial for trial in every.values() if not trial.reused]
     high, low = analysis.reached or (None, None)
@@ -128,7 +140,9 @@ def answer_sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
             return f"{text}; whether it lasts is unknown, because {few}"
 
 
-def verdict(question: Question, now: StudyProgress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, Reason]:
+def verdict(
+    question: Question, now: StudyProgress, targets: Sequence[AtTarget], ended: Ended | None
+) -> tuple[Verdict, Reason]:
     """The verdict and its reason."""
     if ended:
         return "unresolved", StudyStopped(by=ended.cause, detail=ended.detail)
@@ -139,11 +153,15 @@ def verdict(question: Question, now: StudyProgress, targets: Sequence[AtTarget],
     return "resolved", Resolved(tuned=question.tuning is not None, jobs=source_jobs(question))
 
 
-def answer_doubts(question: Question, now: StudyProgress, targets: Sequence[AtTarget]) -> Iterator[Doubt]:
+def answer_doubts(
+    question: Question, now: StudyProgress, targets: Sequence[AtTarget]
+) -> Iterator[Doubt]:
     """The doubts about an answer; doubts that batches share are listed once."""
     for shared in dict.fromkeys(one.setting.doubts for one in now.batches if one.setting):
         yield from shared
-    if borrowed := [one for one in now.batches if one.setting and one.setting.source == "extrapolated"]:
+    if borrowed := [
+        one for one in now.batches if one.setting and one.setting.source == "extrapolated"
+    ]:
         yield Borrowed(batches=optimizer_batches(borrowed))
     if not targets:
         yield NoTargets()
@@ -166,9 +184,13 @@ def target_doubts(target: AtTarget) -> Iterator[Doubt]:
         yield RunsEarly(target_loss=loss, batches=optimizer_batches(early))
 
 
-def optimizer_batches(rows: Sequence[BatchRow] | Sequence[BatchProgress]) -> tuple[OptimizerBatch, ...]:
+def optimizer_batches(
+    rows: Sequence[BatchRow] | Sequence[BatchProgress],
+) -> tuple[OptimizerBatch, ...]:
     """The optimizers and their batches."""
-    return tuple(OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows)
+    return tuple(
+        OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows
+    )
 
 
 def trials_of_batch(one: BatchProgress) -> tuple[Trial, ...]:
@@ -197,8 +219,12 @@ def batch_report(one: BatchProgress) -> BatchReport:
         doubt=doubts_words(one.setting.doubts),
         runs=sum(len(course.trials) for course in one.courses),
         diverged=sum(trial.diverged for course in one.courses for trial in course.trials),
-        trained_tokens=max((float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0),
-        lowest_loss=min((float(course.loss.min()) for course in one.courses if len(course.loss)), default=None),
+        trained_tokens=max(
+            (float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0
+        ),
+        lowest_loss=min(
+            (float(course.loss.min()) for course in one.courses if len(course.loss)), default=None
+        ),
         step_seconds=measured_step_seconds(one.timed),
         run_seconds=math.fsum(trial.seconds for trial in runs),
     )
@@ -212,7 +238,11 @@ def granted(question: Question, optimizer: OptimizerName, now: StudyProgress) ->
     every = searched | {trial.digest: trial for one in batches for trial in trials_of_batch(one)}
     rates = [trial.spec.optimizer.lr for trial in searched.values()]
     tuning, options = question.tuning, question.optimizer_options
-    muon = f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, " if optimizer == "muon" else ""
+    muon = (
+        f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, "
+        if optimizer == "muon"
+        else ""
+    )
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     return Granted(
         optimizer=optimizer,
@@ -228,9 +258,15 @@ def granted(question: Question, optimizer: OptimizerName, now: StudyProgress) ->
         tuning_flops=math.fsum(trial.flops for trial in searched.values()),
         tuning_seconds=math.fsum(trial.seconds for trial in searched.values()),
         seeds=question.seeds,
-        schedule=(f"{question.runs.reading}, warm-up of {question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens"),
-        fixed=(f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}"),
-        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype if optimizer == "muon" else "float32",
+        schedule=(
+            f"{question.runs.reading}, warm-up of {question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens"
+        ),
+        fixed=(
+            f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}"
+        ),
+        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype
+        if optimizer == "muon"
+        else "float32",
         trials=len(every),
         diverged=sum(trial.diverged for trial in every.values()),
         tokens=sum(map(tokens_after_branch, every.values())),

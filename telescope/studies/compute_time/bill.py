@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from telescope.studies.compute_time.fold import candidates, setting_of, timed_spec
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.runs import stage_parts
-from telescope.studies.compute_time.tuning import BEYOND, Known, first_rates, most_points, search_spec, weight_decays_to_compare
+from telescope.studies.compute_time.tuning import (
+    BEYOND,
+    Known,
+    first_rates,
+    most_points,
+    search_spec,
+    weight_decays_to_compare,
+)
 from telescope.studies.forecast.pace import Machine, Pace, assumed, pace
 from telescope.studies.forecast.span import Span
 from telescope.train.flops import trial_flops
@@ -33,7 +40,12 @@ class RunsCost:
 
     def __add__(self, other: "RunsCost") -> "RunsCost":
         """The sum of two costs."""
-        return RunsCost(self.trials + other.trials, self.tokens + other.tokens, self.flops + other.flops, self.seconds + other.seconds)
+        return RunsCost(
+            self.trials + other.trials,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+        )
 
 
 NOTHING = RunsCost(0, 0, 0.0, 0.0)
@@ -67,7 +79,9 @@ class Bill:
 
 def most_trials(question: Question) -> int:
     """The largest possible number of trials."""
-    return sum(len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True)))
+    return sum(
+        len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True))
+    )
 
 
 def trials_upper_bound(question: Question) -> int:
@@ -76,7 +90,9 @@ def trials_upper_bound(question: Question) -> int:
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
     each = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
     searches = len(question.tuned_batches) * most_points(tuning) if tuning else 0
-    return len(question.optimizers) * (len(question.batches) * (question.seeds * each + 1) + searches)
+    return len(question.optimizers) * (
+        len(question.batches) * (question.seeds * each + 1) + searches
+    )
 
 
 def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
@@ -122,7 +138,10 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 def preview(question: Question, machine: Machine | None = None) -> Bill:
     """The forecast; the study's data should be resolved, since the vocabulary affects the cost."""
     machine = machine or Machine()
-    parallel = min([limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    parallel = min(
+        [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
+        default=1,
+    )
     rows = []
     least, most = all_runs(question, most=False), all_runs(question, most=True)
     tuned = {key_of(specs): specs for specs in all_searches(question, most=False)}
@@ -140,7 +159,10 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
                 pace=speed,
             )
         )
-    least_of, most_of = (sum((row.least for row in rows), NOTHING), sum((row.most for row in rows), NOTHING))
+    least_of, most_of = (
+        sum((row.least for row in rows), NOTHING),
+        sum((row.most for row in rows), NOTHING),
+    )
     return Bill(
         trials=Span(least_of.trials, least_of.trials, most_of.trials),
         tokens=Span(least_of.tokens, least_of.tokens, most_of.tokens),
@@ -148,7 +170,9 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
         seconds=Span(least_of.seconds, least_of.seconds, most_of.seconds).times(1 / parallel),
         parallel=parallel,
         estimated=any(row.pace.estimated for row in rows),
-        assumes=("least: every optimum inside its grid, every run short; most: all extensions and doublings"),
+        assumes=(
+            "least: every optimum inside its grid, every run short; most: all extensions and doublings"
+        ),
         batches=tuple(rows),
     )
 

@@ -57,7 +57,9 @@ class Marked:
     mark: str
 
 
-HyperparameterDoubt = Annotated[EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")]
+HyperparameterDoubt = Annotated[
+    EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")
+]
 
 # Target losses that cannot be read
 

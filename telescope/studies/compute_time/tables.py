@@ -17,11 +17,19 @@ from telescope.statistics.frontier import non_dominated
 from telescope.statistics.token_ratio import RatioAt
 from telescope.studies.compute_time.fold import BatchProgress
 from telescope.studies.compute_time.question import Devices
-from telescope.studies.compute_time.rows import BatchRow, BatchSummary, CriticalBatch, FrontierRow, RatioRow
+from telescope.studies.compute_time.rows import (
+    BatchRow,
+    BatchSummary,
+    CriticalBatch,
+    FrontierRow,
+    RatioRow,
+)
 from telescope.studies.compute_time.times import measured_step_seconds, step_of, step_times
 
 
-def frontier_rows(devices: Devices, batches: Sequence[BatchProgress], readings: Readings) -> list[FrontierRow]:
+def frontier_rows(
+    devices: Devices, batches: Sequence[BatchProgress], readings: Readings
+) -> list[FrontierRow]:
     """An optimizer's hours on every device count; `on_frontier` marks rows that no other
     dominates.
     """
@@ -30,7 +38,9 @@ def frontier_rows(devices: Devices, batches: Sequence[BatchProgress], readings: 
         one = known[int(at.batch_tokens)]
         assert one.setting is not None, "only batches with a setting were run"
         for time, share in step_times(devices, one.setting, measured_step_seconds(one.timed)):
-            low, middle, high = (finite(time.hours(steps)) for steps in (at.steps.low, at.steps.value, at.steps.high))
+            low, middle, high = (
+                finite(time.hours(steps)) for steps in (at.steps.low, at.steps.value, at.steps.high)
+            )
             rows.append(
                 FrontierRow(
                     optimizer=one.optimizer,
@@ -51,7 +61,10 @@ def frontier_rows(devices: Devices, batches: Sequence[BatchProgress], readings: 
     settled = [row for row in rows if row.hours is not None and not row.bound]
     kept = non_dominated([row.devices for row in settled], [row.hours or 0.0 for row in settled])
     best = [row for row, keep in zip(settled, kept, strict=True) if keep]
-    return sorted((replace(row, on_frontier=row in best) for row in rows), key=lambda row: (row.devices, row.batch_tokens))
+    return sorted(
+        (replace(row, on_frontier=row in best) for row in rows),
+        key=lambda row: (row.devices, row.batch_tokens),
+    )
 
 
 def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[BatchRow]:
@@ -81,7 +94,9 @@ def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[Bat
             )
         )
     settled = [row for row in rows if row.tokens is not None and row.censored + row.early == 0]
-    kept = non_dominated([row.steps or 0.0 for row in settled], [row.tokens or 0.0 for row in settled])
+    kept = non_dominated(
+        [row.steps or 0.0 for row in settled], [row.tokens or 0.0 for row in settled]
+    )
     best = [row for row, keep in zip(settled, kept, strict=True) if keep]
     return [replace(row, on_frontier=row in best) for row in rows]
 
@@ -130,7 +145,9 @@ def ratio_row(first: BatchProgress, second: BatchProgress, row: RatioAt) -> Rati
         ratio_low=finite(ratio.low),
         ratio_high=finite(ratio.high),
         flops_ratio=finite(ratio.value * flops[0] / flops[1]),
-        hours_ratio=finite(ratio.value * seconds[0] / seconds[1]) if seconds[0] and seconds[1] else None,
+        hours_ratio=finite(ratio.value * seconds[0] / seconds[1])
+        if seconds[0] and seconds[1]
+        else None,
         gap_tokens=finite(gap.value),
         gap_low=finite(gap.low),
         gap_high=finite(gap.high),
@@ -146,7 +163,9 @@ def since(first: Readings, second: Readings) -> float:
     It is inf where the tokens of either do not rise within the batches run, so that none lies
     beyond both.
     """
-    known = [batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None]
+    known = [
+        batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None
+    ]
     return max(known) if known else float(np.median(first.batch_tokens))
 
 

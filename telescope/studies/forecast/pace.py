@@ -59,7 +59,11 @@ def assumed(step_flops: float, depth: int | None) -> Pace:
     blocks = 1 if depth is None else depth
     seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + blocks * ASSUMED_SECONDS_PER_BLOCK
     speeds = f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and {1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
-    return Pace(step_flops / seconds, True, f"no earlier runs are known here; assumes {speeds}, as on one CPU thread")
+    return Pace(
+        step_flops / seconds,
+        True,
+        f"no earlier runs are known here; assumes {speeds}, as on one CPU thread",
+    )
 
 
 def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens: int) -> Pace:
@@ -67,7 +71,9 @@ def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens
 
     def octaves(rate: MeasuredRate) -> tuple[float, float]:
         """The distance of a shape; among equals the slower rate is the conservative one."""
-        shape = abs(math.log2(rate.width / width)) + abs(math.log2(rate.batch_tokens / batch_tokens))
+        shape = abs(math.log2(rate.width / width)) + abs(
+            math.log2(rate.batch_tokens / batch_tokens)
+        )
         return shape + OTHER_OPTIMIZER * (rate.optimizer != optimizer), rate.flops_per_second
 
     near = min((rate for rate in rates if rate.numerics == rates[0].numerics), key=octaves)
@@ -77,7 +83,9 @@ def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens
 
 def encoded_columns(points: Sequence[Measurement]) -> bytes:
     """A curve encoded as plain float64: step, tokens, flops, seconds and metrics of every point."""
-    return b"".join(np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points)
+    return b"".join(
+        np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from typing import Literal
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 from telescope.trials.types import OptimizerName
 
-AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"]
+AxisName = Literal[
+    "lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"
+]
 
 MOST_FITTED = 5  # axes of one ladder
 
@@ -122,7 +124,9 @@ class Axis:
         the walls where they leave too little room.
         """
         low, high = self.walls
-        return (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
+        return (
+            (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
+        )
 
     def value(self, x: float) -> float:
         """The planned value, rounded to 12 digits so that no platform's last bit changes a

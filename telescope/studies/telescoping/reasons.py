@@ -25,7 +25,11 @@ def as_pairs(given: Any) -> Any:
     return tuple(sorted(given.items())) if isinstance(given, Mapping) else given
 
 
-Values = Annotated[tuple[tuple[str, Value], ...], BeforeValidator(as_pairs), PlainSerializer(dict, return_type=dict[str, Value])]
+Values = Annotated[
+    tuple[tuple[str, Value], ...],
+    BeforeValidator(as_pairs),
+    PlainSerializer(dict, return_type=dict[str, Value]),
+]
 """Values by name; an object in JSON."""
 
 
@@ -94,7 +98,9 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     Code.INTERVAL_TOO_WIDE: frozenset({"half_width", "most"}),
     Code.DRIFTING: frozenset({"move", "span", "doublings"}),
     Code.RESOLVED: frozenset({"half_width", "move", "span", "doublings"}),
-    Code.CONTRADICTED: frozenset({"width", "optimum", "low", "high", "lr", "stated_low", "stated_high", "regret", "settled"}),
+    Code.CONTRADICTED: frozenset(
+        {"width", "optimum", "low", "high", "lr", "stated_low", "stated_high", "regret", "settled"}
+    ),
     Code.TOO_FEW_RATES: frozenset({"finite", "fitted"}),
     Code.AT_END_OF_RATES: frozenset({"side"}),
     Code.KNOWN_LOOSELY: frozenset({"half_width"}),
@@ -106,7 +112,9 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     Advice.SWEEP_WIDTH: frozenset({"width"}),
     ClimbEnd.LIMIT: frozenset({"limit"}),
     ClimbEnd.TOLERANCE: frozenset({"calibration_width", "octaves", "low", "high"}),
-    ClimbEnd.BUDGET: frozenset({"calibration_width", "next_width", "next_cost", "left", "max_base_runs"}),
+    ClimbEnd.BUDGET: frozenset(
+        {"calibration_width", "next_width", "next_cost", "left", "max_base_runs"}
+    ),
     ClimbEnd.NO_FIT: frozenset({"calibration_width"}),
     ClimbEnd.RULE: frozenset({"calibration_width"}),
 }
@@ -175,14 +183,25 @@ class Remark:
     runs: tuple[SeedBlocks, ...] = ()  # to add with new seeds
 
     @classmethod
-    def of(cls, advice: Advice, *, rates: tuple[float, ...] = (), runs: tuple[SeedBlocks, ...] = (), **values: Value) -> Self:
+    def of(
+        cls,
+        advice: Advice,
+        *,
+        rates: tuple[float, ...] = (),
+        runs: tuple[SeedBlocks, ...] = (),
+        **values: Value,
+    ) -> Self:
         """Advice with its values, checked against `CARRIES`."""
         return cls(advice, code_values(advice, values), rates, runs)
 
 
 def as_part(given: Any) -> Any:
     """A part that an older report stores as text, as a reason; any other unchanged."""
-    return {"reason": {"code": Code.IN_WORDS, "values": {"text": given}}} if isinstance(given, str) else given
+    return (
+        {"reason": {"code": Code.IN_WORDS, "values": {"text": given}}}
+        if isinstance(given, str)
+        else given
+    )
 
 
 @dataclass(frozen=True)

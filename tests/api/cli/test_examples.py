@@ -37,7 +37,9 @@ def test_an_example_is_printed_as_it_is(name: str) -> None:
     assert json.loads(telescope("examples", name, "--json").stdout)["text"] == printed.stdout
 
 
-@pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if example.file.endswith(".yaml")])
+@pytest.mark.parametrize(
+    "name", [name for name, example in EXAMPLES.items() if example.file.endswith(".yaml")]
+)
 def test_every_example_job_is_valid_once_saved(name: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])  # to which telescope appends the current folder
     monkeypatch.chdir(tmp_path)

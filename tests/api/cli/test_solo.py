@@ -29,7 +29,9 @@ class Impatient(io.StringIO):
         return super().write(text)
 
 
-def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path))
     study = registry.parse(document())
     with solo.installation(Settings(database_url=f"sqlite:///{tmp_path}/telescope.db")) as store:
@@ -41,7 +43,9 @@ def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(tmp
             signal.raise_signal(signal.SIGINT)
 
         event.listen(store._writer, "before_cursor_execute", interrupt)
-        nowhere = {"TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"}  # this coordinator has nothing to work on
+        nowhere = {
+            "TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"
+        }  # this coordinator has nothing to work on
         with (
             solo.running_coordinator(environment(tmp_path) | nowhere) as child,
             pytest.raises(KeyboardInterrupt),
@@ -84,7 +88,9 @@ def row(record: CoordinatorStore) -> JobRow:
         (JobState.QUEUED, None, "it continues; follow it with: telescope watch {id}"),
     ],
 )
-def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(row: JobRow, state: JobState, requested: Verb | None, said: str) -> None:
+def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(
+    row: JobRow, state: JobState, requested: Verb | None, said: str
+) -> None:
     assert solo.parting(replace(row, state=state, requested=requested)) == said.format(id=row.id)
 
 
@@ -97,7 +103,9 @@ def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
-def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(record: CoordinatorStore, row: JobRow, state: JobState) -> None:
+def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(
+    record: CoordinatorStore, row: JobRow, state: JobState
+) -> None:
     record.begin_job(row.id)
     ended = record.finish_job(row.id, state, None)
     assert solo.request_pause(record, row.id) == ended
@@ -106,6 +114,10 @@ def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(record: Coo
 def test_a_coordinator_is_told_of_the_code_of_users_models() -> None:
     listed = Settings(factories=("theirs:*",))
     module = {"family": "module", "factory": "tests.telescope.user_models:mixture"}
-    own = registry.parse(document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512}))
+    own = registry.parse(
+        document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512})
+    )
     assert solo.factories(registry.parse(document()), listed) == {"TELESCOPE_FACTORIES": "theirs:*"}
-    assert solo.factories(own, listed) == {"TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"}
+    assert solo.factories(own, listed) == {
+        "TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"
+    }

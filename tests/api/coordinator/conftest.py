@@ -15,8 +15,12 @@ from tests.executors import InstantExecutor
 def coordinate(record: CoordinatorStore, tmp_path: Path) -> Callable[..., Coordinator]:
     """A new coordinator on the same database and the same checkpoints."""
 
-    def new(executor: InstantExecutor, on: CoordinatorStore = record, **options: Any) -> Coordinator:
-        coordinator = Coordinator(on, executor, tmp_path / "checkpoints", poll_seconds=1e-9, **options)
+    def new(
+        executor: InstantExecutor, on: CoordinatorStore = record, **options: Any
+    ) -> Coordinator:
+        coordinator = Coordinator(
+            on, executor, tmp_path / "checkpoints", poll_seconds=1e-9, **options
+        )
         coordinator.recover()
         return coordinator
 

@@ -84,7 +84,9 @@ Coordinate = Callable[..., Coordinator]
 
 def free(report: Any) -> dict[str, Any]:
     """A report without its costs."""
-    return report | {"ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]}
+    return report | {
+        "ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]
+    }
 
 
 class Killed(BaseException):
@@ -97,7 +99,9 @@ class Mortal(CoordinatorStore):
     That is at a read, or right before or right after a commit.
     """
 
-    def __init__(self, url: str, chance: float, rng: random.Random, death: type[BaseException]) -> None:
+    def __init__(
+        self, url: str, chance: float, rng: random.Random, death: type[BaseException]
+    ) -> None:
         super().__init__(url)
         self._chance, self._rng, self._death = chance, rng, death
 

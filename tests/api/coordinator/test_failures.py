@@ -33,7 +33,9 @@ def test_coordinators_killed_at_any_commit_change_nothing(
 ) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
-    disturbances = Disturbances(repeat=0.2)  # events of dead coordinators' workers come late, and twice
+    disturbances = Disturbances(
+        repeat=0.2
+    )  # events of dead coordinators' workers come late, and twice
     mortal = Mortal(database_url, 0.06, rng, Killed)
     kills, completed = 0, set[int]()
     while not record.job(job.id).state.terminal:
@@ -42,8 +44,12 @@ def test_coordinators_killed_at_any_commit_change_nothing(
             drive(coordinate(executor, mortal), ended(record, job.id))
         except Killed:
             kills += 1
-        assert not completed & {assignment.trial_id for assignment in executor.submitted}, "a finished trial ran again"
-        completed = {trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED}
+        assert not completed & {assignment.trial_id for assignment in executor.submitted}, (
+            "a finished trial ran again"
+        )
+        completed = {
+            trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED
+        }
     mortal.close()
     assert kills >= 1
     assert record.result(job.id) == expected(document())
@@ -73,9 +79,15 @@ def test_a_database_that_goes_away_now_and_then_changes_nothing(
     assert len(executor.submitted) == record.job(job.id).trials_total, "nothing ran twice"
 
 
-def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(record: CoordinatorStore, coordinate: Coordinate) -> None:
+def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     def twice(assignment: Assignment) -> Failure | None:
-        return Failure("operational", "its worker died") if assignment.attempt < 3 and assignment.spec.seed == 0 else None
+        return (
+            Failure("operational", "its worker died")
+            if assignment.attempt < 3 and assignment.spec.seed == 0
+            else None
+        )
 
     job, _ = record.create_job(document())
     executor = InstantExecutor(disturbances=Disturbances(fail=twice))
@@ -92,7 +104,9 @@ def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(record: Coordinat
     assert record.result(job.id) == expected(document())
 
 
-@pytest.mark.parametrize(("retryable", "attempts"), [(True, 3), (False, 1)], ids=["after its retries", "at once"])
+@pytest.mark.parametrize(
+    ("retryable", "attempts"), [(True, 3), (False, 1)], ids=["after its retries", "at once"]
+)
 def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
     record: CoordinatorStore, coordinate: Coordinate, retryable: bool, attempts: int, tmp_path: Path
 ) -> None:
@@ -122,7 +136,9 @@ def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
     assert list((tmp_path / "checkpoints").glob("*/*")) == []
 
 
-def test_a_study_that_raises_fails_its_own_job(record: CoordinatorStore, coordinate: Coordinate) -> None:
+def test_a_study_that_raises_fails_its_own_job(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     bad, _ = record.create_job(document(name="bad") | {"schedule": "unheard of"})
     good, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, bad.id, good.id))
@@ -131,7 +147,9 @@ def test_a_study_that_raises_fails_its_own_job(record: CoordinatorStore, coordin
     assert record.result(good.id) == expected(document())
 
 
-def test_events_of_an_attempt_that_is_over_change_nothing(record: CoordinatorStore, coordinate: Coordinate) -> None:
+def test_events_of_an_attempt_that_is_over_change_nothing(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=1)
     first = coordinate(executor)

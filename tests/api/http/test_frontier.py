@@ -85,7 +85,9 @@ def joined(service: TestClient, path: str, **parameters: Any) -> Any:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_an_answer_in_pages_is_the_answer_of_the_analysis(service: TestClient, record: CoordinatorStore, job_id: str, table: str) -> None:
+def test_an_answer_in_pages_is_the_answer_of_the_analysis(
+    service: TestClient, record: CoordinatorStore, job_id: str, table: str
+) -> None:
     found = joined(service, f"/v1/jobs/{job_id}/{table}", target_loss=ATTAINED, page_size=3)
     assert found == registry.report_document(expected(record, job_id, table))
     assert len(found["rows"]) > 6
@@ -95,18 +97,26 @@ def test_an_answer_in_pages_is_the_answer_of_the_analysis(service: TestClient, r
 def test_csv_has_all_rows_a_column_per_field_and_every_digit(
     service: TestClient, record: CoordinatorStore, job_id: str, table: str
 ) -> None:
-    response = service.get(f"/v1/jobs/{job_id}/{table}", params={"target_loss": ATTAINED}, headers={"Accept": CSV})
+    response = service.get(
+        f"/v1/jobs/{job_id}/{table}", params={"target_loss": ATTAINED}, headers={"Accept": CSV}
+    )
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     _, kind, _ = ANSWERS[table]
     header, *rows = csv.reader(io.StringIO(response.text, newline=""))
     assert header == [field.name for field in fields(kind)]
-    as_text = [{name: value or None for name, value in zip(header, row, strict=True)} for row in rows]
-    assert TypeAdapter(list[kind]).validate_python(as_text) == list(expected(record, job_id, table).rows)
+    as_text = [
+        {name: value or None for name, value in zip(header, row, strict=True)} for row in rows
+    ]
+    assert TypeAdapter(list[kind]).validate_python(as_text) == list(
+        expected(record, job_id, table).rows
+    )
 
 
 @pytest.mark.parametrize("table", ["frontier", "batch-sizes"])
-def test_one_optimizer_can_be_asked_for(service: TestClient, record: CoordinatorStore, job_id: str, table: str) -> None:
+def test_one_optimizer_can_be_asked_for(
+    service: TestClient, record: CoordinatorStore, job_id: str, table: str
+) -> None:
     found = joined(
         service,
         f"/v1/jobs/{job_id}/{table}",
@@ -134,7 +144,9 @@ def queries(statements: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_known_answer_costs_one_query_and_no_analysis(app: FastAPI, service: TestClient, job_id: str, table: str) -> None:
+def test_a_known_answer_costs_one_query_and_no_analysis(
+    app: FastAPI, service: TestClient, job_id: str, table: str
+) -> None:
     path, asked = f"/v1/jobs/{job_id}/{table}", {"target_loss": ATTAINED}
     first = service.get(path, params=asked)
     assert first.headers["vary"] == "Accept"
@@ -146,16 +158,25 @@ def test_a_known_answer_costs_one_query_and_no_analysis(app: FastAPI, service: T
     assert len(queries(statements)) == 1
 
 
-def test_another_target_of_the_same_version_costs_one_query(app: FastAPI, service: TestClient, job_id: str) -> None:
+def test_another_target_of_the_same_version_costs_one_query(
+    app: FastAPI, service: TestClient, job_id: str
+) -> None:
     counts = []
     for target in (ATTAINED, 2.1, 2.2):
         with counted(app.state.store) as statements:
-            assert service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": target}).status_code == 200
+            assert (
+                service.get(
+                    f"/v1/jobs/{job_id}/frontier", params={"target_loss": target}
+                ).status_code
+                == 200
+            )
         counts.append(len(queries(statements)))
     assert counts == [4, 1, 1]
 
 
-def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: TestClient, record: CoordinatorStore, job_id: str) -> None:
+def test_every_part_of_a_question_has_a_tag_of_its_own(
+    app: FastAPI, service: TestClient, record: CoordinatorStore, job_id: str
+) -> None:
     def tag(job: str = job_id, table: str = "frontier", accept: str = "*/*", **asked: Any) -> str:
         response = service.get(
             f"/v1/jobs/{job}/{table}",
@@ -165,7 +186,9 @@ def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: Te
         assert response.status_code == 200, response.text
         return str(response.headers["etag"])
 
-    token = service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": ATTAINED, "page_size": 2}).json()["next_page_token"]
+    token = service.get(
+        f"/v1/jobs/{job_id}/frontier", params={"target_loss": ATTAINED, "page_size": 2}
+    ).json()["next_page_token"]
     tags = [
         tag(),
         tag(job=finished_job(record, document())),
@@ -191,7 +214,9 @@ def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: Coordi
     path, asked = f"/v1/jobs/{job_id}/batch-sizes", {"target_loss": ATTAINED, "page_size": 1000}
     before = service.get(path, params=asked)
     with record._write() as connection:
-        connection.execute(text("UPDATE trials SET state = 'STOPPED' WHERE seed = 0 AND measure = 'loss'"))
+        connection.execute(
+            text("UPDATE trials SET state = 'STOPPED' WHERE seed = 0 AND measure = 'loss'")
+        )
     same = service.get(path, params=asked)
     assert same.json() == before.json(), "nothing tells that anything changed"
     record.put_result(job_id, {}, final=True)
@@ -201,10 +226,14 @@ def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: Coordi
     assert {row["reached"] for row in after.json()["items"]} == {2}
 
 
-def test_a_page_of_an_answer_that_has_changed_since_is_refused(service: TestClient, record: CoordinatorStore, job_id: str) -> None:
+def test_a_page_of_an_answer_that_has_changed_since_is_refused(
+    service: TestClient, record: CoordinatorStore, job_id: str
+) -> None:
     path, asked = f"/v1/jobs/{job_id}/frontier", {"target_loss": ATTAINED, "page_size": 2}
     token = service.get(path, params=asked).json()["next_page_token"]
-    refused = problem(service.get(path, params=asked | {"page_token": token, "target_loss": 2.1}), 422)
+    refused = problem(
+        service.get(path, params=asked | {"page_token": token, "target_loss": 2.1}), 422
+    )
     assert [each["field"] for each in refused["errors"]] == ["page_token"]
     record.put_result(job_id, {}, final=True)
     problem(service.get(path, params=asked | {"page_token": token}), 422)
@@ -228,7 +257,9 @@ def test_a_page_of_an_answer_that_has_changed_since_is_refused(service: TestClie
         ({"target_loss": 2, "page_token": "made-up"}, "page_token", "is not from this list"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_field(service: TestClient, job_id: str, asked: dict[str, Any], field: str, said: str) -> None:
+def test_what_cannot_be_asked_is_refused_by_field(
+    service: TestClient, job_id: str, asked: dict[str, Any], field: str, said: str
+) -> None:
     refused = problem(service.get(f"/v1/jobs/{job_id}/frontier", params=asked), 422)
     assert [each["field"] for each in refused["errors"]] == [field]
     assert said in refused["errors"][0]["message"]
@@ -236,22 +267,30 @@ def test_what_cannot_be_asked_is_refused_by_field(service: TestClient, job_id: s
 
 def test_a_ratio_of_one_optimizer_is_refused(service: TestClient, job_id: str) -> None:
     refused = problem(
-        service.get(f"/v1/jobs/{job_id}/token-ratio", params={"target_loss": 2, "optimizer": "muon"}),
+        service.get(
+            f"/v1/jobs/{job_id}/token-ratio", params={"target_loss": 2, "optimizer": "muon"}
+        ),
         422,
     )
     assert refused["errors"][0]["field"] == "optimizer"
 
 
-def test_pages_of_csv_are_refused_and_so_are_too_many_rows(service: TestClient, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_of_csv_are_refused_and_so_are_too_many_rows(
+    service: TestClient, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = f"/v1/jobs/{job_id}/frontier"
-    refused = problem(service.get(path, params={"target_loss": 2, "page_size": 5}, headers={"Accept": CSV}), 422)
+    refused = problem(
+        service.get(path, params={"target_loss": 2, "page_size": 5}, headers={"Accept": CSV}), 422
+    )
     assert refused["errors"][0]["field"] == "page_size"
     monkeypatch.setattr("api.http.routes.frontier.MOST_CSV_ROWS", 10)
     refused = problem(service.get(path, params={"target_loss": 2}, headers={"Accept": CSV}), 422)
     assert "more than the 10" in refused["detail"]
 
 
-def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(app: FastAPI, service: TestClient, job_id: str) -> None:
+def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(
+    app: FastAPI, service: TestClient, job_id: str
+) -> None:
     with counted(app.state.store) as statements:
         refused = service.get(
             f"/v1/jobs/{job_id}/frontier",
@@ -263,7 +302,9 @@ def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(app: F
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_jobs_of_other_kinds_have_no_frontier(service: TestClient, record: CoordinatorStore, table: str) -> None:
+def test_jobs_of_other_kinds_have_no_frontier(
+    service: TestClient, record: CoordinatorStore, table: str
+) -> None:
     job, _ = record.create_job(DOCUMENT)
     refused = problem(service.get(f"/v1/jobs/{job.id}/{table}", params={"target_loss": 2}), 422)
     assert "compute_time" in refused["detail"]
@@ -274,7 +315,9 @@ def test_an_unknown_job_is_not_found(service: TestClient) -> None:
     problem(service.get("/v1/jobs/job-x/frontier", params={"target_loss": 2}), 404)
 
 
-def test_a_job_of_which_nothing_has_ended_says_so(service: TestClient, record: CoordinatorStore) -> None:
+def test_a_job_of_which_nothing_has_ended_says_so(
+    service: TestClient, record: CoordinatorStore
+) -> None:
     job, _ = record.create_job(document())
     refused = problem(service.get(f"/v1/jobs/{job.id}/frontier", params={"target_loss": 2}), 422)
     assert "no run has points yet" in refused["detail"]

@@ -33,7 +33,9 @@ def finished(record: CoordinatorStore, **changes: Any) -> str:
     study = registry.parse(document | changes)
     job, _ = record.create_job(registry.to_document(study))
     record.begin_job(job.id)
-    record.finish_job(job.id, JobState.SUCCEEDED, None, registry.report_document(run_study(study, train_one)))
+    record.finish_job(
+        job.id, JobState.SUCCEEDED, None, registry.report_document(run_study(study, train_one))
+    )
     return job.id
 
 
@@ -71,9 +73,14 @@ def test_a_jobs_answer_is_taken_at_its_batch_for_every_optimizer(record: Coordin
     report = record.result(job)
     assert report is not None
     found = taken(asking(job), record)
-    rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"]}
+    rates = {
+        ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"]
+        for ladder in report["ladders"]
+    }
     assert {one.optimizer: one.lr for one in found.given} == rates
-    assert {(one.batch_tokens, one.weight_decay, one.job) for one in found.given} == {(32, 0.2, job)}
+    assert {(one.batch_tokens, one.weight_decay, one.job) for one in found.given} == {
+        (32, 0.2, job)
+    }
 
 
 def test_several_jobs_give_several_batches(record: CoordinatorStore) -> None:
@@ -124,20 +131,28 @@ def test_a_users_model_differs_in_all_that_nobody_knows_of_it_its_depth_included
         "horizon": {"steps": 5, "batch_tokens": 32},
     }
     theirs = registry.parse(document | {"search": SEARCH}).question
-    assert {"model.family", "model.depth", "model.head_dim"} <= set(differing_fields(asking("a job"), theirs))
+    assert {"model.family", "model.depth", "model.head_dim"} <= set(
+        differing_fields(asking("a job"), theirs)
+    )
 
 
 def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: CoordinatorStore) -> None:
     job = finished(record, search=SEARCH | {"momentum": {"low": 0.9, "high": 0.97, "points": 2}})
-    assert "differs from this study in search.momentum, which the job tuned too" in refusal(asking(job), record)
+    assert "differs from this study in search.momentum, which the job tuned too" in refusal(
+        asking(job), record
+    )
 
 
 def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: CoordinatorStore) -> None:
     job = finished(record)
     report = record.result(job)
     assert report is not None
-    assert {ladder["verdict"] for ladder in report["ladders"]} == {"unresolved"}, "Algorithm 1 has no interval"
-    assert {one.mark for one in taken(asking(job), record).given} == {f"job {job} is unresolved for {name}" for name in ("muon", "adamw")}
+    assert {ladder["verdict"] for ladder in report["ladders"]} == {"unresolved"}, (
+        "Algorithm 1 has no interval"
+    )
+    assert {one.mark for one in taken(asking(job), record).given} == {
+        f"job {job} is unresolved for {name}" for name in ("muon", "adamw")
+    }
 
 
 def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
@@ -151,13 +166,23 @@ def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
     job = finished(record, sweep_over={"model": entries})
     report = record.result(job)
     assert report is not None
-    rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"] if ladder["variant"] == "own"}
+    rates = {
+        ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"]
+        for ladder in report["ladders"]
+        if ladder["variant"] == "own"
+    }
     assert {one.optimizer: one.lr for one in taken(asking(job), record).given} == rates
-    squared = asking(job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True})
-    assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(squared, record)
+    squared = asking(
+        job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True}
+    )
+    assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(
+        squared, record
+    )
 
 
-def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record: CoordinatorStore) -> None:
+def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(
+    record: CoordinatorStore,
+) -> None:
     waiting, _ = record.create_job(registry.to_document(KIND.of(asking("job-0"))))
     said = refusal(asking("job-nowhere", waiting.id), record)
     assert "from_jobs.jobs.0: there is no such job" in said
@@ -165,4 +190,6 @@ def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record
 
 
 def test_jobs_without_an_answer_for_an_optimizer_are_refused(record: CoordinatorStore) -> None:
-    assert "none of these jobs has a result for adamw" in refusal(asking(finished(record, optimizer="muon")), record)
+    assert "none of these jobs has a result for adamw" in refusal(
+        asking(finished(record, optimizer="muon")), record
+    )

@@ -30,7 +30,9 @@ def service(database_url: str) -> Iterator[TestClient]:
         yield client
 
 
-def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(service: TestClient, record: CoordinatorStore) -> None:
+def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(
+    service: TestClient, record: CoordinatorStore
+) -> None:
     job_id = finished_job(record, document(SEEDS, BATCHES))
     assert record.job(job_id).trials_total == 2 * len(BATCHES) * (SEEDS + 1) > 10_000
     store = service.app.state.store  # type: ignore[attr-defined]
@@ -64,5 +66,8 @@ def test_the_first_answer_takes_as_many_queries_whatever_the_number_of_runs(
 ) -> None:
     job_id = finished_job(record, document(seeds))
     with counted(service.app.state.store) as statements:  # type: ignore[attr-defined]
-        assert service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code == 200
+        assert (
+            service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code
+            == 200
+        )
     assert len(queries(statements)) == 4

@@ -12,9 +12,13 @@ def reported(record: CoordinatorStore, job_id: str) -> dict[str, Any]:
     return latest(record.job(job_id), record)
 
 
-def test_a_job_without_a_report_has_that_of_no_trials_and_then_its_own(record: CoordinatorStore) -> None:
+def test_a_job_without_a_report_has_that_of_no_trials_and_then_its_own(
+    record: CoordinatorStore,
+) -> None:
     job, _ = record.create_job(document())
-    assert {"kind": "telescope", "final": False, "verdict": "unresolved"}.items() <= reported(record, job.id).items()
+    assert {"kind": "telescope", "final": False, "verdict": "unresolved"}.items() <= reported(
+        record, job.id
+    ).items()
     record.begin_job(job.id)
     record.finish_job(job.id, JobState.SUCCEEDED, None, {"verdict": "resolved"})
     assert reported(record, job.id) == {"kind": "telescope", "verdict": "resolved"}

@@ -36,11 +36,17 @@ def labels(row: TrialRow) -> tuple[str | None, str | None, int | None, str]:
 def test_rows_that_carry_their_labels_are_as_they_were_planned(record: CoordinatorStore) -> None:
     job_id = planned(record)
     found = list(variants.every_trial(record, job_id))
-    assert {labels(row) for row in found} == {(ladder, "grid", 0, variant) for ladder in ("muon", "adamw") for variant in ("plain", "tied")}
+    assert {labels(row) for row in found} == {
+        (ladder, "grid", 0, variant)
+        for ladder in ("muon", "adamw")
+        for variant in ("plain", "tied")
+    }
     assert found == list(record.trials(job_id, 1000).items)
 
 
-def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(record: CoordinatorStore, database_url: str) -> None:
+def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(
+    record: CoordinatorStore, database_url: str
+) -> None:
     job_id = planned(record)
     before = list(variants.every_trial(record, job_id))
     execute(database_url, UNLABELLED)
@@ -52,10 +58,14 @@ def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(rec
     )
     mixed = variants.trials_page(record, job_id, record.trials(job_id, 1000)).items
     assert {row.variant for row in mixed if row.id % 2 == 0} == {"mine"}
-    assert [labels(row) for row in mixed if row.id % 2] == [labels(row) for row in old if row.id % 2]
+    assert [labels(row) for row in mixed if row.id % 2] == [
+        labels(row) for row in old if row.id % 2
+    ]
 
 
-def test_only_the_old_rows_of_a_page_are_looked_up(record: CoordinatorStore, database_url: str) -> None:
+def test_only_the_old_rows_of_a_page_are_looked_up(
+    record: CoordinatorStore, database_url: str
+) -> None:
     job_id = planned(record)
     execute(database_url, f"{UNLABELLED} WHERE id <= 3")
     fresh = CoordinatorStore(database_url)
@@ -66,8 +76,12 @@ def test_only_the_old_rows_of_a_page_are_looked_up(record: CoordinatorStore, dat
     assert fresh._specs.keys() == {row.digest for row in page.items}
 
 
-def test_every_trial_of_a_state_is_found_over_all_pages(record: CoordinatorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_trial_of_a_state_is_found_over_all_pages(
+    record: CoordinatorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id = planned(record)
     monkeypatch.setattr(variants, "LARGE_PAGE", 3)
     assert list(variants.every_trial(record, job_id, TrialState.COMPLETED)) == []
-    assert list(variants.every_trial(record, job_id, TrialState.PENDING)) == list(record.trials(job_id, 1000).items)
+    assert list(variants.every_trial(record, job_id, TrialState.PENDING)) == list(
+        record.trials(job_id, 1000).items
+    )

@@ -17,7 +17,10 @@ metrics = st.dictionaries(st.sampled_from(["train_loss", "loss", "grad_norm"]), 
 
 @given(st.lists(metrics, min_size=1, max_size=20))
 def test_a_curve_is_read_back_bit_for_bit(values: list[dict[str, float]]) -> None:
-    written = [Measurement(step, step * 32, step * 1.1e9, step * 0.1, found) for step, found in enumerate(values, start=1)]
+    written = [
+        Measurement(step, step * 32, step * 1.1e9, step * 0.1, found)
+        for step, found in enumerate(values, start=1)
+    ]
     curve = join_chunks(7, [Chunk(1, encode(written))])
     assert curve.trial_id == 7
     assert curve.step == tuple(m.step for m in written)

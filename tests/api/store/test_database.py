@@ -80,13 +80,17 @@ def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(
     second.release()
 
 
-def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(record: CoordinatorStore, database_url: str) -> None:
+def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(
+    record: CoordinatorStore, database_url: str
+) -> None:
     if database_url.startswith("sqlite"):
         return  # the operating system frees a file lock with its process alone
     lock = CoordinatorLock(database_url)
     assert lock.acquire()
     with record._write() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        )
     assert not lock.held()
     assert lock.acquire()
     lock.release()

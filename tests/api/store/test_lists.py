@@ -14,7 +14,9 @@ from tests.api.store.test_store import MAX_QUERIES, counted, first_trial, runnin
 from tests.api.trials import DOCUMENT, labelled, outcome, spec
 
 
-def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(record: CoordinatorStore) -> None:
+def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record, trials=7)
     seen, token = [], None
     while True:
@@ -55,7 +57,9 @@ def test_a_page_token_holds_for_its_own_list_alone(record: CoordinatorStore) -> 
     job_id = running_job(record, trials=3)
     token = record.trials(job_id, 1).next_page_token
     assert token is not None
-    text = json.dumps([f"trials {job_id} None None None", first_trial(record, job_id).id])  # so tokens outlive an update
+    text = json.dumps(
+        [f"trials {job_id} None None None", first_trial(record, job_id).id]
+    )  # so tokens outlive an update
     assert token == base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     with pytest.raises(InvalidInput):
         record.trials(job_id, 1, token, only=TrialFilter(width=32))
@@ -70,7 +74,9 @@ def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: Coordin
         record.trials(job_id, 0)
 
 
-def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record: CoordinatorStore, database_url: str) -> None:
+def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def queries(trials: int) -> list[int]:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, 10).items:

@@ -37,7 +37,11 @@ def same(one: Outline | None, other: Outline | None) -> bool:
     """True if two outlines are equal to the last bit."""
     assert one is not None
     assert other is not None
-    return one.held_out == other.held_out and one.tokens.tobytes() == other.tokens.tobytes() and one.loss.tobytes() == other.loss.tobytes()
+    return (
+        one.held_out == other.held_out
+        and one.tokens.tobytes() == other.tokens.tobytes()
+        and one.loss.tobytes() == other.loss.tobytes()
+    )
 
 
 def curve(steps: int, evaluated_every: int) -> list[Measurement]:
@@ -52,7 +56,9 @@ def curve(steps: int, evaluated_every: int) -> list[Measurement]:
 
 
 @given(
-    st.integers(0, 9).flatmap(lambda n: arrays(np.float32, (2, n), elements=st.floats(width=32, **FINITE))),
+    st.integers(0, 9).flatmap(
+        lambda n: arrays(np.float32, (2, n), elements=st.floats(width=32, **FINITE))
+    ),
     st.booleans(),
 )
 def test_an_outline_is_read_back_bit_for_bit(columns: Any, held_out: bool) -> None:
@@ -74,7 +80,9 @@ def test_of_a_stored_curve_it_is_that_of_the_measured_one(evaluated_every: int) 
 
 
 def test_a_curve_without_any_finite_loss_has_an_empty_one() -> None:
-    outline = outline_of(join_chunks(1, [Chunk(1, encode([point(1, grad_norm=1.0), point(2, train_loss=math.nan)]))]))
+    outline = outline_of(
+        join_chunks(1, [Chunk(1, encode([point(1, grad_norm=1.0), point(2, train_loss=math.nan)]))])
+    )
     assert (len(outline.tokens), len(outline.loss), outline.held_out) == (0, 0, False)
     assert same(unpacked(packed(outline), False), outline)
 
@@ -82,7 +90,9 @@ def test_a_curve_without_any_finite_loss_has_an_empty_one() -> None:
 def test_a_finished_trials_outline_is_of_all_its_attempts(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     whole = curve(10, 2)
-    record.trial_measured(trial.id, 1, [*whole[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)])
+    record.trial_measured(
+        trial.id, 1, [*whole[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)]
+    )
     record.trial_released(trial.id, 1)
     record.trial_started(trial.id, 2, Begun(3, "worker", "cpu"))
     record.trial_measured(trial.id, 2, whole[3:8])
@@ -106,7 +116,9 @@ def test_a_diverged_trial_has_one_too(record: CoordinatorStore) -> None:
     assert len(found.outline.loss) == 4
 
 
-def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(record: CoordinatorStore) -> None:
+def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(
+    record: CoordinatorStore,
+) -> None:
     trained = running_trial(record)
     record.trial_measured(trained.id, 1, points(1, 9))
     record.trial_finished(trained.id, *outcome(spec()))
@@ -131,10 +143,14 @@ def test_a_trial_that_failed_has_none(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 4))
     record.trial_failed(trial.id, 1, Failure("operational", "died"), 1)
-    assert [found.outline for found in record.terminal_trials(trial.job_id, outlines=True)] == [None]
+    assert [found.outline for found in record.terminal_trials(trial.job_id, outlines=True)] == [
+        None
+    ]
 
 
-def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(record: CoordinatorStore, database_url: str) -> None:
+def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def queries(trials: int) -> int:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, trials).items:
@@ -142,7 +158,13 @@ def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(record: Co
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
         stranger = CoordinatorStore(database_url)
         with counted(stranger) as statements:
-            assert sum(trial.outline is not None for trial in stranger.terminal_trials(job_id, outlines=True)) == trials
+            assert (
+                sum(
+                    trial.outline is not None
+                    for trial in stranger.terminal_trials(job_id, outlines=True)
+                )
+                == trials
+            )
         stranger.close()
         return len(statements)
 
@@ -184,7 +206,9 @@ def outlines_of(question: Question, trials: Sequence[Trial], ended: Ended | None
                 tuple(trial.outline.loss.tolist()),
             )
         )
-    return Read(bool(ended) or KIND.plan(question, trials).done, str(ended or ""), tuple(sorted(said)))
+    return Read(
+        bool(ended) or KIND.plan(question, trials).done, str(ended or ""), tuple(sorted(said))
+    )
 
 
 @pytest.fixture
@@ -199,7 +223,9 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return study
 
 
-def test_the_service_reports_of_outlines_as_the_plain_loop_does(record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]) -> None:
+def test_the_service_reports_of_outlines_as_the_plain_loop_does(
+    record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
+) -> None:
     job, _ = record.create_job(reading)
     coordinator = Coordinator(record, InstantExecutor(slots=3, seed=2), tmp_path, poll_seconds=1e-9)
     drive(coordinator, lambda: record.result(job.id) is not None)
@@ -210,10 +236,14 @@ def test_the_service_reports_of_outlines_as_the_plain_loop_does(record: Coordina
     report = record.result(job.id)
     assert report == registry.report_document(run_study(registry.parse(reading), train_one))
     assert report is not None
-    assert {len(tokens) for _, _, tokens, _ in report["outlines"]} == {0, 5}, "a diverged run has no finite loss"
+    assert {len(tokens) for _, _, tokens, _ in report["outlines"]} == {0, 5}, (
+        "a diverged run has no finite loss"
+    )
 
 
-def test_a_cancelled_job_reports_of_outlines_too(record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]) -> None:
+def test_a_cancelled_job_reports_of_outlines_too(
+    record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
+) -> None:
     job, _ = record.create_job(reading)
     executor = InstantExecutor(slots=1, seed=2)
     coordinator = Coordinator(record, executor, tmp_path, poll_seconds=1e-9)

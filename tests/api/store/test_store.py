@@ -118,14 +118,20 @@ def test_job_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids == sorted(ids)
 
 
-@pytest.mark.parametrize("ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves])
-def test_an_unknown_job_is_not_found(record: CoordinatorStore, ask: Callable[[Store, str], Any]) -> None:
+@pytest.mark.parametrize(
+    "ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves]
+)
+def test_an_unknown_job_is_not_found(
+    record: CoordinatorStore, ask: Callable[[Store, str], Any]
+) -> None:
     with pytest.raises(NotFound, match="no job job-x"):
         ask(record, "job-x")
 
 
 @pytest.mark.parametrize("ask", [Store.trial, Store.trial_spec, Store.curve])
-def test_an_unknown_trial_is_not_found(record: CoordinatorStore, ask: Callable[[Store, int], Any]) -> None:
+def test_an_unknown_trial_is_not_found(
+    record: CoordinatorStore, ask: Callable[[Store, int], Any]
+) -> None:
     with pytest.raises(NotFound, match="no trial 7"):
         ask(record, 7)
 
@@ -150,7 +156,11 @@ def test_two_jobs_may_have_the_same_trial(record: CoordinatorStore) -> None:
 
 
 def test_every_optimizer_has_room_in_its_columns_on_both_databases() -> None:
-    assert max(map(len, get_args(OptimizerName))) <= trials.c.optimizer.type.length == trials.c.ladder.type.length
+    assert (
+        max(map(len, get_args(OptimizerName)))
+        <= trials.c.optimizer.type.length
+        == trials.c.ladder.type.length
+    )
 
 
 def test_specs_survive_the_database(record: CoordinatorStore, database_url: str) -> None:
@@ -163,7 +173,9 @@ def test_specs_survive_the_database(record: CoordinatorStore, database_url: str)
     stranger.close()
 
 
-def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record: CoordinatorStore) -> None:
+def test_the_longest_pending_trials_come_first_whenever_they_were_planned(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record, trials=0)
     planned = [spec(0), spec(0, width=64), spec(1), spec(0, optimizer="muon"), spec(0, steps=1000)]
     record.plan_trials(job_id, labelled(planned[:3]))
@@ -171,13 +183,17 @@ def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record
     waiting = [pending.spec for pending in record.pending_trials(job_id, 10)]
     short, wide, equal, muon, long = planned
     assert waiting == [long, wide, muon, short, equal]
-    assert [trial_flops(spec) for spec in waiting] == sorted(map(trial_flops, planned), reverse=True)
+    assert [trial_flops(spec) for spec in waiting] == sorted(
+        map(trial_flops, planned), reverse=True
+    )
     assert record.pending_trials(job_id, 2)[-1].spec == wide
     record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, Begun(0, "worker", "cpu"))
     assert record.pending_trials(job_id, 1)[0].spec == wide
 
 
-def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record: CoordinatorStore) -> None:
+def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record, trials=4)
     for trial, loss in zip(record.trials(job_id).items, (3.0, 2.0, float("inf"), 2.5), strict=True):
         record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
@@ -264,7 +280,9 @@ def branch_trial(record: CoordinatorStore, trunks: str = "cpu") -> TrialRow:
 
 def own_points(first: int, last: int) -> tuple[Measurement, ...]:
     """Points of a branch, whose FLOPs are those after its trunk."""
-    return tuple(replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1))
+    return tuple(
+        replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -302,7 +320,9 @@ def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_
     record.trial_measured(trial.id, 1, own_points(5, 5))
     for attempt, resumed_step in ((2, BRANCH_STEP), (3, 0)):
         record.trial_released(trial.id, attempt - 1)
-        assert record.trial_started(trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
+        assert record.trial_started(
+            trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch)
+        )
         assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
 
 
@@ -318,7 +338,9 @@ def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Coordinato
         assert record.trial(trial.id).numerics == said
         record.trial_measured(trial.id, 1, own_points(5, 6))
         record.trial_released(trial.id, 1)
-        record.trial_started(trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch))  # from its own checkpoint
+        record.trial_started(
+            trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch)
+        )  # from its own checkpoint
         assert record.trial(trial.id).numerics == said
 
 
@@ -366,10 +388,16 @@ def test_curves_of_a_job_are_filtered_and_thinned(record: CoordinatorStore) -> N
         record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
         record.trial_measured(trial.id, 1, points(1, trial.steps))
     assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
-    assert len(record.curves(job_id, only=TrialFilter(width=64))) == len(record.curves(job_id, only=TrialFilter(optimizer="muon"))) == 1
+    assert (
+        len(record.curves(job_id, only=TrialFilter(width=64)))
+        == len(record.curves(job_id, only=TrialFilter(optimizer="muon")))
+        == 1
+    )
 
 
-def test_results_replace_one_another_and_the_final_one_ends_the_job(record: CoordinatorStore) -> None:
+def test_results_replace_one_another_and_the_final_one_ends_the_job(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record)
     record.put_result(job_id, {"final": False}, final=False)
     assert record.result(job_id) == {"final": False}
@@ -380,7 +408,9 @@ def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Coor
     assert first_trial(record, job_id).state is TrialState.STOPPED
 
 
-def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: CoordinatorStore) -> None:
+def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(
+    record: CoordinatorStore,
+) -> None:
     waiting, queued = running_job(record), record.create_job(DOCUMENT)[0].id
     busy = running_trial(record).job_id
     record.set_waiting("a GPU")
@@ -400,7 +430,9 @@ def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Coord
 # ----- reuse
 
 
-def finished_job(record: CoordinatorStore, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu") -> str:
+def finished_job(
+    record: CoordinatorStore, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu"
+) -> str:
     """A job whose trials a worker has trained, with curves; their seeds count from 0."""
     job_id = running_job(record, trials=len(losses))
     for trial, loss in zip(record.trials(job_id).items, losses, strict=True):
@@ -436,10 +468,15 @@ def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that
         assert new.ended_at is not None
         assert record.curve(new.id).step == record.curve(old.id).step == tuple(range(1, 11))
         assert record.curve(new.id).trial_id == new.id
-    assert [curve.trial_id for curve in record.curves(later)] == [trial.id for trial in record.trials(later).items[:2]]
+    assert [curve.trial_id for curve in record.curves(later)] == [
+        trial.id for trial in record.trials(later).items[:2]
+    ]
     assert record.trials(later).items[2].state is TrialState.PENDING
     ours, theirs = record.terminal_trials(later), record.terminal_trials(earlier)
-    assert [replace(trial, reused=False, seconds=old.seconds) for trial, old in zip(ours, theirs, strict=True)] == theirs
+    assert [
+        replace(trial, reused=False, seconds=old.seconds)
+        for trial, old in zip(ours, theirs, strict=True)
+    ] == theirs
     assert [(trial.reused, trial.diverged) for trial in ours] == [(True, False), (True, True)]
     assert record.reuse_trials(later, "cpu") == 0, "asked again, it changes nothing"
 
@@ -452,7 +489,9 @@ def test_a_reused_trial_is_reused_from_where_it_was_trained(record: CoordinatorS
         assert first_trial(record, job_id).reused_from == trained.id
 
 
-def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(record: CoordinatorStore) -> None:
+def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(
+    record: CoordinatorStore,
+) -> None:
     finished_job(record, numerics="another device")
     failed = running_trial(record)
     record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
@@ -463,7 +502,9 @@ def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(record
     assert {trial.state for trial in record.trials(later).items} == {TrialState.PENDING}
 
 
-def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: CoordinatorStore) -> None:
+def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(
+    record: CoordinatorStore,
+) -> None:
     finished_job(record, (3.0, 2.0, 1.0))
     later = running_job(record, trials=3)
     begun, held, free = record.trials(later).items
@@ -479,7 +520,9 @@ def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: Coo
     assert record.trial(free.id).state is TrialState.COMPLETED
 
 
-def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(record: CoordinatorStore) -> None:
+def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(
+    record: CoordinatorStore,
+) -> None:
     trial = running_trial(record)
     assert record.trial(trial.id).numerics == "cpu"
     record.trial_measured(trial.id, 1, points(1, 5))
@@ -514,7 +557,9 @@ def test_the_last_points_metrics_are_kept_whatever_their_names(record: Coordinat
     assert record.terminal_trials(trial.job_id)[0].metrics == last.metrics
 
 
-def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(record: CoordinatorStore, database_url: str) -> None:
+def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def at(corpus: str | dict[str, float]) -> str:
         job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
@@ -533,7 +578,9 @@ def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_o
     stranger.close()
 
 
-def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(record: CoordinatorStore, database_url: str) -> None:
+def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def data(content: str, corpus: str) -> DataSpec:
         return replace(spec(0).data, content=content, corpus=corpus)
 
@@ -542,7 +589,9 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
         record.begin_job(job.id)
         record.plan_trials(
             job.id,
-            labelled([replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]),
+            labelled(
+                [replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]
+            ),
         )
         return job.id
 
@@ -557,9 +606,13 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
         {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}},
     )
     stranger = CoordinatorStore(database_url)
-    assert {one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)} == {"x": "/here/x", "y": "/here/y"}
+    assert {
+        one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)
+    } == {"x": "/here/x", "y": "/here/y"}
     digests = [trial.digest for trial in stranger.trials(both).items]
-    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {digests[0]: digests[0]}
+    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {
+        digests[0]: digests[0]
+    }
     stranger.close()
 
 
@@ -603,9 +656,14 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
         None,
         None,
     )
-    assert record.result(job_id) == {"final": False, "best": "muon"}, "what was known is kept, as what is known so far"
+    assert record.result(job_id) == {"final": False, "best": "muon"}, (
+        "what was known is kept, as what is known so far"
+    )
     with record._read() as connection:
-        assert connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar() is False
+        assert (
+            connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar()
+            is False
+        )
     running = record.begin_job(job_id)
     assert (running.state, running.trials_done, running.started_at) == (
         JobState.RUNNING,

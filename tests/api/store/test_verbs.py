@@ -60,7 +60,9 @@ def test_each_verb_does_in_each_state_what_the_table_says(record: CoordinatorSto
             assert record.job(job.id) == job
 
 
-def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: CoordinatorStore) -> None:
+def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record)
     record.request(job_id, Verb.PAUSE)
     assert record.request(job_id, Verb.RESUME).requested is None
@@ -72,7 +74,9 @@ def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: Co
     assert record.carry_out(job_id).state is JobState.CANCELLED
 
 
-def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(record: CoordinatorStore) -> None:
+def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record)
     record.request(job_id, Verb.PAUSE)
     record.carry_out(job_id)

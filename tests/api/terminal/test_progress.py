@@ -137,7 +137,9 @@ def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forec
 
 def test_line_and_picture_have_levels_best_pace_time_left_and_what_is_missing():
     now = job_progress(Job(waiting_for="a GPU"), TRIALS, NOW, 900.0)
-    assert line_of(now) == ("quickstart: running | width 32: 2/3, best 2.5000 at lr 0.01 | 1 more level | 3/4 trials · waiting for: a GPU")
+    assert line_of(now) == (
+        "quickstart: running | width 32: 2/3, best 2.5000 at lr 0.01 | 1 more level | 3/4 trials · waiting for: a GPU"
+    )
     for word in (
         "quickstart",
         "running",
@@ -159,8 +161,13 @@ class Steps:
 
     def at(self, ended, **job):
         numbers = range(self.batches * self.trials_each)
-        trials = [self.trial(i) if i < ended else replace(self.trial(i), **PENDING, loss=None) for i in numbers]
-        return job_progress(Job(name="muon-against-adamw-on-the-standard-library", **job), trials, NOW, 1e6)
+        trials = [
+            self.trial(i) if i < ended else replace(self.trial(i), **PENDING, loss=None)
+            for i in numbers
+        ]
+        return job_progress(
+            Job(name="muon-against-adamw-on-the-standard-library", **job), trials, NOW, 1e6
+        )
 
     def trial(self, number):
         batch = 256 << number % self.batches
@@ -178,13 +185,17 @@ OPTIMIZERS = ("muon", "adamw")
 
 def test_plain_lines_have_what_changed_and_at_most_120_columns():
     job = Steps()
-    states = [job.at(ended, waiting_for="a free GPU" if ended == 30 else None) for ended in range(49)]
+    states = [
+        job.at(ended, waiting_for="a free GPU" if ended == 30 else None) for ended in range(49)
+    ]
     for before, now in pairwise(states):
         line, *rest = changed_lines(now, before)
         assert line.count("width 1024, batch") == 1, "one trial ended, of one level"
         assert "more level" not in line
         assert max(map(len, (line, *rest))) <= COLUMNS
-    assert "muon width 1024, batch 256: 2/4, best 2.8800 at lr 0.022" in line_of(states[13], states[12])
+    assert "muon width 1024, batch 256: 2/4, best 2.8800 at lr 0.022" in line_of(
+        states[13], states[12]
+    )
     assert "waiting for: a free GPU" in "".join(changed_lines(states[30], states[29]))
     assert "no longer waiting" in "".join(changed_lines(states[31], states[30]))
     assert "waiting" not in "".join(changed_lines(states[32], states[31]))
@@ -195,10 +206,14 @@ def test_plain_lines_have_what_changed_and_at_most_120_columns():
 
 def test_a_best_loss_is_repeated_only_where_it_changed():
     now = job_progress(Job(), [*TRIALS[:3], Trial(32, 0.04, loss=2.7)], NOW, None)
-    assert line_of(now, job_progress(Job(), TRIALS, NOW, None)).startswith("quickstart: running | width 32: 3/3 | 4/4")
+    assert line_of(now, job_progress(Job(), TRIALS, NOW, None)).startswith(
+        "quickstart: running | width 32: 3/3 | 4/4"
+    )
 
 
-@pytest.mark.parametrize("job", [Job(waiting_for="word " * 90), Job(state="FAILED", reason="x" * 400)])
+@pytest.mark.parametrize(
+    "job", [Job(waiting_for="word " * 90), Job(state="FAILED", reason="x" * 400)]
+)
 def test_a_long_text_continues_on_further_lines_and_nothing_of_it_is_lost(job):
     first, *rest = changed_lines(job_progress(job, TRIALS, NOW, None))
     assert max(map(len, (first, *rest))) <= COLUMNS
@@ -207,7 +222,9 @@ def test_a_long_text_continues_on_further_lines_and_nothing_of_it_is_lost(job):
 
 
 def test_a_long_name_is_cut():
-    assert line_of(job_progress(Job(name="n" * 200), TRIALS, NOW, None)).startswith("n" * 31 + "…: running | width 32")
+    assert line_of(job_progress(Job(name="n" * 200), TRIALS, NOW, None)).startswith(
+        "n" * 31 + "…: running | width 32"
+    )
 
 
 def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():

@@ -11,7 +11,11 @@ from hypothesis import strategies as st
 from telescope.data import tokenizer
 from telescope.errors import InvalidInput
 
-TEXTS = [f"the {word} sat on the mat, and the {word} ate the äpfel {i}\n" for i in range(40) for word in ("cat", "dog", "hen")]
+TEXTS = [
+    f"the {word} sat on the mat, and the {word} ate the äpfel {i}\n"
+    for i in range(40)
+    for word in ("cat", "dog", "hen")
+]
 
 
 @given(st.text())
@@ -43,7 +47,9 @@ def test_a_bpe_cannot_have_more_entries_than_its_text_teaches() -> None:
 
 
 def test_a_given_tokenizer_json_is_used_whole(tmp_path: Path) -> None:
-    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "</s>": 7}, unk_token="[UNK]"))
+    library = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "</s>": 7}, unk_token="[UNK]")
+    )
     library.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     library.enable_truncation(2)
     library.enable_padding(length=9)
@@ -89,5 +95,7 @@ def test_what_is_no_tokenizer_is_refused_with_a_remedy(name: str, remedy: str) -
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"model": {"type": "BPE"}}'])
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(InvalidInput, match=r"t.json is not a tokenizer.json .*; write one with Tokenizer.save"):
+    with pytest.raises(
+        InvalidInput, match=r"t.json is not a tokenizer.json .*; write one with Tokenizer.save"
+    ):
         tokenizer.build_tokenizer(str(tmp_path / "t.json"), list)

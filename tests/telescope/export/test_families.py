@@ -28,7 +28,9 @@ RESCALED = MIXTURE | {"factory": "tests.telescope.user_models:ours", "head_form"
     ],
     ids=["multiplier", "base width", "rescaled head"],
 )
-def test_readouts_of_a_users_model_are_multiplied_on_their_input(model: dict[str, Any], multipliers: str) -> None:
+def test_readouts_of_a_users_model_are_multiplied_on_their_input(
+    model: dict[str, Any], multipliers: str
+) -> None:
     lines = torch_code.module_text(run_of("adamw", model)).splitlines()
     (line,) = (line for line in lines if line.startswith("MULTIPLIERS"))
     assert line.partition(" = ")[2] == multipliers

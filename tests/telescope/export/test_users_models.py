@@ -90,7 +90,9 @@ def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[fl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(optimizer: Any, tmp_path: Path) -> None:
+def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(
+    optimizer: Any, tmp_path: Path
+) -> None:
     run = run_of(optimizer, HUB)
     batches, losses = ours(run)
     text = torch_code.module_text(run)
@@ -101,13 +103,22 @@ def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(optimize
 
 
 def test_a_document_names_every_piece_that_is_orthogonalised() -> None:
-    gpt2 = HUB | {"factory": "api.examples.huggingface:gpt2", "splits": {"*.c_attn.weight": [1, 1, 1]}}
+    gpt2 = HUB | {
+        "factory": "api.examples.huggingface:gpt2",
+        "splits": {"*.c_attn.weight": [1, 1, 1]},
+    }
     run = run_of("muon", gpt2)
     said = document.export_document(run)
     assert said.muon is not None
-    fused = next(matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.attn.c_attn.weight")
+    fused = next(
+        matrix
+        for matrix in said.muon.matrices
+        if matrix.name == "transformer.h.0.attn.c_attn.weight"
+    )
     assert (fused.count, fused.shape, fused.update_scale) == (3, (64, 64), 1.0)
-    up = next(matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.mlp.c_fc.weight")
+    up = next(
+        matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.mlp.c_fc.weight"
+    )
     assert (up.count, up.shape, up.update_scale) == (1, (256, 64), 2.0)
     with pytest.raises(
         NotExportable,

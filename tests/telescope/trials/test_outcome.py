@@ -17,7 +17,9 @@ from tests.telescope.trials.test_spec import SPEC
 
 
 def point(loss: float | None) -> Measurement:
-    return Measurement(10, 2560, 1e6, 0.5, {"train_loss": 3.0} | ({} if loss is None else {"loss": loss}))
+    return Measurement(
+        10, 2560, 1e6, 0.5, {"train_loss": 3.0} | ({} if loss is None else {"loss": loss})
+    )
 
 
 @pytest.mark.parametrize("current", TrialState)

@@ -35,7 +35,9 @@ FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
     "seed_noise": "more blocks of seeds, longer runs, or larger batches",
     "bowl_form": "more blocks at the base width, which determine the bowl's shape",
-    "finite_width": ("more blocks at the widest level, or another doubling (model.calibration_width)"),
+    "finite_width": (
+        "more blocks at the widest level, or another doubling (model.calibration_width)"
+    ),
     "law": "another doubling (model.calibration_width), which tells the drift laws apart",
     "mesh": "a finer grid, or estimator: pooled, which fits the optimum",
 }
@@ -59,13 +61,19 @@ def error_budgets(
     """
     ladder, done = found.ladder, found.done
     if estimator == "per_level":
-        return {ladder.axes[i].name: error_budget_per_level(one) for i, one in per_level.level_optima_at_target(ladder, done).items()}
+        return {
+            ladder.axes[i].name: error_budget_per_level(one)
+            for i, one in per_level.level_optima_at_target(ladder, done).items()
+        }
     fitted = laws.weights @ np.array([law.theta for law in laws.fits])
     budgets: dict[AxisName, ErrorBudget] = {}
     for j, i in enumerate(ladder.fitted):
         name, mesh = ladder.axes[i].name, 0.0
         if estimator == "argmin":
-            mesh = max(last_step(done, i) / math.sqrt(12), abs(SCALES[name].octaves(values[name].value) - float(fitted[j])))
+            mesh = max(
+                last_step(done, i) / math.sqrt(12),
+                abs(SCALES[name].octaves(values[name].value) - float(fitted[j])),
+            )
         budgets[name] = error_budget(laws, j, mesh)
     return budgets
 
@@ -78,12 +86,27 @@ def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
     means = np.array([law.theta[axis] for law in laws.fits])
     noise, form, drift = laws.weights @ parts
     between = float(laws.weights @ (means - laws.weights @ means) ** 2)
-    return summed({"seed_noise": noise, "bowl_form": form, "finite_width": drift, "law": between, "mesh": mesh**2}, REMEDIES)
+    return summed(
+        {
+            "seed_noise": noise,
+            "bowl_form": form,
+            "finite_width": drift,
+            "law": between,
+            "mesh": mesh**2,
+        },
+        REMEDIES,
+    )
 
 
 def error_budget_per_level(one: per_level.Carried) -> ErrorBudget:
     """The budget of a vertex that was carried to the target."""
-    variances = {"seed_noise": one.noise, "bowl_form": per_level.BIAS**2, "finite_width": one.drift, "law": one.misfit, "mesh": 0.0}
+    variances = {
+        "seed_noise": one.noise,
+        "bowl_form": per_level.BIAS**2,
+        "finite_width": one.drift,
+        "law": one.misfit,
+        "mesh": 0.0,
+    }
     return summed(variances, REMEDIES_PER_LEVEL)
 
 
@@ -91,7 +114,12 @@ def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> Error
     """The budget of these variances (octaves^2)."""
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
-    return ErrorBudget(**sds, total=digits(math.sqrt(sum(variances.values()))), dominant=dominant, remedy=remedies[dominant])
+    return ErrorBudget(
+        **sds,
+        total=digits(math.sqrt(sum(variances.values()))),
+        dominant=dominant,
+        remedy=remedies[dominant],
+    )
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
@@ -125,7 +153,15 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
     names = [LAW_NAMES.get(phi, f"phi {phi:g}") for phi, _ in LAWS]
     found = [Shift("averaged", 1.0, digits(mean.value), digits(mean.low), digits(mean.high))]
     for name, weight, move, sd in zip(names, laws.weights, moves, sds, strict=True):
-        found.append(Shift(name, digits(float(weight)), digits(move), digits(move - quantile * sd), digits(move + quantile * sd)))
+        found.append(
+            Shift(
+                name,
+                digits(float(weight)),
+                digits(move),
+                digits(move - quantile * sd),
+                digits(move + quantile * sd),
+            )
+        )
     return tuple(found)
 
 

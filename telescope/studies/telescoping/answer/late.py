@@ -32,8 +32,14 @@ NEAR = 1.0  # octaves
 MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
 FEWEST_WIDTHS = 2
 JUDGED = "spectral/"
-VERDICTS: Mapping[str, CoordinateVerdict] = {"beyond_gate": "fail", "within_gate": "pass", "across_gate": "unresolved"}
-CAUSE = "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+VERDICTS: Mapping[str, CoordinateVerdict] = {
+    "beyond_gate": "fail",
+    "within_gate": "pass",
+    "across_gate": "unresolved",
+}
+CAUSE = (
+    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+)
 
 
 def late_report(found: LadderProgress) -> LateReport | None:
@@ -50,7 +56,9 @@ def late_report(found: LadderProgress) -> LateReport | None:
     if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:
         return None
     sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
-    slopes = tuple(sorted(slopes_in_log_width(x, sizes, names), key=lambda one: (-abs(one.slope), one.name)))
+    slopes = tuple(
+        sorted(slopes_in_log_width(x, sizes, names), key=lambda one: (-abs(one.slope), one.name))
+    )
     verdict, because = late_verdict(slopes, widths)
     return LateReport(verdict, words(because), slopes, widths, len(near), because)
 
@@ -60,7 +68,13 @@ def runs_near_best(found: LadderProgress) -> list[tuple[Point, Trial]]:
     of their level on every axis.
     """
     ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
-    corners = {o.point for stage in found.done if stage.name in BLOCK_STAGES for o in stage.outcomes if o.finite}
+    corners = {
+        o.point
+        for stage in found.done
+        if stage.name in BLOCK_STAGES
+        for o in stage.outcomes
+        if o.finite
+    }
     if corners:
         return [(point, trials[point]) for point in sorted(corners)]
     for level in range(ladder.levels):
@@ -68,7 +82,11 @@ def runs_near_best(found: LadderProgress) -> list[tuple[Point, Trial]]:
         if not here:
             break
         best = argmin(here)
-        close = [o.point for o in here if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))]
+        close = [
+            o.point
+            for o in here
+            if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))
+        ]
         near += [(point, trials[point]) for point in close]
     return near
 
@@ -96,19 +114,28 @@ def slopes_in_log_width(x: Array, sizes: Array, names: Sequence[str]) -> list[La
     dof = len(x) - int(np.linalg.matrix_rank(x))
     spread = np.sqrt(np.sum((sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
     half = float(stdtrit(dof, QUANTILE)) * spread
-    return [late_slope(name.removeprefix(LATE), float(s), float(h)) for name, s, h in zip(names, fitted[0], half, strict=True)]
+    return [
+        late_slope(name.removeprefix(LATE), float(s), float(h))
+        for name, s, h in zip(names, fitted[0], half, strict=True)
+    ]
 
 
 def late_slope(name: str, slope: float, half: float) -> LateSlope:
     """The slope of a quantity, judged by the gate."""
     low, high = slope - half, slope + half
     beyond = low > GATE or high < -GATE
-    verdict: CoordinateVerdict = "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    verdict: CoordinateVerdict = (
+        "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    )
     judged = name.startswith(JUDGED)
-    return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None)
+    return LateSlope(
+        name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None
+    )
 
 
-def late_verdict(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, LateReason]:
+def late_verdict(
+    slopes: Sequence[LateSlope], widths: Sequence[int]
+) -> tuple[CoordinateVerdict, LateReason]:
     """Verdict and reason, from the judged slopes, the steepest first."""
     judged = [one for one in slopes if one.verdict]
     failed = [one for one in judged if one.verdict == "fail"]

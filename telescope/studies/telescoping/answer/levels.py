@@ -8,12 +8,28 @@ import numpy as np
 
 from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.answer.wording import edges_words
-from telescope.studies.telescoping.evidence import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
+from telescope.studies.telescoping.evidence import (
+    CheckCost,
+    Cost,
+    Drift,
+    LevelCost,
+    LevelReport,
+    digits,
+    from_estimate,
+    interval,
+)
 from telescope.studies.telescoping.fold.estimates import around_argmin, best_point
 from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.ladder import per_level
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes, seed_means, seed_noise
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    argmin,
+    outcomes,
+    seed_means,
+    seed_noise,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.reasons import Edge, Side
@@ -23,7 +39,9 @@ from telescope.train.flops import trial_flops
 from telescope.trials.outcome import Trial
 
 
-def level_report(question: Question, found: LadderProgress, fit: Fit | None, level: int) -> LevelReport:
+def level_report(
+    question: Question, found: LadderProgress, fit: Fit | None, level: int
+) -> LevelReport:
     """The report on a width, by the study's estimator."""
     ladder, done = found.ladder, found.done
     fitted = level_estimates(ladder, fit, level) if fit else {}
@@ -34,15 +52,23 @@ def level_report(question: Question, found: LadderProgress, fit: Fit | None, lev
         seen = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
         fitted = {i: around_argmin(seen, i, best[i], estimate) for i, estimate in fitted.items()}
     at = edges_of(question, found, fit, level)
-    return replace(report_without_edges(ladder, done, fit, level, fitted), edge=edges_words(at) or None, edges=at)
+    return replace(
+        report_without_edges(ladder, done, fit, level, fitted),
+        edge=edges_words(at) or None,
+        edges=at,
+    )
 
 
-def report_without_edges(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]) -> LevelReport:
+def report_without_edges(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]
+) -> LevelReport:
     """The report on a width without its edges, given the fitted optimum per axis; without an
     optimum where all runs diverged.
     """
     here = outcomes(done, level)
-    columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
+    columns = {
+        axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)
+    }
     means = seed_means(here)
     finite = [loss for loss in means.values() if math.isfinite(loss)]
     floor, noise = fit.floor(level) if fit else None, seed_noise(here)
@@ -52,12 +78,23 @@ def report_without_edges(ladder: Ladder, done: Sequence[Done], fit: Fit | None, 
         level=level,
         width=ladder.widths[level],
         window={name: interval(xs[0], xs[-1], name) for name, xs in columns.items()},
-        grid={name: tuple(sorted(from_estimate(x, name) for x in xs)) for name, xs in columns.items()},
-        stages=tuple(dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))),
+        grid={
+            name: tuple(sorted(from_estimate(x, name) for x in xs)) for name, xs in columns.items()
+        },
+        stages=tuple(
+            dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))
+        ),
         trials=len(here),
         diverged=sum(not o.finite for o in here),
-        optimum={axis.name: from_estimate(centres[i], axis.name) for i, axis in enumerate(ladder.axes) if i in centres},
-        interval={ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name) for i, e in known.items()},
+        optimum={
+            axis.name: from_estimate(centres[i], axis.name)
+            for i, axis in enumerate(ladder.axes)
+            if i in centres
+        },
+        interval={
+            ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name)
+            for i, e in known.items()
+        },
         best_loss=digits(min(finite)) if finite else None,
         fitted_loss=digits(floor) if floor is not None else None,
         seed_noise=digits(noise) if noise is not None else None,
@@ -69,12 +106,17 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
     """The fitted optimum at a level, in octaves per axis."""
     estimates = {}
     for j, i in enumerate(ladder.fitted):
-        x, half = (float(fit.optima[level, j]), fit.quantile * fit.sd_of(fit.optima_gradient[level, j]))
+        x, half = (
+            float(fit.optima[level, j]),
+            fit.quantile * fit.sd_of(fit.optima_gradient[level, j]),
+        )
         estimates[i] = Estimate(x, x - half, x + half)
     return estimates
 
 
-def edges_of(question: Question, found: LadderProgress, fit: Fit | None, level: int) -> tuple[Edge, ...]:
+def edges_of(
+    question: Question, found: LadderProgress, fit: Fit | None, level: int
+) -> tuple[Edge, ...]:
     """The borders at which this level's optimum lies."""
     ladder, done = found.ladder, found.done
     if question.schedule == "paper":
@@ -112,7 +154,9 @@ def cost(question: Question, found: LadderProgress) -> Cost:
     bill: list[LevelCost | CheckCost] = [*levels, at_target, checked]
     final = final_run_flops(question, ladder)
     tuning = math.fsum(level.flops for level in bill)
-    useful = math.fsum(trial.flops for trial in (*found.check.trials, *(trial for _, trial in found.trials)))
+    useful = math.fsum(
+        trial.flops for trial in (*found.check.trials, *(trial for _, trial in found.trials))
+    )
     full = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
     return Cost(
         levels=tuple(levels),
@@ -120,7 +164,9 @@ def cost(question: Question, found: LadderProgress) -> Cost:
         tokens=sum(level.tokens for level in bill),
         flops=tuning,
         seconds=math.fsum(level.seconds for level in bill),
-        reused=sum(trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))),
+        reused=sum(
+            trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))
+        ),
         final_run_flops=final,
         share=digits(final / (final + useful)),
         saving=digits(1 - (final + useful) / full),
@@ -143,7 +189,11 @@ def check_cost(found: LadderProgress) -> CheckCost:
 def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
     """Tokens, FLOPs and seconds of the trials that no other job had trained."""
     ours = [trial for trial in trials if not trial.reused]
-    return (sum(map(trained_tokens, ours)), math.fsum(t.flops for t in ours), math.fsum(t.seconds for t in ours))
+    return (
+        sum(map(trained_tokens, ours)),
+        math.fsum(t.flops for t in ours),
+        math.fsum(t.seconds for t in ours),
+    )
 
 
 def trained_tokens(trial: Trial) -> int:
@@ -153,4 +203,8 @@ def trained_tokens(trial: Trial) -> int:
 
 def final_run_flops(question: Question, ladder: Ladder) -> float:
     """The FLOPs of a run at the target."""
-    return trial_flops(target_spec(question, ladder.optimizer, {axis.name: axis.value(axis.low) for axis in ladder.axes}))
+    return trial_flops(
+        target_spec(
+            question, ladder.optimizer, {axis.name: axis.value(axis.low) for axis in ladder.axes}
+        )
+    )

@@ -43,7 +43,10 @@ def owed_blocks(found: LadderProgress) -> tuple[int, ...]:
     spent on them first.
     """
     wanted = (robust.SHAPE_BLOCKS, *robust.CLIMB_BLOCKS)[: found.ladder.levels]
-    lacking = [count + (level == 0) - blocks.blocks_run(found.done, level) for level, count in enumerate(wanted)]
+    lacking = [
+        count + (level == 0) - blocks.blocks_run(found.done, level)
+        for level, count in enumerate(wanted)
+    ]
     return tuple(level for level, count in enumerate(lacking) for _ in range(count))
 
 
@@ -66,7 +69,9 @@ def remedy(found: LadderProgress, fit: Fit, bill: Cost, drifting: bool = False) 
     runs = math.fsum(costs)
     paces = [one.flops / one.seconds for one in bill.levels if one.seconds]
     seconds = math.fsum(
-        cost * ladder.base_flops / paces[min(level, len(paces) - 1)] for level, cost in zip(levels, costs, strict=True) if paces
+        cost * ladder.base_flops / paces[min(level, len(paces) - 1)]
+        for level, cost in zip(levels, costs, strict=True)
+        if paces
     )
     return Remedy(
         blocks=len(levels),
@@ -87,7 +92,10 @@ def advice(found: LadderProgress, fit: Fit, drifting: bool = False) -> Remark:
         return Remark.of(Advice.GRID_EXHAUSTED)
     if not levels:
         return Remark.of(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)
-    limit = math.ceil(robust.spent(ladder, found.done) + math.fsum(blocks.block_cost(ladder, level) for level in levels))
+    limit = math.ceil(
+        robust.spent(ladder, found.done)
+        + math.fsum(blocks.block_cost(ladder, level) for level in levels)
+    )
     if levels == (blocks.top_level(found.done) + 1,):
         return Remark.of(Advice.BLOCK_AT_WIDTH, width=ladder.widths[levels[0]], max_base_runs=limit)
     return Remark.of(Advice.MORE_BLOCKS, blocks=len(levels), max_base_runs=limit)

@@ -28,23 +28,39 @@ from telescope.trials.outcome import Trial, TrialState
 COORDINATES = "coordinates"  # the stage of the check
 
 
-def following(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
+def following(
+    question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
+) -> Stage | None:
     """The stage after the given stages of the schedule and at the target; None where the ladder is
     complete.
     """
-    return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(question, ladder, done, validated)
+    return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(
+        question, ladder, done, validated
+    )
 
 
 @lru_cache(maxsize=16_384)
-def next_stage(schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]) -> Stage | None:
+def next_stage(
+    schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]
+) -> Stage | None:
     """The schedule's next stage after the given stages; None where the schedule is complete."""
-    return robust.next_stage(ladder, done) if schedule == "robust" else paper.next_stage(ladder, done, options)
+    return (
+        robust.next_stage(ladder, done)
+        if schedule == "robust"
+        else paper.next_stage(ladder, done, options)
+    )
 
 
-def coordinate_step(question: Question, ladder: Ladder, completed: Mapping[str, Trial]) -> CheckProgress:
+def coordinate_step(
+    question: Question, ladder: Ladder, completed: Mapping[str, Trial]
+) -> CheckProgress:
     """The progress of the coordinate check, a ladder's first stage."""
     plan = coordinate_design(question, ladder)
-    return step(plan, completed) if question.coordinates == "check" else CheckProgress((), (), skipped(plan))
+    return (
+        step(plan, completed)
+        if question.coordinates == "check"
+        else CheckProgress((), (), skipped(plan))
+    )
 
 
 def ends_the_ladder(question: Question, ladder: Ladder, check: CheckProgress) -> bool:
@@ -79,7 +95,9 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Lad
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
     if check.missing or refused:
-        planned = tuple(Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing)
+        planned = tuple(
+            Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing
+        )
         return LadderProgress(ladder=ladder, check=check, missing=planned, refused=refused)
     done, validated, counted = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
@@ -89,12 +107,27 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Lad
         if limit := exceeded(question, ladder, [*counted, *stage.points], check_flops):
             break
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
-        ours = {point: completed[spec.digest] for point, spec in specs.items() if spec.digest in completed}
+        ours = {
+            point: completed[spec.digest]
+            for point, spec in specs.items()
+            if spec.digest in completed
+        }
         counted |= ours
-        if missing := tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours):
+        if missing := tuple(
+            Planned(spec, label_of(ladder, stage, point))
+            for point, spec in specs.items()
+            if point not in ours
+        ):
             break
         ended = validated if stage.name == validation.STAGE else done
-        ended.append(Done(stage.name, tuple(sorted(Outcome(point, final_loss_of(trial)) for point, trial in ours.items()))))
+        ended.append(
+            Done(
+                stage.name,
+                tuple(
+                    sorted(Outcome(point, final_loss_of(trial)) for point, trial in ours.items())
+                ),
+            )
+        )
     return LadderProgress(
         ladder=ladder,
         check=check,
@@ -111,12 +144,18 @@ def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
     return Label(ladder.optimizer, stage.name, point.level if point.level < ladder.levels else None)
 
 
-def validation_stage(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
+def validation_stage(
+    question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
+) -> Stage | None:
     """The next stage at the target after the rounds, if the question asks for validation."""
-    if not question.validate_at_target or not any(o.finite for stage in done for o in stage.outcomes):
+    if not question.validate_at_target or not any(
+        o.finite for stage in done for o in stage.outcomes
+    ):
         return None
     estimates = target_estimates(question, ladder, done)
-    return validation.next_stage(ladder, [estimates[i].value for i in range(len(ladder.axes))], validated)
+    return validation.next_stage(
+        ladder, [estimates[i].value for i in range(len(ladder.axes))], validated
+    )
 
 
 def final_loss_of(trial: Trial) -> float:
@@ -124,7 +163,9 @@ def final_loss_of(trial: Trial) -> float:
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> EndCause | None:
+def exceeded(
+    question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
+) -> EndCause | None:
     """The limit that these points of a ladder would exceed, or None; each ladder has an equal
     share, so that none waits.
 
@@ -134,6 +175,9 @@ def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_
     if len(points) > question.limits.max_trials // share:
         return EndCause.OUT_OF_TRIALS
     flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
-    if question.limits.max_flops is not None and flops + check_flops > question.limits.max_flops / share:
+    if (
+        question.limits.max_flops is not None
+        and flops + check_flops > question.limits.max_flops / share
+    ):
         return EndCause.OUT_OF_FLOPS
     return None

@@ -46,17 +46,32 @@ class ParameterSlots:
     def slots(self) -> dict[str, slice]:
         """The slice of each parameter, in order."""
         k, others, levels = self.axes, self.axes - 1, self.levels
-        sizes = {"x": k, "drift": k, "log_a": 1, "skew": 1, "phi": 1, "cross": others, "log_r": others, "d": levels, "e": levels * k}
+        sizes = {
+            "x": k,
+            "drift": k,
+            "log_a": 1,
+            "skew": 1,
+            "phi": 1,
+            "cross": others,
+            "log_r": others,
+            "d": levels,
+            "e": levels * k,
+        }
         sizes["knee"] = len(self.saturating)
         starts = np.cumsum([0, *sizes.values()])
-        return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, starts, starts[1:], strict=False)}
+        return {
+            name: slice(int(a), int(b))
+            for name, a, b in zip(sizes, starts, starts[1:], strict=False)
+        }
 
     @property
     def size(self) -> int:
         """Number of parameters."""
         return int(self.slots["knee"].stop)
 
-    def prior(self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4) -> tuple[Array, Array]:
+    def prior(
+        self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4
+    ) -> tuple[Array, Array]:
         """Mean and precision of the normal priors; that of x_T is almost flat around `near`."""
         mean, sd, at = np.zeros(self.size), np.full(self.size, np.inf), self.slots
         mean[at["x"]], sd[at["x"]] = near, 10.0

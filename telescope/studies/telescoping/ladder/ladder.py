@@ -173,7 +173,11 @@ def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
     finite = {x: loss for x, loss in seed_means(found).items() if math.isfinite(loss)}
 
     def far(x: X) -> tuple[float, float, X]:
-        return (sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)), finite[x], x)
+        return (
+            sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)),
+            finite[x],
+            x,
+        )
 
     return min(finite, key=far) if near else best
 
@@ -182,7 +186,9 @@ def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[floa
     """The best values of the merely swept axes when a level was first run; its fit keeps to
     them.
     """
-    first = next(stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes))
+    first = next(
+        stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes)
+    )
     best = argmin([o for o in first if o.point.level == level])
     return tuple(x for x, axis in zip(best, ladder.axes, strict=True) if not axis.fitted)
 
@@ -191,11 +197,16 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
     """The runs for the pooled model: finite losses on the fitted axes, at the best values of the
     merely swept ones.
     """
-    kept = {level: swept_values(ladder, done, level) for level in {o.point.level for o in outcomes(done)}}
+    kept = {
+        level: swept_values(ladder, done, level)
+        for level in {o.point.level for o in outcomes(done)}
+    }
     return tuple(
         FittedRun(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
         for o in outcomes(done)
-        if o.finite and kept[o.point.level] == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
+        if o.finite
+        and kept[o.point.level]
+        == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
     )
 
 

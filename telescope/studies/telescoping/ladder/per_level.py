@@ -77,7 +77,11 @@ def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
     while 0 in axes and any(o.finite for o in found):
         fit = quadratic(found, axes)
         outside = (
-            [i for i, x in fit.x.items() if not min(o.point.x[i] for o in found) < x < max(o.point.x[i] for o in found)]
+            [
+                i
+                for i, x in fit.x.items()
+                if not min(o.point.x[i] for o in found) < x < max(o.point.x[i] for o in found)
+            ]
             if fit
             else axes[-1:]
         )
@@ -116,7 +120,9 @@ def quadratic(found: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     )
 
 
-def nearest_runs(found: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]) -> list[Outcome] | None:
+def nearest_runs(
+    found: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]
+) -> list[Outcome] | None:
     """The finite runs around the lowest point, at its values on all other axes, within the fewest
     octaves that hold enough runs for a quadratic.
     """
@@ -124,18 +130,30 @@ def nearest_runs(found: Sequence[Outcome], best: Sequence[float], axes: Sequence
     others = [i for i in range(len(best)) if i not in axes]
     line = [o for o in found if o.finite and all(o.point.x[i] == best[i] for i in others)]
     gaps = {
-        i: max((min((abs(x - best[i]) for x in side), default=0.0) for side in neighbouring_values(line, best, i)), default=0.0)
+        i: max(
+            (
+                min((abs(x - best[i]) for x in side), default=0.0)
+                for side in neighbouring_values(line, best, i)
+            ),
+            default=0.0,
+        )
         for i in axes
     }
     for factor in WIDEN:
-        near = [o for o in line if all(abs(o.point.x[i] - best[i]) <= max(REACH, gaps[i]) * factor + 1e-9 for i in axes)]
+        near = [
+            o
+            for o in line
+            if all(abs(o.point.x[i] - best[i]) <= max(REACH, gaps[i]) * factor + 1e-9 for i in axes)
+        ]
         values = [len({o.point.x[i] for o in near}) for i in axes]
         if len({o.point.x for o in near}) >= 4 * k - 1 and min(values) > 2:
             return near
     return None
 
 
-def neighbouring_values(line: Sequence[Outcome], best: Sequence[float], axis: int) -> tuple[list[float], list[float]]:
+def neighbouring_values(
+    line: Sequence[Outcome], best: Sequence[float], axis: int
+) -> tuple[list[float], list[float]]:
     """The values of an axis below and above the best."""
     values = [o.point.x[axis] for o in line]
     return [x for x in values if x < best[axis]], [x for x in values if x > best[axis]]
@@ -171,7 +189,14 @@ def level_optimum(found: Mapping[int, Vertex], level: int) -> dict[int, Estimate
     sigma, dof = noise(found)
     t = float(stdtrit(dof, QUANTILE))
     one = found.get(level)
-    return {i: around(x, t * math.hypot(sigma * math.sqrt(one.variance(i)), BIAS)) for i, x in one.x.items()} if one else {}
+    return (
+        {
+            i: around(x, t * math.hypot(sigma * math.sqrt(one.variance(i)), BIAS))
+            for i, x in one.x.items()
+        }
+        if one
+        else {}
+    )
 
 
 def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
@@ -188,12 +213,16 @@ def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimat
     found, axes = level_optima_at_target(ladder, done), ladder.axes
     best = argmin(outcomes(done, max(o.point.level for stage in done for o in stage.outcomes)))
     return {
-        i: found[i].estimate if i in found else Estimate(best[i], min(axes[i].low, best[i]), max(axes[i].high, best[i]))
+        i: found[i].estimate
+        if i in found
+        else Estimate(best[i], min(axes[i].low, best[i]), max(axes[i].high, best[i]))
         for i in ladder.fitted
     }
 
 
-def _at_target(ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tuple[float, float]) -> Carried:
+def _at_target(
+    ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
+) -> Carried:
     """Weighted least squares of x* - a/n, with wider intervals where the levels deviate from it by
     more than their errors.
     """

@@ -32,7 +32,9 @@ LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
 NEGLIGIBLE = 1e-10  # improvement of the objective, relative, at which a fit has converged
 
 
-def minimise(sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]) -> Array:
+def minimise(
+    sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
+) -> Array:
     """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by
     Levenberg-Marquardt.
     """
@@ -132,7 +134,11 @@ class Fit:
         residuals = sample.centred(sample.z - heights, weights)
         octave = np.floor(sample.x[:, axis] - self.optima[sample.level, axis])
         groups = [octave == value for value in np.unique(octave)]
-        better = [-float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum()) for g in groups if g.sum() >= 3]
+        better = [
+            -float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum())
+            for g in groups
+            if g.sum() >= 3
+        ]
         return max(better, default=0.0)
 
     def sd_of(self, gradient: Array) -> float:
@@ -148,7 +154,9 @@ class Fit:
         """Half-width of the 90 % interval of each hyperparameter at the target, before averaging
         over the laws.
         """
-        variance = np.diag(self.covariance if covariance is None else covariance)[self.layout.slots["x"]]
+        variance = np.diag(self.covariance if covariance is None else covariance)[
+            self.layout.slots["x"]
+        ]
         return self.quantile * np.sqrt(variance)
 
     def information(self, level: int, points: Array) -> Array:
@@ -172,7 +180,9 @@ class Start:
     free: bool  # whether sigma is estimated too
 
 
-def solve(sample: Sample, layout: ParameterSlots, start: Start, prior: tuple[Array, Array], rounds: int) -> Fit:
+def solve(
+    sample: Sample, layout: ParameterSlots, start: Start, prior: tuple[Array, Array], rounds: int
+) -> Fit:
     """Minimise, updating the weights between rounds, and sigma too where it is free."""
     theta, sigma, free = start.theta, start.sigma, start.free
     dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
@@ -237,7 +247,9 @@ def laws_at_target(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Laws 
         variance = sample.variance(f, sigma)
         r = sample.centred(sample.z - f, 1 / variance)
         objective = float(np.sum(r**2 / variance) + prior[1] @ (law.theta - prior[0]) ** 2) / 2
-        evidence = -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        evidence = (
+            -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        )
         fits.append(law)
         log_weights.append(np.log(probability) + evidence)
     weights = np.exp(np.array(log_weights) - max(log_weights))
@@ -246,7 +258,9 @@ def laws_at_target(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Laws 
 
 
 @lru_cache(maxsize=4096)
-def pooled_at_target(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> tuple[Estimate, ...] | None:
+def pooled_at_target(
+    runs: tuple[FittedRun, ...], layout: ParameterSlots
+) -> tuple[Estimate, ...] | None:
     """Each hyperparameter at the target, in octaves, averaged over the drift laws by their
     posterior probability.
 

@@ -43,12 +43,21 @@ class Sample:
         loss = np.array([run.loss for run in runs])
         best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
         blocks = sorted({(run.level, run.block) for run in runs})
-        member = np.array([[(run.level, run.block) == block for block in blocks] for run in runs], dtype=np.float64)
-        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best)
+        member = np.array(
+            [[(run.level, run.block) == block for block in blocks] for run in runs],
+            dtype=np.float64,
+        )
+        return cls(
+            level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best
+        )
 
     def block_means(self, values: Array, weights: Array) -> Array:
         """Weighted means over the runs of each block: [run, ...] -> [block, ...]."""
-        result: Array = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        result: Array = (
+            (self.member.T * weights)
+            @ values
+            / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        )
         return result
 
     def centred(self, values: Array, weights: Array) -> Array:
@@ -67,5 +76,7 @@ class Sample:
     def linearised(self, layout: ParameterSlots, theta: Array) -> tuple[Array, Array]:
         """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
         step = 1e-4
-        heights = bowl(layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x)
+        heights = bowl(
+            layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x
+        )
         return heights[0], (heights[1:] - heights[0]).T / step

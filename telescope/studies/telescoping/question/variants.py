@@ -40,7 +40,9 @@ def variants(question: Question) -> tuple[Variant, ...]:
         return (Variant("", question, {}),)
     entries = question.sweep_over.entries
     alone = replace(question, sweep_over=None, limits=shared(question.limits, len(entries)))
-    return tuple(Variant(one.name, with_block(alone, one), own_fields(one, question)) for one in entries)
+    return tuple(
+        Variant(one.name, with_block(alone, one), own_fields(one, question)) for one in entries
+    )
 
 
 def with_block(question: Question, one: NamedModel | NamedData) -> Question:
@@ -66,7 +68,9 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
     named = (
         one
         for one in variants(question)
-        if one.name and builds_at_some_width(one.question.model, spec.model) and reads(one.question.data, spec.data)
+        if one.name
+        and builds_at_some_width(one.question.model, spec.model)
+        and reads(one.question.data, spec.data)
     )
     return next((one.name for one in named), "")
 
@@ -93,7 +97,11 @@ def as_document(block: AnyLadder | DataSpec) -> dict[str, Any]:
 def texts(question: Question) -> dict[str, DataSpec]:
     """The data that the runs of a study read, by the field that names them."""
     swept = question.sweep_over.data if question.sweep_over else None
-    return {"data": question.data} if swept is None else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+    return (
+        {"data": question.data}
+        if swept is None
+        else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+    )
 
 
 def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
@@ -101,7 +109,9 @@ def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
     if question.sweep_over is None or question.sweep_over.data is None:
         (data,) = found
         return replace(question, data=data)
-    entries = tuple(replace(one, data=data) for one, data in zip(question.sweep_over.data, found, strict=True))
+    entries = tuple(
+        replace(one, data=data) for one, data in zip(question.sweep_over.data, found, strict=True)
+    )
     return replace(question, sweep_over=replace(question.sweep_over, data=entries))
 
 
@@ -110,5 +120,8 @@ def with_models(question: Question, seen: Callable[[AnyLadder, str], AnyLadder])
     question = replace(question, model=seen(question.model, "model"))
     if question.sweep_over is None or question.sweep_over.model is None:
         return question
-    entries = tuple(replace(one, model=seen(one.model, f"{FIELD}.model.{i}")) for i, one in enumerate(question.sweep_over.model))
+    entries = tuple(
+        replace(one, model=seen(one.model, f"{FIELD}.model.{i}"))
+        for i, one in enumerate(question.sweep_over.model)
+    )
     return replace(question, sweep_over=replace(question.sweep_over, model=entries))

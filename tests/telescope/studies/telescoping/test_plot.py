@@ -29,13 +29,17 @@ def bowl(width, lr, weight_decay, seed=0):
 
 def ladder(optimizer="muon", answered=True):
     grid = [bowl(32, 2.0**x, 2.0**y) for x in range(-9, -1) for y in (-6, -3, 0)]
-    corners = [bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)]
+    corners = [
+        bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)
+    ]
     estimate = PlottedEstimate(0.025, 0.031, 0.039)
     levels = (
         PlottedLevel(32, 2.0**-9, 2.0**-2, estimate, 2.84),
         PlottedLevel(64, 2.0**-6, 2.0**-4, estimate, 2.75),
     )
-    return PlottedLadder(optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None)
+    return PlottedLadder(
+        optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None
+    )
 
 
 def pixels(path):
@@ -70,7 +74,9 @@ def test_what_is_compared_is_a_row_above_those_of_its_ladders(tmp_path):
     compared, plain = pixels(tmp_path / "data.png"), pixels(tmp_path / "two.png")
     assert compared.shape[0] > 1.4 * plain.shape[0]
     for half in np.array_split(compared[: compared.shape[0] // 3], 2, axis=1):
-        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, "the second ladder's colour, which lies above the first one's"
+        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, (
+            "the second ladder's colour, which lies above the first one's"
+        )
     draw(
         [PlottedLadder("muon, code", "unresolved", (), (), 64, None)] * 2,
         tmp_path / "none.png",
@@ -89,10 +95,16 @@ def test_without_an_answer_nothing_is_drawn_in_the_target_colour(tmp_path):
     assert close_to(pixels(tmp_path / "a.png"), (0xD1, 0x49, 0x5B)) == 0
 
 
-@pytest.mark.parametrize("runs", [(), (PlottedRun(32, 0.01, 0.1, 0, None), PlottedRun(32, 0.02, 0.1, 0, None))])
+@pytest.mark.parametrize(
+    "runs", [(), (PlottedRun(32, 0.01, 0.1, 0, None), PlottedRun(32, 0.02, 0.1, 0, None))]
+)
 def test_a_ladder_where_nothing_ended_or_everything_diverged_can_be_drawn(tmp_path, runs):
     draw(
-        [PlottedLadder("muon", "unresolved", (PlottedLevel(32, 0.01, 0.02, None, None),), runs, 64, None)],
+        [
+            PlottedLadder(
+                "muon", "unresolved", (PlottedLevel(32, 0.01, 0.02, None, None),), runs, 64, None
+            )
+        ],
         tmp_path / "a.png",
     )
     assert (tmp_path / "a.png").stat().st_size > 10_000

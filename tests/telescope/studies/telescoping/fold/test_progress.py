@@ -39,11 +39,15 @@ def lr_error(report: Report, surface: Surface) -> float:
 def errors(report: Report, surface: Surface) -> list[float]:
     """Octaves between what is handed out and the best at the target, per axis."""
     found = report.ladders[0].hyperparameters
-    return [abs(math.log2(found[name].value) - x) for name, x in zip(AXES, surface.target, strict=False)]
+    return [
+        abs(math.log2(found[name].value) - x) for name, x in zip(AXES, surface.target, strict=False)
+    ]
 
 
 def grids(report: Report) -> list[tuple[int, ...]]:
-    return [tuple(len(values) for values in level.grid.values()) for level in report.ladders[0].levels]
+    return [
+        tuple(len(values) for values in level.grid.values()) for level in report.ladders[0].levels
+    ]
 
 
 # Without noise
@@ -57,7 +61,9 @@ def test_robust_finds_an_optimum_that_does_not_move_to_a_twentieth_of_an_octave(
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("drift", [-3.0, -1.5, 0.8, 1.5, 3.0])
-def test_robust_follows_a_drifting_optimum_within_0_3_octave_even_out_of_the_next_window(axes: int, drift: float) -> None:
+def test_robust_follows_a_drifting_optimum_within_0_3_octave_even_out_of_the_next_window(
+    axes: int, drift: float
+) -> None:
     surface = Surface(ASIDE[:axes], drift=(drift, -drift, drift)[:axes])
     assert max(errors(run_study(KIND.of(study(axes)), surface), surface)) <= 0.3
 
@@ -73,7 +79,9 @@ def test_robust_is_not_biased_by_a_skewed_bowl(skew: Any) -> None:
     ("axes", "offset"),
     [*itertools.product((1, 2), (-0.9, -0.31, 0.0, 0.27, 0.83)), (3, -0.31), (3, 0.83)],
 )
-def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step(axes: int, offset: float, rounding: str) -> None:
+def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step(
+    axes: int, offset: float, rounding: str
+) -> None:
     surface = Surface(tuple(x + offset for x in MIDDLE[:axes]))
     asked = study(axes, (8, 8, 8), schedule="paper", paper={"points": rounding, "sampler": "grid"})
     report = run_study(KIND.of(asked), surface)
@@ -89,7 +97,9 @@ def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step
 def test_the_paper_follows_a_drift_that_its_windows_cover(drift: float) -> None:
     surface = Surface(MIDDLE[:2], drift=(drift, -drift))
     model = document()["model"] | {"calibration_width": 128}
-    report = run_study(KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"}, model=model)), surface)
+    report = run_study(
+        KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"}, model=model)), surface
+    )
     error = math.log2(report.ladders[0].levels[2].optimum["lr"]) - surface.optimum(128)[0]
     assert abs(error) <= 0.25 / 2 + 1 / 64
 
@@ -98,12 +108,18 @@ def test_the_paper_runs_8x8_4x4_2x2_1x1_by_rule_and_8x8_5x5_3x3_1x1_by_option() 
     by_rule = run_study(KIND.of(study(2, (8, 8), schedule="paper")), Surface(MIDDLE[:2]))
     assert grids(by_rule) == [(8, 8), (4, 4), (2, 2), (1, 1)]
     assert [level.trials for level in by_rule.ladders[0].levels] == [64, 16, 4, 1]
-    by_option = run_study(KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"})), Surface(MIDDLE[:2]))
+    by_option = run_study(
+        KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"})), Surface(MIDDLE[:2])
+    )
     assert grids(by_option) == [(8, 8), (5, 5), (3, 3), (1, 1)]
 
 
-def test_the_paper_halves_the_spacing_around_the_last_argmin_and_each_axis_has_its_own_points() -> None:
-    report = run_study(KIND.of(study(2, (8, 3), schedule="paper", seeds=2)), Surface(MIDDLE[:2], noise=0.1))
+def test_the_paper_halves_the_spacing_around_the_last_argmin_and_each_axis_has_its_own_points() -> (
+    None
+):
+    report = run_study(
+        KIND.of(study(2, (8, 3), schedule="paper", seeds=2)), Surface(MIDDLE[:2], noise=0.1)
+    )
     assert grids(report) == [(8, 3), (4, 2), (2, 1), (1, 1)]
     levels = report.ladders[0].levels
     assert [level.trials for level in levels] == [48, 16, 4, 2]
@@ -114,7 +130,9 @@ def test_the_paper_halves_the_spacing_around_the_last_argmin_and_each_axis_has_i
 
 
 def test_a_window_that_cannot_hold_the_optimum_is_reported_unbracketed_by_the_paper() -> None:
-    outside = run_study(KIND.of(study(2, (8, 8), schedule="paper")), Surface((LOWS[0] - 2, MIDDLE[1])))
+    outside = run_study(
+        KIND.of(study(2, (8, 8), schedule="paper")), Surface((LOWS[0] - 2, MIDDLE[1]))
+    )
     assert (outside.verdict, outside.ladders[0].levels[0].edge) == ("unbracketed", "lr: low")
 
 
@@ -123,8 +141,14 @@ def test_the_paper_takes_a_point_for_diverged_where_one_of_its_seeds_is() -> Non
     usual = run_study(KIND.of(asked), surface).ladders[0].levels[0].optimum
 
     def train(spec: Any) -> Any:
-        best = spec.optimizer.lr == pytest.approx(usual["lr"]) and spec.optimizer.weight_decay == pytest.approx(usual["weight_decay"])
-        return replace(surface, cliff=-math.inf)(spec) if best and (spec.model.width, spec.seed) == (32, 1) else surface(spec)
+        best = spec.optimizer.lr == pytest.approx(
+            usual["lr"]
+        ) and spec.optimizer.weight_decay == pytest.approx(usual["weight_decay"])
+        return (
+            replace(surface, cliff=-math.inf)(spec)
+            if best and (spec.model.width, spec.seed) == (32, 1)
+            else surface(spec)
+        )
 
     level = run_study(KIND.of(asked), train).ladders[0].levels[0]
     assert level.diverged == 1
@@ -177,7 +201,10 @@ def test_a_study_whose_every_run_diverges_ends_unbracketed_or_unresolved_and_nev
     report = run_study(KIND.of(study(schedule=schedule)), surface)
     assert report.final
     assert report.verdict in ("unbracketed", "unresolved")
-    assert all(level.best_loss is None and level.diverged == level.trials for level in report.ladders[0].levels)
+    assert all(
+        level.best_loss is None and level.diverged == level.trials
+        for level in report.ladders[0].levels
+    )
     assert report_document(report)["final"]
 
 
@@ -196,7 +223,11 @@ def test_intervals_far_from_the_trained_widths_hold_whatever_the_drift_law(law: 
     rows = []
     for number in range(10 if law == "root" else 20):
         rng = np.random.default_rng(number)
-        drawn = str(rng.choice(["inverse", "root", "constant"], p=[p for _, p in LAWS])) if law == "drawn" else law
+        drawn = (
+            str(rng.choice(["inverse", "root", "constant"], p=[p for _, p in LAWS]))
+            if law == "drawn"
+            else law
+        )
         drift = tuple(float(rng.choice([-1, 1]) * rng.uniform(1, 2.5)) for _ in range(2))
         surface = random_surface(number, noise=0.05, law=drawn, target_width=2048, drift=drift)
         report = run_study(KIND.of(study(model=model)), surface)
@@ -274,13 +305,17 @@ def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set
     rng = random.Random(seed)
     asked = parse(document).question
     terminal: dict[str, Trial] = {}
-    while not (plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))).done:
+    while not (
+        plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))
+    ).done:
         digests = [spec.digest for spec in plan.start]
         assert digests, "a plan that is not done starts something"
         assert len(set(digests)) == len(digests)
         assert not terminal.keys() & set(digests), "a finished trial is never started again"
         for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
-            terminal[spec.digest] = completed(spec, surface(spec), attempt=rng.choice([1, 1, 1, 2, 3]))
+            terminal[spec.digest] = completed(
+                spec, surface(spec), attempt=rng.choice([1, 1, 1, 2, 3])
+            )
         if rng.random() < 0.3:
             asked = parse(to_document(KIND.of(asked))).question
         if rng.random() < 0.01:
@@ -289,7 +324,9 @@ def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set
 
 
 @pytest.mark.parametrize(("schedule", "orders"), [("robust", 50), ("paper", 20)])
-def test_all_completion_orders_with_restarts_and_retries_give_one_set_of_trials_and_one_report(schedule: str, orders: int) -> None:
+def test_all_completion_orders_with_restarts_and_retries_give_one_set_of_trials_and_one_report(
+    schedule: str, orders: int
+) -> None:
     doc = document(schedule=schedule, optimizer=["muon", "adamw"])
     surface = random_surface(7, noise=0.2)
     first = simulate(doc, surface, 0)
@@ -368,7 +405,9 @@ def test_a_limit_on_trials_ends_the_study_unresolved_and_is_never_exceeded() -> 
 
 def test_a_limit_on_flops_ends_the_study_unresolved_and_is_never_exceeded() -> None:
     base = all_ladders(study())[0].base_flops
-    report = run_study(KIND.of(study(limits={"max_flops": 60 * base})), random_surface(3, noise=0.2))
+    report = run_study(
+        KIND.of(study(limits={"max_flops": 60 * base})), random_surface(3, noise=0.2)
+    )
     assert (report.verdict, report.reason) == ("unresolved", "limit:max_flops")
     assert report.ladders[0].cost.flops <= 60 * base
 
@@ -414,12 +453,19 @@ def test_ladders_are_compared_by_their_losses_at_the_optimum_not_by_the_luckiest
     for number in range(12):
         better, gap = number % 2, 0.003 + 0.002 * number / 12
         steep = random_surface(1000 + 2 * number, noise=0.1, curvature=1.1, bend=(1.0,) * 8)
-        wide = random_surface(1001 + 2 * number, noise=0.1, curvature=0.25, bend=(1.0,) * 8, scale=(1 + gap,) * 8)
+        wide = random_surface(
+            1001 + 2 * number, noise=0.1, curvature=0.25, bend=(1.0,) * 8, scale=(1 + gap,) * 8
+        )
         surfaces = dict(zip(("muon", "adamw")[:: 1 - 2 * better], (steep, wide), strict=True))
-        report = run_study(KIND.of(asked), lambda spec, surfaces=surfaces: surfaces[spec.optimizer.name](spec))
+        report = run_study(
+            KIND.of(asked), lambda spec, surfaces=surfaces: surfaces[spec.optimizer.name](spec)
+        )
         right.append(report.best == ("muon", "adamw")[better])
         for ladder in report.ladders:
-            off += [level.loss / surfaces[ladder.optimizer].floor(level.width) - 1 for level in ladder.levels]
+            off += [
+                level.loss / surfaces[ladder.optimizer].floor(level.width) - 1
+                for level in ladder.levels
+            ]
     assert sum(right) >= 11
     assert np.sqrt(np.mean(np.square(off))) <= 0.001
 
@@ -444,13 +490,20 @@ def test_a_fixed_hyperparameter_is_used_as_given_and_reported_as_fixed() -> None
 
 def test_weight_decay_of_a_bowl_without_slope_is_called_flat() -> None:
     surface = Surface(MIDDLE[:2], flatness=(1e9,))
-    assert run_study(KIND.of(study()), surface).ladders[0].hyperparameters["weight_decay"].status == "flat"
+    assert (
+        run_study(KIND.of(study()), surface).ladders[0].hyperparameters["weight_decay"].status
+        == "flat"
+    )
 
 
 def test_weight_decay_is_not_called_flat_where_its_interval_costs_half_a_percent() -> None:
     for number in range(3):
         surface = random_surface(number, noise=0.1, curvature=1.0, flatness=(1.5,))
-        decay = run_study(KIND.of(study(limits={"max_base_runs": 45})), surface).ladders[0].hyperparameters["weight_decay"]
+        decay = (
+            run_study(KIND.of(study(limits={"max_base_runs": 45})), surface)
+            .ladders[0]
+            .hyperparameters["weight_decay"]
+        )
         assert decay.half_width > 0.65  # of which the worse side costs half a percent
         assert decay.status == "unresolved"
 
@@ -473,20 +526,31 @@ def test_a_report_names_drift_scaling_groups_and_the_bill() -> None:
     assert muon
     assert all(group.scaled_lr == pytest.approx(value) for group in muon)
     bill = ladder.cost
-    assert bill.trials == sum(level.trials for level in ladder.levels) == sum(level.trials for level in bill.levels)
+    assert (
+        bill.trials
+        == sum(level.trials for level in ladder.levels)
+        == sum(level.trials for level in bill.levels)
+    )
     assert bill.flops == pytest.approx(sum(level.flops for level in bill.levels))
-    assert bill.share == pytest.approx(bill.final_run_flops / (bill.final_run_flops + bill.flops), rel=1e-4)
+    assert bill.share == pytest.approx(
+        bill.final_run_flops / (bill.final_run_flops + bill.flops), rel=1e-4
+    )
     assert bill.tokens == bill.trials * asked.horizon.tokens
 
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_every_level_s_optimum_lies_within_its_interval(schedule: str) -> None:
     for number in range(4):
-        (ladder,) = run_study(KIND.of(study(2, (8, 5), schedule=schedule)), random_surface(number, noise=0.3)).ladders
+        (ladder,) = run_study(
+            KIND.of(study(2, (8, 5), schedule=schedule)), random_surface(number, noise=0.3)
+        ).ladders
         assert len(ladder.levels) > 2
         for level in ladder.levels:
             assert level.interval.keys() == level.optimum.keys() == {"lr", "weight_decay"}
-            assert all(interval.low < level.optimum[name] < interval.high for name, interval in level.interval.items())
+            assert all(
+                interval.low < level.optimum[name] < interval.high
+                for name, interval in level.interval.items()
+            )
 
 
 def test_the_share_and_the_saving_of_the_paper_are_those_of_its_grids() -> None:
@@ -497,9 +561,15 @@ def test_the_share_and_the_saving_of_the_paper_are_those_of_its_grids() -> None:
         """
         forward = 2 * (32 * n**2 + 256 * n) + 4 * 2 * n * 64
         orthogonal = 2 * 5 * (4 * 6 * n**3 + 3 * 18 * n**3)
-        return 120 * (512 * 3 * forward + orthogonal) + (16_384 + 2 * 64) * forward + 25 * 2 * 2 * 4 * 32 * n**2
+        return (
+            120 * (512 * 3 * forward + orthogonal)
+            + (16_384 + 2 * 64) * forward
+            + 25 * 2 * 2 * 4 * 32 * n**2
+        )
 
-    bill = run_study(KIND.of(study(2, (8, 8), schedule="paper")), Surface(MIDDLE[:2])).ladders[0].cost
+    bill = (
+        run_study(KIND.of(study(2, (8, 8), schedule="paper")), Surface(MIDDLE[:2])).ladders[0].cost
+    )
     final = run_flops(512)
     tuning = 64 * run_flops(32) + 16 * run_flops(64) + 4 * run_flops(128) + run_flops(256)
     assert bill.final_run_flops == final
@@ -535,13 +605,20 @@ def test_the_tokens_on_the_bill_are_those_that_were_trained_on() -> None:
     (ladder,) = run_study(KIND.of(asked), train).ladders
     diverged = sum(level.diverged for level in ladder.levels)
     assert diverged == sum(step == DIVERGES_AT for step, _ in seen) > 5
-    assert ladder.cost.tokens == sum(level.tokens for level in ladder.cost.levels) == sum(tokens for _, tokens in seen)
+    assert (
+        ladder.cost.tokens
+        == sum(level.tokens for level in ladder.cost.levels)
+        == sum(tokens for _, tokens in seen)
+    )
 
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_a_law_by_which_the_floor_falls_with_the_parameters_is_found(schedule: str) -> None:
     asked, unscaled = study(schedule=schedule), Surface(MIDDLE[:2])
-    sizes = {width: parameters(asked.model.at(width), 256, asked.data.context) for width in asked.model.widths}
+    sizes = {
+        width: parameters(asked.model.at(width), 256, asked.data.context)
+        for width in asked.model.widths
+    }
     scale = tuple((40 / size**0.31 + 1.3) / unscaled.floor(width) for width, size in sizes.items())
     (ladder,) = run_study(KIND.of(asked), replace(unscaled, scale=scale)).ladders
     law = ladder.scaling_fit

@@ -43,7 +43,10 @@ def test_an_optimum_in_the_middle_lies_inside() -> None:
 
 
 def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond() -> None:
-    for extend, place in ((True, OptimumPlace.AT_BORDER), (False, OptimumPlace.AT_BORDER | OptimumPlace.AT_WALL)):
+    for extend, place in (
+        (True, OptimumPlace.AT_BORDER),
+        (False, OptimumPlace.AT_BORDER | OptimumPlace.AT_WALL),
+    ):
         asked = ladder((8, 3), extend=extend)
         places = base_places(asked, robustly(asked, bowl(0.0, 3.6), 1))
         assert places == {0: place}
@@ -56,7 +59,10 @@ def test_an_optimum_out_of_its_last_block_is_outside_and_beyond_the_range_behind
     assert (within[0], within[1]) == (OptimumPlace.OUTSIDE_BLOCK, OptimumPlace(0))
     beyond = of_top(asked, robustly(asked, bowl(9.0, 3.6), 2))
     assert beyond[0] == OptimumPlace.OUTSIDE_BLOCK | OptimumPlace.BEYOND_WALL
-    assert (axes_at(beyond, OptimumPlace.OUTSIDE_BLOCK), axes_at(beyond, OptimumPlace.BEYOND_WALL)) == (
+    assert (
+        axes_at(beyond, OptimumPlace.OUTSIDE_BLOCK),
+        axes_at(beyond, OptimumPlace.BEYOND_WALL),
+    ) == (
         (0,),
         (0,),
     )
