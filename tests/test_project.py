@@ -17,12 +17,16 @@ import telescope
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("telescope", "workers", "api", "migrations")
-MODULES = sorted(path for name in (*PACKAGES, "benchmarks", "surfaces") for path in (ROOT / name).rglob("*.py"))
+MODULES = sorted(
+    path for name in (*PACKAGES, "benchmarks", "surfaces") for path in (ROOT / name).rglob("*.py")
+)
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
-NAMED_FILE = re.compile(r"`((?:[\w*.-]+/)+[\w*.-]+\.(?:py|md|yml|yaml|toml|txt|png|html))(?:::[\w.]+)?`")
+NAMED_FILE = re.compile(
+    r"`((?:[\w*.-]+/)+[\w*.-]+\.(?:py|md|yml|yaml|toml|txt|png|html))(?:::[\w.]+)?`"
+)
 NAMED_THING = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -34,15 +38,23 @@ def of(path: Path) -> str:
 @pytest.mark.parametrize("path", MODULES, ids=of)
 def test_every_module_begins_with_its_docstring(path: Path) -> None:
     text = path.read_text()
-    assert text.lstrip().startswith(('"""', 'r"""')), "the first line of a module says what it is about"
+    assert text.lstrip().startswith(('"""', 'r"""')), (
+        "the first line of a module says what it is about"
+    )
     assert ast.get_docstring(ast.parse(text))
 
 
-@pytest.mark.parametrize("path", [path for name in PACKAGES[:3] for path in (ROOT / name).rglob("__init__.py")], ids=of)
+@pytest.mark.parametrize(
+    "path", [path for name in PACKAGES[:3] for path in (ROOT / name).rglob("__init__.py")], ids=of
+)
 def test_every_package_lists_its_modules(path: Path) -> None:
     listed = ast.get_docstring(ast.parse(path.read_text())) or ""
-    own = {each.stem for each in path.parent.glob("*.py")} | {each.parent.name for each in path.parent.glob("*/__init__.py")}
-    missing = {name for name in own - {"__init__", "__main__"} if not re.search(rf"`{name}/?`", listed)}
+    own = {each.stem for each in path.parent.glob("*.py")} | {
+        each.parent.name for each in path.parent.glob("*/__init__.py")
+    }
+    missing = {
+        name for name in own - {"__init__", "__main__"} if not re.search(rf"`{name}/?`", listed)
+    }
     assert not missing
 
 
@@ -62,7 +74,9 @@ def names(tree: ast.Module) -> Iterator[str]:
                 yield name
             case ast.ClassDef(name=name, body=body):
                 yield name
-                yield from (f"{name}.{inner.name}" for inner in body if isinstance(inner, ast.FunctionDef))
+                yield from (
+                    f"{name}.{inner.name}" for inner in body if isinstance(inner, ast.FunctionDef)
+                )
             case ast.Assign(targets=targets):
                 yield from (target.id for target in targets if isinstance(target, ast.Name))
             case ast.AnnAssign(target=ast.Name(id=name)):
@@ -72,12 +86,20 @@ def names(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=of)
 def test_every_function_and_test_that_a_page_names_exists(page: Path) -> None:
     named = NAMED_THING.findall(page.read_text())
-    missing = [f"{path}::{name}" for path, name in named if name not in names(ast.parse((ROOT / path).read_text()))]
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if name not in names(ast.parse((ROOT / path).read_text()))
+    ]
     assert not missing
 
 
 def test_every_claim_of_the_paper_has_a_function_and_a_test() -> None:
-    rows = [line.split(" | ") for line in (ROOT / "docs/paper.md").read_text().splitlines() if line.startswith("| ") and "::" in line]
+    rows = [
+        line.split(" | ")
+        for line in (ROOT / "docs/paper.md").read_text().splitlines()
+        if line.startswith("| ") and "::" in line
+    ]
     assert len(rows) >= 10
     for claim, _, function, test in rows:
         assert NAMED_THING.search(function), claim
@@ -94,7 +116,12 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
 
 def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = {pin.name.lower().replace("_", "-"): pin for line in lines if line and not line.startswith("#") for pin in [Requirement(line)]}
+    pins = {
+        pin.name.lower().replace("_", "-"): pin
+        for line in lines
+        if line and not line.startswith("#")
+        for pin in [Requirement(line)]
+    }
     extras = itertools.chain(*PROJECT["optional-dependencies"].values())
     for text in (*PROJECT["dependencies"], *extras):
         requirement = Requirement(text)
@@ -104,12 +131,17 @@ def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> No
         (exact,) = pin.specifier
         assert exact.operator == "=="
         assert requirement.specifier.contains(exact.version), text
-        assert Version(version(requirement.name)).public == exact.version, f"{requirement.name} is not the one that is pinned"
+        assert Version(version(requirement.name)).public == exact.version, (
+            f"{requirement.name} is not the one that is pinned"
+        )
 
 
 def test_the_changelog_begins_with_this_version_and_its_dates_descend() -> None:
     titles = re.findall(r"^## (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    versions, dates = [Version(version) for version, _ in titles], [date.fromisoformat(day) for _, day in titles]
+    versions, dates = (
+        [Version(version) for version, _ in titles],
+        [date.fromisoformat(day) for _, day in titles],
+    )
     assert versions[0] == Version(telescope.__version__)
     assert versions == sorted(versions, reverse=True)
     assert dates == sorted(dates, reverse=True)

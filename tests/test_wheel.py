@@ -46,16 +46,27 @@ class Environment:
     folder: Path
 
     def install(self, requirement: str) -> None:
-        pip = [self.folder / "bin" / "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", requirement]
+        pip = [
+            self.folder / "bin" / "pip",
+            "install",
+            "--quiet",
+            "-c",
+            ROOT / "constraints.txt",
+            requirement,
+        ]
         done = subprocess.run(pip, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         own = ("PYTHON", "TELESCOPE_", "RAY_")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(own)
+        }
         environment |= {"TELESCOPE_HOME": str(self.folder / "home"), "TELESCOPE_COMPILE": "never"}
         words = [self.folder / "bin" / command, *arguments]
-        return subprocess.run(words, cwd=self.folder, env=environment, capture_output=True, text=True)
+        return subprocess.run(
+            words, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +76,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", folder, source]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        folder,
+        source,
+    ]
     subprocess.run(pip, check=True, capture_output=True, text=True)
     (built,) = folder.glob("*.whl")
     return built
@@ -89,7 +111,9 @@ def test_the_bare_wheel_trains_a_trial_as_the_checkout_does(bare: Environment) -
     assert float(loss) == pytest.approx(last.metrics["loss"], rel=1e-5)
 
 
-def test_without_extras_the_command_names_the_line_that_installs_them_at_once(bare: Environment) -> None:
+def test_without_extras_the_command_names_the_line_that_installs_them_at_once(
+    bare: Environment,
+) -> None:
     for _ in range(2):  # the first run reads the files from the disk
         begun = time.monotonic()
         done = bare.run("telescope")

@@ -6,13 +6,17 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api.cli.output import console, plain, show_json
+from api.cli.output import console, json_value, show_json
 from api.examples import EXAMPLES, example
 
 
 def examples(
-    name: Annotated[str | None, typer.Argument(help="Example to print (default: list all).", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(help="Example to print (default: list all).", show_default=False)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
     """List the packaged examples, or print one of them.
 
@@ -22,11 +26,13 @@ def examples(
         chosen = example(name)
         text = chosen.path.read_text(encoding="utf-8")
         if as_json:
-            show_json({"name": name, **plain(chosen), "text": text})
+            show_json({"name": name, **json_value(chosen), "text": text})
         else:
             sys.stdout.write(text)
     elif as_json:
-        show_json({"items": [{"name": each, **plain(entry)} for each, entry in EXAMPLES.items()]})
+        show_json(
+            {"items": [{"name": each, **json_value(entry)} for each, entry in EXAMPLES.items()]}
+        )
     else:
         table = Table("example", "file", "shows", box=None, header_style="dim", pad_edge=False)
         for each, entry in EXAMPLES.items():

@@ -13,16 +13,22 @@ from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, not_plain
 
 
-def read(file: Path) -> Any:
+def read_job_file(file: Path) -> Any:
     """Read the document in a file; InvalidInput locates what is wrong."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput.of("", f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8") from None
+        raise InvalidInput.of(
+            "", f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
+        ) from None
     except OSError as error:
-        raise InvalidInput.of("", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file") from None
+        raise InvalidInput.of(
+            "", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
+        ) from None
     if not text.strip():
-        raise InvalidInput.of("", f"{file} is empty; start from the output of `telescope examples quickstart`")
+        raise InvalidInput.of(
+            "", f"{file} is empty; start from the output of `telescope examples quickstart`"
+        )
     try:
         document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
         problems = tuple(not_plain(document, "")) if isinstance(document, dict) else ()

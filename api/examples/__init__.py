@@ -26,10 +26,18 @@ class Example:
 
 
 EXAMPLES: Mapping[str, Example] = {
-    "quickstart": Example("quickstart.yaml", "a first job: learning rate and weight decay for Muon at width 256"),
-    "architectures": Example("architectures.yaml", "three architectures side by side, a ladder for each"),
-    "mixtures": Example("mixtures.yaml", "code, prose and a mixture of both as training text, side by side"),
-    "compute_time": Example("compute_time.yaml", "Muon against AdamW: tokens to a loss at each batch size"),
+    "quickstart": Example(
+        "quickstart.yaml", "a first job: learning rate and weight decay for Muon at width 256"
+    ),
+    "architectures": Example(
+        "architectures.yaml", "three architectures side by side, a ladder for each"
+    ),
+    "mixtures": Example(
+        "mixtures.yaml", "code, prose and a mixture of both as training text, side by side"
+    ),
+    "compute_time": Example(
+        "compute_time.yaml", "Muon against AdamW: tokens to a loss at each batch size"
+    ),
     "llama": Example("llama.yaml", "a model of your own: a Llama of the transformers library"),
     "huggingface": Example("huggingface.py", "the model factories that llama.yaml names"),
     "sweep": Example("sweep.csv", "a sweep that was run elsewhere, for `telescope judge`"),

@@ -15,9 +15,12 @@ class Range:
     """The values to search for a hyperparameter, evenly spaced on a log scale."""
 
     low: Positive
+    """Lowest value of the base grid; at least 1e-9, and below `high`."""
     high: Positive
+    """Highest value of the base grid; at most 1e9."""
     points: Count
-    """Points of the base grid; 1 or 2 points are compared but not fitted."""
+    """Points of the base grid; 1 or 2 points are compared but not fitted. Of `search.lr`, at least
+    4 under the schedule `robust`; of `tuning.lr`, at least 3."""
     extend: bool = True
     """Whether the search may leave the range if the optimum lies at its border; false makes the
     range a wall.

@@ -14,25 +14,24 @@ ORIGIN = ("corpus", "tokenizer")
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSpec:
-    """A stream of tokens. `telescope.data.resolve` fills in `content` and `vocab_size` when a job
-    is accepted."""
+    """A stream of tokens. `content` and `vocab_size` are filled in when a job is accepted."""
 
     corpus: mixtures.CorpusOrMixture
     """A built-in corpus (python-stdlib, python-docs), a registered name, or the path of a file or
     folder; or a mixture, a mapping of two or more of these to weights, such as {python-stdlib: 7,
-    python-docs: 3}."""
+    python-docs: 3}. Each weight is at least a millionth of their sum."""
     tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
     """bytes, bpe-N (a BPE of N entries trained on the corpus, or on all parts of a mixture), or the
     path of a tokenizer.json."""
     context: Annotated[int, Field(ge=2)] = 64
-    """Tokens per training window."""
+    """Tokens per training window, the context length of the model."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of each corpus that is held out for validation, by whole files where there are
     several."""
     content: str = ""
     """Hash of the tokens and their split, filled in by telescope; if given, it must match."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
-    """Filled in by telescope."""
+    """Number of different tokens, filled in by telescope."""
 
     @property
     def parts(self) -> tuple[mixtures.Part, ...]:

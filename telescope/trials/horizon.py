@@ -21,33 +21,42 @@ class HorizonSpec:
     """Length, batch size and learning-rate schedule of a trial."""
 
     steps: Count
+    """Optimizer steps of a run."""
     batch_tokens: Count
     """Tokens per optimizer step; a multiple of the context."""
     micro_batch_tokens: Count | None = None
-    """Tokens per forward pass, if batch_tokens do not fit into memory; gradients accumulate."""
+    """Tokens per forward pass, if batch_tokens do not fit into memory; gradients accumulate. A
+    divisor of batch_tokens and a multiple of the context; by default batch_tokens."""
     warmup_fraction: Fraction = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
     decay: Literal["linear", "cosine", "constant", "wsd"] = "linear"
     """The learning rate after warm-up: linear or cosine down to the final lr, constant, or wsd
     (constant, then linear over decay_fraction)."""
     decay_fraction: Fraction = 0.2
     """For wsd: share of the steps in which the learning rate decays."""
     final_lr_fraction: Fraction = 0.0
+    """Learning rate at the end of the decay, as a share of the highest."""
     evaluation_tokens: Count = 16_384
     """Held-out tokens that the loss is measured on, the same for every trial."""
     evaluate_every: Count | None = None
-    """Steps between held-out losses; by default only at the end."""
+    """Steps between evaluations of the held-out loss; by default only at the end."""
     record_every: Count | None = None
-    """Steps between points of the curve; by default at most 60 points."""
+    """Steps between points of the curve; by default so that there are at most 60 points."""
     stop_below_loss: Positive | None = None
-    """End the run at the first held-out loss at or below this value; needs evaluate_every."""
+    """End the run at the first held-out loss at or below this value, in nats per token; needs
+    evaluate_every. Not available in telescope jobs, whose runs it would end at the same loss."""
 
     @model_validator(mode="after")
     def _batches(self) -> "HorizonSpec":
         micro = self.micro_batch_tokens
         if micro is not None and self.batch_tokens % micro:
-            raise ValueError(f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it")
+            raise ValueError(
+                f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it"
+            )
         if self.stop_below_loss is not None and self.evaluate_every is None:
-            raise ValueError("stop_below_loss needs held-out losses during the run; give evaluate_every, too")
+            raise ValueError(
+                "stop_below_loss needs held-out losses during the run; give evaluate_every, too"
+            )
         return self
 
     @property
@@ -73,12 +82,19 @@ class Branch:
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
     """The reason why a batch cannot be cut into windows of the data's context, or None; its field
     is a field of the horizon."""
-    for name, tokens in (("batch_tokens", horizon.batch_tokens), ("micro_batch_tokens", horizon.micro_batch_tokens)):
+    for name, tokens in (
+        ("batch_tokens", horizon.batch_tokens),
+        ("micro_batch_tokens", horizon.micro_batch_tokens),
+    ):
         if tokens is not None and tokens < data.context:
             message = f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
             return Problem(name, message, tokens)
         if tokens is not None and tokens % data.context:
             below = tokens // data.context * data.context
             use = f"use {below} or {below + data.context}"
-            return Problem(name, f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}", tokens)
+            return Problem(
+                name,
+                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}",
+                tokens,
+            )
     return None

@@ -13,7 +13,18 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
 from telescope.errors import Problem
-from telescope.trials.types import PAIRS, STRICT, AttentionKind, AttentionScale, Count, HeadForm, Parts, Positive, RoleName, require_none
+from telescope.trials.types import (
+    STRICT,
+    AttentionKind,
+    AttentionScale,
+    Count,
+    HeadForm,
+    Parts,
+    Positive,
+    RoleName,
+    pairs_with,
+    require_none,
+)
 
 
 @dataclass(frozen=True)
@@ -31,16 +42,17 @@ class Architecture:
     share."""
 
     family: Literal["transformer"] = "transformer"
+    """Family of the model: telescope's own decoder-only Transformer."""
     depth: Annotated[int, Field(ge=1, le=256)] = 2
     """Number of blocks."""
     attention: AttentionKind = "heads"
-    """Keys and values are projected for each head, or, as in DeepSeek's models, drawn from one
-    latent vector per position (multi-head latent attention)."""
+    """heads: keys and values are projected for each head; mla: they are projected from one latent
+    vector per position, as in DeepSeek's models (multi-head latent attention)."""
     head_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     """Size of one attention head, the same at every width; the number of heads grows. Under mla,
     the size of its part that is not rotated."""
     kv_rank_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Under mla: size of the latent per unit of width."""
+    """Under mla: size of the latent per unit of width; a whole number of entries at every width."""
     rotary_dim: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
     """Under mla: size of the rotated part of queries, and of the rotated key that all heads share;
     by default half of head_dim."""
@@ -50,23 +62,27 @@ class Architecture:
     qk_norm: bool = False
     """Normalise queries and keys per head by their RMS."""
     norm: Literal["rms", "layer"] = "rms"
-    """Norms before each block and before the head: RMSNorm, or LayerNorm without biases."""
+    """Norms before each block and before the head: rms is RMSNorm, layer is LayerNorm without
+    biases."""
     mlp: Literal["gated", "geglu", "relu2", "gelu"] = "gated"
-    """Feed-forward block: SiLU-gated, GELU-gated, squared ReLU, or GELU."""
+    """Feed-forward block: gated is SiLU-gated, geglu is GELU-gated, relu2 is squared ReLU without a
+    gate, gelu is GELU without a gate."""
     mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
-    """Hidden units of the feed-forward block per unit of width."""
+    """Hidden units of the feed-forward block per unit of width; a whole number of units at every
+    width."""
     tied_embeddings: bool = False
     """Use the embedding matrix as the output head, too."""
     positions: Literal["rotary", "learned"] = "rotary"
     """rotary: queries and keys are rotated by their position; learned: an embedding of each
     position up to the context."""
     rope_base: Positive = 10_000.0
+    """Base of the rotary frequencies; larger bases turn more slowly with position."""
     attention_scale: AttentionScale = "inverse_sqrt"
-    """Factor on attention scores: 1/sqrt(head_dim), or 8/head_dim; the two agree at a head size of
-    64. Under mla, head_dim plus rotary_dim takes the place of head_dim."""
+    """Factor on attention scores: inverse_sqrt is 1/sqrt(head_dim), inverse is 8/head_dim; the two
+    agree at a head size of 64. Under mla, head_dim plus rotary_dim takes the place of head_dim."""
     head_form: HeadForm = "multiplier"
-    """Under mup, what shrinks the head as width grows: a forward multiplier, or the head's own lr
-    (for fused losses)."""
+    """Under mup, what shrinks the head as width grows: multiplier is a factor on the logits,
+    rescaled is a smaller learning rate of the head, for losses that are fused with it."""
     depth_exponent: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """CompleteP's alpha: residual branches are multiplied by (depth / base depth)^-alpha."""
 
@@ -97,7 +113,9 @@ class Architecture:
 
     def known_attention(self) -> KnownAttention:
         """Scale of the attention scores, and which norms and keys they are made of."""
-        return KnownAttention(self.attention_scale, self.qk_norm, shares_rotary_key=self.attention == "mla")
+        return KnownAttention(
+            self.attention_scale, self.qk_norm, shares_rotary_key=self.attention == "mla"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -153,7 +171,9 @@ def width_problem(model: Architecture, width: int) -> str | None:
         near = max(unit, round(width / unit) * unit)
         return f"width {width} is not divisible by head_dim x query_heads_per_kv = {unit}; use a multiple of it, such as {near}"
     if not whole(model.mlp_ratio * width):
-        return f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units"
+        return (
+            f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units"
+        )
     if model.attention == "mla" and not whole(model.kv_rank_ratio * width):
         ratio = max(1, round(model.kv_rank_ratio * width)) / width
         return f"kv_rank_ratio {model.kv_rank_ratio:g} x width {width} is not a whole number, the size of the latent; use {ratio:g}"
@@ -179,7 +199,11 @@ def architecture_problems(model: Architecture) -> Iterator[Problem]:
     for name, of, value in ONLY_WITH:
         given = getattr(model, name)
         if given != Architecture.__dataclass_fields__[name].default and getattr(model, of) != value:
-            yield Problem(name, f"has no meaning with {of}: {getattr(model, of)}; leave it out, or use {of}: {value}", given)
+            yield Problem(
+                name,
+                f"has no meaning with {of}: {getattr(model, of)}; leave it out, or use {of}: {value}",
+                given,
+            )
     if model.attention == "mla":
         yield from _latent_problems(model)
     if model.tied_embeddings and model.head_form == "rescaled":
@@ -193,7 +217,11 @@ def _latent_problems(model: Architecture) -> Iterator[Problem]:
         message = "under mla all heads draw on one latent and do not share keys; leave it at 1, or use attention: heads"
         yield Problem("query_heads_per_kv", message, model.query_heads_per_kv)
     if model.positions == "learned":
-        yield Problem("positions", "mla encodes positions by a rotated part; use positions: rotary, or attention: heads", model.positions)
+        yield Problem(
+            "positions",
+            "mla encodes positions by a rotated part; use positions: rotary, or attention: heads",
+            model.positions,
+        )
     elif model.rotated_dim % 2:
         message = f"half of head_dim {model.head_dim} is odd, and rotation turns pairs; give rotary_dim: {model.rotated_dim + 1}"
         yield Problem("rotary_dim", message, model.rotary_dim)
@@ -208,20 +236,21 @@ class ModuleArchitecture:
     do not show (telescope.models.reading)."""
 
     family: Literal["module"]
+    """Family of the model: a user's own torch.nn.Module."""
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
     """The factory as package.module:function, a function from a width to a torch.nn.Module."""
     output: Literal["logits", "loss"] = "logits"
     """What forward returns: logits of tokens (B, T), as a tensor or in a field `logits`; or the
     mean loss in nats, given tokens and targets."""
-    roles: Annotated[tuple[tuple[str, RoleName], ...], *PAIRS] = ()
+    roles: Annotated[tuple[tuple[str, RoleName], ...], *pairs_with(RoleName)] = ()
     """Roles of parameters by patterns of their names, such as "*.router.weight": readout; all other
     roles are read off the model."""
-    splits: Annotated[tuple[tuple[str, Count | Parts], ...], *PAIRS] = ()
+    splits: Annotated[tuple[tuple[str, Count | Parts], ...], *pairs_with(Count | Parts)] = ()
     """Hidden matrices that Muon takes in pieces, by patterns of their names: relative sizes of
     fused matrices, or the rows of a head."""
     head_form: HeadForm = "multiplier"
-    """Under mup, what shrinks the head as width grows: a forward multiplier, or its own lr and
-    initial values."""
+    """Under mup, what shrinks the head as width grows: multiplier is a factor on the logits,
+    rescaled is a smaller learning rate and smaller initial values of the head."""
     content: str = ""
     """Hash of the factory's code, filled in by telescope; if given, it must match."""
 
@@ -253,7 +282,14 @@ class ModuleSpec(ModuleArchitecture):
 
 def family(model: Any) -> str:
     """The family that a document or a value names; ours where it names none."""
-    return str(model.get("family", "transformer") if isinstance(model, Mapping) else getattr(model, "family", "transformer"))
+    return str(
+        model.get("family", "transformer")
+        if isinstance(model, Mapping)
+        else getattr(model, "family", "transformer")
+    )
 
 
-AnyModel = Annotated[Annotated[ModelSpec, Tag("transformer")] | Annotated[ModuleSpec, Tag("module")], Discriminator(family)]
+AnyModel = Annotated[
+    Annotated[ModelSpec, Tag("transformer")] | Annotated[ModuleSpec, Tag("module")],
+    Discriminator(family),
+]

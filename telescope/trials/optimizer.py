@@ -29,38 +29,50 @@ class OptimizerOptions:
     """The options of the optimizers that a study does not sweep."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
-    """For mup-paper: width factors relative to the base width, or absolute powers of the width as
-    in the paper's table."""
+    """For mup-paper: base_relative takes width factors relative to the base width, absolute takes
+    powers of the width itself, as in the paper's table."""
     update_scale: UpdateScale | None = None
-    """Muon's factor on the orthogonalised update; by default the parametrisation's own (see
-    telescope.parametrisation.mup)."""
+    """Muon's factor on the orthogonalised update: spectral_ratio is sqrt(fan_out / fan_in),
+    spectral_clamped the same but at least 1, rms_match 0.2 sqrt(max(fan_out, fan_in)), none 1. By
+    default spectral_ratio under mup, and rms_match under mup-paper and standard."""
     muon_lr_rule: MuonLrRule | None = None
-    """Fall of Muon's lr with m: none, as m^-1/2 or as 1/m; by default the rule that matches
-    the update scale in this parametrisation."""
+    """Change of Muon's learning rate with m = width / base width: constant, inverse_sqrt (as
+    m^-1/2) or inverse (as 1/m); by default the rule that matches the update scale in this
+    parametrisation."""
     weight_decay_rule: WeightDecayRule | None = None
-    """The change of weight decay with m (see telescope.parametrisation.mup); by default the
-    parametrisation's own."""
+    """Change of weight decay with m = width / base width: fixed_tokens keeps learning rate x weight
+    decay constant, compute_optimal lets it fall as 1/m, sqrt_width raises AdamW's weight decay as
+    sqrt(m), constant leaves weight decay alone. By default fixed_tokens under mup, otherwise
+    constant."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Muon's momentum: the share of the momentum buffer that a step keeps."""
     nesterov: bool = True
+    """Nesterov momentum in Muon: the gradient is added to the decayed buffer again."""
     newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
+    """Newton-Schulz iterations by which Muon orthogonalises an update."""
     newton_schulz_dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Number format of the Newton-Schulz iterations."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """AdamW's decay rate of the mean gradient, per step."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """AdamW's decay rate of the mean squared gradient, per step."""
     eps: Positive = 1e-8
+    """AdamW's term that keeps the denominator above zero, at the base width."""
     init_scale: Positive = 1.0
     """Factor on the initial values of hidden matrices."""
     muon_split: MuonSplit = "whole"
-    """Whether Muon takes query, key and value as whole matrices or head by head (mla's rotary parts
-    stay whole); for a user's model, set model.splits instead."""
+    """The query, key and value matrices as Muon sees them: whole, or heads (a matrix per head;
+    mla's rotary parts stay whole). For a user's model, set model.splits instead."""
     qk_clip: Positive | None = None
     """Muon's companion in MuonClip, for either optimizer: after each step, the query and key
     weights of heads whose largest attention logit exceeded this value are shrunk so that the logit
-    falls to it (telescope.optim.qk_clip); 100 is usual."""
+    falls to it; 100 is usual. By default nothing is clipped."""
     qk_clip_alpha: Fraction = 0.5
-    """The share of that shrinking (in the exponent) that queries take; keys take the rest."""
+    """With qk_clip: the share of the shrinking (in the exponent) that queries take; keys take the
+    rest."""
     measure_max_logit: bool = False
-    """Record in the curve how large attention logits become; trials with qk_clip always do. With
-    either, a trial trains alone and is not compiled."""
+    """Record the largest attention logit in the curve; trials with qk_clip always do. With either,
+    a trial trains alone and is not compiled."""
 
     @property
     def watches_logits(self) -> bool:
@@ -74,8 +86,15 @@ def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Ite
         message = "has no effect under model.qk_norm, which makes logits independent of the weights' size; drop one of the two"
         yield Problem("qk_clip", message, optimizer.qk_clip)
     alpha = optimizer.qk_clip_alpha
-    if optimizer.qk_clip is None and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default:
-        yield Problem("qk_clip_alpha", "has no meaning without qk_clip; leave it out, or give qk_clip, too", alpha)
+    if (
+        optimizer.qk_clip is None
+        and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default
+    ):
+        yield Problem(
+            "qk_clip_alpha",
+            "has no meaning without qk_clip; leave it out, or give qk_clip, too",
+            alpha,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

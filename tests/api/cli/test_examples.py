@@ -37,13 +37,15 @@ def test_an_example_is_printed_as_it_is(name: str) -> None:
     assert json.loads(telescope("examples", name, "--json").stdout)["text"] == printed.stdout
 
 
-@pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if example.file.endswith(".yaml")])
+@pytest.mark.parametrize(
+    "name", [name for name, example in EXAMPLES.items() if example.file.endswith(".yaml")]
+)
 def test_every_example_job_is_valid_once_saved(name: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])  # to which telescope appends the current folder
     monkeypatch.chdir(tmp_path)
     for each in (name, "huggingface"):
         (tmp_path / EXAMPLES[each].file).write_bytes(telescope("examples", each).stdout_bytes)
-    assert registry.parse(job_file.read(tmp_path / EXAMPLES[name].file))
+    assert registry.parse(job_file.read_job_file(tmp_path / EXAMPLES[name].file))
 
 
 def test_an_unknown_example_is_bad_input_that_lists_the_names() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import schemathesis
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -22,6 +24,7 @@ from api.http.openapi import EXAMPLE
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 TRUE = (
     not_a_server_error,
     content_type_conformance,
@@ -60,7 +63,9 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_every_reference_leads_somewhere(document: Any) -> None:
-    assert set(references(document)) <= {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= {
+        f"#/components/schemas/{name}" for name in document["components"]["schemas"]
+    }
 
 
 def test_every_error_is_documented_as_a_problem(document: Any) -> None:
@@ -82,8 +87,20 @@ def test_the_body_of_a_job_has_the_studys_schema_which_its_example_fits(document
     schema = body["application/json"]["schema"] | {"components": document["components"]}
     Draft202012Validator(schema).validate(EXAMPLE)
     wrong = json.loads(json.dumps(EXAMPLE)) | {"horizon": {"steps": 0, "batch_tokens": 512}}
-    [refused] = Draft202012Validator(schema).iter_errors(wrong)  # by both kinds of study, by its own for one reason
+    [refused] = Draft202012Validator(schema).iter_errors(
+        wrong
+    )  # by both kinds of study, by its own for one reason
     assert ["horizon", "steps"] in [list(error.path) for error in refused.context]
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_packaged_example_fits_the_schema_of_a_job(document: Any, path: Path) -> None:
+    schema = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/yaml"][
+        "schema"
+    ]
+    Draft202012Validator(schema | {"components": document["components"]}).validate(
+        YAML(typ="safe").load(path)
+    )
 
 
 def test_no_request_that_the_document_allows_is_a_defect(app: Any) -> None:

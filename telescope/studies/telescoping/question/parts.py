@@ -4,7 +4,10 @@ published rule.
 
 from typing import ClassVar, Literal
 
+from pydantic import GetJsonSchemaHandler
 from pydantic.dataclasses import dataclass
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.question.models import AnyLadder
@@ -12,13 +15,33 @@ from telescope.trials.data import DataSpec
 from telescope.trials.types import STRICT, Count, NonNegative, Positive
 
 
+class WrittenAsDifferences:
+    """Base of dataclasses that documents write as a name and the fields that differ from the job's
+    own block, with the JSON schema of that form."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core)
+        written = handler.resolve_ref_schema(schema)
+        written |= {
+            "properties": {"name": written["properties"]["name"]},
+            "required": ["name"],
+            "additionalProperties": True,
+        }
+        return schema
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class NamedModel:
+class NamedModel(WrittenAsDifferences):
     """An architecture to compare; in a document, its name and its differences from the job's
     model.
     """
 
     name: str
+    """Name of the variant in tables and pictures: 1 to 40 letters, digits, spaces or any of _.+-
+    """
     model: AnyLadder
 
     part: ClassVar[Literal["model", "data"]] = "model"
@@ -31,12 +54,14 @@ class NamedModel:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class NamedData:
+class NamedData(WrittenAsDifferences):
     """A text or mixture to compare; in a document, its name and its differences from the job's
     data.
     """
 
     name: str
+    """Name of the variant in tables and pictures: 1 to 40 letters, digits, spaces or any of _.+-
+    """
     data: DataSpec
 
     part: ClassVar[Literal["model", "data"]] = "data"
@@ -53,7 +78,9 @@ class SweepOver:
     """Architectures or texts to compare, either but not both: each gets its own ladders."""
 
     model: tuple[NamedModel, ...] | None = None
+    """Two or more architectures, each with a name and the fields that differ from `model`."""
     data: tuple[NamedData, ...] | None = None
+    """Two or more texts, each with a name and the fields that differ from `data`."""
 
     @property
     def block(self) -> Literal["model", "data"]:
@@ -71,17 +98,21 @@ class Search:
     """The swept hyperparameters; a plain number holds one fixed."""
 
     lr: Range
+    """Learning rate at the base width; in a Muon run, Muon's."""
     weight_decay: Range | NonNegative = 0.1
+    """Weight decay at the base width, decoupled: a step multiplies a weight by 1 - learning rate x
+    weight decay."""
     adamw_lr_ratio: Range | None = None
-    """Muon's ladder only: AdamW's base learning rate over Muon's."""
+    """In a Muon run: learning rate of the groups that AdamW trains over Muon's, at the base width.
+    By default the job's adamw_lr_ratio is kept."""
     momentum: Range | None = None
-    """Muon's momentum, AdamW's beta1; spaced evenly in the logarithm of 1 - momentum. By default as
-    in optimizer_options.
-    """
+    """Muon's momentum, AdamW's beta1; spaced evenly in the logarithm of 1 - momentum, from 0.001 to
+    0.999985. By default optimizer_options sets it."""
     warmup_fraction: Range | None = None
-    """Share of the steps in which the learning rate rises; by default as in horizon."""
+    """Share of the steps in which the learning rate rises, at most 1. By default horizon sets it.
+    """
     init_scale: Range | None = None
-    """Factor on the initial values of hidden matrices; by default as in optimizer_options."""
+    """Factor on the initial values of hidden matrices. By default optimizer_options sets it."""
 
 
 Points = Literal["strict", "paper", "odd_floor"]
@@ -134,12 +165,14 @@ class Limits:
     """Limits of a job, resolved or not; several ladders share them equally."""
 
     max_parallel: Count | None = None
-    """Trials that run at once."""
+    """Trials that run at once; by default as many as there are workers."""
     max_trials: Count = 400
+    """Trials of the job; each ladder may use an equal share."""
     max_base_runs: Positive | None = None
     """Budget of `robust` per ladder, in runs at the base width; by default points^k x levels, but
     at least 1.5 and at most 3 times its first four rounds.
     """
     max_flops: Positive | None = None
+    """FLOPs of the job's trials; each ladder may use an equal share."""
     max_seconds: Positive | None = None
-    """Seconds of the whole job; once they have passed, no new stage begins."""
+    """Seconds that the job runs, pauses excluded; once they have passed, no new stage begins."""

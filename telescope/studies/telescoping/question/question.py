@@ -8,7 +8,13 @@ from pydantic.dataclasses import dataclass
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.question.models import AnyLadder
-from telescope.studies.telescoping.question.parts import Estimator, Limits, PaperOptions, Search, SweepOver
+from telescope.studies.telescoping.question.parts import (
+    Estimator,
+    Limits,
+    PaperOptions,
+    Search,
+    SweepOver,
+)
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.optimizer import OptimizerOptions
@@ -20,24 +26,46 @@ class Question:
     """The document of a telescoping job."""
 
     kind: Literal["telescope"] = "telescope"
+    """Kind of the study: hyperparameters of a wide model from narrow ones."""
     name: str = "telescope"
+    """Name of the job in lists and pictures."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = "muon"
+    """Optimizer of the trials, or a list of both to compare them: a ladder for each. In a Muon run,
+    AdamW trains embeddings, head and norms."""
     adamw_lr_ratio: Positive = 0.5
+    """In a Muon run: learning rate of the groups that AdamW trains over Muon's, at the base width,
+    where it is not swept."""
     parametrisation: Parametrisation = "mup"
+    """Rules by which hyperparameters change with width: mup is muP, in spectral form for Muon;
+    mup-paper is the table of arXiv 2505.02222 as printed; standard scales initial values only, as a
+    control."""
     optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
+    """Options of the optimizers that the study does not sweep."""
     model: AnyLadder
+    """The model at all its widths: telescope's Transformer (`family: transformer`) or a module of
+    the user's (`family: module`)."""
     data: DataSpec
+    """Text that the trials train on, and its tokenizer."""
     horizon: HorizonSpec = field(default_factory=lambda: HorizonSpec(steps=120, batch_tokens=512))
+    """Length, batch size and learning-rate schedule of every trial; by default 120 steps of 512
+    tokens."""
     search: Search
+    """Hyperparameters to sweep, and their ranges."""
     schedule: Literal["robust", "paper"] = "robust"
+    """Order of the trials: robust adds blocks of runs where they reduce the uncertainty most; paper
+    is Algorithm 1 of arXiv 2505.02222."""
     paper: PaperOptions = field(default_factory=PaperOptions)
+    """Options of `schedule: paper`."""
     estimator: Estimator | None = None
-    """Estimator of the answer; by default pooled, and under `paper` argmin, as published."""
+    """Estimator of the answer: pooled fits all widths at once, per_level fits each width, argmin
+    takes the best point of the widest. By default pooled, and under `paper` argmin, as published.
+    """
     seeds: Count = 1
     """Runs per point under `paper`; `robust` adds seeds itself, where they reduce the uncertainty
     most per cost.
     """
     limits: Limits = field(default_factory=Limits)
+    """Limits of the job; one that is reached ends the search, and the answer is then unresolved."""
     sweep_over: SweepOver | None = None
     """Compare architectures or texts: separate ladders for each entry, which has a name and the
     fields that differ from `model` or `data`.
@@ -75,5 +103,9 @@ class Question:
 
 def ranges(question: Question, optimizer: OptimizerName) -> dict[AxisName, Range]:
     """The swept ranges of a ladder, learning rate first."""
-    named = {name: getattr(question.search, name) for name in SCALES if name != "adamw_lr_ratio" or optimizer == "muon"}
+    named = {
+        name: getattr(question.search, name)
+        for name in SCALES
+        if name != "adamw_lr_ratio" or optimizer == "muon"
+    }
     return {name: found for name, found in named.items() if isinstance(found, Range)}
