@@ -50,6 +50,10 @@ def blocks(*pages: Path) -> Iterator[Block]:
             yield Block(page, line, found["language"], found["text"], found["reason"])
 
 
+OWN_MODEL = next(block.text for block in blocks(ROOT / "docs" / "own-model.md") if block.language == "python")
+"""The module `mymodels` that jobs of the documentation name."""
+
+
 def simple_commands(command: str) -> Iterator[list[str]]:
     """The words of each command of a pipeline or list, without variables set for it."""
     words: list[str] = []

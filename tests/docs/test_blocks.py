@@ -20,19 +20,13 @@ from api.settings import Settings
 from telescope.errors import InvalidInput
 from telescope.studies import registry
 from tests.api.serving import serving
-from tests.docs.blocks import PAGES, ROOT, SHELL, Block, blocks, simple_commands
+from tests.docs.blocks import OWN_MODEL, PAGES, ROOT, SHELL, Block, blocks, simple_commands
 
 EVERY = tuple(blocks())
 MOST_NOT_RUN = 2
 SERVICE = "http://127.0.0.1:8765"  # as pages name it
 USAGE = typer.BadParameter.__mro__[1]  # wrong usage of a command; typer has no public name for it
 BASE = YAML(typ="safe").load(ROOT / "examples" / "quickstart.yaml")
-MODELS = """
-from torch import nn
-
-def build(width):
-    return nn.Sequential(nn.Embedding(256, width), nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), nn.Linear(width, 256))
-"""
 
 
 def of_languages(*languages: str) -> list[Block]:
@@ -81,7 +75,7 @@ def test_python_that_fails_is_found(tmp_path: Path) -> None:
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mymodels.py").write_text(MODELS)
+    (tmp_path / "mymodels.py").write_text(OWN_MODEL)
     monkeypatch.setenv("TELESCOPE_FACTORY_PATH", f"{tmp_path}:{ROOT / 'examples'}")
 
 

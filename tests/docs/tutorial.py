@@ -24,6 +24,7 @@ from tests.docs.blocks import FENCE, ROOT, Block, blocks
 PAGE = ROOT / "docs" / "tutorial.md"
 JOB = re.compile(r"job-[0-9a-z]{26}")
 SAVED = re.compile(r"`([\w.-]+\.yaml)`:\n+$")
+PROGRESS = re.compile(r": (running|succeeded) \|")  # lines that depend on timing
 SECONDS = 600.0
 
 
@@ -137,7 +138,7 @@ def masked(line: str) -> str:
 def unlike(done: Done) -> list[str]:
     """Lines of the page that the command did not print, whatever their numbers."""
     printed = {masked(line) for line in done.output}
-    steady = (line for line in done.command.shown if line.strip() not in ("", "...") and ": running |" not in line)
+    steady = (line for line in done.command.shown if line.strip() not in ("", "...") and not PROGRESS.search(line))
     return [line for line in steady if masked(line) not in printed]
 
 
