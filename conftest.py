@@ -13,7 +13,9 @@ import torch
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a background run, and so its children, would ignore Ctrl-C
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a background run, and so its children, would ignore Ctrl-C
 SHAPED = (
     "models.attention",
     "models.transformer",
@@ -21,7 +23,9 @@ SHAPED = (
     "train.pack",
     "optim.qk_clip",
 )
-install_import_hook([f"telescope.{name}" for name in SHAPED], "beartype.beartype")  # checks shapes at every call
+install_import_hook(
+    [f"telescope.{name}" for name in SHAPED], "beartype.beartype"
+)  # checks shapes at every call
 
 pytest_plugins = ["tests.databases"]
 

@@ -1,9 +1,10 @@
 """States of a submitted job, and the transitions between them.
 
-`JobState` lists the states, `advance` permits the legal transitions, `Verb` lists the requests that
-users can make, and `follow` gives the state that each verb leads to. A verb on a running job is a
-request: the coordinator, which alone knows the job's trials, carries it out. Until then the job's
-`prospect` is the state that the request leads to, and further verbs are checked against that state.
+`JobState` lists the states, `next_job_state` permits the legal transitions, `Verb` lists the
+requests that users can make, and `state_after_verb` gives the state that each verb leads to. A verb
+on a running job is a request: the coordinator, which alone knows the job's trials, carries it out.
+Until then the job's `prospect` is the state that the request leads to, and further verbs are
+checked against that state.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,9 @@ from telescope.errors import Conflict
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(
+        {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     # Answered, if only up to a limit: other limits are another question, for a clone.
     JobState.SUCCEEDED: frozenset(),
@@ -23,14 +26,14 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 }
 
 
-def advance(current: JobState, to: JobState) -> JobState:
+def next_job_state(current: JobState, to: JobState) -> JobState:
     """Return the next state; raise Conflict for an illegal transition."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a job that is {current} cannot become {to}")
     return to
 
 
-def follow(current: JobState, verb: Verb) -> JobState:
+def state_after_verb(current: JobState, verb: Verb) -> JobState:
     """Return the state that a verb leads to; raise Conflict where the verb does not apply.
 
     Ended jobs can only be retried, and only ended jobs can be.
@@ -40,7 +43,7 @@ def follow(current: JobState, verb: Verb) -> JobState:
         raise Conflict(f"a job that is {current} has its result; {remedy}")
     if current.terminal is not (verb is Verb.RETRY):
         raise Conflict(f"a job that is {current} has {'' if current.terminal else 'not '}ended")
-    return advance(current, TARGET[verb])
+    return next_job_state(current, TARGET[verb])
 
 
 TARGET: Mapping[Verb, JobState] = {

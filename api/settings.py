@@ -19,7 +19,9 @@ from telescope.home import home
 class Settings(BaseSettings):
     """The settings of one installation."""
 
-    model_config = SettingsConfigDict(env_prefix="TELESCOPE_", use_attribute_docstrings=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TELESCOPE_", use_attribute_docstrings=True, frozen=True
+    )
 
     database_url: str = Field(default_factory=lambda: f"sqlite:///{home() / 'telescope.db'}")
     """The database: sqlite:///path, or postgresql://user:password@host/database."""
@@ -67,18 +69,28 @@ class Settings(BaseSettings):
     def _of_a_package(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
             if not re.match(r"[A-Za-z_]\w*[.:]", pattern):
-                raise ValueError(f"{pattern} must begin with a package name, such as package.module:function")
+                raise ValueError(
+                    f"{pattern} must begin with a package name, such as package.module:function"
+                )
         return patterns
 
     @field_validator("tune_loggers", "factories", mode="before")
     @classmethod
     def _by_commas(cls, value: Any) -> Any:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+        return (
+            tuple(name.strip() for name in value.split(",") if name.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("data_roots", mode="before")
     @classmethod
     def _as_in_path(cls, value: Any) -> Any:
-        return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+        return (
+            tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -99,5 +111,7 @@ class Settings(BaseSettings):
         try:
             _ = urlsplit(url).port  # raises ValueError for a bad port
         except ValueError:
-            raise ValueError("cannot be parsed; write postgresql://user:password@host:5432/name") from None
+            raise ValueError(
+                "cannot be parsed; write postgresql://user:password@host:5432/name"
+            ) from None
         return url

@@ -10,7 +10,9 @@ def parsed(parser: argparse.ArgumentParser, **small: Any) -> argparse.Namespace:
     Figures of a quick run are meaningless.
     """
     sizes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in small.items())
-    parser.add_argument("--quick", action="store_true", help=f"only check that it runs, with {sizes}")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"only check that it runs, with {sizes}"
+    )
     given = parser.parse_args()
     if given.quick:
         vars(given).update(small)

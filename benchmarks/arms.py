@@ -44,7 +44,9 @@ class Load:
     order: str  # in which the arms take turns
     against_a: float | None = None
     against_best: float | None = None
-    a_trains_one_in: int = 1  # trials: a process per trial costs the same however many there are, and minutes
+    a_trains_one_in: int = (
+        1  # trials: a process per trial costs the same however many there are, and minutes
+    )
 
     def specs(self) -> list[TrialSpec]:
         return trials(self.widths, self.trials, self.steps)
@@ -54,7 +56,9 @@ class Load:
 
         Muon and AdamW alternate, so that of pairs each optimizer has half.
         """
-        return tuple(n for n in range(self.trials) if arm != "a" or n // 2 % self.a_trains_one_in == 0)
+        return tuple(
+            n for n in range(self.trials) if arm != "a" or n // 2 % self.a_trains_one_in == 0
+        )
 
     @property
     def title(self) -> str:
@@ -124,16 +128,19 @@ def plain_loops(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
 
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, warm_up, (recipe(warming()), context.Barrier(processes))) as pool:
-        return [by_worker(*found) for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)]
+        return [
+            by_worker(*found)
+            for found in pool.map(run, [recipe(spec) for spec in specs], chunksize=1)
+        ]
 
 
 def telescope_again(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
-    from telescope.train.compiled import Graph, prepare
+    from telescope.train.compiled import Graph, compile_graph
     from workers.runner import settle
 
     spawning = multiprocessing.get_context("spawn")
     with spawning.Pool(1, settle) as pool:  # an earlier job's worker
-        pool.map(prepare, dict.fromkeys(map(Graph.of, specs)))
+        pool.map(compile_graph, dict.fromkeys(map(Graph.of, specs)))
     return telescope(specs, processes)
 
 
@@ -141,7 +148,9 @@ def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from workers.interface import Assignment, Failed, Finished, Started
     from workers.on_ray.actors import RayExecutor
 
-    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")  # which programs the workers choose
+    logging.basicConfig(
+        level=logging.INFO, format="%(name)s: %(message)s"
+    )  # which programs the workers choose
     executor, found = (
         RayExecutor(processes),
         dict[int, Outcome](),
@@ -151,8 +160,12 @@ def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
         def run(numbered: Sequence[tuple[int, TrialSpec]]) -> set[str]:
             """Train all trials; return the worker of each."""
             first, workers, left = numbered[0][0], set[str](), {number for number, _ in numbered}
-            began = {first: time.time()}  # the clock also runs while a worker measures which packs pay
-            executor.submit(*(Assignment(number, 1, spec, f"{folder}/{number}.pt") for number, spec in numbered))
+            began = {
+                first: time.time()
+            }  # the clock also runs while a worker measures which packs pay
+            executor.submit(
+                *(Assignment(number, 1, spec, f"{folder}/{number}.pt") for number, spec in numbered)
+            )
             while left:
                 for event in executor.events(1.0):
                     match event:

@@ -46,15 +46,15 @@ class Case:
     """A case that both checkouts run."""
 
     name: str
-    file: str  # below the checkout
+    file: str  # among the examples of the checkout
     targets: tuple[float, ...] = ()  # target losses queried after a compute_time job
 
 
 CASES = (
-    Case("quickstart", "examples/quickstart.yaml"),
-    Case("compute_time", "examples/compute_time.yaml", targets=(2.3, 2.1)),
-    Case("llama", "examples/llama.yaml"),
-    Case("judge", "examples/sweep.csv"),
+    Case("quickstart", "quickstart.yaml"),
+    Case("compute_time", "compute_time.yaml", targets=(2.3, 2.1)),
+    Case("llama", "llama.yaml"),
+    Case("judge", "sweep.csv"),
     Case("refused", ""),
 )
 
@@ -83,7 +83,11 @@ REFUSED: tuple[Any, ...] = (
     LADDER | {"model": MODEL | {"preset": "nothing", "depth": "deep"}},
     LADDER | {"model": MODEL | {"preset": "mla", "positions": "learned", "query_heads_per_kv": 2}},
     LADDER | {"model": MODEL | {"target_depth": 4}, "parametrisation": "standard"},
-    LADDER | {"model": {"family": "module", "factory": "nowhere:llama"} | {key: MODEL[key] for key in list(MODEL)[:3]}},
+    LADDER
+    | {
+        "model": {"family": "module", "factory": "nowhere:llama"}
+        | {key: MODEL[key] for key in list(MODEL)[:3]}
+    },
     LADDER | {"data": {"corpus": "python-stdlibs", "context": 64}},
     LADDER | {"data": {"corpus": "/etc", "context": 64, "tokenizer": "/etc/passwd"}},
     LADDER | {"data": {"corpus": {"python-stdlib": 1, "python-docs": 0}, "context": 64}},
@@ -101,7 +105,8 @@ REFUSED: tuple[Any, ...] = (
     LADDER | {"limits": {"max_base_runs": 1}, "schedule": "paper", "optimizer": ["muon", "muon"]},
     BATCHES | {"batch_tokens": [100], "target_losses": [-1], "tuning": {"lr": 3}, "seeds": 0},
     BATCHES | {"batch_tokens": [100, 256], "target_losses": [2.0, 2.0]},
-    BATCHES | {"model": {"width": 30}, "given": [{"optimizer": "muon", "batch_tokens": 256, "lr": 0.1}]},
+    BATCHES
+    | {"model": {"width": 30}, "given": [{"optimizer": "muon", "batch_tokens": 256, "lr": 0.1}]},
     BATCHES | {"from_jobs": {"jobs": ["job-0"]}},
 )
 """Invalid documents; their error messages are compared."""
@@ -128,13 +133,32 @@ class Checkout:
         """The `telescope` command of this checkout, wherever its module lies."""
         scripts = tomllib.loads((self.folder / "pyproject.toml").read_text())["project"]["scripts"]
         module, _, name = scripts["telescope"].partition(":")
-        return [sys.executable, "-c", f"import sys; from {module} import {name}; sys.exit({name}())"]
+        return [
+            sys.executable,
+            "-c",
+            f"import sys; from {module} import {name}; sys.exit({name}())",
+        ]
+
+    @property
+    def examples(self) -> Path:
+        """The folder of example files, which older commits have at the top level."""
+        packaged = self.folder / "api" / "examples"
+        return packaged if packaged.exists() else self.folder / "examples"
 
     def environment(self, home: Path) -> dict[str, str]:
         """The environment of its processes, without variables of the caller's own telescope."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("TELESCOPE_", "RAY_"))}
-        examples = {"TELESCOPE_FACTORY_PATH": str(self.folder / "examples")}
-        return own | SETTINGS | examples | {"PYTHONPATH": str(self.folder), "TELESCOPE_HOME": str(home)}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TELESCOPE_", "RAY_"))
+        }
+        examples = {"TELESCOPE_FACTORY_PATH": str(self.examples)}
+        return (
+            own
+            | SETTINGS
+            | examples
+            | {"PYTHONPATH": str(self.folder), "TELESCOPE_HOME": str(home)}
+        )
 
     def telescope(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
@@ -151,7 +175,9 @@ class Checkout:
         asked = [
             sys.executable,
             "-c",
-            ("import api, telescope, workers; print(telescope.__file__, api.__file__, workers.__file__)"),
+            (
+                "import api, telescope, workers; print(telescope.__file__, api.__file__, workers.__file__)"
+            ),
         ]
         said = subprocess.run(
             asked,
@@ -182,9 +208,13 @@ class Checkout:
         ]
         log = home / "service.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(command, cwd=self.folder, env=self.environment(home), stdout=output, stderr=output)
+            process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment(home), stdout=output, stderr=output
+            )
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False) as http:
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False
+            ) as http:
                 _until_ready(http, process, log)
                 yield http
         finally:
@@ -223,21 +253,27 @@ def observe(checkout: Checkout, case: Case, executor: str, workers: int) -> Obse
 
 
 def _judged(checkout: Checkout, case: Case, home: Path) -> dict[str, Any]:
-    as_json = checkout.telescope(home, "judge", case.file, "--json")
-    as_text = checkout.telescope(home, "judge", case.file)
+    as_json = checkout.telescope(home, "judge", str(checkout.examples / case.file), "--json")
+    as_text = checkout.telescope(home, "judge", str(checkout.examples / case.file))
     status = {"json": as_json.returncode, "text": as_text.returncode}
     return {"exit_status": status, "report": json.loads(as_json.stdout), "text": as_text.stdout}
 
 
 def _refused(http: httpx.Client) -> dict[str, Any]:
     answers = [http.post("/v1/jobs", json=document) for document in REFUSED]
-    assert all(answer.is_client_error for answer in answers), "a document with mistakes was accepted"
-    return {"problems": [{"http_status": answer.status_code, "problem": answer.json()} for answer in answers]}
+    assert all(answer.is_client_error for answer in answers), (
+        "a document with mistakes was accepted"
+    )
+    return {
+        "problems": [
+            {"http_status": answer.status_code, "problem": answer.json()} for answer in answers
+        ]
+    }
 
 
 def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict[str, Any]:
     """A job from submission to its result in every form, with each of its trials and curves."""
-    body, yaml = (checkout.folder / case.file).read_bytes(), {"Content-Type": "application/yaml"}
+    body, yaml = (checkout.examples / case.file).read_bytes(), {"Content-Type": "application/yaml"}
 
     def get(path: str, **parameters: Any) -> Any:
         return http.get(path, params=parameters).raise_for_status().json()
@@ -257,19 +293,28 @@ def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict
         "report": get(f"{at}/result"),
         "levels": get(f"{at}/levels"),
         "trials": trials,
-        "curves": {digest: get(f"/v1/trials/{trial['id']}/curve") for digest, trial in trials.items()},
+        "curves": {
+            digest: get(f"/v1/trials/{trial['id']}/curve") for digest, trial in trials.items()
+        },
     }
     for loss in case.targets:
         for table in ("frontier", "token-ratio", "batch-sizes"):
-            documents[f"{table} at {loss:g}"] = get(f"{at}/{table}", target_loss=loss, page_size=PAGE_SIZE)
+            documents[f"{table} at {loss:g}"] = get(
+                f"{at}/{table}", target_loss=loss, page_size=PAGE_SIZE
+            )
     return documents | _commands(checkout, home, str(http.base_url), job["id"])
 
 
 def _commands(checkout: Checkout, home: Path, url: str, job_id: str) -> dict[str, Any]:
     """The result at a terminal and as exports, with the exit status of each command."""
     answer = checkout.telescope(home, "result", job_id, "--url", url)
-    exports = {form: checkout.telescope(home, "export", job_id, "--to", form, "--url", url) for form in ("json", "torch", "megatron")}
-    status = {"result": answer.returncode} | {f"export {form}": done.returncode for form, done in exports.items()}
+    exports = {
+        form: checkout.telescope(home, "export", job_id, "--to", form, "--url", url)
+        for form in ("json", "torch", "megatron")
+    }
+    status = {"result": answer.returncode} | {
+        f"export {form}": done.returncode for form, done in exports.items()
+    }
     found: dict[str, Any] = {"exit_status": status, "text": answer.stdout}
     for form, done in exports.items():
         found[f"export {form}"] = done.stdout or done.stderr

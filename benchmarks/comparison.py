@@ -101,7 +101,9 @@ class Leaf:
         """The column of the table that counts the leaf."""
         if self.path.startswith("trials."):
             name = self.path.rpartition(".")[2]
-            if (special := {"digest": "digests", "state": "states", "loss": "losses"}.get(name)) and self.path.count(".") == 2:
+            if (
+                special := {"digest": "digests", "state": "states", "loss": "losses"}.get(name)
+            ) and self.path.count(".") == 2:
                 return special
         return "codes" if isinstance(self.value, str) else "numbers"
 
@@ -110,7 +112,11 @@ def leaves(document: Any, path: str) -> Iterator[Leaf]:
     """Every value of a document that is compared."""
     if isinstance(document, Mapping):
         for key, value in document.items():
-            if key not in MEASURED and key not in OF_THE_RUN and (path.partition(" ")[0].partition(".")[0], key) not in MEASURED_IN:
+            if (
+                key not in MEASURED
+                and key not in OF_THE_RUN
+                and (path.partition(" ")[0].partition(".")[0], key) not in MEASURED_IN
+            ):
                 yield from leaves(value, f"{path}.{key}")
     elif isinstance(document, list):
         for index, value in enumerate(document):
@@ -127,10 +133,14 @@ class Difference:
     trials: tuple[int, int]
     seconds: tuple[float, float]
     compared: Counter[str] = field(default_factory=Counter)  # by kind
-    unequal: list[tuple[str, Leaf, Leaf | None]] = field(default_factory=list)  # kind, before, after
+    unequal: list[tuple[str, Leaf, Leaf | None]] = field(
+        default_factory=list
+    )  # kind, before, after
     words_compared: int = 0
     words: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # where, before, after
-    retyped: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # in reasons: where, before, after
+    retyped: Counter[tuple[str, str, str]] = field(
+        default_factory=Counter
+    )  # in reasons: where, before, after
     removed: Counter[str] = field(default_factory=Counter)
     added: Counter[str] = field(default_factory=Counter)
 
@@ -151,12 +161,18 @@ class Difference:
             self.words_compared += 1
             old, new = (IDS.sub("JOB", str(leaf.value)) for leaf in (before, after))
             if old != new and DIGITS.sub("#", old) == DIGITS.sub("#", new):
-                self.unequal.append(("numbers", before, after))  # the same words about another number
+                self.unequal.append(
+                    ("numbers", before, after)
+                )  # the same words about another number
             elif old != new:
                 self.words[general(before.path), old, new] += 1
             return
         self.compared[before.kind] += 1
-        if before.reason and before.value == after.value and type(before.value) is not type(after.value):
+        if (
+            before.reason
+            and before.value == after.value
+            and type(before.value) is not type(after.value)
+        ):
             self.retyped[general(before.path), repr(before.value), repr(after.value)] += 1
         elif before.value != after.value or type(before.value) is not type(after.value):
             self.unequal.append((before.kind, before, after))
@@ -180,12 +196,19 @@ def compare(case: str, before: Observation, after: Observation) -> Difference:
             _compare_texts(found, name, one, other)
             continue
         if name in ("trials", "curves"):
-            one, other = ({key: value for key, value in each.items() if key in shared} for each in (one or {}, other or {}))
-        _compare_leaves(found, *({leaf.path: leaf for leaf in leaves(each, name)} for each in (one, other)))
+            one, other = (
+                {key: value for key, value in each.items() if key in shared}
+                for each in (one or {}, other or {})
+            )
+        _compare_leaves(
+            found, *({leaf.path: leaf for leaf in leaves(each, name)} for each in (one, other))
+        )
     return found
 
 
-def _compare_leaves(found: Difference, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> None:
+def _compare_leaves(
+    found: Difference, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
+) -> None:
     for path, leaf in before.items():
         if path in after:
             found.add(leaf, after[path])
@@ -201,7 +224,13 @@ def lost_from_reasons(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> 
     given = {leaf.reason for leaf in after.values()}
     moved = Counter((leaf.reason, leaf.value) for path, leaf in after.items() if path not in before)
     for path, leaf in before.items():
-        if path in after or leaf.reason is None or leaf.reason not in given or leaf.is_words or leaf.value is None:
+        if (
+            path in after
+            or leaf.reason is None
+            or leaf.reason not in given
+            or leaf.is_words
+            or leaf.value is None
+        ):
             continue
         if moved[leaf.reason, leaf.value]:
             moved[leaf.reason, leaf.value] -= 1
@@ -213,9 +242,13 @@ def _compare_texts(found: Difference, name: str, before: str, after: str) -> Non
     """Compare the output of a command line by line; its numbers are compared like documents."""
     lines = [list(filter(None, map(masked, text.splitlines()))) for text in (before, after)]
     found.words_compared += len(lines[0])
-    for operation, a, b, c, d in difflib.SequenceMatcher(None, lines[0], lines[1], autojunk=False).get_opcodes():
+    for operation, a, b, c, d in difflib.SequenceMatcher(
+        None, lines[0], lines[1], autojunk=False
+    ).get_opcodes():
         if operation != "equal":
-            for one, other in itertools.zip_longest(lines[0][a:b], lines[1][c:d], fillvalue="(nothing)"):
+            for one, other in itertools.zip_longest(
+                lines[0][a:b], lines[1][c:d], fillvalue="(nothing)"
+            ):
                 found.words[name, one, other] += 1
 
 

@@ -45,7 +45,9 @@ def document(asked: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Run or resume the job by `telescope run`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--reading", choices=("constant", "cooldown", "full"), default="constant")
     parser.add_argument("--corpus", default="python-stdlib")
     parser.add_argument("--width", type=int, default=32)

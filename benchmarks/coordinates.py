@@ -61,18 +61,30 @@ def base(optimizer: OptimizerSpec) -> TrialSpec:
 
 
 def span(report: CoordinateReport, part: str, logits: bool = False) -> str:
-    slopes = [layer.slope for layer in report.layers if layer.part == part and (layer.layer == LOGITS) == logits]
+    slopes = [
+        layer.slope
+        for layer in report.layers
+        if layer.part == part and (layer.layer == LOGITS) == logits
+    ]
     return f"{min(slopes):+.2f} .. {max(slopes):+.2f}" if len(slopes) > 1 else f"{slopes[0]:+.2f}"
 
 
 def faults(verdicts: Mapping[str, str], required_s: float) -> list[str]:
     """Unexpected results, given each arm's verdict and the CPU seconds of the required arms."""
-    found = [f"{name}: {verdict}, and {ARMS[name][1]} was expected" for name, verdict in verdicts.items() if verdict != ARMS[name][1]]
-    return found + ([f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}"] if required_s > LIMIT_S else [])
+    found = [
+        f"{name}: {verdict}, and {ARMS[name][1]} was expected"
+        for name, verdict in verdicts.items()
+        if verdict != ARMS[name][1]
+    ]
+    return found + (
+        [f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}"] if required_s > LIMIT_S else []
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.set_defaults(arms=list(ARMS))
     arms = parsed(parser, arms=["Muon mup", "AdamW standard"]).arms
     torch.set_num_threads(1)

@@ -77,14 +77,18 @@ def corpus(tokens: int) -> Iterator[DataSpec]:
         try:
             yield batches.resolve(DataSpec(corpus=str(file), context=CONTEXT))
         finally:
-            os.environ.pop("TELESCOPE_HOME") if before is None else os.environ.update(TELESCOPE_HOME=before)
+            os.environ.pop("TELESCOPE_HOME") if before is None else os.environ.update(
+                TELESCOPE_HOME=before
+            )
 
 
 def readings(spec: DataSpec, processes: int) -> list[Reading]:
     """The measurements of several processes that run at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(processes), context.Queue()
-    readers = [context.Process(target=read, args=(spec, barrier, answers)) for _ in range(processes)]
+    readers = [
+        context.Process(target=read, args=(spec, barrier, answers)) for _ in range(processes)
+    ]
     for reader in readers:
         reader.start()
     found = [answers.get(timeout=120) for _ in readers]
@@ -94,17 +98,23 @@ def readings(spec: DataSpec, processes: int) -> list[Reading]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--million-tokens", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
     given = parsed(parser, million_tokens=1, processes=2)
     print(describe())
     tokens = given.million_tokens * 10**6
     with corpus(tokens) as spec:
-        print(f"{given.processes} processes, one file of {tokens * 2 / 2**20:.0f} MiB of tokens, batches of 512 tokens")
+        print(
+            f"{given.processes} processes, one file of {tokens * 2 / 2**20:.0f} MiB of tokens, batches of 512 tokens"
+        )
         for reading in readings(spec, given.processes):
             private, shared = reading.private_bytes / 2**20, reading.shared_bytes / 2**20
-            print(f"batch {1e6 * reading.batch_s:.0f} us; memory since opening: {private:.0f} MiB private, {shared:.0f} MiB shared")
+            print(
+                f"batch {1e6 * reading.batch_s:.0f} us; memory since opening: {private:.0f} MiB private, {shared:.0f} MiB shared"
+            )
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125
     --seeds 4 python -m benchmarks.decay --quick
 
-It trains the study of `examples/quickstart.yaml` at one width, at every lr with every decay, with
-the same seeds, and prints the mean losses. Then it compares every pair with the first one: paired
-by seed, in % with the standard error.
+It trains the study of `api/examples/quickstart.yaml` at one width, at every lr with every decay,
+with the same seeds, and prints the mean losses. Then it compares every pair with the first one:
+paired by seed, in % with the standard error.
 
 Parts: `loss` of one run · `table`.
 """
@@ -26,21 +26,21 @@ from benchmarks.arguments import parsed
 from telescope.studies.telescoping.fold.specs import target_spec
 
 Pair = tuple[float, float]  # lr, weight decay
-EXAMPLE = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
+EXAMPLE = Path(__file__).parents[1] / "api" / "examples" / "quickstart.yaml"
 
 
 def loss(width: int, job: tuple[Pair, int]) -> float:
     """Final held-out loss of the example's Muon run at a width."""
     import torch
 
-    from api.cli.job_file import read
+    from api.cli.job_file import read_job_file
     from telescope.studies import registry
     from telescope.train.loop import train_one
     from telescope.trials.outcome import completed
 
     torch.set_num_threads(1)
     (lr, decay), seed = job
-    study = registry.resolved(registry.parse(read(EXAMPLE))).question
+    study = registry.resolved(registry.parse(read_job_file(EXAMPLE))).question
     spec = target_spec(study, "muon", {"lr": lr, "weight_decay": decay}, seed)
     spec = replace(spec, model=study.model.at(width))
     found = completed(spec, list(train_one(spec))).loss
@@ -53,13 +53,17 @@ def table(pairs: list[Pair], losses: np.ndarray) -> str:  # losses: [pair, seed]
     error = against.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
     lines = [f"{'lr':>8} {'decay':>9} {'loss':>8} {'sd':>7}   % beside the first"]
     for (lr, decay), row, percent, spread in zip(pairs, losses, against, error, strict=True):
-        lines.append(f"{lr:8.4g} {decay:9.4g} {row.mean():8.4f} {row.std(ddof=1):7.4f}   {percent.mean():+.2f} +- {spread:.2f}")
+        lines.append(
+            f"{lr:8.4g} {decay:9.4g} {row.mean():8.4f} {row.std(ddof=1):7.4f}   {percent.mean():+.2f} +- {spread:.2f}"
+        )
     return "\n".join(lines)
 
 
 def main() -> int:
     """Train and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--lr", type=float, nargs="+", default=[0.03125])
     parser.add_argument("--decay", type=float, nargs="+", default=[0.125, 0.03])
@@ -68,9 +72,15 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     asked = parsed(parser, width=16, seeds=2)
     pairs = list(itertools.product(asked.lr, asked.decay))
-    jobs = [(pair, seed) for pair in pairs for seed in range(asked.first_seed, asked.first_seed + asked.seeds)]
+    jobs = [
+        (pair, seed)
+        for pair in pairs
+        for seed in range(asked.first_seed, asked.first_seed + asked.seeds)
+    ]
     with ProcessPoolExecutor(asked.processes, mp_context=get_context("spawn")) as pool:
-        found = np.array(list(pool.map(partial(loss, asked.width), jobs))).reshape(len(pairs), asked.seeds)
+        found = np.array(list(pool.map(partial(loss, asked.width), jobs))).reshape(
+            len(pairs), asked.seeds
+        )
     print(table(pairs, found))
     return 0
 

@@ -57,8 +57,12 @@ SCENARIOS = (
     Scenario("0.5 % a run, 5 seeds", Noise(run=0.005), 5),
     Scenario("0.5 % a run, 3 seeds", Noise(run=0.005), 3),
     Scenario("0.5 % a point, 5 seeds, laws of McCandlish's form", Noise(0.005), 5, smooth=True),
-    Scenario("2 % a point falling as B^-1/2, 5 seeds", Noise(0.02, batch_power=0.5), 5, required=False),
-    Scenario("0.5 % a point + 0.1 % a batch, 5 seeds", Noise(0.005, batch=0.001), 5, required=False),
+    Scenario(
+        "2 % a point falling as B^-1/2, 5 seeds", Noise(0.02, batch_power=0.5), 5, required=False
+    ),
+    Scenario(
+        "0.5 % a point + 0.1 % a batch, 5 seeds", Noise(0.005, batch=0.001), 5, required=False
+    ),
 )
 
 
@@ -124,7 +128,12 @@ def checks(scenario: Scenario, number: int) -> Iterator[Check]:
     first, second = (of.tokens_to(TARGET, BATCHES) for of in truths)
     for one, a, b in zip(ratios(adamw, muon), first, second, strict=True):
         yield relative("R", one.ratio, float(a / b), one.batch_tokens)
-        gap = Estimate(*(float(tokens / b) for tokens in (one.gap_tokens.value, one.gap_tokens.low, one.gap_tokens.high)))
+        gap = Estimate(
+            *(
+                float(tokens / b)
+                for tokens in (one.gap_tokens.value, one.gap_tokens.low, one.gap_tokens.high)
+            )
+        )
         yield absolute("gap / T Muon", gap, float(a / b - 1), one.batch_tokens)
     critical = [fit.critical_batch.value for fit in map(piecewise, (adamw, muon)) if fit]
     past = trend(adamw, muon, max(critical))
@@ -147,7 +156,10 @@ class Row:
     @property
     def worst(self) -> float:
         """Of the batches, the share that lies furthest from 90 %."""
-        shares = [self.held([one for one in self.checks if one.batch_tokens == b]) for b in {one.batch_tokens for one in self.checks}]
+        shares = [
+            self.held([one for one in self.checks if one.batch_tokens == b])
+            for b in {one.batch_tokens for one in self.checks}
+        ]
         return max(shares, key=lambda share: abs(share - 90))
 
     @property
@@ -157,14 +169,21 @@ class Row:
 
     def __str__(self) -> str:
         half = 100 * float(np.median([one.half_width for one in self.checks]))
-        batches = f" worst {self.worst:.1f}" if len({one.batch_tokens for one in self.checks}) > 1 else ""
+        batches = (
+            f" worst {self.worst:.1f}" if len({one.batch_tokens for one in self.checks}) > 1 else ""
+        )
         return f"{self.quantity} {self.held(self.checks):.1f} ({half:.1f}){batches}"
 
 
 def rows(scenario: Scenario, draws: int, offset: int) -> list[Row]:
     """Every quantity in this many draws."""
-    found = [check for number in range(offset, offset + draws) for check in checks(scenario, number)]
-    return [Row(name, tuple(c for c in found if c.quantity == name)) for name in dict.fromkeys(check.quantity for check in found)]
+    found = [
+        check for number in range(offset, offset + draws) for check in checks(scenario, number)
+    ]
+    return [
+        Row(name, tuple(c for c in found if c.quantity == name))
+        for name in dict.fromkeys(check.quantity for check in found)
+    ]
 
 
 def frontier_ms() -> float:
@@ -186,7 +205,9 @@ def frontier_ms() -> float:
 
 def main() -> int:
     """Print the table; return 1 if required intervals miss, or the frontier is slow."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--draws", type=int, default=400, help="draws per scenario")
     parser.add_argument(
         "--only",
@@ -209,7 +230,13 @@ def main() -> int:
         found = rows(scenario, asked.draws, asked.offset)
         faults = [row.quantity for row in found if row.missed]
         missed += bool(faults) and scenario.required
-        verdict = "FAIL" if faults and scenario.required else "pass" if scenario.required else "for information"
+        verdict = (
+            "FAIL"
+            if faults and scenario.required
+            else "pass"
+            if scenario.required
+            else "for information"
+        )
         print(f"{scenario.name}: {verdict}", *(f"    {row}" for row in found), sep="\n", flush=True)
     took = frontier_ms()
     print(f"a frontier of {POINTS:,} points: {took:.1f} ms, {'pass' if took < MOST_MS else 'FAIL'}")

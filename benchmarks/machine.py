@@ -11,7 +11,11 @@ import torch
 
 def describe() -> str:
     """Processor or accelerator, versions, commit."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{cores()} cores of {processor()}"
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{cores()} cores of {processor()}"
+    )
     found = [f"{name} {version(name)}" for name in ("torch", "numpy", "ray") if installed(name)]
     return f"{device}; Python {platform.python_version()}, {', '.join(found)}; commit {commit()}."
 
@@ -41,9 +45,13 @@ def commit() -> str:
 
     def git(*arguments: str) -> str:
         try:
-            done = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+            done = subprocess.run(
+                ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True
+            )
         except OSError:  # a bare machine has no git
             return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if git("status", "--porcelain", "-uno") else "")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
+        " with changes" if git("status", "--porcelain", "-uno") else ""
+    )

@@ -37,14 +37,18 @@ THRESHOLDS = (None, 100.0, 20.0)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=3)
     given = parsed(parser, steps=20, seeds=1)
     torch.set_num_threads(1)
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=given.steps, batch_tokens=512, record_every=20)
-    print("| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |\n|---|---|---|---|---|---|")
+    print(
+        "| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |\n|---|---|---|---|---|---|"
+    )
     for (name, (optimizer, model)), tau in product(ARMS.items(), THRESHOLDS):
         specs = [
             TrialSpec(

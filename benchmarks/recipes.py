@@ -10,8 +10,8 @@ from itertools import islice, product
 
 from benchmarks.peers.plain import ParameterGroup, Recipe
 from telescope.data.batches import resolve
-from telescope.data.tokens import prepare
-from telescope.optim.groups import describe
+from telescope.data.tokens import prepare_tokens
+from telescope.optim.groups import describe_groups
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.data import DataSpec
@@ -52,13 +52,17 @@ def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
     Muon and AdamW alternate, at five learning rates each, then with another seed.
     """
     variants = list(islice(product(range(count), OPTIMIZERS), count // len(widths)))
-    return [trial(width, steps, optimizer, seed) for width in sorted(widths, reverse=True) for seed, optimizer in variants]
+    return [
+        trial(width, steps, optimizer, seed)
+        for width in sorted(widths, reverse=True)
+        for seed, optimizer in variants
+    ]
 
 
 def recipe(spec: TrialSpec) -> Recipe:
     """The same trial in plain numbers."""
-    model, horizon, (data,) = spec.model, spec.horizon, prepare(spec.data)
-    groups = describe(model, data.vocab_size, spec.optimizer)
+    model, horizon, (data,) = spec.model, spec.horizon, prepare_tokens(spec.data)
+    groups = describe_groups(model, data.vocab_size, spec.optimizer)
     multiplier = {group.role: group.multiplier for group in groups}
     windows = min(
         horizon.evaluation_tokens // spec.data.context,
@@ -74,7 +78,12 @@ def recipe(spec: TrialSpec) -> Recipe:
         embedding_multiplier=multiplier[Role.EMBEDDING],
         head_multiplier=multiplier[Role.READOUT],
         attention_scale=mup.attention_factor(model),
-        groups=tuple(ParameterGroup(g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std) for g in groups),
+        groups=tuple(
+            ParameterGroup(
+                g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std
+            )
+            for g in groups
+        ),
         momentum=spec.optimizer.momentum,
         betas=(spec.optimizer.beta1, spec.optimizer.beta2),
         steps=horizon.steps,

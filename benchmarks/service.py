@@ -35,7 +35,7 @@ import psutil
 
 import migrations
 from api.coordinator.supervisor import Child, end
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from telescope.studies import registry
@@ -97,7 +97,10 @@ def study_of(document: dict[str, Any]) -> AnyStudy:
 def cpu_seconds(pid: int) -> float:
     """CPU seconds so far of a process and its live descendants."""
     root = psutil.Process(pid)
-    return sum(times.user + times.system for times in (process.cpu_times() for process in [root, *root.children(recursive=True)]))
+    return sum(
+        times.user + times.system
+        for times in (process.cpu_times() for process in [root, *root.children(recursive=True)])
+    )
 
 
 def losses(trials: Iterable[Trial]) -> tuple[float, ...]:
@@ -137,7 +140,7 @@ def service(workers: int) -> Run:
 
 
 @contextmanager
-def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
+def started(folder: Path, workers: int) -> Iterator[tuple[CoordinatorStore, int]]:
     """Start a coordinator with its Ray on an empty database; they end with the block."""
     url = f"sqlite:///{folder}/telescope.db"
     migrations.upgrade(url)
@@ -147,7 +150,7 @@ def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
         "EXECUTOR": "ray",
         "WORKERS": str(workers),
     }
-    record = Record(url)
+    record = CoordinatorStore(url)
     with open(folder / "coordinator.log", "wb") as log:
         child = Child(
             "coordinator",
@@ -162,7 +165,7 @@ def started(folder: Path, workers: int) -> Iterator[tuple[Record, int]]:
             record.close()
 
 
-def finished(record: Record, document: dict[str, Any]) -> str:
+def finished(record: CoordinatorStore, document: dict[str, Any]) -> str:
     """Submit a job and wait for its end."""
     job, _ = record.create_job(registry.to_document(study_of(document)))
     while not record.job(job.id).state.terminal:
@@ -191,7 +194,9 @@ def bare(workers: int) -> Run:
             for alike, group in by_shape(plan.start):
                 if alike not in sizes:
                     sizes[alike] = pool.apply(choose, (group[0], MOST_TOGETHER, 0)).members
-                    programs.append(f"width {group[0].model.width}, {group[0].optimizer.name}: packs of {sizes[alike]}")
+                    programs.append(
+                        f"width {group[0].model.width}, {group[0].optimizer.name}: packs of {sizes[alike]}"
+                    )
                 packs += in_packs(group, sizes[alike], workers)
             for ended in pool.imap_unordered(trained, packs):
                 trials += ended
@@ -239,8 +244,12 @@ def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Ite
         seconds = [run.seconds for run in found]
         cpu = statistics.median(run.cpu_seconds for run in found)
         each = ", ".join(f"{value:.2f}" for value in seconds)
-        share = statistics.median(run.training_seconds / (count * run.seconds) for run in found)  # whatever the machine's speed
-        yield (f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}{share:>10.1%}")
+        share = statistics.median(
+            run.training_seconds / (count * run.seconds) for run in found
+        )  # whatever the machine's speed
+        yield (
+            f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}{share:>10.1%}"
+        )
     for count in workers:
         over = ratio(runs["service", count], runs["bare loop", count])
         yield judged(
@@ -253,11 +262,17 @@ def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Ite
         for name, judge in (("service", True), ("bare loop", False)):
             gain = ratio(runs[name, 1], runs[name, 2])
             line = f"{name}, two workers against one"
-            yield (judged(line, gain, gain >= LEAST_OF_TWO, f">= {LEAST_OF_TWO}") if judge else f"{line:<40}{gain:>7.3f}")
+            yield (
+                judged(line, gain, gain >= LEAST_OF_TWO, f">= {LEAST_OF_TWO}")
+                if judge
+                else f"{line:<40}{gain:>7.3f}"
+            )
 
 
 def ratio(above: Sequence[Run], below: Sequence[Run]) -> float:
-    return statistics.median(one.seconds / other.seconds for one, other in zip(above, below, strict=True))
+    return statistics.median(
+        one.seconds / other.seconds for one, other in zip(above, below, strict=True)
+    )
 
 
 def judged(name: str, value: float, holds: bool, target: str) -> str:
@@ -265,15 +280,21 @@ def judged(name: str, value: float, holds: bool, target: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
     options = parsed(parser, workers=[1])
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
-    os.environ[COMPILE] = "never"  # so short a job would not repay it, but where it ran before it might
+    os.environ[COMPILE] = (
+        "never"  # so short a job would not repay it, but where it ran before it might
+    )
     print(describe())
     arms = {
-        (name, count): partial(measure, count) for count in options.workers for name, measure in (("service", service), ("bare loop", bare))
+        (name, count): partial(measure, count)
+        for count in options.workers
+        for name, measure in (("service", service), ("bare loop", bare))
     }
     runs: dict[tuple[str, int], list[Run]] = {arm: [] for arm in arms}
     for turn in range(options.rounds):

@@ -29,7 +29,7 @@ from benchmarks.peers import plain
 from benchmarks.recipes import OPTIMIZERS, recipe, trial
 from telescope.data import batches
 from telescope.models.transformer import Transformer, initialise
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.train import compiled, pack
 from telescope.train.flops import step_flops, training_flops_per_token
 from telescope.train.loop import train, train_one
@@ -70,7 +70,9 @@ class Peaks:
 
     def least_step_s(self, spec: TrialSpec) -> float:
         """Seconds of a training step if all its products ran at the peak of their precision."""
-        training = spec.horizon.batch_tokens * training_flops_per_token(spec.model, spec.data.vocab_size, spec.data.context)
+        training = spec.horizon.batch_tokens * training_flops_per_token(
+            spec.model, spec.data.vocab_size, spec.data.context
+        )
         return training / self.training + (step_flops(spec) - training) / self.newton_schulz
 
 
@@ -122,16 +124,22 @@ def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks:
     tokens = batches.open_tokens(spec.data).train
     at = itertools.count()
     (batch_s,) = in_turns(
-        [lambda: batches.batch(tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context)],
+        [
+            lambda: batches.batch(
+                tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context
+            )
+        ],
         50,
     )
-    return Step(width, optimizer.name, telescope_s, compiled_s, plain_s, batch_s, peaks.least_step_s(spec))
+    return Step(
+        width, optimizer.name, telescope_s, compiled_s, plain_s, batch_s, peaks.least_step_s(spec)
+    )
 
 
 def program(spec: TrialSpec) -> Losses:
     """The compiled program where that is possible here, else a note that it is not."""
-    possible = compiled.obstacle() is None and compiled.ready(compiled.Graph.of(spec))
-    return compiled.losses if possible else pack.losses
+    possible = compiled.obstacle() is None and compiled.ensure_compiled(compiled.Graph.of(spec))
+    return compiled.compiled_losses if possible else pack.losses
 
 
 @dataclass(frozen=True)
@@ -151,11 +159,13 @@ def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
         trial(width, 1, optimizer, depth=depth),
         "cuda" if torch.cuda.is_available() else "cpu",
     )
-    own = Transformer(spec.model, spec.data.vocab_size, spec.data.context, optimizer.parametrisation)
+    own = Transformer(
+        spec.model, spec.data.vocab_size, spec.data.context, optimizer.parametrisation
+    )
     initialise(own, optimizer, 0)
     own, other = own.to(device), plain.Transformer(recipe(spec)).to(device)
     gradients = [torch.randn_like(parameter) for parameter in own.parameters()]
-    own_optimizer, parts = build(own, optimizer), plain.optimizers(other, recipe(spec))
+    own_optimizer, parts = build_optimizer(own, optimizer), plain.optimizers(other, recipe(spec))
 
     def give(
         model: torch.nn.Module,
@@ -186,7 +196,9 @@ def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
     if obstacle := compiled.obstacle():
         yield f"Nothing is compiled: {obstacle}.\n"
     yield "Shares of the peak are the plain loop's, telescope's, and telescope's compiled.\n"
-    yield ("| width | optimizer | plain loop | telescope | ratio | compiled | ratio | shares of peak | batch, of a step |")
+    yield (
+        "| width | optimizer | plain loop | telescope | ratio | compiled | ratio | shares of peak | batch, of a step |"
+    )
     yield "|---:|---|---:|---:|---:|---:|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
@@ -203,18 +215,24 @@ def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
 
 def update_table(widths: Sequence[int], depth: int) -> Iterator[str]:
     """Rows in Markdown, yielded as they are measured."""
-    yield (f"Optimizer step over the parameters of {depth} layers, Newton-Schulz in bf16 on both sides.\n")
+    yield (
+        f"Optimizer step over the parameters of {depth} layers, Newton-Schulz in bf16 on both sides.\n"
+    )
     yield "| width | optimizer | telescope | torch.optim | ratio |"
     yield "|---:|---|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
             u = measure_update(width, depth, optimizer)
             ratio = u.torch_s / u.telescope_s
-            yield (f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | {1000 * u.torch_s:.2f} ms | {ratio:.2f} |")
+            yield (
+                f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | {1000 * u.torch_s:.2f} ms | {ratio:.2f} |"
+            )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.set_defaults(widths=[32, 64, 128, 256], depth=24)
     given = parsed(parser, widths=[32], depth=2)
     torch.set_num_threads(1)

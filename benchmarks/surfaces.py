@@ -4,8 +4,8 @@
         [--quick]
 
 It runs whole studies on closed-form surfaces (`surfaces.scenarios`): 200 random surfaces per
-scenario, each through `telescope.studies.run`, and the published rule on the same surfaces, on all
-cores. Every row has floors; a missed floor makes the exit status 1.
+scenario, each through `telescope.studies.run_study`, and the published rule on the same surfaces,
+on all cores. Every row has floors; a missed floor makes the exit status 1.
 """
 
 import argparse
@@ -29,7 +29,9 @@ HEAD = f"{'scenario':36}    n  <=0.5    rms  regret {'cover %':>14} resolved  wr
 def line(row: Row) -> str:
     """A row of the table, below HEAD."""
     rms = math.sqrt(row.mean(lambda one: one.error**2))
-    cover = "/".join(f"{100 * row.mean(lambda one, i=i: one.covered[i]):.0f}" for i in range(row.scenario.axes))
+    cover = "/".join(
+        f"{100 * row.mean(lambda one, i=i: one.covered[i]):.0f}" for i in range(row.scenario.axes)
+    )
     figures = (
         f"{len(row.outcomes):4d} {100 * row.within:6.1f} {rms:6.3f} "
         f"{row.mean(lambda one: one.regret):7.4f} {cover:>14} "
@@ -53,7 +55,9 @@ def peers(scenario: Scenario) -> Iterator[Scenario]:
         )
 
 
-def rows(scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: int) -> Iterator[Row]:
+def rows(
+    scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: int
+) -> Iterator[Row]:
     """Each scenario on its surfaces, then its peer, with the seconds since the previous row."""
     every = (
         *scenarios,
@@ -61,7 +65,10 @@ def rows(scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: i
     )
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         # All are handed out at once, so that no process waits for the end of a row.
-        found = [pool.map(partial(outcome, one), range(offset, offset + min(surfaces, one.studies))) for one in every]
+        found = [
+            pool.map(partial(outcome, one), range(offset, offset + min(surfaces, one.studies)))
+            for one in every
+        ]
         start = time.perf_counter()
         for one, outcomes in zip(every, found, strict=True):
             row = Row(one, tuple(outcomes), time.perf_counter() - start)
@@ -71,7 +78,9 @@ def rows(scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: i
 
 def main() -> int:
     """Print the table; return 1 if a floor is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--surfaces",
         type=int,
@@ -93,7 +102,9 @@ def main() -> int:
         help="number of the first surface; surfaces from 10,000 on are for development",
     )
     asked = parsed(parser, surfaces=1)
-    chosen = [one for one in SCENARIOS if not asked.only or any(name in one.name for name in asked.only)]
+    chosen = [
+        one for one in SCENARIOS if not asked.only or any(name in one.name for name in asked.only)
+    ]
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes to come
     print(HEAD, flush=True)
     missed = 0

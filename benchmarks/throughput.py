@@ -48,7 +48,9 @@ COMPILED = "de"  # arms
 MEMORY_SECONDS = 0.5  # between measurements of memory
 READY_SECONDS = 120.0  # limit for processes to start
 USUAL = ["short", "long", "wide"]  # loads
-TABLES = re.compile("(?<=<!-- tables of benchmarks.throughput -->\n).*(?=\n<!-- end of tables -->)", re.DOTALL)  # in a page
+TABLES = re.compile(
+    "(?<=<!-- tables of benchmarks.throughput -->\n).*(?=\n<!-- end of tables -->)", re.DOTALL
+)  # in a page
 
 
 def run_arm(arm: str, load: str) -> ArmRun:
@@ -59,7 +61,9 @@ def run_arm(arm: str, load: str) -> ArmRun:
         began = time.monotonic()
         with log.open("w") as stream:
             child, peak_bytes = (
-                subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | {"OMP_NUM_THREADS": "1"}),
+                subprocess.Popen(
+                    command, stdout=stream, stderr=stream, env=os.environ | {"OMP_NUM_THREADS": "1"}
+                ),
                 0,
             )
             try:
@@ -73,7 +77,9 @@ def run_arm(arm: str, load: str) -> ArmRun:
             file=sys.stderr,
         )
         if child.returncode:
-            raise RuntimeError(f"arm {arm} ended with status {child.returncode}:\n{log.read_text()[-3000:]}")
+            raise RuntimeError(
+                f"arm {arm} ended with status {child.returncode}:\n{log.read_text()[-3000:]}"
+            )
         return replace(ArmRun(**json.loads(out.read_text())), peak_bytes=peak_bytes)
 
 
@@ -128,13 +134,19 @@ def disagreement(runs: Sequence[ArmRun]) -> Disagreement:
             rounded[number].append(loss)
             if run.arm not in COMPILED:
                 exact[number].append(loss)
-    return Disagreement(*(max(map(span, found.values()), default=0.0) for found in (exact, rounded)))
+    return Disagreement(
+        *(max(map(span, found.values()), default=0.0) for found in (exact, rounded))
+    )
 
 
 def span(losses: Sequence[float]) -> float:
     """The range of losses; infinite if only some are finite."""
     finite = [loss for loss in losses if math.isfinite(loss)]
-    return math.inf if 0 < len(finite) < len(losses) else max(finite, default=0.0) - min(finite, default=0.0)
+    return (
+        math.inf
+        if 0 < len(finite) < len(losses)
+        else max(finite, default=0.0) - min(finite, default=0.0)
+    )
 
 
 @dataclass(frozen=True)
@@ -154,10 +166,16 @@ def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row
     arm, numbers, every = runs[0].arm, runs[0].trials, load.specs()
     specs = [every[number] for number in numbers]
     flops = sum(spec.horizon.steps * step_flops(spec) + evaluation_flops(spec) for spec in specs)
-    least_s = sum(spec.horizon.steps * peaks.least_step_s(spec) + evaluation_flops(spec) / peaks.training for spec in specs)
-    wall_s, training_s = (statistics.mean(getattr(run, name) for run in runs) for name in ("wall_s", "training_s"))
+    least_s = sum(
+        spec.horizon.steps * peaks.least_step_s(spec) + evaluation_flops(spec) / peaks.training
+        for spec in specs
+    )
+    wall_s, training_s = (
+        statistics.mean(getattr(run, name) for run in runs) for name in ("wall_s", "training_s")
+    )
     return Row(
-        name=f"({arm}) {ARMS[arm].name}" + (f", {len(specs)} of them" if len(specs) < len(every) else ""),
+        name=f"({arm}) {ARMS[arm].name}"
+        + (f", {len(specs)} of them" if len(specs) < len(every) else ""),
         trials_per_hour=3600 * len(specs) / wall_s,
         flops_per_second=flops / wall_s,
         share_of_peak=least_s / wall_s,
@@ -176,7 +194,10 @@ def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
         return "not measured"
     best = max(rows[peer].trials_per_hour for peer in peers)
     values = [rows[arm].trials_per_hour / best for arm in COMPILED if arm in rows]
-    judged = [f" (target {target:g}: {'reached' if value >= target else 'missed'})" if target else "" for value in values]
+    judged = [
+        f" (target {target:g}: {'reached' if value >= target else 'missed'})" if target else ""
+        for value in values
+    ]
     said = [f"{value:.2f}{verdict}" for value, verdict in zip(values, judged, strict=True)]
     return ", where its shapes were compiled before ".join(said)
 
@@ -184,11 +205,17 @@ def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
 def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> str:
     """One load's table, in Markdown."""
     apart = disagreement(runs)
-    rows = {arm: row(load, [run for run in runs if run.arm == arm], processes, peaks) for arm in ARMS if arm in {run.arm for run in runs}}
+    rows = {
+        arm: row(load, [run for run in runs if run.arm == arm], processes, peaks)
+        for arm in ARMS
+        if arm in {run.arm for run in runs}
+    }
     lines = [
         f"### {load.title}",
         "",
-        ("| | trials per hour | GFLOP/s | share of peak | overhead per trial | peak memory | start-up, apart |"),
+        (
+            "| | trials per hour | GFLOP/s | share of peak | overhead per trial | peak memory | start-up, apart |"
+        ),
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
@@ -217,7 +244,9 @@ def replace_tables(page: Path, text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="4 trials of 30 steps")
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=USUAL)
     parser.add_argument(

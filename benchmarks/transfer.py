@@ -50,7 +50,9 @@ class Arm:
     batch_tokens: int
     octaves: range  # log2 lr
     adamw_lr: float | None = None  # held at this value instead of a share of Muon's
-    rules: tuple[tuple[str, float], ...] = (("", 0.0),)  # lr rules to read the runs under, as exponents of m
+    rules: tuple[tuple[str, float], ...] = (
+        ("", 0.0),
+    )  # lr rules to read the runs under, as exponents of m
 
 
 def optimizer(name: str, parametrisation: str) -> OptimizerSpec:
@@ -79,7 +81,11 @@ def specs(arm: Arm, steps: int) -> Iterator[tuple[int, int, int, TrialSpec]]:
         model = ModelSpec(width=width, base_width=WIDTHS[0], depth=2, head_dim=16)
         for octave in arm.octaves:
             for seed in SEEDS:
-                ratio = arm.optimizer.adamw_lr_ratio if arm.adamw_lr is None else arm.adamw_lr / 2.0**octave
+                ratio = (
+                    arm.optimizer.adamw_lr_ratio
+                    if arm.adamw_lr is None
+                    else arm.adamw_lr / 2.0**octave
+                )
                 tuned = replace(arm.optimizer, lr=2.0**octave, adamw_lr_ratio=ratio)
                 yield (
                     width,
@@ -97,7 +103,9 @@ def final_loss(spec: TrialSpec) -> float:
 def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
     """Losses (width, lr, seed); runs that the store lacks are run."""
     store.parent.mkdir(parents=True, exist_ok=True)
-    known = dict(json.loads(line) for line in store.read_text().splitlines()) if store.exists() else {}
+    known = (
+        dict(json.loads(line) for line in store.read_text().splitlines()) if store.exists() else {}
+    )
     planned = list(specs(arm, steps))
     missing = [spec for *_, spec in planned if spec.digest not in known]
     with (
@@ -113,7 +121,9 @@ def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
     print()
     losses = np.full((len(WIDTHS), len(arm.octaves), len(SEEDS)), np.inf)
     for width, octave, seed, spec in planned:
-        losses[WIDTHS.index(width), arm.octaves.index(octave), SEEDS.index(seed)] = known[spec.digest]
+        losses[WIDTHS.index(width), arm.octaves.index(octave), SEEDS.index(seed)] = known[
+            spec.digest
+        ]
     return losses
 
 
@@ -122,7 +132,11 @@ def vertex(octaves: Sequence[int], mean: NDArray[np.float64], window: slice) -> 
     x, y = np.asarray(octaves, float)[window], mean[window]
     finite = np.isfinite(y)
     curvature, slope, _ = np.polyfit(x[finite], y[finite], 2)
-    return float(np.clip(-slope / (2 * curvature), x[0], x[-1])) if curvature > 0 else float(x[np.argmin(y)])
+    return (
+        float(np.clip(-slope / (2 * curvature), x[0], x[-1]))
+        if curvature > 0
+        else float(x[np.argmin(y)])
+    )
 
 
 @dataclass(frozen=True)
@@ -172,24 +186,39 @@ def loss_at(octaves: Sequence[int], mean: NDArray[np.float64], x: float) -> floa
 
 def show(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
     mean, found = losses.mean(axis=2), drift(arm.octaves, losses)
-    print(f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  " + "".join(f"2^{o:<6}" for o in arm.octaves) + "vertex")
+    print(
+        f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  "
+        + "".join(f"2^{o:<6}" for o in arm.octaves)
+        + "vertex"
+    )
     for w, width in enumerate(WIDTHS):
-        cells = "".join(f"{value:<8.4f}" if math.isfinite(value) else "div.    " for value in mean[w])
-        print(f"{width:<7}{cells}{found.vertices[w]:+.2f}" + (" on the edge" if found.edges[w] else ""))
-    print(f"one run's noise {100 * found.noise:.2f} % of loss; lowest: {', '.join(f'{x:.4f}' for x in mean.min(axis=1))}")
+        cells = "".join(
+            f"{value:<8.4f}" if math.isfinite(value) else "div.    " for value in mean[w]
+        )
+        print(
+            f"{width:<7}{cells}{found.vertices[w]:+.2f}"
+            + (" on the edge" if found.edges[w] else "")
+        )
+    print(
+        f"one run's noise {100 * found.noise:.2f} % of loss; lowest: {', '.join(f'{x:.4f}' for x in mean.min(axis=1))}"
+    )
     best = arm.octaves[int(mean[0].argmin())]
     for rule, exponent in arm.rules:
         # The lr that a run had is base lr x m^exponent, so a base lr stands for a run 'exponent'
         # octaves further on per doubling.
         slope, low, high = (value - exponent for value in (found.slope, found.low, found.high))
         copied = [loss_at(arm.octaves, mean[w], best + exponent * w) for w in range(len(WIDTHS))]
-        print(f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, 90 % interval {low:+.3f} .. {high:+.3f}")
+        print(
+            f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, 90 % interval {low:+.3f} .. {high:+.3f}"
+        )
         print(f"  loss at the base width's lr: {', '.join(f'{x:.4f}' for x in copied)}")
         print(f"  regret at width {WIDTHS[-1]}: {100 * (copied[-1] / mean[-1].min() - 1):.2f} %")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("arms", nargs="*", help=f"arms to run, of {', '.join(ARMS)} (default: all)")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--store", type=Path, default=Path(".telescope/transfer.jsonl"))

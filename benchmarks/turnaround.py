@@ -26,7 +26,7 @@ import torch
 import migrations
 from api.coordinator.loop import Coordinator
 from api.store.engines import CoordinatorLock
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from benchmarks.arguments import parsed
 from benchmarks.machine import describe
 from telescope.studies import registry
@@ -59,7 +59,7 @@ def service(document: dict[str, object]) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/telescope.db"
         migrations.upgrade(url)
-        record, executor, stop = Record(url), RayExecutor(1), threading.Event()
+        record, executor, stop = CoordinatorStore(url), RayExecutor(1), threading.Event()
         study = registry.resolved(registry.parse(document))
         job, _ = record.create_job(registry.to_document(study))
         coordinator = threading.Thread(
@@ -78,7 +78,9 @@ def service(document: dict[str, object]) -> list[float]:
             record.trials(job.id, 1000).items,
             key=lambda trial: trial.ended_at.timestamp() if trial.ended_at else 0.0,
         )
-        return gaps([t.ended_at.timestamp() for t in trials if t.ended_at], [t.seconds for t in trials])
+        return gaps(
+            [t.ended_at.timestamp() for t in trials if t.ended_at], [t.seconds for t in trials]
+        )
 
 
 def bare(document: dict[str, object]) -> list[float]:
@@ -91,17 +93,23 @@ def bare(document: dict[str, object]) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--trials", type=int, default=60)
     count = parsed(parser, trials=6).trials
     torch.set_num_threads(1)
     document = {**DOCUMENT, "search": {"lr": {"low": 0.01, "high": 0.1, "points": count}}}
     print(describe())
-    print(f"{count} trials of 10 steps at width 32; milliseconds from a trial's last step to the next one's first")
+    print(
+        f"{count} trials of 10 steps at width 32; milliseconds from a trial's last step to the next one's first"
+    )
     print(f"{'':<32}{'median':>8}{'p95':>8}{'max':>8}")
     for name, measure in (("bare loop", bare), ("coordinator, SQLite, Ray worker", service)):
         found = sorted(1000 * gap for gap in measure(document))
-        print(f"{name:<32}{statistics.median(found):>8.1f}{found[int(0.95 * len(found))]:>8.1f}{found[-1]:>8.1f}")
+        print(
+            f"{name:<32}{statistics.median(found):>8.1f}{found[int(0.95 * len(found))]:>8.1f}{found[-1]:>8.1f}"
+        )
 
 
 if __name__ == "__main__":

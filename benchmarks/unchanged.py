@@ -35,7 +35,11 @@ def table(found: Sequence[Difference]) -> list[str]:
     head = ["case", "trials", *KINDS, "words", "keys removed", "keys added", "seconds"]
     rows = [head]
     for case in found:
-        trials = str(case.trials[0]) if len(set(case.trials)) == 1 else f"{case.trials[0]} -> {case.trials[1]}"
+        trials = (
+            str(case.trials[0])
+            if len(set(case.trials)) == 1
+            else f"{case.trials[0]} -> {case.trials[1]}"
+        )
         unequal = Counter(kind for kind, _, _ in case.unequal)
         rows.append(
             [
@@ -49,14 +53,18 @@ def table(found: Sequence[Difference]) -> list[str]:
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    ]
 
 
 def listed(found: Sequence[Difference], most: int) -> Iterator[str]:
     """Every difference: first those that must not be, then words, types and keys."""
     for case in found:
         for kind, before, after in case.unequal[:most]:
-            yield f"UNEQUAL {case.case} {kind} {before.path}: {before.value!r}" + (f" -> {after.value!r}" if after else "")
+            yield f"UNEQUAL {case.case} {kind} {before.path}: {before.value!r}" + (
+                f" -> {after.value!r}" if after else ""
+            )
         if len(case.unequal) > most:
             yield f"UNEQUAL {case.case}: {len(case.unequal) - most:,} more"
     places: dict[tuple[str, str], Counter[str]] = {}
@@ -64,15 +72,22 @@ def listed(found: Sequence[Difference], most: int) -> Iterator[str]:
         for (path, old, new), count in case.words.items():
             places.setdefault((old, new), Counter())[f"{case.case} {path}"] += count
     for (old, new), counts in sorted(places.items()):
-        yield (f"words: {old}\n    ->   {new}\n         in {', '.join(sorted(counts))} ({counts.total()} times)")
+        yield (
+            f"words: {old}\n    ->   {new}\n         in {', '.join(sorted(counts))} ({counts.total()} times)"
+        )
     for case in found:
         for (path, old, new), count in sorted(case.retyped.items()):
             yield f"number of another type: {case.case} {path} {old} -> {new} ({count} times)"
         for sign, keys in (("removed", case.removed), ("added", case.added)):
-            yield from (f"key {sign}: {case.case} {path} ({count} values)" for path, count in sorted(keys.items()))
+            yield from (
+                f"key {sign}: {case.case} {path} ({count} values)"
+                for path, count in sorted(keys.items())
+            )
 
 
-def collect(folder: Path, cases: Sequence[Case], executor: str, workers: int) -> dict[str, Observation]:
+def collect(
+    folder: Path, cases: Sequence[Case], executor: str, workers: int
+) -> dict[str, Observation]:
     """Run each case once in one checkout, one after the other."""
     checkout, found = Checkout(folder.resolve()), {}
     for case in cases:
@@ -84,7 +99,9 @@ def collect(folder: Path, cases: Sequence[Case], executor: str, workers: int) ->
 
 def main() -> int:
     """Collect, compare and print; return the exit status."""
-    parser = argparse.ArgumentParser(description="Compare the answers of two checkouts of telescope, value by value.")
+    parser = argparse.ArgumentParser(
+        description="Compare the answers of two checkouts of telescope, value by value."
+    )
     parser.add_argument("before", type=Path, help="a checkout, or a file that --save wrote")
     parser.add_argument("after", type=Path, help="a checkout, or such a file")
     parser.add_argument(
@@ -98,20 +115,28 @@ def main() -> int:
         type=Path,
         help="write the collection of BEFORE to this file, to use it as BEFORE later",
     )
-    parser.add_argument("--executor", choices=["local", "ray"], default="ray", help="what runs the trials")
+    parser.add_argument(
+        "--executor", choices=["local", "ray"], default="ray", help="what runs the trials"
+    )
     parser.add_argument("--workers", type=int, default=2, help="number of Ray workers")
-    parser.add_argument("--most", type=int, default=20, help="unequal values to list per case, at most")
+    parser.add_argument(
+        "--most", type=int, default=20, help="unequal values to list per case, at most"
+    )
     arguments = parser.parse_args()
     cases = [case for case in CASES if case.name in arguments.cases]
 
     def of(place: Path) -> dict[str, Observation]:
         if place.is_file():
-            return {name: Observation(**each) for name, each in json.loads(place.read_text()).items()}
+            return {
+                name: Observation(**each) for name, each in json.loads(place.read_text()).items()
+            }
         return collect(place, cases, arguments.executor, arguments.workers)
 
     before = of(arguments.before)
     if arguments.save:
-        arguments.save.write_text(json.dumps({name: asdict(each) for name, each in before.items()}) + "\n")
+        arguments.save.write_text(
+            json.dumps({name: asdict(each) for name, each in before.items()}) + "\n"
+        )
     after = of(arguments.after)
     found = [compare(case.name, before[case.name], after[case.name]) for case in cases]
     print("Compared values (unequal ones in brackets):\n")

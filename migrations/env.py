@@ -10,6 +10,8 @@ from alembic import context
 from api.store.tables import metadata
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
+context.configure(
+    connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True
+)
 with context.begin_transaction():
     context.run_migrations()

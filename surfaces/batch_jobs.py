@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, insert, select, update
 
 from api.job_states import JobState
 from api.store.curves import packed
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.tables import outlines, trials
 from surfaces.batch_laws import BATCHES, TARGET, Noise, curves, law
 from telescope.studies import registry
@@ -43,7 +43,11 @@ def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -
     return registry.to_document(registry.parse(study | changes))
 
 
-def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.005)) -> str:  # noqa: B008 (frozen)
+def finished_job(
+    record: CoordinatorStore,
+    study: dict[str, Any],
+    noise: Noise = Noise(0.005),  # noqa: B008 (frozen)
+) -> str:
     """The job of such a study, all its trials completed, with their outlines but without the points
     of their curves."""
     job, _ = record.create_job(study)
@@ -55,25 +59,51 @@ def finished_job(record: Record, study: dict[str, Any], noise: Noise = Noise(0.0
     return job.id
 
 
-def complete(record: Record, job_id: str, specs: Sequence[TrialSpec], noise: Noise) -> None:
+def complete(
+    record: CoordinatorStore, job_id: str, specs: Sequence[TrialSpec], noise: Noise
+) -> None:
     """End trials, and store their outlines."""
-    fate = {"loss": ATTAINED, "state": TrialState.COMPLETED, "step": trials.c.steps, "seconds": 1.0, "numerics": "cpu"}
+    fate = {
+        "loss": ATTAINED,
+        "state": TrialState.COMPLETED,
+        "step": trials.c.steps,
+        "seconds": 1.0,
+        "numerics": "cpu",
+    }
     drawn = courses(specs, noise)
     with record._write() as connection:
         ended = update(trials).where(trials.c.job_id == job_id).values(**fate)
         connection.execute(ended)
-        connection.execute(update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")), timed_steps(specs))
-        inserted = connection.execute(select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)).all()
+        connection.execute(
+            update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")),
+            timed_steps(specs),
+        )
+        inserted = connection.execute(
+            select(trials.c.digest, trials.c.id).where(trials.c.job_id == job_id)
+        ).all()
         ids = {row.digest: row.id for row in inserted}
-        rows = [{"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()]
-        connection.execute(insert(outlines).values(trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")), rows)
+        rows = [
+            {"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()
+        ]
+        connection.execute(
+            insert(outlines).values(
+                trial_id=bindparam("trial"), held_out=True, blob=bindparam("kept")
+            ),
+            rows,
+        )
 
 
 def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
     """The results of the timed runs."""
     timed = [spec for spec in specs if spec.measure == "time"]
-    seconds = [STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND for spec in timed]
-    return [{"timed": spec.digest, "metrics": json.dumps({"step_seconds": found})} for spec, found in zip(timed, seconds, strict=True)]
+    seconds = [
+        STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND
+        for spec in timed
+    ]
+    return [
+        {"timed": spec.digest, "metrics": json.dumps({"step_seconds": found})}
+        for spec, found in zip(timed, seconds, strict=True)
+    ]
 
 
 def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
@@ -81,7 +111,10 @@ def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
     course_of = {}
     for number, (name, of) in enumerate(LAWS.items()):
         ours = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]
-        batches, seeds = (sorted({spec.horizon.batch_tokens for spec in ours}), 1 + max(spec.seed for spec in ours))
+        batches, seeds = (
+            sorted({spec.horizon.batch_tokens for spec in ours}),
+            1 + max(spec.seed for spec in ours),
+        )
         all_curves = curves(of, noise, seeds, number, batches=batches)
         for spec in ours:
             row = batches.index(spec.horizon.batch_tokens) * seeds + spec.seed

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from telescope.statistics.estimates import Array
-from telescope.statistics.tokens_to_loss import Curves
+from telescope.statistics.tokens_to_loss import LossCurves
 
 BATCHES = tuple(2**n for n in range(8, 15))  # 256 to 16k tokens
 TARGET = 2.0
@@ -36,11 +36,15 @@ class Law:
 
     def unlimited_tokens(self, loss: float) -> float:
         """T_0: tokens below the critical batch."""
-        return float(self.tokens * ((loss - self.floor) / (TARGET - self.floor)) ** (-1 / self.exponent))
+        return float(
+            self.tokens * ((loss - self.floor) / (TARGET - self.floor)) ** (-1 / self.exponent)
+        )
 
     def critical(self, loss: float) -> float:
         """The critical batch at a loss."""
-        return float(self.critical_batch * ((TARGET - self.floor) / (loss - self.floor)) ** self.growth)
+        return float(
+            self.critical_batch * ((TARGET - self.floor) / (loss - self.floor)) ** self.growth
+        )
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
         """Tokens to a loss, exactly."""
@@ -53,7 +57,9 @@ class Law:
         relative, power = tokens / self.tokens, 1 + self.slope
         u = relative**-self.exponent
         beyond = batch_tokens > self.critical_batch * u**-self.growth
-        limited = (relative * (self.critical_batch / batch_tokens) ** power) ** (-1 / (1 / self.exponent - self.growth * power))
+        limited = (relative * (self.critical_batch / batch_tokens) ** power) ** (
+            -1 / (1 / self.exponent - self.growth * power)
+        )
         return self.floor + (TARGET - self.floor) * np.where(beyond, limited, u)
 
     def token_optimal(self, tolerance: float) -> float:
@@ -69,7 +75,9 @@ class SmoothLaw(Law):
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
         """Tokens to a loss, exactly."""
-        return self.unlimited_tokens(loss) * (1 + np.array(batch_tokens, dtype=np.float64) / self.critical_batch)
+        return self.unlimited_tokens(loss) * (
+            1 + np.array(batch_tokens, dtype=np.float64) / self.critical_batch
+        )
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
         """The inverse of `tokens_to`."""
@@ -92,20 +100,40 @@ def law(number: int, lowest: float = 700.0, highest: float = 4500.0) -> Law:
     """A random law whose critical batch lies inside the range of BATCHES."""
     rng = np.random.default_rng([number, 5])
     critical = float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
-    return Law(critical, slope=float(rng.uniform(-0.6, -0.25)), tokens=float(rng.uniform(1.5e6, 3e6)))
+    return Law(
+        critical, slope=float(rng.uniform(-0.6, -0.25)), tokens=float(rng.uniform(1.5e6, 3e6))
+    )
 
 
-def curves(of: Law, noise: Noise, seeds: int, number: int, overrun: float = 1.8, batches: Sequence[int] = BATCHES) -> Curves:
+def curves(
+    of: Law,
+    noise: Noise,
+    seeds: int,
+    number: int,
+    overrun: float = 1.8,
+    batches: Sequence[int] = BATCHES,
+) -> LossCurves:
     """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens to the
     target."""
     rng = np.random.default_rng([number, 6])
     ends = overrun * of.tokens_to(TARGET, batches)
     tokens = np.repeat(ends[:, None] * np.arange(1, POINTS + 1) / POINTS, seeds, axis=0)
     truth = np.repeat(
-        [of.loss_after(end * np.arange(1, POINTS + 1) / POINTS, b) for end, b in zip(ends, batches, strict=True)], seeds, axis=0
+        [
+            of.loss_after(end * np.arange(1, POINTS + 1) / POINTS, b)
+            for end, b in zip(ends, batches, strict=True)
+        ],
+        seeds,
+        axis=0,
     )
-    scale = np.repeat([noise.point * (batches[0] / b) ** noise.batch_power for b in batches], seeds)[:, None]
-    errors = scale * rng.standard_normal(truth.shape) + noise.run * rng.standard_normal((len(truth), 1))
+    scale = np.repeat(
+        [noise.point * (batches[0] / b) ** noise.batch_power for b in batches], seeds
+    )[:, None]
+    errors = scale * rng.standard_normal(truth.shape) + noise.run * rng.standard_normal(
+        (len(truth), 1)
+    )
     errors += noise.batch * np.repeat(rng.standard_normal((len(batches), 1)), seeds, axis=0)
     loss = (truth * (1 + errors)).astype(np.float32)
-    return Curves.recorded(tokens, loss, np.full(len(loss), POINTS), np.zeros(len(loss), dtype=bool))
+    return LossCurves.recorded(
+        tokens, loss, np.full(len(loss), POINTS), np.zeros(len(loss), dtype=bool)
+    )

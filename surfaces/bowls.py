@@ -31,7 +31,14 @@ Law = Literal["inverse", "root", "constant"]
 POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}
 DRAWN = (0.5, 0.3, 0.2)  # probabilities, if the law is drawn
 
-AXES: tuple[AxisName, ...] = ("lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale")
+AXES: tuple[AxisName, ...] = (
+    "lr",
+    "weight_decay",
+    "adamw_lr_ratio",
+    "momentum",
+    "warmup_fraction",
+    "init_scale",
+)
 # octaves (of momentum: of 1 - momentum); the ranges are 7 octaves wide
 LOWS = (-9.0, -7.0, -4.0, -8.0, -8.0, -3.5)
 DIVERGES_AT = 3  # steps, if a run diverges
@@ -40,7 +47,9 @@ DIVERGES_AT = 3  # steps, if a run diverges
 def octaves(spec: TrialSpec, axis: str) -> float:
     """Position of a trial on an axis, in octaves."""
     if axis == "momentum":
-        return math.log2(1 - (spec.optimizer.momentum if spec.optimizer.name == "muon" else spec.optimizer.beta1))
+        return math.log2(
+            1 - (spec.optimizer.momentum if spec.optimizer.name == "muon" else spec.optimizer.beta1)
+        )
     return math.log2(getattr(spec.horizon if axis == "warmup_fraction" else spec.optimizer, axis))
 
 
@@ -85,8 +94,15 @@ class Surface:
         if t == 0:
             return self.target
         power = POWERS[self.law]
-        w = (t - i) / t if power == 0 else (2 ** (-power * i) - 2 ** (-power * t)) / (1 - 2 ** (-power * t))
-        off = [self.jitter * self._normal("jitter", width, axis) if self.jitter and i < t else 0.0 for axis in self.axes]
+        w = (
+            (t - i) / t
+            if power == 0
+            else (2 ** (-power * i) - 2 ** (-power * t)) / (1 - 2 ** (-power * t))
+        )
+        off = [
+            self.jitter * self._normal("jitter", width, axis) if self.jitter and i < t else 0.0
+            for axis in self.axes
+        ]
         return tuple(x + d * w + e for x, d, e in zip(self.target, self.drift, off, strict=False))
 
     def floor(self, width: int) -> float:
@@ -105,13 +121,17 @@ class Surface:
         others = sum(b**2 / f for b, f in zip(u[1:], self.flatness, strict=False))
         if self.plateau:
             others += self.decay(u[0], u[1]) / self.curvature - u[1] ** 2 / self.flatness[0]
-        return self.curvature * self.bend[round(math.log2(width / self.base_width))] * (bowl + others)
+        return (
+            self.curvature * self.bend[round(math.log2(width / self.base_width))] * (bowl + others)
+        )
 
     def decay(self, lr: float, decay: float) -> float:
         """Loss in % from weight decay so many octaves from its optimum, shaped as measured on real
         text: a plateau, a dip, a wall."""
         q = 2.0**decay
-        return self.plateau * 2.0 ** (self.lean * min(max(lr, -2.0), 2.0)) * (q - 1) ** 2 / (1 + q / 2)
+        return (
+            self.plateau * 2.0 ** (self.lean * min(max(lr, -2.0), 2.0)) * (q - 1) ** 2 / (1 + q / 2)
+        )
 
     def loss(self, width: int, x: Sequence[float], seed: int) -> float:
         """Final loss; infinite beyond the cliff."""
@@ -120,30 +140,55 @@ class Surface:
         error = 0.0
         if self.noise:
             common, own = self._normal(width, seed), self._normal(width, seed, *x)
-            error = self.noise * (math.sqrt(self.pairing) * common + math.sqrt(1 - self.pairing) * own)
+            error = self.noise * (
+                math.sqrt(self.pairing) * common + math.sqrt(1 - self.pairing) * own
+            )
         return self.floor(width) * (1 + (self.excess(width, x) + error) / 100)
 
     def _normal(self, *key: float | str) -> float:
         text = repr((self.number, *key)).encode()
-        return float(np.random.default_rng(int(hashlib.sha256(text).hexdigest()[:12], 16)).standard_normal())
+        return float(
+            np.random.default_rng(int(hashlib.sha256(text).hexdigest()[:12], 16)).standard_normal()
+        )
 
     def first_steps(self, spec: TrialSpec) -> list[Measurement]:
         """The result of a coordinate check: one layer whose changes scale as width^growth."""
         steps = spec.horizon.steps
-        size = (self.growth + 0.05 * self._normal("coordinates", spec.seed)) * math.log2(spec.model.width)
-        metrics = {"train_loss": 5.0, "loss": 5.0, "moved/blocks.0.layer": size, "own/blocks.0.layer": size - 1}
-        return [Measurement(steps, steps * spec.horizon.batch_tokens, trial_flops(spec), 0.5, metrics)]
+        size = (self.growth + 0.05 * self._normal("coordinates", spec.seed)) * math.log2(
+            spec.model.width
+        )
+        metrics = {
+            "train_loss": 5.0,
+            "loss": 5.0,
+            "moved/blocks.0.layer": size,
+            "own/blocks.0.layer": size - 1,
+        }
+        return [
+            Measurement(steps, steps * spec.horizon.batch_tokens, trial_flops(spec), 0.5, metrics)
+        ]
 
     def __call__(self, spec: TrialSpec) -> list[Measurement]:
         """The last point of the curve of a run."""
         if spec.measure == "coordinates":
             return self.first_steps(spec)
-        x = [octaves(spec, axis) for axis in self.axes[: len(self.target)] if axis != "weight_decay" or spec.optimizer.weight_decay > 0]
+        x = [
+            octaves(spec, axis)
+            for axis in self.axes[: len(self.target)]
+            if axis != "weight_decay" or spec.optimizer.weight_decay > 0
+        ]
         loss = self.loss(spec.model.width, x, spec.seed)
         diverged = math.isinf(loss)
         metrics = {"train_loss": loss} | ({} if diverged else {"loss": loss})
         steps = DIVERGES_AT if diverged else spec.horizon.steps
-        return [Measurement(steps, steps * spec.horizon.batch_tokens, flops_by(spec, steps, diverged), 0.5, metrics)]
+        return [
+            Measurement(
+                steps,
+                steps * spec.horizon.batch_tokens,
+                flops_by(spec, steps, diverged),
+                0.5,
+                metrics,
+            )
+        ]
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
@@ -166,7 +211,13 @@ def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
         "number": number,
     }
     drawn = str(rng.choice(list(POWERS), p=DRAWN))
-    return Surface(**{**given, **changes, "law": drawn if changes.get("law") == "drawn" else changes.get("law", "inverse")})
+    return Surface(
+        **{
+            **given,
+            **changes,
+            "law": drawn if changes.get("law") == "drawn" else changes.get("law", "inverse"),
+        }
+    )
 
 
 # A model and a horizon by which a run costs 4 times as much per doubling of the width, to 1 %:
@@ -179,9 +230,14 @@ FOURFOLD: dict[str, Any] = {
 }
 
 
-def document(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> dict[str, Any]:
+def document(
+    axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any
+) -> dict[str, Any]:
     """A telescope job over 7 octaves per axis, levels 32 to 256, target 512."""
-    search: dict[str, Any] = {name: swept(name, low, count) for name, low, count in list(zip(AXES, LOWS, points, strict=False))[:axes]}
+    search: dict[str, Any] = {
+        name: swept(name, low, count)
+        for name, low, count in list(zip(AXES, LOWS, points, strict=False))[:axes]
+    }
     base: dict[str, Any] = {
         "kind": "telescope",
         "name": "surface",
@@ -197,7 +253,9 @@ def document(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: A
 
 def walled(axes: int = 2) -> dict[str, Any]:
     """The change to a document that makes its ranges walls."""
-    return {"search": {name: one | {"extend": False} for name, one in document(axes)["search"].items()}}
+    return {
+        "search": {name: one | {"extend": False} for name, one in document(axes)["search"].items()}
+    }
 
 
 def study(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> Question:

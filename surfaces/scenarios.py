@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from surfaces.bowls import FOURFOLD, LOWS, Surface, document, random_surface, study, walled
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
@@ -91,14 +91,18 @@ def behind_a_wall(number: int) -> Surface:
     """An optimum that lies 0.6 octave or more beyond the range of the learning rate at every width:
     up to two octaves where it is nearest."""
     surface, side = random_surface(number, noise=0.2, cliff=math.inf), 1 if number % 2 else -1
-    beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(0.0, -side * surface.drift[0])
+    beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(
+        0.0, -side * surface.drift[0]
+    )
     border = LOWS[0] if side < 0 else LOWS[0] + 7
     return replace(surface, target=(border + side * beyond, *surface.target[1:]))
 
 
 def cliff(number: int) -> Surface:
     """A surface on which runs diverge from one to two octaves above the optimum."""
-    return random_surface(number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2)))
+    return random_surface(
+        number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2))
+    )
 
 
 def parabola(number: int) -> Surface:
@@ -110,7 +114,11 @@ def saturating(number: int, noise: float, law: str = "drawn") -> Surface:
     """Too little weight decay is as good as none, and 0.4 to 1.6 times as costly as an octave of
     the learning rate; too much is a wall."""
     rng, surface = np.random.default_rng([number, 4]), random_surface(number, noise=noise, law=law)
-    return replace(surface, plateau=surface.curvature * float(rng.uniform(0.4, 1.6)), lean=float(rng.uniform(-0.3, 0.3)))
+    return replace(
+        surface,
+        plateau=surface.curvature * float(rng.uniform(0.4, 1.6)),
+        lean=float(rng.uniform(-0.3, 0.3)),
+    )
 
 
 RIGHT, CHEAP = 0.95, 0.8
@@ -128,24 +136,81 @@ SCENARIOS = (
     Scenario("sigma 1 %", noisy(1.0), Floors(wrong=0.05, share=1)),
     Scenario("n^-1/2, sigma 0.1 %", noisy(0.1, law="root"), GOOD),
     Scenario("n^-1/2, sigma 0.2 %", noisy(0.2, law="root"), GOOD),
-    Scenario("law drawn, sigma 0.2 %", noisy(0.2, law="drawn"), Floors(within=RIGHT, cover=(0.85, 0.98), wrong=0.03, share=CHEAP)),
+    Scenario(
+        "law drawn, sigma 0.2 %",
+        noisy(0.2, law="drawn"),
+        Floors(within=RIGHT, cover=(0.85, 0.98), wrong=0.03, share=CHEAP),
+    ),
     Scenario("weight decay saturates", partial(saturating, noise=0.2), SATURATING),
-    Scenario("weight decay saturates, sigma 0.5 %", partial(saturating, noise=0.5, law="inverse"), SATURATING_NOISY),
+    Scenario(
+        "weight decay saturates, sigma 0.5 %",
+        partial(saturating, noise=0.5, law="inverse"),
+        SATURATING_NOISY,
+    ),
     Scenario("no drift", noisy(0.2, drift=(0.0, 0.0)), GOOD),
-    Scenario("constant drift, 0-1.5 in all", noisy(0.2, law="constant"), Floors(wrong=0.12, share=1)),
-    Scenario("constant drift, 0.5-1 a doubling", steady, Floors(resolved=(0, 0.15), wrong=0.12, share=1)),
-    Scenario("sigma 0.5 %, a 0.25, unpaired", noisy(0.5, curvature=0.25, pairing=0.0), Floors(resolved=(0, 0.5), wrong=0.08, share=1)),
-    Scenario("optimum 0-2 below the range", partial(outside, side=-1), Floors(within=RIGHT, wrong=0.03, share=1)),
-    Scenario("optimum 0-2 above the range", partial(outside, side=1), Floors(within=RIGHT, wrong=0.03, share=1)),
-    Scenario("hard bound", behind_a_wall, Floors(resolved=(0, 0.02), unbracketed=RIGHT, wrong=0.02, share=CHEAP), asked=walled()),
+    Scenario(
+        "constant drift, 0-1.5 in all", noisy(0.2, law="constant"), Floors(wrong=0.12, share=1)
+    ),
+    Scenario(
+        "constant drift, 0.5-1 a doubling", steady, Floors(resolved=(0, 0.15), wrong=0.12, share=1)
+    ),
+    Scenario(
+        "sigma 0.5 %, a 0.25, unpaired",
+        noisy(0.5, curvature=0.25, pairing=0.0),
+        Floors(resolved=(0, 0.5), wrong=0.08, share=1),
+    ),
+    Scenario(
+        "optimum 0-2 below the range",
+        partial(outside, side=-1),
+        Floors(within=RIGHT, wrong=0.03, share=1),
+    ),
+    Scenario(
+        "optimum 0-2 above the range",
+        partial(outside, side=1),
+        Floors(within=RIGHT, wrong=0.03, share=1),
+    ),
+    Scenario(
+        "hard bound",
+        behind_a_wall,
+        Floors(resolved=(0, 0.02), unbracketed=RIGHT, wrong=0.02, share=CHEAP),
+        asked=walled(),
+    ),
     Scenario("cliff 1-2 above the optimum", cliff, Floors(within=RIGHT, wrong=0.03, share=1)),
     Scenario("level optima jitter by 0.1", noisy(0.2, jitter=0.1), Floors(wrong=0.12, share=1)),
     Scenario("level optima jitter by 0.2", noisy(0.2, jitter=0.2), Floors(wrong=0.12, share=1)),
-    Scenario("copy from the base width", noisy(0.2), Floors(resolved=(0, 0)), asked={"model": ONE_WIDTH}),
-    Scenario("k = 1", noisy(0.2, axes=1), Floors(within=RIGHT, wrong=0.03, share=1), axes=1, published=96.0),
-    Scenario("k = 3", noisy(0.2, axes=3), Floors(within=RIGHT, wrong=0.03, share=0.2), axes=3, published=1956.0),
-    Scenario("k = 4", noisy(0.2, axes=4), Floors(within=RIGHT, wrong=0.03, share=0.2), axes=4, studies=40, published=18_560.0),
-    Scenario("k = 5", noisy(0.2, axes=5), Floors(within=RIGHT, wrong=0.03, share=0.2), axes=5, studies=40, published=129_424.0),
+    Scenario(
+        "copy from the base width", noisy(0.2), Floors(resolved=(0, 0)), asked={"model": ONE_WIDTH}
+    ),
+    Scenario(
+        "k = 1",
+        noisy(0.2, axes=1),
+        Floors(within=RIGHT, wrong=0.03, share=1),
+        axes=1,
+        published=96.0,
+    ),
+    Scenario(
+        "k = 3",
+        noisy(0.2, axes=3),
+        Floors(within=RIGHT, wrong=0.03, share=0.2),
+        axes=3,
+        published=1956.0,
+    ),
+    Scenario(
+        "k = 4",
+        noisy(0.2, axes=4),
+        Floors(within=RIGHT, wrong=0.03, share=0.2),
+        axes=4,
+        studies=40,
+        published=18_560.0,
+    ),
+    Scenario(
+        "k = 5",
+        noisy(0.2, axes=5),
+        Floors(within=RIGHT, wrong=0.03, share=0.2),
+        axes=5,
+        studies=40,
+        published=129_424.0,
+    ),
 )
 
 
@@ -167,21 +232,29 @@ class Outcome:
 def outcome(scenario: Scenario, number: int) -> Outcome:
     """Run the study of a scenario on one surface."""
     asked, surface = study_of(scenario), scenario.surface(number)
-    (report,) = run(KIND.of(asked), surface).ladders
+    (report,) = run_study(KIND.of(asked), surface).ladders
     (ladder,) = all_ladders(asked)
     answers = [report.hyperparameters[axis.name] for axis in ladder.axes]
     scales = [axis.scale for axis in ladder.axes]
     x = [scale.octaves(one.value) for one, scale in zip(answers, scales, strict=True)]
-    ends = [sorted((scale.octaves(one.low), scale.octaves(one.high))) for one, scale in zip(answers, scales, strict=True)]
+    ends = [
+        sorted((scale.octaves(one.low), scale.octaves(one.high)))
+        for one, scale in zip(answers, scales, strict=True)
+    ]
     return Outcome(
         error=x[0] - surface.target[0],
         regret=surface.excess(surface.target_width, x),
-        covered=tuple(low <= best <= high for (low, high), best in zip(ends, surface.target, strict=True)),
+        covered=tuple(
+            low <= best <= high for (low, high), best in zip(ends, surface.target, strict=True)
+        ),
         resolved=report.verdict == "resolved",
         unbracketed=report.verdict == "unbracketed",
-        cost=math.fsum(level.trials * cost for level, cost in zip(report.levels, ladder.costs, strict=False)),
+        cost=math.fsum(
+            level.trials * cost for level, cost in zip(report.levels, ladder.costs, strict=False)
+        ),
         most=ladder.max_base_runs,
-        dear=surface.excess(surface.target_width, (surface.target[0], *x[1:])) > DEAR and {one.status for one in answers[1:]} <= SETTLED,
+        dear=surface.excess(surface.target_width, (surface.target[0], *x[1:])) > DEAR
+        and {one.status for one in answers[1:]} <= SETTLED,
     )
 
 

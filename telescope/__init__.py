@@ -6,4 +6,4 @@ The core, from a specification to an answer: `trials`, `statistics`, `parametris
 `ARCHITECTURE.md` draws the whole structure.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -34,7 +34,9 @@ class Problem:
     def moved(self, block: str, to: str) -> "Problem":
         """The problem with its field renamed if it lies in `block`, which stands at `to` in the
         user's document."""
-        return replace(self, field=to + self.field.removeprefix(block)) if self.within(block) else self
+        return (
+            replace(self, field=to + self.field.removeprefix(block)) if self.within(block) else self
+        )
 
 
 def under(block: str, problem: Problem) -> Problem:
@@ -42,7 +44,7 @@ def under(block: str, problem: Problem) -> Problem:
     return replace(problem, field=f"{block}.{problem.field}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def closest_name_hint(name: str, known: Iterable[str]) -> str:
     """A hint at the closest name, or at every known name if none is close."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
@@ -63,7 +65,9 @@ def not_plain(value: object, path: str) -> Iterator[Problem]:
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(path, "must be a finite number", str(value))
     elif not isinstance(value, (str, int, float, bool, type(None))):
-        yield Problem(path, "must be text, a number, true, false, null, a list or a mapping", repr(value))
+        yield Problem(
+            path, "must be text, a number, true, false, null, a list or a mapping", repr(value)
+        )
 
 
 def no_text(path: str, key: object) -> Problem:

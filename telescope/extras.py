@@ -1,7 +1,8 @@
 """The optional parts of telescope, and the error of a part that is not installed.
 
-The core needs torch, numpy, scipy and pydantic. Everything else belongs to an extra. `require`
-checks the packages of an extra before they are imported; `extra` wraps the imports themselves.
+The core needs torch, numpy, scipy and pydantic. Everything else belongs to an extra.
+`require_extra` checks the packages of an extra before they are imported; `extra` wraps the imports
+themselves.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
 """Top-level modules of each extra of pyproject.toml."""
 
 
-def require(name: str) -> None:
+def require_extra(name: str) -> None:
     """Raise MissingPackage if a package of this extra is not installed."""
     for package in PACKAGES[name]:
         if not _is_installed(package):

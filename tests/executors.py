@@ -57,14 +57,18 @@ class Disturbances:
     """Failures to inject, and all events sent so far."""
 
     repeat: float = 0.0  # probability that an earlier event is repeated
-    fail: Callable[[Assignment], Failure | None] = lambda assignment: None  # called at the start of each attempt
+    fail: Callable[[Assignment], Failure | None] = lambda assignment: (
+        None
+    )  # called at the start of each attempt
     said: list[Event] = field(default_factory=list)
 
 
 class InstantExecutor:
     """Runs trials without time passing."""
 
-    def __init__(self, slots: int = 2, seed: int = 0, disturbances: Disturbances | None = None) -> None:
+    def __init__(
+        self, slots: int = 2, seed: int = 0, disturbances: Disturbances | None = None
+    ) -> None:
         self.slots, self.room = slots, slots + 1
         self.numerics: str | None = "instant"
         self.submitted: list[Assignment] = []

@@ -12,9 +12,13 @@ def ci(folder: Path, test: str, limit_seconds: int = 60) -> tuple[int, str]:
     (folder / ".ci").mkdir()
     (folder / ".ci" / "run").symlink_to(ROOT / ".ci" / "run")
     (folder / "Makefile").write_text(f"check slow:\n\t@echo made $@\ntest:\n\t@{test}\n")
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}  # these tests run under make
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }  # these tests run under make
     environment = outside | {"CI_LIMIT_SECONDS": str(limit_seconds)}
-    done = subprocess.run([folder / ".ci" / "run"], env=environment, stdout=subprocess.PIPE, text=True, timeout=120)
+    done = subprocess.run(
+        [folder / ".ci" / "run"], env=environment, stdout=subprocess.PIPE, text=True, timeout=120
+    )
     return done.returncode, done.stdout
 
 

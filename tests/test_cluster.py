@@ -77,7 +77,9 @@ class Cluster:
             "SPT_NOENV": "1",  # or Ray's processes would overwrite the marker
             MARKER: self.marker,
         }
-        return machine | {key: self.here(value) for key, value in self.services[name]["environment"].items()}
+        return machine | {
+            key: self.here(value) for key, value in self.services[name]["environment"].items()
+        }
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
         command = [self.here(argument) for argument in self.services[name]["command"]]
@@ -95,7 +97,12 @@ class Cluster:
     def healthy(self, name: str) -> bool:
         """Run the file's own probe once."""
         probe = [self.here(argument) for argument in self.services[name]["healthcheck"]["test"][1:]]
-        return subprocess.run(probe, env=self.environment(name), capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(
+                probe, env=self.environment(name), capture_output=True, check=False
+            ).returncode
+            == 0
+        )
 
     def wait_healthy(self, name: str) -> None:
         self.wait_until(name, "healthy", lambda: self.healthy(name))
@@ -106,8 +113,12 @@ class Cluster:
     def wait_until(self, name: str, what: str, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + STARTING_SECONDS
         while not done():
-            assert self.running[name].poll() is None, f"{name} ended before {what}:\n{self.log(name)}"
-            assert time.monotonic() < deadline, f"{name} is not {what} after {STARTING_SECONDS:g} s:\n{self.log(name)}"
+            assert self.running[name].poll() is None, (
+                f"{name} ended before {what}:\n{self.log(name)}"
+            )
+            assert time.monotonic() < deadline, (
+                f"{name} is not {what} after {STARTING_SECONDS:g} s:\n{self.log(name)}"
+            )
             time.sleep(0.1)
 
     def log(self, name: str) -> str:
@@ -139,7 +150,9 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def cluster(postgres: Postgres) -> Iterator[Cluster]:
     """Start all services in the order of the file."""
-    folder = Path(tempfile.mkdtemp(prefix="tc-", dir="/tmp"))  # short: Ray appends some 65 characters, and a socket's path ends at 107
+    folder = Path(
+        tempfile.mkdtemp(prefix="tc-", dir="/tmp")
+    )  # short: Ray appends some 65 characters, and a socket's path ends at 107
     (folder / "home").mkdir()
     ray_port, http_port = str(free_port()), str(free_port())
     replacements = {
@@ -158,7 +171,9 @@ def cluster(postgres: Postgres) -> Iterator[Cluster]:
         cluster.wait_healthy("ray-head")
         cluster.start("ray-worker")
         cluster.wait_healthy("api")
-        cluster.wait_until_said("ray-worker", "Ray runtime started")  # one after the other: here they share a machine and its ports
+        cluster.wait_until_said(
+            "ray-worker", "Ray runtime started"
+        )  # one after the other: here they share a machine and its ports
         cluster.start("coordinator")
         yield cluster
     finally:
@@ -171,7 +186,9 @@ def database(postgres: Postgres) -> str:
     where = url.partition("@")[2]
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE ROLE telescope LOGIN")
-        connection.execute(f"ALTER DATABASE {where.partition('?')[0].strip('/')} OWNER TO telescope")
+        connection.execute(
+            f"ALTER DATABASE {where.partition('?')[0].strip('/')} OWNER TO telescope"
+        )
     return where
 
 
@@ -194,13 +211,21 @@ def test_a_job_goes_from_post_to_result_through_the_processes_of_the_compose_fil
     alone: list[Trial] = []
     while not (plan := study.plan(alone)).done:
         alone += [completed(spec, list(train_one(spec))) for spec in plan.start]
-    assert {trial.digest: trial.loss for trial in trials} == {trial.digest: trial.loss for trial in alone}
+    assert {trial.digest: trial.loss for trial in trials} == {
+        trial.digest: trial.loss for trial in alone
+    }
     for trial in trials:
         _, _, pid = str(trial.worker).rpartition(":")
-        assert cluster.running["ray-worker"].pid in {parent.pid for parent in psutil.Process(int(pid)).parents()}, "it ran elsewhere"
+        assert cluster.running["ray-worker"].pid in {
+            parent.pid for parent in psutil.Process(int(pid)).parents()
+        }, "it ran elsewhere"
 
 
-def test_a_process_with_another_token_is_turned_away(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_with_another_token_is_turned_away(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert cluster.healthy("ray-head")
-    monkeypatch.setitem(cluster.services["ray-head"]["environment"], "RAY_AUTH_TOKEN", uuid.uuid4().hex)
+    monkeypatch.setitem(
+        cluster.services["ray-head"]["environment"], "RAY_AUTH_TOKEN", uuid.uuid4().hex
+    )
     assert not cluster.healthy("ray-head")

@@ -94,8 +94,14 @@ def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
 def without_the_run(document: Any) -> Any:
     """A document without the values that differ between two runs of one job."""
     if isinstance(document, dict):
-        return {key: without_the_run(value) for key, value in document.items() if not key.endswith(OF_THE_RUN)}
-    return [without_the_run(value) for value in document] if isinstance(document, list) else document
+        return {
+            key: without_the_run(value)
+            for key, value in document.items()
+            if not key.endswith(OF_THE_RUN)
+        }
+    return (
+        [without_the_run(value) for value in document] if isinstance(document, list) else document
+    )
 
 
 def test_stored_specs_keep_their_digests() -> None:
@@ -107,7 +113,9 @@ def test_stored_specs_keep_their_digests() -> None:
         assert list(differences(one["spec"], SPEC.dump_python(spec, mode="json"))) == []
 
 
-def test_every_job_trial_curve_and_report_is_told_as_it_was(before: Before, http: httpx.Client) -> None:
+def test_every_job_trial_curve_and_report_is_told_as_it_was(
+    before: Before, http: httpx.Client
+) -> None:
     for name, was in before.told.items():
         now = told(http, was["job"]["id"])
         assert list(differences(was, now)) == [], name
@@ -115,14 +123,18 @@ def test_every_job_trial_curve_and_report_is_told_as_it_was(before: Before, http
 
 
 @pytest.mark.parametrize("name", ["batches", "variants"])
-def test_an_old_answer_is_shown_at_a_terminal(name: str, before: Before, http: httpx.Client) -> None:
+def test_an_old_answer_is_shown_at_a_terminal(
+    name: str, before: Before, http: httpx.Client
+) -> None:
     was = before.told[name]
     status, shown = before.installation.result(was["job"]["id"], str(http.base_url))
     assert status == (0 if was["report"]["verdict"] == "resolved" else 1), shown
     assert was["report"]["verdict"] in shown
 
 
-def test_a_checkpoint_is_taken_up_where_it_was_left(before: Before, http: httpx.Client, at_home: Path) -> None:
+def test_a_checkpoint_is_taken_up_where_it_was_left(
+    before: Before, http: httpx.Client, at_home: Path
+) -> None:
     running = interrupted_trial(before)
     spec = SPEC.validate_python(get(http, f"/v1/trials/{running['id']}")["spec"])
     assert spec.digest == running["digest"]
@@ -136,7 +148,9 @@ def test_a_checkpoint_is_taken_up_where_it_was_left(before: Before, http: httpx.
     assert curve[-1].metrics["loss"] == pytest.approx(whole[spec.digest]["loss"], rel=ROUNDING)
 
 
-def test_an_interrupted_job_goes_on_to_the_answer_that_it_has_undisturbed(before: Before, http: httpx.Client) -> None:
+def test_an_interrupted_job_goes_on_to_the_answer_that_it_has_undisturbed(
+    before: Before, http: httpx.Client
+) -> None:
     running, whole, job_id = (
         interrupted_trial(before),
         read("whole"),
@@ -149,19 +163,29 @@ def test_an_interrupted_job_goes_on_to_the_answer_that_it_has_undisturbed(before
     assert was_of.keys() == now_of.keys()
     for digest, was in was_of.items():
         assert now_of[digest]["loss"] == pytest.approx(was["loss"], rel=ROUNDING)
-        assert [now_of[digest][key] for key in ("state", "step", "flops")] == [was[key] for key in ("state", "step", "flops")]
+        assert [now_of[digest][key] for key in ("state", "step", "flops")] == [
+            was[key] for key in ("state", "step", "flops")
+        ]
     resumed = now_of[running["digest"]]
     assert resumed["attempt"] == running["attempt"] + 1
-    assert resumed["flops_spent"] - running["flops_spent"] < 0.8 * resumed["flops"], "it began again at step 0"
-    kept = [trial for trial in before.told["interrupted"]["trials"] if trial["state"] == "COMPLETED"]
+    assert resumed["flops_spent"] - running["flops_spent"] < 0.8 * resumed["flops"], (
+        "it began again at step 0"
+    )
+    kept = [
+        trial for trial in before.told["interrupted"]["trials"] if trial["state"] == "COMPLETED"
+    ]
     assert kept == [{key: now_of[trial["digest"]][key] for key in trial} for trial in kept]
     begun_today = now_of.keys() - {running["digest"]} - {trial["digest"] for trial in kept}
-    if all(now_of[digest]["loss"] == was_of[digest]["loss"] for digest in begun_today):  # the same kind of processor: to the last bit
+    if all(
+        now_of[digest]["loss"] == was_of[digest]["loss"] for digest in begun_today
+    ):  # the same kind of processor: to the last bit
         assert list(differences(*map(without_the_run, (whole["report"], now["report"])))) == []
         assert by_digest(whole, "train_loss") == by_digest(now, "train_loss")
     assert now["report"]["verdict"] == whole["report"]["verdict"]
     assert lr_of(now) == pytest.approx(lr_of(whole), rel=0.05)
-    assert not list((before.installation.home / "checkpoints").rglob("*.pt")), "checkpoints outlive their job"
+    assert not list((before.installation.home / "checkpoints").rglob("*.pt")), (
+        "checkpoints outlive their job"
+    )
 
 
 def test_token_caches_are_used_as_they_lie(before: Before, http: httpx.Client) -> None:
@@ -173,7 +197,9 @@ def test_token_caches_are_used_as_they_lie(before: Before, http: httpx.Client) -
 
 
 def interrupted_trial(before: Before) -> Any:
-    (running,) = [trial for trial in before.told["interrupted"]["trials"] if trial["state"] == "RUNNING"]
+    (running,) = [
+        trial for trial in before.told["interrupted"]["trials"] if trial["state"] == "RUNNING"
+    ]
     return running
 
 
@@ -183,7 +209,10 @@ def checkpoint(home: Path, trial: Any) -> Path:
 
 def by_digest(document: Any, metric: str) -> dict[str, Any]:
     """A column of each trial's curve."""
-    return {trial["digest"]: curve["metrics"][metric] for trial, curve in zip(document["trials"], document["curves"], strict=True)}
+    return {
+        trial["digest"]: curve["metrics"][metric]
+        for trial, curve in zip(document["trials"], document["curves"], strict=True)
+    }
 
 
 def lr_of(document: Any) -> float:

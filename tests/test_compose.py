@@ -47,11 +47,17 @@ def test_the_file_uses_only_keys_that_compose_knows() -> None:
     for name, service in SERVICES.items():
         assert set(service) <= SERVICE_KEYS, name
         assert set(service.get("healthcheck", {})) <= HEALTHCHECK_KEYS, name
-        assert all(isinstance(value, str) for value in service["environment"].values()), f"{name}: quote its numbers and booleans"
+        assert all(isinstance(value, str) for value in service["environment"].values()), (
+            f"{name}: quote its numbers and booleans"
+        )
 
 
 def test_no_secret_has_a_default() -> None:
-    text = "\n".join(line for line in (ROOT / "docker-compose.yml").read_text().splitlines() if not line.lstrip().startswith("#"))
+    text = "\n".join(
+        line
+        for line in (ROOT / "docker-compose.yml").read_text().splitlines()
+        if not line.lstrip().startswith("#")
+    )
     assert {found["name"] for found in VARIABLE.finditer(text)} == set(SECRETS)
     assert text.count("$") == len(list(VARIABLE.finditer(text)))
     for missing in SECRETS:
@@ -66,8 +72,16 @@ def test_every_dependency_can_be_waited_for_and_none_is_circular() -> None:
             assert condition in {"service_healthy", "service_completed_successfully"}, (name, other)
             assert (other in LONG_RUNNING) == (condition == "service_healthy"), (name, other)
             assert condition != "service_healthy" or "healthcheck" in SERVICES[other], (name, other)
-    order = list(TopologicalSorter({name: service.get("depends_on", {}) for name, service in SERVICES.items()}).static_order())
-    assert order.index("postgres") < order.index("migrate") < min(order.index("api"), order.index("coordinator"))
+    order = list(
+        TopologicalSorter(
+            {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+        ).static_order()
+    )
+    assert (
+        order.index("postgres")
+        < order.index("migrate")
+        < min(order.index("api"), order.index("coordinator"))
+    )
 
 
 def test_everything_that_keeps_running_is_started_again_and_checked() -> None:
@@ -76,7 +90,9 @@ def test_everything_that_keeps_running_is_started_again_and_checked() -> None:
         assert SERVICES[name]["restart"] == "unless-stopped", name
         check = SERVICES[name]["healthcheck"]
         assert check["test"][0] == "CMD", name
-        assert all(DURATION.fullmatch(check[key]) for key in check if key not in {"test", "retries"}), name
+        assert all(
+            DURATION.fullmatch(check[key]) for key in check if key not in {"test", "retries"}
+        ), name
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
@@ -111,7 +127,9 @@ def test_every_process_of_the_ray_cluster_has_the_token() -> None:
             "token",
             SECRETS["RAY_AUTH_TOKEN"],
         ), name
-    assert not any("RAY_AUTH_TOKEN" in SERVICES[name]["environment"] for name in set(SERVICES) - ON_RAY)
+    assert not any(
+        "RAY_AUTH_TOKEN" in SERVICES[name]["environment"] for name in set(SERVICES) - ON_RAY
+    )
 
 
 def test_no_trial_lands_on_the_head_or_beside_the_coordinator() -> None:
@@ -121,21 +139,35 @@ def test_no_trial_lands_on_the_head_or_beside_the_coordinator() -> None:
 
 
 def test_only_those_who_need_the_database_know_its_password() -> None:
-    knows = {name for name, service in SERVICES.items() if SECRETS["POSTGRES_PASSWORD"] in str(service["environment"])}
+    knows = {
+        name
+        for name, service in SERVICES.items()
+        if SECRETS["POSTGRES_PASSWORD"] in str(service["environment"])
+    }
     assert knows == {"postgres", "migrate", "api", "coordinator"}
 
 
 def test_settings_know_every_variable_that_is_set() -> None:
     known = {f"TELESCOPE_{name.upper()}" for name in Settings.model_fields} | {"TELESCOPE_HOME"}
     for name, service in OURS.items():
-        assert {key for key in service["environment"] if key.startswith("TELESCOPE_")} <= known, name
+        assert {key for key in service["environment"] if key.startswith("TELESCOPE_")} <= known, (
+            name
+        )
 
 
 def test_one_volume_is_the_home_of_all_who_read_or_write_it() -> None:
-    homes = {name for name, service in SERVICES.items() if f"telescope:{HOME}" in service.get("volumes", ())}
+    homes = {
+        name
+        for name, service in SERVICES.items()
+        if f"telescope:{HOME}" in service.get("volumes", ())
+    }
     assert homes == {"api", "coordinator", "ray-worker", "ray-worker-gpu"}
     assert all(SERVICES[name]["environment"]["TELESCOPE_HOME"] == HOME for name in homes)
-    mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
+    mounted = {
+        volume.split(":")[0]
+        for service in SERVICES.values()
+        for volume in service.get("volumes", ())
+    }
     assert mounted == set(document()["volumes"])
 
 
@@ -146,15 +178,25 @@ def test_http_is_published_to_this_machine_only() -> None:
 
 
 def test_the_gpu_worker_waits_for_its_profile_and_asks_for_gpus() -> None:
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"ray-worker-gpu"}
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {
+        "ray-worker-gpu"
+    }
     (device,) = SERVICES["ray-worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
 
 
 def test_the_image_holds_what_the_services_need() -> None:
     lines = (ROOT / "Dockerfile").read_text()
-    copied = {word for line in re.findall(r"^COPY (.*)", lines, re.MULTILINE) for word in line.split()[:-1]}
-    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        word
+        for line in re.findall(r"^COPY (.*)", lines, re.MULTILINE)
+        for word in line.split()[:-1]
+    }
+    allowed = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
     assert copied == allowed
     assert copied >= {
         "telescope",
@@ -170,6 +212,8 @@ def test_the_image_holds_what_the_services_need() -> None:
     parsed(
         [
             "telescope",
-            *re.search(r'^CMD \["telescope", (.*)\]', lines, re.MULTILINE)[1].replace('"', "").split(", "),
+            *re.search(r'^CMD \["telescope", (.*)\]', lines, re.MULTILINE)[1]
+            .replace('"', "")
+            .split(", "),
         ]
     )  # type: ignore[index]

@@ -1,14 +1,11 @@
-"""The repository itself: its pages are true, and it works when installed elsewhere."""
+"""The repository itself: its pages are true."""
 
 import ast
 import itertools
-import os
 import re
-import subprocess
-import sys
 import tomllib
-import zipfile
 from collections.abc import Iterator
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,14 +13,20 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import telescope
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("telescope", "workers", "api", "migrations")
-MODULES = sorted(path for name in (*PACKAGES, "benchmarks", "surfaces") for path in (ROOT / name).rglob("*.py"))
+MODULES = sorted(
+    path for name in (*PACKAGES, "benchmarks", "surfaces") for path in (ROOT / name).rglob("*.py")
+)
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
-NAMED_FILE = re.compile(r"`((?:[\w*.-]+/)+[\w*.-]+\.(?:py|md|yml|yaml|toml|txt|png|html))(?:::[\w.]+)?`")
+NAMED_FILE = re.compile(
+    r"`((?:[\w*.-]+/)+[\w*.-]+\.(?:py|md|yml|yaml|toml|txt|png|html))(?:::[\w.]+)?`"
+)
 NAMED_THING = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -35,15 +38,23 @@ def of(path: Path) -> str:
 @pytest.mark.parametrize("path", MODULES, ids=of)
 def test_every_module_begins_with_its_docstring(path: Path) -> None:
     text = path.read_text()
-    assert text.lstrip().startswith(('"""', 'r"""')), "the first line of a module says what it is about"
+    assert text.lstrip().startswith(('"""', 'r"""')), (
+        "the first line of a module says what it is about"
+    )
     assert ast.get_docstring(ast.parse(text))
 
 
-@pytest.mark.parametrize("path", [path for name in PACKAGES[:3] for path in (ROOT / name).rglob("__init__.py")], ids=of)
+@pytest.mark.parametrize(
+    "path", [path for name in PACKAGES[:3] for path in (ROOT / name).rglob("__init__.py")], ids=of
+)
 def test_every_package_lists_its_modules(path: Path) -> None:
     listed = ast.get_docstring(ast.parse(path.read_text())) or ""
-    own = {each.stem for each in path.parent.glob("*.py")} | {each.parent.name for each in path.parent.glob("*/__init__.py")}
-    missing = {name for name in own - {"__init__", "__main__"} if not re.search(rf"`{name}/?`", listed)}
+    own = {each.stem for each in path.parent.glob("*.py")} | {
+        each.parent.name for each in path.parent.glob("*/__init__.py")
+    }
+    missing = {
+        name for name in own - {"__init__", "__main__"} if not re.search(rf"`{name}/?`", listed)
+    }
     assert not missing
 
 
@@ -63,7 +74,9 @@ def names(tree: ast.Module) -> Iterator[str]:
                 yield name
             case ast.ClassDef(name=name, body=body):
                 yield name
-                yield from (f"{name}.{inner.name}" for inner in body if isinstance(inner, ast.FunctionDef))
+                yield from (
+                    f"{name}.{inner.name}" for inner in body if isinstance(inner, ast.FunctionDef)
+                )
             case ast.Assign(targets=targets):
                 yield from (target.id for target in targets if isinstance(target, ast.Name))
             case ast.AnnAssign(target=ast.Name(id=name)):
@@ -73,12 +86,20 @@ def names(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=of)
 def test_every_function_and_test_that_a_page_names_exists(page: Path) -> None:
     named = NAMED_THING.findall(page.read_text())
-    missing = [f"{path}::{name}" for path, name in named if name not in names(ast.parse((ROOT / path).read_text()))]
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if name not in names(ast.parse((ROOT / path).read_text()))
+    ]
     assert not missing
 
 
 def test_every_claim_of_the_paper_has_a_function_and_a_test() -> None:
-    rows = [line.split(" | ") for line in (ROOT / "docs/paper.md").read_text().splitlines() if line.startswith("| ") and "::" in line]
+    rows = [
+        line.split(" | ")
+        for line in (ROOT / "docs/paper.md").read_text().splitlines()
+        if line.startswith("| ") and "::" in line
+    ]
     assert len(rows) >= 10
     for claim, _, function, test in rows:
         assert NAMED_THING.search(function), claim
@@ -95,7 +116,12 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
 
 def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = {pin.name.lower().replace("_", "-"): pin for line in lines if line and not line.startswith("#") for pin in [Requirement(line)]}
+    pins = {
+        pin.name.lower().replace("_", "-"): pin
+        for line in lines
+        if line and not line.startswith("#")
+        for pin in [Requirement(line)]
+    }
     extras = itertools.chain(*PROJECT["optional-dependencies"].values())
     for text in (*PROJECT["dependencies"], *extras):
         requirement = Requirement(text)
@@ -105,53 +131,22 @@ def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> No
         (exact,) = pin.specifier
         assert exact.operator == "=="
         assert requirement.specifier.contains(exact.version), text
-        assert Version(version(requirement.name)).public == exact.version, f"{requirement.name} is not the one that is pinned"
-
-
-@pytest.mark.slow
-def test_the_wheel_works_without_the_repository(tmp_path: Path) -> None:
-    """Installed as a copy, not as a link to the source, it imports and contains the migrations."""
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
-        (source / name).symlink_to(ROOT / name)
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-        str(source),
-    ]
-    subprocess.run(build, check=True, capture_output=True, text=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    site = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(site)
-
-    def run(*arguments: str) -> str:
-        environment = os.environ | {
-            "PYTHONPATH": str(site),
-            "TELESCOPE_HOME": str(tmp_path / "home"),
-        }
-        environment.pop("TELESCOPE_DATABASE_URL", None)
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
+        assert Version(version(requirement.name)).public == exact.version, (
+            f"{requirement.name} is not the one that is pinned"
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
 
-    where = run(
-        "-c",
-        "import telescope, workers, api, migrations as m; print(telescope.__file__, workers.__file__, api.__file__, m.__file__)",
+
+def test_the_changelog_begins_with_this_version_and_its_dates_descend() -> None:
+    titles = re.findall(r"^## (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    versions, dates = (
+        [Version(version) for version, _ in titles],
+        [date.fromisoformat(day) for _, day in titles],
     )
-    assert all(Path(path).is_relative_to(site) for path in where.split())
-    run("-m", "api.cli", "migrate")
-    assert (tmp_path / "home" / "telescope.db").exists()
+    assert versions[0] == Version(telescope.__version__)
+    assert versions == sorted(versions, reverse=True)
+    assert dates == sorted(dates, reverse=True)
+
+
+def test_the_readme_names_the_wheel_of_this_version() -> None:
+    (named,) = set(re.findall(r"telescope-(\S+?)-py3", (ROOT / "README.md").read_text()))
+    assert named == telescope.__version__

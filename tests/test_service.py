@@ -24,7 +24,7 @@ import pytest
 from telescope.client.client import Client
 from telescope.client.resources import Job
 from telescope.errors import InvalidInput, Unavailable
-from telescope.studies import registry, run
+from telescope.studies import registry, run_study
 from telescope.train.loop import train_one
 
 DOCUMENT: dict[str, Any] = {
@@ -83,17 +83,23 @@ CLOCKS = ("seconds", "hours", "dominance")
 def without_clocks(document: Any) -> Any:
     """A report without its wall-clock fields."""
     if isinstance(document, dict):
-        return {key: without_clocks(value) for key, value in document.items() if not any(clock in key for clock in CLOCKS)}
+        return {
+            key: without_clocks(value)
+            for key, value in document.items()
+            if not any(clock in key for clock in CLOCKS)
+        }
     return [without_clocks(value) for value in document] if isinstance(document, list) else document
 
 
 @pytest.fixture(scope="module")
 def plain_report(session_home: Path) -> Any:
-    """The report of `telescope.studies.run` in this process."""
+    """The report of `telescope.studies.run_study` in this process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         study = registry.resolved(registry.parse(DOCUMENT))
-        return without_clocks({"kind": study.kind.name} | registry.report_document(run(study, train_one)))
+        return without_clocks(
+            {"kind": study.kind.name} | registry.report_document(run_study(study, train_one))
+        )
 
 
 def free_port() -> int:
@@ -163,7 +169,11 @@ class Service:
         """The coordinator's process, found by its command line, as an operator would."""
         children = psutil.Process(self.process.pid).children(recursive=True)
         return next(
-            (p for p in children if "coordinator" in p.cmdline() and not p.cmdline()[0].startswith("ray::")),
+            (
+                p
+                for p in children
+                if "coordinator" in p.cmdline() and not p.cmdline()[0].startswith("ray::")
+            ),
             None,
         )
 
@@ -197,19 +207,25 @@ def serving(home: Path, **settings: str) -> Iterator[Service]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that may run the factories of one module, copied to a folder that only it reads."""
     models = tmp_path_factory.mktemp("models")
-    shutil.copy(Path(__file__).parents[1] / "examples" / "huggingface.py", models / "hub_models.py")
+    shutil.copy(
+        Path(__file__).parents[1] / "api" / "examples" / "huggingface.py", models / "hub_models.py"
+    )
     listed = {"TELESCOPE_FACTORIES": "hub_models:*", "TELESCOPE_FACTORY_PATH": str(models)}
     with serving(tmp_path_factory.mktemp("service"), **listed) as running:
         yield running
 
 
 def final(service: Service, job_id: str, seconds: float) -> Job:
-    job: Job = wait_for(lambda: (j := service.client.job(job_id)).terminal and j, seconds, f"{job_id} ends")
+    job: Job = wait_for(
+        lambda: (j := service.client.job(job_id)).terminal and j, seconds, f"{job_id} ends"
+    )
     assert job.state == "SUCCEEDED", f"{job}\n{service.log.read_text()[-3000:]}"
     return job
 
 
-def test_the_service_gives_the_report_of_the_plain_loop(service: Service, plain_report: Any) -> None:
+def test_the_service_gives_the_report_of_the_plain_loop(
+    service: Service, plain_report: Any
+) -> None:
     job = service.client.submit(DOCUMENT)
     final(service, job.id, 120)
     assert without_clocks(service.client.document(job.id)) == plain_report
@@ -220,7 +236,9 @@ def test_the_service_gives_the_report_of_the_plain_loop(service: Service, plain_
     assert all(service.client.curve(trial.id).step[-1] == trial.steps for trial in trials)
 
 
-def test_the_same_job_again_gives_the_same_answer_and_trains_nothing(service: Service, plain_report: Any) -> None:
+def test_the_same_job_again_gives_the_same_answer_and_trains_nothing(
+    service: Service, plain_report: Any
+) -> None:
     job = final(service, service.client.submit(DOCUMENT).id, 60)
     (again,), (ladder,) = service.client.document(job.id)["ladders"], plain_report["ladders"]
     assert {name: again[name] for name in ("verdict", "hyperparameters", "levels")} == {
@@ -249,7 +267,9 @@ def kill_a_worker(service: Service, job_id: str, chance: random.Random) -> bool:
 
 
 @pytest.mark.slow
-def test_two_dead_coordinators_and_a_dead_worker_change_nothing(service: Service, plain_report: Any) -> None:
+def test_two_dead_coordinators_and_a_dead_worker_change_nothing(
+    service: Service, plain_report: Any
+) -> None:
     seed = int(os.environ.get("TELESCOPE_TEST_SEED", time.time_ns() % 10_000))
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -275,27 +295,35 @@ def test_two_dead_coordinators_and_a_dead_worker_change_nothing(service: Service
     final(service, job_id, 180)
     assert without_clocks(service.client.document(job_id)) == plain_report
     now = completed_trials(service, job_id)
-    assert {trial_id: now[trial_id] for trial_id in finished} == finished  # no finished trial ran again
+    assert {
+        trial_id: now[trial_id] for trial_id in finished
+    } == finished  # no finished trial ran again
     assert max(t.attempt for t in now.values()) > 1
     assert sum(t.failures for t in now.values()) == 1
     for trial in now.values():
-        assert service.client.curve(trial.id).step == tuple(range(1, trial.steps + 1))  # no hole, no point twice
+        assert service.client.curve(trial.id).step == tuple(
+            range(1, trial.steps + 1)
+        )  # no hole, no point twice
     wait_for(lambda: not alive(victims), 15, "the dead coordinators' processes are gone")
 
 
 @pytest.fixture(scope="module")
 def plain_comparison(session_home: Path) -> Any:
-    """The report of `telescope.studies.run` on `BATCHES` in this process, where branches train
-    alone.
+    """The report of `telescope.studies.run_study` on `BATCHES` in this process, where branches
+    train alone.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         study = registry.resolved(registry.parse(BATCHES))
-        return without_clocks({"kind": study.kind.name} | registry.report_document(run(study, train_one)))
+        return without_clocks(
+            {"kind": study.kind.name} | registry.report_document(run_study(study, train_one))
+        )
 
 
 @pytest.mark.slow
-def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_batches(service: Service, plain_comparison: Any) -> None:
+def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_batches(
+    service: Service, plain_comparison: Any
+) -> None:
     job_id = service.client.submit(BATCHES).id
     wait_for(lambda: len(completed_trials(service, job_id)) >= 12, 120, "12 trials are done")
     finished, coordinator = completed_trials(service, job_id), service.coordinator()
@@ -305,7 +333,9 @@ def test_a_dead_coordinator_changes_nothing_of_a_comparison_of_optimizers_over_b
     final(service, job_id, 180)
     assert without_clocks(service.client.document(job_id)) == plain_comparison
     now = completed_trials(service, job_id)
-    assert {trial_id: now[trial_id] for trial_id in finished} == finished  # no finished trial ran again
+    assert {
+        trial_id: now[trial_id] for trial_id in finished
+    } == finished  # no finished trial ran again
     assert plain_comparison["final"]
     assert any(target["reached"] for target in plain_comparison["targets"])
 
@@ -328,7 +358,9 @@ def test_the_answer_to_a_loss_comes_back_the_same_from_api_csv_and_command_line(
         assert document["rows"]
         text = service.client.csv(job.id, table, 2.75)
         assert spoken(*asked, "--csv", table) == text
-        assert list(csv.DictReader(text.splitlines())) == [{name: cell(value) for name, value in row.items()} for row in document["rows"]]
+        assert list(csv.DictReader(text.splitlines())) == [
+            {name: cell(value) for name, value in row.items()} for row in document["rows"]
+        ]
 
 
 def spoken(*words: str) -> str:
@@ -359,7 +391,9 @@ def test_a_model_of_the_transformers_library_runs_a_ladder_on_workers_that_are_s
     }
     job = final(service, service.client.submit(asked).id, 240)
     (ladder,) = service.client.document(job.id)["ladders"]
-    assert ladder["coordinates"]["verdict"] in ("pass", "unresolved"), ladder["coordinates"]["reason"]
+    assert ladder["coordinates"]["verdict"] in ("pass", "unresolved"), ladder["coordinates"][
+        "reason"
+    ]
     assert [level["width"] for level in ladder["levels"]] == [32, 64]
     (group,) = [group for group in ladder["parameter_groups"] if hidden in group["names"]]
     assert (group["role"], group["optimizer"]) == ("hidden", optimizer)
@@ -367,6 +401,10 @@ def test_a_model_of_the_transformers_library_runs_a_ladder_on_workers_that_are_s
 
 def test_a_factory_that_the_operator_did_not_list_is_refused(service: Service) -> None:
     with pytest.raises(InvalidInput) as refused:
-        service.client.submit(MODULE | {"model": MODULE["model"] | {"factory": "tests.telescope.user_models:mixture"}})
+        service.client.submit(
+            MODULE | {"model": MODULE["model"] | {"factory": "tests.telescope.user_models:mixture"}}
+        )
     assert refused.value.problems[0].field == "model.factory"
-    assert "allowed: hub_models:*); ask its operator to list it in TELESCOPE_FACTORIES" in str(refused.value)
+    assert "allowed: hub_models:*); ask its operator to list it in TELESCOPE_FACTORIES" in str(
+        refused.value
+    )

@@ -16,7 +16,7 @@ from telescope.train.flops import trial_flops
 from workers.interface import TERMINAL, Assignment, Event, Measured, Started, Stopped, Waiting
 
 
-class Running:
+class RunningAssignment:
     """An assignment that a worker has taken, and its progress."""
 
     def __init__(self, assignment: Assignment) -> None:
@@ -37,7 +37,7 @@ class Desk:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._pending: list[Assignment] = []  # in the order of submission
-        self._running: dict[int, Running] = {}  # by trial
+        self._running: dict[int, RunningAssignment] = {}  # by trial
         self._closed = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
@@ -98,11 +98,16 @@ class Desk:
             # the first among equals
             return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))
 
-    def take_like(self, accepted: Callable[[Assignment], bool], most: int) -> tuple[Assignment, ...]:
+    def take_like(
+        self, accepted: Callable[[Assignment], bool], most: int
+    ) -> tuple[Assignment, ...]:
         """Take up to `most` more queued assignments that `accepted` accepts; they are running from
         then on."""
         with self._changed:
-            return tuple(self._begin(assignment) for assignment in [a for a in self._pending if accepted(a)][: max(0, most)])
+            return tuple(
+                self._begin(assignment)
+                for assignment in [a for a in self._pending if accepted(a)][: max(0, most)]
+            )
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
         """Put back assignments that have not begun after all: to the front of the queue, or ended
@@ -119,7 +124,7 @@ class Desk:
 
     def _begin(self, assignment: Assignment) -> Assignment:
         self._pending.remove(assignment)
-        self._running[assignment.trial_id] = Running(assignment)
+        self._running[assignment.trial_id] = RunningAssignment(assignment)
         return assignment
 
     def waiting(self) -> tuple[Assignment, ...]:
@@ -130,7 +135,9 @@ class Desk:
     def flops_left(self) -> float:
         """FLOPs of all queued trials, and of what remains of running trials."""
         with self._changed:
-            return sum(trial_flops(a.spec) for a in self._pending) + sum(running.flops_left for running in self._running.values())
+            return sum(trial_flops(a.spec) for a in self._pending) + sum(
+                running.flops_left for running in self._running.values()
+            )
 
     def stopping(self, trial_id: int) -> bool:
         """True if a stop of this running trial was requested."""

@@ -51,6 +51,14 @@ class LocalExecutor:
     def _work(self) -> None:
         runner.warm_up()
         self.numerics = numerics()
-        while (pack := self._packs.take(None, lambda first, most, steps: choose(first.spec, most, steps))).assignments:
-            for event in runner.run(pack.assignments, lambda assignment: self._desk.stopping(assignment.trial_id), pack.compiled):
+        while (
+            pack := self._packs.take(
+                None, lambda first, most, steps: choose(first.spec, most, steps)
+            )
+        ).assignments:
+            for event in runner.run_attempts(
+                pack.assignments,
+                lambda assignment: self._desk.stopping(assignment.trial_id),
+                pack.compiled,
+            ):
                 self._desk.emit(event)

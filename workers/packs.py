@@ -41,17 +41,22 @@ class Pack:
     compiled: bool = False
 
 
-class Interrupted(Exception):
+class MeasurementAbandoned(Exception):
     """The measurement was abandoned, because its trial is to end."""
 
 
 Measure = Callable[[Assignment, int, float], Program]
 
 
-def plain(assignment: Assignment) -> bool:
+def may_be_packed(assignment: Assignment) -> bool:
     """True if the trial may be packed and compiled; never for a user's model."""
     spec = assignment.spec
-    return assignment.failures == 0 and spec.measure == "loss" and packable(spec.model) and not spec.optimizer.watches_logits
+    return (
+        assignment.failures == 0
+        and spec.measure == "loss"
+        and packable(spec.model)
+        and not spec.optimizer.watches_logits
+    )
 
 
 class Packs:
@@ -68,17 +73,17 @@ class Packs:
         the desk closed.
 
         `measure` is `telescope.train.program.choose`, run where this worker computes; it raises
-        `Interrupted` if a stop of the assignment was requested.
+        `MeasurementAbandoned` if a stop of the assignment was requested.
         """
         first = self._desk.take(timeout)
         if first is None:
             return Pack()
-        if not plain(first):
+        if not may_be_packed(first):
             return Pack((first,))
         alike = shape(first.spec)
 
         def fits(other: Assignment) -> bool:
-            return other.job == first.job and plain(other) and shape(other.spec) == alike
+            return other.job == first.job and may_be_packed(other) and shape(other.spec) == alike
 
         company = min(self._share(first) - 1, sum(map(fits, self._desk.waiting())))
         steps = self._steps(first)
@@ -98,7 +103,11 @@ class Packs:
     def _steps(self, first: Assignment) -> float:
         """Number of steps of the same graph that each worker has left."""
         graph, own = Graph.of(first.spec), first.spec.own_steps
-        others = sum(other.spec.own_steps for other in self._desk.waiting() if plain(other) and Graph.of(other.spec) == graph)
+        others = sum(
+            other.spec.own_steps
+            for other in self._desk.waiting()
+            if may_be_packed(other) and Graph.of(other.spec) == graph
+        )
         return max(own, (own + others) / self._workers())
 
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
@@ -108,12 +117,23 @@ class Packs:
         spec = first.spec
         try:
             program = measure(first, MOST_TOGETHER, steps)
-            log.info("width %d, %s: packs of %d, %s", spec.model.width, spec.optimizer.name, program.members, program.reason)
-        except Interrupted:
+            log.info(
+                "width %d, %s: packs of %d, %s",
+                spec.model.width,
+                spec.optimizer.name,
+                program.members,
+                program.reason,
+            )
+        except MeasurementAbandoned:
             return
         except Exception as error:
             program = Program()
-            log.warning("width %d, %s: no packs, since they could not be measured: %s", spec.model.width, spec.optimizer.name, error)
+            log.warning(
+                "width %d, %s: no packs, since they could not be measured: %s",
+                spec.model.width,
+                spec.optimizer.name,
+                error,
+            )
         finally:
             self._measuring.release()
         self._programs[shape(spec)] = program
@@ -133,7 +153,12 @@ class Packs:
         half as large, and a single trial is not compiled."""
         alike, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:
-            self._programs[alike] = replace(self._programs[alike], members=members // 2, repaid_steps=math.inf)
+            self._programs[alike] = replace(
+                self._programs[alike], members=members // 2, repaid_steps=math.inf
+            )
         elif pack.compiled:
             self._programs[alike] = Program(reason="not compiled: a compiled trial failed")
-            log.warning("width %d: no longer compiled, since a compiled trial failed", pack.assignments[0].spec.model.width)
+            log.warning(
+                "width %d: no longer compiled, since a compiled trial failed",
+                pack.assignments[0].spec.model.width,
+            )

@@ -21,7 +21,11 @@ POLL_SECONDS = 0.02
 
 def carrying(variable: str, value: str) -> set[psutil.Process]:
     """Living processes, other than this one, that were started with `variable` set to `value`."""
-    return {process for process in psutil.process_iter() if process.pid != os.getpid() and _carries(process, variable, value)}
+    return {
+        process
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and _carries(process, variable, value)
+    }
 
 
 def _carries(process: psutil.Process, variable: str, value: str) -> bool:

@@ -1,13 +1,13 @@
 """The runner: trials inside a worker.
 
-`run` restores the checkpoint of each trial, or the state that it branches from, iterates the
-training loop, and yields the events of `workers.interface`: `Started`, points batched into
+`run_attempts` restores the checkpoint of each trial, or the state that it branches from, iterates
+the training loop, and yields the events of `workers.interface`: `Started`, points batched into
 `Measured`, and one terminal event. An exception becomes a `Failed` here, so that every executor
 reports failures in the same way; a diverged trial is `Finished`, since divergence is data. A worker
 is used for many trials: `tidy` restores it after each, and `warm_up` pays once for what every trial
 would otherwise pay for (torch's import, its first kernels).
 
-Parts: `run`, `Report` · `warm_up` · `settle` · `tidy`.
+Parts: `run_attempts`, `AttemptReporter` · `warm_up` · `settle` · `tidy`.
 """
 
 import gc
@@ -22,18 +22,30 @@ import torch
 from telescope.errors import CorpusLost, FactoryLost, InvalidInput
 from telescope.train import compiled, pack
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.loop import Last, Left, Point, Progress, train
+from telescope.train.loop import CurvePoint, Last, Left, Progress, train
 from telescope.train.run import curve_of
 from telescope.trials.numerics import numerics
 from telescope.trials.outcome import Failure, Measurement
-from workers.interface import CHECKPOINT_SECONDS, TERMINAL, Assignment, Event, Failed, Finished, Measured, Started, Stopped
+from workers.interface import (
+    CHECKPOINT_SECONDS,
+    TERMINAL,
+    Assignment,
+    Event,
+    Failed,
+    Finished,
+    Measured,
+    Started,
+    Stopped,
+)
 
 FLUSH_POINTS = 100
 FLUSH_SECONDS = 0.5  # times the number of trials that train together: each event is a transaction
 TRACEBACK_LINES = 6
 
 
-def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool = False) -> Iterator[Event]:
+def run_attempts(
+    assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool = False
+) -> Iterator[Event]:
     """Run an attempt at each of these trials, of one shape, to its end; `stopping` is checked at
     each step. `compile`: if possible.
 
@@ -56,11 +68,17 @@ def run(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool
         yield from (Failed(assignment.trial_id, assignment.attempt, failure) for assignment in left)
 
 
-class Report:
+class AttemptReporter:
     """Events of one attempt: its points, in batches."""
 
-    def __init__(self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float) -> None:
-        self.assignment, self.checkpoint, self._flush_seconds = (assignment, checkpoint, flush_seconds)
+    def __init__(
+        self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float
+    ) -> None:
+        self.assignment, self.checkpoint, self._flush_seconds = (
+            assignment,
+            checkpoint,
+            flush_seconds,
+        )
         self._points: list[Measurement] = []
         self._flushed = time.monotonic()
 
@@ -70,7 +88,13 @@ class Report:
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
         # the training loop loads it again: once per attempt, and rarely there
         state = self.checkpoint.load(self.assignment.spec.branch)
-        yield Started(trial_id, attempt, self.checkpoint.step, f"{socket.gethostname()}:{os.getpid()}", numerics())
+        yield Started(
+            trial_id,
+            attempt,
+            self.checkpoint.step,
+            f"{socket.gethostname()}:{os.getpid()}",
+            numerics(),
+        )
         if state and (curve := curve_of(state)):
             yield Measured(trial_id, attempt, tuple(curve))
 
@@ -78,9 +102,12 @@ class Report:
         """Turn an item of the training loop into events."""
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
         match told:
-            case Point(_, measurement):
+            case CurvePoint(_, measurement):
                 self._points.append(measurement)
-                if len(self._points) >= FLUSH_POINTS or time.monotonic() - self._flushed >= self._flush_seconds:
+                if (
+                    len(self._points) >= FLUSH_POINTS
+                    or time.monotonic() - self._flushed >= self._flush_seconds
+                ):
                     yield from self._flush()
             case Last(_, measurement):
                 yield Finished(trial_id, attempt, (*self._points, measurement))
@@ -95,13 +122,28 @@ class Report:
             self._points, self._flushed = [], time.monotonic()
 
 
-def _train(assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool) -> Iterator[Event]:
-    every_seconds, flush_seconds = (float(os.environ.get(CHECKPOINT_SECONDS, "30")), FLUSH_SECONDS * len(assignments))
-    reports = [Report(each, CheckpointFile(each.checkpoint, every_seconds), flush_seconds) for each in assignments]
+def _train(
+    assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool
+) -> Iterator[Event]:
+    every_seconds, flush_seconds = (
+        float(os.environ.get(CHECKPOINT_SECONDS, "30")),
+        FLUSH_SECONDS * len(assignments),
+    )
+    reports = [
+        AttemptReporter(each, CheckpointFile(each.checkpoint, every_seconds), flush_seconds)
+        for each in assignments
+    ]
     for report in reports:
         yield from report.begin()
-    specs, files = ([assignment.spec for assignment in assignments], [report.checkpoint for report in reports])
-    losses = compiled.losses if compile and compiled.ready(compiled.Graph.of(specs[0])) else pack.losses
+    specs, files = (
+        [assignment.spec for assignment in assignments],
+        [report.checkpoint for report in reports],
+    )
+    losses = (
+        compiled.compiled_losses
+        if compile and compiled.ensure_compiled(compiled.Graph.of(specs[0]))
+        else pack.losses
+    )
     for told in train(specs, files, lambda index: stopping(assignments[index]), losses):
         yield from reports[told.index].add(told)
 

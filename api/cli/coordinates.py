@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.cli import job_file
-from api.cli.output import console, show_json
+from api.cli.output import Plot, console, show_json
 from telescope.errors import InvalidInput
 
 COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
@@ -23,9 +23,13 @@ PARTS = {"moved": "its output", "own": "by its own update"}
 
 def coordinates(
     file: Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)],
-    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="Check only the ladder of this optimizer: muon or adamw.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
+    plot: Plot = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Check only the ladder of this optimizer: muon or adamw.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
     """Check that a job's parametrisation keeps updates the same size at every width.
 
@@ -38,7 +42,7 @@ def coordinates(
     from api.jobs.submission import Submission, opened  # late, for a quick start
     from telescope.studies import registry
 
-    study = opened(Submission(job_file.read(file)))
+    study = opened(Submission(job_file.read_job_file(file)))
     if study.kind.ladders is None:
         able = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
         message = f"trains at one width, but the check compares several; give a job of kind {able}"
@@ -47,19 +51,34 @@ def coordinates(
     ladders = [ladder for ladder in all_ladders if optimizer in (None, ladder.optimizer)]
     if not ladders:
         optimizers = ", ".join(dict.fromkeys(ladder.optimizer for ladder in all_ladders))
-        raise InvalidInput.of("optimizer", f"the job has no such ladder; choose from {optimizers}", optimizer)
+        raise InvalidInput.of(
+            "optimizer", f"the job has no such ladder; choose from {optimizers}", optimizer
+        )
     torch.set_num_threads(1)
     names = [", ".join(filter(None, (ladder.optimizer, ladder.variant))) for ladder in ladders]
-    reports = {name: checked(ladder.design, name, console(as_json)) for name, ladder in zip(names, ladders, strict=True)}
+    reports = {
+        name: run_check(ladder.design, name, console(as_json))
+        for name, ladder in zip(names, ladders, strict=True)
+    }
     failed = any(report.verdict == "fail" for report in reports.values())
     if as_json:
         documents = [
-            {"optimizer": ladder.optimizer, "variant": ladder.variant, **registry.report_document(report)}
+            {
+                "optimizer": ladder.optimizer,
+                "variant": ladder.variant,
+                **registry.report_document(report),
+            }
             for ladder, report in zip(ladders, reports.values(), strict=True)
         ]
-        show_json({"passed": all(report.verdict == "pass" for report in reports.values()), "failed": failed, "ladders": documents})
+        show_json(
+            {
+                "passed": all(report.verdict == "pass" for report in reports.values()),
+                "failed": failed,
+                "ladders": documents,
+            }
+        )
     else:
-        show(reports, console())
+        show_check(reports, console())
     if plot:
         from telescope.studies.coordinates.plot import draw  # late, for a quick start
 
@@ -67,36 +86,51 @@ def coordinates(
     raise typer.Exit(1 if failed else 0)
 
 
-def checked(design: Any, name: str, shown_on: Console) -> Any:
+def run_check(design: Any, name: str, shown_on: Console) -> Any:
     """Run the check of one ladder, with its progress shown on a terminal."""
     from telescope.studies.coordinates.check import carry_out  # late, for a quick start
     from telescope.train.loop import train_one
 
     with shown_on.status(f"{name}: coordinate check") as status:
         return carry_out(
-            design, train_one, lambda spec: status.update(f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}")
+            design,
+            train_one,
+            lambda spec: status.update(
+                f"{name}: coordinate check, width {spec.model.width}, seed {spec.seed}"
+            ),
         )
 
 
-def show(reports: Mapping[str, Any], shown_on: Console) -> None:
+def show_check(reports: Mapping[str, Any], shown_on: Console) -> None:
     """Print tables and verdicts."""
     for name, report in reports.items():
-        shown_on.print(f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps")
+        shown_on.print(
+            f"\n[bold]{name}[/]: widths {', '.join(map(str, report.widths))}; {report.seeds} seeds; {report.steps} steps"
+        )
         if report.layers:
-            shown_on.print(table(report))
-        shown_on.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.", soft_wrap=True)
+            shown_on.print(slopes_table(report))
+        shown_on.print(
+            f"[{COLOURS[report.verdict]}]{report.verdict}[/]: {escape(report.reason)}.",
+            soft_wrap=True,
+        )
         if report.cause:
             shown_on.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
         if report.verdict == "unresolved":
             shown_on.print("This would not stop a job: no fault was detected.", soft_wrap=True)
 
 
-def table(report: Any) -> Table:
+def slopes_table(report: Any) -> Table:
     """One row per layer and kind of change, steepest slope first."""
     rows = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("layer", "change of", "slope", "90 % interval", "verdict"):
         rows.add_column(title, justify="right" if title in ("slope", "90 % interval") else "left")
     for layer in report.layers:
         verdict = f"[{COLOURS[layer.verdict]}]{layer.verdict}[/]"
-        rows.add_row(layer.layer, PARTS[layer.part], f"{layer.slope:+.2f}", f"{layer.low:+.2f} to {layer.high:+.2f}", verdict)
+        rows.add_row(
+            layer.layer,
+            PARTS[layer.part],
+            f"{layer.slope:+.2f}",
+            f"{layer.low:+.2f} to {layer.high:+.2f}",
+            verdict,
+        )
     return rows

@@ -11,17 +11,24 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from api.cli.output import console, plain, show_json
+from api.cli.output import console, json_value, show_json
 
-corpora = typer.Typer(help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True)
+corpora = typer.Typer(
+    help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True
+)
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
 
 @corpora.command("add")
 def corpus_add(
     name: Annotated[str, typer.Argument(help="Name that jobs give in data.corpus.")],
-    path: Annotated[Path, typer.Argument(help="File or folder: text, .jsonl(.gz/.zst), .parquet, or tokens in .bin.")],
-    text_field: Annotated[str, typer.Option(help="Field of jsonl and parquet files that holds the text.")] = "text",
+    path: Annotated[
+        Path,
+        typer.Argument(help="File or folder: text, .jsonl(.gz/.zst), .parquet, or tokens in .bin."),
+    ],
+    text_field: Annotated[
+        str, typer.Option(help="Field of jsonl and parquet files that holds the text.")
+    ] = "text",
     as_json: AsJson = False,
 ) -> None:
     """Register a text of your own as a corpus.
@@ -32,7 +39,7 @@ def corpus_add(
 
     corpus = register(name, path, text_field)
     if as_json:
-        show_json(plain(corpus))
+        show_json(json_value(corpus))
     else:
         print(f"{corpus.name}: {corpus.path}. Use it in a job: data: {{corpus: {corpus.name}}}")
 
@@ -46,7 +53,7 @@ def corpus_list(as_json: AsJson = False) -> None:
     from telescope.data.corpora import available  # late, for a quick start
 
     if as_json:
-        show_json({"items": plain(list(available()))})
+        show_json({"items": json_value(list(available()))})
         return
     table = Table("corpus", "path", box=None, header_style="dim", pad_edge=False)
     for corpus in available():

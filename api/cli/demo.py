@@ -1,7 +1,7 @@
 """`make demo`: telescope end to end, through its public HTTP interface.
 
 It starts a separate service (`telescope serve`: embedded database, local Ray, a free port, all
-files below ./demo-result), POSTs examples/quickstart.yaml, follows the job, prints the result,
+files below ./demo-result), POSTs the packaged quick-start job, follows the job, prints the result,
 writes it as JSON and as a plot, and stops the service, also after a failure or Ctrl-C. The exit
 status is that of `telescope result`.
 """
@@ -17,15 +17,16 @@ from pathlib import Path
 
 from api.cli import job_file
 from api.cli.output import console, explain
-from api.cli.remote import watched
+from api.cli.remote import progress_updates
 from api.coordinator.supervisor import Child, end, interruptible, port_to_use
+from api.examples import EXAMPLES
 from api.job_states import JobState
 from api.terminal import pictures, telescoping
 from api.terminal.follow import follow
 from telescope.client.client import Client
 from telescope.errors import TelescopeError, Unavailable
 
-JOB = Path("examples/quickstart.yaml")
+JOB = EXAMPLES["quickstart"].path
 FOLDER = Path("demo-result")
 START_SECONDS = 120.0
 END_SECONDS = 9.0  # `serve` ends its own children within this time
@@ -33,20 +34,21 @@ END_SECONDS = 9.0  # `serve` ends its own children within this time
 NEXT = """
 What next? Start the service and POST a job of your own:
 
+  .venv/bin/telescope examples quickstart > job.yaml
   .venv/bin/telescope serve
   curl -X POST http://127.0.0.1:8765/v1/jobs -H 'Content-Type: application/yaml' \\
-    --data-binary @examples/quickstart.yaml
+    --data-binary @job.yaml
 
 API documentation: http://127.0.0.1:8765/docs
-Without a service: .venv/bin/telescope run examples/quickstart.yaml
+Without a service: .venv/bin/telescope run job.yaml
 """
 
 
 def main() -> int:
     """Run the demonstration and return its exit status."""
     try:
-        document = job_file.read(JOB)
-        with interruptible(), service(FOLDER) as url, Client(url) as client:
+        document = job_file.read_job_file(JOB)
+        with interruptible(), running_service(FOLDER) as url, Client(url) as client:
             return demonstrate(client, document, FOLDER)
     except TelescopeError as error:
         explain(error)
@@ -58,7 +60,7 @@ def main() -> int:
 
 
 @contextmanager
-def service(folder: Path) -> Iterator[str]:
+def running_service(folder: Path) -> Iterator[str]:
     """Start a service with all its files in a fresh folder.
 
     Yield its URL, stop it after the block.
@@ -68,7 +70,11 @@ def service(folder: Path) -> Iterator[str]:
     port = port_to_use("127.0.0.1", 0)
     foreign = {name for name in os.environ if name.startswith(("TELESCOPE_", "RAY_ADDRESS"))}
     inherited = {name: value for name, value in os.environ.items() if name not in foreign}
-    environment = inherited | {"TELESCOPE_HOME": str(folder.resolve() / "home"), "TELESCOPE_PORT": str(port), "TELESCOPE_COMPILE": "never"}
+    environment = inherited | {
+        "TELESCOPE_HOME": str(folder.resolve() / "home"),
+        "TELESCOPE_PORT": str(port),
+        "TELESCOPE_COMPILE": "never",
+    }
     url = f"http://127.0.0.1:{port}"
     with open(folder / "service.log", "wb") as log:
         print("Starting telescope (database, HTTP, Ray) ...", flush=True)
@@ -100,16 +106,16 @@ def wait_until_ready(url: str, child: Child) -> None:
 def demonstrate(client: Client, document: object, folder: Path) -> int:
     """POST the job, follow it, print and write its result; return the exit status."""
     job = client.submit(document)
-    print(f"POST {client.url}/v1/jobs with {JOB}: {job.id}\n", flush=True)
-    ended = follow(watched(client, job.id), console())
+    print(f"POST {client.url}/v1/jobs with {JOB.name}: {job.id}\n", flush=True)
+    ended = follow(progress_updates(client, job.id), console())
     if ended.state is not JobState.SUCCEEDED:
         raise Unavailable(f"the job is {ended.state}: {ended.reason}")
     document = client.document(job.id)
-    report, target_width = telescoping.typed(document), telescoping.target_width(job.study)
+    report, target_width = telescoping.parse_report(document), telescoping.target_width(job.study)
     telescoping.show(report, target_width, console())
     as_json, as_picture = folder / "result.json", folder / "result.png"
     as_json.write_text(json.dumps(document, indent=2) + "\n")
-    pictures.picture(report, client.trials(job.id), target_width, as_picture, job.name)
+    pictures.plot_report(report, client.trials(job.id), target_width, as_picture, job.name)
     print(f"Written: {as_json}, {as_picture}\n{NEXT}")
     return 0 if report.verdict == "resolved" else 1
 

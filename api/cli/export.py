@@ -6,9 +6,8 @@ after it has ended.
 """
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,42 +15,52 @@ from api.cli.output import show_json
 from api.cli.service import configured, local_url
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, Unavailable
+from telescope.trials.types import OptimizerName
 
-
-class Form(StrEnum):
-    """The output formats."""
-
-    TORCH = "torch"
-    MEGATRON = "megatron"
-    JSON = "json"
-
-
-class Optimizer(StrEnum):
-    """The optimizers whose ladders can be exported."""
-
-    MUON = "muon"
-    ADAMW = "adamw"
+Format = Literal["torch", "megatron", "json"]
 
 
 def export(
-    job_id: Annotated[str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)],
-    to: Annotated[Form, typer.Option(help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.", show_default=False)],
-    optimizer: Annotated[Optimizer | None, typer.Option(help="Ladder to export (default: the better one).")] = None,
-    variant: Annotated[str | None, typer.Option(help="Variant to export, where the job compares several.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file instead of standard output.")] = None,
-    url: Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)
+    ],
+    to: Annotated[
+        Format,
+        typer.Option(
+            help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.",
+            show_default=False,
+        ),
+    ],
+    optimizer: Annotated[
+        OptimizerName | None, typer.Option(help="Ladder to export (default: the better one).")
+    ] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Variant to export, where the job compares several.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write to this file instead of standard output."),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
     """Print a job's hyperparameters at the target in the format of another trainer.
 
     Example: telescope export JOB --to torch -o train.py
     """
-    text = asked(job_id, to, optimizer, variant, url)
+    text = fetch_export(job_id, to, optimizer, variant, url)
     if output:
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise InvalidInput.of("--output", f"cannot be written: {error.strerror}; give another path", str(output)) from None
+            raise InvalidInput.of(
+                "--output", f"cannot be written: {error.strerror}; give another path", str(output)
+            ) from None
     if as_json:
         show_json({"job": job_id, "to": to, "file": str(output) if output else None, "text": text})
     elif output:
@@ -60,18 +69,20 @@ def export(
         sys.stdout.write(text)
 
 
-def asked(job_id: str, to: Form, optimizer: Optimizer | None, variant: str | None, url: str | None) -> str:
+def fetch_export(
+    job_id: str, to: Format, optimizer: OptimizerName | None, variant: str | None, url: str | None
+) -> str:
     """The text from the service, or from this installation's database."""
     settings, _ = configured({})
     try:
         with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:
-            return client.export(job_id, to.value, optimizer=optimizer.value if optimizer else None, variant=variant)
+            return client.export(job_id, to, optimizer=optimizer, variant=variant)
     except Unavailable:
         if url:
             raise
     from api.cli import solo  # late, for a quick start
-    from api.jobs.exports import exported
-    from telescope.export import Wanted
+    from api.jobs.exports import export_job
+    from telescope.export import ExportRequest
 
     with solo.installation(settings) as store:
-        return exported(store, store.job(job_id), Wanted(to.value, optimizer.value if optimizer else None, variant))
+        return export_job(store, store.job(job_id), ExportRequest(to, optimizer, variant))

@@ -13,25 +13,31 @@ from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, not_plain
 
 
-def read(file: Path) -> Any:
+def read_job_file(file: Path) -> Any:
     """Read the document in a file; InvalidInput locates what is wrong."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput.of("", f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8") from None
+        raise InvalidInput.of(
+            "", f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
+        ) from None
     except OSError as error:
-        raise InvalidInput.of("", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file") from None
+        raise InvalidInput.of(
+            "", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
+        ) from None
     if not text.strip():
-        raise InvalidInput.of("", f"{file} is empty; start from examples/quickstart.yaml")
+        raise InvalidInput.of(
+            "", f"{file} is empty; start from the output of `telescope examples quickstart`"
+        )
     try:
         document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
         problems = tuple(not_plain(document, "")) if isinstance(document, dict) else ()
     except RecursionError:
-        message = f"{file} nests its fields too deeply for a job; start from examples/quickstart.yaml"
+        message = f"{file} nests its fields too deeply for a job; start from the output of `telescope examples quickstart`"
         raise InvalidInput.of("", message) from None
     if not isinstance(document, dict):
         kind = "nothing but comments" if document is None else f"a {type(document).__name__}"
-        message = f"{file} holds {kind}, not `name: value` pairs; start from examples/quickstart.yaml"
+        message = f"{file} holds {kind}, not `name: value` pairs; start from the output of `telescope examples quickstart`"
         raise InvalidInput.of("", message)
     if problems:
         raise InvalidInput.because(problems)

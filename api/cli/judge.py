@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.output import console, show_json
+from api.cli.output import Plot, console, show_json
 from telescope.errors import InvalidInput
 
 COLUMNS = "width, lr, loss (empty or nan: diverged) and, where swept, weight_decay and seed"
@@ -17,18 +17,27 @@ COLUMNS = "width, lr, loss (empty or nan: diverged) and, where swept, weight_dec
 
 def judge(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.csv", help=f"CSV table with one row per finished run: {COLUMNS}.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE.csv",
+            help=f"CSV table with one row per finished run: {COLUMNS}.",
+            show_default=False,
+        ),
     ],
-    target_width: Annotated[int | None, typer.Option(help="Width to train (default: twice the widest in the table).")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")] = False,
+    target_width: Annotated[
+        int | None, typer.Option(help="Width to train (default: twice the widest in the table).")
+    ] = None,
+    plot: Plot = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document to standard output.")
+    ] = False,
 ) -> None:
     """Judge a sweep that you have already run: do its hyperparameters transfer to the target width?
 
-    Example: telescope judge examples/sweep.csv --target-width 1024
+    Example: telescope judge sweep.csv --target-width 1024
     """
-    content = read(file)
-    from api.terminal import pictures, telescoping  # late, for a quick start
+    content = read_table(file)
+    from api.terminal import telescoping  # late, for a quick start
     from telescope.studies import registry
     from telescope.studies.telescoping.judge.judge import judge
     from telescope.studies.telescoping.judge.sweep import read_csv
@@ -40,11 +49,13 @@ def judge(
     else:
         telescoping.show_judgement(judgement, console())
     if plot:
+        from api.terminal import pictures  # late: imports matplotlib
+
         pictures.picture_of_sweep(judgement, sweep.rows, plot, file.name)
     raise typer.Exit(0 if judgement.verdict == "resolved" else 1)
 
 
-def read(file: Path) -> bytes:
+def read_table(file: Path) -> bytes:
     """Read the table, at most one byte more than the limit, so that a longer file is noticed."""
     from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # late, for a quick start
 
@@ -52,4 +63,6 @@ def read(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(MOST_BYTES + 1)
     except OSError as error:
-        raise InvalidInput.of("", f"cannot read {file}: {error.strerror}; give the path of a CSV table") from None
+        raise InvalidInput.of(
+            "", f"cannot read {file}: {error.strerror}; give the path of a CSV table"
+        ) from None

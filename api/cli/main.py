@@ -22,11 +22,12 @@ from rich.table import Table
 from api.cli import job_file
 from api.cli.coordinates import coordinates
 from api.cli.corpus import corpora
+from api.cli.examples import examples
 from api.cli.export import export
 from api.cli.frontier import frontier
 from api.cli.judge import judge
-from api.cli.output import Commands, Interrupted, console, plain, show_json
-from api.cli.remote import RemoteFindings, conclude, service, watched
+from api.cli.output import Commands, JobInterrupted, Plot, console, json_value, show_json
+from api.cli.remote import RemoteFindings, conclude, connect, progress_updates
 from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
 from api.terminal import progress
@@ -46,16 +47,23 @@ app = typer.Typer(
 
 File = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
-Url = Annotated[str | None, typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's).")]
+Url = Annotated[
+    str | None,
+    typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
-Plot = Annotated[Path | None, typer.Option(help="Also write a plot to this PNG file.")]
 JOBS = "Jobs"
 
 
 @app.command(rich_help_panel=JOBS)
 def run(
-    file: Annotated[Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)] = None,
-    resume: Annotated[str | None, typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE."),
+    ] = None,
     executor: ExecutorName = None,
     workers: Workers = None,
     plot: Plot = None,
@@ -65,27 +73,31 @@ def run(
 
     Logs of the coordinator and its workers go to TELESCOPE_HOME/run.log. Ctrl-C pauses the job.
 
-    Example: telescope run examples/quickstart.yaml
+    Example: telescope run job.yaml
     """
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
     from api.cli import solo  # late, for a quick start
     from api.jobs import reports
     from api.jobs.exports import EXPORTERS
-    from api.jobs.submission import Submission, enter, opened
+    from api.jobs.submission import Submission, create_job, opened
     from telescope.studies import registry
 
     settings, environment = configured({"executor": executor, "workers": workers})
-    submission = Submission(job_file.read(file)) if file else None
+    submission = Submission(job_file.read_job_file(file)) if file else None
     fresh = opened(submission) if submission else None  # a bad job leaves no files behind
     with solo.installation(settings) as store:
-        job = enter(fresh, submission, store) if fresh and submission else solo.resume(store, resume or "")
+        job = (
+            create_job(fresh, submission, store)
+            if fresh and submission
+            else solo.resume_job(store, resume or "")
+        )
         study = registry.parse(store.study_document(job.id))
         try:
-            with solo.coordinator(environment | solo.factories(study, settings)) as child:
-                ended = solo.watched(store, job.id, child, study, console(as_json))
+            with solo.running_coordinator(environment | solo.factories(study, settings)) as child:
+                ended = solo.show_until_ended(store, job.id, child, study, console(as_json))
         except KeyboardInterrupt:
-            raise Interrupted(solo.parting(store.job(job.id)), job.id) from None
+            raise JobInterrupted(solo.parting(store.job(job.id)), job.id) from None
         report = reports.latest(store.job(job.id), store)
         if study.kind.name in EXPORTERS and not as_json:
             print(f"To export the result to another trainer: telescope export {job.id} --to torch")
@@ -96,13 +108,13 @@ def run(
 def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
     """Submit a job to the service.
 
-    Example: telescope submit examples/quickstart.yaml
+    Example: telescope submit job.yaml
     """
-    document = job_file.read(file)
-    with service(url) as client:
+    document = job_file.read_job_file(file)
+    with connect(url) as client:
         job = client.submit(document)
     if as_json:
-        show_json(plain(job))
+        show_json(json_value(job))
     else:
         print(f"{job.id}: {job.state}. Follow it with: telescope watch {job.id}")
 
@@ -118,13 +130,13 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
     from api.terminal.views import view_of
     from telescope.studies import registry
 
-    document = job_file.read(file)
+    document = job_file.read_job_file(file)
     if url:
-        with service(url) as client:
+        with connect(url) as client:
             forecast = registry.report_document(client.preview(document))
     else:
         study = opened(Submission(document))
-        local = machine.found(configured({})[0])
+        local = machine.measurements_in_installation(configured({})[0])
         forecast = registry.report_document(registry.preview(study, local))
     if as_json:
         show_json({"kind": document["kind"]} | forecast)
@@ -138,14 +150,16 @@ def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
     Example: telescope watch JOB
     """
-    with service(url) as client:
+    with connect(url) as client:
         try:
-            ended = follow(watched(client, job_id), console(as_json))
+            ended = follow(progress_updates(client, job_id), console(as_json))
         except KeyboardInterrupt:
-            raise Interrupted(f"the job continues. Follow it with: telescope watch {job_id}", job_id) from None
+            raise JobInterrupted(
+                f"the job continues. Follow it with: telescope watch {job_id}", job_id
+            ) from None
         job = client.job(job_id)
     if as_json:
-        show_json(plain(job))
+        show_json(json_value(job))
     else:
         print(f"Show its result with: telescope result {job_id}")
     raise typer.Exit(0 if ended.state is JobState.SUCCEEDED else 3)
@@ -157,9 +171,9 @@ def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = 
 
     Example: telescope result JOB --plot result.png
     """
-    with service(url) as client:
+    with connect(url) as client:
         job = client.job(job_id)
-        now = progress.progress(job, (), datetime.now(UTC), None)
+        now = progress.job_progress(job, (), datetime.now(UTC), None)
         conclude(now, RemoteFindings(client, job, client.document(job_id)), plot, as_json)
 
 
@@ -169,17 +183,33 @@ def jobs(url: Url = None, as_json: AsJson = False) -> None:
 
     Example: telescope jobs --json
     """
-    with service(url) as client:
+    with connect(url) as client:
         listed = list(client.jobs())
     if as_json:
-        show_json({"items": plain(listed)})
+        show_json({"items": json_value(listed)})
         return
-    table = Table("job", "name", "state", "trials", "best loss", "created", box=None, header_style="dim", pad_edge=False)
+    table = Table(
+        "job",
+        "name",
+        "state",
+        "trials",
+        "best loss",
+        "created",
+        box=None,
+        header_style="dim",
+        pad_edge=False,
+    )
     for job in listed:
         best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created)
-    console().print(table if listed else "No jobs yet. Submit one: telescope submit examples/quickstart.yaml")
+        table.add_row(
+            job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created
+        )
+    console().print(
+        table
+        if listed
+        else "No jobs yet. Submit one: telescope examples quickstart > job.yaml; telescope submit job.yaml"
+    )
 
 
 @app.command(rich_help_panel=JOBS)
@@ -222,7 +252,10 @@ def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 def clone(
     job_id: JobId,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable."
+        ),
     ] = None,
     url: Url = None,
     as_json: AsJson = False,
@@ -237,6 +270,7 @@ def clone(
 
 
 app.command(rich_help_panel=JOBS)(coordinates)
+app.command(rich_help_panel=JOBS)(examples)
 app.command(rich_help_panel=JOBS)(export)
 app.command(rich_help_panel=JOBS)(frontier)
 app.command(rich_help_panel=JOBS)(judge)
@@ -246,10 +280,10 @@ app.add_typer(processes)
 
 def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:
     """Send a verb to the service and print the job's new state."""
-    with service(url) as client:
+    with connect(url) as client:
         job = verb(client, job_id)
     if as_json:
-        show_json(plain(job))
+        show_json(json_value(job))
     else:
         print(f"{job.id}: {_state(job)}")
 

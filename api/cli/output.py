@@ -4,8 +4,8 @@ People read results on standard output and errors on standard error: field, reme
 `--json`, programs get one document on standard output, the result or `{"error": ...}`; all other
 output goes to standard error.
 
-Parts: `Commands` (the group that turns errors into messages and exit statuses) · `Interrupted` ·
-`explain` · `show_json`, `plain` · `console`.
+Parts: `Commands` (the group that turns errors into messages and exit statuses) · `JobInterrupted` ·
+`explain` · `show_json`, `json_value` · `console` · `Plot`, the option of commands that draw.
 """
 
 import json
@@ -14,19 +14,34 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
+import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from telescope.errors import InvalidInput, TelescopeError
+from telescope.extras import require_extra
 
 PIPED_WIDTH = 120  # columns of tables that are not printed to a terminal
 
 
-class Interrupted(TelescopeError):
+def _plottable(file: Path | None) -> Path | None:
+    """Raise MissingPackage before the work starts, not once there is a result to plot."""
+    if file:
+        require_extra("plots")
+    return file
+
+
+Plot = Annotated[
+    Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)
+]
+
+
+class JobInterrupted(TelescopeError):
     """The user pressed Ctrl-C; `job` is the id of the job that was running, if any."""
 
     code, exit_status = "interrupted", 130
@@ -52,7 +67,9 @@ class Commands(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in words
         try:
-            sys.exit(super().main(words, "telescope", complete_var, standalone_mode=False, **extra) or 0)
+            sys.exit(
+                super().main(words, "telescope", complete_var, standalone_mode=False, **extra) or 0
+            )
         except TyperException as error:  # a missing argument, an unknown option
             if as_json:
                 show_json(_error_document(_misused(error)))
@@ -73,7 +90,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise Interrupted("stopped by Ctrl-C before it finished") from None
+            raise JobInterrupted("stopped by Ctrl-C before it finished") from None
 
 
 def console(as_json: bool = False) -> Console:
@@ -87,9 +104,13 @@ def show_json(document: Any) -> None:
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Convert a frozen value, or a list of them, to plain JSON types."""
-    return TypeAdapter(type(value)).dump_python(value, mode="json") if not isinstance(value, list) else list(map(plain, value))
+    return (
+        TypeAdapter(type(value)).dump_python(value, mode="json")
+        if not isinstance(value, list)
+        else list(map(json_value, value))
+    )
 
 
 def explain(error: TelescopeError) -> None:
@@ -112,13 +133,17 @@ def _misused(error: TyperException) -> InvalidInput:
     param = getattr(error, "param", None)
     if param is None:
         return InvalidInput.of(getattr(error, "option_name", "command"), error.format_message())
-    name = param.opts[0] if param.param_type_name == "option" else param.metavar or param.name.upper()
+    name = (
+        param.opts[0] if param.param_type_name == "option" else param.metavar or param.name.upper()
+    )
     return InvalidInput.of(name, error.message or "is missing; give it")
 
 
 def _error_document(error: TelescopeError) -> dict[str, Any]:
-    problems = [{"field": p.field, "message": p.message, "value": _shown(p.value)} for p in error.problems]
-    job = {"job": error.job} if isinstance(error, Interrupted) and error.job else {}
+    problems = [
+        {"field": p.field, "message": p.message, "value": _shown(p.value)} for p in error.problems
+    ]
+    job = {"job": error.job} if isinstance(error, JobInterrupted) and error.job else {}
     return {"error": {"code": error.code, "message": error.message, "problems": problems, **job}}
 
 

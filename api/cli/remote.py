@@ -9,31 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from api.cli.frontier import asked
+from api.cli.frontier import fetch_tables
 from api.cli.output import console, show_json
 from api.cli.service import configured, local_url
 from api.job_states import JobState
 from api.terminal import progress
 from telescope.client.client import Client
-from telescope.client.resources import JobDetail, Trial
+from telescope.client.resources import JobDetail, TrialSummary
 from telescope.errors import TelescopeError
 
 if TYPE_CHECKING:
     from api.terminal.views import Findings
 
 
-def service(url: str | None) -> Client:
+def connect(url: str | None) -> Client:
     """Connect to the service at `url`, by default this machine's."""
     return Client(url or local_url(configured({})[0]), patience_seconds=3.0)
 
 
-def watched(client: Client, job_id: str) -> Iterator[progress.Progress]:
+def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressView]:
     """Yield the progress of a job now and after each change until it has ended."""
     forecast_flops = None
     for i, job in enumerate(client.watch(job_id)):
         if i == 0 and not job.terminal:
             forecast_flops = _forecast_flops(client, job)
-        yield progress.progress(job, client.trials(job_id), datetime.now(UTC), forecast_flops)
+        yield progress.job_progress(job, client.trials(job_id), datetime.now(UTC), forecast_flops)
 
 
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
@@ -44,7 +44,11 @@ def _forecast_flops(client: Client, job: JobDetail) -> float | None:
     from telescope.studies import registry  # late, for a quick start
 
     try:
-        return registry.KINDS[job.kind].expected_flops(client.preview(job.study)) if job.kind in registry.KINDS else None
+        return (
+            registry.KINDS[job.kind].expected_flops(client.preview(job.study))
+            if job.kind in registry.KINDS
+            else None
+        )
     except TelescopeError:
         return None
 
@@ -65,15 +69,17 @@ class RemoteFindings:
     def study(self) -> dict[str, Any]:
         return self.job.study
 
-    def trials(self) -> Iterator[Trial]:
+    def trials(self) -> Iterator[TrialSummary]:
         return self.client.trials(self.job.id)
 
     def tables(self, target_loss: float) -> dict[str, Any]:
         """Fetch the tables that the service computes at a target loss."""
-        return asked(self.client, self.job.id, target_loss)
+        return fetch_tables(self.client, self.job.id, target_loss)
 
 
-def conclude(job: progress.Progress, found: "Findings", plot: Path | None, as_json: bool) -> None:
+def conclude(
+    job: progress.ProgressView, found: "Findings", plot: Path | None, as_json: bool
+) -> None:
     """Print the result, plot it if `plot` is given, and exit with the matching status."""
     from api.terminal.views import view_of  # late, for a quick start
 

@@ -18,17 +18,34 @@ from api.coordinator import supervisor
 from api.settings import Settings
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, Problem, Unavailable
+from telescope.extras import require_extra
 
 processes = typer.Typer()
 
-Host = Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines.")]
+Host = Annotated[
+    str | None,
+    typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines."),
+]
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]
 ExecutorName = Annotated[
-    Literal["ray", "ray_tune", "local"] | None, typer.Option("--executor", help="What runs the trials: Ray, Ray Tune, or a single thread.")
+    Literal["ray", "ray_tune", "local"] | None,
+    typer.Option("--executor", help="What runs the trials: Ray, Ray Tune, or a single thread."),
 ]
-Workers = Annotated[int | None, typer.Option("--workers", help="Trials to run at once (default: as many as the machine offers).")]
-Database = Annotated[str | None, typer.Option("--database-url", help="Database: sqlite:///file or postgresql://user:password@host/name.")]
-Leash = Annotated[bool, typer.Option("--leash", hidden=True, help="Exit when standard input closes.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", help="Trials to run at once (default: as many as the machine offers)."
+    ),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url", help="Database: sqlite:///file or postgresql://user:password@host/name."
+    ),
+]
+Leash = Annotated[
+    bool, typer.Option("--leash", hidden=True, help="Exit when standard input closes.")
+]
 
 
 @processes.command(rich_help_panel="Service")
@@ -44,25 +61,39 @@ def serve(
 
     Example: telescope serve --port 8765
     """
-    options = {"host": host, "port": port, "executor": executor, "workers": workers, "database_url": database_url}
+    options = {
+        "host": host,
+        "port": port,
+        "executor": executor,
+        "workers": workers,
+        "database_url": database_url,
+    }
     settings, _ = configured(options)
     _begin(leash)
-    settings, environment = configured(options | {"port": supervisor.port_to_use(settings.host, settings.port)})
+    settings, environment = configured(
+        options | {"port": supervisor.port_to_use(settings.host, settings.port)}
+    )
     _migrate(settings)
     url = local_url(settings)
 
     def announce() -> None:
         _say(f"telescope is ready at {url}")
         _say(f"  documentation   {url}/docs")
-        _say("  first job       telescope submit examples/quickstart.yaml")
+        _say(
+            "  first job       telescope examples quickstart > job.yaml; telescope submit job.yaml"
+        )
 
     _say("starting api and coordinator ...")
     with Client(url, timeout_seconds=2.0) as client:
-        supervisor.supervise(("api", "coordinator"), environment, lambda: _is_ready(client), announce, _say)
+        supervisor.supervise(
+            ("api", "coordinator"), environment, lambda: _is_ready(client), announce, _say
+        )
 
 
 @processes.command(rich_help_panel="Service")
-def api(host: Host = None, port: Port = None, database_url: Database = None, leash: Leash = False) -> None:
+def api(
+    host: Host = None, port: Port = None, database_url: Database = None, leash: Leash = False
+) -> None:
     """Serve HTTP requests.
 
     Example: telescope api --port 8765
@@ -85,12 +116,19 @@ def api(host: Host = None, port: Port = None, database_url: Database = None, lea
 
 
 @processes.command(rich_help_panel="Service")
-def coordinator(executor: ExecutorName = None, workers: Workers = None, database_url: Database = None, leash: Leash = False) -> None:
+def coordinator(
+    executor: ExecutorName = None,
+    workers: Workers = None,
+    database_url: Database = None,
+    leash: Leash = False,
+) -> None:
     """Plan trials and dispatch them to workers; a second coordinator stands by.
 
     Example: telescope coordinator --executor ray
     """
-    settings, _ = configured({"executor": executor, "workers": workers, "database_url": database_url})
+    settings, _ = configured(
+        {"executor": executor, "workers": workers, "database_url": database_url}
+    )
     _begin(leash)
     from api.coordinator.main import main  # late, for a quick start
 
@@ -112,11 +150,20 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        raise InvalidInput.because(tuple(_problem(detail, options) for detail in error.errors(include_url=False))) from None
-    if "executor" in options and settings.tune_loggers and settings.executor != "ray_tune":  # others run no trials
+        raise InvalidInput.because(
+            tuple(_problem(detail, options) for detail in error.errors(include_url=False))
+        ) from None
+    runs_trials = "executor" in options
+    if runs_trials and settings.executor != "local":
+        require_extra(
+            "ray"
+        )  # here, so that `serve` does not restart a coordinator that cannot start
+    if runs_trials and settings.tune_loggers and settings.executor != "ray_tune":
         message = "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune, or unset this"
         raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", message)
-    return settings, os.environ | {f"TELESCOPE_{name.upper()}": str(value) for name, value in given.items()}
+    return settings, os.environ | {
+        f"TELESCOPE_{name.upper()}": str(value) for name, value in given.items()
+    }
 
 
 def local_url(settings: Settings) -> str:
@@ -135,7 +182,11 @@ def _problem(detail: Any, options: Collection[str]) -> Problem:
 
 def _begin(leash: bool) -> None:
     """Set up logging, and the leash, of a long-lived process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     if leash:

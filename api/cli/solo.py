@@ -61,7 +61,7 @@ def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
+def running_coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
     """Run a coordinator during the block; its output is appended to a log in TELESCOPE_HOME."""
     with open(home() / LOG_NAME, "ab") as log:
 
@@ -77,14 +77,16 @@ def coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             end([child])
 
 
-def watched(store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console) -> progress.Progress:
+def show_until_ended(
+    store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console
+) -> progress.ProgressView:
     """Show a job until it has ended; an interruption pauses it, then raises KeyboardInterrupt."""
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
             return follow(states(store, job_id, child, forecast_flops), shown_on)
         except KeyboardInterrupt:
-            pause(store, job_id)
+            request_pause(store, job_id)
             raise
 
 
@@ -106,20 +108,28 @@ def interruptible_once() -> Iterator[None]:
         yield
 
 
-def states(store: Store, job_id: str, child: Child, forecast_flops: float | None) -> Iterator[progress.Progress]:
+def states(
+    store: Store, job_id: str, child: Child, forecast_flops: float | None
+) -> Iterator[progress.ProgressView]:
     """Yield the job's progress until it has ended; restart the coordinator if it dies."""
     untouched, began = store.job(job_id).version, time.monotonic()
     while True:
         job = store.job(job_id)
-        now = progress.progress(job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops)
-        if missed := job.version == untouched and (child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS):
-            now = replace(now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}")
+        now = progress.job_progress(
+            job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops
+        )
+        if missed := job.version == untouched and (
+            child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
+        ):
+            now = replace(
+                now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}"
+            )
         yield now
         if now.state.terminal:
             return
         child.tend()
         if missed and child.deaths >= MOST_DEATHS:
-            pause(store, job_id)
+            request_pause(store, job_id)
             remedy = f"fix that, then continue with: telescope run --resume {job_id}"
             cause = f"{last_words(child)} (log: {home() / LOG_NAME})"
             raise Unavailable(f"the coordinator does not start: {cause}; {remedy}")
@@ -130,7 +140,14 @@ def last_words(child: Child) -> str:
     """The last line that the child itself logged: why it ended, or what it waits for."""
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
-    return next((line for line in reversed(lines) if line and not line.startswith(f"{child.name} ended with status")), "nothing")
+    return next(
+        (
+            line
+            for line in reversed(lines)
+            if line and not line.startswith(f"{child.name} ended with status")
+        ),
+        "nothing",
+    )
 
 
 @dataclass(frozen=True)
@@ -159,7 +176,7 @@ class LocalFindings:
         return registry.report_document(frontier.answers(analysis, target_loss))
 
 
-def resume(store: Store, job_id: str) -> JobRow:
+def resume_job(store: Store, job_id: str) -> JobRow:
     """Resume a job that is paused, failed, cancelled, or left without a coordinator."""
     job = store.job(job_id)
     if job.state is JobState.SUCCEEDED:
@@ -170,7 +187,7 @@ def resume(store: Store, job_id: str) -> JobRow:
     return store.request(job_id, Verb.RESUME) if paused else job
 
 
-def pause(store: Store, job_id: str) -> JobRow:
+def request_pause(store: Store, job_id: str) -> JobRow:
     """Request a pause and wait briefly for it; return the row, which tells whether it happened.
 
     A job that has ended, or is about to, is left alone.

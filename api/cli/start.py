@@ -3,13 +3,13 @@
 import sys
 
 from telescope.errors import MissingPackage
-from telescope.extras import require
+from telescope.extras import require_extra
 
 
 def main() -> int:
     """Run the command line; if packages are missing, print how to install them and return 2."""
     try:
-        require("service")
+        require_extra("service")
     except MissingPackage as error:
         print(error.message, file=sys.stderr)
         return error.exit_status

@@ -11,12 +11,22 @@ from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun, JobRow
 from telescope.errors import NotFound
 from telescope.train.checkpoint import CheckpointFile
 from telescope.trials.outcome import completed
-from workers.interface import Assignment, Event, Executor, Failed, Finished, Measured, Started, Stopped, Waiting
+from workers.interface import (
+    Assignment,
+    Event,
+    Executor,
+    Failed,
+    Finished,
+    Measured,
+    Started,
+    Stopped,
+    Waiting,
+)
 
 log = logging.getLogger("telescope.coordinator")
 Ending = Finished | Failed | Stopped
@@ -25,7 +35,9 @@ Ending = Finished | Failed | Stopped
 class Dispatcher:
     """Submits the trials of the running jobs to one executor, and records their events."""
 
-    def __init__(self, record: Record, executor: Executor, checkpoints: Path, max_attempts: int) -> None:
+    def __init__(
+        self, record: CoordinatorStore, executor: Executor, checkpoints: Path, max_attempts: int
+    ) -> None:
         self._record = record
         self._executor = executor
         self._checkpoints = checkpoints
@@ -64,7 +76,10 @@ class Dispatcher:
         free = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_waits or free <= 0:
             return
-        waiting = {job_id: deque(self._record.pending_trials(job_id, free, held=self._flights)) for job_id in jobs}
+        waiting = {
+            job_id: deque(self._record.pending_trials(job_id, free, held=self._flights))
+            for job_id in jobs
+        }
         complete = all(len(pending) < free for pending in waiting.values())
         load = Counter(flight.job for flight in self._flights.values())
         assignments: list[Assignment] = []
@@ -76,7 +91,9 @@ class Dispatcher:
             trial = waiting[job_id].popleft()
             checkpoint = str(self._checkpoints / job_id / f"{trial.spec.digest}.pt")
             attempt, failures = trial.attempt, trial.failures
-            assignments.append(Assignment(trial.trial_id, attempt, trial.spec, checkpoint, job_id, failures))
+            assignments.append(
+                Assignment(trial.trial_id, attempt, trial.spec, checkpoint, job_id, failures)
+            )
             load[job_id] += 1
         self._nothing_waits = complete and not any(waiting.values())
         self._flights |= {assignment.trial_id: assignment for assignment in assignments}
@@ -143,7 +160,9 @@ class Dispatcher:
             case Stopped(trial_id, attempt):
                 self._record.trial_released(trial_id, attempt)
         del self._flights[event.trial_id]
-        self._nothing_waits &= isinstance(event, Finished)  # another end may have made the trial pending again
+        self._nothing_waits &= isinstance(
+            event, Finished
+        )  # another end may have made the trial pending again
         return flight
 
 

@@ -28,7 +28,7 @@ from api.coordinator.dispatcher import Dispatcher, drop_checkpoint
 from api.coordinator.planner import End, Planner, out_of_time
 from api.job_states import JobState, Verb
 from api.store.engines import CoordinatorLock, Superseded
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import JobRow
 from telescope.errors import TelescopeError, Unavailable
 from telescope.studies.kind import EndCause, Ended
@@ -41,7 +41,15 @@ AWAY_SECONDS = 1.0  # between attempts to reach the database
 class Coordinator:
     """Runs the jobs of one database on one executor."""
 
-    def __init__(self, record: Record, executor: Executor, checkpoints: Path, *, poll_seconds: float = 0.25, max_attempts: int = 3) -> None:
+    def __init__(
+        self,
+        record: CoordinatorStore,
+        executor: Executor,
+        checkpoints: Path,
+        *,
+        poll_seconds: float = 0.25,
+        max_attempts: int = 3,
+    ) -> None:
         self._record = record
         self._planner = Planner(record)
         self._dispatcher = Dispatcher(record, executor, checkpoints, max_attempts)
@@ -56,7 +64,10 @@ class Coordinator:
         lost = self._record.requeue_lost()
         self._record.set_waiting(None)
         if lost:
-            log.info("%d trials were running when the last coordinator ended; they resume from their checkpoints", lost)
+            log.info(
+                "%d trials were running when the last coordinator ended; they resume from their checkpoints",
+                lost,
+            )
         self._dispatcher.clear_all()
 
     def run(self, stop: threading.Event, lock: CoordinatorLock) -> None:
@@ -144,7 +155,8 @@ class Coordinator:
             self._dispatcher.clear(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Plan a job until nothing more can be reused; an exception in its study fails only this job."""
+        """Plan a job until nothing more can be reused; an exception in its study fails only this
+        job."""
         try:
             while self._plan(job):
                 pass
@@ -154,10 +166,13 @@ class Coordinator:
             self._end(job, End(JobState.FAILED, f"its study failed: {error}"))
         except Exception as error:
             log.exception("the study of job %s raised", job.id)
-            self._end(job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}"))
+            self._end(
+                job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}")
+            )
 
     def _plan(self, job: JobRow) -> bool:
-        """Make one plan; return True if trials were reused, so that the study must be planned again."""
+        """Make one plan; return True if trials were reused, so that the study must be planned
+        again."""
         step = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
         if step.end:
             self._end(job, step.end)
@@ -171,7 +186,9 @@ class Coordinator:
 
     def _end(self, job: JobRow, end: End) -> None:
         if end.state is JobState.FAILED:
-            end = replace(end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason)))
+            end = replace(
+                end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason))
+            )
         ended = self._record.finish_job(job.id, end.state, end.reason, end.result)
         level = logging.ERROR if end.state is JobState.FAILED else logging.INFO
         log.log(level, "job %s %s: %s", ended.id, ended.state, end.reason)

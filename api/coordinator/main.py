@@ -7,7 +7,7 @@ import time
 from api.coordinator.loop import Coordinator, log
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from telescope.models import factory
 from workers.interface import Executor
 
@@ -22,7 +22,7 @@ def main(settings: Settings) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    record = Record(settings.database_url)
+    record = CoordinatorStore(settings.database_url)
     record.check_revision()
     lock = CoordinatorLock(settings.database_url)
     if not lock.acquire():
@@ -33,7 +33,11 @@ def main(settings: Settings) -> None:
         executor = build_executor(settings)
         try:
             Coordinator(
-                record, executor, settings.checkpoint_dir, poll_seconds=settings.poll_seconds, max_attempts=settings.max_attempts
+                record,
+                executor,
+                settings.checkpoint_dir,
+                poll_seconds=settings.poll_seconds,
+                max_attempts=settings.max_attempts,
             ).run(stop, lock)
         finally:
             executor.close()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.job_states import JobState
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import JobRow, TrialFilter
 from telescope.errors import Unavailable
 from telescope.studies import registry
@@ -32,7 +32,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanOutcome:
     """The outcome of one plan of a job."""
 
     new: int = 0  # trials inserted
@@ -44,7 +44,7 @@ class Step:
 class Planner:
     """Plans the running jobs of one database."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: CoordinatorStore) -> None:
         self._record = record
         self._studies: dict[str, AnyStudy] = {}
 
@@ -52,7 +52,7 @@ class Planner:
         """Drop the study of a job that no longer runs."""
         self._studies.pop(job_id, None)
 
-    def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> Step:
+    def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> PlanOutcome:
         """Insert the trials that a job's study needs now.
 
         Pending trials that other jobs trained with equal `numerics` are reused, unless the executor
@@ -61,25 +61,25 @@ class Planner:
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)
         if any(trial.state is TrialState.FAILED for trial in trials):
-            return Step(end=End(JobState.FAILED, self._blame(job.id)))
+            return PlanOutcome(end=End(JobState.FAILED, self._blame(job.id)))
         plan = study.plan(trials)
         if plan.done:
             report = self._report(job.id, study, trials)
-            return Step(end=End(JobState.SUCCEEDED, report.get("reason"), report))
+            return PlanOutcome(end=End(JobState.SUCCEEDED, report.get("reason"), report))
         present = self._record.known_digests(job.id)
         new = tuple(planned for planned in plan.trials if planned.spec.digest not in present)
         if out_of_time(job):
             if len(new) < len(plan.trials):  # stages that have begun are decided first
-                return Step()
+                return PlanOutcome()
             report = self._report(job.id, study, trials, OUT_OF_TIME)
-            return Step(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), report))
+            return PlanOutcome(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), report))
         if not plan.trials:
             raise RuntimeError("its plan is not done, but contains no trials")
         if new:
             self._record.plan_trials(job.id, new)
             log.info("job %s: %d trials planned", job.id, len(new))
         reused = self._reuse(job.id, numerics, held) if numerics and study.question.reuse else 0
-        return Step(len(new), reused, due=tuple(trials) if new else ())
+        return PlanOutcome(len(new), reused, due=tuple(trials) if new else ())
 
     def report(self, job_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
         """Make the interim report on a running job's trials."""
@@ -103,7 +103,9 @@ class Planner:
             self._studies[job_id] = registry.parse(self._record.study_document(job_id))
         return self._studies[job_id]
 
-    def _report(self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None) -> dict[str, Any]:
+    def _report(
+        self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None
+    ) -> dict[str, Any]:
         """Make the report on the trials of a plan.
 
         Outlines are read here rather than for every plan, since plans are more frequent.

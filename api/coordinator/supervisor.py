@@ -39,7 +39,13 @@ class Child:
     -P keeps a folder `api` in the working directory from being imported instead.
     """
 
-    def __init__(self, name: str, environment: Mapping[str, str], log: Callable[[str], None], output: IO[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        log: Callable[[str], None],
+        output: IO[bytes] | None = None,
+    ) -> None:
         self.name = name
         self.environment = environment
         self.log = log
@@ -143,7 +149,9 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
         for child in children:
             child.ask_to_end()
         deadline = time.monotonic() + grace_seconds
-        while time.monotonic() < deadline and any(child.process.poll() is None for child in children):
+        while time.monotonic() < deadline and any(
+            child.process.poll() is None for child in children
+        ):
             time.sleep(POLL_SECONDS)
         for child in children:
             child.sweep()
@@ -178,5 +186,7 @@ def port_to_use(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Unavailable(f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port") from error
+            raise Unavailable(
+                f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port"
+            ) from error
         return int(probe.getsockname()[1])

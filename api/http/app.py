@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from api.http import errors
 from api.http.bodies import BodyLimit
-from api.http.openapi import describe
+from api.http.openapi import add_schemas
 from api.http.routes import corpora, export, frontier, health, jobs, judgements, results
 from api.jobs.analyses import Analyses
 from api.settings import Settings
@@ -35,7 +35,9 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         store.close()
 
-    app = FastAPI(title="telescope", summary=SUMMARY, version=version("telescope"), lifespan=lifespan)
+    app = FastAPI(
+        title="telescope", summary=SUMMARY, version=version("telescope"), lifespan=lifespan
+    )
     app.state.store = store
     app.state.settings = settings
     app.state.analyses = Analyses()
@@ -43,5 +45,5 @@ def create_app(settings: Settings) -> FastAPI:
     errors.install(app)
     for resource in (jobs, results, judgements, corpora, frontier, export, health):
         app.include_router(resource.router)
-    describe(app.openapi(), registry.KINDS.values())
+    add_schemas(app.openapi(), registry.KINDS.values())
     return app

@@ -3,7 +3,7 @@
 `telescope.studies.registry` validates a document, and `api.jobs.admission` the files and code that
 it names.
 
-Parts: `BodyLimit` (middleware) · `document` · `require_known`.
+Parts: `BodyLimit` (middleware) · `parse_body` · `require_known`.
 """
 
 import json
@@ -18,14 +18,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, Problem, nearest, no_text
+from telescope.errors import InvalidInput, Problem, closest_name_hint, no_text
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
 YAML_CHARACTERS = 1 << 14  # a YAML parser in Python needs about half a second for these
 DEEPEST = 32
 LARGEST_INTEGER = 2**53
-OPENING = (tokens.FlowSequenceStartToken, tokens.FlowMappingStartToken, tokens.BlockSequenceStartToken, tokens.BlockMappingStartToken)
+OPENING = (
+    tokens.FlowSequenceStartToken,
+    tokens.FlowMappingStartToken,
+    tokens.BlockSequenceStartToken,
+    tokens.BlockMappingStartToken,
+)
 CLOSING = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.BlockEndToken)
 
 
@@ -54,7 +59,9 @@ class BodyLimit:
         await self.app(scope, limited, send)
 
 
-def document(body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml") -> Any:
+def parse_body(
+    body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml"
+) -> Any:
     """Parse a JSON or YAML body; `otherwise` names the alternative to JSON in error messages.
 
     Raises InvalidInput with the place of a syntax error, or with each value that cannot be stored.
@@ -81,7 +88,14 @@ def require_known(query: Mapping[str, str], *known: str) -> None:
     unknown = {name: value for name, value in query.items() if name not in known}
     if unknown:
         raise RequestValidationError(
-            [{"loc": ("query", name), "msg": f"unknown{nearest(name, [*known])}", "input": value} for name, value in unknown.items()]
+            [
+                {
+                    "loc": ("query", name),
+                    "msg": f"unknown{closest_name_hint(name, [*known])}",
+                    "input": value,
+                }
+                for name, value in unknown.items()
+            ]
         )
 
 
@@ -114,13 +128,21 @@ def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
     match value:
         case dict():
             for key, each in value.items():
-                yield from (_unstorable(key, path) if isinstance(key, str) else [no_text(".".join(path), key)])
+                yield from (
+                    _unstorable(key, path)
+                    if isinstance(key, str)
+                    else [no_text(".".join(path), key)]
+                )
                 yield from _unstorable(each, (*path, str(key)))
         case list():
             for number, each in enumerate(value):
                 yield from _unstorable(each, (*path, str(number)))
-        case str() if not value.isprintable() and ("\0" in value or re.search("[\ud800-\udfff]", value)):
-            yield Problem(".".join(path), "contains U+0000 or a lone surrogate; remove the character", value)
+        case str() if not value.isprintable() and (
+            "\0" in value or re.search("[\ud800-\udfff]", value)
+        ):
+            yield Problem(
+                ".".join(path), "contains U+0000 or a lone surrogate; remove the character", value
+            )
         case int() if abs(value) >= LARGEST_INTEGER:
             message = "is beyond 2^53, which JSON does not represent exactly; give a smaller number"
             yield Problem(".".join(path), message, str(value))

@@ -16,7 +16,9 @@ from api.settings import Settings
 from api.store.store import Store
 from telescope.studies.kind import AnyStudy
 
-UNCHANGED: dict[int | str, dict[str, Any]] = {304: {"description": "Unchanged since the ETag in If-None-Match."}}
+UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Unchanged since the ETag in If-None-Match."}
+}
 INT32 = 2**31 - 1
 
 
@@ -35,7 +37,7 @@ async def body_of(request: Request) -> bytes:
 
 
 def document_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
-    return bodies.document(body, request.headers.get("Content-Type"))
+    return bodies.parse_body(body, request.headers.get("Content-Type"))
 
 
 def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
@@ -43,7 +45,10 @@ def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> An
     return document_of(request, body) if body else {}
 
 
-def study_of(document: Annotated[Any, Depends(document_of)], settings: Annotated[Settings, Depends(settings_of)]) -> AnyStudy:
+def study_of(
+    document: Annotated[Any, Depends(document_of)],
+    settings: Annotated[Settings, Depends(settings_of)],
+) -> AnyStudy:
     """The study in the body, its corpus opened and tokenised."""
     return opened(Submission(document, settings))
 
@@ -52,11 +57,27 @@ Rows = Annotated[Store, Depends(store_of)]
 Study = Annotated[AnyStudy, Depends(study_of)]
 JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
-PageSize = Annotated[int, Query(ge=0, description="Items per page, at most 1000; 0 is the server's default.")]
-PageToken = Annotated[str | None, Query(max_length=512, description="The `next_page_token` of the previous page.")]
-Points = Annotated[int, Query(ge=2, le=10_000, description="Approximate number of points that each curve is thinned to.")]
+PageSize = Annotated[
+    int, Query(ge=0, description="Items per page, at most 1000; 0 is the server's default.")
+]
+PageToken = Annotated[
+    str | None, Query(max_length=512, description="The `next_page_token` of the previous page.")
+]
+Points = Annotated[
+    int,
+    Query(
+        ge=2, le=10_000, description="Approximate number of points that each curve is thinned to."
+    ),
+]
 Width = Annotated[int | None, Query(ge=1, le=INT32)]
-IfNoneMatch = Annotated[str | None, Header(description="ETag of an earlier response; 304 if nothing has changed since.")]
+IfNoneMatch = Annotated[
+    str | None, Header(description="ETag of an earlier response; 304 if nothing has changed since.")
+]
 IdempotencyKey = Annotated[
-    str | None, Header(max_length=128, pattern="^[!-~]+$", description="A POST repeated with the same key and body returns the first job.")
+    str | None,
+    Header(
+        max_length=128,
+        pattern="^[!-~]+$",
+        description="A POST repeated with the same key and body returns the first job.",
+    ),
 ]

@@ -5,8 +5,8 @@ Every error is `application/problem+json` (RFC 9457) of one shape: `type`, `titl
 pointer (RFC 6901), its value and the remedy. An unforeseen exception is a 500 without internals;
 the log has the traceback.
 
-Parts: `Problem`, `FieldProblem` (the schema) · `problem_response` · `install` (the four handlers) ·
-`described` (for OpenAPI).
+Parts: `ProblemDocument`, `FieldProblem` (the schema) · `problem_response` · `install` (the four
+handlers) · `error_responses` (for OpenAPI).
 """
 
 import json
@@ -26,7 +26,13 @@ from telescope import errors
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
 LONGEST_VALUE = 300  # characters of an offending value that are echoed
-CODES = {400: "bad_request", 404: "no_such_path", 405: "method_not_allowed", 406: "not_acceptable", 413: "content_too_large"}
+CODES = {
+    400: "bad_request",
+    404: "no_such_path",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "content_too_large",
+}
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +52,7 @@ class FieldProblem(BaseModel):
     """The value in the request."""
 
 
-class Problem(BaseModel):
+class ProblemDocument(BaseModel):
     """An error in the format of RFC 9457."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -62,10 +68,13 @@ class Problem(BaseModel):
     errors: list[FieldProblem] = []
 
 
-def described(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries of error responses with these statuses."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in statuses
+    }
 
 
 def pointer(field: str) -> str:
@@ -79,16 +88,26 @@ def echoed(value: Any) -> Any:
     try:
         if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= LONGEST_VALUE:
             return value
-    except (TypeError, ValueError, RecursionError):  # not JSON: nan, bytes, a lone surrogate, an object
+    except (
+        TypeError,
+        ValueError,
+        RecursionError,
+    ):  # not JSON: nan, bytes, a lone surrogate, an object
         pass
     text = value if isinstance(value, str) else repr(value)
     return text.encode(errors="replace").decode()[:LONGEST_VALUE]
 
 
-def problem_response(request: Request, status: int, code: str, detail: str, fields: list[FieldProblem] | None = None) -> JSONResponse:
+def problem_response(
+    request: Request, status: int, code: str, detail: str, fields: list[FieldProblem] | None = None
+) -> JSONResponse:
     """Build the problem+json response of an error."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    problem = Problem(
+    headers = (
+        {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        if status == HTTPStatus.SERVICE_UNAVAILABLE
+        else {}
+    )
+    problem = ProblemDocument(
         type=f"urn:telescope:problem:{code}",
         title=code.replace("_", " ").capitalize(),
         status=status,
@@ -114,7 +133,10 @@ def _telescope_error(request: Request, error: Exception) -> JSONResponse:
     in_body = request.method == "POST"
     fields = [
         FieldProblem(
-            field=problem.field, pointer=pointer(problem.field) if in_body else None, message=problem.message, value=echoed(problem.value)
+            field=problem.field,
+            pointer=pointer(problem.field) if in_body else None,
+            message=problem.message,
+            value=echoed(problem.value),
         )
         for problem in error.problems
     ]
@@ -133,7 +155,9 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
         where = pointer(".".join(path)) if place == "body" else None
         message = f"{each['msg'][:1].lower()}{each['msg'][1:]} ({place} parameter)"
         value = echoed(each.get("input"))
-        fields.append(FieldProblem(field=".".join(path), pointer=where, message=message, value=value))
+        fields.append(
+            FieldProblem(field=".".join(path), pointer=where, message=message, value=value)
+        )
     detail = "; ".join(f"{each.field}: {each.message} (given: {each.value!r})" for each in fields)
     return problem_response(request, 422, errors.InvalidInput.code, detail, fields)
 
@@ -150,4 +174,9 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     """Log a defect of telescope in full; the response reveals no internals."""
     log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(request, 500, "internal_error", "telescope failed on this request; see the server's log for the cause")
+    return problem_response(
+        request,
+        500,
+        "internal_error",
+        "telescope failed on this request; see the server's log for the cause",
+    )

@@ -25,10 +25,19 @@ EXAMPLE = {
     "kind": "telescope",
     "name": "quickstart",
     "optimizer": "muon",
-    "model": {"base_width": 32, "calibration_width": 128, "target_width": 256, "depth": 2, "head_dim": 16},
+    "model": {
+        "base_width": 32,
+        "calibration_width": 128,
+        "target_width": 256,
+        "depth": 2,
+        "head_dim": 16,
+    },
     "data": {"corpus": "python-stdlib", "tokenizer": "bytes", "context": 64},
     "horizon": {"steps": 120, "batch_tokens": 512},
-    "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}, "weight_decay": {"low": 0.01, "high": 1.0, "points": 3}},
+    "search": {
+        "lr": {"low": 0.002, "high": 0.25, "points": 8},
+        "weight_decay": {"low": 0.01, "high": 1.0, "points": 3},
+    },
 }
 SWEEP = """width,lr,loss
 64,0.02,2.31
@@ -41,36 +50,46 @@ SWEEP = """width,lr,loss
 PREFIX = "#/components/schemas/"
 REFERENCE = PREFIX + "{model}"
 UNIONS: Mapping[Part, str] = {"question": "Study", "report": "Report", "preview": "Preview"}
-MODES: Mapping[Part, JsonSchemaMode] = {"question": "validation", "report": "serialization", "preview": "serialization"}
-EXTENDED = {"JobDetail": "Job", "TrialDetail": "Trial"}
+MODES: Mapping[Part, JsonSchemaMode] = {
+    "question": "validation",
+    "report": "serialization",
+    "preview": "serialization",
+}
+EXTENDED = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}
 
 
-def describe(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
+def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
     """Add the schemas of bodies, reports, previews and problems to FastAPI's document."""
     schemas = document["components"]["schemas"]
     for detail, plain in EXTENDED.items():  # pydantic describes only a class's own fields
         schemas[detail]["properties"] |= schemas[plain]["properties"]
-    enter(schemas, "NewJudgement", NewJudgement, "validation")
-    enter(schemas, "Problem", errors.Problem, "serialization")
+    add_class_schema(schemas, "NewJudgement", NewJudgement, "validation")
+    add_class_schema(schemas, "Problem", errors.ProblemDocument, "serialization")
     schemas.update(study_schemas(tuple(kinds), schemas))
     paths = document["paths"]
-    answered(paths["/v1/jobs/{job_id}/result"]["get"], "Report")
-    answered(paths["/v1/jobs:preview"]["post"], "Preview")
+    set_response_schema(paths["/v1/jobs/{job_id}/result"]["get"], "Report")
+    set_response_schema(paths["/v1/jobs:preview"]["post"], "Preview")
     sweep: dict[str, dict[str, Any]] = {"application/json": {"schema": reference("NewJudgement")}}
     sweep["text/csv"] = {"schema": {"type": "string"}, "examples": {"sweep": {"value": SWEEP}}}
     paths["/v1/judgements"]["post"]["requestBody"] = {"required": True, "content": sweep}
     study = either({"schema": reference("Study"), "examples": {"quickstart": {"value": EXAMPLE}}})
     for path in ("/v1/jobs", "/v1/jobs:preview"):
         paths[path]["post"]["requestBody"] = {"required": True, "content": study}
-    changes = {"schema": {"type": "object"}, "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}}}
-    paths["/v1/jobs/{job_id}:clone"]["post"]["requestBody"] = {"required": False, "content": either(changes)}
+    changes = {
+        "schema": {"type": "object"},
+        "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}},
+    }
+    paths["/v1/jobs/{job_id}:clone"]["post"]["requestBody"] = {
+        "required": False,
+        "content": either(changes),
+    }
 
 
 def reference(name: str) -> dict[str, str]:
     return {"$ref": REFERENCE.format(model=name)}
 
 
-def answered(operation: dict[str, Any], name: str) -> None:
+def set_response_schema(operation: dict[str, Any], name: str) -> None:
     """Set the schema of an operation's response 200."""
     operation["responses"]["200"]["content"] = {"application/json": {"schema": reference(name)}}
 
@@ -80,7 +99,7 @@ def either(media: dict[str, Any]) -> dict[str, Any]:
     return dict.fromkeys(("application/json", "application/yaml"), media)
 
 
-def enter(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode) -> None:
+def add_class_schema(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode) -> None:
     """Add the schema of a class and of the classes that it refers to."""
     schema = TypeAdapter(of).json_schema(ref_template=REFERENCE, mode=mode)
     schemas.update(schema.pop("$defs", {}) | {name: schema})
@@ -88,16 +107,29 @@ def enter(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode) -> None:
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], known: Schemas) -> Schemas:
     """Schemas of each kind's question, report and preview, and the three unions over the kinds."""
-    inputs = [((kind.name, part), mode, TypeAdapter(getattr(kind, part))) for kind in kinds for part, mode in MODES.items()]
+    inputs = [
+        ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
+        for kind in kinds
+        for part, mode in MODES.items()
+    ]
     found, schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
     definitions: Schemas = schema["$defs"]
-    registered = {reference["$ref"].removeprefix(PREFIX): kind_and_part for (kind_and_part, _), reference in found.items()}
+    registered = {
+        reference["$ref"].removeprefix(PREFIX): kind_and_part
+        for (kind_and_part, _), reference in found.items()
+    }
     for name, (kind, part) in registered.items():
         if part != "question":  # a question contains its `kind`; the service adds it to the others
             schema = definitions[name]
-            schema["properties"] = {"kind": {"const": kind, "title": "Kind", "type": "string"}} | schema["properties"]
+            schema["properties"] = {
+                "kind": {"const": kind, "title": "Kind", "type": "string"}
+            } | schema["properties"]
             schema["required"] = ["kind", *schema.get("required", ())]
-    names = short_names(definitions, {name: title(*kind_and_part) for name, kind_and_part in registered.items()}, known)
+    names = short_names(
+        definitions,
+        {name: title(*kind_and_part) for name, kind_and_part in registered.items()},
+        known,
+    )
     renamed = {names[name]: with_names(schema, names) for name, schema in definitions.items()}
     for name, schema in renamed.items():
         schema["title"] = name  # client generators name classes by it
@@ -112,10 +144,16 @@ def title(kind: str, part: Part) -> str:
 def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: Part) -> dict[str, Any]:
     references = {kind.name: REFERENCE.format(model=title(kind.name, part)) for kind in kinds}
     discriminator = {"propertyName": "kind", "mapping": references}
-    return {"oneOf": [{"$ref": each} for each in references.values()], "discriminator": discriminator, "title": UNIONS[part]}
+    return {
+        "oneOf": [{"$ref": each} for each in references.values()],
+        "discriminator": discriminator,
+        "title": UNIONS[part],
+    }
 
 
-def short_names(definitions: Schemas, registered: Mapping[str, str], known: Schemas) -> dict[str, str]:
+def short_names(
+    definitions: Schemas, registered: Mapping[str, str], known: Schemas
+) -> dict[str, str]:
     """Map pydantic's schema names to the names in the document.
 
     Pydantic prefixes the module where several classes have the same name.
@@ -125,9 +163,15 @@ def short_names(definitions: Schemas, registered: Mapping[str, str], known: Sche
 
     def is_free(name: str) -> bool:
         """True if no other class has this name; FastAPI may have entered the same class."""
-        return count[short[name]] == 1 and known.get(short[name], definitions[name]) == definitions[name]
+        return (
+            count[short[name]] == 1
+            and known.get(short[name], definitions[name]) == definitions[name]
+        )
 
-    return {name: short[name] if name in registered or is_free(name) else qualified(name) for name in definitions}
+    return {
+        name: short[name] if name in registered or is_free(name) else qualified(name)
+        for name in definitions
+    }
 
 
 def qualified(name: str) -> str:

@@ -5,8 +5,8 @@ module has the pages and lists built of them, and the request bodies; the text b
 its OpenAPI description. Reports, previews and the rows of tables at a target loss are documents of
 their study (`telescope.studies`, `api.http.openapi`).
 
-Parts: `Page` · `TrialDetail` · `Level`, `Levels` · `Curves` · `FrontierPage`, `BatchPage`,
-`RatioPage` · `Corpora`, `NewCorpus` · `SweepRow`, `NewJudgement` · `Health`.
+Parts: `ItemPage` · `TrialWithSpec` · `Level`, `Levels` · `Curves` · `FrontierPage`, `BatchPage`,
+`RatioPage` · `Corpora`, `NewCorpus` · `SweepRunBody`, `NewJudgement` · `Health`.
 """
 
 from dataclasses import field
@@ -15,7 +15,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from telescope.client.resources import WIRE, Corpus, Curve, Trial
+from telescope.client.resources import WIRE, Corpus, Curve, TrialSummary
 from telescope.statistics.frontier import Dominance
 from telescope.statistics.token_ratio import Direction
 from telescope.studies.compute_time.rows import BatchRow, BatchSummary, FrontierRow, RatioRow
@@ -27,10 +27,14 @@ Item = TypeVar("Item")
 class Resource(BaseModel):
     """A schema that is read from a row's attributes; the text below a field is its description."""
 
-    model_config = ConfigDict(from_attributes=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(
+        from_attributes=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
-class Page(Resource, Generic[Item]):
+class ItemPage(Resource, Generic[Item]):
     """A page of a list."""
 
     items: tuple[Item, ...]
@@ -39,7 +43,7 @@ class Page(Resource, Generic[Item]):
 
 
 @dataclass(frozen=True, config=WIRE)
-class TrialDetail(Trial):
+class TrialWithSpec(TrialSummary):
     """A trial with its full specification."""
 
     spec: TrialSpec = field(kw_only=True)  # a document to clients: newer servers may add fields
@@ -68,7 +72,7 @@ class Levels(Resource):
     items: list[Level]
 
 
-class FrontierPage(Page[FrontierRow]):
+class FrontierPage(ItemPage[FrontierRow]):
     """Hours to a loss against devices; items sorted by optimizer, devices, batch."""
 
     target_loss: float
@@ -81,7 +85,7 @@ class FrontierPage(Page[FrontierRow]):
     """Assumptions of the step times that were not measured."""
 
 
-class BatchPage(Page[BatchRow]):
+class BatchPage(ItemPage[BatchRow]):
     """Tokens and steps to a loss against batch size; items sorted by optimizer, batch."""
 
     target_loss: float
@@ -91,7 +95,7 @@ class BatchPage(Page[BatchRow]):
     """Token-optimal and critical batches."""
 
 
-class RatioPage(Page[RatioRow]):
+class RatioPage(ItemPage[RatioRow]):
     """Ratio of AdamW's tokens to a loss to Muon's; items sorted by batch."""
 
     target_loss: float
@@ -121,7 +125,9 @@ class Corpora(Resource):
 class NewCorpus(Resource):
     """A name for a path on the server."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]}
+    )
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     """Lower-case letters, digits, _ and -."""
@@ -131,7 +137,7 @@ class NewCorpus(Resource):
     """Field of jsonl and parquet files that holds the text."""
 
 
-class SweepRow(Resource):
+class SweepRunBody(Resource):
     """A finished run of a sweep; other fields are ignored."""
 
     width: Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -150,7 +156,7 @@ class NewJudgement(Resource):
 
     model_config = ConfigDict(extra="forbid")
 
-    rows: Annotated[list[SweepRow], Field(min_length=1, max_length=4000)]
+    rows: Annotated[list[SweepRunBody], Field(min_length=1, max_length=4000)]
     target_width: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
     """The width to train, at least the widest in the rows; by default twice the widest."""
 

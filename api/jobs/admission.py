@@ -26,10 +26,10 @@ def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
         for part in data.parts:
             if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
                 names = ", ".join(corpus.name for corpus in corpora.available())
-                message = f"{remedy(roots)}; or name a corpus: {names}"
+                message = f"{path_remedy(roots)}; or name a corpus: {names}"
                 problems.append(Problem(f"{field}.corpus", message, part.corpus))
-        if tokenizer.path_of(data.tokenizer) and not is_open(data.tokenizer, roots):
-            message = f"{remedy(roots)}; or use bytes, or bpe-N such as bpe-4096"
+        if tokenizer.tokenizer_path(data.tokenizer) and not is_open(data.tokenizer, roots):
+            message = f"{path_remedy(roots)}; or use bytes, or bpe-N such as bpe-4096"
             problems.append(Problem(f"{field}.tokenizer", message, data.tokenizer))
     if problems:
         raise InvalidInput.because(tuple(problems))
@@ -68,7 +68,7 @@ def is_open(path: str, roots: Sequence[Path]) -> bool:
     return any(real.is_relative_to(root.resolve()) for root in roots)
 
 
-def remedy(roots: Sequence[Path]) -> str:
+def path_remedy(roots: Sequence[Path]) -> str:
     """What is wrong with a path outside the roots, and what to do about it."""
     if roots:
         folders = ", ".join(map(str, roots))

@@ -36,7 +36,7 @@ def analysed_kinds() -> tuple[str, ...]:
 
 
 @dataclass
-class Place:
+class AnalysisSlot:
     """The analysis of one version of a job, once a thread has made it.
 
     The analysis may have read newer data than its version.
@@ -53,7 +53,7 @@ class Analyses:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._places: dict[str, Place] = {}  # by job id, least recently used first
+        self._places: dict[str, AnalysisSlot] = {}  # by job id, least recently used first
 
     def of(self, job: JobRow, make: Callable[[], Analysis]) -> Analysis:
         """Return the analysis of a job at its version; call `make` if it is not cached."""
@@ -63,11 +63,11 @@ class Analyses:
                 place.analysis = make()
             return place.analysis
 
-    def _place(self, job: JobRow) -> Place:
+    def _place(self, job: JobRow) -> AnalysisSlot:
         with self._lock:
             place = self._places.pop(job.id, None)
             if place is None or place.version < job.version:
-                place = Place(job.version)
+                place = AnalysisSlot(job.version)
             self._places[job.id] = place
             while len(self._places) > self._most:
                 del self._places[next(iter(self._places))]

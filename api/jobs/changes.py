@@ -24,15 +24,24 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     Values derived from the data or the preset are dropped where those change, to be derived again.
     """
     if not isinstance(patch, dict):
-        raise InvalidInput.of("", "must map the fields to change to values, such as {limits: {max_base_runs: 400}}", patch)
+        raise InvalidInput.of(
+            "",
+            "must map the fields to change to values, such as {limits: {max_base_runs: 400}}",
+            patch,
+        )
     changed: dict[str, Any] = merged(document, patch)
     data, new = changed.get("data"), patch.get("data")
     of_data = {*ORIGIN, "validation_fraction"}
     if isinstance(data, dict) and isinstance(new, dict) and new.keys() & of_data:
-        changed["data"] = {name: value for name, value in data.items() if name not in FOUND or name in new}
+        changed["data"] = {
+            name: value for name, value in data.items() if name not in FOUND or name in new
+        }
         sweep = changed.get(FIELD)
         if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
-            blocks = [{name: value for name, value in block.items() if name not in FOUND} for block in sweep["data"]]
+            blocks = [
+                {name: value for name, value in block.items() if name not in FOUND}
+                for block in sweep["data"]
+            ]
             changed[FIELD] = sweep | {"data": blocks}
     model, new = document.get("model"), patch.get("model")
     if isinstance(model, dict) and isinstance(new, dict):
@@ -49,7 +58,9 @@ def merged(target: object, patch: object) -> Any:
         return patch
     result = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
-        result.pop(name, None) if value is None else result.update({name: merged(result.get(name), value)})
+        result.pop(name, None) if value is None else result.update(
+            {name: merged(result.get(name), value)}
+        )
     return result
 
 
@@ -62,7 +73,9 @@ def assigned(words: Iterable[str]) -> dict[str, Any]:
     for word in words:
         path, equals, text = word.partition("=")
         if not (equals and all(path.split("."))):
-            raise InvalidInput.of("--set", "must be FIELD=VALUE, such as limits.max_base_runs=400", word)
+            raise InvalidInput.of(
+                "--set", "must be FIELD=VALUE, such as limits.max_base_runs=400", word
+            )
         try:
             value = from_yaml(text)
             problems = tuple(not_plain(value, path))
@@ -76,6 +89,10 @@ def assigned(words: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                raise InvalidInput.of("--set", f"{parent} is given both as a value and by its fields; give only one", word)
+                raise InvalidInput.of(
+                    "--set",
+                    f"{parent} is given both as a value and by its fields; give only one",
+                    word,
+                )
         inner[last] = value
     return patch

@@ -8,8 +8,8 @@ differs. The values are written into `given`, so that the study no longer depend
 
 Of a job that compares architectures or texts, the variant that differs least is used.
 
-Parts: `filled`, the study with its hyperparameters · `nearest`, a job's variant · `differences`, of
-a study and a job's.
+Parts: `with_hyperparameters`, the study with its hyperparameters · `nearest_variant`, a job's
+variant · `differing_fields`, of a study and a job's.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,13 +32,17 @@ from telescope.studies.telescoping.question.variants import Variant, variants
 from telescope.trials.model import Architecture
 
 
-def filled(study: AnyStudy, store: Store) -> AnyStudy:
+def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
     """Fill in a resolved study's hyperparameters from the jobs that it names.
 
     Raises InvalidInput where a job has none, or differs from the study.
     """
     with_hyperparameters = FILLED.get(study.kind.name)
-    return study if with_hyperparameters is None else study.kind.of(with_hyperparameters(study.question, store))
+    return (
+        study
+        if with_hyperparameters is None
+        else study.kind.of(with_hyperparameters(study.question, store))
+    )
 
 
 def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuestion:
@@ -48,10 +52,16 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
     given, problems = list[Given](), list[Problem]()
     for i, job_id in enumerate(question.from_jobs.jobs):
         try:
-            given += drawn(question, job_id, store)
+            given += supplied_values(question, job_id, store)
         except InvalidInput as error:
-            problems += [replace(problem, field=f"from_jobs.jobs.{i}") for problem in error.problems]
-    lacking = [optimizer for optimizer in question.optimizers if optimizer not in {one.optimizer for one in given}]
+            problems += [
+                replace(problem, field=f"from_jobs.jobs.{i}") for problem in error.problems
+            ]
+    lacking = [
+        optimizer
+        for optimizer in question.optimizers
+        if optimizer not in {one.optimizer for one in given}
+    ]
     if not problems and lacking:
         message = f"none of these jobs has a result for {', '.join(lacking)}; name a job that has, or drop the optimizer"
         problems.append(Problem("from_jobs.jobs", message, list(question.from_jobs.jobs)))
@@ -60,7 +70,7 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
     return replace(question, given=tuple(given))
 
 
-def drawn(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
+def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
     """Yield the values that one job supplies for each optimizer of the study."""
     assert study.from_jobs is not None, "only studies that name jobs draw from them"
     try:
@@ -71,33 +81,47 @@ def drawn(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Giv
     their_study, report = registry.parse(store.study_document(job_id)), store.result(job_id)
     theirs: TelescopingQuestion = their_study.question
     if their_study.kind is not TELESCOPING or job.state is not JobState.SUCCEEDED or report is None:
-        message = f"is a {job.kind} job that is {job.state}; name a telescope job that has succeeded"
+        message = (
+            f"is a {job.kind} job that is {job.state}; name a telescope job that has succeeded"
+        )
         raise InvalidInput.of("", message, job_id)
-    variant, differing = nearest(study, theirs)
+    variant, differing = nearest_variant(study, theirs)
     if differing and not study.from_jobs.force:
         which = f" (its closest variant is {variant.name})" if variant.name else ""
         remedy = "make them equal, or set from_jobs.force: true; the result is then marked"
-        raise InvalidInput.of("", f"differs from this study in {', '.join(differing)}{which}; {remedy}", job_id)
+        raise InvalidInput.of(
+            "", f"differs from this study in {', '.join(differing)}{which}; {remedy}", job_id
+        )
     for ladder in report["ladders"]:
         ours = ladder["optimizer"] in study.optimizers and ladder.get("variant", "") == variant.name
         if ours and ladder["hyperparameters"]:
             yield given_by(ladder, theirs, job_id, differing)
 
 
-def nearest(study: ComputeTimeQuestion, theirs: TelescopingQuestion) -> tuple[Variant, list[str]]:
+def nearest_variant(
+    study: ComputeTimeQuestion, theirs: TelescopingQuestion
+) -> tuple[Variant, list[str]]:
     """Return the variant of a job that differs least from a study, and how it differs.
 
     Most jobs have a single variant.
     """
-    compared = [(variant, list(differences(study, variant.question))) for variant in variants(theirs)]
+    compared = [
+        (variant, list(differing_fields(study, variant.question))) for variant in variants(theirs)
+    ]
     return min(compared, key=lambda pair: len(pair[1]))
 
 
-def given_by(ladder: dict[str, Any], theirs: TelescopingQuestion, job_id: str, differing: list[str]) -> Given:
+def given_by(
+    ladder: dict[str, Any], theirs: TelescopingQuestion, job_id: str, differing: list[str]
+) -> Given:
     """Return the values of one ladder, with marks where they need a caveat."""
     values = ladder["hyperparameters"]
     marks = [f"forced: job {job_id} differs in {', '.join(differing)}"] if differing else []
-    marks += [f"job {job_id} is {ladder['verdict']} for {ladder['optimizer']}"] if ladder["verdict"] != "resolved" else []
+    marks += (
+        [f"job {job_id} is {ladder['verdict']} for {ladder['optimizer']}"]
+        if ladder["verdict"] != "resolved"
+        else []
+    )
     return Given(
         optimizer=ladder["optimizer"],
         batch_tokens=theirs.horizon.batch_tokens,
@@ -108,7 +132,7 @@ def given_by(ladder: dict[str, Any], theirs: TelescopingQuestion, job_id: str, d
     )
 
 
-def differences(study: ComputeTimeQuestion, theirs: TelescopingQuestion) -> Iterator[str]:
+def differing_fields(study: ComputeTimeQuestion, theirs: TelescopingQuestion) -> Iterator[str]:
     """Yield the fields that differ, of those that the hyperparameters depend on."""
     for name in Architecture.__dataclass_fields__:
         if getattr(study.model, name) != getattr(theirs.model, name, None):

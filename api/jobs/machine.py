@@ -19,12 +19,12 @@ def slots(settings: Settings) -> int:
     return 1 if settings.executor == "local" else settings.workers or os.cpu_count() or 1
 
 
-def known(settings: Settings, store: Store) -> Machine:
+def measurements_in_database(settings: Settings, store: Store) -> Machine:
     """The measurements in an open database."""
     return Machine(tuple(store.rates()), slots(settings), encode)
 
 
-def found(settings: Settings) -> Machine:
+def measurements_in_installation(settings: Settings) -> Machine:
     """The measurements in this installation's database, if this version can read it."""
     here = settings.database_url
     if here.startswith("sqlite:///") and not Path(here.removeprefix("sqlite:///")).exists():
@@ -33,7 +33,7 @@ def found(settings: Settings) -> Machine:
         store = Store(here)
         try:
             store.check_revision()
-            return known(settings, store)
+            return measurements_in_database(settings, store)
         finally:
             store.close()
     except TelescopeError:

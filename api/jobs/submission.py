@@ -4,7 +4,8 @@ Submissions, previews and clones over HTTP use it, and so do `telescope run`, `p
 `coordinates`. They differ in what they admit: documents sent over HTTP may name only the corpora
 and factories that the operator lists, documents on this machine may name any.
 
-Parts: `Submission` · `opened`, its study · `accept`, its job · `enter`, the job of an open study.
+Parts: `Submission` · `opened`, its study · `accept`, its job · `create_job`, the job of an open
+study.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.jobs import admission
-from api.jobs.from_jobs import filled
+from api.jobs.from_jobs import with_hyperparameters
 from api.settings import Settings
 from api.store.rows import JobRow
 from api.store.store import Store
@@ -59,10 +60,12 @@ def accept(submission: Submission, store: Store) -> JobRow:
     """
     key = submission.idempotency_key
     earlier = store.job_of_key(key, submission.request_hash) if key else None
-    return earlier or enter(opened(submission), submission, store)
+    return earlier or create_job(opened(submission), submission, store)
 
 
-def enter(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
+def create_job(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
     """Create the job of an open study, with hyperparameters from the jobs that it names."""
-    document = registry.to_document(filled(study, store))
-    return store.create_job(document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash)[0]
+    document = registry.to_document(with_hyperparameters(study, store))
+    return store.create_job(
+        document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash
+    )[0]

@@ -21,16 +21,16 @@ def every_trial(store: Store, job_id: str, state: TrialState | None = None) -> I
     token: str | None = ""
     while token is not None:
         page = store.trials(job_id, LARGE_PAGE, token or None, only=TrialFilter(state=state))
-        yield from named(store, job_id, page.items)
+        yield from with_variants(store, job_id, page.items)
         token = page.next_page_token
 
 
-def trials(store: Store, job_id: str, found: Page[TrialRow]) -> Page[TrialRow]:
+def trials_page(store: Store, job_id: str, found: Page[TrialRow]) -> Page[TrialRow]:
     """Return a page of a job's trials, each with its variant."""
-    return replace(found, items=named(store, job_id, found.items))
+    return replace(found, items=with_variants(store, job_id, found.items))
 
 
-def named(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
+def with_variants(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
     """Return trials of a job, at most a page, each with its ladder and variant."""
     rows = tuple(rows)
     old = [row.digest for row in rows if row.ladder is None]

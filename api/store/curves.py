@@ -1,8 +1,8 @@
 """Storage and display of loss curves.
 
 Stored: as chunks, one per report of a worker, each a compressed block of float64 columns (`encode`,
-`decode`); one row per point would take a hundred times as long to write. Read: `merge` joins the
-chunks of all attempts; a later attempt replaces everything from its first point on. Displayed:
+`decode`); one row per point would take a hundred times as long to write. Read: `join_chunks` joins
+the chunks of all attempts; a later attempt replaces everything from its first point on. Displayed:
 `thin` keeps the smallest and the largest loss of each bucket, so that spikes survive. A finished
 trial also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read the curves of
 a whole job.
@@ -52,7 +52,11 @@ def encode(points: Sequence[Measurement]) -> bytes:
     metrics = [[point.metrics.get(name, math.nan) for point in points] for name in names]
     columns = np.array([*fixed, *metrics], dtype="<f8")
     header = json.dumps(names).encode()
-    return HEADER.pack(FORMAT, len(header), len(points)) + header + zlib.compress(columns.tobytes(), level=1)
+    return (
+        HEADER.pack(FORMAT, len(header), len(points))
+        + header
+        + zlib.compress(columns.tobytes(), level=1)
+    )
 
 
 def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
@@ -67,7 +71,7 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
     return names, columns.reshape(len(FIXED) + len(names), points)
 
 
-def merge(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
+def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
     """Join all chunks to one curve, attempts in order.
 
     Each attempt replaces what earlier ones recorded from its first point on.
@@ -96,7 +100,9 @@ def thin(curve: Curve, points: int) -> Curve:
     keep = {0, len(values) - 1}
     for bucket in np.array_split(np.arange(len(values)), max(1, (points - 2) // 2)):
         keep |= {int(bucket[values[bucket].argmin()]), int(bucket[values[bucket].argmax()])}
-    measured = [index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None]
+    measured = [
+        index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None
+    ]
     if len(measured) <= points:  # held-out losses are few and decide, so they are kept
         keep |= set(measured)
     order = sorted(keep)
@@ -132,4 +138,11 @@ def _curve(trial_id: int, names: list[str], table: np.ndarray) -> Curve:
         name: tuple(value if math.isfinite(value) else None for value in column)
         for name, column in zip(names, table[len(FIXED) :].tolist(), strict=True)
     }
-    return Curve(trial_id, tuple(map(int, step)), tuple(map(int, tokens)), tuple(flops), tuple(seconds), metrics)
+    return Curve(
+        trial_id,
+        tuple(map(int, step)),
+        tuple(map(int, tokens)),
+        tuple(flops),
+        tuple(seconds),
+        metrics,
+    )

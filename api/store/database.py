@@ -63,10 +63,16 @@ class Database:
         blocks = data_blocks(json.loads(row.study))
         same = (block for block in blocks if block.get("content") == spec.data.content)
         data = next(same, blocks[0])
-        origin = {name: data[name] for name in ORIGIN if name in data and data[name] != getattr(spec.data, name)}
+        origin = {
+            name: data[name]
+            for name in ORIGIN
+            if name in data and data[name] != getattr(spec.data, name)
+        }
         return replace(spec, data=replace(spec.data, **origin)) if origin else spec
 
-    def _know(self, connection: Connection, digests: Collection[str], of: ColumnElement[bool]) -> None:
+    def _know(
+        self, connection: Connection, digests: Collection[str], of: ColumnElement[bool]
+    ) -> None:
         """Load the specs of the trials that `of` selects into the cache; `digests` are theirs."""
         if not self._specs.keys() >= set(digests):
             for row in connection.execute(select(specs).join_from(trials, specs).where(of)):

@@ -27,7 +27,9 @@ COORDINATOR_KEY = 0x7E1E_5C0F  # of the advisory lock
 def open_engines(url: str) -> tuple[Engine, Engine]:
     """Open the engine for writing and the engine for reading."""
     if make_url(url).get_backend_name() == "sqlite":
-        return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(url, begin="BEGIN", query_only=True)
+        return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(
+            url, begin="BEGIN", query_only=True
+        )
     with extra("postgres"):
         engine = create_engine(url, pool_pre_ping=True, pool_recycle=POOL_RECYCLE_SECONDS)
     return engine, engine
@@ -39,7 +41,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable(f"cannot reach the database: {getattr(error, 'orig', None) or error}") from error
+        raise Unavailable(
+            f"cannot reach the database: {getattr(error, 'orig', None) or error}"
+        ) from error
 
 
 def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
@@ -48,7 +52,12 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
         connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON", f"query_only = {int(query_only)}"):
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+            f"query_only = {int(query_only)}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -121,7 +130,9 @@ class CoordinatorLock:
         self.release()
         self._engine = create_engine(self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._connection = self._engine.connect()
-        if not self._connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": COORDINATOR_KEY}).scalar():
+        if not self._connection.execute(
+            text("SELECT pg_try_advisory_lock(:key)"), {"key": COORDINATOR_KEY}
+        ).scalar():
             self.release()
             return False
         return True

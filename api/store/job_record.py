@@ -7,7 +7,16 @@ from sqlalchemy import Connection, exists, or_, select, update
 
 from api.job_states import TARGET, JobState, Verb
 from api.store.rows import JobRow
-from api.store.statements import JOB_COLUMNS, OPEN, as_job, move_job, now, the_job, touch_job, upsert
+from api.store.statements import (
+    JOB_COLUMNS,
+    OPEN,
+    as_job,
+    move_job,
+    now,
+    the_job,
+    touch_job,
+    upsert,
+)
 from api.store.store import Store
 from api.store.tables import jobs, results, trials
 from telescope.trials.outcome import TrialState
@@ -18,9 +27,16 @@ class JobRecord(Store):
 
     def active_jobs(self) -> list[JobRow]:
         """Jobs that are queued, running, or have a requested verb, oldest first."""
-        active = or_(jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)), jobs.c.requested.is_not(None))
+        active = or_(
+            jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)), jobs.c.requested.is_not(None)
+        )
         with self._read() as connection:
-            return [as_job(row) for row in connection.execute(select(*JOB_COLUMNS).where(active).order_by(jobs.c.id))]
+            return [
+                as_job(row)
+                for row in connection.execute(
+                    select(*JOB_COLUMNS).where(active).order_by(jobs.c.id)
+                )
+            ]
 
     def begin_job(self, job_id: str) -> JobRow:
         """Start a queued job, unless it was paused or cancelled meanwhile.
@@ -34,7 +50,9 @@ class JobRecord(Store):
             unfinished = trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED))
             again = update(trials).where(trials.c.job_id == job_id, unfinished)
             attempt = trials.c.attempt + 1
-            connection.execute(again.values(state=TrialState.PENDING, attempt=attempt, failures=0, ended_at=None))
+            connection.execute(
+                again.values(state=TrialState.PENDING, attempt=attempt, failures=0, ended_at=None)
+            )
             return move_job(connection, job, JobState.RUNNING)
 
     def carry_out(self, job_id: str) -> JobRow:
@@ -53,7 +71,9 @@ class JobRecord(Store):
             _put_result(connection, job_id, document, final)
             touch_job(connection, job_id)
 
-    def finish_job(self, job_id: str, state: JobState, reason: str | None, result: dict[str, Any] | None = None) -> JobRow:
+    def finish_job(
+        self, job_id: str, state: JobState, reason: str | None, result: dict[str, Any] | None = None
+    ) -> JobRow:
         """End a job, with its final report if it has one, and stop its unfinished trials."""
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
@@ -65,7 +85,11 @@ class JobRecord(Store):
     def set_waiting(self, reason: str | None) -> None:
         """Set what running jobs with pending trials wait for; None clears it."""
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
-        concerned = jobs.c.waiting_for.is_not(None) if reason is None else (jobs.c.state == JobState.RUNNING) & pending
+        concerned = (
+            jobs.c.waiting_for.is_not(None)
+            if reason is None
+            else (jobs.c.state == JobState.RUNNING) & pending
+        )
         changed = update(jobs).where(concerned, jobs.c.waiting_for.is_distinct_from(reason))
         with self._write() as connection:
             connection.execute(changed.values(waiting_for=reason, version=jobs.c.version + 1))

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from api.job_states import TARGET, JobState, Verb, follow, prospect
+from api.job_states import TARGET, JobState, Verb, prospect, state_after_verb
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
 from api.store.rows import JobRow, Page
@@ -15,7 +15,12 @@ from api.store.statements import JOB_COLUMNS, as_job, change_job, move_job, now,
 from api.store.tables import jobs, results, studies
 from telescope.errors import Conflict, NotFound
 
-PAST = {Verb.CANCEL: "cancelled", Verb.PAUSE: "paused", Verb.RESUME: "resumed", Verb.RETRY: "retried"}
+PAST = {
+    Verb.CANCEL: "cancelled",
+    Verb.PAUSE: "paused",
+    Verb.RESUME: "resumed",
+    Verb.RETRY: "retried",
+}
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -29,7 +34,12 @@ class Jobs(Database):
     """Reads and writes of jobs; each method is one transaction."""
 
     def create_job(
-        self, document: dict[str, Any], *, idempotency_key: str | None = None, body_hash: str = "", owner: str = ""
+        self,
+        document: dict[str, Any],
+        *,
+        idempotency_key: str | None = None,
+        body_hash: str = "",
+        owner: str = "",
     ) -> tuple[JobRow, bool]:
         """Create the job of a study's document; return it, and whether it is new.
 
@@ -49,9 +59,13 @@ class Jobs(Database):
             "max_seconds": limits.get("max_seconds"),
         }
         with self._write() as connection:
-            inserted = upsert(connection, jobs).on_conflict_do_nothing(index_elements=["owner", "idempotency_key"])
+            inserted = upsert(connection, jobs).on_conflict_do_nothing(
+                index_elements=["owner", "idempotency_key"]
+            )
             if connection.execute(inserted.returning(jobs.c.id), values).scalar():
-                connection.execute(insert(studies).values(job_id=values["id"], document=json.dumps(document)))
+                connection.execute(
+                    insert(studies).values(job_id=values["id"], document=json.dumps(document))
+                )
                 return the_job(connection, values["id"]), True
         assert idempotency_key is not None, "only a reused key conflicts"
         earlier = self.job_of_key(idempotency_key, body_hash, owner)
@@ -65,9 +79,13 @@ class Jobs(Database):
         """
         same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
         with self._read() as connection:
-            row = connection.execute(select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)).one_or_none()
+            row = connection.execute(
+                select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)
+            ).one_or_none()
         if row is not None and row.hash != body_hash:
-            message = f"idempotency key {idempotency_key!r} was used with another body; use a new key"
+            message = (
+                f"idempotency key {idempotency_key!r} was used with another body; use a new key"
+            )
             raise IdempotencyMismatch(message)
         return None if row is None else as_job(row)
 
@@ -76,7 +94,9 @@ class Jobs(Database):
         with self._read() as connection:
             return the_job(connection, job_id)
 
-    def jobs(self, page_size: int = 50, page_token: str | None = None, *, state: JobState | None = None) -> Page[JobRow]:
+    def jobs(
+        self, page_size: int = 50, page_token: str | None = None, *, state: JobState | None = None
+    ) -> Page[JobRow]:
         """Return a page of jobs, newest first."""
         query = select(*JOB_COLUMNS).order_by(jobs.c.id.desc())
         if state:
@@ -91,7 +111,9 @@ class Jobs(Database):
     def study_document(self, job_id: str) -> dict[str, Any]:
         """Return the document of a job's study, as it was accepted."""
         with self._read() as connection:
-            document = connection.execute(select(studies.c.document).where(studies.c.job_id == job_id)).scalar()
+            document = connection.execute(
+                select(studies.c.document).where(studies.c.job_id == job_id)
+            ).scalar()
         if document is None:
             raise NotFound(f"no job {job_id}")
         study: dict[str, Any] = json.loads(document)
@@ -99,7 +121,11 @@ class Jobs(Database):
 
     def result(self, job_id: str) -> dict[str, Any] | None:
         """Return the latest report, interim or final; None before the first one."""
-        query = select(jobs.c.id, results.c.document).outerjoin_from(jobs, results).where(jobs.c.id == job_id)
+        query = (
+            select(jobs.c.id, results.c.document)
+            .outerjoin_from(jobs, results)
+            .where(jobs.c.id == job_id)
+        )
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -118,7 +144,7 @@ class Jobs(Database):
             if bound_for == TARGET[verb]:
                 return job
             try:
-                follow(job.state if verb is Verb.RETRY else bound_for, verb)
+                state_after_verb(job.state if verb is Verb.RETRY else bound_for, verb)
             except Conflict as conflict:
                 raise Conflict(f"job {job_id} cannot be {PAST[verb]}: {conflict}") from None
             if verb is Verb.RESUME and job.state is JobState.RUNNING:

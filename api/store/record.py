@@ -1,8 +1,8 @@
 """The coordinator's writes about trials: planning and events, one event per transaction.
 
-`Record` is the store with all writes that only the coordinator makes; writes about jobs are in
-`api.store.job_record`. A write about a running trial names its `attempt` and changes nothing unless
-that attempt is still current, so that late and repeated reports are harmless.
+`CoordinatorStore` is the store with all writes that only the coordinator makes; writes about jobs
+are in `api.store.job_record`. A write about a running trial names its `attempt` and changes nothing
+unless that attempt is still current, so that late and repeated reports are harmless.
 """
 
 import json
@@ -12,24 +12,43 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, literal, or_, select, update
 
-from api.store.curves import Chunk, encode, merge, outline_of, packed
+from api.store.curves import Chunk, encode, join_chunks, outline_of, packed
 from api.store.job_record import JobRecord
 from api.store.rows import Begun, Pending, TrialRow
-from api.store.statements import MIXED, OPEN, change_job, insert_new, now, the_job, the_trial, touch_job
+from api.store.statements import (
+    MIXED,
+    OPEN,
+    change_job,
+    insert_new,
+    now,
+    the_job,
+    the_trial,
+    touch_job,
+)
 from api.store.tables import chunks, jobs, outlines, specs, studies, trials
 from telescope.studies.kind import Planned
 from telescope.train.flops import trial_flops
 from telescope.trials.horizon import Branch
 from telescope.trials.identity import canonical_json
-from telescope.trials.outcome import Failure, Measurement, Trial, TrialState, advance
+from telescope.trials.outcome import Failure, Measurement, Trial, TrialState, next_trial_state
 
 EARLIER = trials.alias("earlier")
 TRUNK = trials.alias("trunk")
 LOSS = "loss"  # the measure of a trial of the search
-FATE_REUSED = ("state", "loss", "diverged", "step", "flops", "failure_kind", "failure_message", "metrics", "numerics")
+FATE_REUSED = (
+    "state",
+    "loss",
+    "diverged",
+    "step",
+    "flops",
+    "failure_kind",
+    "failure_message",
+    "metrics",
+    "numerics",
+)
 
 
-class Record(JobRecord):
+class CoordinatorStore(JobRecord):
     """The store with all writes of the coordinator."""
 
     def requeue_lost(self) -> int:
@@ -46,7 +65,10 @@ class Record(JobRecord):
         """Insert the trials that a job does not have yet; return their number."""
         with self._write() as connection:
             before = the_job(connection, job_id, lock=True).trials_total
-            documents = [{"digest": each.spec.digest, "document": canonical_json(each.spec)} for each in planned]
+            documents = [
+                {"digest": each.spec.digest, "document": canonical_json(each.spec)}
+                for each in planned
+            ]
             insert_new(connection, specs, documents, "digest")
             moment = now()
             rows = [_planned(job_id, each, moment) for each in planned]
@@ -72,7 +94,9 @@ class Record(JobRecord):
         first = select(func.min(EARLIER.c.id).label("id")).where(trained, needed)
         first_of_each = first.group_by(EARLIER.c.digest).subquery()
         source = trials.alias("source")
-        linked = update(trials).where(waiting, trials.c.digest == source.c.digest, source.c.id == first_of_each.c.id)
+        linked = update(trials).where(
+            waiting, trials.c.digest == source.c.digest, source.c.id == first_of_each.c.id
+        )
         values: dict[Any, Any] = {trials.c[name]: source.c[name] for name in FATE_REUSED}
         values |= {trials.c.reused_from: source.c.id, trials.c.ended_at: now()}
         with self._write() as connection:
@@ -94,7 +118,9 @@ class Record(JobRecord):
         """
         described = (specs.c.digest, specs.c.document, studies.c.document.label("study"))
         waiting = select(trials.c.id, trials.c.attempt, trials.c.failures, *described)
-        waiting = waiting.join_from(trials, specs).join(studies, studies.c.job_id == trials.c.job_id)
+        waiting = waiting.join_from(trials, specs).join(
+            studies, studies.c.job_id == trials.c.job_id
+        )
         pending = trials.c.state == TrialState.PENDING
         waiting = waiting.where(trials.c.job_id == job_id, pending, trials.c.id.not_in(list(held)))
         waiting = waiting.order_by(trials.c.flops_planned.desc(), trials.c.id).limit(limit)
@@ -114,12 +140,20 @@ class Record(JobRecord):
         kept_flops: ColumnElement[Any] = literal(0.0)
         if own_steps > 0:
             kept_flops = trials.c.flops * own_steps / func.nullif(trials.c.step - trunk_steps, 0)
-        begun_with = _numerics_of_trunk(branch) if branch and resumed_step == branch.step else trials.c.numerics
+        begun_with = (
+            _numerics_of_trunk(branch)
+            if branch and resumed_step == branch.step
+            else trials.c.numerics
+        )
         values = {
             "state": TrialState.RUNNING,
             "worker": begun.worker,
-            "numerics": case((begun_with == numerics, numerics), else_=MIXED) if resumed_step else numerics,
-            "started_at": func.coalesce(trials.c.started_at, literal(now(), trials.c.started_at.type)),
+            "numerics": case((begun_with == numerics, numerics), else_=MIXED)
+            if resumed_step
+            else numerics,
+            "started_at": func.coalesce(
+                trials.c.started_at, literal(now(), trials.c.started_at.type)
+            ),
             "flops": case((lost, kept_flops), else_=trials.c.flops),
             "step": case((lost, resumed_step), else_=trials.c.step),
         }
@@ -145,7 +179,9 @@ class Record(JobRecord):
         }
         with self._write() as connection:
             _measured(connection, trial_id, outcome.attempt, points)
-            if not _change_trial(connection, trial_id, outcome.attempt, (TrialState.RUNNING,), values):
+            if not _change_trial(
+                connection, trial_id, outcome.attempt, (TrialState.RUNNING,), values
+            ):
                 return False
             _keep_outline(connection, trial_id)
             job_id = select(trials.c.job_id).where(trials.c.id == trial_id).scalar_subquery()
@@ -156,7 +192,9 @@ class Record(JobRecord):
             touch_job(connection, job_id, **counters)
             return True
 
-    def trial_failed(self, trial_id: int, attempt: int, failure: Failure, max_attempts: int) -> TrialRow | None:
+    def trial_failed(
+        self, trial_id: int, attempt: int, failure: Failure, max_attempts: int
+    ) -> TrialRow | None:
         """Record a failed attempt: the trial becomes pending again, or fails.
 
         Returns the trial's row, or None if the attempt was over already.
@@ -165,11 +203,18 @@ class Record(JobRecord):
             row = the_trial(connection, trial_id, lock=True)
             if row.attempt != attempt or row.state.terminal:
                 return None
-            values: dict[str, Any] = {"failures": row.failures + 1, "failure_kind": failure.kind, "failure_message": failure.message}
+            values: dict[str, Any] = {
+                "failures": row.failures + 1,
+                "failure_kind": failure.kind,
+                "failure_message": failure.message,
+            }
             if failure.retryable and row.failures + 1 < max_attempts:
                 values |= {"state": TrialState.PENDING, "attempt": attempt + 1}
             else:
-                values |= {"state": advance(row.state, TrialState.FAILED), "ended_at": now()}
+                values |= {
+                    "state": next_trial_state(row.state, TrialState.FAILED),
+                    "ended_at": now(),
+                }
             _change_trial(connection, trial_id, attempt, OPEN, values)
             touch_job(connection, row.job_id)
             return the_trial(connection, trial_id)
@@ -187,7 +232,9 @@ def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
     return select(TRUNK.c.numerics).where(trunk).correlate(trials).scalar_subquery()
 
 
-def _measured(connection: Connection, trial_id: int, attempt: int, points: Sequence[Measurement]) -> bool:
+def _measured(
+    connection: Connection, trial_id: int, attempt: int, points: Sequence[Measurement]
+) -> bool:
     last = points[-1]
     values = {
         "step": last.step,
@@ -195,9 +242,16 @@ def _measured(connection: Connection, trial_id: int, attempt: int, points: Seque
         "flops_spent": trials.c.flops_spent + last.flops - trials.c.flops,
         "seconds": last.seconds,
     }
-    if not _change_trial(connection, trial_id, attempt, (TrialState.RUNNING,), values, trials.c.step < last.step):
+    if not _change_trial(
+        connection, trial_id, attempt, (TrialState.RUNNING,), values, trials.c.step < last.step
+    ):
         return False
-    chunk = {"trial_id": trial_id, "attempt": attempt, "first_step": points[0].step, "blob": encode(points)}
+    chunk = {
+        "trial_id": trial_id,
+        "attempt": attempt,
+        "first_step": points[0].step,
+        "blob": encode(points),
+    }
     insert_new(connection, chunks, chunk, "trial_id", "attempt", "first_step")
     return True
 
@@ -206,8 +260,10 @@ def _keep_outline(connection: Connection, trial_id: int) -> None:
     """Store the outline of a finished trial's curve, over all its attempts."""
     query = select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == trial_id)
     rows = connection.execute(query).all()
-    outline = outline_of(merge(trial_id, (Chunk(row.attempt, row.blob) for row in rows)))
-    connection.execute(insert(outlines).values(trial_id=trial_id, held_out=outline.held_out, blob=packed(outline)))
+    outline = outline_of(join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows)))
+    connection.execute(
+        insert(outlines).values(trial_id=trial_id, held_out=outline.held_out, blob=packed(outline))
+    )
 
 
 def _recount(connection: Connection, job_id: str) -> None:

@@ -1,15 +1,16 @@
 """Types that `api.store` returns and accepts.
 
 Returned, as frozen rows: `JobRow` and `TrialRow` (the resources of the wire, scalars only, cheap to
-list), `Page`, `Pending`, a trial that is ready for a worker, and `Rate`, the speed of workers.
-Accepted: `Begun`, the start of an attempt, and `TrialFilter`. Curves are in `api.store.curves`.
+list), `Page`, `Pending`, a trial that is ready for a worker, and `TrainingRate`, the speed of
+workers. Accepted: `Begun`, the start of an attempt, and `TrialFilter`. Curves are in
+`api.store.curves`.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from telescope.client.resources import Job, Trial
+from telescope.client.resources import Job, TrialSummary
 from telescope.trials.horizon import Branch
 from telescope.trials.outcome import Failure, TrialState
 from telescope.trials.spec import TrialSpec
@@ -36,7 +37,7 @@ class JobRow(Job):
 
 
 @dataclass(frozen=True)
-class TrialRow(Trial):
+class TrialRow(TrialSummary):
     """A trial without its specification and its curve."""
 
     @property
@@ -80,7 +81,7 @@ ALL_TRIALS = TrialFilter()
 
 
 @dataclass(frozen=True)
-class Rate:
+class TrainingRate:
     """Training speed of trials of one shape on one kind of worker."""
 
     optimizer: str

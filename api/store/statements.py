@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from api.job_states import JobState, Verb, advance
+from api.job_states import JobState, Verb, next_job_state
 from api.store.rows import JobRow, TrialRow
 from api.store.tables import jobs, trials
 from telescope.errors import NotFound
@@ -33,7 +33,10 @@ def as_job(row: Any) -> JobRow:
     """Convert a row of JOB_COLUMNS."""
     values = {field.name: getattr(row, field.name) for field in fields(JobRow)}
     requested = values["requested"]
-    return JobRow(**values | {"state": JobState(row.state), "requested": Verb(requested) if requested else None})
+    return JobRow(
+        **values
+        | {"state": JobState(row.state), "requested": Verb(requested) if requested else None}
+    )
 
 
 def as_trial(row: Any) -> TrialRow:
@@ -62,7 +65,9 @@ def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> Tria
 
 def touch_job(connection: Connection, job_id: Any, **values: Any) -> None:
     """Change a job's columns; `job_id` may be a subquery."""
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values))
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values)
+    )
 
 
 def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
@@ -71,14 +76,16 @@ def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
     return the_job(connection, job_id)
 
 
-def move_job(connection: Connection, job: JobRow, to: JobState, reason: str | None = None) -> JobRow:
+def move_job(
+    connection: Connection, job: JobRow, to: JobState, reason: str | None = None
+) -> JobRow:
     """Change a job's state; the only function that does."""
     moment = now()
     ran = (moment - job.running_since).total_seconds() if job.running_since else 0.0
     return change_job(
         connection,
         job.id,
-        state=advance(job.state, to),
+        state=next_job_state(job.state, to),
         requested=None,
         reason=reason,
         waiting_for=None,

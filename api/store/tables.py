@@ -55,7 +55,9 @@ class Instant(TypeDecorator[datetime]):
 
 
 def _of_job(primary_key: bool = False) -> Column[str]:
-    return Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=primary_key, nullable=False)
+    return Column(
+        "job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=primary_key, nullable=False
+    )
 
 
 jobs = Table(
@@ -83,11 +85,15 @@ jobs = Table(
     Column("running_seconds", Double, nullable=False, server_default=text("0")),
     Column("version", Integer, nullable=False, server_default=text("1")),
     UniqueConstraint("owner", "idempotency_key"),
-    CheckConstraint("state IN ('QUEUED','RUNNING','PAUSED','SUCCEEDED','FAILED','CANCELLED')", name="state"),
+    CheckConstraint(
+        "state IN ('QUEUED','RUNNING','PAUSED','SUCCEEDED','FAILED','CANCELLED')", name="state"
+    ),
     Index(None, "state", "id"),
 )
 
-studies = Table("studies", metadata, _of_job(primary_key=True), Column("document", Text, nullable=False))
+studies = Table(
+    "studies", metadata, _of_job(primary_key=True), Column("document", Text, nullable=False)
+)
 
 results = Table(
     "results",
@@ -97,7 +103,12 @@ results = Table(
     Column("document", Text, nullable=False),
 )
 
-specs = Table("specs", metadata, Column("digest", String(32), primary_key=True), Column("document", Text, nullable=False))
+specs = Table(
+    "specs",
+    metadata,
+    Column("digest", String(32), primary_key=True),
+    Column("document", Text, nullable=False),
+)
 
 trials = Table(
     "trials",
@@ -119,7 +130,9 @@ trials = Table(
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("steps", Integer, nullable=False),
     Column("batch_tokens", Integer),
-    Column("flops_planned", Double, nullable=False, server_default=text("0")),  # forecast for the whole run
+    Column(
+        "flops_planned", Double, nullable=False, server_default=text("0")
+    ),  # forecast for the whole run
     Column("flops", Double, nullable=False, server_default=text("0")),
     Column("flops_spent", Double, nullable=False, server_default=text("0")),
     Column("seconds", Double, nullable=False, server_default=text("0")),

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Select, func, select
 
-from api.store.curves import Chunk, merge, thin, unpacked
+from api.store.curves import Chunk, join_chunks, thin, unpacked
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
-from api.store.rows import ALL_TRIALS, Page, Rate, TrialFilter, TrialRow
+from api.store.rows import ALL_TRIALS, Page, TrainingRate, TrialFilter, TrialRow
 from api.store.statements import MIXED, OPEN, TRIAL_COLUMNS, as_trial, the_job, the_trial
 from api.store.tables import chunks, outlines, specs, studies, trials
 from telescope.client.resources import Curve
@@ -42,7 +42,13 @@ TRAINED_AS = func.coalesce(trials.c.reused_from, trials.c.id)  # the trial that 
 class Trials(Database):
     """Reads of trials and curves; each method is one transaction."""
 
-    def trials(self, job_id: str, page_size: int = 50, page_token: str | None = None, only: TrialFilter = ALL_TRIALS) -> Page[TrialRow]:
+    def trials(
+        self,
+        job_id: str,
+        page_size: int = 50,
+        page_token: str | None = None,
+        only: TrialFilter = ALL_TRIALS,
+    ) -> Page[TrialRow]:
         """Return a page of a job's trials in the order of their planning."""
         query = _filtered(select(*TRIAL_COLUMNS), job_id, only).order_by(trials.c.id)
         listing = f"trials {job_id} {only.state} {only.width} {only.optimizer}"
@@ -73,7 +79,9 @@ class Trials(Database):
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
         """Return the specifications of trials of a job, at most a page, by digest."""
         with self._read() as connection:
-            self._know(connection, digests, (trials.c.job_id == job_id) & trials.c.digest.in_(digests))
+            self._know(
+                connection, digests, (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
+            )
         return {digest: self._specs[digest] for digest in digests}
 
     def curve(self, trial_id: int) -> Curve:
@@ -85,9 +93,11 @@ class Trials(Database):
         with self._read() as connection:
             trained = the_trial(connection, trial_id).reused_from or trial_id
             rows = connection.execute(query.where(chunks.c.trial_id == trained)).all()
-        return merge(trial_id, (Chunk(row.attempt, row.blob) for row in rows))
+        return join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows))
 
-    def curves(self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS) -> tuple[Curve, ...]:
+    def curves(
+        self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS
+    ) -> tuple[Curve, ...]:
         """Return the curves of a job's trials, thinned for display."""
         columns = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
         joined = columns.join_from(trials, chunks, chunks.c.trial_id == TRAINED_AS)
@@ -96,7 +106,7 @@ class Trials(Database):
             the_job(connection, job_id)
             all_chunks = connection.execute(query).all()
         return tuple(
-            thin(merge(trial_id, (Chunk(row.attempt, row.blob) for row in rows)), points)
+            thin(join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows)), points)
             for trial_id, rows in groupby(all_chunks, key=lambda row: row.trial_id)
         )
 
@@ -111,9 +121,11 @@ class Trials(Database):
         with self._read() as connection:
             rows = connection.execute(query).all()
             self._know(connection, {row.digest for row in rows}, ended)
-        return [_fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows]
+        return [
+            _fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows
+        ]
 
-    def rates(self) -> list[Rate]:
+    def rates(self) -> list[TrainingRate]:
         """Return the training speed of trials by shape, the latest kind of worker first."""
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
@@ -125,7 +137,7 @@ class Trials(Database):
         query = select(*shape, *speed).where(trained, has_shape).group_by(*shape)
         query = query.order_by(func.max(trials.c.ended_at).desc(), *shape)
         with self._read() as connection:
-            return [Rate(**row._mapping) for row in connection.execute(query)]
+            return [TrainingRate(**row._mapping) for row in connection.execute(query)]
 
 
 def _outline(row: Any) -> Outline | None:
@@ -163,6 +175,10 @@ def _with_outlines() -> Select[Any]:
 
 def _filtered(query: Select[Any], job_id: str, only: TrialFilter) -> Select[Any]:
     query = query.where(trials.c.job_id == job_id)
-    for column, value in ((trials.c.state, only.state), (trials.c.width, only.width), (trials.c.optimizer, only.optimizer)):
+    for column, value in (
+        (trials.c.state, only.state),
+        (trials.c.width, only.width),
+        (trials.c.optimizer, only.optimizer),
+    ):
         query = query if value is None else query.where(column == value)
     return query

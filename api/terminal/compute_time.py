@@ -13,55 +13,80 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.terminal.progress import duration
-from api.terminal.words import amount, table
+from api.terminal.words import amount, empty_table
 from telescope.studies.compute_time.bill import Bill
-from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted
+from telescope.studies.compute_time.report import (
+    AtTarget,
+    BatchReport,
+    Granted,
+    OptimizerComparison,
+)
 from telescope.studies.compute_time.rows import BatchRow
 
 COLOURS = {"resolved": "green", "unresolved": "yellow"}
 NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
-def typed(document: dict[str, Any]) -> Comparison:
+def parse_report(document: dict[str, Any]) -> OptimizerComparison:
     """Parse a report's document."""
-    return TypeAdapter(Comparison).validate_python(document)
+    return TypeAdapter(OptimizerComparison).validate_python(document)
 
 
-def show(report: Comparison, console: Console) -> None:
+def show(report: OptimizerComparison, console: Console) -> None:
     """Print a report."""
     console.print()
     for target in report.targets:
-        console.print(f"Loss [bold]{target.target_loss:g}[/]: {escape(target.sentence)}.", soft_wrap=True)
+        console.print(
+            f"Loss [bold]{target.target_loss:g}[/]: {escape(target.sentence)}.", soft_wrap=True
+        )
         if target.dominance:
             faster = target.dominance.ratio
             leader = "Muon" if faster >= 1 else "AdamW"
             factor = max(faster, 1 / faster)
             console.print(
-                f"  On the frontier of hours against devices, {leader} is ahead by a factor of {factor:.2f} overall.", soft_wrap=True
+                f"  On the frontier of hours against devices, {leader} is ahead by a factor of {factor:.2f} overall.",
+                soft_wrap=True,
             )
         if target.batches:
             console.print(tokens_to_loss(target), "", sep="\n")
     state = "" if report.final else " so far"
-    console.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}.", soft_wrap=True)
+    console.print(
+        f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}.",
+        soft_wrap=True,
+    )
     console.print(f"Loss measured as: {report.read}.\n", soft_wrap=True)
     if report.batches:
         console.print(batches(report.batches), "", sep="\n")
     console.print("Granted to each optimizer:", ledger(report.ledger), "", sep="\n")
-    reused = f"{report.reused} of {report.trials} trials reused" if report.reused else f"{report.trials} trials"
+    reused = (
+        f"{report.reused} of {report.trials} trials reused"
+        if report.reused
+        else f"{report.trials} trials"
+    )
     cost = f"{amount(report.tokens)}tokens, {amount(report.flops)}FLOP"
     console.print(f"Bill: {reused}, {cost}, {report.seconds:.0f} s of training.\n")
 
 
 def tokens_to_loss(target: AtTarget) -> Table:
     """Tokens of both optimizers at each batch, and their ratio."""
-    output = table("batch", "Muon's tokens", "AdamW's tokens", "steps (Muon, AdamW)", "AdamW / Muon", "90 % interval", "verdict")
+    output = empty_table(
+        "batch",
+        "Muon's tokens",
+        "AdamW's tokens",
+        "steps (Muon, AdamW)",
+        "AdamW / Muon",
+        "90 % interval",
+        "verdict",
+    )
     assert target.batches is not None, "printed only where the loss was reached"
     rows = {(row.optimizer, row.batch_tokens): row for row in target.batches.rows}
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
         both = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
-        tokens = ["" if row is None else tokens_of(row) for row in both]
-        steps = ", ".join("–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both)
+        tokens = ["" if row is None else tokens_cell(row) for row in both]
+        steps = ", ".join(
+            "–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both
+        )
         ratio = ratios.get(batch)
         quotient = ""
         if ratio is not None and ratio.ratio is not None:
@@ -73,7 +98,7 @@ def tokens_to_loss(target: AtTarget) -> Table:
     return output
 
 
-def tokens_of(row: BatchRow) -> str:
+def tokens_cell(row: BatchRow) -> str:
     """Tokens of one optimizer at one batch, and the number of diverged runs."""
     if row.tokens is None:
         return "diverged"
@@ -84,14 +109,30 @@ def tokens_of(row: BatchRow) -> str:
 
 def batches(reports: tuple[BatchReport, ...]) -> Table:
     """The settings and runs of every batch."""
-    columns = ("batch", "lr", "weight decay", "from", "runs", "lowest loss", "tokens, longest", "step")
-    output = table("", *columns)
+    columns = (
+        "batch",
+        "lr",
+        "weight decay",
+        "from",
+        "runs",
+        "lowest loss",
+        "tokens, longest",
+        "step",
+    )
+    output = empty_table("", *columns)
     for report in reports:
-        runs = f"{report.runs} ({report.diverged} diverged)" if report.diverged else str(report.runs)
+        runs = (
+            f"{report.runs} ({report.diverged} diverged)" if report.diverged else str(report.runs)
+        )
         loss = "" if report.lowest_loss is None else f"{report.lowest_loss:.4f}"
         step = "" if report.step_seconds is None else f"{1e3 * report.step_seconds:.3g} ms"
         source = f"{report.source}, in doubt" if report.doubt else report.source
-        numbers = (str(report.batch_tokens), f"{report.lr:.3g}", f"{report.weight_decay:.3g}", source)
+        numbers = (
+            str(report.batch_tokens),
+            f"{report.lr:.3g}",
+            f"{report.weight_decay:.3g}",
+            source,
+        )
         tokens = amount(report.trained_tokens).strip()
         output.add_row(NAMES[report.optimizer], *numbers, runs, loss, tokens, step)
     return output
@@ -99,12 +140,14 @@ def batches(reports: tuple[BatchReport, ...]) -> Table:
 
 def ledger(grants: tuple[Granted, ...]) -> Table:
     """The tuning granted to each optimizer, side by side."""
-    output = table("", *(NAMES[grant.optimizer] for grant in grants))
+    output = empty_table("", *(NAMES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
         "hyperparameters": [grant.hyperparameters for grant in grants],
         "tuning trials": [str(grant.tuning_trials) for grant in grants],
         "lr tried": [_lr_tried(grant) for grant in grants],
-        "weight decays": [", ".join(f"{decay:g}" for decay in grant.weight_decays) for grant in grants],
+        "weight decays": [
+            ", ".join(f"{decay:g}" for decay in grant.weight_decays) for grant in grants
+        ],
         "tuned at batches": [", ".join(map(str, grant.tuned_batches)) for grant in grants],
         "tuning tokens": [amount(grant.tuning_tokens).strip() for grant in grants],
         "seeds": [str(grant.seeds) for grant in grants],
@@ -130,13 +173,20 @@ def show_bill(document: dict[str, Any], console: Console) -> None:
     """Print the forecast cost of a study, from the document of its bill."""
     bill = TypeAdapter(Bill).validate_python(document)
     columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
-    output = table("", "batch", *columns)
+    output = empty_table("", "batch", *columns)
     for row in bill.batches:
-        numbers = [(f"{cost.trials}", amount(cost.tokens).strip(), amount(cost.flops).strip()) for cost in (row.least, row.most)]
+        numbers = [
+            (f"{cost.trials}", amount(cost.tokens).strip(), amount(cost.flops).strip())
+            for cost in (row.least, row.most)
+        ]
         cells = (numbers[i][column] for column in range(3) for i in range(2))
         output.add_row(NAMES[row.optimizer], str(row.batch_tokens), *cells)
     spans = (bill.trials, bill.tokens, bill.flops)
-    totals = [f"{end:.0f}" if i == 0 else amount(end).strip() for i, span in enumerate(spans) for end in (span.least, span.most)]
+    totals = [
+        f"{end:.0f}" if i == 0 else amount(end).strip()
+        for i, span in enumerate(spans)
+        for end in (span.least, span.most)
+    ]
     output.add_section()
     output.add_row("[bold]all[/]", "", *totals)
     console.print(output)

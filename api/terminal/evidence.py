@@ -10,22 +10,28 @@ from collections.abc import Iterator
 from rich.table import Table
 
 from api.terminal.progress import duration
-from api.terminal.words import amount, table, words
+from api.terminal.words import amount, empty_table, field_words
 from telescope.statistics.estimates import ScalingFit
 from telescope.studies.telescoping.evidence import Remedy, Transfer
 from telescope.studies.telescoping.report import LadderReport
 
-PARTS = {"seed_noise": "seeds", "bowl_form": "bowl's form", "finite_width": "drift", "law": "drift law", "mesh": "mesh"}
+PARTS = {
+    "seed_noise": "seeds",
+    "bowl_form": "bowl's form",
+    "finite_width": "drift",
+    "law": "drift law",
+    "mesh": "mesh",
+}
 SEEN = 0.9  # R^2 below which no scaling law is reported
 
 
-def error_budget(ladder: LadderReport) -> Table:
+def error_budget_table(ladder: LadderReport) -> Table:
     """The parts of the uncertainty of every fitted hyperparameter."""
-    output = table("uncertainty, octaves", *PARTS.values(), "all", "largest part")
+    output = empty_table("uncertainty, octaves", *PARTS.values(), "all", "largest part")
     for name, budget in ladder.error_budget.items():
         parts = [f"{getattr(budget, part):.2f}" for part in PARTS]
         largest = f"{PARTS[budget.dominant]}: {budget.remedy}"
-        output.add_row(words(name), *parts, f"{budget.total:.2f}", largest)
+        output.add_row(field_words(name), *parts, f"{budget.total:.2f}", largest)
     return output
 
 
@@ -33,15 +39,19 @@ def sentences(ladder: LadderReport) -> Iterator[str]:
     """Yield the sentences beside the tables."""
     if ladder.shifts:
         average, *laws = ladder.shifts
-        each = ", ".join(f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws)
+        each = ", ".join(
+            f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws
+        )
         shift = f"{average.octaves:+.2f} octave ({average.low:+.2f} to {average.high:+.2f})"
-        yield (f"From the widest level to the target, the optimum of lr is expected to shift by {shift}: {each}.")
+        yield (
+            f"From the widest level to the target, the optimum of lr is expected to shift by {shift}: {each}."
+        )
     if ladder.climb:
         yield f"The ladder {ladder.climb.words}."
     if ladder.transfer:
         yield from _transfer(ladder, ladder.transfer)
     if ladder.remedy:
-        yield remedy(ladder.remedy)
+        yield remedy_cost(ladder.remedy)
 
 
 def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
@@ -49,9 +59,13 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
         last, smallest = transfer.copying[-1], ladder.levels[0].width
         regret = f"{last.regret:.2g} % of the loss ({last.low:.2g} to {last.high:.2g})"
         compute = f"worth {last.compute:.2g} % of compute"
-        yield (f"Copying width {smallest}'s optimum to width {last.width} would cost {regret}, {compute}.")
+        yield (
+            f"Copying width {smallest}'s optimum to width {last.width} would cost {regret}, {compute}."
+        )
     cost = transfer.lr_interval_cost
-    yield (f"At the ends of the interval of lr the loss is {cost.low:.2g} % and {cost.high:.2g} % above its optimum.")
+    yield (
+        f"At the ends of the interval of lr the loss is {cost.low:.2g} % and {cost.high:.2g} % above its optimum."
+    )
     if fit := ladder.scaling_fit:
         expected = ""
         if loss := transfer.loss_at_target:
@@ -82,11 +96,11 @@ def importance(ladder: LadderReport) -> str:
     if not ladder.explained:
         by = "by the base grid (PED-ANOVA)"
     largest_first = sorted(shares.items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{words(name)} {share:.0%}" for name, share in largest_first)
+    listed = ", ".join(f"{field_words(name)} {share:.0%}" for name, share in largest_first)
     return f"Importance within the searched range: {listed} {by}."
 
 
-def remedy(remedy: Remedy) -> str:
+def remedy_cost(remedy: Remedy) -> str:
     """The cost of the blocks that the reason names."""
     widths = ", ".join(map(str, remedy.widths))
     time = f", {duration(remedy.seconds)} of training" if remedy.seconds else ""

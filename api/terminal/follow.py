@@ -1,6 +1,6 @@
 """A job's progress until it ends: a live picture on a terminal, plain lines where output is piped.
 
-Parts: `lines`, what changed in plain text · `follow`.
+Parts: `changed_lines`, what changed in plain text · `follow`.
 """
 
 import textwrap
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.live import Live
 
-from api.terminal.progress import Level, Progress, pace, picture, trouble
+from api.terminal.progress import LevelProgress, ProgressView, live_view, pace_line, trouble
 
 COLUMNS = 120  # of plain lines
 LONGEST_NAME = 32  # of a job, in plain lines
 
 
-def lines(now: Progress, before: Progress | None = None) -> list[str]:
+def changed_lines(now: ProgressView, before: ProgressView | None = None) -> list[str]:
     """Describe in plain text what changed since `before`; without it, everything.
 
     No line is longer than `COLUMNS`: pace and some levels are left out, the latter counted, and a
@@ -30,7 +30,7 @@ def lines(now: Progress, before: Progress | None = None) -> list[str]:
         because = []
     if before and before.waiting_for and not now.waiting_for and not now.state.terminal:
         because = ["no longer waiting"]
-    tails = [totals + pace(now), totals, []]
+    tails = [totals + pace_line(now), totals, []]
     if line := _fitted(head, levels, [tail + because for tail in tails]):
         return [line]
     first = _fitted(head, levels, tails) or f"{head} | {_more(len(levels), 0)}"
@@ -60,7 +60,7 @@ def _more(levels: int, shown: int) -> str:
     return f"{left} {more}{'level' if left == 1 else 'levels'}" if left else ""
 
 
-def _changes(now: Progress, before: Progress | None) -> list[str]:
+def _changes(now: ProgressView, before: ProgressView | None) -> list[str]:
     """The levels that changed, those with ended trials first; of each, what changed."""
     earlier = {_key(level): level for level in before.levels} if before else {}
     several = len({level.optimizer for level in now.levels}) > 1
@@ -80,7 +80,7 @@ def _changes(now: Progress, before: Progress | None) -> list[str]:
     return ended + planned
 
 
-def _key(level: Level) -> tuple[object, ...]:
+def _key(level: LevelProgress) -> tuple[object, ...]:
     return level.variant, level.optimizer, level.measure, level.width, level.batch_tokens
 
 
@@ -89,25 +89,25 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _news(now: Progress) -> tuple[object, ...]:
+def _news(now: ProgressView) -> tuple[object, ...]:
     """The parts of a job's progress whose change is worth another line."""
     levels = tuple((_key(level), level.done, level.total) for level in now.levels)
     return now.state, now.waiting_for, levels
 
 
-def follow(stream: Iterable[Progress], console: Console) -> Progress:
+def follow(stream: Iterable[ProgressView], console: Console) -> ProgressView:
     """Print a job's progress until the stream ends; return the last one."""
     states = iter(stream)
     now = next(states)
     if console.is_terminal:
-        with Live(picture(now), console=console, refresh_per_second=4) as live:
+        with Live(live_view(now), console=console, refresh_per_second=4) as live:
             for now in states:
-                live.update(picture(now))
+                live.update(live_view(now))
         return now
-    console.out(*lines(now), sep="\n", highlight=False)
+    console.out(*changed_lines(now), sep="\n", highlight=False)
     printed = now
     for now in states:
         if _news(now) != _news(printed):
-            console.out(*lines(now, printed), sep="\n", highlight=False)
+            console.out(*changed_lines(now, printed), sep="\n", highlight=False)
             printed = now
     return now

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.terminal.progress import duration
-from api.terminal.words import amount, table, words
+from api.terminal.words import amount, empty_table, field_words
 from api.terminal.words import ladder as name_of
 from telescope.studies.forecast.span import Span
 from telescope.studies.telescoping.forecast.preview import LadderPreview, Preview
@@ -19,7 +19,7 @@ from telescope.studies.telescoping.forecast.preview import LadderPreview, Previe
 SPAN = ("least", "expected", "most")
 
 
-def show(document: dict[str, Any], console: Console) -> None:
+def show_forecast(document: dict[str, Any], console: Console) -> None:
     """Print the forecast cost of a study, from the document of its preview."""
     preview = TypeAdapter(Preview).validate_python(document)
     title = "Certain costs by level, then the cost of each part:"
@@ -41,16 +41,23 @@ def show(document: dict[str, Any], console: Console) -> None:
 
 
 def _levels(preview: Preview) -> Table:
-    output = table("", "width", "trials", "tokens", "FLOP")
+    output = empty_table("", "width", "trials", "tokens", "FLOP")
     for ladder in preview.ladders:
         for level in ladder.levels:
-            numbers = (str(level.width), str(level.trials), amount(level.tokens), amount(level.flops))
+            numbers = (
+                str(level.width),
+                str(level.trials),
+                amount(level.tokens),
+                amount(level.flops),
+            )
             output.add_row(name_of(ladder.optimizer, ladder.variant), *numbers)
     return output
 
 
 def _lines(preview: Preview) -> Table:
-    output = table("", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN))
+    output = empty_table(
+        "", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN)
+    )
     for ladder in preview.ladders:
         prefix = ""
         if len(preview.ladders) > 1:
@@ -64,13 +71,13 @@ def _lines(preview: Preview) -> Table:
 
 
 def _choices(ladder: LadderPreview) -> Table:
-    output = table("choice", "trials", "FLOP", "lr error", "regret", "what it means")
+    output = empty_table("choice", "trials", "FLOP", "lr error", "regret", "what it means")
     for choice in ladder.choices:
         error = "" if choice.error is None else f"{choice.error:.2f} octave"
         regret = "" if choice.regret is None else f"{choice.regret:.2g} %"
         note = choice.note if choice.lr is None else f"lr {choice.lr:.3g}: {choice.note}"
         flops = amount(choice.flops)
-        output.add_row(words(choice.name), str(choice.trials), flops, error, regret, note)
+        output.add_row(field_words(choice.name), str(choice.trials), flops, error, regret, note)
     return output
 
 

@@ -4,7 +4,8 @@ There are three tables, each with sentences that summarise it: hours against dev
 batch size, and the ratio of AdamW's tokens to Muon's. A column tells measured from modelled step
 times. The first table can have hundreds of rows; only those on the frontier are printed.
 
-Parts: `Answers`, all three · `typed`, from documents · `answers`, from runs · `show` · `picture`.
+Parts: `Answers`, all three · `parse_tables`, from documents · `answers`, from runs · `show_tables`
+· `plot_tables`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal.words import amount, table
+from api.terminal.words import amount, empty_table
 from telescope.errors import InvalidInput
 from telescope.statistics.frontier import Dominance
 from telescope.statistics.token_ratio import Direction, Standing
@@ -35,7 +36,11 @@ from telescope.studies.compute_time.rows import (
 
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 FORMS = {"piecewise": "piecewise law", "smooth": "smooth form"}
-STANDINGS = {Standing.AHEAD: "[green]Muon ahead[/]", Standing.BEHIND: "[red]Muon behind[/]", Standing.UNRESOLVED: "[yellow]unresolved[/]"}
+STANDINGS = {
+    Standing.AHEAD: "[green]Muon ahead[/]",
+    Standing.BEHIND: "[red]Muon behind[/]",
+    Standing.UNRESOLVED: "[yellow]unresolved[/]",
+}
 TRENDS = {
     Direction.RISING: "[green]rises[/]",
     Direction.FALLING: "[red]falls[/]",
@@ -52,17 +57,21 @@ class Answers:
     token_ratio: RatioAnswer
 
 
-def typed(documents: Mapping[str, Any]) -> Answers:
+def parse_tables(documents: Mapping[str, Any]) -> Answers:
     """Parse the documents of the three tables."""
     return TypeAdapter(Answers).validate_python(documents)
 
 
 def answers(analysis: Analysis, target_loss: float) -> Answers:
     """Compute the three tables from an analysis."""
-    return Answers(analysis.frontier(target_loss), analysis.batch_sizes(target_loss), analysis.token_ratio(target_loss))
+    return Answers(
+        analysis.frontier(target_loss),
+        analysis.batch_sizes(target_loss),
+        analysis.token_ratio(target_loss),
+    )
 
 
-def lowest(target_losses: Sequence[float]) -> float:
+def lowest_target_loss(target_losses: Sequence[float]) -> float:
     """The target loss of a study's plot, the lowest; InvalidInput if the study has none."""
     if not target_losses:
         message = "needs a target loss, but the study names none"
@@ -71,21 +80,29 @@ def lowest(target_losses: Sequence[float]) -> float:
     return min(target_losses)
 
 
-def picture(found: Answers, path: Path, title: str) -> None:
+def plot_tables(found: Answers, path: Path, title: str) -> None:
     """Plot the three tables to a file."""
     from telescope.studies.compute_time.plot import draw  # late: imports matplotlib
 
     draw(found.frontier, found.batch_sizes, found.token_ratio, path, title)
 
 
-def show(found: Answers, console: Console) -> None:
+def show_tables(found: Answers, console: Console) -> None:
     """Print the three tables."""
     loss, read = found.frontier.target_loss, escape(found.frontier.read)
     console.print(f"\nTarget loss [bold]{loss:g}[/], measured as {read}.\n", soft_wrap=True)
     for title, rows, sentences in (
         ("Hours against devices", frontier_table(found.frontier), frontier_words(found.frontier)),
-        ("Tokens against batch size", batch_table(found.batch_sizes), batch_words(found.batch_sizes)),
-        ("AdamW's tokens over Muon's", ratio_table(found.token_ratio), ratio_words(found.token_ratio)),
+        (
+            "Tokens against batch size",
+            batch_table(found.batch_sizes),
+            batch_words(found.batch_sizes),
+        ),
+        (
+            "AdamW's tokens over Muon's",
+            ratio_table(found.token_ratio),
+            ratio_words(found.token_ratio),
+        ),
     ):
         console.rule(f"[bold]{title}", align="left", style="dim")
         if rows.row_count:
@@ -98,7 +115,16 @@ def show(found: Answers, console: Console) -> None:
 
 def frontier_table(found: FrontierAnswer) -> Table:
     """The rows on the frontier."""
-    output = table("optimizer", "devices", "batch", "hours", "90 % interval", "step", "share of peak", "step time")
+    output = empty_table(
+        "optimizer",
+        "devices",
+        "batch",
+        "hours",
+        "90 % interval",
+        "step",
+        "share of peak",
+        "step time",
+    )
     for row in found.rows:
         if row.on_frontier:
             output.add_row(
@@ -123,7 +149,9 @@ def frontier_words(found: FrontierAnswer) -> list[str]:
         if count:
             cause = "a run did not reach the loss, or was below it at its first point"
             bounds = f", {count} of which are bounds because {cause}"
-        sentences.append(f"Not on the frontier: {_rows(others)}{bounds}. `--csv frontier` prints all.")
+        sentences.append(
+            f"Not on the frontier: {_rows(others)}{bounds}. `--csv frontier` prints all."
+        )
     if found.model:
         sentences.append(f"Step times: {escape(found.model)}.")
     return sentences
@@ -153,7 +181,18 @@ def dominance_words(found: Dominance | None) -> str:
 
 def batch_table(found: BatchAnswer) -> Table:
     """One row per optimizer and batch."""
-    output = table("optimizer", "batch", "tokens", "90 % interval", "steps", "90 % interval", "runs", "lr", "weight decay", "from")
+    output = empty_table(
+        "optimizer",
+        "batch",
+        "tokens",
+        "90 % interval",
+        "steps",
+        "90 % interval",
+        "runs",
+        "lr",
+        "weight decay",
+        "from",
+    )
     for row in found.rows:
         output.add_row(
             OPTIMIZERS[row.optimizer],
@@ -180,7 +219,9 @@ def _bound(row: BatchRow) -> str:
 def _fates(row: BatchRow) -> str:
     """Outcomes of the runs, beginning with the number that reached the loss."""
     others = {"censored": row.censored, "early": row.early, "diverged": row.diverged}
-    return ", ".join([str(row.reached), *(f"{number} {fate}" for fate, number in others.items() if number)])
+    return ", ".join(
+        [str(row.reached), *(f"{number} {fate}" for fate, number in others.items() if number)]
+    )
 
 
 def batch_words(found: BatchAnswer) -> list[str]:
@@ -223,7 +264,17 @@ def _critical(critical: CriticalBatch) -> str:
 
 def ratio_table(found: RatioAnswer) -> Table:
     """One row per batch."""
-    output = table("batch", "tokens", "90 % interval", "in FLOP", "in hours", "tokens saved", "90 % interval", "pairs", "verdict")
+    output = empty_table(
+        "batch",
+        "tokens",
+        "90 % interval",
+        "in FLOP",
+        "in hours",
+        "tokens saved",
+        "90 % interval",
+        "pairs",
+        "verdict",
+    )
     for row in found.rows:
         output.add_row(
             str(row.batch_tokens),
@@ -241,7 +292,9 @@ def ratio_table(found: RatioAnswer) -> Table:
 
 def _gap(row: RatioRow) -> str:
     low, high = row.gap_low, row.gap_high
-    return "" if low is None and high is None else f"{_signed(low) or '-∞'} to {_signed(high) or '+∞'}"
+    return (
+        "" if low is None and high is None else f"{_signed(low) or '-∞'} to {_signed(high) or '+∞'}"
+    )
 
 
 def ratio_words(found: RatioAnswer) -> list[str]:

@@ -13,55 +13,79 @@ from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATION_SEEDS
 
 
-def picture(report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str) -> None:
+def plot_report(
+    report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str
+) -> None:
     """Plot a study's report to a file."""
     runs = list(runs)
     over = report.comparison.over if report.comparison else None
-    plot.draw([drawn(ladder, runs, target_width) for ladder in report.ladders], path, title, over)
+    plot.draw(
+        [plotted_ladder(ladder, runs, target_width) for ladder in report.ladders], path, title, over
+    )
 
 
 def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
     """Plot a judged sweep to a file."""
-    runs = tuple(plot.Run(row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None) for row in rows)
+    runs = tuple(
+        plot.PlottedRun(
+            row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None
+        )
+        for row in rows
+    )
     lr = found.hyperparameters.get("lr")
     levels = tuple(map(_drawn_level, found.levels))
-    target = plot.Estimate(lr.low, lr.value, lr.high) if lr else None
+    target = plot.PlottedEstimate(lr.low, lr.value, lr.high) if lr else None
     width = found.target_width
-    ladder = plot.Ladder("sweep", found.verdict, levels, runs, width, target, "loss")
+    ladder = plot.PlottedLadder("sweep", found.verdict, levels, runs, width, target, "loss")
     plot.draw([ladder], path, title)
 
 
-def drawn(ladder: LadderReport, runs: list[TrialLike], target_width: int) -> plot.Ladder:
+def plotted_ladder(
+    ladder: LadderReport, runs: list[TrialLike], target_width: int
+) -> plot.PlottedLadder:
     """The plot of one ladder; `runs` are those of the whole job."""
     own = (ladder.optimizer, ladder.variant, "loss")
     ours = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == own]
     ended = [run for run in ours if run.loss is not None or run.diverged]
     lr = ladder.hyperparameters.get("lr")
-    return plot.Ladder(
+    return plot.PlottedLadder(
         name=_name(ladder.optimizer, ladder.variant),
         verdict=ladder.verdict,
         levels=(
             *map(_drawn_level, ladder.levels),
-            *_drawn_validation(ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]),
+            *_drawn_validation(
+                ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]
+            ),
         ),
-        runs=tuple(plot.Run(run.width, run.lr, run.weight_decay, run.seed, run.loss) for run in ended),
+        runs=tuple(
+            plot.PlottedRun(run.width, run.lr, run.weight_decay, run.seed, run.loss)
+            for run in ended
+        ),
         target_width=target_width,
-        target=plot.Estimate(lr.low, lr.value, lr.high) if lr else None,
+        target=plot.PlottedEstimate(lr.low, lr.value, lr.high) if lr else None,
     )
 
 
-def _drawn_validation(found: Validation | None, rates: list[float]) -> tuple[plot.Level, ...]:
+def _drawn_validation(
+    found: Validation | None, rates: list[float]
+) -> tuple[plot.PlottedLevel, ...]:
     """The runs at the target as the last level, if they show an optimum."""
     if found is None or found.optimum is None or found.interval is None or not rates:
         return ()
     floor = found.loss / (1 + (found.regret or 0) / 100) if found.loss else None
-    optimum = plot.Estimate(found.interval.low, found.optimum, found.interval.high)
-    return (plot.Level(found.width, min(rates), max(rates), optimum, floor),)
+    optimum = plot.PlottedEstimate(found.interval.low, found.optimum, found.interval.high)
+    return (plot.PlottedLevel(found.width, min(rates), max(rates), optimum, floor),)
 
 
-def _drawn_level(level: LevelReport) -> plot.Level:
+def _drawn_level(level: LevelReport) -> plot.PlottedLevel:
     window, interval, value = level.window["lr"], level.interval.get("lr"), level.optimum.get("lr")
     if value is None:
-        return plot.Level(level.width, window.low, window.high, None, level.best_loss)
+        return plot.PlottedLevel(level.width, window.low, window.high, None, level.best_loss)
     low, high = (interval.low, interval.high) if interval else (value, value)
-    return plot.Level(level.width, window.low, window.high, plot.Estimate(low, value, high), level.best_loss)
+    return plot.PlottedLevel(
+        level.width,
+        window.low,
+        window.high,
+        plot.PlottedEstimate(low, value, high),
+        level.best_loss,
+    )

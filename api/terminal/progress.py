@@ -1,11 +1,12 @@
 """Progress of a job on a terminal.
 
-`progress` condenses a job and its trials into one frozen `Progress`; `picture` is the live view of
-it, and `api.terminal.follow` prints a stream of them. `telescope run` feeds it from the store,
-`watch` and the demo from the HTTP client; both have jobs and trials with these attributes.
-`api.terminal.views` prints finished results.
+`job_progress` condenses a job and its trials into one frozen `ProgressView`; `live_view` is the
+live view of it, and `api.terminal.follow` prints a stream of them. `telescope run` feeds it from
+the store, `watch` and the demo from the HTTP client; both have jobs and trials with these
+attributes. `api.terminal.views` prints finished results.
 
-Parts: `JobLike`, `TrialLike` (the input) · `Level`, `Progress`, `progress` · `picture`.
+Parts: `JobLike`, `TrialLike` (the input) · `LevelProgress`, `ProgressView`, `job_progress` ·
+`live_view`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,11 @@ from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
 PACE_SECONDS = 60.0  # the pace is that of the last minute
-MEASURES = {"coordinates": "coordinate check", "loss": "width", "time": "step times"}  # in this order
+MEASURES = {
+    "coordinates": "coordinate check",
+    "loss": "width",
+    "time": "step times",
+}  # in this order
 COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
 
 
@@ -76,7 +81,7 @@ class TrialLike(Protocol):
 
 
 @dataclass(frozen=True)
-class Level:
+class LevelProgress:
     """The trials of one optimizer at one width, and at one batch if the job has several.
 
     Coordinate checks and step times form levels over all widths and batches. A job that compares
@@ -102,7 +107,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProgressView:
     """The progress of a job."""
 
     id: str
@@ -110,12 +115,14 @@ class Progress:
     state: JobState
     waiting_for: str | None
     reason: str | None
-    levels: tuple[Level, ...]
+    levels: tuple[LevelProgress, ...]
     trials_per_minute: float | None  # over the last minute; None before the first trial has ended
     seconds_left: float | None  # from the FLOPs left, at the pace of the last minute
 
 
-def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None) -> Progress:
+def job_progress(
+    job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None
+) -> ProgressView:
     """Condense a job and its trials.
 
     `forecast_flops` is what the preview expects of the whole job.
@@ -125,10 +132,17 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
         """Sort key: variant, optimizer, measure and, for losses, width and batch."""
-        place = (trial.width, (several and trial.batch_tokens) or 0) if trial.measure == "loss" else (0, 0)
+        place = (
+            (trial.width, (several and trial.batch_tokens) or 0)
+            if trial.measure == "loss"
+            else (0, 0)
+        )
         return trial.variant or "", trial.optimizer, list(MEASURES).index(trial.measure), *place
 
-    levels = tuple(_level(list(members), several) for _, members in groupby(sorted(trials, key=level_of), level_of))
+    levels = tuple(
+        _level(list(members), several)
+        for _, members in groupby(sorted(trials, key=level_of), level_of)
+    )
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
     per_minute = seconds_left = None
     if recent and job.started_at:
@@ -138,10 +152,19 @@ def progress(job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_
         flops_recent = sum(t.flops for t in recent)
         if flops_left and flops_recent:
             seconds_left = flops_left * span_seconds / flops_recent
-    return Progress(job.id, job.name, JobState(job.state), job.waiting_for, job.reason, levels, per_minute, seconds_left)
+    return ProgressView(
+        job.id,
+        job.name,
+        JobState(job.state),
+        job.waiting_for,
+        job.reason,
+        levels,
+        per_minute,
+        seconds_left,
+    )
 
 
-def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
+def _level(trials: Sequence[TrialLike], several_batches: bool) -> LevelProgress:
     optimizer, variant, measure = trials[0].optimizer, trials[0].variant or "", trials[0].measure
     width = trials[0].width if measure == "loss" else None
     batch_tokens = trials[0].batch_tokens if width and several_batches else None
@@ -150,7 +173,18 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> Level:
     best_loss, best_lr = min(finite) if finite else (None, None)
     done = sum(state.terminal for state in states)
     running = states.count(TrialState.RUNNING)
-    return Level(optimizer, variant, measure, width, batch_tokens, done, running, len(trials), best_loss, best_lr)
+    return LevelProgress(
+        optimizer,
+        variant,
+        measure,
+        width,
+        batch_tokens,
+        done,
+        running,
+        len(trials),
+        best_loss,
+        best_lr,
+    )
 
 
 def duration(seconds: float) -> str:
@@ -163,7 +197,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def pace(now: Progress) -> list[str]:
+def pace_line(now: ProgressView) -> list[str]:
     """Pace and time left, as far as they are known."""
     parts = []
     if not now.state.terminal:
@@ -174,21 +208,29 @@ def pace(now: Progress) -> list[str]:
     return parts
 
 
-def trouble(now: Progress) -> list[str]:
+def trouble(now: ProgressView) -> list[str]:
     """What a running job waits for, or why an ended job did not succeed."""
     if not now.state.terminal:
         return [f"waiting for: {now.waiting_for}"] if now.waiting_for else []
     return [now.reason] if now.reason and now.state != JobState.SUCCEEDED else []
 
 
-def picture(now: Progress) -> RenderableType:
+def live_view(now: ProgressView) -> RenderableType:
     """The live view: for each level a bar and the best loss; pace and time left."""
-    head = Text.assemble((now.name or "job", "bold"), "  ", (now.state.lower(), COLOURS.get(now.state, "yellow")), "  ", (now.id, "dim"))
+    head = Text.assemble(
+        (now.name or "job", "bold"),
+        "  ",
+        (now.state.lower(), COLOURS.get(now.state, "yellow")),
+        "  ",
+        (now.id, "dim"),
+    )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
     variants = ("variant",) if any(level.variant for level in now.levels) else ()
     for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
-        table.add_column(title, justify="left" if title in ("variant", "optimizer", "") else "right")
+        table.add_column(
+            title, justify="left" if title in ("variant", "optimizer", "") else "right"
+        )
     best = {of: min(losses) for of, losses in _losses(now.levels).items()}
     for level in now.levels:
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
@@ -202,10 +244,10 @@ def picture(now: Progress) -> RenderableType:
             Text(loss, style="bold" if level.best_loss == best.get(level.variant, ...) else ""),
             "" if level.best_lr is None else f"{level.best_lr:.3g}",
         )
-    return Group(head, table, Text(" · ".join(pace(now) + trouble(now)), style="dim"))
+    return Group(head, table, Text(" · ".join(pace_line(now) + trouble(now)), style="dim"))
 
 
-def _losses(levels: Iterable[Level]) -> dict[str, list[float]]:
+def _losses(levels: Iterable[LevelProgress]) -> dict[str, list[float]]:
     """The best losses of all levels by variant; losses of different texts cannot be compared."""
     losses: dict[str, list[float]] = {}
     for level in levels:

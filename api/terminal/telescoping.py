@@ -2,7 +2,7 @@
 
 It states the result in a sentence, the verdict with its reason, the values to set per parameter
 group, the evidence at each width, and the cost. `show` prints a report, from the types of
-`telescope.studies.telescoping.report`; `typed` parses them from a document.
+`telescope.studies.telescoping.report`; `parse_report` parses them from a document.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,18 +16,31 @@ from rich.table import Table
 from api.terminal import evidence, variants
 from api.terminal.words import COLOURS, OPTIMIZERS
 from api.terminal.words import amount as _amount
+from api.terminal.words import empty_table as _table
+from api.terminal.words import field_words as _words
 from api.terminal.words import ladder as _name
-from api.terminal.words import table as _table
-from api.terminal.words import words as _words
 from telescope.studies.telescoping.axes import AxisName
-from telescope.studies.telescoping.evidence import Cost, Drift, Hyperparameter, Interval, LevelReport, Method, Pairing, Validation
+from telescope.studies.telescoping.evidence import (
+    Cost,
+    Drift,
+    Hyperparameter,
+    Interval,
+    LevelReport,
+    Method,
+    Pairing,
+    Validation,
+)
 from telescope.studies.telescoping.judge.judge import Judgement
 from telescope.studies.telescoping.report import LadderReport, Report
 
-TRAINED = {"swept": "compared, not fitted", "fixed": "as given", "flat": "flat: no value in the interval costs more than the noise"}
+TRAINED = {
+    "swept": "compared, not fitted",
+    "fixed": "as given",
+    "flat": "flat: no value in the interval costs more than the noise",
+}
 
 
-def typed(document: dict[str, Any]) -> Report:
+def parse_report(document: dict[str, Any]) -> Report:
     """Parse a report's document."""
     return TypeAdapter(Report).validate_python(document)
 
@@ -41,33 +54,45 @@ def show(report: Report, target_width: int, console: Console) -> None:
     """Print a report: the comparison of variants, then the ladders, the best first."""
     console.print()
     if report.comparison:
-        variants.show(report, console)
+        variants.show_comparison(report, console)
     for ladder, is_best in ranked(report):
         title = _name(ladder.optimizer, ladder.variant) + (" (the better one)" if is_best else "")
         console.rule(f"[bold]{title}", align="left", style="dim")
         if ladder.differs:
-            console.print(f"[dim]{ladder.variant}: {escape(variants.otherwise(ladder))}.[/]", soft_wrap=True)
-        console.print(sentence(ladder, target_width), soft_wrap=True)
+            console.print(
+                f"[dim]{ladder.variant}: {escape(variants.otherwise(ladder))}.[/]", soft_wrap=True
+            )
+        console.print(result_sentence(ladder, target_width), soft_wrap=True)
         state = "" if report.final else " so far"
-        console.print(f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}: {ladder.reason}\n", soft_wrap=True)
+        console.print(
+            f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}: {ladder.reason}\n",
+            soft_wrap=True,
+        )
         if ladder.hyperparameters:
             console.print(_hyperparameters(ladder), "", _groups(ladder, target_width), "", sep="\n")
         if ladder.levels:
             console.print(_levels(ladder), "", sep="\n")
         if drift := ladder.drift:
             console.print(drifts(drift), soft_wrap=True)
-        console.print(*evidence.sentences(ladder), *coordinate_checks(ladder), sep="\n", soft_wrap=True)
+        console.print(
+            *evidence.sentences(ladder), *coordinate_checks(ladder), sep="\n", soft_wrap=True
+        )
         if ladder.error_budget:
-            console.print("", evidence.error_budget(ladder), "", sep="\n")
+            console.print("", evidence.error_budget_table(ladder), "", sep="\n")
         if ladder.validation:
             console.print(at_the_target(ladder.validation), soft_wrap=True)
         if ladder.method:
-            console.print(method(ladder.method), soft_wrap=True)
+            console.print(method_text(ladder.method), soft_wrap=True)
         if importance := evidence.importance(ladder):
             console.print(importance, soft_wrap=True)
-        console.print(rules(ladder.pairing), soft_wrap=True)
+        console.print(scaling_rules(ladder.pairing), soft_wrap=True)
         if ladder.hyperparameters:
-            console.print("Assumptions:", *(f"[dim]- {each}[/]" for each in ladder.assumptions), sep="\n", soft_wrap=True)
+            console.print(
+                "Assumptions:",
+                *(f"[dim]- {each}[/]" for each in ladder.assumptions),
+                sep="\n",
+                soft_wrap=True,
+            )
         console.print(bill(ladder.cost), soft_wrap=True)
 
 
@@ -92,13 +117,17 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
         return []
     checks = {"Coordinate check": ladder.coordinates, "Late coordinate check": ladder.late}
     colours = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
-    return [f"{name}: [{colours[check.verdict]}]{check.verdict}[/], {escape(check.reason)}." for name, check in checks.items() if check]
+    return [
+        f"{name}: [{colours[check.verdict]}]{check.verdict}[/], {escape(check.reason)}."
+        for name, check in checks.items()
+        if check
+    ]
 
 
 def show_judgement(found: Judgement, console: Console) -> None:
     """Print the judgement of a sweep that was run elsewhere."""
     console.print()
-    console.print(sentence(found, found.target_width), soft_wrap=True)
+    console.print(result_sentence(found, found.target_width), soft_wrap=True)
     console.print(f"[{COLOURS[found.verdict]}]{found.verdict}[/]: {found.reason}\n", soft_wrap=True)
     verdicts = _table("at width", "verdict", "reason")
     for level in found.levels:
@@ -109,13 +138,20 @@ def show_judgement(found: Judgement, console: Console) -> None:
         console.print(drifts(drift), soft_wrap=True)
     for copy in found.copying:
         measured = found.measured_regret if copy.width == found.levels[-1].width else None
-        between = "" if measured is None else f"; measured, between the points run: {measured:.2f} %"
+        between = (
+            "" if measured is None else f"; measured, between the points run: {measured:.2f} %"
+        )
         cost = f"{copy.regret:.2f} % of the loss ({copy.low:.2f} to {copy.high:.2f}{between})"
         smallest = found.levels[0].width
-        console.print(f"Copying width {smallest}'s optimum to width {copy.width} would cost {cost}.", soft_wrap=True)
+        console.print(
+            f"Copying width {smallest}'s optimum to width {copy.width} would cost {cost}.",
+            soft_wrap=True,
+        )
     if fit := found.scaling_fit:
         console.print(evidence.scaling(fit, "width", len(found.levels)), soft_wrap=True)
-    console.print(*(f"[dim]Note: {escape(note)}.[/]" for note in found.notes), sep="\n", soft_wrap=True)
+    console.print(
+        *(f"[dim]Note: {escape(note)}.[/]" for note in found.notes), sep="\n", soft_wrap=True
+    )
 
 
 def drifts(drift: Drift) -> str:
@@ -125,7 +161,7 @@ def drifts(drift: Drift) -> str:
     return f"The optimal learning rate drifts by {per_doubling} ({interval})."
 
 
-def sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
+def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
     """The result in one sentence, or that there is none yet."""
     if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
         return f"No hyperparameters: {ladder.reason}."
@@ -134,16 +170,22 @@ def sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
     lr = ladder.hyperparameters["lr"]
     interval = f" (90 % interval {_interval(lr)})" if _measured(lr) else ""
     values = [f"lr [bold]{lr.value:.3g}[/]{interval}"]
-    values += [f"{_words(name)} {each.value:.3g}" for name, each in ladder.hyperparameters.items() if name != "lr"]
+    values += [
+        f"{_words(name)} {each.value:.3g}"
+        for name, each in ladder.hyperparameters.items()
+        if name != "lr"
+    ]
     verb = "Train" if ladder.verdict == "resolved" else "Not settled; the best guess is to train"
     return f"{verb} width [bold]{target_width}[/] with {', '.join(values)}."
 
 
-def method(method: Method) -> str:
+def method_text(method: Method) -> str:
     """The rules by which runs were chosen and evaluated."""
     if not method.options:
         return f"Method: schedule {method.schedule}, estimator {method.estimator}."
-    options = ", ".join(f"{_words(name)} {value.replace('_', ' ')}" for name, value in method.options.items())
+    options = ", ".join(
+        f"{_words(name)} {value.replace('_', ' ')}" for name, value in method.options.items()
+    )
     published = "exactly as published" if method.published else "differs from the published rule"
     schedule = f"schedule {method.schedule} ({published})"
     return f"Method: {schedule}; estimator {method.estimator}; {options}."
@@ -165,7 +207,7 @@ def at_the_target(found: Validation) -> str:
     return f"Validation: in {runs}, lr {found.lr:.3g} costs {cost} compared with {optimum}; the stated interval {stated} it."
 
 
-def rules(pairing: Pairing) -> str:
+def scaling_rules(pairing: Pairing) -> str:
     """The scaling rules of the ladder, with remarks."""
     named = [f"weight decay {pairing.weight_decay_rule}"]
     if pairing.update_scale:
@@ -184,7 +226,9 @@ def rules(pairing: Pairing) -> str:
 def bill(cost: Cost) -> str:
     """The cost of tuning, compared with the final run and with a sweep at the target."""
     total = cost.final_run_flops / cost.share  # includes what reused trials once cost
-    trials = f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"
+    trials = (
+        f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"
+    )
     spent = f"{_amount(cost.tokens).rstrip()} tokens, {_amount(cost.flops)}FLOP"
     tuning = f"{trials}, {spent}, {cost.seconds:.0f} s of training"
     counted = ", including the earlier cost of reused trials" if cost.reused else ""
@@ -262,7 +306,9 @@ def _levels(ladder: LadderReport | Judgement) -> Table:
         "edge",
     )
     for level in ladder.levels:
-        trials = f"{level.trials} ({level.diverged} diverged)" if level.diverged else str(level.trials)
+        trials = (
+            f"{level.trials} ({level.diverged} diverged)" if level.diverged else str(level.trials)
+        )
         interval = level.interval.get("lr")
         table.add_row(
             str(level.width),

@@ -11,30 +11,39 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal.words import COLOURS, OPTIMIZERS, amount, table, words
+from api.terminal.words import COLOURS, OPTIMIZERS, amount, empty_table, field_words
 from telescope.studies.telescoping.evidence import Hyperparameter
-from telescope.studies.telescoping.report import Compared, Comparison, Difference, LadderReport, Report
+from telescope.studies.telescoping.report import (
+    Compared,
+    Difference,
+    LadderReport,
+    Report,
+    VariantComparison,
+)
 
 
-def show(report: Report, console: Console) -> None:
+def show_comparison(report: Report, console: Console) -> None:
     """Print the comparison and the report's verdict."""
     comparison = report.comparison
     assert comparison is not None
     console.rule("[bold]Side by side", align="left", style="dim")
-    console.print(rows(comparison), "", sep="\n")
+    console.print(ladder_rows(comparison), "", sep="\n")
     if comparison.differences:
         console.print(apart(comparison), "", sep="\n")
     console.print(f"{best(report)} ({comparison.remark}).", soft_wrap=True)
     state = "" if report.final else " so far"
-    console.print(f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}\n", soft_wrap=True)
+    console.print(
+        f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}\n",
+        soft_wrap=True,
+    )
 
 
-def rows(found: Comparison) -> Table:
+def ladder_rows(found: VariantComparison) -> Table:
     """One row per ladder."""
     at = "" if found.width is None else f" at {found.width}"
     fitted = ("lr", "90 % interval", "weight decay", "90 % interval", "drift")
     sizes = ("parameters", "FLOP of a run", f"loss{at}")
-    output = table("variant", "optimizer", *fitted, *sizes, "verdict")
+    output = empty_table("variant", "optimizer", *fitted, *sizes, "verdict")
     for row in found.rows:
         verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
         values = (*_values(row.lr), *_values(row.weight_decay), *_sizes(row))
@@ -61,13 +70,13 @@ def _sizes(one: Compared) -> tuple[str, ...]:
     return drift, parameters, flops, loss
 
 
-def apart(found: Comparison) -> Table:
+def apart(found: VariantComparison) -> Table:
     """The distances between optima."""
     columns = ("optimizer", "of", "against", "octaves", "90 % interval", "verdict")
-    output = table("optimum of", *columns)
+    output = empty_table("optimum of", *columns)
     for difference in found.differences:
         output.add_row(
-            words(difference.hyperparameter),
+            field_words(difference.hyperparameter),
             OPTIMIZERS[difference.optimizer],
             difference.second,
             difference.first,
@@ -79,7 +88,11 @@ def apart(found: Comparison) -> Table:
 
 
 def _verdict(one: Difference) -> str:
-    return "consistent with 0" if one.consistent else f"[bold]{'higher' if one.octaves > 0 else 'lower'}[/]"
+    return (
+        "consistent with 0"
+        if one.consistent
+        else f"[bold]{'higher' if one.octaves > 0 else 'lower'}[/]"
+    )
 
 
 def best(report: Report) -> str:
@@ -92,4 +105,7 @@ def best(report: Report) -> str:
 
 def otherwise(ladder: LadderReport) -> str:
     """The fields in which a variant differs from its job's own block."""
-    return ", ".join(f"{words(name)} {value if isinstance(value, str) else json.dumps(value)}" for name, value in ladder.differs.items())
+    return ", ".join(
+        f"{field_words(name)} {value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in ladder.differs.items()
+    )

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal import compute_time, forecast, frontier, pictures, telescoping
+from api.terminal import compute_time, forecast, frontier, telescoping
 from api.terminal.progress import TrialLike
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
@@ -47,22 +47,24 @@ class View:
 
 
 def show_telescoping(report: Document, study: Document, console: Console) -> None:
-    telescoping.show(telescoping.typed(report), telescoping.target_width(study), console)
+    telescoping.show(telescoping.parse_report(report), telescoping.target_width(study), console)
 
 
 def picture_telescoping(found: Findings, path: Path) -> None:
-    report, width = telescoping.typed(found.report), telescoping.target_width(found.study)
-    pictures.picture(report, found.trials(), width, path, found.name)
+    from api.terminal import pictures  # late: imports matplotlib
+
+    report, width = telescoping.parse_report(found.report), telescoping.target_width(found.study)
+    pictures.plot_report(report, found.trials(), width, path, found.name)
 
 
 def show_compute_time(report: Document, study: Document, console: Console) -> None:
-    compute_time.show(compute_time.typed(report), console)
+    compute_time.show(compute_time.parse_report(report), console)
 
 
 def picture_compute_time(found: Findings, path: Path) -> None:
     """Plot the tables at the lowest of the study's target losses."""
-    tables = found.tables(frontier.lowest(found.study["target_losses"]))
-    frontier.picture(frontier.typed(tables), path, found.name)
+    tables = found.tables(frontier.lowest_target_loss(found.study["target_losses"]))
+    frontier.plot_tables(frontier.parse_tables(tables), path, found.name)
 
 
 def show_any(report: Document, study: Document, console: Console) -> None:
@@ -98,12 +100,14 @@ def cell(value: Any) -> Any:
         for item in value:
             inner.add_row(cell(item))
         return inner
-    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+    return (
+        "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+    )
 
 
 GENERIC = View(show_any, show_any_forecast, no_picture)
 VIEWS: dict[str, View] = {
-    TELESCOPING.name: View(show_telescoping, forecast.show, picture_telescoping),
+    TELESCOPING.name: View(show_telescoping, forecast.show_forecast, picture_telescoping),
     COMPUTE_TIME.name: View(show_compute_time, compute_time.show_bill, picture_compute_time),
 }
 

@@ -4,14 +4,28 @@ from rich.table import Table
 
 from telescope.studies.telescoping.evidence import amount
 
-__all__ = ["COLOURS", "OPTIMIZERS", "amount", "ladder", "table", "words"]
+__all__ = ["COLOURS", "OPTIMIZERS", "amount", "empty_table", "field_words", "ladder"]
 
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-COLOURS = {"resolved": "green", "unresolved": "yellow", "unbracketed": "yellow", "refused": "red"}  # of verdicts
-LEFT = ("variant", "verdict", "reason", "optimizer", "edge", "layers", "what it means", "largest part")
+COLOURS = {
+    "resolved": "green",
+    "unresolved": "yellow",
+    "unbracketed": "yellow",
+    "refused": "red",
+}  # of verdicts
+LEFT = (
+    "variant",
+    "verdict",
+    "reason",
+    "optimizer",
+    "edge",
+    "layers",
+    "what it means",
+    "largest part",
+)
 
 
-def words(name: str) -> str:
+def field_words(name: str) -> str:
     """Spell a field's name for people."""
     return "lr" if name == "lr" else name.replace("_", " ")
 
@@ -21,7 +35,7 @@ def ladder(optimizer: str, variant: str = "") -> str:
     return ", ".join(filter(None, (OPTIMIZERS[optimizer], variant)))
 
 
-def table(first: str, *others: str) -> Table:
+def empty_table(first: str, *others: str) -> Table:
     """Make an empty table with these column titles; columns of numbers are right-aligned."""
     empty = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     empty.add_column(first)

@@ -63,23 +63,34 @@ class Block(nn.Module):
         width = recipe.width
         self.recipe = recipe
         self.attention_norm = nn.RMSNorm(width, eps=1e-6)
-        self.attention = nn.ModuleDict({name: nn.Linear(width, width, bias=False) for name in ("query", "key", "value", "output")})
+        self.attention = nn.ModuleDict(
+            {
+                name: nn.Linear(width, width, bias=False)
+                for name in ("query", "key", "value", "output")
+            }
+        )
         self.feed_forward_norm = nn.RMSNorm(width, eps=1e-6)
         sizes = {
             "up": (width, recipe.hidden),
             "gate": (width, recipe.hidden),
             "down": (recipe.hidden, width),
         }
-        self.feed_forward = nn.ModuleDict({name: nn.Linear(*size, bias=False) for name, size in sizes.items()})
+        self.feed_forward = nn.ModuleDict(
+            {name: nn.Linear(*size, bias=False) for name, size in sizes.items()}
+        )
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         normed = self.attention_norm(x)
         q, k, v = (self.heads(self.attention[name](normed)) for name in ("query", "key", "value"))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.recipe.attention_scale)
+        mixed = functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=self.recipe.attention_scale
+        )
         x = x + self.attention["output"](mixed.transpose(1, 2).flatten(2))
         normed = self.feed_forward_norm(x)
-        return x + self.feed_forward["down"](functional.silu(self.feed_forward["gate"](normed)) * self.feed_forward["up"](normed))
+        return x + self.feed_forward["down"](
+            functional.silu(self.feed_forward["gate"](normed)) * self.feed_forward["up"](normed)
+        )
 
     def heads(self, x: Tensor) -> Tensor:  # (B, T, D) -> (B, heads, T, head size)
         return x.unflatten(2, (-1, self.recipe.head_dim)).transpose(1, 2)
@@ -93,8 +104,12 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(recipe) for _ in range(recipe.depth))
         self.norm = nn.RMSNorm(recipe.width, eps=1e-6)
         self.head = nn.Linear(recipe.width, recipe.vocab_size, bias=False)
-        frequency = 10_000.0 ** (-torch.arange(0, recipe.head_dim, 2, dtype=torch.float32) / recipe.head_dim)
-        angle = torch.outer(torch.arange(recipe.context, dtype=torch.float32), frequency).repeat(1, 2)
+        frequency = 10_000.0 ** (
+            -torch.arange(0, recipe.head_dim, 2, dtype=torch.float32) / recipe.head_dim
+        )
+        angle = torch.outer(torch.arange(recipe.context, dtype=torch.float32), frequency).repeat(
+            1, 2
+        )
         self.register_buffer("cos", angle.cos())
         self.register_buffer("sin", angle.sin())
         self.initialise()
@@ -144,7 +159,11 @@ def optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
         ]
 
     adamw = torch.optim.AdamW(options(muon=False), betas=recipe.betas, fused=True)
-    return [torch.optim.Muon(options(muon=True), momentum=recipe.momentum), adamw] if options(muon=True) else [adamw]
+    return (
+        [torch.optim.Muon(options(muon=True), momentum=recipe.momentum), adamw]
+        if options(muon=True)
+        else [adamw]
+    )
 
 
 class Text:
@@ -154,14 +173,18 @@ class Text:
         self.tokens, self.context = np.asarray(np.memmap(file, np.uint16, "r")), context
 
     def batch(self, seed: int, step: int, windows: int) -> Tensor:
-        starts = np.random.Philox(key=np.array([seed, step], np.uint64)).random_raw(windows) % np.uint64(len(self.tokens) - self.context)
+        starts = np.random.Philox(key=np.array([seed, step], np.uint64)).random_raw(
+            windows
+        ) % np.uint64(len(self.tokens) - self.context)
         return self.windows(starts.astype(np.int64))
 
     def evenly(self, windows: int) -> Tensor:
         return self.windows(np.arange(windows) * (len(self.tokens) - 1) // windows)
 
     def windows(self, starts: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.tokens[starts[:, None] + np.arange(self.context + 1)].astype(np.int64))
+        return torch.from_numpy(
+            self.tokens[starts[:, None] + np.arange(self.context + 1)].astype(np.int64)
+        )
 
 
 @lru_cache(maxsize=8)
@@ -180,11 +203,16 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = Transformer(recipe).to(device)
     parts = optimizers(model, recipe)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(part, lambda step: lr_factor(recipe, step)) for part in parts]
+    schedules = [
+        torch.optim.lr_scheduler.LambdaLR(part, lambda step: lr_factor(recipe, step))
+        for part in parts
+    ]
     train_text = text(recipe.train_file, recipe.context)
     total = torch.zeros((), device=device)
     for step in range(recipe.steps):
-        loss = model.loss(train_text.batch(recipe.seed, step, recipe.windows).to(device, non_blocking=True))
+        loss = model.loss(
+            train_text.batch(recipe.seed, step, recipe.windows).to(device, non_blocking=True)
+        )
         loss.backward()
         for part, schedule in zip(parts, schedules, strict=True):
             part.step()
@@ -199,7 +227,9 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
 
 @torch.no_grad()
 def held_out_loss(model: Transformer, recipe: Recipe, device: torch.device) -> float:
-    windows = text(recipe.validation_file, recipe.context).evenly(recipe.evaluation_windows).to(device)
+    windows = (
+        text(recipe.validation_file, recipe.context).evenly(recipe.evaluation_windows).to(device)
+    )
     chunks = torch.split(windows, max(1, 8192 // recipe.context))
     return float(sum(model.loss(chunk).item() * len(chunk) for chunk in chunks) / len(windows))
 

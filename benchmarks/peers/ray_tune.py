@@ -61,7 +61,9 @@ class TrialClass(tune.Trainable):
 
 
 def run_functions(recipes: Sequence[Recipe], cores: int) -> list[dict[str, Any]]:
-    return _run(tune.with_parameters(train_trial, recipes=recipes), len(recipes), cores, tune.TuneConfig())
+    return _run(
+        tune.with_parameters(train_trial, recipes=recipes), len(recipes), cores, tune.TuneConfig()
+    )
 
 
 def run_classes(recipes: Sequence[Recipe], cores: int, warming: Recipe) -> list[dict[str, Any]]:

@@ -23,7 +23,9 @@ print(step.telescope_s > 0, steps.measure_update(32, 1, steps.OPTIMIZERS[1]).tor
 def install(name: str, site: Path) -> None:
     """Link an installed distribution and its requirements into another folder."""
     package = distribution(name)
-    for top in {file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")}:
+    for top in {
+        file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")
+    }:
         if not (site / top).exists():
             (site / top).symlink_to(str(package.locate_file(top)))
     for text in package.requires or ():
@@ -55,5 +57,7 @@ def test_processes_that_read_the_same_tokens_share_one_copy() -> None:
     with corpus(10 * million) as spec:
         found = readings(spec, 2)
     for reading in found:
-        assert reading.shared_bytes > 0.8 * 0.9 * 20 * million  # nine tenths of the corpus are its training half
+        assert (
+            reading.shared_bytes > 0.8 * 0.9 * 20 * million
+        )  # nine tenths of the corpus are its training half
         assert reading.private_bytes < 0.2 * 20 * million

@@ -7,5 +7,7 @@ def test_the_benchmark_fails_on_a_wrong_verdict_and_on_its_time() -> None:
     expected = {name: verdict for name, (_, verdict) in ARMS.items()}
     assert set(REQUIRED) < set(expected)
     assert faults(expected, 119.0) == []
-    assert faults(expected | {"AdamW mup": "unresolved"}, 119.0) == ["AdamW mup: unresolved, and pass was expected"]
+    assert faults(expected | {"AdamW mup": "unresolved"}, 119.0) == [
+        "AdamW mup: unresolved, and pass was expected"
+    ]
     assert faults(expected, 121.0) == ["121.0 CPU-seconds are more than 120"]

@@ -11,7 +11,9 @@ DRAWS = 60
 ROOM = 12.0  # % by which a share of so few draws may miss 90: three standard errors
 
 
-@pytest.mark.parametrize("scenario", [one for one in SCENARIOS if one.required], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "scenario", [one for one in SCENARIOS if one.required], ids=lambda one: one.name
+)
 def test_intervals_hold_the_truth_about_nine_times_in_ten(scenario: Scenario) -> None:
     found = rows(scenario, DRAWS, offset=20_000)
     assert [row.quantity for row in found if abs(Row.held(row.checks) - 90) > ROOM] == []

@@ -19,7 +19,9 @@ def losses(specs: list[TrialSpec]) -> list[float]:
 
 
 def test_a_plain_loop_with_torchs_own_optimizers_ends_where_telescope_ends() -> None:
-    specs = [trial(64, 12, optimizer, seed=3) for optimizer in OPTIMIZERS[:2]]  # twice the base width
+    specs = [
+        trial(64, 12, optimizer, seed=3) for optimizer in OPTIMIZERS[:2]
+    ]  # twice the base width
     found = [list(plain.train(recipe(spec)))[-1] for spec in specs]
     assert [step for step, _ in found] == [12] * len(specs)
     assert [loss for _, loss in found] == pytest.approx(losses(specs), abs=AGREED)
@@ -35,14 +37,23 @@ def test_a_plain_loop_tells_the_curve_that_telescope_tells() -> None:
 
 def test_plain_loops_in_processes_give_each_trial_its_own_loss() -> None:
     specs = [trial(32, 4, optimizer) for optimizer in OPTIMIZERS[:2]]
-    assert [outcome.loss for outcome in plain_loops(specs, 2)] == pytest.approx(losses(specs), abs=AGREED)
+    assert [outcome.loss for outcome in plain_loops(specs, 2)] == pytest.approx(
+        losses(specs), abs=AGREED
+    )
 
 
 def test_what_a_user_would_write_imports_nothing_of_telescope() -> None:
     for path in Path(plain.__file__).parent.glob("*.py"):
         tree = ast.parse(path.read_text())
-        imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported = {
+            node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+        }
+        imported |= {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
         assert not {name.partition(".")[0] for name in imported} & {
             "telescope",
             "workers",

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import service
 from benchmarks.recipes import OPTIMIZERS, trial
 from benchmarks.service import Run
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.train.loop import train_one
 from telescope.trials.outcome import Measurement, completed
 
@@ -64,7 +64,7 @@ def test_the_bare_loop_trains_what_the_reference_loop_trains(
         ended[spec.digest] = completed(spec, curve)
         return curve
 
-    run(service.study_of(service.DOCUMENT), remembered)
+    run_study(service.study_of(service.DOCUMENT), remembered)
     found = service.bare(1)
     assert found.losses == service.losses(ended.values())
     assert min(found.seconds, found.cpu_seconds) > 0

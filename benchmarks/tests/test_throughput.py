@@ -44,9 +44,13 @@ def test_overhead_is_the_core_seconds_that_were_not_training() -> None:
 def test_the_least_time_of_a_step_takes_each_part_at_the_peak_of_its_precision() -> None:
     muon, adamw = (trial(64, 10, optimizer) for optimizer in OPTIMIZERS[:2])
     assert PEAKS.least_step_s(adamw) == pytest.approx(step_flops(adamw) / 1e11)
-    assert PEAKS.least_step_s(muon) == pytest.approx(step_flops(adamw) / 1e11 + (step_flops(muon) - step_flops(adamw)) / 1e12)
+    assert PEAKS.least_step_s(muon) == pytest.approx(
+        step_flops(adamw) / 1e11 + (step_flops(muon) - step_flops(adamw)) / 1e12
+    )
     found = row(LOAD, [RUN], processes=2, peaks=PEAKS)
-    least_s = sum(30 * PEAKS.least_step_s(spec) + evaluation_flops(spec) / 1e11 for spec in LOAD.specs())
+    least_s = sum(
+        30 * PEAKS.least_step_s(spec) + evaluation_flops(spec) / 1e11 for spec in LOAD.specs()
+    )
     assert found.share_of_peak == pytest.approx(least_s / 10)
 
 
@@ -61,9 +65,13 @@ def test_the_table_says_which_targets_are_reached() -> None:
     assert "against the best of (b), (c): 1.20 (target 1.3: missed)" in text
     alone = table(LOAD, [RUN, replace(RUN, arm="c", wall_s=12.0)], 2, PEAKS)
     assert "against (a): not measured; against (c): 1.20 (target 1.3: missed)." in alone
-    assert ("Final losses of the peers differ by at most 0 nats, telescope's by 0. Turns: d 10 s, c 12 s.") in alone
+    assert (
+        "Final losses of the peers differ by at most 0 nats, telescope's by 0. Turns: d 10 s, c 12 s."
+    ) in alone
     again = table(LOAD, [RUN, replace(RUN, arm="e", wall_s=6.0), *peers], 2, PEAKS)
-    assert ("1.20 (target 1.3: missed), where its shapes were compiled before 2.00 (target 1.3: reached).") in again
+    assert (
+        "1.20 (target 1.3: missed), where its shapes were compiled before 2.00 (target 1.3: reached)."
+    ) in again
 
 
 PEER = replace(RUN, arm="c")
@@ -71,14 +79,25 @@ PEER = replace(RUN, arm="c")
 
 def test_losses_disagree_where_any_trial_ends_elsewhere_in_any_arm() -> None:
     assert disagreement([PEER, RUN]) == Disagreement(0.0, 0.0)
-    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.5, 2.5, math.inf))]) == Disagreement(0.5, 0.5)
-    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.0, 2.5, 9.0))]) == Disagreement(math.inf, math.inf)
-    assert disagreement([PEER, replace(PEER, losses=(2.0, math.nan, 2.5, math.inf))]).exact == math.inf
+    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.5, 2.5, math.inf))]) == Disagreement(
+        0.5, 0.5
+    )
+    assert disagreement([PEER, replace(PEER, losses=(2.0, 3.0, 2.5, 9.0))]) == Disagreement(
+        math.inf, math.inf
+    )
+    assert (
+        disagreement([PEER, replace(PEER, losses=(2.0, math.nan, 2.5, math.inf))]).exact == math.inf
+    )
 
 
 def test_losses_may_differ_by_what_becomes_of_rounding_only_where_code_may_be_compiled() -> None:
-    assert disagreement([PEER, replace(RUN, losses=(2.0, 3.0, 3.0, math.inf))]) == Disagreement(0.0, 0.5)
-    assert disagreement([PEER, replace(RUN, losses=(2.0, 3.0, math.inf, math.inf))]).rounded == math.inf
+    assert disagreement([PEER, replace(RUN, losses=(2.0, 3.0, 3.0, math.inf))]) == Disagreement(
+        0.0, 0.5
+    )
+    assert (
+        disagreement([PEER, replace(RUN, losses=(2.0, 3.0, math.inf, math.inf))]).rounded
+        == math.inf
+    )
     assert Disagreement(TOLERANCE, ROUNDED_TOLERANCE).tolerable
     assert not Disagreement(2 * TOLERANCE, 0.0).tolerable
     assert not Disagreement(0.0, 2 * ROUNDED_TOLERANCE).tolerable
@@ -94,10 +113,14 @@ def test_an_arm_that_trains_a_share_is_judged_by_its_trials_and_says_so() -> Non
 
 def test_tables_replace_those_of_the_page_and_nothing_else(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\nafter\n")
+    page.write_text(
+        "before\n<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\nafter\n"
+    )
     for _ in range(2):
         replace_tables(page, "| \\1 |")
-    assert page.read_text() == ("before\n<!-- tables of benchmarks.throughput -->\n| \\1 |\n<!-- end of tables -->\nafter\n")
+    assert page.read_text() == (
+        "before\n<!-- tables of benchmarks.throughput -->\n| \\1 |\n<!-- end of tables -->\nafter\n"
+    )
 
 
 @pytest.mark.parametrize("argument", [["--quick"], ["--arms", "dc"], ["--loads", "short"], []])
@@ -105,7 +128,11 @@ def test_tables_of_another_run_or_into_a_page_without_a_place_are_refused(
     argument: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text("<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n" if argument else "no place\n")
+    page.write_text(
+        "<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n"
+        if argument
+        else "no place\n"
+    )
     before = page.read_text()
     monkeypatch.setattr("sys.argv", ["throughput", "--into", str(page), *argument])
     with pytest.raises(SystemExit) as ended:
@@ -114,7 +141,9 @@ def test_tables_of_another_run_or_into_a_page_without_a_place_are_refused(
     assert page.read_text() == before
 
 
-def test_tables_of_arms_that_did_not_do_the_same_work_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_of_arms_that_did_not_do_the_same_work_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # main sets it; restored after

@@ -33,7 +33,10 @@ def compared(before: dict[str, Any], after: dict[str, Any]) -> Difference:
 
 
 def unequal(found: Difference) -> list[tuple[str, str, Any, Any]]:
-    return [(kind, before.path, before.value, after and after.value) for kind, before, after in found.unequal]
+    return [
+        (kind, before.path, before.value, after and after.value)
+        for kind, before, after in found.unequal
+    ]
 
 
 def test_equal_reports_differ_in_nothing_and_their_reasons_are_counted() -> None:
@@ -55,18 +58,26 @@ def test_numbers_and_codes_of_a_reason_that_both_sides_give_must_be_equal() -> N
 
 
 def test_a_count_that_was_a_float_is_told_and_is_no_failure() -> None:
-    whole = BECAUSE | {"advice": {"advice": "more_blocks", "values": {"blocks": 6, "max_base_runs": 90}}}
+    whole = BECAUSE | {
+        "advice": {"advice": "more_blocks", "values": {"blocks": 6, "max_base_runs": 90}}
+    }
     found = compared(report(BECAUSE), report(whole))
     assert not found.failed
     assert list(listed([found], 20)) == [
         "number of another type: quickstart report.because.advice.values.blocks 6.0 -> 6 (1 times)",
-        ("number of another type: quickstart report.because.advice.values.max_base_runs 90.0 -> 90 (1 times)"),
+        (
+            "number of another type: quickstart report.because.advice.values.max_base_runs 90.0 -> 90 (1 times)"
+        ),
     ]
-    assert unequal(compared(report(BECAUSE, loss=2.0), report(BECAUSE, loss=2))) == [("numbers", "report.loss", 2.0, 2)], "elsewhere it is"
+    assert unequal(compared(report(BECAUSE, loss=2.0), report(BECAUSE, loss=2))) == [
+        ("numbers", "report.loss", 2.0, 2)
+    ], "elsewhere it is"
 
 
 def test_a_value_may_move_within_its_reason_but_not_get_lost() -> None:
-    moved = {name: value for name, value in BECAUSE.items() if name != "values"} | {"drift": {"move": 0.25, "doublings": 1}}
+    moved = {name: value for name, value in BECAUSE.items() if name != "values"} | {
+        "drift": {"move": 0.25, "doublings": 1}
+    }
     found = compared(report(BECAUSE), report(moved))
     assert not found.failed
     assert found.removed == {"report.because.values.move": 1, "report.because.values.doublings": 1}
@@ -108,7 +119,9 @@ def test_a_reason_that_one_side_alone_gives_is_listed_as_keys(before: str | None
 def test_words_may_differ_but_not_in_their_numbers_alone() -> None:
     found = compared(report(BECAUSE), report(BECAUSE, reason="drifting: 6 blocks more"))
     assert not found.failed
-    assert list(found.words) == [("report.reason", "drifting: about 6 more blocks", "drifting: 6 blocks more")]
+    assert list(found.words) == [
+        ("report.reason", "drifting: about 6 more blocks", "drifting: 6 blocks more")
+    ]
     found = compared(report(BECAUSE), report(BECAUSE, reason="drifting: about 6.0 more blocks"))
     assert [kind for kind, *_ in unequal(found)] == ["numbers"]
     assert table([found])[1].split()[:2] == ["quickstart", "0"]

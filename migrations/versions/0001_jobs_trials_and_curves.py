@@ -52,14 +52,18 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(length=32), nullable=False),
         sa.Column("final", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_results_job_id_jobs"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_results_job_id_jobs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_results")),
     )
     op.create_table(
         "studies",
         sa.Column("job_id", sa.String(length=32), nullable=False),
         sa.Column("document", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_studies_job_id_jobs"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_studies_job_id_jobs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_studies")),
     )
     op.create_table(
@@ -93,7 +97,9 @@ def upgrade() -> None:
             name=op.f("ck_trials_state"),
         ),
         sa.ForeignKeyConstraint(["digest"], ["specs.digest"], name=op.f("fk_trials_digest_specs")),
-        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_trials_job_id_jobs"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_trials_job_id_jobs"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_trials")),
         sa.UniqueConstraint("job_id", "digest", name=op.f("uq_trials_job_id_digest")),
         sqlite_autoincrement=True,
@@ -106,7 +112,9 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("first_step", sa.Integer(), nullable=False),
         sa.Column("blob", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["trial_id"], ["trials.id"], name=op.f("fk_chunks_trial_id_trials"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["trial_id"], ["trials.id"], name=op.f("fk_chunks_trial_id_trials"), ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("trial_id", "attempt", "first_step", name=op.f("pk_chunks")),
     )
 

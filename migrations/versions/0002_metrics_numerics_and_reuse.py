@@ -14,7 +14,9 @@ REUSED_FROM = "ALTER TABLE trials ADD COLUMN reused_from INTEGER CONSTRAINT fk_t
 
 
 def upgrade() -> None:
-    op.add_column("trials", sa.Column("measure", sa.String(16), nullable=False, server_default="loss"))
+    op.add_column(
+        "trials", sa.Column("measure", sa.String(16), nullable=False, server_default="loss")
+    )
     op.add_column("trials", sa.Column("metrics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("numerics", sa.Text(), nullable=True))
     op.add_column("trials", sa.Column("batch_tokens", sa.Integer(), nullable=True))

@@ -5,6 +5,23 @@ In reading order: `resources`, the values that the service sends · `connection`
 """
 
 from telescope.client.client import Client
-from telescope.client.resources import Corpus, Curve, Job, JobDetail, JobState, Trial, TrialDetail
+from telescope.client.resources import (
+    Corpus,
+    Curve,
+    Job,
+    JobDetail,
+    JobState,
+    TrialDetail,
+    TrialSummary,
+)
 
-__all__ = ["Client", "Corpus", "Curve", "Job", "JobDetail", "JobState", "Trial", "TrialDetail"]
+__all__ = [
+    "Client",
+    "Corpus",
+    "Curve",
+    "Job",
+    "JobDetail",
+    "JobState",
+    "TrialDetail",
+    "TrialSummary",
+]

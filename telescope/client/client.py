@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from telescope.client.connection import given
-from telescope.client.resources import Corpus, Curve, Job, JobDetail, Trial, TrialDetail
-from telescope.client.tables import UPDATE, Tables, job_path, typed
+from telescope.client.resources import Corpus, Curve, Job, JobDetail, TrialDetail, TrialSummary
+from telescope.client.tables import UPDATE, Tables, as_type, job_path
 from telescope.errors import TelescopeError
 from telescope.extras import extra
 
@@ -46,27 +46,35 @@ class Client(Tables):
         """Submit a study. A second submission with the same key returns the first job."""
         key = idempotency_key or uuid.uuid4().hex
         headers = {"Idempotency-Key": key}
-        return typed(JobDetail, self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()))
+        return as_type(
+            JobDetail,
+            self.json("POST", "/v1/jobs", json=document, headers=headers, timeout=self.unhurried()),
+        )
 
     def preview(self, document: object) -> Any:
         """Trials and cost of a study, in the preview type of its kind; nothing is run."""
         body = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.unhurried())
         # older services do not send it
         name = body.get("kind") or (document.get("kind") if isinstance(document, Mapping) else None)
-        return typed(_kind_of(name).preview, body)
+        return as_type(_kind_of(name).preview, body)
 
-    def judge(self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None) -> "Judgement":
+    def judge(
+        self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
+    ) -> "Judgement":
         """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of
         None means that the run diverged."""
         # imported late, for a fast start
         from telescope.studies.telescoping.judge.judge import Judgement
 
-        sent: dict[str, Any] = {"params": given({"target_width": target_width}), "timeout": self.unhurried()}
+        sent: dict[str, Any] = {
+            "params": given({"target_width": target_width}),
+            "timeout": self.unhurried(),
+        }
         if isinstance(sweep, str):
             sent |= {"content": sweep.encode(), "headers": {"Content-Type": "text/csv"}}
         else:
             sent |= {"json": {"rows": list(sweep)}}
-        return typed(Judgement, self.json("POST", "/v1/judgements", **sent))
+        return as_type(Judgement, self.json("POST", "/v1/judgements", **sent))
 
     def jobs(self, *, state: str | None = None) -> Iterator[Job]:
         """All jobs, the newest first."""
@@ -74,39 +82,50 @@ class Client(Tables):
 
     def job(self, job_id: str) -> JobDetail:
         """A job with its study."""
-        return typed(JobDetail, self.json("GET", job_path(job_id)))
+        return as_type(JobDetail, self.json("GET", job_path(job_id)))
 
     def cancel(self, job_id: str) -> Job:
         """End a job for good; its measurements stay readable."""
-        return typed(Job, self.json("POST", f"{job_path(job_id)}:cancel"))
+        return as_type(Job, self.json("POST", f"{job_path(job_id)}:cancel"))
 
     def pause(self, job_id: str) -> Job:
         """Stop a job's trials, keeping their checkpoints."""
-        return typed(Job, self.json("POST", f"{job_path(job_id)}:pause"))
+        return as_type(Job, self.json("POST", f"{job_path(job_id)}:pause"))
 
     def resume(self, job_id: str) -> Job:
         """Resume a paused job."""
-        return typed(Job, self.json("POST", f"{job_path(job_id)}:resume"))
+        return as_type(Job, self.json("POST", f"{job_path(job_id)}:resume"))
 
     def retry(self, job_id: str) -> Job:
         """Resume a job that failed or was cancelled; what it finished is kept."""
-        return typed(Job, self.json("POST", f"{job_path(job_id)}:retry"))
+        return as_type(Job, self.json("POST", f"{job_path(job_id)}:retry"))
 
-    def clone(self, job_id: str, changes: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> JobDetail:
+    def clone(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> JobDetail:
         """Submit a new job with the same study, changed by a JSON merge patch; finished trials that
         both jobs share are reused."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         path = f"{job_path(job_id)}:clone"
-        return typed(JobDetail, self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()))
+        return as_type(
+            JobDetail,
+            self.json("POST", path, json=changes or {}, headers=headers, timeout=self.unhurried()),
+        )
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:
         """The job now and after each change, ending with its terminal state."""
         tag = ""
         while True:
-            response = self.send("GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {})
+            response = self.send(
+                "GET", job_path(job_id), headers={"If-None-Match": tag} if tag else {}
+            )
             if response.status_code != httpx.codes.NOT_MODIFIED:
                 tag = response.headers.get("ETag", "")
-                job = typed(JobDetail, response.json())
+                job = as_type(JobDetail, response.json())
                 yield job
                 if job.terminal:
                     return
@@ -118,7 +137,7 @@ class Client(Tables):
         """The report, in the report type of the job's kind; `final` is false while the job runs."""
         found = self.document(job_id)
         name = found.get("kind") or self.job(job_id).kind  # older services do not send it
-        report: Report = typed(_kind_of(name).report, found)
+        report: Report = as_type(_kind_of(name).report, found)
         return report
 
     def document(self, job_id: str) -> dict[str, Any]:
@@ -129,25 +148,48 @@ class Client(Tables):
         """The levels decided so far."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
-    def trials(self, job_id: str, *, state: str | None = None, width: int | None = None, optimizer: str | None = None) -> Iterator[Trial]:
+    def trials(
+        self,
+        job_id: str,
+        *,
+        state: str | None = None,
+        width: int | None = None,
+        optimizer: str | None = None,
+    ) -> Iterator[TrialSummary]:
         """All trials of a job that match the filters."""
-        return self.items(Trial, f"{job_path(job_id)}/trials", {"state": state, "width": width, "optimizer": optimizer})
+        return self.items(
+            TrialSummary,
+            f"{job_path(job_id)}/trials",
+            {"state": state, "width": width, "optimizer": optimizer},
+        )
 
-    def curves(self, job_id: str, *, points: int = 100, width: int | None = None, optimizer: str | None = None) -> tuple[Curve, ...]:
+    def curves(
+        self,
+        job_id: str,
+        *,
+        points: int = 100,
+        width: int | None = None,
+        optimizer: str | None = None,
+    ) -> tuple[Curve, ...]:
         """The curves of a job's trials, reduced to about `points` points each."""
         parameters = given({"points": points, "width": width, "optimizer": optimizer})
         answer = self.json("GET", f"{job_path(job_id)}/curves", params=parameters)
-        return tuple(typed(Curve, each) for each in answer["items"])
+        return tuple(as_type(Curve, each) for each in answer["items"])
 
     def trial(self, trial_id: int) -> TrialDetail:
         """A trial with its specification."""
-        return typed(TrialDetail, self.json("GET", f"/v1/trials/{trial_id}"))
+        return as_type(TrialDetail, self.json("GET", f"/v1/trials/{trial_id}"))
 
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
         """A trial's curve, complete or reduced to about `points` points."""
-        return typed(Curve, self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})))
+        return as_type(
+            Curve,
+            self.json("GET", f"/v1/trials/{trial_id}/curve", params=given({"points": points})),
+        )
 
-    def export(self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None) -> str:
+    def export(
+        self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
+    ) -> str:
         """The hyperparameters at the target for another trainer: `torch` (Python), `megatron`
         (flags) or `json`."""
         parameters = given({"to": to, "optimizer": optimizer, "variant": variant})
@@ -156,12 +198,12 @@ class Client(Tables):
     # The service
 
     def corpora(self) -> tuple[Corpus, ...]:
-        return tuple(typed(Corpus, each) for each in self.json("GET", "/v1/corpora")["items"])
+        return tuple(as_type(Corpus, each) for each in self.json("GET", "/v1/corpora")["items"])
 
     def register_corpus(self, name: str, path: str) -> Corpus:
         """Register a path on the server under a name; the path must lie under the server's
         TELESCOPE_DATA_ROOTS."""
-        return typed(Corpus, self.json("POST", "/v1/corpora", json={"name": name, "path": path}))
+        return as_type(Corpus, self.json("POST", "/v1/corpora", json={"name": name, "path": path}))
 
     def ready(self) -> dict[str, str]:
         """The state of each part of the service. Raises Unavailable at once if a part is

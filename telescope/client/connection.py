@@ -12,7 +12,16 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from telescope.errors import Conflict, CorpusLost, InvalidInput, NotExportable, NotFound, Problem, TelescopeError, Unavailable
+from telescope.errors import (
+    Conflict,
+    CorpusLost,
+    InvalidInput,
+    NotExportable,
+    NotFound,
+    Problem,
+    TelescopeError,
+    Unavailable,
+)
 from telescope.extras import extra
 
 with extra("service"):
@@ -25,18 +34,31 @@ ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in RAISED
 class Connection:
     """A connection to one service; a context manager. Not safe to share between threads."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
+    ) -> None:
         self.url = url.rstrip("/")
         self.patience_seconds = patience_seconds
         if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?(/\S*)?", url):
-            raise InvalidInput.of("url", "must be the address of a service, such as http://127.0.0.1:8765", url)
+            raise InvalidInput.of(
+                "url", "must be the address of a service, such as http://127.0.0.1:8765", url
+            )
         self._timeout_seconds = timeout_seconds
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=not _is_loopback(httpx.URL(self.url).host))
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=timeout_seconds,
+            trust_env=not _is_loopback(httpx.URL(self.url).host),
+        )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -47,16 +69,22 @@ class Connection:
         answer: dict[str, Any] = self.send(method, path, **options).json()
         return answer
 
-    def send(self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any) -> httpx.Response:
+    def send(
+        self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any
+    ) -> httpx.Response:
         """The response; a failed connection and status 503 are retried until patience ends."""
-        end = time.monotonic() + (self.patience_seconds if patience_seconds is None else patience_seconds)
+        end = time.monotonic() + (
+            self.patience_seconds if patience_seconds is None else patience_seconds
+        )
         pause_seconds = 0.1
         while True:
             try:
                 return _checked(self._http.request(method, path, **options))
             except (Unavailable, httpx.TransportError) as error:
                 if time.monotonic() + pause_seconds > end:
-                    raise (error if isinstance(error, Unavailable) else self._unreachable(error)) from None
+                    raise (
+                        error if isinstance(error, Unavailable) else self._unreachable(error)
+                    ) from None
             except (ValueError, TypeError) as error:  # a document that JSON cannot hold
                 raise InvalidInput.of("", f"cannot be sent: {error}") from None
             time.sleep(pause_seconds)
@@ -72,7 +100,9 @@ class Connection:
                 f"the service at {self.url} accepts connections but did not answer within {self._timeout_seconds:g} s; try again later"
             )
         reason = str(error) or type(error).__name__
-        return Unavailable(f"no telescope service answers at {self.url} ({reason}); start one with `telescope serve`")
+        return Unavailable(
+            f"no telescope service answers at {self.url} ({reason}); start one with `telescope serve`"
+        )
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
@@ -84,15 +114,23 @@ def _checked(response: httpx.Response) -> httpx.Response:
         code, detail, fields = problem["code"], problem["detail"], problem["errors"]
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, without telescope's error document"
-        raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(message) from None
+        raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(
+            message
+        ) from None
     problems = tuple(Problem(each["field"], each["message"], each["value"]) for each in fields)
     raise _kind(code, response.status_code)(detail, problems)
 
 
 def _kind(code: str, status: int) -> type[TelescopeError]:
     """The error class of a code, or else the class that best fits the status."""
-    by_status: dict[int, type[TelescopeError]] = {each.status: each for each in (InvalidInput, NotFound, Conflict, Unavailable)}
-    return ERRORS.get(code) or by_status.get(status) or (InvalidInput if 400 <= status < 500 else TelescopeError)
+    by_status: dict[int, type[TelescopeError]] = {
+        each.status: each for each in (InvalidInput, NotFound, Conflict, Unavailable)
+    }
+    return (
+        ERRORS.get(code)
+        or by_status.get(status)
+        or (InvalidInput if 400 <= status < 500 else TelescopeError)
+    )
 
 
 def _is_loopback(host: str) -> bool:

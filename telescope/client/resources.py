@@ -6,7 +6,7 @@ derives its schemas from them, and the text below a field becomes its descriptio
 ignores fields that only a newer server sends; defaults stand for fields that an older server does
 not send.
 
-Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `Trial`, `TrialDetail` · `Curve` · `Corpus`.
+Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `TrialSummary`, `TrialDetail` · `Curve` · `Corpus`.
 """
 
 from dataclasses import field
@@ -19,7 +19,9 @@ from pydantic.dataclasses import dataclass
 
 from telescope.trials.outcome import TrialState
 
-WIRE = ConfigDict(extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True)
+WIRE = ConfigDict(
+    extra="ignore", use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+)
 
 
 class JobState(StrEnum):
@@ -45,13 +47,19 @@ class JobState(StrEnum):
 
 MEANING = {
     JobState.QUEUED: "Accepted, resumed or retried; the coordinator has not started on it.",
-    JobState.RUNNING: ("Its trials are being planned and run; `waiting_for` says what it needs, if anything."),
-    JobState.PAUSED: ("None of its trials runs or starts until it is resumed; they keep their checkpoints."),
+    JobState.RUNNING: (
+        "Its trials are being planned and run; `waiting_for` says what it needs, if anything."
+    ),
+    JobState.PAUSED: (
+        "None of its trials runs or starts until it is resumed; they keep their checkpoints."
+    ),
     JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
     JobState.FAILED: (
         "It could not be answered, and `reason` says why; a retry runs the trials that failed or were stopped, and no others."
     ),
-    JobState.CANCELLED: ("It was cancelled; its measurements stay readable, and a retry continues from there."),
+    JobState.CANCELLED: (
+        "It was cancelled; its measurements stay readable, and a retry continues from there."
+    ),
 }
 
 
@@ -107,7 +115,7 @@ class JobDetail(Job):
 
 
 @dataclass(frozen=True, config=WIRE)
-class Trial:
+class TrialSummary:
     """One training run of a job."""
 
     id: int
@@ -164,7 +172,7 @@ class Trial:
 
 
 @dataclass(frozen=True, config=WIRE)
-class TrialDetail(Trial):
+class TrialDetail(TrialSummary):
     """A trial with its full specification."""
 
     spec: dict[str, Any] = field(kw_only=True)

@@ -23,46 +23,60 @@ Typed = TypeVar("Typed")
 class Tables(Connection):
     """Requests that follow pages, and the tables of compute-time jobs."""
 
-    def frontier(self, job_id: str, target_loss: float, *, optimizer: str | None = None) -> "FrontierAnswer":
+    def frontier(
+        self, job_id: str, target_loss: float, *, optimizer: str | None = None
+    ) -> "FrontierAnswer":
         """Hours against devices: `rows`, `dominance`, and the assumptions about step times."""
         # imported late, for a fast start
         from telescope.studies.compute_time.rows import FrontierAnswer
 
-        return typed(FrontierAnswer, self._answer(job_id, "frontier", target_loss, optimizer))
+        return as_type(FrontierAnswer, self._answer(job_id, "frontier", target_loss, optimizer))
 
-    def batch_sizes(self, job_id: str, target_loss: float, *, optimizer: str | None = None) -> "BatchAnswer":
+    def batch_sizes(
+        self, job_id: str, target_loss: float, *, optimizer: str | None = None
+    ) -> "BatchAnswer":
         """Tokens and steps against batch size: `rows`, and the critical batches of the
         `optimizers`."""
         # imported late, for a fast start
         from telescope.studies.compute_time.rows import BatchAnswer
 
-        return typed(BatchAnswer, self._answer(job_id, "batch-sizes", target_loss, optimizer))
+        return as_type(BatchAnswer, self._answer(job_id, "batch-sizes", target_loss, optimizer))
 
     def token_ratio(self, job_id: str, target_loss: float) -> "RatioAnswer":
         """AdamW's tokens over Muon's against batch size: `rows`, and their trend."""
         # imported late, for a fast start
         from telescope.studies.compute_time.rows import RatioAnswer
 
-        return typed(RatioAnswer, self._answer(job_id, "token-ratio", target_loss, None))
+        return as_type(RatioAnswer, self._answer(job_id, "token-ratio", target_loss, None))
 
-    def csv(self, job_id: str, table: str, target_loss: float, *, optimizer: str | None = None) -> str:
+    def csv(
+        self, job_id: str, table: str, target_loss: float, *, optimizer: str | None = None
+    ) -> str:
         """The rows of frontier, batch-sizes or token-ratio as CSV."""
         parameters = given({"target_loss": target_loss, "optimizer": optimizer})
-        return self.send("GET", f"{job_path(job_id)}/{table}", params=parameters, headers={"Accept": "text/csv"}).text
+        return self.send(
+            "GET", f"{job_path(job_id)}/{table}", params=parameters, headers={"Accept": "text/csv"}
+        ).text
 
-    def items(self, kind: type[Typed], path: str, filters: Mapping[str, str | int | None]) -> Iterator[Typed]:
+    def items(
+        self, kind: type[Typed], path: str, filters: Mapping[str, str | int | None]
+    ) -> Iterator[Typed]:
         parameters = given(filters) | {"page_size": PAGE_SIZE}
         while True:
             page = self.json("GET", path, params=parameters)
-            yield from (typed(kind, each) for each in page["items"])
+            yield from (as_type(kind, each) for each in page["items"])
             if not (token := page["next_page_token"]):
                 return
             parameters["page_token"] = token
 
-    def _answer(self, job_id: str, table: str, target_loss: float, optimizer: str | None) -> dict[str, Any]:
+    def _answer(
+        self, job_id: str, table: str, target_loss: float, optimizer: str | None
+    ) -> dict[str, Any]:
         """An answer with the rows of all its pages."""
         rows: list[Any] = []
-        parameters = given({"target_loss": target_loss, "optimizer": optimizer}) | {"page_size": PAGE_SIZE}
+        parameters = given({"target_loss": target_loss, "optimizer": optimizer}) | {
+            "page_size": PAGE_SIZE
+        }
         while True:
             page = self.json("GET", f"{job_path(job_id)}/{table}", params=parameters)
             rows += page.pop("items")
@@ -76,11 +90,13 @@ def job_path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='') or '-'}"
 
 
-def typed(kind: type[Typed], document: Any) -> Typed:
+def as_type(kind: type[Typed], document: Any) -> Typed:
     """A document as a frozen value; fields that its type does not have are left out."""
     try:
         return TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise TelescopeError(f"this client cannot read the service's answer ({where}: {first['msg']}); {UPDATE}") from error
+        raise TelescopeError(
+            f"this client cannot read the service's answer ({where}: {first['msg']}); {UPDATE}"
+        ) from error

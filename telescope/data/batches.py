@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 
 from telescope.data import corpora, tokenizer
-from telescope.data.tokens import Prepared, prepare
+from telescope.data.tokens import Prepared, prepare_tokens
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.trials import mixtures
 from telescope.trials.data import DataSpec
@@ -71,7 +71,9 @@ class Blend:
         """Hash of the parts' contents and shares; for a single corpus, its own content hash."""
         if len(self.parts) == 1:
             return self.parts[0].content
-        described = [(part.content, share) for part, share in zip(self.parts, self.shares, strict=True)]
+        described = [
+            (part.content, share) for part, share in zip(self.parts, self.shares, strict=True)
+        ]
         return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
     @property
@@ -83,16 +85,16 @@ class Blend:
 def resolve(spec: DataSpec) -> DataSpec:
     """The data with absolute paths, and with `content` and `vocab_size` filled in. Raises
     InvalidInput, naming the field at fault."""
-    prepared = prepare(spec)
+    prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     blend = _blend(spec, prepared)
     for name in ("content", "vocab_size"):
         given, found = getattr(spec, name), getattr(blend, name)
         if given and given != found:
-            described = mixtures.described(spec.corpus)
+            described = mixtures.corpus_label(spec.corpus)
             message = f"{described} has {name} {found} now; leave {name} out to accept the new value, or restore the text"
             raise InvalidInput.of(f"data.{name}", message, given)
-    path = tokenizer.path_of(spec.tokenizer)
+    path = tokenizer.tokenizer_path(spec.tokenizer)
     return replace(
         spec,
         corpus=_from_the_root(spec.corpus),
@@ -104,7 +106,7 @@ def resolve(spec: DataSpec) -> DataSpec:
 
 def _from_the_root(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
     if isinstance(corpus, str):
-        return str(corpora.path_of(corpus)) if corpora.is_path(corpus) else corpus
+        return str(corpora.corpus_path(corpus)) if corpora.is_path(corpus) else corpus
     return tuple(Part(str(_from_the_root(part.corpus)), part.weight) for part in corpus)
 
 
@@ -119,7 +121,9 @@ def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
         if one.vocab_size != other.vocab_size:
             sizes = f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of {other.vocab_size}"
             raise InvalidInput.of(
-                corpora.FIELD, f"{sizes}; write the tokens of all parts by one tokenizer, or give their text", again.corpus
+                corpora.FIELD,
+                f"{sizes}; write the tokens of all parts by one tokenizer, or give their text",
+                again.corpus,
             )
     return Blend(tuple(each for each, _ in ordered), tuple(part.weight for _, part in ordered))
 
@@ -127,13 +131,21 @@ def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
     """Raise InvalidInput if a corpus's training split is shorter than its share of a batch, or its
     validation split shorter than a window."""
-    prepared = prepare(spec)
+    prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     for part, one in zip(spec.parts, prepared, strict=True):
         drawn = math.ceil(part.weight * batch_tokens)
         if one.train_tokens < drawn + 1:
-            batch = f"one batch of {drawn}" if part.weight == 1 else f"its share of one batch of {batch_tokens}, {drawn}"
-            raise _too_short(part, f"{one.train_tokens} training tokens", f"{batch} + 1; give more text or lower batch_tokens")
+            batch = (
+                f"one batch of {drawn}"
+                if part.weight == 1
+                else f"its share of one batch of {batch_tokens}, {drawn}"
+            )
+            raise _too_short(
+                part,
+                f"{one.train_tokens} training tokens",
+                f"{batch} + 1; give more text or lower batch_tokens",
+            )
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
@@ -151,10 +163,12 @@ def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
 def open_tokens(spec: DataSpec) -> Tokens:
     """The tokens of a resolved spec. Raises CorpusLost if its sources no longer give them."""
     if not spec.content:
-        raise InvalidInput.of("data.content", "is not filled in; pass the spec through telescope.data.resolve first")
-    described = mixtures.described(spec.corpus)
+        raise InvalidInput.of(
+            "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
+        )
+    described = mixtures.corpus_label(spec.corpus)
     try:
-        blend = _blend(spec, prepare(spec))
+        blend = _blend(spec, prepare_tokens(spec))
     except (InvalidInput, OSError) as error:
         raise CorpusLost(f"{described} cannot be read any more: {error}") from error
     if blend.content != spec.content:
@@ -192,7 +206,9 @@ def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torc
 
 
 # of (n, context + 1)
-def validation_windows(validation: Half, evaluation_tokens: int, context: int) -> tuple[torch.Tensor, ...]:
+def validation_windows(
+    validation: Half, evaluation_tokens: int, context: int
+) -> tuple[torch.Tensor, ...]:
     """Evenly spaced windows of each part whose targets do not overlap, the same for every trial.
 
     As many as the part's share of `evaluation_tokens`, rounded, but at least one; fewer if the part
@@ -200,7 +216,9 @@ def validation_windows(validation: Half, evaluation_tokens: int, context: int) -
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     counts = np.diff(ends, prepend=0)
-    return tuple(_evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, counts, strict=True))
+    return tuple(
+        _evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, counts, strict=True)
+    )
 
 
 def _evenly(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:  # (n, context + 1)

@@ -6,9 +6,9 @@ folder, named by its path or registered under a name.
 
 - `find(corpus)` resolves a job's `data.corpus`; `available()` lists corpora that have a name;
   `register` gives a path a name.
-- A `Corpus` yields its `documents()` in a fixed order, and has a `fingerprint()` that changes when
-  a file does, without reading it.
-- `is_path` and `path_of` let a service decide whose files it reads.
+- A `LocatedCorpus` yields its `documents()` in a fixed order, and has a `fingerprint()` that
+  changes when a file does, without reading it.
+- `is_path` and `corpus_path` let a service decide whose files it reads.
 """
 
 import ast
@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from telescope.data.documents import Document, Unreadable, absolute, is_tokens, read
+from telescope.data.documents import Document, Unreadable, absolute, is_tokens, read_documents
 from telescope.errors import Conflict, InvalidInput
 from telescope.home import home
 
@@ -34,12 +34,14 @@ BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 # Tests would be a third of the text; configuration differs between machines.
-OUTSIDE_STDLIB = re.compile(r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*")
+OUTSIDE_STDLIB = re.compile(
+    r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
+)
 HIDDEN = re.compile(r"\..*|__pycache__")
 
 
 @dataclass(frozen=True)
-class Corpus:
+class LocatedCorpus:
     """A text, its name and its location; `path` is None for a built-in corpus."""
 
     name: str  # as in a job
@@ -64,7 +66,11 @@ class Corpus:
             what = "is neither a file nor a folder" if self.path.exists() else "does not exist"
         except OSError as error:
             what = f"cannot be read ({error.strerror})"
-        raise InvalidInput.of(FIELD, f"{self.path} {what}; give the path of a file or folder that can be read", self.name)
+        raise InvalidInput.of(
+            FIELD,
+            f"{self.path} {what}; give the path of a file or folder that can be read",
+            self.name,
+        )
 
     def _of_one_sort(self, files: tuple[tuple[str, Path], ...]) -> tuple[tuple[str, Path], ...]:
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
@@ -89,7 +95,7 @@ class Corpus:
     def _read(self) -> Iterator[Document]:
         for name, file in self.files():
             try:
-                yield from read(file, name, self.text_field)
+                yield from read_documents(file, name, self.text_field)
             except Unreadable as error:
                 raise InvalidInput.of(FIELD, str(error), self.name) from error
 
@@ -110,13 +116,13 @@ def is_held_out(name: str) -> bool:
     return name in ("val.bin", "val.uint32.bin")
 
 
-def find(corpus: str) -> Corpus:
+def find(corpus: str) -> LocatedCorpus:
     """The corpus of `data.corpus`. Raises InvalidInput, with the closest names, if it is
     unknown."""
     if is_path(corpus):
-        return Corpus(corpus, absolute(corpus))
+        return LocatedCorpus(corpus, absolute(corpus))
     if corpus in BUILT_IN:
-        return Corpus(corpus, None)
+        return LocatedCorpus(corpus, None)
     if (entry := _entry(corpus)).exists():
         return _load(entry)
     names = [known.name for known in available()]
@@ -132,35 +138,41 @@ def is_path(corpus: str) -> bool:
     return not NAME.fullmatch(corpus)
 
 
-def path_of(corpus: str) -> Path | None:
+def corpus_path(corpus: str) -> Path | None:
     """The file or folder that a corpus is read from; None for a built-in corpus."""
     return find(corpus).path
 
 
-def available() -> tuple[Corpus, ...]:
+def available() -> tuple[LocatedCorpus, ...]:
     """All corpora that have a name: built-in ones, then registered ones."""
-    return (*(Corpus(name, None) for name in BUILT_IN), *registered())
+    return (*(LocatedCorpus(name, None) for name in BUILT_IN), *registered())
 
 
-def registered() -> list[Corpus]:
+def registered() -> list[LocatedCorpus]:
     return [_load(file) for file in sorted((home() / "corpora").glob("*.json"))]
 
 
-def register(name: str, path: str | Path, text_field: str = "text") -> Corpus:
+def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
     """Register a path under a name, after reading its first document; a name can never be given
     another path."""
     if not NAME.fullmatch(name):
-        raise InvalidInput.of("name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name)
+        raise InvalidInput.of(
+            "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
+        )
     if name in BUILT_IN:
         raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)
-    corpus = Corpus(name, absolute(path), text_field)
+    corpus = LocatedCorpus(name, absolute(path), text_field)
     try:
         next(corpus.documents())
     except InvalidInput as error:
-        raise InvalidInput.because(tuple(replace(p, field="path", value=str(path)) for p in error.problems)) from error
+        raise InvalidInput.because(
+            tuple(replace(p, field="path", value=str(path)) for p in error.problems)
+        ) from error
     file = _entry(name)
     if file.exists() and _load(file) != corpus:
-        raise Conflict(f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}")
+        raise Conflict(
+            f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}"
+        )
     write_json(file, {"path": str(corpus.path), "text_field": text_field})
     return corpus
 
@@ -169,9 +181,9 @@ def _entry(name: str) -> Path:
     return home() / "corpora" / f"{name}.json"
 
 
-def _load(file: Path) -> Corpus:
+def _load(file: Path) -> LocatedCorpus:
     entry = json.loads(file.read_text())
-    return Corpus(file.stem, Path(entry["path"]), entry["text_field"])
+    return LocatedCorpus(file.stem, Path(entry["path"]), entry["text_field"])
 
 
 def write_json(file: Path, value: object) -> None:
@@ -215,7 +227,9 @@ def _stdlib_fingerprint() -> str:
 
 @lru_cache(maxsize=len(BUILT_IN))
 def _built_in_documents(corpus: str) -> tuple[Document, ...]:
-    sources = [document for name, file in _stdlib_files() for document in read(file, name)]
+    sources = [
+        document for name, file in _stdlib_files() for document in read_documents(file, name)
+    ]
     if corpus == "python-stdlib":
         return tuple(sources)
     prose = (Document(source.name, docstrings(str(source.content))) for source in sources)
@@ -235,7 +249,9 @@ def docstrings(source: str) -> str:
 
 
 def _docstrings(node: ast.AST) -> Iterator[str]:
-    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    documented = isinstance(
+        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    )
     text = ast.get_docstring(node) if documented else None  # type: ignore[arg-type]
     if text:
         yield text

@@ -5,9 +5,9 @@ one document of tokens in the convention of nanoGPT (raw little-endian uint16; u
 called `NAME.uint32.bin`), and any other file is one document of UTF-8 text. Newlines are kept
 unchanged, so that equal bytes are equal text on every machine.
 
-`read` is the whole interface; a file that cannot be read raises `Unreadable`, which says why and
-what to do. Libraries for compressed and columnar files are imported on first use, so that training
-does not need them.
+`read_documents` is the whole interface; a file that cannot be read raises `Unreadable`, which says
+why and what to do. Libraries for compressed and columnar files are imported on first use, so that
+training does not need them.
 """
 
 import gzip
@@ -41,7 +41,7 @@ class Document:
     content: Content  # text, or tokens (n,)
 
 
-def read(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
+def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
     """The documents of a file that its corpus calls `name`; empty documents are left out."""
     try:
         for document in _read(path, name, text_field):
@@ -52,9 +52,13 @@ def read(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
             f"{path} is not UTF-8 text (byte {error.start}); convert it, or give .txt, .jsonl(.gz/.zst), .parquet or .bin"
         ) from error
     except UnicodeEncodeError as error:
-        raise Unreadable(f"{path} holds half a surrogate pair, which is not a character; write its text as UTF-8") from error
+        raise Unreadable(
+            f"{path} holds half a surrogate pair, which is not a character; write its text as UTF-8"
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path} cannot be read ({error}); check the file and its permissions") from error
+        raise Unreadable(
+            f"{path} cannot be read ({error}); check the file and its permissions"
+        ) from error
 
 
 def _read(path: Path, name: str, text_field: str) -> Iterator[Document]:
@@ -82,7 +86,9 @@ def _tokens(path: Path) -> NDArray[Any]:
     dtype = np.dtype("<u4" if path.name.endswith(".uint32.bin") else "<u2")
     size = path.stat().st_size
     if size % dtype.itemsize:
-        raise Unreadable(f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write it with tokens.tofile()")
+        raise Unreadable(
+            f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write it with tokens.tofile()"
+        )
     return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
 
 
@@ -94,10 +100,16 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
         try:
             record = json.loads(decoded)
         except (ValueError, RecursionError) as error:
-            raise Unreadable(f"line {number} of {path} is not JSON ({error}); write one JSON object per line") from error
+            raise Unreadable(
+                f"line {number} of {path} is not JSON ({error}); write one JSON object per line"
+            ) from error
         text = record.get(text_field) if isinstance(record, dict) else None
         if not isinstance(text, str):
-            held = f"the fields {sorted(record)}" if isinstance(record, dict) else type(record).__name__
+            held = (
+                f"the fields {sorted(record)}"
+                if isinstance(record, dict)
+                else type(record).__name__
+            )
             raise Unreadable(
                 f"line {number} of {path} has no text in a field {text_field!r}, but {held}; "
                 "rename the field, or name it with `corpus add --text-field`"
@@ -142,7 +154,9 @@ def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 )
             kind = file.schema_arrow.field(text_field).type
             if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-                raise Unreadable(f"column {text_field!r} of {path} holds {kind}, not text; name a column of strings")
+                raise Unreadable(
+                    f"column {text_field!r} of {path} holds {kind}, not text; name a column of strings"
+                )
             row = 0
             for batch in file.iter_batches(columns=[text_field]):
                 for text in batch.column(0).to_pylist():

@@ -5,8 +5,8 @@ of N entries, trained on the training split alone: Sennrich et al., arXiv 1508.0
 in GPT-2), or the path of a tokenizer.json. Every document ends in an end-of-text token, if the
 tokenizer has one: byte 0, which occurs in no text, or `<|endoftext|>` and the like.
 
-`build` makes the `Tokenizer` of a name; `from_tokens` makes that of corpora which already are
-tokens.
+`build_tokenizer` makes the `Tokenizer` of a name; `from_tokens` makes that of corpora which already
+are tokens.
 """
 
 import difflib
@@ -40,32 +40,42 @@ class Tokenizer:
     json: str | None = None
 
 
-def build(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
+def build_tokenizer(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
     """The tokenizer of `data.tokenizer`; a BPE is trained on `training_text`."""
-    check(name)
-    if path := path_of(name):
+    check_tokenizer_name(name)
+    if path := tokenizer_path(name):
         return _from_file(path, name)
     return BYTES if name == "bytes" else _train_bpe(bpe_size(name) or 0, iter(training_text()))
 
 
-def check(name: str) -> None:
+def check_tokenizer_name(name: str) -> None:
     """Raise InvalidInput for a name that is not a tokenizer, before any text is read."""
-    if (path := path_of(name)) is not None:
+    if (path := tokenizer_path(name)) is not None:
         if not os.path.isfile(path):
-            raise InvalidInput.of(FIELD, f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N", name)
+            raise InvalidInput.of(
+                FIELD,
+                f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N",
+                name,
+            )
         return
     size = bpe_size(name)
     if name != "bytes" and size is None:
         near = difflib.get_close_matches(name, ("bytes", "bpe-4096"), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InvalidInput.of(FIELD, f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json", name)
+        raise InvalidInput.of(
+            FIELD,
+            f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json",
+            name,
+        )
     if size is not None and not SMALLEST_BPE <= size <= LARGEST_BPE:
         raise InvalidInput.of(
-            FIELD, f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give a size in this range, such as bpe-4096", name
+            FIELD,
+            f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give a size in this range, such as bpe-4096",
+            name,
         )
 
 
-def path_of(name: str) -> Path | None:
+def tokenizer_path(name: str) -> Path | None:
     """The file that a tokenizer is read from; None for bytes and bpe-N."""
     named = name.endswith(".json") or "/" in name or "\\" in name
     return absolute(name) if named else None
@@ -111,7 +121,10 @@ def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=[END_OF_TEXT[0]], initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=size,
+        special_tokens=[END_OF_TEXT[0]],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
     return _wrap(bpe)

@@ -1,6 +1,6 @@
 """Token files: a corpus is split and tokenized once.
 
-`prepare(spec)` splits each corpus of the spec, tokenizes it and keeps the result under
+`prepare_tokens(spec)` splits each corpus of the spec, tokenizes it and keeps the result under
 `TELESCOPE_HOME/tokens`:
 
     <content>/{train,validation}.bin    little-endian uint16 or uint32
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telescope.data import corpora, tokenizer
-from telescope.data.corpora import Corpus
+from telescope.data.corpora import LocatedCorpus
 from telescope.data.documents import Content
 from telescope.data.tokenizer import Tokenizer
 from telescope.errors import InvalidInput
@@ -62,15 +62,17 @@ class Prepared:
 class Split:
     """A corpus in two halves: whole documents held out, or the end of a single document."""
 
-    corpus: Corpus
+    corpus: LocatedCorpus
     fraction: float
     held_out: frozenset[str]  # names; empty for a single document
 
     @classmethod
-    def of(cls, corpus: Corpus, fraction: float) -> "Split":
+    def of(cls, corpus: LocatedCorpus, fraction: float) -> "Split":
         """The split of a corpus, which depends on its documents alone."""
         names = [document.name for document in corpus.documents()]
-        return cls(corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset())
+        return cls(
+            corpus, fraction, held_out_names(names, fraction) if len(names) > 1 else frozenset()
+        )
 
     def pieces(self) -> Iterator[tuple[Side, Content]]:
         """All text of the corpus with its side, in order."""
@@ -96,26 +98,33 @@ def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     """
     if given := frozenset(filter(corpora.is_held_out, names)):
         return given
-    hashed = {name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64 for name in names}
-    below = {name for name in names if hashed[name] < fraction} or {min(hashed, key=hashed.__getitem__)}
-    return frozenset(below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)})
+    hashed = {
+        name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64
+        for name in names
+    }
+    below = {name for name in names if hashed[name] < fraction} or {
+        min(hashed, key=hashed.__getitem__)
+    }
+    return frozenset(
+        below if len(below) < len(names) else below - {max(hashed, key=hashed.__getitem__)}
+    )
 
 
 @dataclass(frozen=True)
 class Sources:
     """The corpora of a spec, and the encoder that turns them into tokens."""
 
-    corpora: tuple[Corpus, ...]
+    corpora: tuple[LocatedCorpus, ...]
     tokenizer: str
     fraction: float  # held out from each
 
     @cached_property
-    def split(self) -> Callable[[Corpus], Split]:
+    def split(self) -> Callable[[LocatedCorpus], Split]:
         """Split a corpus; each corpus is read once for that."""
         return cache(lambda corpus: Split.of(corpus, self.fraction))
 
     @cached_property
-    def fingerprints(self) -> dict[Corpus, str]:
+    def fingerprints(self) -> dict[LocatedCorpus, str]:
         """A digest of each corpus that changes when one of its files does."""
         return {corpus: corpus.fingerprint() for corpus in self.corpora}
 
@@ -123,9 +132,12 @@ class Sources:
     def text_encoder(self) -> Tokenizer:
         """The tokenizer of all texts. A BPE is trained on all of them, whatever their weights, so
         that every mixture of them has the same tokens."""
-        return tokenizer.build(self.tokenizer, lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora))
+        return tokenizer.build_tokenizer(
+            self.tokenizer,
+            lambda: chain.from_iterable(self.split(each).training_text() for each in self.corpora),
+        )
 
-    def encoder(self, corpus: Corpus) -> Tokenizer:
+    def encoder(self, corpus: LocatedCorpus) -> Tokenizer:
         """The tokenizer of this corpus. Raises InvalidInput if one is given for a corpus of
         tokens."""
         holding = [each for each in self.corpora if each.holds_tokens]
@@ -133,13 +145,15 @@ class Sources:
             message = f"corpus {holding[0].name} already holds tokens; leave the tokenizer out"
             raise InvalidInput.of(tokenizer.FIELD, message, self.tokenizer)
         if corpus in holding:
-            return tokenizer.from_tokens(np.asarray(document.content) for document in corpus.documents())
+            return tokenizer.from_tokens(
+                np.asarray(document.content) for document in corpus.documents()
+            )
         return self.text_encoder
 
-    def key(self, corpus: Corpus) -> str:
+    def key(self, corpus: LocatedCorpus) -> str:
         """Hash of everything that the tokens of this corpus depend on."""
         learned = ""
-        if path := tokenizer.path_of(self.tokenizer):
+        if path := tokenizer.tokenizer_path(self.tokenizer):
             learned = corpora.fingerprint((path,))
         elif self.tokenizer != "bytes" and len(self.corpora) > 1:
             learned = " ".join(sorted(self.fingerprints.values()))
@@ -147,15 +161,19 @@ class Sources:
         return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
 
-def prepare(spec: DataSpec) -> tuple[Prepared, ...]:
+def prepare_tokens(spec: DataSpec) -> tuple[Prepared, ...]:
     """The tokens of each part's sources in their present state, from the cache if they were
     prepared before."""
-    sources = Sources(tuple(corpora.find(part.corpus) for part in spec.parts), spec.tokenizer, spec.validation_fraction)
-    tokenizer.check(spec.tokenizer)
+    sources = Sources(
+        tuple(corpora.find(part.corpus) for part in spec.parts),
+        spec.tokenizer,
+        spec.validation_fraction,
+    )
+    tokenizer.check_tokenizer_name(spec.tokenizer)
     return tuple(_prepare(corpus, sources) for corpus in sources.corpora)
 
 
-def _prepare(corpus: Corpus, sources: Sources) -> Prepared:
+def _prepare(corpus: LocatedCorpus, sources: Sources) -> Prepared:
     remembered = _tokens_home() / "prepared" / f"{sources.key(corpus)}.json"
     try:
         content = json.loads(remembered.read_text())
@@ -189,16 +207,23 @@ def _write(folder: Path, split: Split, encoder: Tokenizer) -> Prepared:
     dtype = np.dtype("<u2" if encoder.vocab_size <= 2**16 else "<u4")
     tokens_of = {"train": 0, "validation": 0}
     hash_of = {side: hashlib.sha256() for side in tokens_of}
-    with (folder / "train.bin").open("wb") as train, (folder / "validation.bin").open("wb") as validation:
+    with (
+        (folder / "train.bin").open("wb") as train,
+        (folder / "validation.bin").open("wb") as validation,
+    ):
         file_of = {"train": train, "validation": validation}
         for side, piece in split.pieces():
             tokens = np.ascontiguousarray(encoder.encode(piece), dtype)
             file_of[side].write(tokens.data)
             hash_of[side].update(tokens.data)
             tokens_of[side] += len(tokens)
-    described = " ".join([str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())])
+    described = " ".join(
+        [str(encoder.vocab_size), dtype.str, *(hash_.hexdigest() for hash_ in hash_of.values())]
+    )
     content = hashlib.sha256(described.encode()).hexdigest()[:32]
-    prepared = Prepared(content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"])
+    prepared = Prepared(
+        content, encoder.vocab_size, dtype.str, tokens_of["train"], tokens_of["validation"]
+    )
     if encoder.json:
         (folder / "tokenizer.json").write_text(encoder.json)
     (folder / "meta.json").write_text(json.dumps(asdict(prepared)))

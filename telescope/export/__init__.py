@@ -14,19 +14,23 @@ from dataclasses import dataclass
 from typing import Literal
 
 from telescope.export import document, megatron, torch_code
-from telescope.export.final_run import FinalRun, Source, UsedTrial, final_run
+from telescope.export.final_run import FinalRun, SourceJob, UsedTrial, final_run
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.trials.types import OptimizerName
 
-__all__ = ["FORMATS", "Format", "Source", "UsedTrial", "Wanted", "exported"]
+__all__ = ["FORMATS", "ExportRequest", "Format", "SourceJob", "UsedTrial", "exported"]
 
 Format = Literal["torch", "megatron", "json"]
-FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {"torch": torch_code.text, "megatron": megatron.text, "json": document.text}
+FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {
+    "torch": torch_code.module_text,
+    "megatron": megatron.flags_text,
+    "json": document.json_text,
+}
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportRequest:
     """What to export: the answer of one ladder, by default the best, in one format."""
 
     to: Format
@@ -34,7 +38,7 @@ class Wanted:
     variant: str | None = None
 
 
-def exported(study: Question, report: Report, source: Source, wanted: Wanted) -> str:
+def exported(study: Question, report: Report, source: SourceJob, wanted: ExportRequest) -> str:
     """The answer in the requested format. Raises NotExportable if there is none or the format
     cannot express it."""
     return FORMATS[wanted.to](final_run(study, report, source, wanted.optimizer, wanted.variant))

@@ -1,8 +1,8 @@
 """An answer as JSON, for programs.
 
-`text` writes a `Document`: the settings of each parameter group and each matrix, the schedule, the
-run's length, the model, and the source of all numbers. Numbers are those of the target; none needs
-further scaling.
+`json_text` writes an `ExportDocument`: the settings of each parameter group and each matrix, the
+schedule, the run's length, the model, and the source of all numbers. Numbers are those of the
+target; none needs further scaling.
 """
 
 from collections import Counter
@@ -14,12 +14,18 @@ from pydantic import TypeAdapter
 import telescope
 from telescope.export import schedule
 from telescope.export.final_run import FinalRun
-from telescope.optim.groups import Group
+from telescope.optim.groups import ParameterGroup
 from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
 from telescope.statistics.estimates import ScalingFit
-from telescope.studies.telescoping.evidence import Hyperparameter, LevelReport, Method, Pairing, Verdict
+from telescope.studies.telescoping.evidence import (
+    Hyperparameter,
+    LevelReport,
+    Method,
+    Pairing,
+    Verdict,
+)
 from telescope.trials import mixtures
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.types import OptimizerName, UpdateScale
@@ -37,7 +43,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Muon:
+class MuonSettings:
     """Settings of all Muon groups; momentum is an exponential average, and decay uses the learning
     rate without the update scale."""
 
@@ -73,7 +79,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Level:
+class TrainedWidth:
     """A width that was trained for the answer."""
 
     width: int
@@ -104,13 +110,13 @@ class Provenance:
     assumptions: tuple[str, ...]
     hyperparameters: dict[str, Hyperparameter]
     scaling_fit: ScalingFit | None
-    levels: tuple[Level, ...]
+    levels: tuple[TrainedWidth, ...]
     seeds: tuple[int, ...]
     trials: tuple[str, ...]  # digests
 
 
 @dataclass(frozen=True)
-class Document:
+class ExportDocument:
     """One ladder's answer at the target."""
 
     format: Literal["telescope-export/1"]
@@ -119,22 +125,22 @@ class Document:
     model: dict[str, Any]
     vocab_size: int
     context: int
-    parameter_groups: tuple[Group, ...]
-    muon: Muon | None
+    parameter_groups: tuple[ParameterGroup, ...]
+    muon: MuonSettings | None
     adamw: AdamW
     schedule: Schedule
     optimizer_options: dict[str, Any]
     provenance: Provenance
 
 
-def text(run: FinalRun) -> str:
-    return TypeAdapter(Document).dump_json(document(run), indent=2).decode() + "\n"
+def json_text(run: FinalRun) -> str:
+    return TypeAdapter(ExportDocument).dump_json(export_document(run), indent=2).decode() + "\n"
 
 
-def document(run: FinalRun) -> Document:
+def export_document(run: FinalRun) -> ExportDocument:
     """The document of a final run."""
     spec = run.spec
-    return Document(
+    return ExportDocument(
         format="telescope-export/1",
         warning=run.warning or None,
         optimizer=run.ladder.optimizer,
@@ -150,10 +156,10 @@ def document(run: FinalRun) -> Document:
     )
 
 
-def muon(run: FinalRun) -> Muon:
+def muon(run: FinalRun) -> MuonSettings:
     optimizer = run.spec.optimizer
     names = [name for group in run.groups if group.uses_muon for name in group.names]
-    return Muon(
+    return MuonSettings(
         momentum=optimizer.momentum,
         nesterov=optimizer.nesterov,
         newton_schulz_steps=optimizer.newton_schulz_steps,
@@ -189,7 +195,7 @@ def provenance(run: FinalRun) -> Provenance:
         date=run.source.date.isoformat(timespec="seconds"),
         telescope=telescope.__version__,
         numerics=run.numerics,
-        corpus=data.corpus if isinstance(data.corpus, str) else mixtures.described(data.corpus),
+        corpus=data.corpus if isinstance(data.corpus, str) else mixtures.corpus_label(data.corpus),
         corpus_content=data.content,
         tokenizer=data.tokenizer,
         verdict=ladder.verdict,
@@ -205,8 +211,10 @@ def provenance(run: FinalRun) -> Provenance:
     )
 
 
-def level(run: FinalRun, one: LevelReport) -> Level:
+def level(run: FinalRun, one: LevelReport) -> TrainedWidth:
     """The level's trials and results."""
     seeds = tuple(sorted({trial.seed for trial in run.trials if trial.width == one.width}))
     optimum = {str(name): value for name, value in one.optimum.items()}
-    return Level(one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss)
+    return TrainedWidth(
+        one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss
+    )

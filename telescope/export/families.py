@@ -15,11 +15,11 @@ from typing import Any, Generic, TypeVar
 from telescope.errors import NotExportable
 from telescope.export import recipe
 from telescope.export.final_run import FinalRun
-from telescope.export.model_source import Source, source_of
+from telescope.export.model_source import ModelSource, source_of
 from telescope.models.family import Spec
 from telescope.models.transformer import Transformer
-from telescope.models.user_model import Scale, UserModel
-from telescope.optim.groups import Group
+from telescope.models.user_model import InputScale, UserModel
+from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec, ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -42,11 +42,11 @@ class Made:
 class Exported(Generic[Spec, Built]):
     """What one family provides for export."""
 
-    source: Callable[[Spec, Parametrisation], Source | None]
+    source: Callable[[Spec, Parametrisation], ModelSource | None]
     """Source that builds the model in a file; None if the reader has the model."""
     made: Callable[[Built, OptimizerSpec], Made]
     """Code that prepares the model in a file that does not build it."""
-    multipliers: Callable[[Built, Sequence[Group]], Sequence[Multiplier]]
+    multipliers: Callable[[Built, Sequence[ParameterGroup]], Sequence[Multiplier]]
     """The forward multipliers other than 1."""
     loss: Callable[[Spec], Any]
     """The recipe's function that computes the loss."""
@@ -61,10 +61,14 @@ def made_of_ours(model: Transformer, optimizer: OptimizerSpec) -> Made:
     return Made(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 
 
-def multipliers_of_ours(model: Transformer, groups: Sequence[Group]) -> list[Multiplier]:
+def multipliers_of_ours(model: Transformer, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """Multipliers on the output of embeddings and on the input of the head."""
     return [
-        (name.rpartition(".")[0], "input" if group.role is Role.READOUT else "output", group.multiplier)
+        (
+            name.rpartition(".")[0],
+            "input" if group.role is Role.READOUT else "output",
+            group.multiplier,
+        )
         for group in groups
         for name in group.names
         if group.role in (Role.EMBEDDING, Role.READOUT) and group.multiplier != 1.0
@@ -72,7 +76,11 @@ def multipliers_of_ours(model: Transformer, groups: Sequence[Group]) -> list[Mul
 
 
 OURS: Exported[ModelSpec, Transformer] = Exported(
-    source=source_of, made=made_of_ours, multipliers=multipliers_of_ours, loss=lambda spec: recipe.loss_of, megatron=lambda spec: spec
+    source=source_of,
+    made=made_of_ours,
+    multipliers=multipliers_of_ours,
+    loss=lambda spec: recipe.loss_of,
+    megatron=lambda spec: spec,
 )
 
 
@@ -80,19 +88,29 @@ def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
     """Preparation of a model from its factory; at the base width its initial values stay."""
     stays, spec = model.as_it_stands(optimizer), model.spec
     built = f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}"
-    lines = ("torch.manual_seed(0)", built, *(() if stays else ("rescale(model)",)), "configure(model)")
+    lines = (
+        "torch.manual_seed(0)",
+        built,
+        *(() if stays else ("rescale(model)",)),
+        "configure(model)",
+    )
     return Made(lines, (*(() if stays else (recipe.rescale,)), recipe.Multiplied, recipe.configure))
 
 
-def multipliers_of_users(model: UserModel, groups: Sequence[Group]) -> list[Multiplier]:
+def multipliers_of_users(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """Multipliers at the places of telescope's hooks."""
-    return [(place, "input" if hook is Scale else "output", factor) for place, hook, factor in model.multipliers()]
+    return [
+        (place, "input" if hook is InputScale else "output", factor)
+        for place, hook, factor in model.multipliers()
+    ]
 
 
 def beyond_megatron(spec: ModuleSpec) -> ModelSpec:
     """Raise NotExportable: flags of Megatron-LM cannot describe a user's model."""
     remedy = "use --to torch or json"
-    raise NotExportable(f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}")
+    raise NotExportable(
+        f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}"
+    )
 
 
 USERS: Exported[ModuleSpec, UserModel] = Exported(

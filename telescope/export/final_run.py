@@ -1,10 +1,10 @@
 """The run that is exported: the target with the hyperparameters of a ladder's answer.
 
 Its model is built without allocating memory, so groups and shapes are those of the model that was
-tuned. `Source` describes the runs behind the answer: the job, and its trials.
+tuned. `SourceJob` describes the runs behind the answer: the job, and its trials.
 
-Parts: `Source`, `UsedTrial` · `FinalRun` · `final_run` and `chosen`, with the reasons for refusals
-· `KNOWN_OPTIONS`, `unknown_options`.
+Parts: `SourceJob`, `UsedTrial` · `FinalRun` · `final_run` and `exported_ladder`, with the reasons
+for refusals · `KNOWN_OPTIONS`, `unknown_options`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from telescope.errors import InvalidInput, NotExportable, Problem
-from telescope.models.build import build
+from telescope.models.build import build_model
 from telescope.models.family import Model
-from telescope.optim.groups import Group, groups
+from telescope.optim.groups import ParameterGroup, groups
 from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import variants
@@ -30,12 +30,39 @@ from telescope.trials.types import OptimizerName
 
 KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
     OptimizerSpec: (
-        *("name", "lr", "weight_decay", "adamw_lr_ratio", "parametrisation", "lr_convention", "update_scale", "muon_lr_rule"),
-        *("weight_decay_rule", "momentum", "nesterov", "newton_schulz_steps", "newton_schulz_dtype", "beta1", "beta2", "eps", "init_scale"),
+        *(
+            "name",
+            "lr",
+            "weight_decay",
+            "adamw_lr_ratio",
+            "parametrisation",
+            "lr_convention",
+            "update_scale",
+            "muon_lr_rule",
+        ),
+        *(
+            "weight_decay_rule",
+            "momentum",
+            "nesterov",
+            "newton_schulz_steps",
+            "newton_schulz_dtype",
+            "beta1",
+            "beta2",
+            "eps",
+            "init_scale",
+        ),
         *("muon_split", "qk_clip", "qk_clip_alpha", "measure_max_logit"),
     ),
     HorizonSpec: (
-        *("steps", "batch_tokens", "micro_batch_tokens", "warmup_fraction", "decay", "decay_fraction", "final_lr_fraction"),
+        *(
+            "steps",
+            "batch_tokens",
+            "micro_batch_tokens",
+            "warmup_fraction",
+            "decay",
+            "decay_fraction",
+            "final_lr_fraction",
+        ),
         *("evaluation_tokens", "evaluate_every", "record_every", "stop_below_loss"),
     ),
 }
@@ -59,7 +86,7 @@ class UsedTrial:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceJob:
     """The job that gave the answer."""
 
     job: str
@@ -74,12 +101,12 @@ class FinalRun:
 
     study: Question
     ladder: LadderReport
-    source: Source
+    source: SourceJob
     spec: TrialSpec
     model: Model  # without memory for values: names, shapes and multipliers
 
     @cached_property
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[ParameterGroup, ...]:
         return groups(self.model, self.spec.optimizer)
 
     @cached_property
@@ -91,12 +118,16 @@ class FinalRun:
     def trials(self) -> tuple[UsedTrial, ...]:
         """The trials that the ladder's answer is based on."""
         own = (self.ladder.optimizer, self.ladder.variant)
-        return tuple(trial for trial in self.source.trials if (trial.optimizer, trial.variant) == own)
+        return tuple(
+            trial for trial in self.source.trials if (trial.optimizer, trial.variant) == own
+        )
 
     def blocks(self, name: str) -> list[tuple[int, ...]]:
         """(fan_out, fan_in) of the matrices of a parameter that Muon orthogonalises."""
         layout = self.model.layout(name, self.spec.optimizer)
-        return [tuple(block.shape) for block in layout.blocks(self.model.get_parameter(name).detach())]
+        return [
+            tuple(block.shape) for block in layout.blocks(self.model.get_parameter(name).detach())
+        ]
 
     @property
     def numerics(self) -> tuple[str, ...]:
@@ -116,51 +147,86 @@ class FinalRun:
 
 
 def final_run(
-    study: Question, report: Report, source: Source, optimizer: OptimizerName | None = None, variant: str | None = None
+    study: Question,
+    report: Report,
+    source: SourceJob,
+    optimizer: OptimizerName | None = None,
+    variant: str | None = None,
 ) -> FinalRun:
     """The run of a ladder's answer, by default the best ladder's."""
-    ladder = chosen(report, optimizer, variant)
+    ladder = exported_ladder(report, optimizer, variant)
     values = {name: found.value for name, found in ladder.hyperparameters.items()}
     own = next(one.question for one in variants(study) if one.name == ladder.variant)
     spec = target_spec(own, ladder.optimizer, values)
     with torch.device("meta"):
-        model = build(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+        model = build_model(
+            spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
+        )
     return FinalRun(own, ladder, source, spec, model)
 
 
-def chosen(report: Report, optimizer: OptimizerName | None, variant: str | None = None) -> LadderReport:
+def exported_ladder(
+    report: Report, optimizer: OptimizerName | None, variant: str | None = None
+) -> LadderReport:
     """The ladder to export. Raises NotExportable if it has no answer or a refused one, InvalidInput
     if there is no such ladder."""
     variants = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variants:
-        message = f"it has {', '.join(variants)}" if any(variants) else "leave it out, since it compares none"
+        message = (
+            f"it has {', '.join(variants)}"
+            if any(variants)
+            else "leave it out, since it compares none"
+        )
         raise InvalidInput.of("variant", f"the job has no variant of this name; {message}", variant)
     if variant is None and len(variants) > 1 and not report.best_variant:
-        raise InvalidInput.of("variant", f"the job compares {', '.join(variants)}, whose losses cannot be compared; name one")
-    among = [ladder for ladder in report.ladders if ladder.variant == (report.best_variant if variant is None else variant)]
+        raise InvalidInput.of(
+            "variant",
+            f"the job compares {', '.join(variants)}, whose losses cannot be compared; name one",
+        )
+    among = [
+        ladder
+        for ladder in report.ladders
+        if ladder.variant == (report.best_variant if variant is None else variant)
+    ]
     names = [ladder.optimizer for ladder in among]
     if optimizer is not None and optimizer not in names:
-        raise InvalidInput.of("optimizer", f"the job has no ladder of it; it has {', '.join(names)}", optimizer)
+        raise InvalidInput.of(
+            "optimizer", f"the job has no ladder of it; it has {', '.join(names)}", optimizer
+        )
     best = next((one.best for one in report.variants if one.name == among[0].variant), report.best)
     name = optimizer or best or names[0]
     ladder = next(ladder for ladder in among if ladder.optimizer == name)
     if ladder.verdict == "refused":
-        raise NotExportable(f"the answer is refused, so there is nothing to export: {ladder.reason}")
+        raise NotExportable(
+            f"the answer is refused, so there is nothing to export: {ladder.reason}"
+        )
     if not ladder.hyperparameters:
-        remedy = "look at the reason, and run the job again" if report.final else "wait for the first level; telescope watch follows it"
-        raise NotExportable(f"there are no hyperparameters to export yet ({ladder.reason}); {remedy}")
+        remedy = (
+            "look at the reason, and run the job again"
+            if report.final
+            else "wait for the first level; telescope watch follows it"
+        )
+        raise NotExportable(
+            f"there are no hyperparameters to export yet ({ladder.reason}); {remedy}"
+        )
     return ladder
 
 
 def unknown_options(run: FinalRun) -> Iterator[Problem]:
     """Options of the optimizer and the horizon that the export would silently lose."""
     for part in (run.spec.optimizer, run.spec.horizon):
-        for name in chosen_otherwise(part, [known for known in KNOWN_OPTIONS[type(part)] if known not in REFUSED_OPTIONS]):
+        for name in chosen_otherwise(
+            part, [known for known in KNOWN_OPTIONS[type(part)] if known not in REFUSED_OPTIONS]
+        ):
             yield Problem(
-                name, "is an option that this format does not know; use --to json, or leave it at its default", getattr(part, name)
+                name,
+                "is an option that this format does not know; use --to json, or leave it at its default",
+                getattr(part, name),
             )
 
 
 def chosen_otherwise(spec: Any, known: Sequence[str]) -> list[str]:
     """The fields of a spec that are neither known nor at their defaults."""
-    return [f.name for f in fields(spec) if f.name not in known and getattr(spec, f.name) != f.default]
+    return [
+        f.name for f in fields(spec) if f.name not in known and getattr(spec, f.name) != f.default
+    ]

@@ -27,7 +27,7 @@ Flags and rules were read in github.com/NVIDIA/Megatron-LM:
 Flags do not set initial values: Megatron-LM draws all hidden matrices from one normal distribution,
 and the head too. The text states the values that they need, and `--to torch` has them as code.
 
-Parts: `text` · `Flag`, `flags` · the settings that they make up: `megatron_settings`.
+Parts: `flags_text` · `Flag`, `flags` · the settings that they make up: `megatron_settings`.
 """
 
 import textwrap
@@ -36,7 +36,13 @@ from dataclasses import dataclass
 
 from telescope.errors import NotExportable
 from telescope.export.final_run import FinalRun
-from telescope.export.megatron_settings import SCALE_MODES, Settings, own_model, refused, settings
+from telescope.export.megatron_settings import (
+    SCALE_MODES,
+    MegatronSettings,
+    megatron_refusals,
+    model_of_flags,
+    settings,
+)
 from telescope.export.schedule import decay_steps
 from telescope.optim.schedule import warmup_steps
 from telescope.parametrisation import mup
@@ -54,37 +60,52 @@ class Flag:
     said: str
 
 
-def text(run: FinalRun) -> str:
+def flags_text(run: FinalRun) -> str:
     """The flags, a comment before each. Raises NotExportable with each rule that they cannot
     express."""
-    problems = tuple(refused(run))
+    problems = tuple(megatron_refusals(run))
     if problems:
         raise NotExportable.because("Megatron-LM's flags cannot express this answer", problems)
-    lines = list(header(run))
+    lines = list(flags_header(run))
     for flag in flags(run):
-        lines += [f"# {flag.said}", flag.name if flag.value is None else f"{flag.name} {flag.value}"]
+        lines += [
+            f"# {flag.said}",
+            flag.name if flag.value is None else f"{flag.name} {flag.value}",
+        ]
     return "\n".join(lines) + "\n"
 
 
-def header(run: FinalRun) -> Iterator[str]:
+def flags_header(run: FinalRun) -> Iterator[str]:
     """Purpose and source of the flags, and the settings that they do not contain."""
     horizon, data = run.spec.horizon, run.spec.data
     paragraphs = [
-        f"Megatron-LM flags for {run.spec.optimizer.name} at width {own_model(run).width}, "
+        f"Megatron-LM flags for {run.spec.optimizer.name} at width {model_of_flags(run).width}, "
         f"as found by telescope in job {run.source.job} "
         f"({run.source.name}, {run.source.date:%Y-%m-%d}) "
-        f"on {mixtures.described(data.corpus)} {data.content}: "
+        f"on {mixtures.corpus_label(data.corpus)} {data.content}: "
         f"{run.ladder.verdict}, {run.ladder.reason}; "
         f"{len(run.trials)} trials of seeds {', '.join(map(str, run.seeds))}.",
-        ("Usage: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, attention and feed-forward are yours to set."),
+        (
+            "Usage: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, attention and feed-forward are yours to set."
+        ),
         f"WARNING: {run.warning}" if run.warning else "",
-        (f"Initial values are not expressed: {initial_values(run)}. Load weights that are drawn that way; --to torch has the code."),
-        (f"Warm-up lags by one step: the first of {warmup_steps(horizon)} has a learning rate of 0. All later steps agree.")
+        (
+            f"Initial values are not expressed: {initial_values(run)}. Load weights that are drawn that way; --to torch has the code."
+        ),
+        (
+            f"Warm-up lags by one step: the first of {warmup_steps(horizon)} has a learning rate of 0. All later steps agree."
+        )
         if warmup_steps(horizon)
         else "",
     ]
     for one in filter(None, paragraphs):
-        yield from textwrap.wrap(" ".join(one.split()), WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        yield from textwrap.wrap(
+            " ".join(one.split()),
+            WIDTH,
+            initial_indent="# ",
+            subsequent_indent="# ",
+            break_on_hyphens=False,
+        )
 
 
 def initial_values(run: FinalRun) -> str:
@@ -92,11 +113,15 @@ def initial_values(run: FinalRun) -> str:
     stds: dict[str, float] = {}
     for group in run.groups:
         for name in group.names:
-            kind = ".".join(part for part in name.removesuffix(".weight").split(".") if not part.isdigit())
+            kind = ".".join(
+                part for part in name.removesuffix(".weight").split(".") if not part.isdigit()
+            )
             stds[kind] = group.init_std
     drawn = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
     zero = [kind for kind, std in stds.items() if not std and "norm" not in kind]
-    return f"normal with standard deviation {', '.join(drawn)}" + (f"; {', '.join(zero)} at zero" if zero else "")
+    return f"normal with standard deviation {', '.join(drawn)}" + (
+        f"; {', '.join(zero)} at zero" if zero else ""
+    )
 
 
 def flags(run: FinalRun) -> Iterator[Flag]:
@@ -107,7 +132,7 @@ def flags(run: FinalRun) -> Iterator[Flag]:
 
 def size_flags(run: FinalRun) -> Iterator[Flag]:
     """Flags of the model and its batches, as far as hyperparameters depend on them."""
-    model, data, horizon = own_model(run), run.spec.data, run.spec.horizon
+    model, data, horizon = model_of_flags(run), run.spec.data, run.spec.horizon
     yield Flag("--num-layers", model.depth, "blocks")
     yield Flag("--hidden-size", model.width, "the target width")
     yield Flag("--ffn-hidden-size", model.hidden, "units of the feed-forward block")
@@ -115,12 +140,16 @@ def size_flags(run: FinalRun) -> Iterator[Flag]:
     if not model.tied_embeddings:
         yield Flag("--untie-embeddings-and-output-weights", None, "the head has its own matrix")
     yield Flag("--seq-length", data.context, "context, in tokens")
-    yield Flag("--global-batch-size", horizon.batch_tokens // data.context, f"sequences, {horizon.batch_tokens} tokens")
+    yield Flag(
+        "--global-batch-size",
+        horizon.batch_tokens // data.context,
+        f"sequences, {horizon.batch_tokens} tokens",
+    )
     yield Flag("--train-iters", horizon.steps, f"steps, {horizon.tokens} tokens")
 
 
-def optimizer_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
-    optimizer, model = run.spec.optimizer, own_model(run)
+def optimizer_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
+    optimizer, model = run.spec.optimizer, model_of_flags(run)
     if not chosen.muon:
         yield Flag("--optimizer", "adam", "with decoupled weight decay")
     else:
@@ -131,30 +160,50 @@ def optimizer_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
             yield Flag("--muon-nesterov", None, "older releases: --muon-use-nesterov")
         yield Flag("--muon-scale-mode", mode, f"our {mup.chosen_update_scale(optimizer)}")
         yield Flag("--muon-extra-scale-factor", extra, "on the update, in addition to the mode's")
-        yield Flag("--muon-coefficient-type", "simple", "Newton-Schulz with 3.4445, -4.7750, 2.0315")
+        yield Flag(
+            "--muon-coefficient-type", "simple", "Newton-Schulz with 3.4445, -4.7750, 2.0315"
+        )
         yield Flag("--muon-num-ns-steps", optimizer.newton_schulz_steps, "Newton-Schulz steps")
         yield Flag("--muon-fp32-matmul-prec", "medium", "Newton-Schulz in bfloat16")
-        yield Flag("--muon-tp-mode", "duplicated", "whole matrices are orthogonalised, not the parts that tensor parallelism makes of them")
+        yield Flag(
+            "--muon-tp-mode",
+            "duplicated",
+            "whole matrices are orthogonalised, not the parts that tensor parallelism makes of them",
+        )
         yield Flag("--muon-scalar-optimizer", "adam", "for all but matrices")
     yield Flag("--adam-beta1", optimizer.beta1, "Adam's")
     yield Flag("--adam-beta2", optimizer.beta2, "Adam's")
-    yield Flag("--adam-eps", chosen.eps, "Adam's; of matrices divided by the width multiplier" if chosen.width_multiplier else "Adam's")
+    yield Flag(
+        "--adam-eps",
+        chosen.eps,
+        "Adam's; of matrices divided by the width multiplier"
+        if chosen.width_multiplier
+        else "Adam's",
+    )
     yield Flag("--clip-grad", 0.0, "gradients were not clipped")
-    yield Flag("--weight-decay", chosen.weight_decay, "each step multiplies a matrix by 1 - lr x this")
+    yield Flag(
+        "--weight-decay", chosen.weight_decay, "each step multiplies a matrix by 1 - lr x this"
+    )
     if chosen.width_multiplier:
         yield Flag("--use-mup", None, f"width multiplier {chosen.width_multiplier:g}")
-        yield Flag("--mup-base-hidden-size", model.base_width, "the width that factors are relative to")
-        yield Flag("--mup-embedding-mult", chosen.embedding_multiplier, "on the output of embeddings")
+        yield Flag(
+            "--mup-base-hidden-size", model.base_width, "the width that factors are relative to"
+        )
+        yield Flag(
+            "--mup-embedding-mult", chosen.embedding_multiplier, "on the output of embeddings"
+        )
         yield Flag("--mup-output-mult", chosen.output_multiplier, "on logits")
         factor = f"attention scores times {mup.attention_factor(model):.6g}"
         if model.attention_scale == "inverse_sqrt":
             yield Flag("--mup-attn-scale-power", 0.5, f"{factor}: 1 / sqrt(head size)")
         else:
-            yield Flag("--mup-attn-scale-power", 1.0, f"{factor}: sqrt(base head dimension) / head size")
+            yield Flag(
+                "--mup-attn-scale-power", 1.0, f"{factor}: sqrt(base head dimension) / head size"
+            )
             yield Flag("--mup-base-head-dim", 64, "where the scale agrees with 1 / sqrt(head size)")
 
 
-def schedule_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
+def schedule_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
     """Flags of the learning-rate schedule."""
     horizon = run.spec.horizon
     final, warmup = horizon.final_lr_fraction, warmup_steps(horizon)
@@ -162,11 +211,15 @@ def schedule_flags(run: FinalRun, chosen: Settings) -> Iterator[Flag]:
     yield Flag("--lr", chosen.lr, "peak learning rate")
     yield Flag("--min-lr", chosen.lr * final, "at the end")
     if chosen.decoupled_lr is not None:
-        yield Flag("--decoupled-lr", chosen.decoupled_lr, "peak learning rate of embedding and head")
+        yield Flag(
+            "--decoupled-lr", chosen.decoupled_lr, "peak learning rate of embedding and head"
+        )
         yield Flag("--decoupled-min-lr", chosen.decoupled_lr * final, "at the end")
     yield Flag("--lr-warmup-iters", warmup, "steps of warm-up")
     yield Flag("--lr-decay-style", style, "after warm-up")
-    yield Flag("--lr-decay-iters", horizon.steps, "steps until the end of the decay, warm-up included")
+    yield Flag(
+        "--lr-decay-iters", horizon.steps, "steps until the end of the decay, warm-up included"
+    )
     if horizon.decay == "wsd":
         yield Flag("--lr-wsd-decay-style", "linear", "shape of the decay")
         yield Flag("--lr-wsd-decay-iters", decay_steps(horizon), "its steps")

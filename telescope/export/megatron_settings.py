@@ -1,8 +1,8 @@
 """The settings of Megatron-LM that come closest to an answer, and the rules that they cannot
 express.
 
-Parts: `Settings`, `settings` · `Realised`, `realised`, the values of each group under these
-settings · `refused`, with `REMEDIES`.
+Parts: `MegatronSettings`, `settings` · `Realised`, `realised`, the values of each group under these
+settings · `megatron_refusals`, with `REMEDIES`.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from telescope.errors import Problem
 from telescope.export.families import exported_by
 from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
-from telescope.optim.groups import Group
+from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
@@ -28,7 +28,17 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
 """Our update scales as --muon-scale-mode and --muon-extra-scale-factor. Megatron-LM's spectral mode
 is sqrt(max(fan_out, fan_in))."""
 KNOWN_MODEL = (
-    *("family", "depth", "head_dim", "query_heads_per_kv", "qk_norm", "mlp", "mlp_ratio", "tied_embeddings", "rope_base"),
+    *(
+        "family",
+        "depth",
+        "head_dim",
+        "query_heads_per_kv",
+        "qk_norm",
+        "mlp",
+        "mlp_ratio",
+        "tied_embeddings",
+        "rope_base",
+    ),
     *("attention_scale", "head_form", "depth_exponent", "width", "base_width", "base_depth"),
 )
 
@@ -40,17 +50,31 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
     (Role.VECTOR, "lr"): (
         f"norm gains train at --lr, as Muon's matrices do; tune with adamw_lr_ratio: 1 and a constant muon_lr_rule, {TORCH}"
     ),
-    (Role.HIDDEN, "weight_decay"): (f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"),
-    (Role.EMBEDDING, "weight_decay"): (f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"),
-    (Role.READOUT, "weight_decay"): (f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"),
-    (Role.READOUT, "lr"): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
-    (Role.READOUT, "eps"): (f"--use-mup divides the head's eps by the width multiplier; tune with model.tied_embeddings: true, {TORCH}"),
-    (Role.HIDDEN, "eps"): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
+    (Role.HIDDEN, "weight_decay"): (
+        f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
+    ),
+    (Role.EMBEDDING, "weight_decay"): (
+        f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
+    ),
+    (Role.READOUT, "weight_decay"): (
+        f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
+    ),
+    (
+        Role.READOUT,
+        "lr",
+    ): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
+    (Role.READOUT, "eps"): (
+        f"--use-mup divides the head's eps by the width multiplier; tune with model.tied_embeddings: true, {TORCH}"
+    ),
+    (
+        Role.HIDDEN,
+        "eps",
+    ): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
 }
 
 
 @dataclass(frozen=True)
-class Settings:
+class MegatronSettings:
     """The flags about optimization, as values."""
 
     muon: bool
@@ -72,32 +96,36 @@ class Realised:
     eps: float | None
 
 
-def own_model(run: FinalRun) -> ModelSpec:
+def model_of_flags(run: FinalRun) -> ModelSpec:
     """The model that the flags describe. Raises NotExportable if they cannot describe it."""
     return exported_by(run).megatron(run.spec.model)
 
 
-def settings(run: FinalRun) -> Settings:
+def settings(run: FinalRun) -> MegatronSettings:
     """The settings that come closest to the answer's groups."""
     first = {group.role: group for group in reversed(run.groups)}
     hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
     muon = run.spec.optimizer.name == "muon"
     multipliers = run.model.embedding_multiplier, run.model.head_multiplier
-    with_mup = multipliers != (1.0, 1.0) or not (muon or math.isclose(hidden.scaled_lr, vector.scaled_lr))
+    with_mup = multipliers != (1.0, 1.0) or not (
+        muon or math.isclose(hidden.scaled_lr, vector.scaled_lr)
+    )
     lr = vector.scaled_lr if with_mup and not muon else hidden.scaled_lr
-    return Settings(
+    return MegatronSettings(
         muon=muon,
         lr=lr,
-        decoupled_lr=embedding.scaled_lr if with_mup or not math.isclose(embedding.scaled_lr, lr) else None,
+        decoupled_lr=embedding.scaled_lr
+        if with_mup or not math.isclose(embedding.scaled_lr, lr)
+        else None,
         weight_decay=hidden.weight_decay,
         eps=embedding.eps or 0.0,
-        width_multiplier=own_model(run).multiplier if with_mup else None,
+        width_multiplier=model_of_flags(run).multiplier if with_mup else None,
         embedding_multiplier=multipliers[0],
         output_multiplier=multipliers[1],
     )
 
 
-def realised(chosen: Settings, role: Role) -> Realised:
+def realised(chosen: MegatronSettings, role: Role) -> Realised:
     """What Megatron-LM does, under these settings, to the parameters of a role."""
     muon_takes_it = chosen.muon and role is Role.HIDDEN
     divided = chosen.width_multiplier or 1.0
@@ -107,10 +135,12 @@ def realised(chosen: Settings, role: Role) -> Realised:
         lr = chosen.decoupled_lr
     # beside Muon, --use-mup leaves eps alone
     eps = chosen.eps / divided if adam_matrix and not chosen.muon else chosen.eps
-    return Realised(lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps)
+    return Realised(
+        lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps
+    )
 
 
-def refused(run: FinalRun) -> Iterator[Problem]:
+def megatron_refusals(run: FinalRun) -> Iterator[Problem]:
     """Every rule that the flags cannot express, with its remedy."""
     yield from unknown_options(run)
     yield from of_the_model(run)
@@ -118,12 +148,12 @@ def refused(run: FinalRun) -> Iterator[Problem]:
         yield from of_muon(run)
     found: dict[str, Problem] = {}
     for group in run.groups:
-        for problem in differences(group, realised(settings(run), group.role)):
+        for problem in differences_under_megatron(group, realised(settings(run), group.role)):
             found.setdefault(problem.field, problem)
     yield from found.values()
 
 
-def differences(group: Group, made: Realised) -> Iterator[Problem]:
+def differences_under_megatron(group: ParameterGroup, made: Realised) -> Iterator[Problem]:
     """The values of a group that would differ under Megatron-LM."""
     for name, ours, theirs in (
         ("lr", group.scaled_lr, made.lr),
@@ -132,35 +162,52 @@ def differences(group: Group, made: Realised) -> Iterator[Problem]:
     ):
         if not math.isclose(ours, theirs, rel_tol=1e-9):
             remedy = REMEDIES.get((group.role, name), "use --to torch")
-            yield Problem(f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours)
+            yield Problem(
+                f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours
+            )
 
 
 def of_the_model(run: FinalRun) -> Iterator[Problem]:
     """Rules of the forward pass that the flags cannot express."""
-    model, chosen = own_model(run), settings(run)
+    model, chosen = model_of_flags(run), settings(run)
     for name in chosen_otherwise(model, KNOWN_MODEL):
-        yield Problem(f"model.{name}", "is an option that this format does not know; use --to torch", getattr(model, name))
+        yield Problem(
+            f"model.{name}",
+            "is an option that this format does not know; use --to torch",
+            getattr(model, name),
+        )
     if mup.branch_multiplier(model) != 1.0:
         message = "residual branches have no multiplier; tune at the target's depth (leave model.target_depth out), or use --to torch"
         yield Problem("model.target_depth", message, model.depth)
     if chosen.width_multiplier and chosen.output_multiplier == 1.0:
         message = f"a multiplier of 1 counts as unset, and becomes 1 / width multiplier; tune with model.head_form: multiplier, {TORCH}"
         yield Problem("model.head_form", message, model.head_form)
-    if not chosen.width_multiplier and not math.isclose(mup.attention_factor(model), model.head_dim**-0.5):
+    if not chosen.width_multiplier and not math.isclose(
+        mup.attention_factor(model), model.head_dim**-0.5
+    ):
         message = (
-            "without --use-mup attention scores are divided by sqrt(head_dim); tune with attention_scale: inverse_sqrt, or use --to torch"
+            "without --use-mup attention scores are divided by sqrt(head_dim); "
+            "tune with attention_scale: inverse_sqrt, or use --to torch"
         )
         yield Problem("model.attention_scale", message, model.attention_scale)
 
 
 def of_muon(run: FinalRun) -> Iterator[Problem]:
     """Rules of Muon's update that the flags cannot express."""
-    optimizer, model = run.spec.optimizer, own_model(run)
+    optimizer, model = run.spec.optimizer, model_of_flags(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
-        yield Problem("optimizer_options.update_scale", f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}", scale)
+        yield Problem(
+            "optimizer_options.update_scale",
+            f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}",
+            scale,
+        )
     if optimizer.newton_schulz_dtype != "bfloat16":
-        message = "float32 products are not offered (low, medium and high are less); tune with bfloat16"
-        yield Problem("optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype)
+        message = (
+            "float32 products are not offered (low, medium and high are less); tune with bfloat16"
+        )
+        yield Problem(
+            "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
+        )
     if model.gated:
         message = f"gate and up are orthogonalised there as one matrix (issue 7077); tune with model.mlp: relu2 or gelu, {TORCH}"
         yield Problem("model.mlp", message, model.mlp)

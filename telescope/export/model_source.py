@@ -6,7 +6,7 @@ cannot be copied. A call to muP (`mup.attention_factor(spec)`) is replaced by it
 model, and the code that assigns roles to parameters is left out, since the groups list the
 parameters by name. The specification becomes a plain namespace.
 
-Parts: `Source` · `source_of` · `Pieces`, which follows the names.
+Parts: `ModelSource` · `source_of` · `Pieces`, which follows the names.
 """
 
 import ast
@@ -29,32 +29,50 @@ LEFT_OUT = (
     *("hidden_layers", "scores", "own_loss", "last", "evaluating"),
 )
 """Methods that only telescope's training calls."""
-NEVER_COPIED = ("telescope.parametrisation.mup", "telescope.models.reading", "telescope.shapes", "telescope.trials.spec")
+NEVER_COPIED = (
+    "telescope.parametrisation.mup",
+    "telescope.models.reading",
+    "telescope.shapes",
+    "telescope.trials.spec",
+)
 # comments for telescope's own tools
 ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
 
 
 @dataclass(frozen=True)
-class Source:
+class ModelSource:
     """Source code that builds a model."""
 
     imports: tuple[str, ...]
     code: str
 
 
-def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> Source:
+def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
     """The source of the Transformer of this specification, in which it is called SPEC."""
-    pieces = Pieces({"mup": mup, "Role": Role, "spec": spec, "self": SimpleNamespace(spec=spec), "parametrisation": parametrisation})
+    pieces = Pieces(
+        {
+            "mup": mup,
+            "Role": Role,
+            "spec": spec,
+            "self": SimpleNamespace(spec=spec),
+            "parametrisation": parametrisation,
+        }
+    )
     pieces.add(transformer, "Transformer")
     imports = tuple(dict.fromkeys(pieces.imports))
-    return Source(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
+    return ModelSource(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
 
 
 def namespace(spec: ModelSpec) -> str:
     """The fields and properties of a specification as plain numbers."""
-    properties = [name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)]
-    lines = [f"    {name}={getattr(spec, name)!r}," for name in [*(field.name for field in fields(spec)), *properties]]
+    properties = [
+        name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)
+    ]
+    lines = [
+        f"    {name}={getattr(spec, name)!r},"
+        for name in [*(field.name for field in fields(spec)), *properties]
+    ]
     return "\n".join(["SPEC = SimpleNamespace(", *lines, ")"])
 
 
@@ -74,7 +92,7 @@ class Pieces:
         self.seen.add((module.__name__, name))
         source = inspect.getsource(module)
         for node in ast.parse(source).body:
-            if isinstance(node, ast.ImportFrom | ast.Import) and name in bound(node):
+            if isinstance(node, ast.ImportFrom | ast.Import) and name in imported_names(node):
                 self.follow(node, name)
             elif name in defined(node):
                 for needed in names(node):
@@ -93,18 +111,22 @@ class Pieces:
     def text(self, node: ast.stmt, source: str) -> str:
         """A definition's source, with numbers in place of the calls to muP."""
         changes: list[tuple[ast.Call | ast.FunctionDef, str]] = []
-        for part in parts(node):
+        for part in definition_nodes(node):
             if isinstance(part, ast.Call) and asks_mup(part):
                 changes.append((part, repr(self.value(part))))
             elif is_left_out(part):
                 changes.append((part, ""))
         lines = source.encode().splitlines(keepends=True)
         start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        for part, new in sorted(changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True):
+        for part, new in sorted(
+            changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True
+        ):
             first, last = part.lineno - 1, (part.end_lineno or part.lineno) - 1
             head, tail = lines[first][: part.col_offset], lines[last][part.end_col_offset :]
             lines[first : last + 1] = [head + new.encode() + tail, *[b""] * (last - first)]
-        return GAPS.sub("\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())).rstrip()
+        return GAPS.sub(
+            "\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())
+        ).rstrip()
 
     def value(self, call: ast.Call) -> Any:
         """The value of a call to muP."""
@@ -114,7 +136,11 @@ class Pieces:
 def asks_mup(node: ast.AST) -> bool:
     """True for a call such as mup.attention_factor(spec)."""
     function = node.func if isinstance(node, ast.Call) else None
-    return isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "mup"
+    return (
+        isinstance(function, ast.Attribute)
+        and isinstance(function.value, ast.Name)
+        and function.value.id == "mup"
+    )
 
 
 def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
@@ -122,23 +148,29 @@ def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
     return isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT
 
 
-def parts(node: ast.AST) -> Iterator[ast.AST]:
+def definition_nodes(node: ast.AST) -> Iterator[ast.AST]:
     """All nodes of a definition, without those of methods that are left out."""
     yield node
     if not is_left_out(node):
         for child in ast.iter_child_nodes(node):
-            yield from parts(child)
+            yield from definition_nodes(child)
 
 
 def defined(node: ast.stmt) -> set[str]:
     """The names that a statement of a module defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return {node.name}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    targets = (
+        node.targets
+        if isinstance(node, ast.Assign)
+        else [node.target]
+        if isinstance(node, ast.AnnAssign)
+        else []
+    )
     return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-def bound(node: ast.ImportFrom | ast.Import) -> set[str]:
+def imported_names(node: ast.ImportFrom | ast.Import) -> set[str]:
     """The names that an import binds."""
     return {alias.asname or alias.name.partition(".")[0] for alias in node.names}
 

@@ -50,15 +50,30 @@ def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[
     once. Raises ValueError, naming the parameters, if the model does not match."""
     parameters = dict(model.named_parameters())
     named = [name for group in GROUPS for name in group.names]
-    missing, besides = ([name for name in named if name not in parameters], [name for name in parameters if name not in named])
+    missing, besides = (
+        [name for name in named if name not in parameters],
+        [name for name in parameters if name not in named],
+    )
     twice = {name for name in named if named.count(name) > 1}
     if missing or besides or twice:
-        mismatches = {"it lacks": missing, "it has besides": besides, "these are in two groups": sorted(twice)}
-        listed = "; ".join(f"{words} {', '.join(names)}" for words, names in mismatches.items() if names)
-        raise ValueError(f"this is not the model that the groups are for: {listed}. Pass it before torch.compile or DDP wrap it")
+        mismatches = {
+            "it lacks": missing,
+            "it has besides": besides,
+            "these are in two groups": sorted(twice),
+        }
+        listed = "; ".join(
+            f"{words} {', '.join(names)}" for words, names in mismatches.items() if names
+        )
+        raise ValueError(
+            f"this is not the model that the groups are for: {listed}. Pass it before torch.compile or DDP wrap it"
+        )
     muon, adamw = [], []
     for group in GROUPS:
-        members = {"params": [parameters[name] for name in group.names], "lr": group.lr, "weight_decay": group.weight_decay}
+        members = {
+            "params": [parameters[name] for name in group.names],
+            "lr": group.lr,
+            "weight_decay": group.weight_decay,
+        }
         if group.optimizer == "muon":
             muon.append(members)
         else:
@@ -73,7 +88,9 @@ def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
     return [*optimizers, torch.optim.AdamW(adamw, betas=BETAS, fused=True)]
 
 
-def build_schedulers(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.optim.lr_scheduler.LambdaLR]:
+def build_schedulers(
+    optimizers: Sequence[torch.optim.Optimizer],
+) -> list[torch.optim.lr_scheduler.LambdaLR]:
     """A scheduler for each optimizer; both follow `lr_factor`."""
     return [torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor) for optimizer in optimizers]
 
@@ -146,7 +163,9 @@ def loss_of(model: nn.Module, windows: Tensor) -> Tensor:
     """Mean cross-entropy over windows of tokens, (windows, context + 1), of a model that returns
     logits, either directly or in a field."""
     output = model(windows[:, :-1])
-    logits = output if isinstance(output, Tensor) else output.logits  # (windows, context, vocabulary)
+    logits = (
+        output if isinstance(output, Tensor) else output.logits
+    )  # (windows, context, vocabulary)
     return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 

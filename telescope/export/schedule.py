@@ -19,10 +19,16 @@ DECAYED: Mapping[str, str] = {
 """Progress of each decay at a step after warm-up, from 0 to 1."""
 
 
-def constants(horizon: HorizonSpec) -> dict[str, float]:
+def schedule_constants(horizon: HorizonSpec) -> dict[str, float]:
     """The constants in the formula of this schedule."""
-    named = {"STEPS": horizon.steps, "WARMUP_STEPS": warmup_steps(horizon), "FINAL_LR_FRACTION": horizon.final_lr_fraction}
-    return named | ({"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {})
+    named = {
+        "STEPS": horizon.steps,
+        "WARMUP_STEPS": warmup_steps(horizon),
+        "FINAL_LR_FRACTION": horizon.final_lr_fraction,
+    }
+    return named | (
+        {"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {}
+    )
 
 
 def decay_steps(horizon: HorizonSpec) -> int:
@@ -36,5 +42,5 @@ def formula(horizon: HorizonSpec) -> str:
     """The share of the peak learning rate at `step`, counted from 0, as a Python expression."""
     decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
     named = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
-    values = constants(horizon)
+    values = schedule_constants(horizon)
     return re.sub(rf"\b({'|'.join(values)})\b", lambda found: repr(values[found[0]]), named)

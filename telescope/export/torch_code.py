@@ -13,7 +13,8 @@ learning rate without this factor. With s our update scale and t torch's factor,
 
 s / t depends on the shape, so a group is split by the shapes of its matrices.
 
-Parts: `text` · `header`, `constants`, `parameter_groups` · `refused`.
+Parts: `module_text` · `module_docstring`, `ungrouped_constants`, `grouped_parameters` ·
+`torch_refusals`.
 """
 
 import inspect
@@ -29,8 +30,8 @@ from telescope.errors import NotExportable, Problem
 from telescope.export import recipe, schedule
 from telescope.export.families import Made, exported_by
 from telescope.export.final_run import FinalRun, unknown_options
-from telescope.export.model_source import ASIDE, Source
-from telescope.optim.groups import Group
+from telescope.export.model_source import ASIDE, ModelSource
+from telescope.optim.groups import ParameterGroup
 from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.parametrisation import mup
 from telescope.trials import mixtures
@@ -55,7 +56,11 @@ IMPORTS = (
     "from torch import Tensor, nn",
     "from torch.nn import functional",
 )
-OPTIMISATION: tuple[Any, ...] = (recipe.parameter_groups, recipe.build_optimizers, recipe.build_schedulers)
+OPTIMISATION: tuple[Any, ...] = (
+    recipe.parameter_groups,
+    recipe.build_optimizers,
+    recipe.build_schedulers,
+)
 
 BUILT = Made(("model = build_model()", "initialise(model, seed=0)"), (recipe.initialise,))
 TRAINED = """\
@@ -64,7 +69,9 @@ TRAINED = """\
     for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
         # or several smaller batches in the list, if one does not fit into memory
         loss = train_step(model, optimizers, schedulers, [batch])"""
-MODEL = "# The model, as it was tuned. Annotations name the shapes of tensors and are never evaluated."
+MODEL = (
+    "# The model, as it was tuned. Annotations name the shapes of tensors and are never evaluated."
+)
 TRY = """\
 if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
     example = build_model()
@@ -76,14 +83,14 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
         print(float(train_step(example, its_optimizers, its_schedulers, [random_tokens])))"""
 
 
-def text(run: FinalRun) -> str:
+def module_text(run: FinalRun) -> str:
     """The file, with the model's source if it is ours."""
     return written(run, exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation))
 
 
-def written(run: FinalRun, model: Source | None) -> str:
+def written(run: FinalRun, model: ModelSource | None) -> str:
     """The file with this model source, or, without one, for a model that the reader has."""
-    problems = tuple(refused(run))
+    problems = tuple(torch_refusals(run))
     if problems:
         raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
     spec, family = run.spec, exported_by(run)
@@ -93,49 +100,68 @@ def written(run: FinalRun, model: Source | None) -> str:
     blocks = [
         warning(run.warning) if run.warning else "",
         "# The answer",
-        source(recipe.Group),
-        "\n".join([*constants(run), "", parameter_groups(run), *([] if model else [multipliers(run)])]),
+        recipe_source(recipe.Group),
+        "\n".join(
+            [
+                *ungrouped_constants(run),
+                "",
+                grouped_parameters(run),
+                *([] if model else [multipliers(run)]),
+            ]
+        ),
         *([MODEL, model.code, building] if model else []),
         "# Training",
-        *map(source, OPTIMISATION),
-        decayed(spec.horizon.decay),
-        source(recipe.lr_factor),
-        *map(source, made.functions),
-        source(family.loss(spec.model)).replace("own_loss_of", "loss_of"),
-        source(recipe.train_step),
+        *map(recipe_source, OPTIMISATION),
+        decayed_source(spec.horizon.decay),
+        recipe_source(recipe.lr_factor),
+        *map(recipe_source, made.functions),
+        recipe_source(family.loss(spec.model)).replace("own_loss_of", "loss_of"),
+        recipe_source(recipe.train_step),
         TRY if model else "",
     ]
     body = "\n\n\n".join(filter(None, blocks))
     use = "\n".join([*(f"    {line}" for line in made.lines), TRAINED])
-    top = [header(run, use), "", "from __future__ import annotations", "", imports(body, model)]
+    top = [
+        module_docstring(run, use),
+        "",
+        "from __future__ import annotations",
+        "",
+        imports(body, model),
+    ]
     return "\n".join([*top, "", "", body, ""])
 
 
-def refused(run: FinalRun) -> Iterator[Problem]:
+def torch_refusals(run: FinalRun) -> Iterator[Problem]:
     """Settings that torch's optimizers cannot express."""
     yield from unknown_options(run)
     optimizer = run.spec.optimizer
     if optimizer.name == "muon" and optimizer.newton_schulz_dtype != "bfloat16":
         remedy = "tune with bfloat16, or use --to json and your own orthogonalisation"
         message = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
-        yield Problem("optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype)
+        yield Problem(
+            "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
+        )
     for name in (name for group in run.groups if group.uses_muon for name in group.names):
         if len(run.shapes[name]) != 2 or len(run.blocks(name)) > 1:
             message = (
-                f"torch.optim.Muon takes matrices whole, and {name} holds {len(run.blocks(name))}; use --to json, or tune without splits"
+                f"torch.optim.Muon takes matrices whole, and {name} holds {len(run.blocks(name))}; "
+                "use --to json, or tune without splits"
             )
-            yield Problem("model.splits" if len(run.shapes[name]) == 2 else "model.factory", message, name)
+            yield Problem(
+                "model.splits" if len(run.shapes[name]) == 2 else "model.factory", message, name
+            )
 
 
 # The text
 
 
-def header(run: FinalRun, use: str) -> str:
+def module_docstring(run: FinalRun, use: str) -> str:
     """The docstring: what the file is, how to use it, and the source of its numbers."""
     ladder, data, horizon = run.ladder, run.spec.data, run.spec.horizon
     of = f"{OPTIMIZERS[ladder.optimizer]} at width {run.spec.model.width} for {horizon.steps} steps of {horizon.batch_tokens} tokens"
     values = "; ".join(
-        f"{name} {found.value:.6g} ({found.low:.3g} to {found.high:.3g}, {found.status})" for name, found in ladder.hyperparameters.items()
+        f"{name} {found.value:.6g} ({found.low:.3g} to {found.high:.3g}, {found.status})"
+        for name, found in ladder.hyperparameters.items()
     )
     fit = ladder.scaling_fit
     rows = {
@@ -143,14 +169,25 @@ def header(run: FinalRun, use: str) -> str:
         "verdict": f"{ladder.verdict}: {ladder.reason}",
         "values": f"{values}; base values, which hold at every width, with their 90 % intervals",
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
-        "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}" if fit else "",
-        "trials": (f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths {', '.join(widths(run))}"),
-        "text": (f"{mixtures.described(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}"),
+        "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}"
+        if fit
+        else "",
+        "trials": (
+            f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths {', '.join(widths(run))}"
+        ),
+        "text": (
+            f"{mixtures.corpus_label(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}"
+        ),
         "computed": "; ".join(run.numerics),
         "written by": f"telescope {telescope.__version__}",
     }
     told = [
-        textwrap.fill(f"{name + ':':<12}{safe(said)}", WIDTH, subsequent_indent=" " * 12, break_long_words=False)
+        textwrap.fill(
+            f"{name + ':':<12}{safe(said)}",
+            WIDTH,
+            subsequent_indent=" " * 12,
+            break_long_words=False,
+        )
         for name, said in rows.items()
         if said
     ]
@@ -165,7 +202,15 @@ OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
 def warning(said: str) -> str:
     """Code that warns anyone who runs the file."""
     lines = textwrap.wrap(said, WIDTH - 20, drop_whitespace=False, break_on_hyphens=False)
-    return "\n".join(["warnings.warn(", *(f"    {line!r}" for line in lines[:-1]), f"    {lines[-1]!r},", "    stacklevel=1,", ")"])
+    return "\n".join(
+        [
+            "warnings.warn(",
+            *(f"    {line!r}" for line in lines[:-1]),
+            f"    {lines[-1]!r},",
+            "    stacklevel=1,",
+            ")",
+        ]
+    )
 
 
 def widths(run: FinalRun) -> list[str]:
@@ -175,27 +220,40 @@ def widths(run: FinalRun) -> list[str]:
 
 def safe(said: str) -> str:
     """The text on one line, and unable to end a docstring, whatever it contains."""
-    return " ".join(said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split())
+    return " ".join(
+        said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split()
+    )
 
 
-def imports(body: str, model: Source | None) -> str:
+def imports(body: str, model: ModelSource | None) -> str:
     """Imports of the names that the code uses: the standard library's first, then torch's."""
     lines = dict.fromkeys([*IMPORTS, *(model.imports if model else ())])
-    used = [line for line in lines if set(re.findall(r"\w+", line.rpartition("import ")[2])) & set(re.findall(r"\w+", body))]
+    used = [
+        line
+        for line in lines
+        if set(re.findall(r"\w+", line.rpartition("import ")[2])) & set(re.findall(r"\w+", body))
+    ]
     torch = [line for line in used if line.split()[1].partition(".")[0] == "torch"]
     return "\n".join([*(line for line in used if line not in torch), "", *torch])
 
 
-def source(thing: Any) -> str:
+def recipe_source(thing: Any) -> str:
     """The source of a function or class of the recipe."""
     return ASIDE.sub("", inspect.getsource(thing)).rstrip()
 
 
-def constants(run: FinalRun) -> list[str]:
+def ungrouped_constants(run: FinalRun) -> list[str]:
     """The constants that belong to no parameter group."""
     optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
-    sizes = {"VOCAB_SIZE": data.vocab_size, "CONTEXT": data.context, "BATCH_TOKENS": horizon.batch_tokens}
-    lines = [f"{name} = {value!r}" for name, value in (sizes | schedule.constants(horizon)).items()]
+    sizes = {
+        "VOCAB_SIZE": data.vocab_size,
+        "CONTEXT": data.context,
+        "BATCH_TOKENS": horizon.batch_tokens,
+    }
+    lines = [
+        f"{name} = {value!r}"
+        for name, value in (sizes | schedule.schedule_constants(horizon)).items()
+    ]
     muon = {
         "momentum": optimizer.momentum,
         "nesterov": optimizer.nesterov,
@@ -203,10 +261,14 @@ def constants(run: FinalRun) -> list[str]:
         "ns_steps": optimizer.newton_schulz_steps,
         "adjust_lr_fn": adjust_lr_fn(mup.chosen_update_scale(optimizer)),
     }
-    return [*lines, f"MUON = {muon if optimizer.name == 'muon' else {}!r}", f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}"]
+    return [
+        *lines,
+        f"MUON = {muon if optimizer.name == 'muon' else {}!r}",
+        f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}",
+    ]
 
 
-def decayed(decay: str) -> str:
+def decayed_source(decay: str) -> str:
     """The recipe's function `decayed` for this schedule."""
     signature, said = inspect.getsource(recipe.decayed).splitlines()[:2]
     return "\n".join([signature, said, f"    return {schedule.DECAYED[decay]}"])
@@ -221,18 +283,22 @@ def adjust_lr_fn(scale: UpdateScale) -> str:
     return "match_rms_adamw" if scale == "rms_match" else "original"
 
 
-def parameter_groups(run: FinalRun) -> str:
+def grouped_parameters(run: FinalRun) -> str:
     """All groups; those of Muon split by shape."""
-    lines = [line for group in run.groups for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])]
+    lines = [
+        line
+        for group in run.groups
+        for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])
+    ]
     return "\n".join(["GROUPS = (", *lines, ")"])
 
 
-def adamw_group(group: Group) -> str:
+def adamw_group(group: ParameterGroup) -> str:
     """An AdamW group, unchanged."""
     return entry(group, group.scaled_lr, group.weight_decay, group.names)
 
 
-def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
+def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
     """A Muon group for each ratio of our update scale to torch's factor."""
     optimizer = run.spec.optimizer
     torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
@@ -241,16 +307,40 @@ def muon_groups(run: FinalRun, group: Group) -> Iterator[str]:
         ours, theirs = run.blocks(name)[0], run.shapes[name]  # which may be (fan_in, fan_out)
         members[mup.update_scale(optimizer, *ours) / torch_factor(*theirs)].append(name)
     for share, names in members.items():
-        told = "" if math.isclose(share, 1.0) else f"  # lr {group.scaled_lr:.6g} x {share:.6g}, our update scale over torch's factor"
+        told = (
+            ""
+            if math.isclose(share, 1.0)
+            else f"  # lr {group.scaled_lr:.6g} x {share:.6g}, our update scale over torch's factor"
+        )
         yield entry(group, group.scaled_lr * share, group.weight_decay / share, tuple(names), told)
 
 
-def entry(group: Group, lr: float, weight_decay: float, names: tuple[str, ...], told: str = "") -> str:
+def entry(
+    group: ParameterGroup, lr: float, weight_decay: float, names: tuple[str, ...], told: str = ""
+) -> str:
     """A `Group` of the recipe, as text."""
     numbers = f"lr={lr!r}, weight_decay={weight_decay!r}, eps={group.eps or 0.0!r}, init_std={group.init_std!r}"
-    listed = textwrap.fill(", ".join(map(repr, names)), WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 12, break_on_hyphens=False)
-    lines = ["Group(", f'    "{group.role}", "{group.optimizer}",{told}', f"    {numbers},", "    names=("]
-    return "\n".join([*("    " + line for line in lines), f"{listed.replace(chr(39), chr(34))},", "        ),", "    ),"])
+    listed = textwrap.fill(
+        ", ".join(map(repr, names)),
+        WIDTH,
+        initial_indent=" " * 12,
+        subsequent_indent=" " * 12,
+        break_on_hyphens=False,
+    )
+    lines = [
+        "Group(",
+        f'    "{group.role}", "{group.optimizer}",{told}',
+        f"    {numbers},",
+        "    names=(",
+    ]
+    return "\n".join(
+        [
+            *("    " + line for line in lines),
+            f"{listed.replace(chr(39), chr(34))},",
+            "        ),",
+            "    ),",
+        ]
+    )
 
 
 def multipliers(run: FinalRun) -> str:

@@ -35,7 +35,9 @@ def rotary(context: int, rotated_dim: int, base: float) -> Angles:
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Float[Tensor, "B heads T R"], cos: Float[Tensor, "T R"], sin: Float[Tensor, "T R"]) -> Float[Tensor, "B heads T R"]:
+def rotate(
+    x: Float[Tensor, "B heads T R"], cos: Float[Tensor, "T R"], sin: Float[Tensor, "T R"]
+) -> Float[Tensor, "B heads T R"]:
     """Rotate each position's vectors by its angles."""
     left, right = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-right, left), dim=-1) * sin
@@ -57,13 +59,17 @@ class Scores(nn.Module):
         # (H) so far; None unless telescope.optim.qk_clip observes it
         self.largest: Tensor | None = None
 
-    def mix(self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]) -> Float[Tensor, "B T H_E"]:
+    def mix(
+        self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]
+    ) -> Float[Tensor, "B T H_E"]:
         """Average the values of earlier positions by the softmax of their logits."""
         if self.largest is not None:
             self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
         grouped = q.shape[1] > k.shape[1]
         # mixed: (B, H, T, E)
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped)
+        mixed = functional.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped
+        )
         return mixed.transpose(1, 2).flatten(2)
 
 
@@ -122,7 +128,10 @@ class LatentAttention(Scores):
         heads = self.spec.heads
         latent = self.latent_norm(self.latent(x))  # (B, T, C)
         # q: (B, H, T, E + R)
-        q = torch.cat((split(self.query(x), heads), rotate(split(self.query_rotary(x), heads), *angles)), dim=-1)
+        q = torch.cat(
+            (split(self.query(x), heads), rotate(split(self.query_rotary(x), heads), *angles)),
+            dim=-1,
+        )
         # turned: (B, H, T, R)
         turned = rotate(split(self.key_rotary(x), 1), *angles).expand(-1, heads, -1, -1)
         k = torch.cat((split(self.key(latent), heads), turned), dim=-1)
@@ -131,7 +140,9 @@ class LatentAttention(Scores):
 
 
 @torch.no_grad()
-def largest_logits(q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float) -> Float[Tensor, "H"]:
+def largest_logits(
+    q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float
+) -> Float[Tensor, "H"]:
     """Largest logit of each head, signed, over all windows and all pairs of positions that the
     causal mask allows; in float32."""
     context, shared = q.shape[2], q.shape[1] // k.shape[1]

@@ -23,13 +23,17 @@ def family_of(model: AnyModel) -> Family[Any]:
     return FAMILIES[model.family]
 
 
-def build(model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation) -> Model:
+def build_model(
+    model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation
+) -> Model:
     """The model at one width, with arbitrary parameter values."""
     return family_of(model).build(model, vocab_size, context, parametrisation)
 
 
 def begin(spec: TrialSpec) -> Model:
     """The model of a trial with its initial values."""
-    model = build(spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation)
+    model = build_model(
+        spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
+    )
     model.initialise(spec.optimizer, spec.seed)
     return model

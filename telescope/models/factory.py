@@ -6,7 +6,7 @@ folder in which telescope was started). The code determines the model, so the ha
 files is part of a trial's identity (`content`): all files of the package that holds the factory,
 but not what the package imports from elsewhere.
 
-Parts: `load` · `source`, `code` and `content`, about the factory's files.
+Parts: `load` · `source_path`, `code` and `content`, about the factory's files.
 """
 
 import hashlib
@@ -39,10 +39,16 @@ def load(name: str) -> Factory:
     except Exception as error:  # a user's module can raise anything
         reason = f"{type(error).__name__}: {error}"
         remedy = f"put its package where Python finds it, or its folder into {PATH}"
-        raise InvalidInput.of(FIELD, f"module {module_name} cannot be imported ({reason}); {remedy}", name) from error
+        raise InvalidInput.of(
+            FIELD, f"module {module_name} cannot be imported ({reason}); {remedy}", name
+        ) from error
     factory = getattr(module, function, None)
     if not callable(factory):
-        raise InvalidInput.of(FIELD, f"module {module_name} has no function {function}; write package.module:function", name)
+        raise InvalidInput.of(
+            FIELD,
+            f"module {module_name} has no function {function}; write package.module:function",
+            name,
+        )
     return factory  # type: ignore[no-any-return]
 
 
@@ -53,38 +59,52 @@ def look_in_folders() -> None:
             sys.path.append(folder)
 
 
-def source(name: str) -> Path:
+def source_path(name: str) -> Path:
     """The folder of the package, or the file of the module, that holds a factory's code. Raises
     InvalidInput if there is none."""
     look_in_folders()
     root = re.split("[.:]", name)[0]
     package = importlib.util.find_spec(root)
     if package is None or not (package.origin or package.submodule_search_locations):
-        raise InvalidInput.of(FIELD, f"there is no package {root}; put its folder into {PATH}", name)
-    return Path(next(iter(package.submodule_search_locations or ())) if package.submodule_search_locations else str(package.origin))
+        raise InvalidInput.of(
+            FIELD, f"there is no package {root}; put its folder into {PATH}", name
+        )
+    return Path(
+        next(iter(package.submodule_search_locations or ()))
+        if package.submodule_search_locations
+        else str(package.origin)
+    )
 
 
 def code(patterns: Iterable[str]) -> tuple[Path, ...]:
     """Files and folders that must be sent to remote workers to run these factories: all but
     packages installed in the same environment as telescope."""
-    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")]
-    places = dict.fromkeys(source(pattern) for pattern in patterns)
-    return tuple(place for place in places if not any(place.resolve().is_relative_to(folder) for folder in installed))
+    installed = [
+        Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")
+    ]
+    places = dict.fromkeys(source_path(pattern) for pattern in patterns)
+    return tuple(
+        place
+        for place in places
+        if not any(place.resolve().is_relative_to(folder) for folder in installed)
+    )
 
 
 @cache
 def content(name: str) -> str:
     """Hash of a factory's code, computed once per process: names and bytes of its package's Python
     files."""
-    place = source(name)
+    place = source_path(name)
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
     hashed = hashlib.sha256()
     for file in files:
-        hashed.update(f"{file.relative_to(place.parent).as_posix()}\0".encode() + file.read_bytes() + b"\0")
+        hashed.update(
+            f"{file.relative_to(place.parent).as_posix()}\0".encode() + file.read_bytes() + b"\0"
+        )
     return hashed.hexdigest()[:32]
 
 
-def require(name: str, expected: str) -> None:
+def require_unchanged(name: str, expected: str) -> None:
     """Raise FactoryLost if the code is not what it was when the job was accepted."""
     if expected and content(name) != expected:
         raise FactoryLost(

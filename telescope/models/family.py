@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from telescope.models.attention import Scores
-from telescope.parametrisation.layout import Layout
+from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.mup import DepthFactors
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import AnyModel, ModelSpec, ModuleSpec
@@ -75,7 +75,7 @@ class Model(Protocol):
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter."""
 
-    def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
+    def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
         """The matrices that a hidden parameter holds."""
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:

@@ -24,7 +24,13 @@ def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
         key_value = [(model.kv_heads * model.head_dim, width)] * 2
     else:
         rotated = model.rotated_dim
-        key_value = [(rank, width), (width, rank), (width, rank), (model.heads * rotated, width), (rotated, width)]
+        key_value = [
+            (rank, width),
+            (width, rank),
+            (width, rank),
+            (model.heads * rotated, width),
+            (rotated, width),
+        ]
     ups = 2 if model.gated else 1
     return query_output + key_value + [(hidden, width)] * ups + [(width, hidden)]
 
@@ -43,7 +49,11 @@ def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int],
     with torch.device("meta"):
         whole = Transformer(model, 1, 2, optimizer.parametrisation)
         hidden = [name for name, role in whole.parameter_roles().items() if role is Role.HIDDEN]
-        blocks = [block for name in hidden for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())]
+        blocks = [
+            block
+            for name in hidden
+            for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())
+        ]
         return tuple((block.shape[0], block.shape[1]) for block in blocks)
 
 

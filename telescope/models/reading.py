@@ -28,7 +28,7 @@ from torch import nn
 from telescope.errors import InvalidInput, Problem
 from telescope.models.factory import Factory
 from telescope.models.uses import Use, uses
-from telescope.parametrisation.layout import Layout
+from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
@@ -44,14 +44,16 @@ class Reading:
     """Role, layout and modules of one parameter of a user's model."""
 
     role: Role
-    layout: Layout | None = None  # of its matrices; None for a VECTOR
+    layout: MatrixLayout | None = None  # of its matrices; None for a VECTOR
     product_at: str | None = None  # path of the module that multiplies by it
     embedded_at: str | None = None  # path of the module that looks it up
 
     @property
     def makes_logits(self) -> bool:
         """True for a readout, or an embedding that is tied to one."""
-        return self.role is Role.READOUT or (self.embedded_at is not None and self.product_at is not None)
+        return self.role is Role.READOUT or (
+            self.embedded_at is not None and self.product_at is not None
+        )
 
 
 class Unclear(Exception):
@@ -62,7 +64,7 @@ def infer(
     factory: Factory,
     widths: Sequence[int],
     given: Mapping[str, Role] | None = None,
-    splits: Mapping[str, Layout] | None = None,
+    splits: Mapping[str, MatrixLayout] | None = None,
     targets: bool = False,
 ) -> dict[str, Reading]:
     """The role of every parameter, read off the factory's models at two widths or more, the
@@ -75,7 +77,11 @@ def infer(
     models = [built(factory, width) for width in sorted(set(widths))]
     shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in models]
     if len(models) < 2:
-        raise InvalidInput.of(FACTORY_FIELD, "roles are read off a model at two widths; give a second width", list(widths))
+        raise InvalidInput.of(
+            FACTORY_FIELD,
+            "roles are read off a model at two widths; give a second width",
+            list(widths),
+        )
     for wider, width in zip(shapes[1:], sorted(set(widths))[1:], strict=True):
         if odd := sorted(wider.keys() ^ shapes[0].keys()):
             message = (
@@ -83,20 +89,28 @@ def infer(
                 "may change the sizes of layers, not their number"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
-    used = watched(models[0], 2 if targets else 1)
+    used = parameter_uses(models[0], 2 if targets else 1)
     result, problems = dict[str, Reading](), list[Problem]()
     for name, narrow in shapes[0].items():
         try:
             grows = growing([found[name] for found in shapes])
             said = the_one(name, {pattern: Role(role) for pattern, role in (given or {}).items()})
             reading = classify(narrow, grows, used.get(name, frozenset()), said)
-            result[name] = with_split(reading, name, [found[name] for found in shapes], splits or {})
+            result[name] = with_split(
+                reading, name, [found[name] for found in shapes], splits or {}
+            )
         except Unclear as error:
             problems.append(Problem(ROLES_FIELD, f"parameter {name} of shape {narrow}: {error}"))
     for field, patterns in ((ROLES_FIELD, given or {}), (SPLITS_FIELD, splits or {})):
         for pattern in patterns:
             if not fnmatch.filter(shapes[0], pattern):
-                problems.append(Problem(field, f"no parameter is named {pattern}; the model has {few(shapes[0])}", pattern))
+                problems.append(
+                    Problem(
+                        field,
+                        f"no parameter is named {pattern}; the model has {few(shapes[0])}",
+                        pattern,
+                    )
+                )
     if problems:
         raise InvalidInput.because(tuple(problems))
     return result
@@ -105,9 +119,13 @@ def infer(
 def the_one(name: str, patterns: Mapping[str, Said]) -> Said | None:
     """The value that the user set for a parameter, or None. Raises Unclear if several patterns fit
     it and disagree, since their order means nothing."""
-    fitting = {pattern: said for pattern, said in patterns.items() if fnmatch.fnmatchcase(name, pattern)}
+    fitting = {
+        pattern: said for pattern, said in patterns.items() if fnmatch.fnmatchcase(name, pattern)
+    }
     if len(set(fitting.values())) > 1:
-        raise Unclear(f"is named by several patterns that disagree ({', '.join(fitting)}); let a single pattern fit it")
+        raise Unclear(
+            f"is named by several patterns that disagree ({', '.join(fitting)}); let a single pattern fit it"
+        )
     return next(iter(fitting.values()), None)
 
 
@@ -125,20 +143,34 @@ def built(factory: Factory, width: int) -> nn.Module:
         try:
             model = factory(width)
         except Exception as error:  # a user's code can raise anything
-            raise InvalidInput.of(FACTORY_FIELD, f"raised at width {width}: {type(error).__name__}: {error}") from error
+            raise InvalidInput.of(
+                FACTORY_FIELD, f"raised at width {width}: {type(error).__name__}: {error}"
+            ) from error
     if not isinstance(model, nn.Module):
-        raise InvalidInput.of(FACTORY_FIELD, f"must return a torch.nn.Module; at width {width} it returned a {type(model).__name__}")
+        raise InvalidInput.of(
+            FACTORY_FIELD,
+            f"must return a torch.nn.Module; at width {width} it returned a {type(model).__name__}",
+        )
     return model
 
 
-def watched(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
+def parameter_uses(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
     """Every use of each parameter in a forward pass, on as many different tokens as the model's own
     table has."""
     try:
         with torch.device("cpu"):
             first = uses(model, *[torch.arange(2)[None]] * inputs)
-            tables = {name: use.inner for name, found in first.items() for use in found if use.kind == "lookup"}
-            rows = [model.get_parameter(name).shape[min(inner)] for name, inner in tables.items() if inner]
+            tables = {
+                name: use.inner
+                for name, found in first.items()
+                for use in found
+                if use.kind == "lookup"
+            }
+            rows = [
+                model.get_parameter(name).shape[min(inner)]
+                for name, inner in tables.items()
+                if inner
+            ]
             # enough for experts that see few tokens
             many = (torch.arange(TRACED_TOKENS) % min(rows, default=2)).view(-1, 2)
             return uses(model, *[many] * inputs)
@@ -150,14 +182,18 @@ def watched(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
 def growing(shapes: Sequence[tuple[int, ...]]) -> tuple[bool, ...]:
     """For each dimension, whether it grows with width."""
     if len({len(shape) for shape in shapes}) > 1:
-        raise Unclear(f"has another number of dimensions at another width ({shapes[-1]}); telescope cannot scale that")
+        raise Unclear(
+            f"has another number of dimensions at another width ({shapes[-1]}); telescope cannot scale that"
+        )
     sizes = list(zip(*shapes, strict=True))
     if any(b < a for of in sizes for a, b in pairwise(of)):
         raise Unclear(f"shrinks as width grows ({shapes[-1]}); telescope cannot scale that")
     return tuple(of[-1] > of[0] for of in sizes)
 
 
-def classify(shape: tuple[int, ...], grows: tuple[bool, ...], used: frozenset[Use], said: Role | None = None) -> Reading:
+def classify(
+    shape: tuple[int, ...], grows: tuple[bool, ...], used: frozenset[Use], said: Role | None = None
+) -> Reading:
     """The role and layout of a parameter, from the dimensions that grow and those that products sum
     over. Raises Unclear if these do not decide, or contradict `said`, the role that the user
     set."""
@@ -168,16 +204,18 @@ def classify(shape: tuple[int, ...], grows: tuple[bool, ...], used: frozenset[Us
     if said is Role.VECTOR or (said is None and len(dims) <= 1 and not lookups and not summed):
         return Reading(Role.VECTOR)
     if lookups:
-        return looked_up(grows, used, said)
+        return lookup_reading(grows, used, said)
     if not products:
         return unsummed(grows, used, said, len(shape))
-    inner, stack = sides(products, shape, grows)
+    inner, stack = fan_in_and_stack(products, shape, grows)
     rows = tuple(d for d in range(len(shape)) if d not in inner | stack)
     if any(grows[d] for d in stack):
-        raise Unclear("the number of its matrices grows with width; only the sides of matrices may grow")
+        raise Unclear(
+            "the number of its matrices grows with width; only the sides of matrices may grow"
+        )
     role = said or role_of(any(grows[d] for d in inner), any(grows[d] for d in rows))
     sites = {use.module for use in used if use.kind in ("product", "convolution")}
-    layout = Layout(rows, tuple(sorted(inner)), tuple(sorted(stack)))
+    layout = MatrixLayout(rows, tuple(sorted(inner)), tuple(sorted(stack)))
     return Reading(role, layout, product_at=sites.pop() if len(sites) == 1 else None)
 
 
@@ -190,40 +228,59 @@ def role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
             return Role.READOUT
         case False, True:
             return Role.EMBEDDING
-    raise Unclear("is a matrix that does not grow with width; set its role in model.roles, vector for a constant lr without weight decay")
+    raise Unclear(
+        "is a matrix that does not grow with width; set its role in model.roles, vector for a constant lr without weight decay"
+    )
 
 
-def looked_up(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None) -> Reading:
+def lookup_reading(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None) -> Reading:
     """The reading of a parameter that is looked up: an embedding, perhaps tied to the readout."""
     lookups = [use for use in used if use.kind == "lookup"]
     looked = frozenset().union(*(use.inner for use in lookups))
     if any(grows[d] for d in looked):
-        raise Unclear("is looked up in a dimension that grows with width; a vocabulary may not grow")
+        raise Unclear(
+            "is looked up in a dimension that grows with width; a vocabulary may not grow"
+        )
     readouts = [use for use in used if use.kind == "product"]
     if any(use.inner & looked for use in readouts):
-        raise Unclear("is looked up in the dimension that a product sums over; set its role in model.roles")
+        raise Unclear(
+            "is looked up in the dimension that a product sums over; set its role in model.roles"
+        )
     rows = tuple(d for d in range(len(grows)) if d not in looked)
     product_at = readouts[0].module if readouts else None
-    return Reading(said or Role.EMBEDDING, Layout(rows, tuple(sorted(looked))), product_at, lookups[0].module)
+    return Reading(
+        said or Role.EMBEDDING,
+        MatrixLayout(rows, tuple(sorted(looked))),
+        product_at,
+        lookups[0].module,
+    )
 
 
-def unsummed(grows: tuple[bool, ...], used: frozenset[Use], said: Role | None, dimensions: int) -> Reading:
+def unsummed(
+    grows: tuple[bool, ...], used: frozenset[Use], said: Role | None, dimensions: int
+) -> Reading:
     """The reading of a parameter that no product sums over: a table of positions that is added, or
     one that only the user can name."""
     if not used and said is None:
-        raise Unclear("takes no part in forward(tokens); set its role in model.roles, or leave it out of the model")
+        raise Unclear(
+            "takes no part in forward(tokens); set its role in model.roles, or leave it out of the model"
+        )
     outer = tuple(d for d in range(dimensions) if grows[d])
     if said is None and len(outer) != 1:
         raise Unclear("is a matrix that no product sums over; set its role in model.roles")
     fixed = tuple(d for d in range(dimensions) if d not in outer)
     if said in (Role.HIDDEN, Role.READOUT):
         if dimensions != 2:
-            raise Unclear(f"cannot be {said}: nothing tells which of its dimensions are fan_in; use embedding or vector")
-        return Reading(said, Layout())
-    return Reading(said or Role.EMBEDDING, Layout(outer, fixed))
+            raise Unclear(
+                f"cannot be {said}: nothing tells which of its dimensions are fan_in; use embedding or vector"
+            )
+        return Reading(said, MatrixLayout())
+    return Reading(said or Role.EMBEDDING, MatrixLayout(outer, fixed))
 
 
-def sides(products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]) -> tuple[frozenset[int], frozenset[int]]:
+def fan_in_and_stack(
+    products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]
+) -> tuple[frozenset[int], frozenset[int]]:
     """(fan_in, stack) of a parameter, which must be the same for all its products.
 
     A product may sum over the experts of a stack, too, as einsum does: a leading dimension that
@@ -235,20 +292,31 @@ def sides(products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]) -
         stack = use.stack | ({0} if leads else frozenset())
         summed.add((use.inner - stack, frozenset(stack)))
     if len(summed) > 1:
-        raise Unclear("is used by products that sum over different dimensions of it; use a separate parameter for each")
+        raise Unclear(
+            "is used by products that sum over different dimensions of it; use a separate parameter for each"
+        )
     inner, stack = summed.pop()
     if not inner:
-        raise Unclear("takes part in products, but none of its dimensions is clearly summed over; set its role in model.roles")
+        raise Unclear(
+            "takes part in products, but none of its dimensions is clearly summed over; set its role in model.roles"
+        )
     return inner, stack
 
 
-def with_split(reading: Reading, name: str, shapes: Sequence[tuple[int, ...]], splits: Mapping[str, Layout]) -> Reading:
+def with_split(
+    reading: Reading,
+    name: str,
+    shapes: Sequence[tuple[int, ...]],
+    splits: Mapping[str, MatrixLayout],
+) -> Reading:
     """The reading with the split that the user set, which must fit at every width."""
     cut = the_one(name, splits)
     if cut is None:
         return reading
     if reading.layout is None or reading.role is not Role.HIDDEN:
-        raise Unclear(f"is {reading.role}, and only hidden matrices can be split; leave it out of splits")
+        raise Unclear(
+            f"is {reading.role}, and only hidden matrices can be split; leave it out of splits"
+        )
     layout = replace(reading.layout, parts=cut.parts, block_rows=cut.block_rows)
     for problem in filter(None, (layout.problem(shape) for shape in shapes)):
         raise Unclear(f"{problem}; change its entry in splits")

@@ -18,7 +18,7 @@ from torch.nn import functional
 from telescope.models.attention import Angles, Attention, LatentAttention, Scores, rotary
 from telescope.models.family import Layer
 from telescope.parametrisation import mup
-from telescope.parametrisation.layout import MATRIX, Layout
+from telescope.parametrisation.layout import MATRIX, MatrixLayout
 from telescope.parametrisation.roles import Role, roles
 from telescope.shapes import Float, Int
 from telescope.trials.model import ModelSpec
@@ -31,7 +31,11 @@ HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.wei
 
 def norm(spec: ModelSpec) -> nn.Module:
     """The norm before each block and before the head."""
-    return nn.RMSNorm(spec.width, eps=1e-6) if spec.norm == "rms" else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
+    return (
+        nn.RMSNorm(spec.width, eps=1e-6)
+        if spec.norm == "rms"
+        else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
+    )
 
 
 def squared_relu(x: Tensor) -> Tensor:
@@ -84,7 +88,9 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """A decoder-only Transformer, from tokens to logits."""
 
-    def __init__(self, spec: ModelSpec, vocab_size: int, context: int, parametrisation: Parametrisation) -> None:
+    def __init__(
+        self, spec: ModelSpec, vocab_size: int, context: int, parametrisation: Parametrisation
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.embedding = nn.Embedding(vocab_size, spec.width)
@@ -118,16 +124,18 @@ class Transformer(nn.Module):
         # Multiply the input rather than the logits: the same product, D/V of the work, and safe in
         # every path to the logits.
         x = self.norm(x) * self.head_multiplier
-        return functional.linear(x, self.embedding.weight if self.head is None else self.head.weight)
+        return functional.linear(
+            x, self.embedding.weight if self.head is None else self.head.weight
+        )
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter, by name."""
         return roles(self, self.head)
 
-    def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
+    def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
         """The matrices that a hidden parameter holds."""
         by_head = optimizer.muon_split == "heads" and name.endswith(HEADED)
-        return Layout(block_rows=self.spec.head_dim) if by_head else MATRIX
+        return MatrixLayout(block_rows=self.spec.head_dim) if by_head else MATRIX
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
         """Initial standard deviation of a parameter."""
@@ -146,7 +154,11 @@ class Transformer(nn.Module):
 
     def hidden_layers(self) -> dict[str, Layer]:
         """The layers of HIDDEN matrices, by path."""
-        return {path: Layer(module) for path, module in self.named_modules() if isinstance(module, nn.Linear) and module is not self.head}
+        return {
+            path: Layer(module)
+            for path, module in self.named_modules()
+            if isinstance(module, nn.Linear) and module is not self.head
+        }
 
     def scores(self) -> tuple[Scores, ...]:
         """The attention of every block."""
@@ -168,7 +180,9 @@ class Transformer(nn.Module):
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
     """Initial standard deviation of a parameter: the base value times muP's factor."""
     parameter = model.get_parameter(name)
-    trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+    trained_by: OptimizerName = (
+        "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+    )
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
     scale = optimizer.init_scale if role is Role.HIDDEN else 1.0

@@ -34,9 +34,20 @@ def counted(model: ModuleSpec) -> Counted:
     """Number of entries and shapes, without memory for the values."""
     with torch.device("meta"), torch.random.fork_rng(devices=()):
         built = UserModel(model, "standard")
-    hidden = {name: layout for name, reading in built.readings.items() if reading.role is Role.HIDDEN and (layout := reading.layout)}
-    blocks = [block for name, layout in hidden.items() for block in layout.blocks(built.get_parameter(name).detach())]
-    return Counted(sum(built.get_parameter(name).numel() for name in hidden), tuple((block.shape[0], block.shape[1]) for block in blocks))
+    hidden = {
+        name: layout
+        for name, reading in built.readings.items()
+        if reading.role is Role.HIDDEN and (layout := reading.layout)
+    }
+    blocks = [
+        block
+        for name, layout in hidden.items()
+        for block in layout.blocks(built.get_parameter(name).detach())
+    ]
+    return Counted(
+        sum(built.get_parameter(name).numel() for name in hidden),
+        tuple((block.shape[0], block.shape[1]) for block in blocks),
+    )
 
 
 def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) -> float:
@@ -55,11 +66,17 @@ def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) ->
 def _counted_forward(model: ModuleSpec, context: int) -> float:
     built, tokens = UserModel(model, "standard"), torch.zeros(1, context, dtype=torch.int64)
     try:
-        with built.evaluating(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        with (
+            built.evaluating(),
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
             built(tokens)
     except Exception as error:  # a user's code can raise anything
         message = (
-            f"its model cannot be run on a window of {context} tokens: {type(error).__name__}: {error}; let it take data.context of them"
+            f"its model cannot be run on a window of {context} tokens: "
+            f"{type(error).__name__}: {error}; let it take data.context of them"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, model.factory) from error
     return float(counter.get_total_flops()) / context
@@ -67,7 +84,9 @@ def _counted_forward(model: ModuleSpec, context: int) -> float:
 
 MODULE: Family[ModuleSpec] = Family(
     build=lambda model, vocab_size, context, parametrisation: UserModel(model, parametrisation),
-    width_problem=lambda model, width, parametrisation: user_model.width_problem(replace(model, width=width), parametrisation),
+    width_problem=lambda model, width, parametrisation: user_model.width_problem(
+        replace(model, width=width), parametrisation
+    ),
     hidden_parameters=lambda model: counted(model).hidden,
     orthogonalised=lambda model, split: counted(model).blocks,
     forward_flops_per_token=forward_flops_per_token,

@@ -6,7 +6,8 @@ times muP's factor (a model at the base width stays as it is), and forward multi
 the modules that compute the readout's logits or look up the embedding. A hook is a picklable value,
 so it goes wherever the module goes: into copies, saved modules, compiled code and inference.
 
-Parts: `Scale`, `Scaled` (hooks) · `readings_of`, `base_sizes` (of narrow models) · `UserModel`, `Wrapped`.
+Parts: `InputScale`, `Scaled` (hooks) · `readings_of`, `base_sizes` (of narrow models) ·
+`UserModel`, `Wrapped`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from telescope.models.attention import Scores
 from telescope.models.family import Layer
 from telescope.models.reading import FACTORY_FIELD, ROLES_FIELD, Reading, built, infer
 from telescope.parametrisation import mup
-from telescope.parametrisation.layout import Layout
+from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -32,7 +33,7 @@ from telescope.trials.types import OptimizerName, Parametrisation
 
 
 @dataclass(frozen=True)
-class Scale:
+class InputScale:
     """A forward pre-hook that multiplies the module's first input."""
 
     factor: float
@@ -55,9 +56,18 @@ class Scaled:
 def readings_of(spec: ModuleSpec) -> dict[str, Reading]:
     """Role, layout and place of each parameter, the same at all widths; read off the models at the
     base width and at twice the base width."""
-    splits = {pattern: Layout(parts=cut) if isinstance(cut, tuple) else Layout(block_rows=cut) for pattern, cut in spec.splits}
+    splits = {
+        pattern: MatrixLayout(parts=cut) if isinstance(cut, tuple) else MatrixLayout(block_rows=cut)
+        for pattern, cut in spec.splits
+    }
     roles = {pattern: Role(role) for pattern, role in spec.roles}
-    return infer(factory.load(spec.factory), (spec.base_width, 2 * spec.base_width), roles, splits, spec.output == "loss")
+    return infer(
+        factory.load(spec.factory),
+        (spec.base_width, 2 * spec.base_width),
+        roles,
+        splits,
+        spec.output == "loss",
+    )
 
 
 @lru_cache(maxsize=64)
@@ -80,7 +90,9 @@ def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | N
     except InvalidInput as error:
         return error.problems[0].message
     except Exception as error:  # a user's code can raise anything
-        return f"{spec.factory} raised {type(error).__name__}: {error}; choose a width that it builds"
+        return (
+            f"{spec.factory} raised {type(error).__name__}: {error}; choose a width that it builds"
+        )
     return None
 
 
@@ -95,12 +107,15 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
             output = model(tokens[:, :2]) if loss is None else loss
     except Exception as error:  # a user's code can raise anything
         message = (
-            f"its model does not take the corpus's {vocab_size} tokens: {type(error).__name__}: {error}; give it as large a vocabulary"
+            f"its model does not take the corpus's {vocab_size} tokens: "
+            f"{type(error).__name__}: {error}; give it as large a vocabulary"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
     if spec.output == "loss" and output.numel() != 1:
         raise InvalidInput.of(
-            "model.output", f"forward(tokens, targets) gave shape {tuple(output.shape)}; it must give one mean loss", "loss"
+            "model.output",
+            f"forward(tokens, targets) gave shape {tuple(output.shape)}; it must give one mean loss",
+            "loss",
         )
     if spec.output == "logits" and (output.shape[:2] != (1, 2) or output.shape[-1] < vocab_size):
         message = f"gives logits of shape {tuple(output.shape)} for tokens (1, 2); they must be (1, 2, {vocab_size} or more)"
@@ -126,7 +141,12 @@ def hidden_layers(model: nn.Module, readings: Mapping[str, Reading]) -> dict[str
     for name, reading in readings.items():
         owner, _, own_name = name.rpartition(".")
         layout = reading.layout
-        if layout is None or layout.stack or reading.role is not Role.HIDDEN or model.get_parameter(name).ndim != 2:
+        if (
+            layout is None
+            or layout.stack
+            or reading.role is not Role.HIDDEN
+            or model.get_parameter(name).ndim != 2
+        ):
             continue
         if reading.product_at == owner:
             path = name if owner in found else owner
@@ -175,7 +195,7 @@ class UserModel(Wrapped):
     """A user's module with what telescope must know of it; takes the place of our `Transformer`."""
 
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
-        factory.require(spec.factory, spec.content)
+        factory.require_unchanged(spec.factory, spec.content)
         self.spec, self.parametrisation = spec, parametrisation
         self.readings = readings_of(spec)
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
@@ -196,28 +216,38 @@ class UserModel(Wrapped):
         names = {name for name, _ in model.named_parameters()}
         if names != self.readings.keys():
             odd = sorted(names ^ self.readings.keys())[0]
-            raise InvalidInput.of(FACTORY_FIELD, f"has other parameters at width {self.spec.width} than at {self.spec.base_width} ({odd})")
+            raise InvalidInput.of(
+                FACTORY_FIELD,
+                f"has other parameters at width {self.spec.width} than at {self.spec.base_width} ({odd})",
+            )
         self.module = model
         for place, hook, factor in self.multipliers():
             module = model.get_submodule(place)
-            module.register_forward_pre_hook(Scale(factor)) if hook is Scale else module.register_forward_hook(Scaled(factor))
+            module.register_forward_pre_hook(
+                InputScale(factor)
+            ) if hook is InputScale else module.register_forward_hook(Scaled(factor))
 
-    def multipliers(self) -> Iterator[tuple[str, type[Scale] | type[Scaled], float]]:
+    def multipliers(self) -> Iterator[tuple[str, type[InputScale] | type[Scaled], float]]:
         """The places of the forward multipliers: (path of a module, hook, factor). Raises
         InvalidInput if a parameter that needs one has no module of its own."""
-        places: set[tuple[str, type[Scale] | type[Scaled], float]] = set()
-        owners = {path: {id(p) for p in module.parameters(recurse=False)} for path, module in self.module.named_modules()}
+        places: set[tuple[str, type[InputScale] | type[Scaled], float]] = set()
+        owners = {
+            path: {id(p) for p in module.parameters(recurse=False)}
+            for path, module in self.module.named_modules()
+        }
         for name, reading in self.readings.items():
             own = id(self.module.get_parameter(name))
-            wanted: list[tuple[str | None, type[Scale] | type[Scaled], float]] = []
+            wanted: list[tuple[str | None, type[InputScale] | type[Scaled], float]] = []
             tied = reading.makes_logits and reading.role is Role.EMBEDDING
             if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
                 message = f"rescaled would not change the tied head {name}; use head_form: multiplier, or untie it"
                 raise InvalidInput.of("model.head_form", message, "rescaled")
             if reading.makes_logits:
-                wanted.append((reading.product_at, Scale, self.head_multiplier))
+                wanted.append((reading.product_at, InputScale, self.head_multiplier))
             if reading.role is Role.EMBEDDING:
-                wanted.append((reading.embedded_at or reading.product_at, Scaled, self.embedding_multiplier))
+                wanted.append(
+                    (reading.embedded_at or reading.product_at, Scaled, self.embedding_multiplier)
+                )
             for place, hook, factor in wanted:
                 if factor == 1.0:
                     continue
@@ -240,8 +270,15 @@ class UserModel(Wrapped):
             self._build()
         with torch.no_grad():
             for name, reading in self.readings.items():
-                parameter, std = (self.get_parameter(name), self.init_std(name, reading.role, optimizer))
-                if reading.role is not Role.VECTOR and not self.as_it_stands(optimizer) and (size := rms(parameter)) > 0:
+                parameter, std = (
+                    self.get_parameter(name),
+                    self.init_std(name, reading.role, optimizer),
+                )
+                if (
+                    reading.role is not Role.VECTOR
+                    and not self.as_it_stands(optimizer)
+                    and (size := rms(parameter)) > 0
+                ):
                     parameter.mul_(std / size)
 
     def as_it_stands(self, optimizer: OptimizerSpec) -> bool:
@@ -250,7 +287,9 @@ class UserModel(Wrapped):
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
         """Size of a parameter's initial values: its size at the base width times muP's factor."""
-        trained_by: OptimizerName = "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+        trained_by: OptimizerName = (
+            "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
+        )
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
         return base * scale * mup.factors(self.spec, optimizer, role, trained_by).init_std
@@ -259,7 +298,7 @@ class UserModel(Wrapped):
         """Role of every parameter, by name."""
         return {name: reading.role for name, reading in self.readings.items()}
 
-    def layout(self, name: str, optimizer: OptimizerSpec) -> Layout:
+    def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
         """The matrices that a hidden parameter holds."""
         layout = self.readings[name].layout
         assert layout is not None, "a hidden parameter has a layout"

@@ -5,8 +5,8 @@ which side of a square matrix is fan_in. So a model is run once on a few tokens,
 where every product is one of a dozen operations of torch: the dimension of a weight that a product
 sums over is its fan_in. Views are followed by their strides, copies by their source.
 
-Parts: `Use` · `uses`, which runs the model · `Watch`, the torch mode that observes the operations ·
-`PRODUCTS`, `LOOKUPS`, the operations that count as such.
+Parts: `Use` · `uses`, which runs the model · `UseRecorder`, the torch mode that observes the
+operations · `PRODUCTS`, `LOOKUPS`, the operations that count as such.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,10 +72,16 @@ class Trace:
     def covered(self, x: Tensor, dimension: int) -> frozenset[int]:
         """Dimensions of the parameter that a dimension of a view covers."""
         low, high = x.stride(dimension), x.stride(dimension) * x.size(dimension)
-        return frozenset().union(*(of for stride, size, of in self.dimensions if low < stride * size and stride < high and size > 1))
+        return frozenset().union(
+            *(
+                of
+                for stride, size, of in self.dimensions
+                if low < stride * size and stride < high and size > 1
+            )
+        )
 
 
-class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
+class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
     """Observes every operation and records its use of parameters; `path` names the running
     modules."""
 
@@ -84,20 +90,33 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declar
         self.found, self.path = dict[str, set[Use]](), path
         self._traces: dict[int, Trace] = {}
         for name, parameter in parameters.items():
-            dimensions = [(parameter.stride(d), parameter.size(d), frozenset({d})) for d in range(parameter.ndim)]
+            dimensions = [
+                (parameter.stride(d), parameter.size(d), frozenset({d}))
+                for d in range(parameter.ndim)
+            ]
             self._traces[storage(parameter)] = Trace(name, parameter.detach(), dimensions)
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         operation = func.overloadpacket
         if operation in COPIES:
             self._copied(args[0], result)
             return result
-        for use_of, use in self._uses(operation, args, {storage(x) for x in tree_leaves(result) if isinstance(x, Tensor)}):
+        for use_of, use in self._uses(
+            operation, args, {storage(x) for x in tree_leaves(result) if isinstance(x, Tensor)}
+        ):
             self.found.setdefault(use_of, set()).add(use)
         return result
 
-    def _uses(self, operation: Any, args: tuple[Any, ...], results: set[int]) -> Iterator[tuple[str, Use]]:
+    def _uses(
+        self, operation: Any, args: tuple[Any, ...], results: set[int]
+    ) -> Iterator[tuple[str, Use]]:
         """Uses of the parameters among an operation's arguments; none if the result is only a view
         of one."""
         at = self.path[-1] if self.path else ""
@@ -106,10 +125,22 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declar
             trace = self._trace(argument)
             if trace is None:
                 others = tree_leaves(argument) if isinstance(argument, list | tuple) else []
-                yield from ((other.name, Use("other", module=at)) for leaf in others if (other := self._trace(leaf)))
+                yield from (
+                    (other.name, Use("other", module=at))
+                    for leaf in others
+                    if (other := self._trace(leaf))
+                )
             elif number in operands:
-                inner, stack = (dimensions_of(trace, argument, dims) for dims in (operands[number].inner, operands[number].stack))
-                yield (trace.name, Use("convolution" if operation in CONVOLUTIONS else "product", inner, stack, at))
+                inner, stack = (
+                    dimensions_of(trace, argument, dims)
+                    for dims in (operands[number].inner, operands[number].stack)
+                )
+                yield (
+                    trace.name,
+                    Use(
+                        "convolution" if operation in CONVOLUTIONS else "product", inner, stack, at
+                    ),
+                )
             elif operation in LOOKUPS and number == 0:
                 dimension = args[1] if operation is aten.index_select else LOOKUPS[operation]
                 yield trace.name, Use("lookup", trace.covered(argument, dimension), module=at)
@@ -131,8 +162,15 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declar
     def _copied(self, x: Any, copy: Any) -> None:
         """Give a copy the dimensions of its source."""
         trace = self._trace(x)
-        if trace is not None and isinstance(copy, Tensor) and storage(copy) != storage(x) and copy.shape == x.shape:
-            dimensions = [(copy.stride(d), copy.size(d), trace.covered(x, d)) for d in range(copy.ndim)]
+        if (
+            trace is not None
+            and isinstance(copy, Tensor)
+            and storage(copy) != storage(x)
+            and copy.shape == x.shape
+        ):
+            dimensions = [
+                (copy.stride(d), copy.size(d), trace.covered(x, d)) for d in range(copy.ndim)
+            ]
             self._traces[storage(copy)] = Trace(trace.name, copy, dimensions)
 
 
@@ -158,7 +196,10 @@ def modules_at_work(model: nn.Module) -> Iterator[list[str]]:
     def leave(module: nn.Module, inputs: Any, output: Any) -> None:
         path.pop()
 
-    hooks = (register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True))
+    hooks = (
+        register_module_forward_pre_hook(enter),
+        register_module_forward_hook(leave, always_call=True),
+    )
     try:
         yield path
     finally:
@@ -174,7 +215,7 @@ def uses(model: nn.Module, *inputs: Tensor) -> dict[str, frozenset[Use]]:
     training = model.training
     model.eval()
     try:
-        with modules_at_work(model) as path, Watch(parameters, path) as watch:
+        with modules_at_work(model) as path, UseRecorder(parameters, path) as watch:
             model(*inputs)
     finally:
         model.train(training)

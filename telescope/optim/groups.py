@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from telescope.models.build import build
+from telescope.models.build import build_model
 from telescope.models.family import Model
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
@@ -15,7 +15,7 @@ from telescope.trials.types import OptimizerName
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """Parameters that share every effective hyperparameter at one width and depth."""
 
     role: Role
@@ -42,15 +42,19 @@ class Alike:
     factors: mup.Factors
 
 
-def groups(model: Model, spec: OptimizerSpec) -> tuple[Group, ...]:
+def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
     """The partition of the model's parameters, in the model's order."""
     members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(model.spec, spec, role, trained_by(spec, role), model.depth_factors(name))
+        factors = mup.factors(
+            model.spec, spec, role, trained_by(spec, role), model.depth_factors(name)
+        )
         members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
     named = [name for group in result for name in group.names]
-    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), "groups must partition the parameters"
+    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), (
+        "groups must partition the parameters"
+    )
     return result
 
 
@@ -59,12 +63,17 @@ def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
     return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
 
 
-def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ...]) -> Group:
+def _group(
+    model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ...]
+) -> ParameterGroup:
     role, factors = alike.role, alike.factors
     optimizer = trained_by(spec, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
-    multiplier = {Role.EMBEDDING: model.embedding_multiplier, Role.READOUT: model.head_multiplier}.get(role, 1.0)
-    return Group(
+    multiplier = {
+        Role.EMBEDDING: model.embedding_multiplier,
+        Role.READOUT: model.head_multiplier,
+    }.get(role, 1.0)
+    return ParameterGroup(
         role=role,
         optimizer=optimizer,
         scaled_lr=spec.lr * ratio * factors.lr,
@@ -77,8 +86,10 @@ def _group(model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ..
     )
 
 
-def describe(model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2) -> tuple[Group, ...]:
+def describe_groups(
+    model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
+) -> tuple[ParameterGroup, ...]:
     """The groups that this optimizer would use at a width, without allocating the model; `context`
     sets the number of learned positions."""
     with torch.device("meta"):
-        return groups(build(model, vocab_size, context, spec.parametrisation), spec)
+        return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

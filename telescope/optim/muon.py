@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from telescope.optim.newton_schulz import mixed_momentum, orthogonalize
 from telescope.parametrisation import mup
-from telescope.parametrisation.layout import MATRIX, Layout
+from telescope.parametrisation.layout import MATRIX, MatrixLayout
 from telescope.trials.optimizer import OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -17,10 +17,10 @@ ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
 the largest models."""
 
 
-class Block:
+class MuonMatrix:
     """A matrix that is orthogonalised separately: a parameter, or a part of one."""
 
-    def __init__(self, parameter: nn.Parameter, layout: Layout, index: int) -> None:
+    def __init__(self, parameter: nn.Parameter, layout: MatrixLayout, index: int) -> None:
         self.parameter, self._layout, self._index = parameter, layout, index
         self.matrix = self._part(parameter.detach())
 
@@ -34,9 +34,9 @@ class Block:
         return self._part(self.parameter.grad)
 
 
-def blocks_of(parameter: nn.Parameter, layout: Layout) -> list[Block]:
+def blocks_of(parameter: nn.Parameter, layout: MatrixLayout) -> list[MuonMatrix]:
     count = 1 if layout is MATRIX else len(layout.blocks(parameter.detach()))
-    return [Block(parameter, layout, index) for index in range(count)]
+    return [MuonMatrix(parameter, layout, index) for index in range(count)]
 
 
 class Muon(torch.optim.Optimizer):
@@ -44,11 +44,16 @@ class Muon(torch.optim.Optimizer):
     together. State: stacked momenta, wide."""
 
     def __init__(
-        self, params: Sequence[nn.Parameter], spec: OptimizerSpec, scaled_lr: float, weight_decay: float, layouts: Sequence[Layout] = ()
+        self,
+        params: Sequence[nn.Parameter],
+        spec: OptimizerSpec,
+        scaled_lr: float,
+        weight_decay: float,
+        layouts: Sequence[MatrixLayout] = (),
     ) -> None:
         super().__init__(params, {"lr": scaled_lr, "weight_decay": weight_decay})
         self.spec = spec
-        shapes: defaultdict[tuple[int, ...], list[Block]] = defaultdict(list)
+        shapes: defaultdict[tuple[int, ...], list[MuonMatrix]] = defaultdict(list)
         for parameter, layout in zip(params, layouts or [MATRIX] * len(params), strict=True):
             for block in blocks_of(parameter, layout):
                 shapes[tuple(sorted(block.matrix.shape))].append(block)
@@ -57,21 +62,26 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         muon_steps([self])
 
-    def momentum(self, stack: list[Block]) -> Tensor:  # (K, small, large)
+    def momentum(self, stack: list[MuonMatrix]) -> Tensor:  # (K, small, large)
         """The momentum buffer of a stack."""
-        state, name = (self.state[stack[0].parameter], "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape)))
+        state, name = (
+            self.state[stack[0].parameter],
+            "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape)),
+        )
         if name not in state:
             state[name] = torch.stack([torch.zeros_like(lying(block.matrix)) for block in stack])
         buffer: Tensor = state[name]
         return buffer
 
-    def mixed(self, stack: list[Block], part: Sequence[int]) -> Tensor:  # (k, small, large)
+    def mixed(self, stack: list[MuonMatrix], part: Sequence[int]) -> Tensor:  # (k, small, large)
         """Add the gradients of a part of a stack to its momentum; returns the matrices to
         orthogonalise."""
         gradients = torch.stack([lying(stack[i].gradient) for i in part])
         momenta = self.momentum(stack)
         if part[-1] - part[0] + 1 == len(part):
-            return mixed_momentum(gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov)
+            return mixed_momentum(
+                gradients, momenta[part[0] : part[-1] + 1], self.spec.momentum, self.spec.nesterov
+            )
         buffer = momenta[list(part)]  # a copy
         mixed = mixed_momentum(gradients, buffer, self.spec.momentum, self.spec.nesterov)
         momenta[list(part)] = buffer
@@ -82,7 +92,10 @@ class Muon(torch.optim.Optimizer):
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         for matrix, lain in zip(matrices, update.to(matrices[0].dtype), strict=True):
-            matrix.add_(lain if lying(matrix) is matrix else lain.mT, alpha=-lr * mup.update_scale(self.spec, *matrix.shape))
+            matrix.add_(
+                lain if lying(matrix) is matrix else lain.mT,
+                alpha=-lr * mup.update_scale(self.spec, *matrix.shape),
+            )
 
 
 def lying(matrix: Tensor) -> Tensor:
@@ -103,7 +116,13 @@ def muon_steps(muons: Sequence[Muon]) -> None:
         moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]
         for part in (moving[start : start + at_once] for start in range(0, len(moving), at_once)):
             # mixed: (P k, small, large)
-            mixed = torch.cat([muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)])
-            updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype])
+            mixed = torch.cat(
+                [muon.mixed(stack, part) for muon, stack in zip(muons, stacks, strict=True)]
+            )
+            updates = orthogonalize(
+                mixed,
+                spec.newton_schulz_steps,
+                dtype=NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype],
+            )
             for muon, stack, update in zip(muons, stacks, updates.chunk(len(muons)), strict=True):
                 muon.descend([stack[i].matrix for i in part], update)

@@ -23,7 +23,10 @@ into 0.68 .. 1.20."""
 
 
 def orthogonalize(
-    x: Float[Tensor, "*batch out in"], steps: int = 5, eps: float = 1e-7, dtype: torch.dtype = torch.bfloat16
+    x: Float[Tensor, "*batch out in"],
+    steps: int = 5,
+    eps: float = 1e-7,
+    dtype: torch.dtype = torch.bfloat16,
 ) -> Float[Tensor, "*batch out in"]:
     """Newton-Schulz orthogonalisation of each matrix, computed and returned in `dtype`; zero
     matrices stay zero."""
@@ -42,7 +45,10 @@ def orthogonalize(
 
 
 def mixed_momentum(
-    gradient: Float[Tensor, "*batch out in"], momentum_buffer: Float[Tensor, "*batch out in"], momentum: float = 0.95, nesterov: bool = True
+    gradient: Float[Tensor, "*batch out in"],
+    momentum_buffer: Float[Tensor, "*batch out in"],
+    momentum: float = 0.95,
+    nesterov: bool = True,
 ) -> Float[Tensor, "*batch out in"]:
     """Advance the buffer in place, B <- mu B + (1 - mu) G. Returns the matrix to orthogonalise: (1
     - mu) G + mu B, or B without Nesterov."""

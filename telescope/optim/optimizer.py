@@ -4,8 +4,8 @@ The role of a parameter decides (`telescope.optim.groups`): in a Muon run Muon t
 matrices and AdamW the rest, with base lr `adamw_lr_ratio` times Muon's; in an AdamW run AdamW
 trains all parameters.
 
-Parts: `Optimizer` and `build`, both optimizers together, with the schedule's factor as an argument
-· `step_together`, a step of one model, or of several of one shape.
+Parts: `Optimizer` and `build_optimizer`, both optimizers together, with the schedule's factor as an
+argument · `step_together`, a step of one model, or of several of one shape.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from telescope.models.family import Model
-from telescope.optim.groups import Group, groups
+from telescope.optim.groups import ParameterGroup, groups
 from telescope.optim.muon import Muon, muon_steps
 from telescope.trials.optimizer import OptimizerSpec
 
@@ -25,17 +25,29 @@ class Optimizer:
     def __init__(self, model: Model, spec: OptimizerSpec) -> None:
         self.parts: list[torch.optim.Optimizer] = []
         adamw: list[dict[str, Any]] = []
-        muon: list[Group] = []
+        muon: list[ParameterGroup] = []
         for group in groups(model, spec):
             if group.uses_muon:
                 muon.append(group)
             else:
                 members = [model.get_parameter(name) for name in group.names]
-                adamw.append({"params": members, "lr": group.scaled_lr, "weight_decay": group.weight_decay, "eps": group.eps})
+                adamw.append(
+                    {
+                        "params": members,
+                        "lr": group.scaled_lr,
+                        "weight_decay": group.weight_decay,
+                        "eps": group.eps,
+                    }
+                )
         if muon:
             names = [name for group in muon for name in group.names]
-            matrices, layouts = ([model.get_parameter(name) for name in names], [model.layout(name, spec) for name in names])
-            self.parts.append(Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts))
+            matrices, layouts = (
+                [model.get_parameter(name) for name in names],
+                [model.layout(name, spec) for name in names],
+            )
+            self.parts.append(
+                Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts)
+            )
         self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
@@ -57,7 +69,7 @@ class Optimizer:
             part.load_state_dict(state)
 
 
-def build(model: Model, spec: OptimizerSpec) -> Optimizer:
+def build_optimizer(model: Model, spec: OptimizerSpec) -> Optimizer:
     return Optimizer(model, spec)
 
 

@@ -26,8 +26,8 @@ by powers of gamma = tau / S that multiply the logits by gamma:
 Everything stays on the device: training never waits for a number before the next point of the
 curve.
 
-Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind · `Watch`, which
-observes a model in training.
+Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind ·
+`LogitMonitor`, which observes a model in training.
 """
 
 import math
@@ -43,7 +43,11 @@ from telescope.trials.types import AttentionKind
 
 EXPONENTS: Mapping[AttentionKind, Mapping[str, Callable[[float], float]]] = {
     "heads": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha},
-    "mla": {"query": lambda alpha: alpha, "key": lambda alpha: 1 - alpha, "query_rotary": lambda alpha: 1.0},
+    "mla": {
+        "query": lambda alpha: alpha,
+        "key": lambda alpha: 1 - alpha,
+        "query_rotary": lambda alpha: 1.0,
+    },
 }
 """Projections whose rows are shrunk, and the exponent of gamma for each. In each product of a query
 and a key of a head the exponents sum to 1."""
@@ -61,7 +65,7 @@ def shrink(weight: Float[Tensor, "rows in"], factors: Float[Tensor, "groups"]) -
     weight.view(len(factors), -1, weight.shape[1]).mul_(factors[:, None, None])
 
 
-class Watch:
+class LogitMonitor:
     """Observes the logits of a model in training, clips if the options ask for it, and holds the
     metrics of both for the next point of the curve."""
 
@@ -110,5 +114,7 @@ class Watch:
         """The largest logit since the last point, and the number of heads clipped since then."""
         metrics = {"max_logit": float(self.largest)}
         if self.tau is not None:
-            metrics["clipped_heads"] = float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+            metrics["clipped_heads"] = (
+                float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
+            )
         return metrics

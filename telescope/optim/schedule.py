@@ -15,7 +15,12 @@ def lr_factor(horizon: HorizonSpec, step: int) -> float:
     if horizon.decay == "wsd":
         stable = horizon.steps - max(1, round(horizon.decay_fraction * horizon.steps))
         progress = max(0.0, (step - stable) / (horizon.steps - stable))
-    decayed = {"constant": 0.0, "linear": progress, "wsd": progress, "cosine": (1 - math.cos(math.pi * progress)) / 2}[horizon.decay]
+    decayed = {
+        "constant": 0.0,
+        "linear": progress,
+        "wsd": progress,
+        "cosine": (1 - math.cos(math.pi * progress)) / 2,
+    }[horizon.decay]
     return 1 - (1 - horizon.final_lr_fraction) * decayed
 
 

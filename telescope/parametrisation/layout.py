@@ -2,8 +2,8 @@
 
 Muon orthogonalises matrices of (fan_out, fan_in), and a parameter need not be one: a convolution is
 one after flattening, a stack of experts is many, a fused query-key-value projection is three, or
-one per head; some libraries store (fan_in, fan_out). A `Layout` describes how the parameter is
-viewed; `blocks` are views, so writing into them writes into the parameter.
+one per head; some libraries store (fan_in, fan_out). A `MatrixLayout` describes how the parameter
+is viewed; `blocks` are views, so writing into them writes into the parameter.
 
 The factor on an update follows from the shape of the block that was orthogonalised
 (telescope.parametrisation.mup), not from the shape of the parameter.
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Layout:
+class MatrixLayout:
     """The dimensions of a parameter that are fan_out, that are fan_in, and that index separate
     matrices; and how fan_out is split."""
 
@@ -32,12 +32,18 @@ class Layout:
     def matrices(self, x: Tensor) -> Tensor:
         """The matrices of a parameter: (K, fan_out, fan_in), a view. Raises RuntimeError if there
         is no such view."""
-        sizes = [math.prod(x.shape[d] for d in dims) for dims in (self.stack, self.rows, self.columns)]
+        sizes = [
+            math.prod(x.shape[d] for d in dims) for dims in (self.stack, self.rows, self.columns)
+        ]
         return x.permute(*self.stack, *self.rows, *self.columns).view(sizes)
 
     def blocks(self, x: Tensor) -> list[Tensor]:
         """Views of (rows, fan_in), each of which is orthogonalised separately."""
-        return [block for matrix in self.matrices(x).unbind() for block in torch.split(matrix, self._heights(matrix.shape[0]))]
+        return [
+            block
+            for matrix in self.matrices(x).unbind()
+            for block in torch.split(matrix, self._heights(matrix.shape[0]))
+        ]
 
     def _heights(self, rows: int) -> list[int]:
         if self.block_rows is not None:
@@ -50,9 +56,13 @@ class Layout:
         rows = math.prod(shape[d] for d in self.rows)
         if rows % (self.block_rows or sum(self.parts or (1,))) == 0:
             return None
-        cut = f"blocks of {self.block_rows}" if self.block_rows else f"parts of sizes {':'.join(map(str, self.parts))}"
+        cut = (
+            f"blocks of {self.block_rows}"
+            if self.block_rows
+            else f"parts of sizes {':'.join(map(str, self.parts))}"
+        )
         return f"{rows} rows cannot be split into {cut}"
 
 
-MATRIX = Layout()
+MATRIX = MatrixLayout()
 """The layout of torch's Linear: (fan_out, fan_in)."""

@@ -30,7 +30,13 @@ from dataclasses import dataclass
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import AnyModel, ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
-from telescope.trials.types import MuonLrRule, OptimizerName, Parametrisation, UpdateScale, WeightDecayRule
+from telescope.trials.types import (
+    MuonLrRule,
+    OptimizerName,
+    Parametrisation,
+    UpdateScale,
+    WeightDecayRule,
+)
 
 
 @dataclass(frozen=True)
@@ -81,14 +87,23 @@ UPDATE_SCALES: Mapping[UpdateScale, Callable[[int, int], float]] = {
 }
 """Muon's factor on the orthogonalised update of a (fan_out, fan_in) matrix."""
 
-SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {"spectral_ratio": 0.0, "spectral_clamped": 0.0, "none": 0.0, "rms_match": 0.5}
+SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {
+    "spectral_ratio": 0.0,
+    "spectral_clamped": 0.0,
+    "none": 0.0,
+    "rms_match": 0.5,
+}
 """Exponent of m in an update's spectral norm over sqrt(fan_out / fan_in) at constant lr, for
 matrices that keep their aspect ratio."""
 
 MUON_LR: Mapping[MuonLrRule, float] = {"constant": 0.0, "inverse_sqrt": -0.5, "inverse": -1.0}
 """Exponent of m in Muon's lr."""
 
-DEFAULT_UPDATE_SCALE: Mapping[Parametrisation, UpdateScale] = {"mup": "spectral_ratio", "mup-paper": "rms_match", "standard": "rms_match"}
+DEFAULT_UPDATE_SCALE: Mapping[Parametrisation, UpdateScale] = {
+    "mup": "spectral_ratio",
+    "mup-paper": "rms_match",
+    "standard": "rms_match",
+}
 
 SPECTRAL: Mapping[UpdateScale, MuonLrRule] = {
     "spectral_ratio": "constant",
@@ -113,7 +128,10 @@ def chosen_update_scale(optimizer: OptimizerSpec) -> UpdateScale:
 def chosen_muon_lr_rule(optimizer: OptimizerSpec) -> MuonLrRule:
     """The lr rule in the options, or else the one that belongs to the update scale under this
     parametrisation."""
-    return optimizer.muon_lr_rule or OWN_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
+    return (
+        optimizer.muon_lr_rule
+        or OWN_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
+    )
 
 
 def update_scale(optimizer: OptimizerSpec, fan_out: int, fan_in: int) -> float:
@@ -155,7 +173,11 @@ WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], Decay] = {
     ("constant", "muon"): Decay(0.0, 0.0),
 }
 
-OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {"mup": "fixed_tokens", "mup-paper": "constant", "standard": "constant"}
+OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
+    "mup": "fixed_tokens",
+    "mup-paper": "constant",
+    "standard": "constant",
+}
 
 
 def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
@@ -168,7 +190,11 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
     predicts."""
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), optimizer.name]
     is_muon = optimizer.name == "muon"
-    lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if is_muon else TABLE[optimizer.parametrisation, HIDDEN, "adamw"].lr
+    lr = (
+        MUON_LR[chosen_muon_lr_rule(optimizer)]
+        if is_muon
+        else TABLE[optimizer.parametrisation, HIDDEN, "adamw"].lr
+    )
     return decay.offset + (1 - decay.share) * lr
 
 
@@ -204,13 +230,21 @@ def depth_factors(model: ModelSpec) -> DepthFactors:
     return DepthFactors(lr=ratio ** (alpha - 1), eps=ratio**-alpha)
 
 
-def rule_of(model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName) -> Rule:
+def rule_of(
+    model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName
+) -> Rule:
     """The row of the table, or form B of mup's head."""
     rescaled = parametrisation == "mup" and role is READOUT and model.head_form == "rescaled"
     return RESCALED_HEAD if rescaled else TABLE[parametrisation, role, trained_by]
 
 
-def factors(model: AnyModel, optimizer: OptimizerSpec, role: Role, trained_by: OptimizerName, depth: DepthFactors = UNSCALED) -> Factors:
+def factors(
+    model: AnyModel,
+    optimizer: OptimizerSpec,
+    role: Role,
+    trained_by: OptimizerName,
+    depth: DepthFactors = UNSCALED,
+) -> Factors:
     """Factors of one role; `depth` are those of the depth rule where it applies.
 
     The absolute convention takes powers of the width itself, for the lr only (the paper's c).
@@ -245,7 +279,11 @@ def branch_multiplier(model: ModelSpec) -> float:
 def attention_factor(model: ModelSpec) -> float:
     """Factor on attention scores. The constant part of 1/head size is free; it is chosen so that
     the two scales agree at a head size of 64."""
-    return 1 / math.sqrt(model.score_dim) if model.attention_scale == "inverse_sqrt" else 8 / model.score_dim
+    return (
+        1 / math.sqrt(model.score_dim)
+        if model.attention_scale == "inverse_sqrt"
+        else 8 / model.score_dim
+    )
 
 
 SHARED_KEY_INIT: Mapping[Parametrisation, float] = {"mup": -0.5, "mup-paper": 0.0, "standard": 0.0}
@@ -268,5 +306,7 @@ def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: boo
     """
     if role is HIDDEN:
         base_depth = model.base_depth or model.depth
-        return math.sqrt(model.multiplier / fan_in) / (math.sqrt(2 * base_depth) if feeds_residual else 1.0)
+        return math.sqrt(model.multiplier / fan_in) / (
+            math.sqrt(2 * base_depth) if feeds_residual else 1.0
+        )
     return {EMBEDDING: 0.5, READOUT: 0.0, VECTOR: 0.0}[role]

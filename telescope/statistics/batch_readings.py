@@ -26,7 +26,7 @@ from scipy.special import stdtrit
 
 from telescope.errors import InvalidInput
 from telescope.statistics.estimates import QUANTILE, Array, Estimate
-from telescope.statistics.tokens_to_loss import Crossings, Outcome
+from telescope.statistics.tokens_to_loss import Crossings, TargetOutcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,29 +41,40 @@ class Readings:
     outcome: NDArray[np.int8]  # [batch, seed], arbitrary without a run
 
     @classmethod
-    def of(cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings) -> "Readings":
+    def of(
+        cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings
+    ) -> "Readings":
         """The table of some runs, given batch and seed of each. Raises InvalidInput if two runs
         have the same batch and seed."""
         batches, row = np.unique(batch_tokens, return_inverse=True)
         every, column = np.unique(seeds, return_inverse=True)
         if len(np.unique(row * len(every) + column)) < len(row):
-            raise InvalidInput.of("seeds", "two runs have the same batch and seed; keep one of them")
+            raise InvalidInput.of(
+                "seeds", "two runs have the same batch and seed; keep one of them"
+            )
         log_tokens = np.full((len(batches), len(every)), np.nan)
-        outcome = np.full(log_tokens.shape, Outcome.CENSORED, dtype=np.int8)
-        log_tokens[row, column], outcome[row, column] = (np.log(np.maximum(crossings.tokens, 1)), crossings.outcome)
+        outcome = np.full(log_tokens.shape, TargetOutcome.CENSORED, dtype=np.int8)
+        log_tokens[row, column], outcome[row, column] = (
+            np.log(np.maximum(crossings.tokens, 1)),
+            crossings.outcome,
+        )
         return cls(batches.astype(np.float64), every, log_tokens, outcome)
 
-    def count(self, outcome: Outcome) -> NDArray[np.int64]:
+    def count(self, outcome: TargetOutcome) -> NDArray[np.int64]:
         """Number of runs of each batch with this outcome."""
-        counts: NDArray[np.int64] = ((self.outcome == outcome) & ~np.isnan(self.log_tokens)).sum(axis=1)
+        counts: NDArray[np.int64] = ((self.outcome == outcome) & ~np.isnan(self.log_tokens)).sum(
+            axis=1
+        )
         return counts
 
     @cached_property
     def settled(self) -> Array:
         """Log tokens of the runs that reached the loss, in batches without bounds; nan elsewhere:
         [batch, seed]."""
-        bounded = self.count(Outcome.CENSORED) + self.count(Outcome.EARLY) > 0
-        return np.where((self.outcome == Outcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan)
+        bounded = self.count(TargetOutcome.CENSORED) + self.count(TargetOutcome.EARLY) > 0
+        return np.where(
+            (self.outcome == TargetOutcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +91,13 @@ class Pooled:
         """Pool values [row, seed], nan where there is none."""
         known = np.isfinite(values)
         counts = known.sum(axis=1)
-        means = np.where(counts > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan)
-        squares = float(np.where(known, values - means[:, None], 0).ravel() @ np.where(known, values - means[:, None], 0).ravel())
+        means = np.where(
+            counts > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan
+        )
+        squares = float(
+            np.where(known, values - means[:, None], 0).ravel()
+            @ np.where(known, values - means[:, None], 0).ravel()
+        )
         return cls(means, counts.astype(np.float64), squares, int((counts - 1).clip(0).sum()))
 
     def half_width(self, runs: float) -> float:
@@ -124,18 +140,32 @@ class AtBatch:
     @property
     def steps(self) -> Estimate:
         """S_L(B) = T_L(B) / B."""
-        return Estimate(*(x / self.batch_tokens for x in (self.tokens.value, self.tokens.low, self.tokens.high)))
+        return Estimate(
+            *(x / self.batch_tokens for x in (self.tokens.value, self.tokens.low, self.tokens.high))
+        )
 
 
 def tokens_at(readings: Readings) -> tuple[AtBatch, ...]:
     """T_L(B) of every batch that was run, with its interval."""
     pooled = Pooled.of(readings.settled)
-    every = [readings.count(outcome).tolist() for outcome in (Outcome.REACHED, Outcome.CENSORED, Outcome.EARLY, Outcome.DIVERGED)]
+    every = [
+        readings.count(outcome).tolist()
+        for outcome in (
+            TargetOutcome.REACHED,
+            TargetOutcome.CENSORED,
+            TargetOutcome.EARLY,
+            TargetOutcome.DIVERGED,
+        )
+    ]
     rows = []
-    for batch, logs, reached, censored, early, diverged in zip(readings.batch_tokens, readings.log_tokens, *every, strict=True):
+    for batch, logs, reached, censored, early, diverged in zip(
+        readings.batch_tokens, readings.log_tokens, *every, strict=True
+    ):
         known = logs[np.isfinite(logs)]
         mean = float(known.mean()) if len(known) else math.inf
         half = pooled.half_width(len(known)) if len(known) else 0.0
         low, high = -math.inf if early else mean - half, math.inf if censored else mean + half
-        rows.append(AtBatch(float(batch), Estimate(mean, low, high), reached, censored, early, diverged))
+        rows.append(
+            AtBatch(float(batch), Estimate(mean, low, high), reached, censored, early, diverged)
+        )
     return tuple(rows)

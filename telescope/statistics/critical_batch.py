@@ -57,11 +57,21 @@ class Observations:
     def of(cls, readings: Readings) -> "Observations":
         pooled = Pooled.of(readings.settled)
         kept = pooled.counts > 0
-        return cls(np.log(readings.batch_tokens[kept]), pooled.means[kept], pooled.counts[kept], pooled.squares)
+        return cls(
+            np.log(readings.batch_tokens[kept]),
+            pooled.means[kept],
+            pooled.counts[kept],
+            pooled.squares,
+        )
 
     def without(self, batch: int) -> "Observations":
         """All batches but one; the spread of runs stays the same."""
-        return replace(self, x=np.delete(self.x, batch), y=np.delete(self.y, batch), runs=np.delete(self.runs, batch))
+        return replace(
+            self,
+            x=np.delete(self.x, batch),
+            y=np.delete(self.y, batch),
+            runs=np.delete(self.runs, batch),
+        )
 
     def centred(self, values: Array) -> Array:
         """The values minus their mean over runs: [..., batch]."""
@@ -70,7 +80,11 @@ class Observations:
 
     def tolerated(self, misfit: float, parameters: int) -> float:
         """The excess over the least squared error that a 90 % interval allows."""
-        squares, dof, p = (self.squares + misfit, int(self.runs.sum()) - parameters, self.p_of(misfit, parameters))
+        squares, dof, p = (
+            self.squares + misfit,
+            int(self.runs.sum()) - parameters,
+            self.p_of(misfit, parameters),
+        )
         if p is not None and p < DOUBTFUL:
             squares, dof = misfit, len(self.x) - parameters
         return half_width(squares / dof, dof) ** 2 if dof > 0 else math.inf
@@ -147,7 +161,14 @@ class Hinges:
         free = np.where(stiffness > 0, moment / np.where(stiffness > 0, stiffness, 1), 0)
         rises = free.clip(0, 1)
         free_errors = np.maximum(total - free * moment, 0)
-        return cls(knots, rises, free_errors + stiffness * (rises - free) ** 2, free, free_errors, stiffness)
+        return cls(
+            knots,
+            rises,
+            free_errors + stiffness * (rises - free) ** 2,
+            free,
+            free_errors,
+            stiffness,
+        )
 
     @property
     def best(self) -> int:
@@ -165,17 +186,32 @@ class Hinges:
         # without any rise at the last knot, every rise is allowed
         stiffness = np.maximum(self.stiffness[inside], 1e-300)
         reach = np.sqrt(np.maximum(limit - self.free_errors[inside], 0) / stiffness)
-        return (self.knots[inside], (self.free_rises[inside] - reach).clip(0, 1), (self.free_rises[inside] + reach).clip(0, 1))
+        return (
+            self.knots[inside],
+            (self.free_rises[inside] - reach).clip(0, 1),
+            (self.free_rises[inside] + reach).clip(0, 1),
+        )
 
 
 def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
     """log B_tok, and its least and greatest value among all hinges with an error below a limit."""
-    largest, allowance, rise = (float(hinges.knots[-1]), math.log1p(tolerance), float(hinges.rises[hinges.best]))
+    largest, allowance, rise = (
+        float(hinges.knots[-1]),
+        math.log1p(tolerance),
+        float(hinges.rises[hinges.best]),
+    )
     knots, lows, highs = hinges.region(limit)
     with np.errstate(divide="ignore"):  # without a rise it lies beyond all batches
-        low, high = (float((knots + allowance / highs).min()), float((knots + allowance / lows).max()))
+        low, high = (
+            float((knots + allowance / highs).min()),
+            float((knots + allowance / lows).max()),
+        )
     value = hinges.critical + allowance / rise if rise > 0 else math.inf
-    return Estimate(value if value <= largest else math.inf, min(low, largest), high if high <= largest else math.inf)
+    return Estimate(
+        value if value <= largest else math.inf,
+        min(low, largest),
+        high if high <= largest else math.inf,
+    )
 
 
 def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | None:
@@ -185,13 +221,22 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
     if len(seen.x) < FEWEST_BATCHES:
         return None
     hinges = Hinges.of(seen)
-    knot, rise, error = (float(of[hinges.best]) for of in (hinges.knots, hinges.rises, hinges.errors))
+    knot, rise, error = (
+        float(of[hinges.best]) for of in (hinges.knots, hinges.rises, hinges.errors)
+    )
     fitted = rise * np.maximum(seen.x - knot, 0)
     level = float(seen.runs @ (seen.y - fitted) / seen.runs.sum())
     limit = error + seen.tolerated(error, parameters=3)
     knots, lows, highs = hinges.region(limit)
-    ends = (-math.inf if knots[0] <= seen.x[0] else float(knots[0]), math.inf if knots[-1] >= seen.x[-1] else float(knots[-1]))
-    others = [Hinges.of(seen.without(i)) for i in range(len(seen.x))] if len(seen.x) > FEWEST_BATCHES else []
+    ends = (
+        -math.inf if knots[0] <= seen.x[0] else float(knots[0]),
+        math.inf if knots[-1] >= seen.x[-1] else float(knots[-1]),
+    )
+    others = (
+        [Hinges.of(seen.without(i)) for i in range(len(seen.x))]
+        if len(seen.x) > FEWEST_BATCHES
+        else []
+    )
     return Piecewise(
         critical_batch=exponential(Estimate(hinges.critical, *ends)),
         fewest_tokens=math.exp(level),
@@ -220,8 +265,13 @@ def smooth(readings: Readings) -> Smooth | None:
     z = np.log1p(np.exp(seen.x - places[:, None]))
     errors = seen.centred(seen.y - z) ** 2 @ seen.runs
     best = int(errors.argmin())
-    inside = np.flatnonzero(errors <= errors[best] + seen.tolerated(float(errors[best]), parameters=2))
-    ends = (-math.inf if inside[0] == 0 else places[inside[0]], math.inf if inside[-1] == len(places) - 1 else places[inside[-1]])
+    inside = np.flatnonzero(
+        errors <= errors[best] + seen.tolerated(float(errors[best]), parameters=2)
+    )
+    ends = (
+        -math.inf if inside[0] == 0 else places[inside[0]],
+        math.inf if inside[-1] == len(places) - 1 else places[inside[-1]],
+    )
     level = float(seen.runs @ (seen.y - z[best]) / seen.runs.sum())
     return Smooth(
         critical_batch=exponential(Estimate(float(places[best]), *map(float, ends))),

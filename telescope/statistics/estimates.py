@@ -36,7 +36,11 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
     """a - b of independent estimates: the distances to the ends of their intervals add in
     squares."""
     value = a.value - b.value
-    return Estimate(value, value - math.hypot(a.value - a.low, b.high - b.value), value + math.hypot(a.high - a.value, b.value - b.low))
+    return Estimate(
+        value,
+        value - math.hypot(a.value - a.low, b.high - b.value),
+        value + math.hypot(a.high - a.value, b.value - b.low),
+    )
 
 
 def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:
@@ -104,7 +108,9 @@ EXPONENTS = np.geomspace(0.03, 1.5, 60)  # exponents of the law that `loss_at` a
 LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8
 
 
-def loss_at(size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]) -> Estimate | None:
+def loss_at(
+    size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]
+) -> Estimate | None:
     """The loss that A / size^exponent + E predicts at a size, from three or more other sizes with
     known errors (standard deviations).
 

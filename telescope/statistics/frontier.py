@@ -61,7 +61,9 @@ class Frontier:
         counts = np.asarray(devices, dtype=np.float64)
         if len(self.devices) == 0:
             return np.full(counts.shape, np.nan)
-        logs = np.interp(np.log2(counts), np.log2(self.devices), np.log2(self.hours), left=np.nan, right=np.nan)
+        logs = np.interp(
+            np.log2(counts), np.log2(self.devices), np.log2(self.hours), left=np.nan, right=np.nan
+        )
         exact = np.minimum(np.searchsorted(self.devices, counts), len(self.devices) - 1)
         # a point itself, without rounding
         return np.where(self.devices[exact] == counts, self.hours[exact], 2.0**logs)
@@ -99,7 +101,11 @@ class Dominance:
     def ratio(self) -> float:
         """Geometric mean of the ratio of hours over the common range; above 1 if the second is
         ahead on the whole."""
-        return 2 ** ((self.second_ahead - self.first_ahead) / self.doublings) if self.doublings else self.rows[0].ratio
+        return (
+            2 ** ((self.second_ahead - self.first_ahead) / self.doublings)
+            if self.doublings
+            else self.rows[0].ratio
+        )
 
 
 def compare(first: Frontier, second: Frontier) -> Dominance | None:
@@ -111,14 +117,22 @@ def compare(first: Frontier, second: Frontier) -> Dominance | None:
     if not common.any():
         return None
     counts, (hours_first, hours_second) = counts[common], hours[:, common]
-    rows = tuple(AtDevices(*map(float, row)) for row in zip(counts, hours_first, hours_second, strict=True))
+    rows = tuple(
+        AtDevices(*map(float, row)) for row in zip(counts, hours_first, hours_second, strict=True)
+    )
     x, ahead = np.log2(counts), np.log2(hours_first / hours_second)
-    return Dominance(rows, first_ahead=positive_area(x, -ahead), second_ahead=positive_area(x, ahead))
+    return Dominance(
+        rows, first_ahead=positive_area(x, -ahead), second_ahead=positive_area(x, ahead)
+    )
 
 
 def positive_area(x: Array, y: Array) -> float:
     """Integral of max(y, 0), where y is a straight line between the points."""
     left, right = y[:-1], y[1:]
     high, low = np.maximum(left, right), np.minimum(left, right)
-    above = np.where(low >= 0, (high + low) / 2, np.maximum(high, 0) ** 2 / (2 * np.where(high > low, high - low, 1.0)))
+    above = np.where(
+        low >= 0,
+        (high + low) / 2,
+        np.maximum(high, 0) ** 2 / (2 * np.where(high > low, high - low, 1.0)),
+    )
     return float(np.diff(x) @ above)

@@ -12,7 +12,7 @@ naive Muon of arXiv 2505.02222. Both make large n look worse than good code is; 
 stragglers, left out, make it look better. Modelled and measured times never mix: each has its
 `Origin`.
 
-Parts: `Cluster` and `Step`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`,
+Parts: `DeviceCluster` and `StepCost`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`,
 `device_counts`: the devices that a batch can be split over.
 """
 
@@ -33,7 +33,7 @@ class Origin(StrEnum):
 
 
 @dataclass(frozen=True)
-class Cluster:
+class DeviceCluster:
     """Equal devices and the network between them."""
 
     device_flops_per_second: float  # of one device at its peak, in the precision of training
@@ -42,7 +42,9 @@ class Cluster:
     bandwidth_bytes_per_second: float
 
     def __post_init__(self) -> None:
-        problems = not_positive(self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second")
+        problems = not_positive(
+            self, "device_flops_per_second", "share_of_peak", "bandwidth_bytes_per_second"
+        )
         if self.share_of_peak > 1:
             message = "must be at most 1; give a share of the peak, such as 0.5 for 50 %"
             problems = (*problems, Problem("share_of_peak", message, self.share_of_peak))
@@ -51,7 +53,7 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepCost:
     """Cost of one optimizer step on one batch."""
 
     batch_tokens: int
@@ -61,11 +63,17 @@ class Step:
     gradient_bytes: float  # exchanged once per step: parameters x bytes of each
 
     def __post_init__(self) -> None:
-        problems = not_positive(self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes")
+        problems = not_positive(
+            self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes"
+        )
         if not (math.isfinite(self.optimizer_flops) and self.optimizer_flops >= 0):
             problems = (
                 *problems,
-                Problem("optimizer_flops", "must be 0 or more; give 0 if the update costs nothing", self.optimizer_flops),
+                Problem(
+                    "optimizer_flops",
+                    "must be 0 or more; give 0 if the update costs nothing",
+                    self.optimizer_flops,
+                ),
             )
         if not problems and self.batch_tokens % self.sequence_tokens:
             message = f"must be a multiple of sequence_tokens ({self.sequence_tokens}); round it to a multiple"
@@ -86,7 +94,7 @@ class StepTime:
         """Hours of so many steps."""
         return steps * self.seconds / SECONDS_PER_HOUR
 
-    def share_of_peak(self, step: Step, device_flops_per_second: float) -> float:
+    def share_of_peak(self, step: StepCost, device_flops_per_second: float) -> float:
         """Model FLOP utilisation: the share of the devices' peak that the model's FLOPs take."""
         return step.model_flops / (self.seconds * self.devices * device_flops_per_second)
 
@@ -94,35 +102,47 @@ class StepTime:
 def measured(seconds: float, devices: int) -> StepTime:
     """A time from a clock. Raises InvalidInput unless it is above 0."""
     if not (math.isfinite(seconds) and seconds > 0):
-        raise InvalidInput.of("seconds", "must be above 0; leave out steps that were not timed", seconds)
+        raise InvalidInput.of(
+            "seconds", "must be above 0; leave out steps that were not timed", seconds
+        )
     return StepTime(seconds, devices, Origin.MEASURED)
 
 
-def modelled(step: Step, cluster: Cluster, devices: int) -> StepTime:
+def modelled(step: StepCost, cluster: DeviceCluster, devices: int) -> StepTime:
     """The modelled time of a step on so many devices. Raises InvalidInput if the batch cannot be
     split over them."""
     if not takes(step, devices):
         sequences = step.batch_tokens // step.sequence_tokens
-        raise InvalidInput.of("devices", f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}", devices)
+        raise InvalidInput.of(
+            "devices",
+            f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}",
+            devices,
+        )
     reached = cluster.device_flops_per_second * cluster.share_of_peak
     exchanged_bytes = 2 * (devices - 1) / devices * step.gradient_bytes
-    seconds = (step.model_flops / devices + step.optimizer_flops) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
+    seconds = (
+        step.model_flops / devices + step.optimizer_flops
+    ) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
     return StepTime(seconds, devices, Origin.MODELLED)
 
 
-def takes(step: Step, devices: int) -> bool:
+def takes(step: StepCost, devices: int) -> bool:
     """True if every device gets the same whole number of sequences, at least one."""
     return devices >= 1 and (step.batch_tokens // step.sequence_tokens) % devices == 0
 
 
-def device_counts(step: Step) -> list[int]:
+def device_counts(step: StepCost) -> list[int]:
     """All device counts that a batch can be split over, rising."""
     sequences = step.batch_tokens // step.sequence_tokens
     small = [n for n in range(1, math.isqrt(sequences) + 1) if sequences % n == 0]
     return sorted({*small, *(sequences // n for n in small)})
 
 
-def not_positive(given: Cluster | Step, *fields: str) -> tuple[Problem, ...]:
+def not_positive(given: DeviceCluster | StepCost, *fields: str) -> tuple[Problem, ...]:
     """A problem for each of these fields that is not a finite number above 0."""
     values = [(name, getattr(given, name)) for name in fields]
-    return tuple(Problem(name, "must be a finite number above 0", value) for name, value in values if not 0 < value < math.inf)
+    return tuple(
+        Problem(name, "must be a finite number above 0", value)
+        for name, value in values
+        if not 0 < value < math.inf
+    )

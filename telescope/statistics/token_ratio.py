@@ -27,7 +27,13 @@ from enum import StrEnum
 import numpy as np
 from scipy.special import stdtr
 
-from telescope.statistics.batch_readings import AtBatch, Readings, exponential, half_width, tokens_at
+from telescope.statistics.batch_readings import (
+    AtBatch,
+    Readings,
+    exponential,
+    half_width,
+    tokens_at,
+)
 from telescope.statistics.estimates import Array, Estimate
 
 
@@ -44,16 +50,27 @@ class Pairs:
     @classmethod
     def of(cls, first: Readings, second: Readings) -> "Pairs":
         """The pairs of two optimizers' readings."""
-        batches, rows, their_rows = np.intersect1d(first.batch_tokens, second.batch_tokens, return_indices=True)
+        batches, rows, their_rows = np.intersect1d(
+            first.batch_tokens, second.batch_tokens, return_indices=True
+        )
         _, seeds, their_seeds = np.intersect1d(first.seeds, second.seeds, return_indices=True)
-        both = np.stack([first.settled[np.ix_(rows, seeds)], second.settled[np.ix_(their_rows, their_seeds)]], axis=-1)
+        both = np.stack(
+            [first.settled[np.ix_(rows, seeds)], second.settled[np.ix_(their_rows, their_seeds)]],
+            axis=-1,
+        )
         known = np.isfinite(both[..., 0]) & np.isfinite(both[..., 1])
         kept = known.any(axis=1)
         both, known, counts = both[kept], known[kept], known[kept].sum(axis=1)
         means = np.where(known[..., None], both, 0).sum(axis=1) / counts[:, None]
         residuals = (both - means[:, None])[known]
         dof = int((counts - 1).sum())
-        return cls(batches[kept], means, counts.astype(np.float64), residuals.T @ residuals / max(dof, 1), dof)
+        return cls(
+            batches[kept],
+            means,
+            counts.astype(np.float64),
+            residuals.T @ residuals / max(dof, 1),
+            dof,
+        )
 
     def half_width(self, gradient: Array, pairs: float) -> float:
         """Half-width of the 90 % interval of a quantity with these derivatives by the mean log
@@ -84,7 +101,13 @@ class RatioAt:
     @property
     def standing(self) -> Standing:
         """Standing of the second: ahead if the whole interval of R lies above 1."""
-        return Standing.AHEAD if self.ratio.low > 1 else Standing.BEHIND if self.ratio.high < 1 else Standing.UNRESOLVED
+        return (
+            Standing.AHEAD
+            if self.ratio.low > 1
+            else Standing.BEHIND
+            if self.ratio.high < 1
+            else Standing.UNRESOLVED
+        )
 
 
 def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
@@ -96,20 +119,32 @@ def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
         half, gap = pairs.half_width(LOG_RATIO, count), float(LOG_RATIO @ tokens)
         gap_half = pairs.half_width(LOG_RATIO * tokens, count)
         ratio = exponential(Estimate(log, log - half, log + half))
-        at_batch[float(batch)] = RatioAt(float(batch), ratio, Estimate(gap, gap - gap_half, gap + gap_half), int(count))
+        at_batch[float(batch)] = RatioAt(
+            float(batch), ratio, Estimate(gap, gap - gap_half, gap + gap_half), int(count)
+        )
     theirs = {one.batch_tokens: one for one in tokens_at(second)}
     for mine in tokens_at(first):
         other = theirs.get(mine.batch_tokens)
-        if other and mine.batch_tokens not in at_batch and math.isfinite(mine.log_tokens.value) and math.isfinite(other.log_tokens.value):
-            at_batch[mine.batch_tokens] = bound(mine, other)
+        if (
+            other
+            and mine.batch_tokens not in at_batch
+            and math.isfinite(mine.log_tokens.value)
+            and math.isfinite(other.log_tokens.value)
+        ):
+            at_batch[mine.batch_tokens] = intersection(mine, other)
     return tuple(at_batch[batch] for batch in sorted(at_batch))
 
 
-def bound(first: AtBatch, second: AtBatch) -> RatioAt:
+def intersection(first: AtBatch, second: AtBatch) -> RatioAt:
     """The interval that both intervals allow."""
     (a, b), (t, u) = (first.log_tokens, second.log_tokens), (first.tokens, second.tokens)
     ratio = exponential(Estimate(a.value - b.value, a.low - b.high, a.high - b.low))
-    return RatioAt(first.batch_tokens, ratio, Estimate(t.value - u.value, t.low - u.high, t.high - u.low), pairs=0)
+    return RatioAt(
+        first.batch_tokens,
+        ratio,
+        Estimate(t.value - u.value, t.low - u.high, t.high - u.low),
+        pairs=0,
+    )
 
 
 class Direction(StrEnum):
@@ -134,7 +169,9 @@ class Trend:
     def direction(self) -> Direction:
         """Rising or falling if the interval excludes 0."""
         low, high = self.exponent.low, self.exponent.high
-        return Direction.RISING if low > 0 else Direction.FALLING if high < 0 else Direction.UNRESOLVED
+        return (
+            Direction.RISING if low > 0 else Direction.FALLING if high < 0 else Direction.UNRESOLVED
+        )
 
 
 def trend(first: Readings, second: Readings, from_batch_tokens: float) -> Trend | None:
@@ -144,10 +181,18 @@ def trend(first: Readings, second: Readings, from_batch_tokens: float) -> Trend 
     past = pairs.batch_tokens >= from_batch_tokens
     if past.sum() < 2:
         return None
-    x, y, counts = (np.log(pairs.batch_tokens[past]), (pairs.means @ LOG_RATIO)[past], pairs.counts[past])
+    x, y, counts = (
+        np.log(pairs.batch_tokens[past]),
+        (pairs.means @ LOG_RATIO)[past],
+        pairs.counts[past],
+    )
     x = x - counts @ x / counts.sum()
     information = float(counts @ x**2)
     exponent, half = float((counts * x) @ y) / information, pairs.half_width(LOG_RATIO, information)
     variance = float(LOG_RATIO @ pairs.covariance @ LOG_RATIO) / information
-    p = float(stdtr(pairs.dof, exponent / math.sqrt(variance))) if pairs.dof and variance > 0 else float(exponent >= 0)
+    p = (
+        float(stdtr(pairs.dof, exponent / math.sqrt(variance)))
+        if pairs.dof and variance > 0
+        else float(exponent >= 0)
+    )
     return Trend(Estimate(exponent, exponent - half, exponent + half), p, int(past.sum()))

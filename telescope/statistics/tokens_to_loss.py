@@ -15,7 +15,8 @@ tokens, between that point and the previous one, which is above the target; noth
 target is censored: it would have taken more tokens than it was trained for. It is kept, since
 leaving it out would favour the optimizer whose runs were shorter.
 
-Parts: `Curves` · `smoothed` · `Smoothed.crossings` -> `Crossings`, with an `Outcome` for each run.
+Parts: `LossCurves` · `smoothed` · `Smoothed.crossings` -> `Crossings`, with a `TargetOutcome` for
+each run.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ REACH = 8  # a window extends to either side by one point for each REACH points 
 ROWS = 256  # curves smoothed at a time, as many as a processor's cache holds
 
 
-class Outcome(IntEnum):
+class TargetOutcome(IntEnum):
     """Outcome of a run with respect to a target loss; an integer, so that thousands of outcomes
     form one array."""
 
@@ -48,15 +49,17 @@ class Outcome(IntEnum):
 
 
 MEANING = {
-    Outcome.REACHED: "It reached the target, after these tokens.",
-    Outcome.CENSORED: "It did not reach the target in these tokens, all that it was trained for.",
-    Outcome.DIVERGED: "It diverged before it reached the target: no number of tokens would do.",
-    Outcome.EARLY: ("It was below the target at its first point already: it reached it within these tokens."),
+    TargetOutcome.REACHED: "It reached the target, after these tokens.",
+    TargetOutcome.CENSORED: "It did not reach the target in these tokens, all that it was trained for.",
+    TargetOutcome.DIVERGED: "It diverged before it reached the target: no number of tokens would do.",
+    TargetOutcome.EARLY: (
+        "It was below the target at its first point already: it reached it within these tokens."
+    ),
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Curves:
+class LossCurves:
     """Loss against tokens of many runs; the values beyond a run's last point are arbitrary."""
 
     tokens: NDArray[np.floating]  # [run, point], rising
@@ -65,7 +68,9 @@ class Curves:
     diverged: NDArray[np.bool_]  # [run]
 
     @classmethod
-    def of(cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()) -> "Curves":
+    def of(
+        cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()
+    ) -> "LossCurves":
         """Curves from (tokens, losses) of each run; a run with a loss that is not finite diverged
         there, whatever `diverged` contains."""
         lengths = [len(tokens) for tokens, _ in runs]
@@ -73,12 +78,21 @@ class Curves:
         tokens, loss = np.ones((len(runs), width)), np.zeros((len(runs), width), dtype=np.float32)
         for row, (at, values) in enumerate(runs):
             tokens[row, : len(at)], loss[row, : len(at)] = at, values
-        return cls.recorded(tokens, loss, np.array(lengths, dtype=np.int64), np.array(diverged or [False] * len(runs), dtype=bool))
+        return cls.recorded(
+            tokens,
+            loss,
+            np.array(lengths, dtype=np.int64),
+            np.array(diverged or [False] * len(runs), dtype=bool),
+        )
 
     @classmethod
     def recorded(
-        cls, tokens: NDArray[np.floating], loss: NDArray[np.floating], points: NDArray[np.int64], diverged: NDArray[np.bool_]
-    ) -> "Curves":
+        cls,
+        tokens: NDArray[np.floating],
+        loss: NDArray[np.floating],
+        points: NDArray[np.int64],
+        diverged: NDArray[np.bool_],
+    ) -> "LossCurves":
         """Curves from arrays as recorded: cut at the first loss that is not finite, where the run
         diverged."""
         lost = ~np.isfinite(loss)
@@ -88,13 +102,15 @@ class Curves:
     @property
     def trained_tokens(self) -> Array:
         """Tokens at the last point of each run; 0 if it has none."""
-        last = np.take_along_axis(self.tokens, np.maximum(self.points - 1, 0)[:, None], axis=1)[:, 0]
+        last = np.take_along_axis(self.tokens, np.maximum(self.points - 1, 0)[:, None], axis=1)[
+            :, 0
+        ]
         return np.where(self.points > 0, last, 0).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
-    """Tokens to a loss of each run, and their meaning (`Outcome`); inf if the run diverged."""
+    """Tokens to a loss of each run, and their meaning (`TargetOutcome`); inf if the run diverged."""
 
     tokens: Array  # [run]
     outcome: NDArray[np.int8]  # [run]
@@ -104,7 +120,7 @@ class Crossings:
 class Smoothed:
     """Curves without most of their noise: computed once, read at any number of targets."""
 
-    curves: Curves
+    curves: LossCurves
     log_tokens: NDArray[np.floating]  # [run, point]
     loss: NDArray[np.floating]  # [run, point]
     window: int
@@ -120,23 +136,32 @@ class Smoothed:
         stays = past[:, self.window :] == past[:, :width]
         at = stays.argmax(axis=1)  # beyond a run's last point nothing is above the target
         reached = stays.any(axis=1) & (at < points)
-        outcome = np.where(reached, np.where(at > 0, Outcome.REACHED, Outcome.EARLY), Outcome.CENSORED)
-        outcome = np.where(~reached & self.curves.diverged, Outcome.DIVERGED, outcome).astype(np.int8)
-        tokens = np.where(outcome == Outcome.DIVERGED, np.inf, self.curves.trained_tokens)
-        early = outcome == Outcome.EARLY
+        outcome = np.where(
+            reached,
+            np.where(at > 0, TargetOutcome.REACHED, TargetOutcome.EARLY),
+            TargetOutcome.CENSORED,
+        )
+        outcome = np.where(~reached & self.curves.diverged, TargetOutcome.DIVERGED, outcome).astype(
+            np.int8
+        )
+        tokens = np.where(outcome == TargetOutcome.DIVERGED, np.inf, self.curves.trained_tokens)
+        early = outcome == TargetOutcome.EARLY
         tokens[early] = np.exp(self.log_tokens[early, 0])
-        rows = np.flatnonzero(outcome == Outcome.REACHED)
+        rows = np.flatnonzero(outcome == TargetOutcome.REACHED)
         tokens[rows] = np.exp(self.between(rows, at[rows], target_loss))
         return Crossings(tokens, outcome)
 
     def between(self, rows: NDArray[np.int64], at: NDArray[np.int64], target_loss: float) -> Array:
         """Log tokens where the line from the previous point meets the target."""
-        (x0, x1), (y0, y1) = ((of[rows, at - 1].astype(np.float64), of[rows, at].astype(np.float64)) for of in (self.log_tokens, self.loss))
+        (x0, x1), (y0, y1) = (
+            (of[rows, at - 1].astype(np.float64), of[rows, at].astype(np.float64))
+            for of in (self.log_tokens, self.loss)
+        )
         crossing: Array = x0 + (x1 - x0) * (y0 - target_loss) / (y0 - y1)
         return crossing
 
 
-def smoothed(curves: Curves, window: int = SMOOTHED) -> Smoothed:
+def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
     """Curves under the smoothing rule, over at most `window` points (an odd number); 1 leaves them
     unchanged."""
     runs, width = curves.loss.shape
@@ -146,7 +171,10 @@ def smoothed(curves: Curves, window: int = SMOOTHED) -> Smoothed:
         known = np.arange(width) < curves.points[rows, None]
         # of each point in its own mean
         share = known / np.maximum(moving_sums(known.astype(np.float64), window), 1)
-        x, y = (np.log(np.where(known, curves.tokens[rows], 1)), np.where(known, curves.loss[rows], 0))
+        x, y = (
+            np.log(np.where(known, curves.tokens[rows], 1)),
+            np.where(known, curves.loss[rows], 0),
+        )
         for _ in range(2):
             x, y = moving_sums(x, window) * share, moving_sums(y, window) * share
         log_tokens[rows], loss[rows] = x, y

@@ -15,7 +15,7 @@ fold pure:
    equal digests.
 3. Measured seconds may enter the report, never the plan.
 
-`run` below is the whole loop. The service does the same with a database and many workers in
+`run_study` below is the whole loop. The service does the same with a database and many workers in
 between, and a test asserts that its report equals this loop's. Each kind of study is a package
 here, listed in `telescope.studies.registry`.
 
@@ -31,14 +31,14 @@ from telescope.studies.kind import Plan, Question, Report, Study
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
-__all__ = ["Plan", "Study", "run"]
+__all__ = ["Plan", "Study", "run_study"]
 
 Q = TypeVar("Q", bound=Question)
 R = TypeVar("R", bound=Report)
 P = TypeVar("P")
 
 
-def run(study: Study[Q, R, P], train_one: Callable[[TrialSpec], Iterable[Measurement]]) -> R:
+def run_study(study: Study[Q, R, P], train_one: Callable[[TrialSpec], Iterable[Measurement]]) -> R:
     """Answer a study in this process, one trial after the other; the reference for the service."""
     trials: list[Trial] = []
     while not (plan := study.plan(trials)).done:

@@ -150,7 +150,7 @@ def no_variant(question: Any, spec: TrialSpec) -> str:
     return ""
 
 
-def own_model(question: Any) -> tuple[Any, ...]:
+def single_model(question: Any) -> tuple[Any, ...]:
     """The model of kinds with a single one."""
     return (question.model,)
 
@@ -188,7 +188,7 @@ class Kind(Generic[Q, R, P]):
     """The report, given the terminal trials and the premature end of the study, if any."""
     forecast: Callable[[Q, Machine | None], P]
     """The expected runs and cost of a question."""
-    models: Callable[[Q], tuple[Any, ...]] = own_model
+    models: Callable[[Q], tuple[Any, ...]] = single_model
     """The models of a question, at the widths that it names."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
     """The analysis of trials at any target loss, for kinds with such tables."""

@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-from telescope.errors import Problem, nearest
+from telescope.errors import Problem, closest_name_hint
 from telescope.models.build import FAMILIES
 
 
@@ -22,7 +22,9 @@ def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem
         found.setdefault(problem.field, []).append(problem)
     for field, said in found.items():
         if not any(other.startswith(f"{field}.") for other in found if field):
-            yield replace(said[0], message="; or: ".join(dict.fromkeys(problem.message for problem in said)))
+            yield replace(
+                said[0], message="; or: ".join(dict.fromkeys(problem.message for problem in said))
+            )
 
 
 def _problem(study_type: type, detail: Any) -> Problem:
@@ -33,19 +35,28 @@ def _problem(study_type: type, detail: Any) -> Problem:
     for part in detail["loc"]:
         if isinstance(part, int):
             names.append(str(part))
-        elif part in fields or (part is detail["loc"][-1] and detail["type"] in ("unexpected_keyword_argument", "missing")):
+        elif part in fields or (
+            part is detail["loc"][-1]
+            and detail["type"] in ("unexpected_keyword_argument", "missing")
+        ):
             names.append(part)
             hint = fields.get(part, hint)
             deeper = field_types(hint)
             fields = deeper if part in fields else fields
-        elif members := [one for one in get_args(hint) if part in get_args(field_types(one).get("family"))]:
+        elif members := [
+            one for one in get_args(hint) if part in get_args(field_types(one).get("family"))
+        ]:
             fields = field_types(members[0])  # a model's family selects the branch
     path, value = ".".join(names), detail.get("input")
     if detail["type"] == "unexpected_keyword_argument":
-        return Problem(path, f"unknown key{nearest(names[-1], list(fields))}", value)
+        return Problem(path, f"unknown key{closest_name_hint(names[-1], list(fields))}", value)
     if detail["type"] == "union_tag_invalid":  # a model, the only union discriminated by a field
         tag = detail["ctx"]["tag"]
-        return Problem(f"{path}.family", f"must be one of: {', '.join(FAMILIES)}{nearest(tag, list(FAMILIES))}", tag)
+        return Problem(
+            f"{path}.family",
+            f"must be one of: {', '.join(FAMILIES)}{closest_name_hint(tag, list(FAMILIES))}",
+            tag,
+        )
     if detail["type"] == "missing":
         return Problem(path, "is missing; give it")
     if detail["type"] == "dataclass_type":
@@ -63,7 +74,9 @@ def field_types(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is tuple:
         return field_types(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
-        return {name: found for member in get_args(hint) for name, found in field_types(member).items()}
+        return {
+            name: found for member in get_args(hint) for name, found in field_types(member).items()
+        }
     if not dataclasses.is_dataclass(hint):
         return {}
     hints = get_type_hints(hint)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.batches import check_length, resolve
-from telescope.errors import InvalidInput, Problem, nearest, not_plain
+from telescope.errors import InvalidInput, Problem, closest_name_hint, not_plain
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
@@ -27,10 +27,16 @@ def parse(document: object) -> AnyStudy:
     document.
     """
     if not isinstance(document, dict):
-        raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {', '.join(KINDS)}", document)
+        raise InvalidInput.of(
+            "", f"must be a mapping with a `kind`, one of {', '.join(KINDS)}", document
+        )
     name = document.get("kind")
     if not isinstance(name, str) or name not in KINDS:
-        raise InvalidInput.of("kind", f"must be one of: {', '.join(KINDS)}{nearest(str(name), list(KINDS))}", name)
+        raise InvalidInput.of(
+            "kind",
+            f"must be one of: {', '.join(KINDS)}{closest_name_hint(str(name), list(KINDS))}",
+            name,
+        )
     try:
         unfit = tuple(not_plain(document, ""))
     except RecursionError:
@@ -39,9 +45,13 @@ def parse(document: object) -> AnyStudy:
         raise InvalidInput.because(unfit)
     kind = KINDS[name]
     try:
-        question = TypeAdapter(kind.question).validate_json(json.dumps(kind.expand(document)), strict=True)
+        question = TypeAdapter(kind.question).validate_json(
+            json.dumps(kind.expand(document)), strict=True
+        )
     except ValidationError as error:
-        raise InvalidInput.because(kind.as_given(typed_problems(kind.question, error), document)) from error
+        raise InvalidInput.because(
+            kind.as_given(typed_problems(kind.question, error), document)
+        ) from error
     return kind.of(kind.check(question))
 
 
@@ -65,7 +75,9 @@ def resolved(study: AnyStudy) -> AnyStudy:
     if problems:
         raise InvalidInput.because(tuple(problems))
     largest = max(data.vocab_size for data in found)
-    seen = kind.with_models(kind.with_texts(question, found), lambda model, field: resolved_model(model, largest, field))
+    seen = kind.with_models(
+        kind.with_texts(question, found), lambda model, field: resolved_model(model, largest, field)
+    )
     return kind.of(kind.check(seen))  # again, since two names may denote the same text
 
 
@@ -80,7 +92,9 @@ def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
     try:
         return model.resolved(vocab_size)
     except InvalidInput as error:
-        raise InvalidInput.because(tuple(one.moved("model", field) for one in error.problems)) from error
+        raise InvalidInput.because(
+            tuple(one.moved("model", field) for one in error.problems)
+        ) from error
 
 
 def preview(study: AnyStudy, machine: Machine | None = None) -> Any:

@@ -23,7 +23,12 @@ from telescope.trials.spec import TrialSpec
 
 
 def cooldown(
-    trunk: TrialSpec, step: int, cooldown_steps: int, *, evaluate_every: int | None = None, stop_below_loss: float | None = None
+    trunk: TrialSpec,
+    step: int,
+    cooldown_steps: int,
+    *,
+    evaluate_every: int | None = None,
+    stop_below_loss: float | None = None,
 ) -> TrialSpec:
     """The trunk's first `step` steps, then a linear decay to its `final_lr_fraction` over
     `cooldown_steps`."""
@@ -67,13 +72,22 @@ def warmup_fraction(horizon: HorizonSpec, steps: int) -> float:
     return max(0.0, warmup_steps(horizon) - 0.5) / steps
 
 
-def _branch(trunk: TrialSpec, step: int, horizon: HorizonSpec, kept_steps: tuple[int, ...] = ()) -> TrialSpec:
+def _branch(
+    trunk: TrialSpec, step: int, horizon: HorizonSpec, kept_steps: tuple[int, ...] = ()
+) -> TrialSpec:
     assert step in trunk.kept_steps, f"the trunk keeps no state at step {step}"
-    assert agree(trunk.horizon, horizon, step), f"the trunk's learning rates up to step {step} are not its branch's"
-    return replace(trunk, horizon=horizon, branch=Branch(trunk=trunk.digest, step=step), kept_steps=kept_steps)
+    assert agree(trunk.horizon, horizon, step), (
+        f"the trunk's learning rates up to step {step} are not its branch's"
+    )
+    return replace(
+        trunk, horizon=horizon, branch=Branch(trunk=trunk.digest, step=step), kept_steps=kept_steps
+    )
 
 
 @lru_cache(maxsize=1024)
 def agree(one: HorizonSpec, other: HorizonSpec, steps: int) -> bool:
     """True if two schedules agree in their first steps."""
-    return all(math.isclose(lr_factor(one, step), lr_factor(other, step), rel_tol=1e-12) for step in range(steps))
+    return all(
+        math.isclose(lr_factor(one, step), lr_factor(other, step), rel_tol=1e-12)
+        for step in range(steps)
+    )

@@ -14,8 +14,8 @@ varies: at moderate rates AdamW keeps it below 1e-6 of the loss; Newton-Schulz i
 rate, amplify it to as much as a percent over 1,200 steps, as they amplify a change of 1e-7 in the
 initial weights (docs/performance.md). Another seed changes more, and estimates treat both as noise.
 
-Parts: `Graph`, the shapes that a graph depends on · `obstacle` · `expected_seconds`, `prepare`,
-`remember`, `ready` · `losses`.
+Parts: `Graph`, the shapes that a graph depends on · `obstacle` · `expected_seconds`,
+`compile_graph`, `remember`, `ensure_compiled` · `compiled_losses`.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from torch import Tensor
 
 from telescope.home import home
 from telescope.models import attention, transformer
-from telescope.models.build import build
+from telescope.models.build import build_model
 from telescope.models.family import Model
 from telescope.shapes import Float, Int
 from telescope.train import pack
@@ -73,9 +73,17 @@ class Graph:
     @classmethod
     def of(cls, spec: TrialSpec) -> "Graph":
         """The graph of a trial."""
-        windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
+        windows = (
+            spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
+        ) // spec.data.context
         assert pack.packable(spec.model), "packs cannot hold a user's model"
-        return cls(spec.model, spec.optimizer.parametrisation, spec.data.vocab_size, windows, spec.data.context)
+        return cls(
+            spec.model,
+            spec.optimizer.parametrisation,
+            spec.data.vocab_size,
+            windows,
+            spec.data.context,
+        )
 
     @property
     def record(self) -> Path:
@@ -91,9 +99,13 @@ def cache_folder() -> Path:
         return Path(given)
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else [platform.processor()]
-    processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[:1]
+    processor = [line for line in lines if line.startswith(("model name", "flags"))][:2] or lines[
+        :1
+    ]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    machine = "\n".join((torch.__version__, platform.python_version(), platform.machine(), device, *processor)).encode()
+    machine = "\n".join(
+        (torch.__version__, platform.python_version(), platform.machine(), device, *processor)
+    ).encode()
     # the sources that graphs are made of
     code = [inspect.getsource(module).encode() for module in (attention, transformer, pack)]
     return home() / "compiled" / hashlib.sha256(b"\n".join((machine, *code))).hexdigest()[:16]
@@ -126,7 +138,7 @@ def expected_seconds(graph: Graph) -> float:
         return FIRST_SECONDS
 
 
-def prepare(graph: Graph) -> float:
+def compile_graph(graph: Graph) -> float:
     """Compile the graph with a model and tokens of arbitrary values; returns the seconds that it
     took.
 
@@ -135,13 +147,17 @@ def prepare(graph: Graph) -> float:
     """
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dummy = build(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(device)
+    dummy = build_model(graph.model, graph.vocab_size, graph.context, graph.parametrisation).to(
+        device
+    )
     windows = torch.zeros(1, graph.windows, graph.context + 1, dtype=torch.int64, device=device)
     try:
-        losses((dummy,), windows).sum().backward()  # type: ignore[no-untyped-call]
+        compiled_losses((dummy,), windows).sum().backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # raised by torch, by the compiler, or by code that these include
         lines = str(error).strip().splitlines() or [""]
-        _failures.append(f"{type(error).__name__}: {lines[0]} (compiled code is kept in {cache_folder()})")
+        _failures.append(
+            f"{type(error).__name__}: {lines[0]} (compiled code is kept in {cache_folder()})"
+        )
         raise
     seconds = time.perf_counter() - began
     if not graph.record.exists():
@@ -161,12 +177,12 @@ def remember(graph: Graph, seconds: float) -> None:
 
 
 @cache
-def ready(graph: Graph) -> bool:
+def ensure_compiled(graph: Graph) -> bool:
     """True if this process has the graph compiled; compiles it now if need be. The decision to
     compile may come from another node, and compiling may fail here."""
     try:
         if (reason := obstacle()) is None:
-            prepare(graph)
+            compile_graph(graph)
     except Exception:
         reason = obstacle()
     if reason:
@@ -174,9 +190,14 @@ def ready(graph: Graph) -> bool:
     return reason is None
 
 
-def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
+def compiled_losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
     """`telescope.train.pack.losses`, compiled: the same values up to rounding."""
-    return torch.cat([_compiled()((model,), of_model[None]) for model, of_model in zip(models, windows, strict=True)])
+    return torch.cat(
+        [
+            _compiled()((model,), of_model[None])
+            for model, of_model in zip(models, windows, strict=True)
+        ]
+    )
 
 
 @cache

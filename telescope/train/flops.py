@@ -27,7 +27,7 @@ from functools import lru_cache
 from math import ceil
 
 from telescope.models.build import family_of
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.train.probes import KEPT_TOKENS, POWER_STEPS, VECTORS
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec
@@ -39,7 +39,9 @@ from telescope.trials.types import MuonSplit
 def parameters(model: AnyModel, vocab_size: int, context: int) -> int:
     """Trainable parameters, embeddings included."""
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
-    return sum(group.parameters for group in describe(model, vocab_size, any_optimizer, context))
+    return sum(
+        group.parameters for group in describe_groups(model, vocab_size, any_optimizer, context)
+    )
 
 
 def hidden_parameters(model: AnyModel) -> int:
@@ -72,9 +74,13 @@ def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], 
 def step_flops(spec: TrialSpec) -> float:
     """One optimizer step of this trial."""
     model, horizon = spec.model, spec.horizon
-    flops = horizon.batch_tokens * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
+    flops = horizon.batch_tokens * training_flops_per_token(
+        model, spec.data.vocab_size, spec.data.context
+    )
     if spec.optimizer.name == "muon":
-        flops += newton_schulz_flops(model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split)
+        flops += newton_schulz_flops(
+            model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split
+        )
     # logits are computed again: fused attention does not return them
     if spec.optimizer.watches_logits:
         logit_flops_per_token = family_of(model).logit_flops_per_token
@@ -91,7 +97,9 @@ def forward_flops(spec: TrialSpec, tokens: int) -> float:
 def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
     """One held-out loss over so many windows; by default as many as the spec asks for."""
     context = spec.data.context
-    return forward_flops(spec, (windows or max(1, spec.horizon.evaluation_tokens // context)) * context)
+    return forward_flops(
+        spec, (windows or max(1, spec.horizon.evaluation_tokens // context)) * context
+    )
 
 
 def beginning_flops(spec: TrialSpec) -> float:
@@ -106,7 +114,9 @@ def ending_flops(spec: TrialSpec) -> float:
     """The measurements of probes.Ending: forward over a window before and after, and the spectral
     norms of all matrices and of their updates."""
     products = 2 * POWER_STEPS + 1  # times a matrix, with a few vectors
-    return forward_flops(spec, 2 * spec.data.context) + 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
+    return forward_flops(
+        spec, 2 * spec.data.context
+    ) + 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
 
 
 def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
@@ -120,9 +130,13 @@ def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
     return due - spec.branch_step // every - spared
 
 
-def flops_by(spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None) -> float:
+def flops_by(
+    spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None
+) -> float:
     """Operations that a run has spent when it records its point at a step."""
-    spent = (step - spec.branch_step) * step_flops(spec) + evaluations_by(spec, step, diverged) * evaluation_flops(spec, windows)
+    spent = (step - spec.branch_step) * step_flops(spec) + evaluations_by(
+        spec, step, diverged
+    ) * evaluation_flops(spec, windows)
     if spec.measure == "coordinates":
         return spent + (step + 1) * beginning_flops(spec)
     ends = spec.measure == "loss" and step == spec.horizon.steps and not diverged

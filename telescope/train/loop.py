@@ -27,8 +27,8 @@ that makes its last step records the final size of its hidden matrices (telescop
 the optimizer's options ask for it, the largest attention logits are recorded, and clipped
 (telescope.optim.qk_clip).
 
-Parts: `Point`, `Last`, `Left`, what the loop yields · `advance`, a step of several runs · `train`
-and `train_one`, the loop. The runs are in telescope.train.run.
+Parts: `CurvePoint`, `Last`, `Left`, what the loop yields · `step_runs`, a step of several runs ·
+`train` and `train_one`, the loop. The runs are in telescope.train.run.
 """
 
 import time
@@ -42,13 +42,13 @@ from telescope.optim.optimizer import step_together
 from telescope.optim.schedule import lr_factor
 from telescope.train import pack, probes
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.run import Run
+from telescope.train.run import TrainingRun
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """A point of the curve of trial `index`, which continues."""
 
     index: int
@@ -70,7 +70,7 @@ class Left:
     index: int
 
 
-Progress = Point | Last | Left
+Progress = CurvePoint | Last | Left
 
 
 class Clock:
@@ -79,7 +79,7 @@ class Clock:
     def __init__(self) -> None:
         self.charged = time.perf_counter()
 
-    def charge(self, runs: Collection[Run]) -> None:
+    def charge(self, runs: Collection[TrainingRun]) -> None:
         """Charge the time since the last call to these runs; the steps of a trunk are not
         charged."""
         now = time.perf_counter()
@@ -89,7 +89,7 @@ class Clock:
         self.charged = now
 
 
-def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
+def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
     """Make one optimizer step in each run, over all its micro-batches; returns the mean losses of
     their batches, still on the device."""
     models, watches = [run.model for run in runs], [run.watch for run in runs if run.watch]
@@ -104,7 +104,9 @@ def advance(runs: Sequence[Run], losses: pack.Losses = pack.losses) -> Tensor:  
         loss = losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    step_together([run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs])
+    step_together(
+        [run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs]
+    )
     for watch in watches:
         watch.end_step()
     for run, loss in zip(runs, total, strict=True):
@@ -124,9 +126,11 @@ def train(
     Before each step, `stopping` returns the indices of trials that should leave. `losses` is the
     program: that of telescope.train.pack or telescope.train.compiled.
     """
-    assert len({pack.shape(spec) for spec in specs}) == 1, "the trials of a pack must have one shape"
+    assert len({pack.shape(spec) for spec in specs}) == 1, (
+        "the trials of a pack must have one shape"
+    )
     files = checkpoints or [None] * len(specs)
-    runs = {index: Run(spec) for index, spec in enumerate(specs)}
+    runs = {index: TrainingRun(spec) for index, spec in enumerate(specs)}
     if specs[0].measure == "coordinates":
         for index, run in runs.items():
             yield from coordinates_of(index, run, stopping)
@@ -143,16 +147,18 @@ def train(
             return
         for run in runs.values():
             run.look_ahead()
-        advance(list(runs.values()), losses)
+        step_runs(list(runs.values()), losses)
         points = {index: run.metrics(run.judge()) for index, run in runs.items() if run.recorded}
         clock.charge(runs.values())
         for index, run in list(runs.items()):
             file = files[index]
             if file and run.step in run.spec.kept_steps and not run.diverged:
-                file.keep(run.spec.digest, run.state())  # before the caller learns that the run has ended
+                file.keep(
+                    run.spec.digest, run.state()
+                )  # before the caller learns that the run has ended
             if index in points:
                 point = run.point(points[index])
-                yield Last(index, point) if run.ended else Point(index, point)
+                yield Last(index, point) if run.ended else CurvePoint(index, point)
             if run.ended:
                 del runs[index]
             elif file and run.interval_steps == 0 and file.due():
@@ -162,25 +168,29 @@ def train(
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last
     with the final held-out loss."""
-    return (told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left))
+    return (
+        told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left)
+    )
 
 
-def coordinates_of(index: int, run: Run, stopping: Callable[[int], bool]) -> Iterator[Progress]:
+def coordinates_of(
+    index: int, run: TrainingRun, stopping: Callable[[int], bool]
+) -> Iterator[Progress]:
     """Train a run that measures coordinates, alone."""
     for point in first_steps(run):
-        yield Last(index, point) if run.ended else Point(index, point)
+        yield Last(index, point) if run.ended else CurvePoint(index, point)
         if not run.ended and stopping(index):
             yield Left(index)
             return
 
 
-def first_steps(run: Run) -> Iterator[Measurement]:
+def first_steps(run: TrainingRun) -> Iterator[Measurement]:
     """A point per step, each with how far the layers' outputs on the fixed batch have moved since
     step 0."""
     clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:
-        advance([run])
+        step_runs([run])
         metrics = run.metrics(run.judge()) | beginning.metrics()
         clock.charge([run])
         yield run.point(metrics)

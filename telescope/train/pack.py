@@ -49,9 +49,24 @@ def shape(spec: TrialSpec) -> str:
 def nameless(spec: TrialSpec) -> TrialSpec:
     """The spec without its seed and all values that enter the computation only as numbers."""
     optimizer = replace(
-        spec.optimizer, lr=1.0, weight_decay=0.0, adamw_lr_ratio=1.0, momentum=0.0, beta1=0.0, beta2=0.0, eps=1.0, init_scale=1.0
+        spec.optimizer,
+        lr=1.0,
+        weight_decay=0.0,
+        adamw_lr_ratio=1.0,
+        momentum=0.0,
+        beta1=0.0,
+        beta2=0.0,
+        eps=1.0,
+        init_scale=1.0,
     )
-    horizon = replace(spec.horizon, warmup_fraction=0.0, decay="constant", decay_fraction=0.0, final_lr_fraction=0.0, stop_below_loss=None)
+    horizon = replace(
+        spec.horizon,
+        warmup_fraction=0.0,
+        decay="constant",
+        decay_fraction=0.0,
+        final_lr_fraction=0.0,
+        stop_below_loss=None,
+    )
     return replace(spec, optimizer=optimizer, horizon=horizon, seed=0, branch=None, kept_steps=())
 
 
@@ -68,7 +83,9 @@ def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Te
         if (own := models[0].own_loss(windows[0])) is not None:
             return own[None]
         logits = forward(models, windows[:, :, :-1])  # (P B, T, V)
-    each = functional.cross_entropy(logits.float().flatten(0, 1), windows[:, :, 1:].flatten(), reduction="none")
+    each = functional.cross_entropy(
+        logits.float().flatten(0, 1), windows[:, :, 1:].flatten(), reduction="none"
+    )
     result: Tensor = each.view(len(models), -1).mean(dim=1)
     return result
 
@@ -78,7 +95,10 @@ def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tens
     if len(models) == 1:
         return models[0](tokens[0])
     assert packable(models[0].spec), "packs cannot hold a user's model"
-    stacked = {name: torch.stack([model.get_parameter(name) for model in models]) for name, _ in models[0].named_parameters()}
+    stacked = {
+        name: torch.stack([model.get_parameter(name) for model in models])
+        for name, _ in models[0].named_parameters()
+    }
     with Together(len(models)):
         return functional_call(cast(nn.Module, models[0]), stacked, tokens.flatten(0, 1))  # type: ignore[no-any-return]
 
@@ -94,7 +114,13 @@ class Together(TorchFunctionMode):
         super().__init__()
         self.members = members
 
-    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         kwargs = kwargs or {}
         if function is functional.linear:
             return self.linear(*args, **kwargs)
@@ -124,16 +150,22 @@ class Together(TorchFunctionMode):
     ) -> Tensor:
         """tokens (P B, T), weight (P, V, D): one table, in which each member's token ids are
         shifted to its own rows."""
-        assert (padding_idx, max_norm, scale_grad_by_freq, sparse) == (None, None, False, False), "a pack cannot hold such embeddings"
+        assert (padding_idx, max_norm, scale_grad_by_freq, sparse) == (None, None, False, False), (
+            "a pack cannot hold such embeddings"
+        )
         first_row = weight.shape[1] * torch.arange(self.members, device=tokens.device)  # (P)
         rows = tokens.reshape(self.members, -1) + first_row[:, None]
         return functional.embedding(rows.view(tokens.shape), weight.flatten(0, 1))
 
-    def rms_norm(self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, eps: float) -> Tensor:
+    def rms_norm(
+        self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, eps: float
+    ) -> Tensor:
         """x (P B, ..., D), weight (P, D): the same norm for all, then each member's gains."""
         return self.gained(functional.rms_norm(x, normalized_shape, eps=eps), weight)
 
-    def layer_norm(self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, bias: None, eps: float) -> Tensor:
+    def layer_norm(
+        self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, bias: None, eps: float
+    ) -> Tensor:
         """The same with LayerNorm."""
         assert bias is None, "a pack cannot hold biases"
         return self.gained(functional.layer_norm(x, normalized_shape, eps=eps), weight)

@@ -60,7 +60,9 @@ class Beginning:
             rms[name] = float(change.square().mean().sqrt())
 
         self._forward(compare)
-        return {name: math.log2(size) for name, size in rms.items() if size > 0 and math.isfinite(size)}
+        return {
+            name: math.log2(size) for name, size in rms.items() if size > 0 and math.isfinite(size)
+        }
 
     @torch.no_grad()
     def _forward(self, see: Callable[[str, Tensor], None]) -> None:
@@ -69,13 +71,16 @@ class Beginning:
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
         def look(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
-            see(MOVED + path, rows(y, every))
-            see(OWN + path, functional.linear(rows(x, every), layer.matrix - self.weights[path]))
+            see(MOVED + path, probe_tokens(y, every))
+            see(
+                OWN + path,
+                functional.linear(probe_tokens(x, every), layer.matrix - self.weights[path]),
+            )
 
-        with self.model.evaluating(), watched(self.model, look):
+        with self.model.evaluating(), hidden_layer_records(self.model, look):
             logits = self.model(self.tokens)
             if logits.ndim == 3:  # rather than a loss
-                see(MOVED + LOGITS, rows(logits, every))
+                see(MOVED + LOGITS, probe_tokens(logits, every))
 
 
 class Ending:
@@ -92,11 +97,16 @@ class Ending:
         features."""
         now = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         found: defaultdict[str, list[float]] = defaultdict(list)
-        for name, matrices in (("spectral", now), ("update", {path: now[path] - old for path, old in self.weights.items()})):
+        for name, matrices in (
+            ("spectral", now),
+            ("update", {path: now[path] - old for path, old in self.weights.items()}),
+        ):
             for path, norm in zip(matrices, spectral_norms(list(matrices.values())), strict=True):
                 found[f"{LATE}{name}/{kind(path)}"].append(norm)
         if self.features is not None and (features := self._features()) is not None:
-            found[f"{LATE}update/features"].append(float((features - self.features).square().mean().sqrt()))
+            found[f"{LATE}update/features"].append(
+                float((features - self.features).square().mean().sqrt())
+            )
         return {name: median(values) for name, values in found.items()}
 
     @torch.no_grad()
@@ -106,13 +116,15 @@ class Ending:
         last = self.model.last()
         if last is None:
             return None
-        hook = last.register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]), prepend=True)
+        hook = last.register_forward_pre_hook(
+            lambda module, inputs: found.append(inputs[0]), prepend=True
+        )
         try:
             with self.model.evaluating():
                 self.model(self.tokens)
         finally:
             hook.remove()
-        return rows(found[0], 1)
+        return probe_tokens(found[0], 1)
 
 
 def kind(path: str) -> str:
@@ -120,20 +132,25 @@ def kind(path: str) -> str:
     return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
 
-def rows(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
+def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
     """Evenly spaced tokens as rows."""
     return x.flatten(0, -2)[::every].float()
 
 
 @contextmanager
-def watched(model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]) -> Iterator[None]:
+def hidden_layer_records(
+    model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]
+) -> Iterator[None]:
     """Inputs and outputs of the hidden layers in the forward passes that run while the context
     lasts."""
 
     def hook(path: str, layer: Layer) -> Any:
         return lambda module, inputs, output: look(path, layer, inputs[0], output)
 
-    hooks = [layer.module.register_forward_hook(hook(path, layer)) for path, layer in model.hidden_layers().items()]
+    hooks = [
+        layer.module.register_forward_hook(hook(path, layer))
+        for path, layer in model.hidden_layers().items()
+    ]
     try:
         yield
     finally:
@@ -151,7 +168,9 @@ def spectral_norms(matrices: list[Tensor]) -> list[float]:
     largest = [0.0] * len(matrices)
     for (fan_out, fan_in), members in stacks.items():
         stack = torch.stack([matrices[i].float() for i in members])  # (K, out, in)
-        x = torch.randn(fan_in, VECTORS, generator=torch.Generator().manual_seed(0)).to(stack.device)
+        x = torch.randn(fan_in, VECTORS, generator=torch.Generator().manual_seed(0)).to(
+            stack.device
+        )
         for _ in range(POWER_STEPS):
             x = stack.mT @ (stack @ x)  # (K, in, vectors)
             x = x / x.norm(dim=1, keepdim=True).clamp(min=1e-30)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 
 from telescope.models.build import family_of
-from telescope.optim.groups import describe
-from telescope.optim.optimizer import build, step_together
+from telescope.optim.groups import describe_groups
+from telescope.optim.optimizer import build_optimizer, step_together
 from telescope.train import compiled, pack
 from telescope.trials.spec import TrialSpec
 
@@ -60,8 +60,8 @@ def choose(spec: TrialSpec, most: int, steps: float) -> Program:
         reason = f"not compiled: {steps:,.0f} steps are too few to repay the {cost_seconds:.0f} s of compiling"
         return Program(eager.members, repaid_steps=repaid_steps, reason=reason)
     try:
-        seconds = compiled.prepare(graph)
-        graphed = fastest(spec, most, compiled.losses)
+        seconds = compiled.compile_graph(graph)
+        graphed = fastest(spec, most, compiled.compiled_losses)
     except Exception as error:  # raised by torch, by the compiler, or by code that these include
         return Program(eager.members, reason=f"not compiled: {compiled.obstacle() or repr(error)}")
     took = f"compiled in {seconds:.1f} s, {eager.seconds / graphed.seconds:.2f} times as fast"
@@ -111,10 +111,15 @@ def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], 
     tokens, and returns its seconds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // spec.data.context
-    tokens = torch.randint(spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device)
+    tokens = torch.randint(
+        spec.data.vocab_size, (most, windows, spec.data.context + 1), device=device
+    )
     new, data = family_of(spec.model).build, spec.data
-    models = [new(spec.model, data.vocab_size, data.context, spec.optimizer.parametrisation).to(device) for _ in range(most)]
-    optimizers = [build(model, spec.optimizer) for model in models]
+    models = [
+        new(spec.model, data.vocab_size, data.context, spec.optimizer.parametrisation).to(device)
+        for _ in range(most)
+    ]
+    optimizers = [build_optimizer(model, spec.optimizer) for model in models]
 
     def step(size: int) -> float:
         started = time.perf_counter()
@@ -133,8 +138,14 @@ def trial_bytes(spec: TrialSpec) -> int:
     data, tokens = spec.data, spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
     activations_per_token = family_of(spec.model).activations_per_token
     assert activations_per_token is not None, "packs cannot hold a user's model"
-    parameters = sum(group.parameters for group in describe(spec.model, data.vocab_size, spec.optimizer, data.context))
-    return FLOAT_BYTES * (6 * parameters + tokens * (activations_per_token(spec.model, data.context) + 3 * data.vocab_size))
+    parameters = sum(
+        group.parameters
+        for group in describe_groups(spec.model, data.vocab_size, spec.optimizer, data.context)
+    )
+    return FLOAT_BYTES * (
+        6 * parameters
+        + tokens * (activations_per_token(spec.model, data.context) + 3 * data.vocab_size)
+    )
 
 
 def free_bytes() -> int:

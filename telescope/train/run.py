@@ -13,8 +13,8 @@ from torch import Tensor
 from telescope.data import batches
 from telescope.models.build import begin
 from telescope.models.family import Model
-from telescope.optim.optimizer import Optimizer, build
-from telescope.optim.qk_clip import Watch
+from telescope.optim.optimizer import Optimizer, build_optimizer
+from telescope.optim.qk_clip import LogitMonitor
 from telescope.train import pack, probes
 from telescope.train.flops import flops_by
 from telescope.trials.horizon import UNTIMED_STEPS
@@ -39,8 +39,12 @@ class Kept:
     @classmethod
     def of(cls, state: Mapping[str, Any], device: torch.device) -> "Kept":
         """The state read from a checkpoint's plain values."""
-        first_loss, above, longest = (state[name].to(device) for name in ("first_loss", "above", "longest"))
-        return cls(state["step"], state["seconds"], first_loss, above, longest, tuple(curve_of(state)))
+        first_loss, above, longest = (
+            state[name].to(device) for name in ("first_loss", "above", "longest")
+        )
+        return cls(
+            state["step"], state["seconds"], first_loss, above, longest, tuple(curve_of(state))
+        )
 
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint, which torch loads without trusting the file."""
@@ -49,7 +53,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RunState:
     """State of a run at a point of its curve."""
 
     train_loss: float  # mean since the last point
@@ -57,17 +61,23 @@ class Judgement:
     diverged: bool
 
 
-class Run:
+class TrainingRun:
     """A trial in training: model, optimizer, batches and the state that a checkpoint stores."""
 
     def __init__(self, spec: TrialSpec) -> None:
         self.spec = spec
         self.tokens = batches.open_tokens(spec.data)
-        self.held_out = batches.validation_windows(self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context)
+        self.held_out = batches.validation_windows(
+            self.tokens.validation, spec.horizon.evaluation_tokens, spec.data.context
+        )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Model = begin(spec).to(self.device)
-        self.optimizer: Optimizer = build(self.model, spec.optimizer)
-        self.watch = Watch(self.model.scores(), spec.optimizer) if spec.optimizer.watches_logits else None
+        self.optimizer: Optimizer = build_optimizer(self.model, spec.optimizer)
+        self.watch = (
+            LogitMonitor(self.model.scores(), spec.optimizer)
+            if spec.optimizer.watches_logits
+            else None
+        )
         self.step = 0
         self.first_loss = torch.full((), math.nan, device=self.device)
         # consecutive steps up to now with a loss above the first
@@ -95,12 +105,20 @@ class Run:
         """The windows of a step; always the first batch if coordinates are measured."""
         context = self.spec.data.context
         at = 0 if self.spec.measure == "coordinates" else step
-        batch = batches.batch(self.tokens.train, self.spec.seed, at, self.spec.horizon.batch_tokens // context, context)
+        batch = batches.batch(
+            self.tokens.train,
+            self.spec.seed,
+            at,
+            self.spec.horizon.batch_tokens // context,
+            context,
+        )
         return batch.to(self.device, non_blocking=True)
 
     def micro_batches(self) -> tuple[Tensor, ...]:  # of (windows, context + 1)
         """The windows of the next step, in parts that fit into memory."""
-        windows_at_once = (self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens) // self.spec.data.context
+        windows_at_once = (
+            self.spec.horizon.micro_batch_tokens or self.spec.horizon.batch_tokens
+        ) // self.spec.data.context
         return torch.split(self.batch(self.step), windows_at_once)
 
     def reseed(self) -> None:
@@ -122,7 +140,10 @@ class Run:
         self.longest = torch.maximum(self.longest, self.above)
         self.step += 1
         if not self.silent:
-            self.interval_loss, self.interval_steps = (self.interval_loss + loss, self.interval_steps + 1)
+            self.interval_loss, self.interval_steps = (
+                self.interval_loss + loss,
+                self.interval_steps + 1,
+            )
         elif self.watch:
             self.watch.forget()
 
@@ -131,14 +152,22 @@ class Run:
         """Mean loss over the validation windows of each part of the data, weighted by its share;
         inf if it is not finite."""
         shares = self.tokens.validation.shares
-        mean = sum(share * self.mean_loss(windows) for share, windows in zip(shares, self.held_out, strict=True))
+        mean = sum(
+            share * self.mean_loss(windows)
+            for share, windows in zip(shares, self.held_out, strict=True)
+        )
         return mean if math.isfinite(mean) else math.inf
 
     def mean_loss(self, windows: Tensor) -> float:  # (n, context + 1)
         """Mean loss over windows, in chunks that a processor's cache holds."""
-        chunks = torch.split(windows.to(self.device), max(1, EVALUATED_TOKENS // self.spec.data.context))
+        chunks = torch.split(
+            windows.to(self.device), max(1, EVALUATED_TOKENS // self.spec.data.context)
+        )
         with self.model.evaluating():
-            return float(sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks) / len(windows))
+            return float(
+                sum(pack.losses((self.model,), chunk[None])[0] * len(chunk) for chunk in chunks)
+                / len(windows)
+            )
 
     def look_ahead(self) -> None:
         """Before the last step, store what the measurement of that step needs."""
@@ -148,28 +177,39 @@ class Run:
     @property
     def recorded(self) -> bool:
         """True if the curve has a point at this step."""
-        due = self.evaluated or self.spec.measure == "time" or self.step % self.spec.horizon.record_interval == 0
+        due = (
+            self.evaluated
+            or self.spec.measure == "time"
+            or self.step % self.spec.horizon.record_interval == 0
+        )
         return due and not self.silent
 
-    def judge(self) -> Judgement:
+    def judge(self) -> RunState:
         """Decide whether the run diverged or stops here, from the losses of its steps and, where
         due, the held-out loss."""
         mean = float(self.interval_loss) / self.interval_steps
-        diverged = not math.isfinite(mean) or float(self.longest) > max(20, self.spec.horizon.steps // 4)
+        diverged = not math.isfinite(mean) or float(self.longest) > max(
+            20, self.spec.horizon.steps // 4
+        )
         loss = self.held_out_loss() if self.evaluated and not diverged else None
         target = self.spec.horizon.stop_below_loss
-        self.diverged, self.stopped = (diverged, loss is not None and target is not None and loss <= target)
-        return Judgement(mean, math.inf if diverged else loss, diverged)
+        self.diverged, self.stopped = (
+            diverged,
+            loss is not None and target is not None and loss <= target,
+        )
+        return RunState(mean, math.inf if diverged else loss, diverged)
 
-    def metrics(self, judgement: Judgement) -> dict[str, float]:
+    def metrics(self, judgement: RunState) -> dict[str, float]:
         """Metrics of this step's point, from its judgement."""
-        metrics = {"train_loss": judgement.train_loss} | (self.watch.metrics() if self.watch else {})
+        metrics = {"train_loss": judgement.train_loss} | (
+            self.watch.metrics() if self.watch else {}
+        )
         if judgement.loss is not None:
             metrics["loss"] = judgement.loss
         if self.ending and not judgement.diverged:
             metrics |= self.ending.metrics()
         if self.spec.measure == "time" and self.ended and not judgement.diverged:
-            metrics["step_seconds"] = step_seconds(self.curve)
+            metrics["step_seconds"] = median_step_seconds(self.curve)
         return metrics
 
     @property
@@ -190,8 +230,13 @@ class Run:
     def state(self) -> dict[str, Any]:
         """Everything that a branch needs, and, at a step where no interval is open, everything that
         a resumed run needs: the state and the curve so far."""
-        kept = Kept(self.step, self.seconds, self.first_loss, self.above, self.longest, tuple(self.curve))
-        return kept.state() | {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        kept = Kept(
+            self.step, self.seconds, self.first_loss, self.above, self.longest, tuple(self.curve)
+        )
+        return kept.state() | {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from the state of another run."""
@@ -207,7 +252,7 @@ def curve_of(state: Mapping[str, Any]) -> list[Measurement]:
     return [Measurement(*point) for point in state["curve"]]
 
 
-def step_seconds(curve: Sequence[Measurement]) -> float:
+def median_step_seconds(curve: Sequence[Measurement]) -> float:
     """Median time of a step, from points at every step; the first steps are left out."""
     timed = curve[UNTIMED_STEPS - 1 :]
     return median(point.seconds - before.seconds for before, point in pairwise(timed))

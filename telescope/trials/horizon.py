@@ -50,9 +50,13 @@ class HorizonSpec:
     def _batches(self) -> "HorizonSpec":
         micro = self.micro_batch_tokens
         if micro is not None and self.batch_tokens % micro:
-            raise ValueError(f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it")
+            raise ValueError(
+                f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it"
+            )
         if self.stop_below_loss is not None and self.evaluate_every is None:
-            raise ValueError("stop_below_loss needs held-out losses during the run; give evaluate_every, too")
+            raise ValueError(
+                "stop_below_loss needs held-out losses during the run; give evaluate_every, too"
+            )
         return self
 
     @property
@@ -78,12 +82,19 @@ class Branch:
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
     """The reason why a batch cannot be cut into windows of the data's context, or None; its field
     is a field of the horizon."""
-    for name, tokens in (("batch_tokens", horizon.batch_tokens), ("micro_batch_tokens", horizon.micro_batch_tokens)):
+    for name, tokens in (
+        ("batch_tokens", horizon.batch_tokens),
+        ("micro_batch_tokens", horizon.micro_batch_tokens),
+    ):
         if tokens is not None and tokens < data.context:
             message = f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
             return Problem(name, message, tokens)
         if tokens is not None and tokens % data.context:
             below = tokens // data.context * data.context
             use = f"use {below} or {below + data.context}"
-            return Problem(name, f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}", tokens)
+            return Problem(
+                name,
+                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}",
+                tokens,
+            )
     return None

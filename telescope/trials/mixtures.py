@@ -7,7 +7,7 @@ is the mean of the parts' losses, each weighted by its share (telescope.data). O
 mixture of one part with share 1.
 
 Parts: `Part` and `CorpusOrMixture`, the type of `data.corpus` · `parts`, with shares for weights ·
-`described`, in words.
+`corpus_label`, in words.
 """
 
 import math
@@ -37,11 +37,13 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
     return tuple(Part(part.corpus, float(f"{part.weight / total:.12g}")) for part in corpus)
 
 
-def described(corpus: str | tuple[Part, ...]) -> str:
+def corpus_label(corpus: str | tuple[Part, ...]) -> str:
     """`data.corpus` as errors name it."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
-    return "mixture of " + ", ".join(f"{part.corpus} ({100 * part.weight:.4g} %)" for part in parts(corpus))
+    return "mixture of " + ", ".join(
+        f"{part.corpus} ({100 * part.weight:.4g} %)" for part in parts(corpus)
+    )
 
 
 def _validated(given: object) -> str | tuple[Part, ...]:
@@ -49,7 +51,9 @@ def _validated(given: object) -> str | tuple[Part, ...]:
     wrong, for anything else."""
     match given:
         case "":
-            raise ValueError("should have at least 1 character; name a corpus, or give the path of one")
+            raise ValueError(
+                "should have at least 1 character; name a corpus, or give the path of one"
+            )
         case str():
             return given
         case dict():
@@ -57,19 +61,36 @@ def _validated(given: object) -> str | tuple[Part, ...]:
         case tuple() if all(isinstance(part, Part) for part in given):
             mixture = given
         case _:
-            raise ValueError("must be a string, or a mapping of two or more to weights, such as {python-stdlib: 7, python-docs: 3}")
+            raise ValueError(
+                "must be a string, or a mapping of two or more to weights, such as {python-stdlib: 7, python-docs: 3}"
+            )
     if len(mixture) < 2:
-        raise ValueError("a mixture has two parts or more; give a single corpus by its name or path alone, without a weight")
+        raise ValueError(
+            "a mixture has two parts or more; give a single corpus by its name or path alone, without a weight"
+        )
     for part in mixture:
         if not isinstance(part.corpus, str) or not part.corpus:
-            raise ValueError("a part of the mixture has no name; give each weight to the name or the path of a corpus")
-        if isinstance(part.weight, bool) or not isinstance(part.weight, int | float) or not 0 < part.weight <= LARGEST_WEIGHT:
+            raise ValueError(
+                "a part of the mixture has no name; give each weight to the name or the path of a corpus"
+            )
+        if (
+            isinstance(part.weight, bool)
+            or not isinstance(part.weight, int | float)
+            or not 0 < part.weight <= LARGEST_WEIGHT
+        ):
             remedy = f"give it a number above 0 and up to {LARGEST_WEIGHT:g}, or leave it out"
             raise ValueError(f"{part.corpus} has the weight {part.weight!r:.40}; {remedy}")
     for part in parts(mixture):
         if part.weight < SMALLEST_SHARE:
-            raise ValueError(f"{part.corpus} has less than a millionth of all the weight; give it more, or leave it out")
-    return tuple(sorted((Part(part.corpus, float(part.weight)) for part in mixture), key=lambda part: part.corpus))
+            raise ValueError(
+                f"{part.corpus} has less than a millionth of all the weight; give it more, or leave it out"
+            )
+    return tuple(
+        sorted(
+            (Part(part.corpus, float(part.weight)) for part in mixture),
+            key=lambda part: part.corpus,
+        )
+    )
 
 
 def _plain(corpus: str | tuple[Part, ...]) -> Any:
@@ -81,9 +102,18 @@ SCHEMA = {
         {"type": "string", "minLength": 1},
         {
             "type": "object",
-            "additionalProperties": {"type": "number", "exclusiveMinimum": 0, "maximum": LARGEST_WEIGHT},
+            "additionalProperties": {
+                "type": "number",
+                "exclusiveMinimum": 0,
+                "maximum": LARGEST_WEIGHT,
+            },
             "minProperties": 2,
         },
     ]
 }
-CorpusOrMixture = Annotated[str | tuple[Part, ...], PlainValidator(_validated), PlainSerializer(_plain), WithJsonSchema(SCHEMA)]
+CorpusOrMixture = Annotated[
+    str | tuple[Part, ...],
+    PlainValidator(_validated),
+    PlainSerializer(_plain),
+    WithJsonSchema(SCHEMA),
+]

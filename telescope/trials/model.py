@@ -113,7 +113,9 @@ class Architecture:
 
     def known_attention(self) -> KnownAttention:
         """Scale of the attention scores, and which norms and keys they are made of."""
-        return KnownAttention(self.attention_scale, self.qk_norm, shares_rotary_key=self.attention == "mla")
+        return KnownAttention(
+            self.attention_scale, self.qk_norm, shares_rotary_key=self.attention == "mla"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -169,7 +171,9 @@ def width_problem(model: Architecture, width: int) -> str | None:
         near = max(unit, round(width / unit) * unit)
         return f"width {width} is not divisible by head_dim x query_heads_per_kv = {unit}; use a multiple of it, such as {near}"
     if not whole(model.mlp_ratio * width):
-        return f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units"
+        return (
+            f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units"
+        )
     if model.attention == "mla" and not whole(model.kv_rank_ratio * width):
         ratio = max(1, round(model.kv_rank_ratio * width)) / width
         return f"kv_rank_ratio {model.kv_rank_ratio:g} x width {width} is not a whole number, the size of the latent; use {ratio:g}"
@@ -195,7 +199,11 @@ def architecture_problems(model: Architecture) -> Iterator[Problem]:
     for name, of, value in ONLY_WITH:
         given = getattr(model, name)
         if given != Architecture.__dataclass_fields__[name].default and getattr(model, of) != value:
-            yield Problem(name, f"has no meaning with {of}: {getattr(model, of)}; leave it out, or use {of}: {value}", given)
+            yield Problem(
+                name,
+                f"has no meaning with {of}: {getattr(model, of)}; leave it out, or use {of}: {value}",
+                given,
+            )
     if model.attention == "mla":
         yield from _latent_problems(model)
     if model.tied_embeddings and model.head_form == "rescaled":
@@ -209,7 +217,11 @@ def _latent_problems(model: Architecture) -> Iterator[Problem]:
         message = "under mla all heads draw on one latent and do not share keys; leave it at 1, or use attention: heads"
         yield Problem("query_heads_per_kv", message, model.query_heads_per_kv)
     if model.positions == "learned":
-        yield Problem("positions", "mla encodes positions by a rotated part; use positions: rotary, or attention: heads", model.positions)
+        yield Problem(
+            "positions",
+            "mla encodes positions by a rotated part; use positions: rotary, or attention: heads",
+            model.positions,
+        )
     elif model.rotated_dim % 2:
         message = f"half of head_dim {model.head_dim} is odd, and rotation turns pairs; give rotary_dim: {model.rotated_dim + 1}"
         yield Problem("rotary_dim", message, model.rotary_dim)
@@ -270,7 +282,14 @@ class ModuleSpec(ModuleArchitecture):
 
 def family(model: Any) -> str:
     """The family that a document or a value names; ours where it names none."""
-    return str(model.get("family", "transformer") if isinstance(model, Mapping) else getattr(model, "family", "transformer"))
+    return str(
+        model.get("family", "transformer")
+        if isinstance(model, Mapping)
+        else getattr(model, "family", "transformer")
+    )
 
 
-AnyModel = Annotated[Annotated[ModelSpec, Tag("transformer")] | Annotated[ModuleSpec, Tag("module")], Discriminator(family)]
+AnyModel = Annotated[
+    Annotated[ModelSpec, Tag("transformer")] | Annotated[ModuleSpec, Tag("module")],
+    Discriminator(family),
+]

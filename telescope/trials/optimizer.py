@@ -86,8 +86,15 @@ def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Ite
         message = "has no effect under model.qk_norm, which makes logits independent of the weights' size; drop one of the two"
         yield Problem("qk_clip", message, optimizer.qk_clip)
     alpha = optimizer.qk_clip_alpha
-    if optimizer.qk_clip is None and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default:
-        yield Problem("qk_clip_alpha", "has no meaning without qk_clip; leave it out, or give qk_clip, too", alpha)
+    if (
+        optimizer.qk_clip is None
+        and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default
+    ):
+        yield Problem(
+            "qk_clip_alpha",
+            "has no meaning without qk_clip; leave it out, or give qk_clip, too",
+            alpha,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -1,8 +1,8 @@
 """The outcome of a training run: states, curve points, failures.
 
-`Trial` is a TrialSpec with its state and results; `TrialState` lists the states, `advance` makes
-the only legal transitions. A `Measurement` is one point of the curve. Two kinds of failure never
-mix: a *scientific* one (the loss diverged) is a result, the worst possible, and the trial
+`Trial` is a TrialSpec with its state and results; `TrialState` lists the states, `next_trial_state`
+makes the only legal transitions. A `Measurement` is one point of the curve. Two kinds of failure
+never mix: a *scientific* one (the loss diverged) is a result, the worst possible, and the trial
 completes; an *operational* one (a process died, a corpus vanished) is retried or ends the trial
 FAILED.
 """
@@ -41,7 +41,9 @@ class TrialState(StrEnum):
 MEANING = {
     TrialState.PENDING: "Planned, waiting for a worker.",
     TrialState.RUNNING: "A worker is training it.",
-    TrialState.COMPLETED: ("It trained to its end, stopped below its loss, or diverged: each is a result."),
+    TrialState.COMPLETED: (
+        "It trained to its end, stopped below its loss, or diverged: each is a result."
+    ),
     TrialState.FAILED: "It could not be run, after its retries; `failure` says why.",
     TrialState.STOPPED: "Its job was cancelled, or no longer needed it, before it ended.",
 }
@@ -61,7 +63,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 }
 
 
-def advance(current: TrialState, to: TrialState) -> TrialState:
+def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
     """The next state. Raises Conflict if the table has no such transition."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
@@ -139,11 +141,15 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
     )
     if math.isfinite(loss):
         return trial
-    message = f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"
+    message = (
+        f"diverged by step {last.step}: train_loss {last.metrics.get('train_loss', math.nan):.4g}"
+    )
     return replace(trial, loss=math.inf, failure=Failure("scientific", message, retryable=False))
 
 
 def outline(curve: Sequence[Measurement]) -> Outline:
     """A loss curve reduced to 200 points, for studies that read thousands."""
-    trained, held_out = ([point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss"))
+    trained, held_out = (
+        [point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss")
+    )
     return outlined([point.tokens for point in curve], trained, held_out)

@@ -28,9 +28,13 @@ class Outline:
 def outlined(tokens: ArrayLike, train_loss: ArrayLike, held_out_loss: ArrayLike) -> Outline:
     """The outline of a curve, whose losses are nan at points without a measurement. Of more points
     than an outline holds, evenly spaced ones stay."""
-    at, trained, held_out = (np.asarray(column, dtype=np.float64) for column in (tokens, train_loss, held_out_loss))
+    at, trained, held_out = (
+        np.asarray(column, dtype=np.float64) for column in (tokens, train_loss, held_out_loss)
+    )
     is_held_out = bool(np.isfinite(held_out).sum() > 1)
     loss = held_out if is_held_out else trained
     known = np.flatnonzero(np.isfinite(loss))
-    kept = known[np.unique(np.linspace(0, len(known) - 1, min(len(known), POINTS)).round().astype(int))]
+    kept = known[
+        np.unique(np.linspace(0, len(known) - 1, min(len(known), POINTS)).round().astype(int))
+    ]
     return Outline(at[kept].astype(np.float32), loss[kept].astype(np.float32), is_held_out)

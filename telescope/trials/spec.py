@@ -50,11 +50,17 @@ class TrialSpec:
         if (attention := self.model.known_attention()) is not None:
             require_none(clip_problems(attention, self.optimizer))
         elif self.optimizer.watches_logits:
-            raise ValueError("telescope cannot see the attention logits of a user's model; leave out qk_clip and measure_max_logit")
+            raise ValueError(
+                "telescope cannot see the attention logits of a user's model; leave out qk_clip and measure_max_logit"
+            )
         if self.branch and self.branch.step >= self.horizon.steps:
-            raise ValueError(f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier")
+            raise ValueError(
+                f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier"
+            )
         if self.measure == "time" and self.horizon.steps < UNTIMED_STEPS + 2:
-            raise ValueError(f"{self.horizon.steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more")
+            raise ValueError(
+                f"{self.horizon.steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more"
+            )
         return self
 
     @property
@@ -81,5 +87,7 @@ class TrialSpec:
             if name in values and values[name] == default:  # a user's model has other fields
                 del values[name]
         if self.data.content:
-            plain["data"] = {name: value for name, value in plain["data"].items() if name not in ORIGIN}
+            plain["data"] = {
+                name: value for name, value in plain["data"].items() if name not in ORIGIN
+            }
         return digest_of(plain)

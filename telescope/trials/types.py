@@ -3,7 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, PlainSerializer, TypeAdapter, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -36,7 +44,12 @@ def _pairs(given: Any) -> Any:
     """A mapping as sorted pairs, which can be hashed and do not depend on the order in which it was
     written."""
     return (
-        tuple(sorted((str(key), tuple(value) if isinstance(value, list) else value) for key, value in given.items()))
+        tuple(
+            sorted(
+                (str(key), tuple(value) if isinstance(value, list) else value)
+                for key, value in given.items()
+            )
+        )
         if isinstance(given, Mapping)
         else given
     )
@@ -46,7 +59,12 @@ def pairs_with(value: Any) -> tuple[Any, ...]:
     """Annotations of a mapping from patterns of names to values of a type, held as pairs."""
     schema = {"type": "object", "additionalProperties": TypeAdapter(value).json_schema()}
     empty = Field(json_schema_extra={"default": {}})
-    return (BeforeValidator(_pairs), PlainSerializer(dict, return_type=dict), WithJsonSchema(schema), empty)
+    return (
+        BeforeValidator(_pairs),
+        PlainSerializer(dict, return_type=dict),
+        WithJsonSchema(schema),
+        empty,
+    )
 
 
 class DescribesInherited:
@@ -54,7 +72,9 @@ class DescribesInherited:
     reads only the docstrings of the class itself."""
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         schema = handler(core)
         properties = handler.resolve_ref_schema(schema)["properties"]
         for base in cls.__mro__:

@@ -64,9 +64,13 @@ def environment(home: Path) -> dict[str, str]:
 def serving(home: Path, **settings: str) -> Iterator[Service]:
     """Start a service and yield it once it is ready; it ends with the block."""
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--executor", "local"]
-    process = subprocess.Popen(command, env=environment(home) | settings, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environment(home) | settings, stderr=subprocess.PIPE, text=True
+    )
     lines: list[str] = []
-    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True)
+    reader = threading.Thread(
+        target=lambda: lines.extend(iter(process.stderr.readline, "")), daemon=True
+    )
     reader.start()
     try:
         ready = eventually(
@@ -83,7 +87,9 @@ def serving(home: Path, **settings: str) -> Iterator[Service]:
         process.stderr.close()
 
 
-def eventually(look: Callable[[], Seen], seconds: float, say: Callable[[], object] = lambda: "") -> Seen:
+def eventually(
+    look: Callable[[], Seen], seconds: float, say: Callable[[], object] = lambda: ""
+) -> Seen:
     """Call `look` until it returns a true value, and return that."""
     deadline = time.monotonic() + seconds
     while not (seen := look()):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.job_states import TRANSITIONS, JobState, Verb, advance, follow, prospect
+from api.job_states import TRANSITIONS, JobState, Verb, next_job_state, prospect, state_after_verb
 from telescope.errors import Conflict
 
 
@@ -16,10 +16,10 @@ def test_every_state_says_what_it_means_and_is_in_the_table(state: JobState) -> 
 @pytest.mark.parametrize("to", JobState)
 def test_only_the_tables_steps_are_legal(current: JobState, to: JobState) -> None:
     if to in TRANSITIONS[current]:
-        assert advance(current, to) is to
+        assert next_job_state(current, to) is to
     else:
         with pytest.raises(Conflict, match=f"{current}.*{to}"):
-            advance(current, to)
+            next_job_state(current, to)
 
 
 def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
@@ -30,13 +30,17 @@ def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
         for verb in Verb:
             if state.terminal is not (verb is Verb.RETRY):
                 with pytest.raises(Conflict, match="ended"):
-                    follow(state, verb)
+                    state_after_verb(state, verb)
 
 
 def test_an_answer_is_not_retried_but_cloned() -> None:
-    assert follow(JobState.FAILED, Verb.RETRY) is follow(JobState.CANCELLED, Verb.RETRY) is JobState.QUEUED
+    assert (
+        state_after_verb(JobState.FAILED, Verb.RETRY)
+        is state_after_verb(JobState.CANCELLED, Verb.RETRY)
+        is JobState.QUEUED
+    )
     with pytest.raises(Conflict, match="clone it"):
-        follow(JobState.SUCCEEDED, Verb.RETRY)
+        state_after_verb(JobState.SUCCEEDED, Verb.RETRY)
 
 
 def test_a_request_decides_where_a_job_is_bound_for() -> None:

@@ -35,10 +35,16 @@ def test_an_error_names_the_variable_and_the_option_only_where_there_is_one(
     assert [problem.field for problem in refused.value.problems] == fields
 
 
-def test_loggers_that_nobody_would_serve_do_not_keep_the_database_from_migrating(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_loggers_that_nobody_would_serve_do_not_keep_the_database_from_migrating(
+    monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", "tensorboard")
-    migrated = CliRunner().invoke(app, ["migrate", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"])
+    migrated = CliRunner().invoke(
+        app, ["migrate", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"]
+    )
     assert migrated.exit_code == 0, migrated.output
-    refused = CliRunner().invoke(app, ["coordinator", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"])
+    refused = CliRunner().invoke(
+        app, ["coordinator", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"]
+    )
     assert refused.exit_code == 2
     assert "set TELESCOPE_EXECUTOR=ray_tune, or unset this" in refused.output

@@ -19,7 +19,7 @@ from api.job_states import JobState
 from api.jobs.exports import EXPORTERS
 from api.jobs.from_jobs import FILLED
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.terminal.views import VIEWS, view_of
 from telescope.studies import registry
 from tests.api.coordinator.driving import drive
@@ -43,21 +43,25 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Iterator[Record]:
+def record(tmp_path: Path) -> Iterator[CoordinatorStore]:
     url = f"sqlite:///{tmp_path}/telescope.db"
     migrations.upgrade(url)
-    found = Record(url)
+    found = CoordinatorStore(url)
     yield found
     found.close()
 
 
 @pytest.fixture
-def http(registered: None, record: Record) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(database_url=record.url)), base_url="http://127.0.0.1") as client:
+def http(registered: None, record: CoordinatorStore) -> Iterator[TestClient]:
+    with TestClient(
+        create_app(Settings(database_url=record.url)), base_url="http://127.0.0.1"
+    ) as client:
         yield client
 
 
-def test_a_new_kind_goes_from_a_posted_job_to_its_result(http: TestClient, record: Record, tmp_path: Path) -> None:
+def test_a_new_kind_goes_from_a_posted_job_to_its_result(
+    http: TestClient, record: CoordinatorStore, tmp_path: Path
+) -> None:
     job = http.post("/v1/jobs", json=DUEL)
     assert job.status_code == 202, job.text
     job_id = job.json()["id"]
@@ -72,11 +76,15 @@ def test_a_new_kind_goes_from_a_posted_job_to_its_result(http: TestClient, recor
     result = http.get(f"/v1/jobs/{job_id}/result").json()
     assert (result["final"], result["verdict"], result["lr"]) == (True, "resolved", 0.01)
     trials = http.get(f"/v1/jobs/{job_id}/trials").json()["items"]
-    assert [(trial["ladder"], trial["stage"], trial["level"], trial["variant"]) for trial in trials] == [("adamw", "duel", None, "")] * 2
+    assert [
+        (trial["ladder"], trial["stage"], trial["level"], trial["variant"]) for trial in trials
+    ] == [("adamw", "duel", None, "")] * 2
     assert min(trials, key=lambda trial: trial["loss"])["lr"] == result["lr"]
     assert http.get(f"/v1/jobs/{job_id}").json()["study"]["first"] == 1e-6
 
-    assert "duel" not in {*VIEWS, *EXPORTERS, *FILLED}, "nothing but its package and the registry knows of it"
+    assert "duel" not in {*VIEWS, *EXPORTERS, *FILLED}, (
+        "nothing but its package and the registry knows of it"
+    )
     console = Console(width=100, file=io.StringIO())
     view_of("duel").show(result, DUEL, console)
     assert isinstance(console.file, io.StringIO)

@@ -18,7 +18,9 @@ DOCUMENT = {
 }
 
 
-def spec(seed: int = 0, *, width: int = 32, lr: float = 0.01, steps: int = 10, optimizer: str = "adamw") -> TrialSpec:
+def spec(
+    seed: int = 0, *, width: int = 32, lr: float = 0.01, steps: int = 10, optimizer: str = "adamw"
+) -> TrialSpec:
     return TrialSpec(
         model=ModelSpec(width=width, base_width=32, head_dim=16),
         optimizer=OptimizerSpec(name=optimizer, lr=lr, weight_decay=0.1),
@@ -29,14 +31,18 @@ def spec(seed: int = 0, *, width: int = 32, lr: float = 0.01, steps: int = 10, o
 
 
 def point(step: int, **metrics: float) -> Measurement:
-    return Measurement(step, 32 * step, 1e6 * step, 0.1 * step, metrics or {"train_loss": 5.0 - 0.1 * step})
+    return Measurement(
+        step, 32 * step, 1e6 * step, 0.1 * step, metrics or {"train_loss": 5.0 - 0.1 * step}
+    )
 
 
 def points(first: int, last: int) -> tuple[Measurement, ...]:
     return tuple(point(step) for step in range(first, last + 1))
 
 
-def outcome(of: TrialSpec, loss: float = 3.0, attempt: int = 1) -> tuple[Trial, tuple[Measurement, ...]]:
+def outcome(
+    of: TrialSpec, loss: float = 3.0, attempt: int = 1
+) -> tuple[Trial, tuple[Measurement, ...]]:
     """The outcome of a trial, and the points of its curve."""
     train_loss = loss if math.isfinite(loss) else math.nan
     last = point(of.horizon.steps, train_loss=train_loss, loss=loss)

@@ -16,7 +16,10 @@ PAGES = (
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "reference").glob("*.md")),
 )
-FENCE = re.compile(r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
 SHELL = ("", "bash", "console")
 ENDS = {"|", "||", "&&", ";", "&", ">", "2>&1"}
 
@@ -50,7 +53,9 @@ def blocks(*pages: Path) -> Iterator[Block]:
             yield Block(page, line, found["language"], found["text"], found["reason"])
 
 
-OWN_MODEL = next(block.text for block in blocks(ROOT / "docs" / "own-model.md") if block.language == "python")
+OWN_MODEL = next(
+    block.text for block in blocks(ROOT / "docs" / "own-model.md") if block.language == "python"
+)
 """The module `mymodels` that jobs of the documentation name."""
 
 

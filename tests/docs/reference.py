@@ -95,8 +95,20 @@ OTHERS = (
         "the current folder",
         "/opt/models",
     ),
-    ("TELESCOPE_CHECKPOINT_SECONDS", "Seconds of training between two checkpoints of a trial.", "number; seconds", "`30`", "300"),
-    ("TELESCOPE_DEBUG", "Any value: commands print the traceback of an unexpected error.", "text", "none", "1"),
+    (
+        "TELESCOPE_CHECKPOINT_SECONDS",
+        "Seconds of training between two checkpoints of a trial.",
+        "number; seconds",
+        "`30`",
+        "300",
+    ),
+    (
+        "TELESCOPE_DEBUG",
+        "Any value: commands print the traceback of an unexpected error.",
+        "text",
+        "none",
+        "1",
+    ),
 )
 """Variables that are not fields of `Settings`."""
 
@@ -162,7 +174,10 @@ def blocks(kind: str) -> dict[str, Block]:
 
     visit("", "")
     shared = [tuple(paths) for paths in places.values()]
-    return {name: Block(kind, definitions[name], tuple(paths), siblings=shared.count(tuple(paths)) > 1) for name, paths in places.items()}
+    return {
+        name: Block(kind, definitions[name], tuple(paths), siblings=shared.count(tuple(paths)) > 1)
+        for name, paths in places.items()
+    }
 
 
 def references(schema: Any) -> Iterator[str]:
@@ -204,7 +219,11 @@ taken from jobs that are valid as a whole; an example alone may need other field
             text += f"\n{level} {block.title}\n\n{paragraph(block.schema.get('description', ''))}\n"
             if len(block.paths) > 2:
                 text += f"\nUsed by {', '.join(f'`{path}`' for path in block.paths)}.\n"
-            text += "\n" + HEADER + "".join(row(kind, block, field) for field in block.schema["properties"])
+            text += (
+                "\n"
+                + HEADER
+                + "".join(row(kind, block, field) for field in block.schema["properties"])
+            )
     return text
 
 
@@ -235,7 +254,9 @@ def in_words(kind: str, schema: Mapping[str, Any]) -> str:
             block = blocks(kind)[target.rpartition("/")[2]]
             return f"[block](#{block.anchor})"
         case {"anyOf": branches} | {"oneOf": branches}:
-            return " or ".join(dict.fromkeys(in_words(kind, one) for one in branches if one.get("type") != "null"))
+            return " or ".join(
+                dict.fromkeys(in_words(kind, one) for one in branches if one.get("type") != "null")
+            )
         case {"const": only}:
             return code(inline(only))
         case {"enum": choices}:
@@ -262,7 +283,12 @@ def bounds(schema: Mapping[str, Any]) -> str:
     if low is not None and high is not None:
         words = [f"{plain(low)} to {plain(high)}"]
     else:
-        pairs = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"), ("exclusiveMaximum", "below"))
+        pairs = (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "below"),
+        )
         words = [f"{word} {plain(schema[key])}" for key, word in pairs if key in schema]
     words += [f"multiple of {schema['multipleOf']}"] if "multipleOf" in schema else []
     return f", {', '.join(words)}" if words else ""
@@ -289,11 +315,17 @@ def example(kind: str, block: Block, field: str) -> Any:
         if document["kind"] == kind
         for path in block.paths
         for holder in at(document, path.split(".") if path else [])
-        if isinstance(holder, dict) and field in holder and only in (None, holder.get("family", "transformer"))
+        if isinstance(holder, dict)
+        and field in holder
+        and only in (None, holder.get("family", "transformer"))
     ]
     if not given:
         raise LookupError(f"{kind}: no document of jobs.yaml sets {block.paths[0]}.{field}")
-    return min(given, key=lambda value: len(inline(value))) if isinstance(given[0], dict | list) else given[0]
+    return (
+        min(given, key=lambda value: len(inline(value)))
+        if isinstance(given[0], dict | list)
+        else given[0]
+    )
 
 
 def at(value: Any, names: list[str]) -> Iterator[Any]:
@@ -315,7 +347,9 @@ def inline(value: Any) -> str:
         case bool():
             return str(value).lower()
         case dict():
-            return "{" + ", ".join(f"{quoted(key)}: {inline(one)}" for key, one in value.items()) + "}"
+            return (
+                "{" + ", ".join(f"{quoted(key)}: {inline(one)}" for key, one in value.items()) + "}"
+            )
         case list() | tuple():
             return "[" + ", ".join(inline(one) for one in value) + "]"
         case float():
@@ -359,8 +393,19 @@ job; the defaults suit a laptop. [Operations](../operations.md) shows them at wo
     rows = list(OTHERS)
     for name, one in schema["properties"].items():
         standard = DEFAULTS.get(name) or default(one)
-        rows.append((f"TELESCOPE_{name.upper()}", cell(one["description"]), values("", name, one), standard, SETTINGS[name]))
-    lines = (f"| `{name}` | {meaning} | {accepted} | {usual} | `{given}` |\n" for name, meaning, accepted, usual, given in rows)
+        rows.append(
+            (
+                f"TELESCOPE_{name.upper()}",
+                cell(one["description"]),
+                values("", name, one),
+                standard,
+                SETTINGS[name],
+            )
+        )
+    lines = (
+        f"| `{name}` | {meaning} | {accepted} | {usual} | `{given}` |\n"
+        for name, meaning, accepted, usual, given in rows
+    )
     return text + "".join(lines)
 
 

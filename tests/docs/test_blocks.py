@@ -26,7 +26,7 @@ EVERY = tuple(blocks())
 MOST_NOT_RUN = 2
 SERVICE = "http://127.0.0.1:8765"  # as pages name it
 USAGE = typer.BadParameter.__mro__[1]  # wrong usage of a command; typer has no public name for it
-BASE = YAML(typ="safe").load(ROOT / "examples" / "quickstart.yaml")
+BASE = YAML(typ="safe").load(ROOT / "api" / "examples" / "quickstart.yaml")
 
 
 def of_languages(*languages: str) -> list[Block]:
@@ -50,8 +50,9 @@ PYTHON = [list(found) for _, found in groupby(of_languages("python"), key=lambda
 
 
 @pytest.mark.parametrize("page", PYTHON, ids=lambda found: found[0].page.stem)
-def test_the_python_of_a_page_runs_in_order(page: list[Block], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+def test_the_python_of_a_page_runs_in_order(
+    page: list[Block], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     run(page, url)
 
@@ -60,7 +61,10 @@ def run(page: list[Block], url: str) -> None:
     """Run blocks one after the other, as a reader would who pastes them into one session."""
     namespace: dict[str, Any] = {"__name__": "page"}
     for block in page:
-        exec(compile("\n" * block.line + block.text.replace(SERVICE, url), str(block), "exec"), namespace)
+        exec(
+            compile("\n" * block.line + block.text.replace(SERVICE, url), str(block), "exec"),
+            namespace,
+        )
 
 
 def test_python_that_fails_is_found(tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ def test_python_that_fails_is_found(tmp_path: Path) -> None:
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mymodels.py").write_text(OWN_MODEL)
-    monkeypatch.setenv("TELESCOPE_FACTORY_PATH", f"{tmp_path}:{ROOT / 'examples'}")
+    monkeypatch.setenv("TELESCOPE_FACTORY_PATH", f"{tmp_path}:{ROOT / 'api' / 'examples'}")
 
 
 @pytest.mark.usefixtures("models")
@@ -91,14 +95,22 @@ def job(block: Block) -> dict[str, Any]:
     if "kind" in found:
         return found
     model = found.get("model", {})
-    base = BASE if model.get("family") != "module" else {name: value for name, value in BASE.items() if name != "model"}
+    base = (
+        BASE
+        if model.get("family") != "module"
+        else {name: value for name, value in BASE.items() if name != "model"}
+    )
     return merged(base, found)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     whole = copy.deepcopy(base)
     for name, value in changes.items():
-        whole[name] = merged(whole[name], value) if isinstance(value, dict) and isinstance(whole.get(name), dict) else value
+        whole[name] = (
+            merged(whole[name], value)
+            if isinstance(value, dict) and isinstance(whole.get(name), dict)
+            else value
+        )
     return whole
 
 
@@ -125,7 +137,10 @@ def check(command: str) -> None:
                 assert request(words) in routes(), words
             case "python" | "python3" if words[1:2] == ["-m"]:
                 path = ROOT / words[2].replace(".", "/")
-                assert not words[2].startswith(("benchmarks", "tests")) or path.with_suffix(".py").exists(), words[2]
+                assert (
+                    not words[2].startswith(("benchmarks", "tests"))
+                    or path.with_suffix(".py").exists()
+                ), words[2]
 
 
 def parse(words: list[str]) -> None:
@@ -147,7 +162,11 @@ def routes() -> frozenset[tuple[str, str]]:
         url = f"sqlite:///{folder}/telescope.db"
         migrations.upgrade(url)
         paths = create_app(Settings(database_url=url)).openapi()["paths"]
-    return frozenset((method.upper(), re.sub(r"\{[^}]*\}", "JOB", path)) for path, each in paths.items() for method in each)
+    return frozenset(
+        (method.upper(), re.sub(r"\{[^}]*\}", "JOB", path))
+        for path, each in paths.items()
+        for method in each
+    )
 
 
 def request(words: list[str]) -> tuple[str, str]:

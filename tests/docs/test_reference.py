@@ -10,7 +10,11 @@ from telescope.studies import registry
 from tests.docs import reference
 from tests.docs.blocks import OWN_MODEL
 
-SOURCES = [path for name in ("telescope", "workers", "api") for path in (Path(__file__).parents[2] / name).rglob("*.py")]
+SOURCES = [
+    path
+    for name in ("telescope", "workers", "api")
+    for path in (Path(__file__).parents[2] / name).rglob("*.py")
+]
 INTERNAL = {"TELESCOPE_SUPERVISOR", "TELESCOPE_LOCAL_RAY"}  # set by telescope for its own processes
 
 
@@ -21,12 +25,18 @@ def test_a_reference_is_what_the_code_says(name: str) -> None:
 
 
 def test_every_field_has_a_description() -> None:
-    undescribed = [f"{kind} {block} {field}" for kind, block, field, schema in reference.fields() if not schema.get("description")]
+    undescribed = [
+        f"{kind} {block} {field}"
+        for kind, block, field, schema in reference.fields()
+        if not schema.get("description")
+    ]
     assert not undescribed
 
 
 @pytest.mark.parametrize("document", reference.DOCUMENTS, ids=lambda document: document["name"])
-def test_the_examples_of_fields_stand_in_valid_jobs(document: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_examples_of_fields_stand_in_valid_jobs(
+    document: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "mymodels.py").write_text(OWN_MODEL)
     monkeypatch.setenv("TELESCOPE_FACTORY_PATH", str(tmp_path))
     registry.parse(document)
@@ -40,5 +50,9 @@ def test_every_example_of_a_setting_is_accepted(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_environment_variable_of_the_code_is_in_the_reference() -> None:
-    named = {name for path in SOURCES for name in re.findall(r"TELESCOPE_[A-Z]+(?:_[A-Z]+)*\b", path.read_text())}
+    named = {
+        name
+        for path in SOURCES
+        for name in re.findall(r"TELESCOPE_[A-Z]+(?:_[A-Z]+)*\b", path.read_text())
+    }
     assert named - INTERNAL <= set(re.findall(r"TELESCOPE_[A-Z_]+", reference.settings_page()))

@@ -14,9 +14,24 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOADED = {"script": "src", "img": "src", "source": "src", "iframe": "src", "video": "src", "audio": "src", "object": "data", "embed": "src"}
-LATE = {"mermaid", "glightbox", "lightbox"}  # classes for which the theme's script would load a library from another server
-FOREIGN = re.compile(r"""@import\s+["'][a-z]*:?//|url\(\s*["']?(?:https?:)?//|(?:fetch|import)\(\s*["']https?://""")
+LOADED = {
+    "script": "src",
+    "img": "src",
+    "source": "src",
+    "iframe": "src",
+    "video": "src",
+    "audio": "src",
+    "object": "data",
+    "embed": "src",
+}
+LATE = {
+    "mermaid",
+    "glightbox",
+    "lightbox",
+}  # classes for which the theme's script would load a library from another server
+FOREIGN = re.compile(
+    r"""@import\s+["'][a-z]*:?//|url\(\s*["']?(?:https?:)?//|(?:fetch|import)\(\s*["']https?://"""
+)
 
 
 @dataclass
@@ -56,7 +71,14 @@ class Page(HTMLParser):
 def build(folder: Path) -> subprocess.CompletedProcess[str]:
     """Build the site of a folder with docs/ and the configuration."""
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
-    return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
 
 
 def copied(folder: Path) -> Path:
@@ -82,11 +104,16 @@ def foreign(site: Path) -> Iterator[str]:
     for path, page in pages(site).items():
         yield from (f"{path.name}: {url}" for url in page.loads if urlsplit(url).netloc)
         yield from (f"{path.name}: class {name}" for name in page.classes & LATE)
-        yield from (f"{path.name}: {text.strip():.80}" for text in page.inline if FOREIGN.search(text))
+        yield from (
+            f"{path.name}: {text.strip():.80}" for text in page.inline if FOREIGN.search(text)
+        )
     for path in site.rglob("*.css"):
         yield from (f"{path.name}: {match}" for match in FOREIGN.findall(path.read_text()))
     for path in site.rglob("*.svg"):
-        yield from (f"{path.name}: {url}" for url in re.findall(r"""(?:href|src)=["'](https?://[^"']+)""", path.read_text()))
+        yield from (
+            f"{path.name}: {url}"
+            for url in re.findall(r"""(?:href|src)=["'](https?://[^"']+)""", path.read_text())
+        )
 
 
 def broken(site: Path) -> dict[str, list[str]]:
@@ -101,7 +128,11 @@ def broken(site: Path) -> dict[str, list[str]]:
             base = site if parts.path.startswith("/") else path.parent
             target = (base / unquote(parts.path).lstrip("/")).resolve() if parts.path else path
             target = target / "index.html" if target.is_dir() else target
-            if not target.exists() or (parts.fragment and target in found and unquote(parts.fragment) not in found[target].ids):
+            if not target.exists() or (
+                parts.fragment
+                and target in found
+                and unquote(parts.fragment) not in found[target].ids
+            ):
                 missing[str(path.relative_to(site))].append(url)
     return missing
 
@@ -139,5 +170,7 @@ def test_what_a_page_would_load_from_elsewhere_is_found(site: Path, tmp_path: Pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "page.html").write_text(text)
         assert len(list(foreign(tmp_path / name))) == 1, name
-    (tmp_path / "page.html").write_text('<a href="other.html">a</a><a href="#there">b</a><a href="#here" id="here">c</a>')
+    (tmp_path / "page.html").write_text(
+        '<a href="other.html">a</a><a href="#there">b</a><a href="#here" id="here">c</a>'
+    )
     assert broken(tmp_path)["page.html"] == ["other.html", "#there"]

@@ -27,7 +27,11 @@ def codes(module: ModuleType) -> Iterator[str]:
             if issubclass(value, StrEnum):
                 yield from value
             if dataclasses.is_dataclass(value):
-                yield from (one for one in get_args(value.__annotations__.get("code")) if isinstance(one, str))
+                yield from (
+                    one
+                    for one in get_args(value.__annotations__.get("code"))
+                    if isinstance(one, str)
+                )
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

@@ -55,15 +55,34 @@ def run(page: Path, folder: Path) -> Iterator[Done]:
     """Run the commands of a page, as they come."""
     ids: dict[str, str] = {}
     text = page.read_text()
-    saved = {text.count("\n", 0, found.start("language")) + 1: SAVED.search(text[: found.start()]) for found in FENCE.finditer(text)}
+    saved = {
+        text.count("\n", 0, found.start("language")) + 1: SAVED.search(text[: found.start()])
+        for found in FENCE.finditer(text)
+    }
     with ExitStack() as services:
         for block in blocks(page):
             if (name := saved[block.line]) and block.language == "yaml":
                 (folder / name[1]).write_text(block.text)
-            for command in commands(block) if block.language == "console" and not block.reason else ():
+            for command in (
+                commands(block) if block.language == "console" and not block.reason else ()
+            ):
                 done = execute(command, with_ids(command.text, ids), folder, services)
-                new = [one for one in unique(JOB.findall("\n".join(done.output))) if one not in ids.values()]
-                ids |= dict(zip((one for one in unique(JOB.findall("\n".join(command.shown))) if one not in ids), new, strict=False))
+                new = [
+                    one
+                    for one in unique(JOB.findall("\n".join(done.output)))
+                    if one not in ids.values()
+                ]
+                ids |= dict(
+                    zip(
+                        (
+                            one
+                            for one in unique(JOB.findall("\n".join(command.shown)))
+                            if one not in ids
+                        ),
+                        new,
+                        strict=False,
+                    )
+                )
                 yield done
 
 
@@ -78,12 +97,20 @@ def unique(names: list[str]) -> list[str]:
 
 def execute(command: Command, text: str, folder: Path, services: ExitStack) -> Done:
     if text.endswith(" &"):
-        return Done(command, tuple(services.enter_context(background(text.removesuffix(" &"), folder))), 0)
+        return Done(
+            command, tuple(services.enter_context(background(text.removesuffix(" &"), folder))), 0
+        )
     if text == "echo $?":
         return Done(command, (), 0)  # the test knows the status
     shell = ["bash", "-c", text]
     done = subprocess.run(
-        shell, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+        shell,
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
     )
     return Done(command, tuple(line.rstrip() for line in done.stdout.splitlines()), done.returncode)
 
@@ -93,7 +120,10 @@ def environment(folder: Path) -> dict[str, str]:
     programs = folder.parent / f"{folder.name}-bin"
     if not programs.exists():
         programs.mkdir()
-        for name, started in (("telescope", f"{sys.executable} -m api.cli"), ("python3", sys.executable)):
+        for name, started in (
+            ("telescope", f"{sys.executable} -m api.cli"),
+            ("python3", sys.executable),
+        ):
             (programs / name).write_text(f'#!/bin/sh\nexec {started} "$@"\n')
             (programs / name).chmod(0o755)
         with socket.socket() as free:
@@ -115,7 +145,12 @@ def environment(folder: Path) -> dict[str, str]:
 def background(text: str, folder: Path) -> Iterator[list[str]]:
     """Run a service, and yield what it prints until it is ready."""
     process = subprocess.Popen(
-        ["bash", "-c", f"exec {text}"], cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ["bash", "-c", f"exec {text}"],
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert process.stdout is not None
     try:
@@ -138,13 +173,19 @@ def masked(line: str) -> str:
 def unlike(done: Done) -> list[str]:
     """Lines of the page that the command did not print, whatever their numbers."""
     printed = {masked(line) for line in done.output}
-    steady = (line for line in done.command.shown if line.strip() not in ("", "...") and not PROGRESS.search(line))
+    steady = (
+        line
+        for line in done.command.shown
+        if line.strip() not in ("", "...") and not PROGRESS.search(line)
+    )
     return [line for line in steady if masked(line) not in printed]
 
 
 def renewed(done: Done) -> list[str]:
     """The shown lines, each replaced by the most similar line of the output."""
-    lines = [line if line in ("", "...") else closest(line, done.output) for line in done.command.shown]
+    lines = [
+        line if line in ("", "...") else closest(line, done.output) for line in done.command.shown
+    ]
     return [f"$ {done.command.text}", *lines]
 
 
@@ -161,7 +202,10 @@ def main() -> None:
         folder.mkdir()
         for done in run(PAGE, folder):
             if done.output:
-                text = text.replace("\n".join([f"$ {done.command.text}", *done.command.shown]), "\n".join(renewed(done)))
+                text = text.replace(
+                    "\n".join([f"$ {done.command.text}", *done.command.shown]),
+                    "\n".join(renewed(done)),
+                )
             print(done.status, done.command.text, flush=True)
         for picture in folder.glob("*.png"):
             shutil.copy(picture, PAGE.with_suffix("") / picture.name)

@@ -24,7 +24,9 @@ SECONDS = 90.0  # machines that run tests are busy
 TEXT = "text"
 TABLES = ("frontier", "token-ratio", "batch-sizes")
 CORPUS = "adr"
-CHANGED_NS = 1_700_000_000 * 10**9  # the time of change that all texts are given: token caches know them by it
+CHANGED_NS = (
+    1_700_000_000 * 10**9
+)  # the time of change that all texts are given: token caches know them by it
 
 
 def eventually(look: Callable[[], Seen], what: str) -> Seen:
@@ -64,7 +66,9 @@ class Installation:
     @property
     def environment(self) -> dict[str, str]:
         """Of its processes: nothing compiled, one thread."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")}
+        own = {
+            name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")
+        }
         return own | {
             "PYTHONPATH": str(self.checkout),
             "TELESCOPE_HOME": str(self.home),
@@ -75,7 +79,9 @@ class Installation:
 
     def command(self, *arguments: str) -> list[str]:
         """A command of `telescope`."""
-        scripts = tomllib.loads((self.checkout / "pyproject.toml").read_text())["project"]["scripts"]
+        scripts = tomllib.loads((self.checkout / "pyproject.toml").read_text())["project"][
+            "scripts"
+        ]
         module, _, name = scripts["telescope"].partition(":")
         return [
             sys.executable,
@@ -99,11 +105,15 @@ class Installation:
     def result(self, job_id: str, url: str) -> tuple[int, str]:
         """Exit status and text of `telescope result`."""
         command = self.command("result", job_id, "--url", url)
-        done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=self.home, env=self.environment, capture_output=True, text=True
+        )
         return done.returncode, done.stdout + done.stderr
 
     @contextmanager
-    def process(self, *arguments: str, ended_by: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+    def process(
+        self, *arguments: str, ended_by: signal.Signals = signal.SIGTERM
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """A command that goes on until the block ends."""
         with (self.home / f"{arguments[0]}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -124,7 +134,9 @@ class Installation:
         """Its HTTP server, without a coordinator."""
         with (
             self.process("api", "--port", str(self.port)),
-            httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False) as http,
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False
+            ) as http,
         ):
             eventually(lambda: answers(http), "the api answers")
             yield http
@@ -173,7 +185,13 @@ def told(http: httpx.Client, job_id: str) -> dict[str, Any]:
     return {
         "job": job,
         "report": get(http, f"/v1/jobs/{job_id}/result"),
-        "trials": [{name: value for name, value in trial.items() if name != "spec"} for trial in details],
+        "trials": [
+            {name: value for name, value in trial.items() if name != "spec"} for trial in details
+        ],
         "curves": [get(http, f"/v1/trials/{trial['id']}/curve") for trial in trials],
-        "tables": [get(http, f"/v1/jobs/{job_id}/{table}", target_loss=loss) for loss in asked for table in TABLES],
+        "tables": [
+            get(http, f"/v1/jobs/{job_id}/{table}", target_loss=loss)
+            for loss in asked
+            for table in TABLES
+        ],
     }

@@ -54,7 +54,9 @@ SHARED: dict[str, Any] = {
     "limits": {"max_base_runs": 12},
 }
 FINISHED = SHARED | {"name": "finished", "validate_at_target": True}
-FINISHED |= {"model": SHARED["model"] | {"target_width": 64}}  # four widths: enough for the coordinate check
+FINISHED |= {
+    "model": SHARED["model"] | {"target_width": 64}
+}  # four widths: enough for the coordinate check
 SWEEP = SHARED | {
     "name": "variants",
     "sweep_over": {"model": [{"name": "plain"}, {"name": "tied", "tied_embeddings": True}]},
@@ -114,8 +116,13 @@ def main(checkout: Path, folder: Path) -> None:
 
 def specs(installation: Installation) -> Any:
     """What specs.py prints in this checkout."""
-    paths = f"{installation.checkout}:{installation.checkout / 'examples'}"
-    environment = installation.environment | {"PYTHONPATH": paths}
+    checkout = installation.checkout
+    paths = (
+        checkout,
+        checkout / "api" / "examples",
+        checkout / "examples",
+    )  # the last: in older commits
+    environment = installation.environment | {"PYTHONPATH": ":".join(map(str, paths))}
     done = subprocess.run(
         [sys.executable, SPECS],
         cwd=installation.home,
@@ -136,7 +143,9 @@ def interrupted(installation: Installation) -> list[Any]:
             assert states == {"SUCCEEDED"}, states
         with installation.coordinator(ended_by=signal.SIGKILL):
             jobs.append(submit(http, INTERRUPTED))
-            eventually(lambda: in_the_middle(http, installation.home, jobs[-1]), "a trial is in the middle")
+            eventually(
+                lambda: in_the_middle(http, installation.home, jobs[-1]), "a trial is in the middle"
+            )
     with installation.api() as http:
         found = [told(http, job) for job in jobs]
     (running,) = [trial for trial in found[-1]["trials"] if trial["state"] == "RUNNING"]
@@ -150,7 +159,9 @@ def in_the_middle(http: Any, home: Path, job_id: str) -> bool:
     if sum(trial["state"] == "COMPLETED" for trial in trials) < DONE_BEFORE:
         return False
     return any(
-        trial["state"] == "RUNNING" and trial["step"] >= STEP_BEFORE and any((home / "checkpoints" / job_id).glob(f"{trial['digest']}*"))
+        trial["state"] == "RUNNING"
+        and trial["step"] >= STEP_BEFORE
+        and any((home / "checkpoints" / job_id).glob(f"{trial['digest']}*"))
         for trial in trials
     )
 
@@ -179,7 +190,11 @@ def packed(home: Path, file: Path) -> None:
     with tarfile.open(file, "w:gz") as archive:
         for each in sorted(home.rglob("*")):
             name = each.relative_to(home)
-            if each.is_file() and not re.search(r"-(wal|shm|lock)$|\.log$|\.writing$", each.name) and name.parts[0] != TEXT:
+            if (
+                each.is_file()
+                and not re.search(r"-(wal|shm|lock)$|\.log$|\.writing$", each.name)
+                and name.parts[0] != TEXT
+            ):
                 archive.add(each, name)
 
 

@@ -32,7 +32,9 @@ LLAMA = {
 GPT2 = LLAMA | {"factory": "huggingface:gpt2", "splits": {"*.c_attn.weight": [1, 1, 1]}}
 
 
-def telescope(model: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+def telescope(
+    model: dict[str, Any] | None = None, data: dict[str, Any] | None = None, **fields: Any
+) -> dict[str, Any]:
     """A study with some fields of its own."""
     blocks = {
         "model": MODEL | (model or {}),
@@ -62,7 +64,11 @@ def compute_time(**fields: Any) -> dict[str, Any]:
     )
 
 
-GIVEN = [{"optimizer": name, "batch_tokens": batch, "lr": 0.03} for name in ("muon", "adamw") for batch in (64, 128)]
+GIVEN = [
+    {"optimizer": name, "batch_tokens": batch, "lr": 0.03}
+    for name in ("muon", "adamw")
+    for batch in (64, 128)
+]
 RUNS = {"tokens": 8_000, "evaluation_tokens": 512, "lengths": 3}
 STUDIES = (
     telescope(),
@@ -82,7 +88,9 @@ STUDIES = (
     telescope({"preset": "llama-like", "query_heads_per_kv": 2}, coordinates="skip"),
     telescope({"target_depth": 4}, coordinates="skip"),
     telescope(optimizer_options={"qk_clip": 100, "qk_clip_alpha": 0.25}, coordinates="skip"),
-    telescope(optimizer_options={"measure_max_logit": True, "muon_split": "heads"}, coordinates="skip"),
+    telescope(
+        optimizer_options={"measure_max_logit": True, "muon_split": "heads"}, coordinates="skip"
+    ),
     telescope(
         optimizer_options={"update_scale": "rms_match", "muon_lr_rule": "constant"},
         force_pairing=True,
@@ -95,7 +103,8 @@ STUDIES = (
         coordinates="skip",
     ),
     telescope(
-        horizon=HORIZON | {"decay": "wsd", "decay_fraction": 0.4, "evaluate_every": 10, "record_every": 5},
+        horizon=HORIZON
+        | {"decay": "wsd", "decay_fraction": 0.4, "evaluate_every": 10, "record_every": 5},
         coordinates="skip",
     ),
     telescope(
@@ -115,7 +124,9 @@ STUDIES = (
     compute_time(),
     compute_time(tuning=None, given=GIVEN, runs=RUNS | {"reading": "constant"}),
     compute_time(tuning=None, given=GIVEN, runs=RUNS | {"reading": "cooldown"}),
-    compute_time(tuning=None, given=GIVEN, runs=RUNS | {"reading": "full", "micro_batch_tokens": 64}),
+    compute_time(
+        tuning=None, given=GIVEN, runs=RUNS | {"reading": "full", "micro_batch_tokens": 64}
+    ),
 )
 TRUNK = "0123456789abcdef0123456789abcdef"
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -166,7 +177,13 @@ def main() -> None:
     """All of them as one JSON list."""
     planned = []
     for document in STUDIES:
-        start = registry.resolved(registry.parse({key: value for key, value in document.items() if value is not None})).plan([]).start
+        start = (
+            registry.resolved(
+                registry.parse({key: value for key, value in document.items() if value is not None})
+            )
+            .plan([])
+            .start
+        )
         planned += list(dict.fromkeys((start[0], start[-1])))
     adapter = TypeAdapter(type(planned[0]))
     base = adapter.dump_python(planned[2], mode="json")

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.pool import NullPool
 
 import migrations
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from api.store.store import Store
 from api.store.tables import metadata
@@ -56,12 +56,14 @@ def upgrade() -> None:
 """
 
 LABELS = {"ladder", "stage", "level", "variant"}
-PARENTS = sorted({key.column.table.name for table in metadata.tables.values() for key in table.foreign_keys})
+PARENTS = sorted(
+    {key.column.table.name for table in metadata.tables.values() for key in table.foreign_keys}
+)
 
 
 def fill(url: str) -> None:
     """Insert at least one row in every table, several in tables that others refer to."""
-    record = Record(url)
+    record = CoordinatorStore(url)
     for _ in range(2):
         job, _ = record.create_job(DOCUMENT)
         record.begin_job(job.id)
@@ -77,7 +79,10 @@ def fill(url: str) -> None:
 def rows(url: str) -> dict[str, int]:
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
-        return {name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in metadata.tables}
+        return {
+            name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()
+            for name in metadata.tables
+        }
 
 
 def trial_rows(url: str) -> list[dict[str, Any]]:
@@ -89,7 +94,10 @@ def trial_rows(url: str) -> list[dict[str, Any]]:
 
 
 def columns(url: str, table: str) -> set[str]:
-    return {column["name"] for column in inspect(create_engine(url, poolclass=NullPool)).get_columns(table)}
+    return {
+        column["name"]
+        for column in inspect(create_engine(url, poolclass=NullPool)).get_columns(table)
+    }
 
 
 def revision_folder(tmp_path: Path, template: str, url: str) -> list[Path]:
@@ -100,7 +108,9 @@ def revision_folder(tmp_path: Path, template: str, url: str) -> list[Path]:
     return [folder]
 
 
-def test_a_column_added_to_every_parent_table_costs_no_row_up_and_down(database_url: str, tmp_path: Path) -> None:
+def test_a_column_added_to_every_parent_table_costs_no_row_up_and_down(
+    database_url: str, tmp_path: Path
+) -> None:
     url = database_url
     fill(url)
     before = rows(url)
@@ -135,7 +145,9 @@ def test_labels_come_and_go_and_leave_every_row_as_it_was(database_url: str) -> 
     assert (trial_rows(url), rows(url)) == (before, counts)
     store = Store(url)
     (first, *_) = store.jobs().items
-    assert {(row.ladder, row.stage, row.level, row.variant) for row in store.trials(first.id).items} == {(None, None, None, "")}
+    assert {
+        (row.ladder, row.stage, row.level, row.variant) for row in store.trials(first.id).items
+    } == {(None, None, None, "")}
     store.close()
 
 

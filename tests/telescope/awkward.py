@@ -29,7 +29,9 @@ def plain(width: int) -> nn.Module:
 
 def tied(width: int) -> nn.Module:
     model = Body(width, nn.Linear(width, 4 * width))
-    model.middle = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+    model.middle = nn.Sequential(
+        nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+    )
     model.out.weight = model.table.weight
     return model
 
@@ -56,7 +58,9 @@ class Turned(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(*x.shape[:-1], -1)
+        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(
+            *x.shape[:-1], -1
+        )
 
 
 def turned(width: int) -> nn.Module:
@@ -224,7 +228,9 @@ class Shared(nn.Module):
         self.gate = nn.Linear(width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = x * self.gate(x).sigmoid() * self.router(x).softmax(-1).amax(-1, keepdim=True)
+        result: Tensor = (
+            x * self.gate(x).sigmoid() * self.router(x).softmax(-1).amax(-1, keepdim=True)
+        )
         return result
 
 

@@ -18,7 +18,9 @@ def ours(width: int) -> nn.Module:
     16."""
     spec = ModelSpec(width=width, base_width=width, depth=1, head_dim=HEAD, mlp_ratio=2.0)
     model = Transformer(spec, VOCABULARY, CONTEXT, "mup")
-    initialise(model, OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0), int(torch.initial_seed()))
+    initialise(
+        model, OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0), int(torch.initial_seed())
+    )
     return model
 
 
@@ -36,8 +38,17 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (y.unflatten(-1, (-1, HEAD)).transpose(1, 2) for y in self.qkv(self.norm(x)).chunk(3, dim=-1))
-        x = x + self.dropout(self.output(functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)))
+        q, k, v = (
+            y.unflatten(-1, (-1, HEAD)).transpose(1, 2)
+            for y in self.qkv(self.norm(x)).chunk(3, dim=-1)
+        )
+        x = x + self.dropout(
+            self.output(
+                functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+                .transpose(1, 2)
+                .flatten(2)
+            )
+        )
         normed = self.norm_2(x)
         share = self.router(normed).softmax(-1)
         made = torch.einsum(

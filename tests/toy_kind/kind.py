@@ -56,7 +56,9 @@ class DuelForecast:
 
 def check(question: DuelQuestion) -> DuelQuestion:
     if question.first == question.second:
-        raise InvalidInput.of("second", "is the first one; give another learning rate", question.second)
+        raise InvalidInput.of(
+            "second", "is the first one; give another learning rate", question.second
+        )
     return question
 
 
@@ -75,11 +77,15 @@ def runs(question: DuelQuestion) -> tuple[TrialSpec, ...]:
 
 def plan(question: DuelQuestion, trials: Sequence[Trial]) -> Plan:
     ended = {trial.digest for trial in trials}
-    missing = tuple(Planned(spec, Label("adamw", "duel")) for spec in runs(question) if spec.digest not in ended)
+    missing = tuple(
+        Planned(spec, Label("adamw", "duel")) for spec in runs(question) if spec.digest not in ended
+    )
     return Plan(missing, not missing)
 
 
-def answer(question: DuelQuestion, trials: Sequence[Trial], ended: Ended | None = None) -> DuelReport:
+def answer(
+    question: DuelQuestion, trials: Sequence[Trial], ended: Ended | None = None
+) -> DuelReport:
     losses = {trial.spec.optimizer.lr: trial.loss for trial in trials if trial.loss is not None}
     if len(losses) < 2:
         return DuelReport(ended is not None, "unresolved", str(ended or "running"), None)

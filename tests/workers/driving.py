@@ -44,7 +44,9 @@ class Driver:
 
     def assignment(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         self._trial_id += 1
-        return Assignment(self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt"))
+        return Assignment(
+            self._trial_id, 1, spec, checkpoint or str(self.folder / f"{self._trial_id}.pt")
+        )
 
     def submit(self, spec: TrialSpec, checkpoint: str | None = None) -> Assignment:
         assignment = self.assignment(spec, checkpoint)
@@ -64,7 +66,9 @@ class Driver:
 
     def of(self, assignment: Assignment) -> list[Event]:
         mine = (assignment.trial_id, assignment.attempt)
-        return [e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine]
+        return [
+            e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine
+        ]
 
     def started(self, assignment: Assignment) -> Started | None:
         return next((e for e in self.of(assignment) if isinstance(e, Started)), None)
@@ -87,7 +91,12 @@ class Driver:
 
     def curve(self, assignment: Assignment) -> list[Measurement]:
         """The points of a trial's curve; a repeated point counts once, as in the database."""
-        points = [point for e in self.of(assignment) if isinstance(e, (Measured, Finished)) for point in e.points]
+        points = [
+            point
+            for e in self.of(assignment)
+            if isinstance(e, (Measured, Finished))
+            for point in e.points
+        ]
         return list({point.step: point for point in points}.values())
 
 
@@ -127,7 +136,9 @@ class Child:
 
 
 @contextmanager
-def python(module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Child]:
+def python(
+    module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Child]:
     """A child that runs a module; it ends with the block, since it reads a pipe that closes
     then."""
     command = [sys.executable, "-m", module, *arguments]

@@ -28,14 +28,18 @@ class Holder:
 
 def hold(address: str) -> None:
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    holders = [ray.remote(num_cpus=1)(Holder).remote() for _ in range(int(ray.cluster_resources()["CPU"]))]
+    holders = [
+        ray.remote(num_cpus=1)(Holder).remote() for _ in range(int(ray.cluster_resources()["CPU"]))
+    ]
     ray.get([holder.ready.remote() for holder in holders])
     print("held", flush=True)
     sys.stdin.read()
 
 
 def train(address: str) -> None:
-    executor = RayExecutor(2, joining=Joining(None if address == "local" else address, shared_storage=True))
+    executor = RayExecutor(
+        2, joining=Joining(None if address == "local" else address, shared_storage=True)
+    )
     driver = Driver(executor, Path(tempfile.mkdtemp()))
     driver.until_points(driver.submit(trial(horizon=LONG)))
     print("trains", flush=True)

@@ -232,18 +232,25 @@ def test_a_diverged_trial_is_finished(driver: Driver) -> None:
 def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
     diverging = trial(replace(ADAMW, lr=1e30), horizon=replace(HORIZON, steps=40))
     wide = trial(model=replace(MODEL, width=64))
-    driver.until_end(*[driver.submit(spec) for spec in (diverging, wide) for _ in range(driver.executor.slots)])
+    driver.until_end(
+        *[driver.submit(spec) for spec in (diverging, wide) for _ in range(driver.executor.slots)]
+    )
     again = [driver.submit(trial()) for _ in range(driver.executor.slots)]
     driver.until_end(*again)
     for assignment in again:
         assert numbers(driver.curve(assignment)) == plain(trial())
 
 
-def test_trials_that_come_together_keep_the_law_whatever_leaves(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_that_come_together_keep_the_law_whatever_leaves(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
     monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(most))
     monkeypatch.setattr(Slot, "_choose", lambda slot, first, most, steps: Program(most))
-    wild, *calm = (trial(replace(ADAMW, lr=lr), horizon=LONG, seed=seed) for seed, lr in enumerate((1e30, *[1e-3] * 5)))
+    wild, *calm = (
+        trial(replace(ADAMW, lr=lr), horizon=LONG, seed=seed)
+        for seed, lr in enumerate((1e30, *[1e-3] * 5))
+    )
     diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *calm)]
     busy = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
     driver.until(lambda: all(driver.started(each) for each in busy))  # all workers are warm
@@ -264,7 +271,10 @@ def test_trials_that_come_together_keep_the_law_whatever_leaves(driver: Driver, 
         assert curve == numbers(list(islice(train_one(leaver.spec), len(curve))))
     if not isinstance(driver.executor, TuneExecutor):  # whose trials never share a worker
         assert len({driver.pid(each) for each in assignments}) == driver.executor.slots
-        assert all(driver.seen.index(driver.of(each)[0]) < driver.seen.index(driver.of(stopped)[-1]) for each in assignments)
+        assert all(
+            driver.seen.index(driver.of(each)[0]) < driver.seen.index(driver.of(stopped)[-1])
+            for each in assignments
+        )
 
 
 @pytest.mark.parametrize("executor", RAY, indirect=True)

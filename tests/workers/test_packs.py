@@ -13,7 +13,7 @@ from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 from workers.desk import Desk
 from workers.interface import Assignment, Finished, Stopped
-from workers.packs import MOST_TOGETHER, REPAID_STEPS, Interrupted, Pack, Packs
+from workers.packs import MOST_TOGETHER, REPAID_STEPS, MeasurementAbandoned, Pack, Packs
 
 LONG = replace(HORIZON, steps=REPAID_STEPS)
 
@@ -39,7 +39,9 @@ def assignment(
 class Bench:
     """A desk whose workers would measure that so many trials together are best."""
 
-    def __init__(self, *assignments: Assignment, workers: int = 1, best: int = MOST_TOGETHER) -> None:
+    def __init__(
+        self, *assignments: Assignment, workers: int = 1, best: int = MOST_TOGETHER
+    ) -> None:
         self.desk = Desk()
         self.desk.submit(*assignments)
         self.measured: list[TrialSpec] = []
@@ -90,7 +92,9 @@ def test_what_has_run_already_is_left_no_more() -> None:
 
 
 def test_what_failed_before_trains_alone() -> None:
-    bench = Bench(assignment(1, failures=1), assignment(2), assignment(3, failures=1), assignment(4))
+    bench = Bench(
+        assignment(1, failures=1), assignment(2), assignment(3, failures=1), assignment(4)
+    )
     assert [bench.take() for _ in range(3)] == [[1], [2, 4], [3]]
 
 
@@ -107,7 +111,12 @@ def test_trials_whose_logits_are_watched_train_alone() -> None:
 def test_trials_that_measure_coordinates_or_time_train_alone(
     measure: Literal["coordinates", "time"],
 ) -> None:
-    bench = Bench(*(assignment(seed, replace(trial(horizon=LONG, seed=seed), measure=measure)) for seed in range(2)))
+    bench = Bench(
+        *(
+            assignment(seed, replace(trial(horizon=LONG, seed=seed), measure=measure))
+            for seed in range(2)
+        )
+    )
     assert bench.take() == [0]
     assert bench.measured == []
 
@@ -139,11 +148,18 @@ def test_compiling_is_considered_again_only_once_enough_steps_are_queued() -> No
 
     def measure(first: Assignment, most: int, steps: float) -> Program:
         asked.append(steps)
-        return Program(1, repaid_steps=4 * REPAID_STEPS) if steps < 4 * REPAID_STEPS else Program(1, compiled=True)
+        return (
+            Program(1, repaid_steps=4 * REPAID_STEPS)
+            if steps < 4 * REPAID_STEPS
+            else Program(1, compiled=True)
+        )
 
     bench = Bench(*map(assignment, range(3)))
     assert [bench.packs.take(0, measure).compiled for _ in range(3)] == [False] * 3
-    others = [replace(trial(optimizer, horizon=LONG), seed=i) for i, optimizer in enumerate((MUON, ADAMW, MUON, ADAMW))]
+    others = [
+        replace(trial(optimizer, horizon=LONG), seed=i)
+        for i, optimizer in enumerate((MUON, ADAMW, MUON, ADAMW))
+    ]
     bench.desk.submit(*(assignment(3 + i, spec) for i, spec in enumerate(others)))
     taken = [bench.packs.take(0, measure) for _ in range(4)]
     assert [pack.assignments[0].trial_id for pack in taken] == [3, 4, 5, 6]
@@ -158,7 +174,10 @@ def test_a_graph_that_one_optimizer_compiled_is_considered_for_the_other() -> No
         return Program(compiled=True) if len(asked) > 1 else Program(repaid_steps=1e9)
 
     asked: list[str] = []
-    specs = [replace(trial(optimizer, horizon=LONG), seed=i) for i, optimizer in enumerate((MUON, ADAMW, MUON, MUON))]
+    specs = [
+        replace(trial(optimizer, horizon=LONG), seed=i)
+        for i, optimizer in enumerate((MUON, ADAMW, MUON, MUON))
+    ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(specs)))
     assert [bench.packs.take(0, measure).compiled for _ in specs] == [False, True, True, True]
     assert asked == ["muon", "adamw", "muon"]
@@ -178,7 +197,7 @@ def test_what_others_take_during_a_measurement_is_no_part_of_a_share_any_more() 
 
 def test_a_measurement_that_was_given_up_for_its_trial_is_not_remembered() -> None:
     def measure(first: Assignment, most: int, steps: float) -> Program:
-        raise Interrupted
+        raise MeasurementAbandoned
 
     bench = Bench(*map(assignment, range(3)))
     assert len(bench.packs.take(0, measure).assignments) == 1
@@ -203,7 +222,10 @@ def test_a_pack_that_broke_is_not_measured_anew() -> None:
 
 def test_of_a_branch_its_own_steps_count() -> None:
     asked: list[float] = []
-    branches = [replace(trial(horizon=LONG, seed=i), branch=Branch(trunk="0" * 32, step=REPAID_STEPS - 100)) for i in range(12)]
+    branches = [
+        replace(trial(horizon=LONG, seed=i), branch=Branch(trunk="0" * 32, step=REPAID_STEPS - 100))
+        for i in range(12)
+    ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches)))
     bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
     assert asked == [12 * 100]
@@ -228,7 +250,9 @@ def test_what_was_paused_trains_in_company_and_compiled_as_before() -> None:
 
 def test_what_failed_before_is_not_compiled() -> None:
     bench = Bench(assignment(1), assignment(2, failures=1))
-    taken = [bench.packs.take(0, lambda first, most, steps: Program(compiled=True)) for _ in range(2)]
+    taken = [
+        bench.packs.take(0, lambda first, most, steps: Program(compiled=True)) for _ in range(2)
+    ]
     assert [pack.compiled for pack in taken] == [True, False]
 
 

@@ -26,17 +26,29 @@ def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) 
         {"format": FORMAT, "step": 3, "curve": [point], "model": {}, "optimizer": {}},
         tmp_path / "2.pt",
     )
-    assignments = [Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in (1, 2)]
-    ends = [event for event in runner.run(assignments, lambda assignment: False) if isinstance(event, TERMINAL)]
+    assignments = [
+        Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in (1, 2)
+    ]
+    ends = [
+        event
+        for event in runner.run_attempts(assignments, lambda assignment: False)
+        if isinstance(event, TERMINAL)
+    ]
     assert [(type(end), end.trial_id) for end in ends] == [(Failed, 1), (Failed, 2)]
-    assert all(isinstance(end, Failed) and end.failure.retryable and "Missing key(s)" in end.failure.message for end in ends)
+    assert all(
+        isinstance(end, Failed)
+        and end.failure.retryable
+        and "Missing key(s)" in end.failure.message
+        for end in ends
+    )
 
 
 def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Path) -> None:
     wild = replace(ADAMW, lr=1e30)  # diverges in the first quarter
     horizon = replace(HORIZON, steps=100, record_every=1)
     first, second = (
-        Assignment(i, 1, trial(optimizer, horizon=horizon), str(tmp_path / f"{i}.pt")) for i, optimizer in enumerate((wild, ADAMW))
+        Assignment(i, 1, trial(optimizer, horizon=horizon), str(tmp_path / f"{i}.pt"))
+        for i, optimizer in enumerate((wild, ADAMW))
     )
     ended: list[int] = []
 
@@ -46,7 +58,7 @@ def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Pa
         return False
 
     ends = []
-    for event in runner.run((first, second), stopping):
+    for event in runner.run_attempts((first, second), stopping):
         if isinstance(event, TERMINAL):
             ends.append(event)
             ended.append(event.trial_id)
@@ -54,7 +66,9 @@ def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Pa
     assert ended == [0, 1]
 
 
-@pytest.mark.parametrize(("asked", "ready", "used"), [(True, True, True), (True, False, False), (False, True, False)])
+@pytest.mark.parametrize(
+    ("asked", "ready", "used"), [(True, True, True), (True, False, False), (False, True, False)]
+)
 def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
     asked: bool, ready: bool, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,17 +78,21 @@ def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
         calls.append(len(models))
         return pack.losses(models, windows)
 
-    monkeypatch.setattr(compiled, "ready", lambda graph: ready)
-    monkeypatch.setattr(compiled, "losses", counting)
-    assignments = [Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in range(2)]
-    *_, last = runner.run(assignments, lambda assignment: False, asked)
+    monkeypatch.setattr(compiled, "ensure_compiled", lambda graph: ready)
+    monkeypatch.setattr(compiled, "compiled_losses", counting)
+    assignments = [
+        Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in range(2)
+    ]
+    *_, last = runner.run_attempts(assignments, lambda assignment: False, asked)
     assert isinstance(last, Finished)
     assert calls == ([2] * HORIZON.steps if used else [])
 
 
-def test_an_executor_passes_on_what_its_worker_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_executor_passes_on_what_its_worker_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Graph] = []
-    monkeypatch.setattr(compiled, "ready", lambda graph: asked.append(graph) or False)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(compiled, "ensure_compiled", lambda graph: asked.append(graph) or False)  # type: ignore[func-returns-value]
     monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(compiled=True))
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
     executor = local.LocalExecutor()

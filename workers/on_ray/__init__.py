@@ -4,6 +4,6 @@ In reading order: `cluster`, connection and capacity · `slot`, one warm actor �
 executor of slots · `experiment`, `tune`, the executor on Ray Tune.
 """
 
-from telescope.extras import require
+from telescope.extras import require_extra
 
-require("ray")
+require_extra("ray")

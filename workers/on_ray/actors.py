@@ -13,7 +13,7 @@ import ray
 from telescope.errors import WorkersLost
 from workers.desk import Desk
 from workers.interface import Assignment, Event
-from workers.on_ray.cluster import LOCAL, Cluster, Demand, Joining
+from workers.on_ray.cluster import LOCAL, Demand, Joining, RayCluster
 from workers.on_ray.slot import Placement, Shared, Slot, first_line
 from workers.packs import MOST_TOGETHER, Packs
 
@@ -23,16 +23,24 @@ JOIN_SECONDS = 1.0
 class RayExecutor:
     """Warm Ray actors; `workers.interface` has the contract of the four methods."""
 
-    def __init__(self, workers: int | None = None, *, joining: Joining = LOCAL, patience_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        joining: Joining = LOCAL,
+        patience_seconds: float = 30.0,
+    ) -> None:
         """Start a local Ray, or join one, and start the actors, without waiting for them.
 
         `workers`: the largest number of workers; by default as many as fit.
         """
-        self._cluster = Cluster.connect(joining, workers)
+        self._cluster = RayCluster.connect(joining, workers)
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
         self._desk = Desk()
         packs = Packs(self._desk, lambda: self.slots)
-        self._shared = Shared(self._desk, packs, self._demand, Placement(self._desk), patience_seconds)
+        self._shared = Shared(
+            self._desk, packs, self._demand, Placement(self._desk), patience_seconds
+        )
         self._slots: list[Slot] = []
         self._grow()
         self._closed = False

@@ -1,7 +1,7 @@
 """The Ray cluster that workers run on: connection, capacity, and liveness.
 
-`Cluster.connect` starts a local Ray or joins a running one; `close` ends what was started, with all
-its processes. `Demand` is what one worker needs from the cluster: a CPU, or a share of a GPU if
+`RayCluster.connect` starts a local Ray or joins a running one; `close` ends what was started, with
+all its processes. `Demand` is what one worker needs from the cluster: a CPU, or a share of a GPU if
 there are any.
 
 A local Ray differs from Ray's defaults: its own token in memory instead of a file in the user's
@@ -72,7 +72,11 @@ class Demand:
         if not self.fits(total):
             return f"{demand}, which this Ray cluster never has: {has:g} {self.resource} in total; add a node or ask for less"
         unused = free.get(self.resource, 0.0)
-        held = "others hold the rest" if unused < self.amount else "a worker's process is slow to start"
+        held = (
+            "others hold the rest"
+            if unused < self.amount
+            else "a worker's process is slow to start"
+        )
         return f"{demand}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
 
 
@@ -91,7 +95,7 @@ class Joining:
 LOCAL = Joining()
 
 
-class Cluster:
+class RayCluster:
     """The Ray cluster whose driver is this process."""
 
     def __init__(self, marker: str, folder: Path | None) -> None:
@@ -103,15 +107,23 @@ class Cluster:
         self._head_seen = self._next_look = time.monotonic()
 
     @classmethod
-    def connect(cls, joining: Joining, workers: int | None) -> "Cluster":
+    def connect(cls, joining: Joining, workers: int | None) -> "RayCluster":
         """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core),
         and send the code to the workers."""
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
         # otherwise a thread's late call after shutdown would start another Ray
         auto_init_hook.enable_auto_connect = False
-        shared = {"runtime_env": {"py_modules": [str(place) for place in joining.code]}} if joining.code else {}
+        shared = (
+            {"runtime_env": {"py_modules": [str(place) for place in joining.code]}}
+            if joining.code
+            else {}
+        )
         cluster = cls._start(workers, shared) if address is None else cls._join(address, shared)
-        away = {node["NodeID"] for node in ray.nodes() if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()}
+        away = {
+            node["NodeID"]
+            for node in ray.nodes()
+            if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()
+        }
         away -= {ray.get_runtime_context().get_node_id()}
         if away and not joining.shared_storage:
             cluster.close()
@@ -124,24 +136,33 @@ class Cluster:
         return cluster
 
     @classmethod
-    def _join(cls, address: str, shared: Mapping[str, Any]) -> "Cluster":
+    def _join(cls, address: str, shared: Mapping[str, Any]) -> "RayCluster":
         try:
             # Ray would try for minutes, then end this process
             if ":" in address and not _answers(address, CONNECT_SECONDS):
                 raise ConnectionError("nothing answers there")
             with _own_signals():
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **shared)
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, **shared
+                )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise Unavailable(f"cannot join the Ray cluster at {address}: {error}") from error
         return cls("", None)
 
     @classmethod
-    def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "Cluster":
+    def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "RayCluster":
         root = tempfile.gettempdir()
-        folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"))
+        folder = Path(
+            tempfile.mkdtemp(
+                prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"
+            )
+        )
         marker = secrets.token_hex(16)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        with _environment(SPT_NOENV="1", RAY_USAGE_STATS_ENABLED="0", **{LOCAL_MARKER: marker}), _own_signals():
+        with (
+            _environment(SPT_NOENV="1", RAY_USAGE_STATS_ENABLED="0", **{LOCAL_MARKER: marker}),
+            _own_signals(),
+        ):
             try:
                 ray.init(
                     address="local",
@@ -180,12 +201,16 @@ class Cluster:
             self._head_seen = now
             return True
         if now - self._head_seen > HEAD_LOST_SECONDS:
-            raise WorkersLost(f"Ray's head at {self.address} does not answer, or this machine's node of it has died")
+            raise WorkersLost(
+                f"Ray's head at {self.address} does not answer, or this machine's node of it has died"
+            )
         return False
 
     def close(self) -> None:
         """Disconnect, and end every process of a Ray that was started here."""
-        ending = threading.Thread(target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True)
+        ending = threading.Thread(
+            target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
+        )
         ending.start()  # in a thread, since it may wait for a head that is gone
         ending.join(SHUTDOWN_SECONDS)
         if self.folder is not None:

@@ -47,7 +47,9 @@ class Flight:
 class Flights:
     """Trials that one Tune experiment holds, by Tune's ids, and how long they have waited."""
 
-    def __init__(self, desk: Desk, placement: Placement, demand: Demand, patience_seconds: float) -> None:
+    def __init__(
+        self, desk: Desk, placement: Placement, demand: Demand, patience_seconds: float
+    ) -> None:
         self.desk, self.demand = desk, demand
         self._placement, self._patience_seconds = placement, patience_seconds
         self._held: dict[str, Flight] = {}
@@ -63,7 +65,14 @@ class Flights:
     def of(self, trial_id: int) -> Flight | None:
         """The flight of a trial, if Tune holds it; the latest one, since a failed attempt is held
         until its worker's error arrives."""
-        return next((flight for flight in reversed(list(self._held.values())) if flight.trial_id == trial_id), None)
+        return next(
+            (
+                flight
+                for flight in reversed(list(self._held.values()))
+                if flight.trial_id == trial_id
+            ),
+            None,
+        )
 
     def hold(self, tune_id: str, assignment: Assignment | None) -> dict[str, Any]:
         """Record what Tune gets, as the plain document that loggers show."""
@@ -96,8 +105,12 @@ class Flights:
         for flight in self._held.values():
             if not flight.begun:
                 total = ray.cluster_resources()
-                if time.monotonic() - flight.since > self._patience_seconds or not self.demand.fits(total):
-                    self._placement.lacks(flight.trial_id, self.demand.shortage(total, ray.available_resources()))
+                if time.monotonic() - flight.since > self._patience_seconds or not self.demand.fits(
+                    total
+                ):
+                    self._placement.lacks(
+                        flight.trial_id, self.demand.shortage(total, ray.available_resources())
+                    )
 
     def not_started(self, reason: str) -> None:
         """Report that the first worker's process could not start, and pause before the next one."""
@@ -152,7 +165,9 @@ class Ends(FIFOScheduler):  # type: ignore[misc]
         oldest trial came first, as by Tune's default, trials shorter than a process start would run
         on one worker for ever.
         """
-        waiting = [trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING]
+        waiting = [
+            trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING
+        ]
         for trial in waiting:
             if self._flights.unwanted(trial.trial_id):
                 tune_controller.stop_trial(trial)
@@ -191,8 +206,15 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.numerics = event.numerics
         if isinstance(event, Measured | Finished):
             for point in event.points:
-                counts = {"training_iteration": point.step, "tokens": point.tokens, "flops": point.flops, "seconds": point.seconds}
-                self._loggers.on_trial_result(trial=trial, result={**counts, **point.metrics}, **info)
+                counts = {
+                    "training_iteration": point.step,
+                    "tokens": point.tokens,
+                    "flops": point.flops,
+                    "seconds": point.seconds,
+                }
+                self._loggers.on_trial_result(
+                    trial=trial, result={**counts, **point.metrics}, **info
+                )
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
         """The trial finished, which its event reported, or was stopped."""
@@ -219,7 +241,9 @@ class Relay(Callback):  # type: ignore[misc]
         if self._flights.desk.stopping(trial_id):
             self._flights.desk.emit(Stopped(trial_id, attempt))
         else:
-            self._flights.desk.emit(Failed(trial_id, attempt, Failure("operational", f"worker process died: {reason}")))
+            self._flights.desk.emit(
+                Failed(trial_id, attempt, Failure("operational", f"worker process died: {reason}"))
+            )
 
     def on_experiment_end(self, **info: Any) -> None:
         """The experiment has ended."""

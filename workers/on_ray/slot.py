@@ -32,7 +32,7 @@ from telescope.trials.spec import TrialSpec
 from workers.desk import Desk
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event, Failed, Stopped, Waiting
 from workers.on_ray.cluster import Demand
-from workers.packs import Interrupted, Pack, Packs
+from workers.packs import MeasurementAbandoned, Pack, Packs
 
 TRIALS_PER_WORKER = 500
 # a worker that does not answer for so long after a trial, or does not let a trial go, is killed
@@ -60,7 +60,7 @@ class Worker:
         from telescope.trials.numerics import numerics
         from workers import runner
 
-        self._run, self._choose = runner.run, choose
+        self._run, self._choose = runner.run_attempts, choose
         self._leaving: set[tuple[int, int]] = set()  # attempts that are to end
         runner.warm_up()
         self._numerics = numerics()
@@ -75,7 +75,11 @@ class Worker:
 
     def run(self, pack: Pack) -> Iterator[Event]:
         """Run an attempt at each of these trials, as a stream of events."""
-        yield from self._run(pack.assignments, lambda each: (each.trial_id, each.attempt) in self._leaving, pack.compiled)
+        yield from self._run(
+            pack.assignments,
+            lambda each: (each.trial_id, each.attempt) in self._leaving,
+            pack.compiled,
+        )
         self._leaving -= {(each.trial_id, each.attempt) for each in pack.assignments}
 
     @ray.method(concurrency_group=ASIDE)  # type: ignore[untyped-decorator]
@@ -140,7 +144,9 @@ class Slot:
         """Let a trial end at its next step, if this slot runs it; end the actor if need be, since a
         process that hangs lets no trial go."""
         with self._lock:
-            assignment = next((each for each in self._assignments if each.trial_id == trial_id), None)
+            assignment = next(
+                (each for each in self._assignments if each.trial_id == trial_id), None
+            )
             if assignment is None:
                 return
             self._actor.leave.remote(assignment)
@@ -150,7 +156,11 @@ class Slot:
 
     def _kill_stuck(self, actor: Any, assignment: Assignment) -> None:
         with self._lock:
-            if self._actor is actor and assignment in self._assignments and self._desk.runs(assignment):
+            if (
+                self._actor is actor
+                and assignment in self._assignments
+                and self._desk.runs(assignment)
+            ):
                 self.kill()
 
     def kill(self) -> None:
@@ -195,8 +205,12 @@ class Slot:
                 return self._placed(ready)
             if self._shared.demand() != demand:
                 return self._retire()
-            if time.monotonic() - begun > self._shared.patience_seconds or not demand.fits(ray.cluster_resources()):
-                self._placement.lacks(self._index, demand.shortage(ray.cluster_resources(), ray.available_resources()))
+            if time.monotonic() - begun > self._shared.patience_seconds or not demand.fits(
+                ray.cluster_resources()
+            ):
+                self._placement.lacks(
+                    self._index, demand.shortage(ray.cluster_resources(), ray.available_resources())
+                )
 
     def _retire(self) -> None:
         self.kill()
@@ -209,7 +223,9 @@ class Slot:
             self._placement.lacks(self._index, None)
         except RayError as error:
             self._actor = None
-            self._placement.lacks(self._index, f"a worker's process could not start: {first_line(error)}")
+            self._placement.lacks(
+                self._index, f"a worker's process could not start: {first_line(error)}"
+            )
             self._desk.wait_closed(PAUSE_SECONDS)
 
     def _answers(self) -> bool:
@@ -230,7 +246,7 @@ class Slot:
         while not ray.wait([found], timeout=POLL_SECONDS)[0]:
             if self._desk.closed or self._desk.stopping(first.trial_id):
                 self._retire()
-                raise Interrupted
+                raise MeasurementAbandoned
             if time.monotonic() - begun > MEASURING_SECONDS:
                 self._retire()
                 raise TimeoutError(f"no answer within {MEASURING_SECONDS:.0f} s")
@@ -266,8 +282,14 @@ class Slot:
         self._retire()
         self._packs.broke(pack)
         died = Failure("operational", f"worker process died: {error}")
-        for trial_id, attempt in ((each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)):
-            self._desk.emit(Stopped(trial_id, attempt) if self._desk.stopping(trial_id) else Failed(trial_id, attempt, died))
+        for trial_id, attempt in (
+            (each.trial_id, each.attempt) for each in filter(self._desk.runs, assignments)
+        ):
+            self._desk.emit(
+                Stopped(trial_id, attempt)
+                if self._desk.stopping(trial_id)
+                else Failed(trial_id, attempt, died)
+            )
         return False
 
 
@@ -290,4 +312,6 @@ _ACTOR = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={ASID
 
 def first_line(error: BaseException) -> str:
     """An error in one line; Ray's messages have many."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )

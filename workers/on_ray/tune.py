@@ -35,7 +35,7 @@ from telescope.errors import Unavailable, WorkersLost
 from telescope.home import home
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Finished
-from workers.on_ray.cluster import LOCAL, Cluster, Demand, Joining
+from workers.on_ray.cluster import LOCAL, Demand, Joining, RayCluster
 from workers.on_ray.experiment import ASSIGNMENT, Ends, Feed, Flight, Flights, Relay
 from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Worker, handed_down
 from workers.packs import Pack
@@ -50,7 +50,11 @@ ENVIRONMENT = {  # environment variables of Tune in this process
 }
 LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, class, options
     "tensorboard": ("tensorboardX", "ray.tune.logger.TBXLoggerCallback", {}),
-    "mlflow": ("mlflow", "ray.air.integrations.mlflow.MLflowLoggerCallback", {"experiment_name": "telescope"}),
+    "mlflow": (
+        "mlflow",
+        "ray.air.integrations.mlflow.MLflowLoggerCallback",
+        {"experiment_name": "telescope"},
+    ),
     "wandb": ("wandb", "ray.air.integrations.wandb.WandbLoggerCallback", {"project": "telescope"}),
 }
 
@@ -96,14 +100,23 @@ class TuneExecutor:
     """Ray Tune with warm actors; `workers.interface` has the contract of the four methods."""
 
     def __init__(
-        self, workers: int | None = None, *, joining: Joining = LOCAL, patience_seconds: float = 30.0, loggers: Sequence[str] = ()
+        self,
+        workers: int | None = None,
+        *,
+        joining: Joining = LOCAL,
+        patience_seconds: float = 30.0,
+        loggers: Sequence[str] = (),
     ) -> None:
         """Like `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go
         to TELESCOPE_HOME/tune."""
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
-        self._cluster = Cluster.connect(joining, workers)
-        self._workers, self._gpus_per_worker, self._patience_seconds = (workers, joining.gpus_per_worker, patience_seconds)
+        self._cluster = RayCluster.connect(joining, workers)
+        self._workers, self._gpus_per_worker, self._patience_seconds = (
+            workers,
+            joining.gpus_per_worker,
+            patience_seconds,
+        )
         self._desk = Desk()
         # of all experiments: a shortage in one may end in the next
         self._placement = Placement(self._desk)
@@ -199,7 +212,8 @@ class TuneExecutor:
             scheduler=Ends(flights),
             callbacks=[Relay(flights, self._loggers)],
             num_samples=TRIALS_PER_WORKER,
-            resources_per_trial={"cpu": 0.0, "gpu": 0.0} | {flights.demand.resource.lower(): flights.demand.amount},
+            resources_per_trial={"cpu": 0.0, "gpu": 0.0}
+            | {flights.demand.resource.lower(): flights.demand.amount},
             reuse_actors=True,
             raise_on_failed_trial=False,
             storage_path=str(home().resolve() / "tune" if self._loggers else self._folder),
@@ -244,4 +258,8 @@ def logger(name: str) -> Any:
 
 def _name(trial: Any) -> str:
     """Name of a trial, for loggers and for its folder."""
-    return f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}" if trial.config else "warm-up"
+    return (
+        f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}"
+        if trial.config
+        else "warm-up"
+    )

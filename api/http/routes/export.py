@@ -11,30 +11,43 @@ from fastapi import APIRouter, Query, Request, Response
 
 from api.http import bodies
 from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, Rows
-from api.http.errors import described
+from api.http.errors import error_responses
 from api.http.representations import JSON, entity_tag, seen
-from api.jobs.exports import exported
-from telescope.export import Format, Wanted
+from api.jobs.exports import export_job
+from telescope.export import ExportRequest, Format
 from telescope.trials.types import OptimizerName
 
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
 FORMS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A JSON document, a Python file, or flags with a comment before each.",
-        "content": {JSON: {"schema": {"type": "object"}}} | {MEDIA[form]: {"schema": {"type": "string"}} for form in ("torch", "megatron")},
+        "content": {JSON: {"schema": {"type": "object"}}}
+        | {MEDIA[form]: {"schema": {"type": "string"}} for form in ("torch", "megatron")},
         "headers": {"ETag": {"schema": {"type": "string"}}},
     }
 }
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=described(404, 409, 422, 500, 503) | UNCHANGED | FORMS)
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}",
+    tags=["results"],
+    responses=error_responses(404, 409, 422, 500, 503) | UNCHANGED | FORMS,
+)
 
 To = Annotated[
-    Format, Query(description="json is complete; torch runs without telescope; megatron is refused where flags cannot express the result.")
+    Format,
+    Query(
+        description="json is complete; torch runs without telescope; megatron is refused where flags cannot express the result."
+    ),
 ]
-Optimizer = Annotated[OptimizerName | None, Query(description="Ladder to export; by default the better one.")]
+Optimizer = Annotated[
+    OptimizerName | None, Query(description="Ladder to export; by default the better one.")
+]
 
 Variant = Annotated[
-    str | None, Query(description="Variant to export, where the job compares several; required where their losses cannot be compared.")
+    str | None,
+    Query(
+        description="Variant to export, where the job compares several; required where their losses cannot be compared."
+    ),
 ]
 
 
@@ -54,8 +67,16 @@ def export(
     """
     bodies.require_known(request.query_params, "to", "optimizer", "variant")
     row = store.job(job_id)
-    headers = {"ETag": entity_tag(request.app.version, "export", row.id, row.version, to, optimizer, variant)}
+    headers = {
+        "ETag": entity_tag(
+            request.app.version, "export", row.id, row.version, to, optimizer, variant
+        )
+    }
     if seen(headers["ETag"], if_none_match):
         return Response(status_code=304, headers=headers)
     media = MEDIA[to] if to == "json" else f"{MEDIA[to]}; charset=utf-8"
-    return Response(exported(store, row, Wanted(to, optimizer, variant)), media_type=media, headers=headers)
+    return Response(
+        export_job(store, row, ExportRequest(to, optimizer, variant)),
+        media_type=media,
+        headers=headers,
+    )

@@ -16,14 +16,21 @@ from starlette.exceptions import HTTPException
 
 from api.http import bodies, schemas
 from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Rows
-from api.http.errors import described
+from api.http.errors import error_responses
 from api.http.representations import CSV, JSON, csv_text, entity_tag, preferred, seen
 from api.jobs.analyses import analysed, analysed_kinds
 from api.store.pages import cut
 from api.store.rows import JobRow
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.analysis import Analysis
-from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, FrontierAnswer, FrontierRow, RatioAnswer, RatioRow
+from telescope.studies.compute_time.rows import (
+    BatchAnswer,
+    BatchRow,
+    FrontierAnswer,
+    FrontierRow,
+    RatioAnswer,
+    RatioRow,
+)
 from telescope.trials.types import OptimizerName
 
 MOST_CSV_ROWS = 100_000
@@ -38,9 +45,15 @@ ALSO_CSV: dict[int | str, dict[str, Any]] = {
     }
 }
 
-router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], responses=described(404, 406, 422, 500, 503) | UNCHANGED | ALSO_CSV)
+router = APIRouter(
+    prefix="/v1/jobs/{job_id}",
+    tags=["results"],
+    responses=error_responses(404, 406, 422, 500, 503) | UNCHANGED | ALSO_CSV,
+)
 
-TargetLoss = Annotated[float, Query(gt=0, allow_inf_nan=False, description="Held-out loss to reach.")]
+TargetLoss = Annotated[
+    float, Query(gt=0, allow_inf_nan=False, description="Held-out loss to reach.")
+]
 Optimizer = Annotated[OptimizerName | None, Query(description="Only rows of this optimizer.")]
 Answer = FrontierAnswer | BatchAnswer | RatioAnswer
 
@@ -65,24 +78,39 @@ Asking = Annotated[Asked, Depends()]
 def frontier(asked: Asking, optimizer: Optimizer = None) -> Response:
     """Hours to a loss against devices: the best batch of each optimizer, and which one is ahead."""
     bodies.require_known(asked.request.query_params, *PARAMETERS, "optimizer")
-    table = Table("frontier", FrontierRow, schemas.FrontierPage, lambda analysis: analysis.frontier(asked.target_loss, optimizer))
-    return answered(asked, table, optimizer)
+    table = Table(
+        "frontier",
+        FrontierRow,
+        schemas.FrontierPage,
+        lambda analysis: analysis.frontier(asked.target_loss, optimizer),
+    )
+    return negotiated_table(asked, table, optimizer)
 
 
 @router.get("/batch-sizes", response_model=schemas.BatchPage)
 def batch_sizes(asked: Asking, optimizer: Optimizer = None) -> Response:
     """Tokens and steps to a loss against batch size, and where tokens start to rise."""
     bodies.require_known(asked.request.query_params, *PARAMETERS, "optimizer")
-    table = Table("batch-sizes", BatchRow, schemas.BatchPage, lambda analysis: analysis.batch_sizes(asked.target_loss, optimizer))
-    return answered(asked, table, optimizer)
+    table = Table(
+        "batch-sizes",
+        BatchRow,
+        schemas.BatchPage,
+        lambda analysis: analysis.batch_sizes(asked.target_loss, optimizer),
+    )
+    return negotiated_table(asked, table, optimizer)
 
 
 @router.get("/token-ratio", response_model=schemas.RatioPage)
 def token_ratio(asked: Asking) -> Response:
     """Ratio of AdamW's tokens to Muon's against batch size, and whether it falls."""
     bodies.require_known(asked.request.query_params, *PARAMETERS)
-    table = Table("token-ratio", RatioRow, schemas.RatioPage, lambda analysis: analysis.token_ratio(asked.target_loss))
-    return answered(asked, table)
+    table = Table(
+        "token-ratio",
+        RatioRow,
+        schemas.RatioPage,
+        lambda analysis: analysis.token_ratio(asked.target_loss),
+    )
+    return negotiated_table(asked, table)
 
 
 @dataclass(frozen=True)
@@ -95,7 +123,7 @@ class Table:
     of: Callable[[Analysis], Answer]
 
 
-def answered(asked: Asked, table: Table, optimizer: str | None = None) -> Response:
+def negotiated_table(asked: Asked, table: Table, optimizer: str | None = None) -> Response:
     """Send a table in the media type that the client prefers, or 304 if the client has it."""
     media = accepted(asked.request)
     if media == CSV and (asked.page_size or asked.page_token):
@@ -103,8 +131,18 @@ def answered(asked: Asked, table: Table, optimizer: str | None = None) -> Respon
         raise InvalidInput.of("page_size", message, asked.page_size)
     row = asked.store.job(asked.job_id)
     require_frontier(row)
-    everything = [asked.request.app.version, table.name, row.id, row.version, asked.target_loss, optimizer]
-    headers = {"ETag": entity_tag(*everything, media, asked.page_size, asked.page_token), "Vary": "Accept"}
+    everything = [
+        asked.request.app.version,
+        table.name,
+        row.id,
+        row.version,
+        asked.target_loss,
+        optimizer,
+    ]
+    headers = {
+        "ETag": entity_tag(*everything, media, asked.page_size, asked.page_token),
+        "Vary": "Accept",
+    }
     if seen(headers["ETag"], asked.if_none_match):
         return Response(status_code=304, headers=headers)
     analysis = asked.request.app.state.analyses.of(row, lambda: analysed(row.id, asked.store))

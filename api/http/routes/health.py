@@ -6,7 +6,7 @@ from fastapi import APIRouter
 
 from api.http import schemas
 from api.http.dependencies import Rows
-from api.http.errors import described
+from api.http.errors import error_responses
 from api.store.engines import CoordinatorLock
 from telescope.errors import Problem, TelescopeError, Unavailable
 
@@ -20,13 +20,16 @@ async def live() -> schemas.Health:
     return schemas.Health(parts={"api": "ok"})
 
 
-@router.get("/readyz", responses=described(503))
+@router.get("/readyz", responses=error_responses(503))
 async def ready(store: Rows) -> schemas.Health:
     """Readiness: the database is reachable and at the right revision, and a coordinator is running.
 
     503 names what is missing.
     """
-    checks = {"database": store.check_revision, "coordinator": lambda: _require_coordinator(store.url)}
+    checks = {
+        "database": store.check_revision,
+        "coordinator": lambda: _require_coordinator(store.url),
+    }
     missing = []
     for part, check in checks.items():
         try:

@@ -21,7 +21,7 @@ from api.http.dependencies import (
     document_of,
     settings_of,
 )
-from api.http.errors import described
+from api.http.errors import error_responses
 from api.http.representations import tag_of, tagged, unless_seen
 from api.job_states import JobState, Verb
 from api.jobs import admission, machine
@@ -36,10 +36,10 @@ from telescope.studies.telescoping.question.documents import FIELD
 
 RETRY_AFTER = {"Retry-After": "2"}
 DETAIL = TypeAdapter(JobDetail)
-router = APIRouter(prefix="/v1", responses=described(500, 503))
+router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 
 
-@router.post("/jobs", status_code=202, tags=["jobs"], responses=described(413, 422))
+@router.post("/jobs", status_code=202, tags=["jobs"], responses=error_responses(413, 422))
 def submit(
     document: Annotated[Any, Depends(document_of)],
     settings: Annotated[Settings, Depends(settings_of)],
@@ -57,56 +57,72 @@ def submit(
     return _detail(row, store)
 
 
-@router.post("/jobs:preview", tags=["jobs"], responses=described(413, 422))
-def preview(study: Study, settings: Annotated[Settings, Depends(settings_of)], store: Rows) -> Response:
+@router.post("/jobs:preview", tags=["jobs"], responses=error_responses(413, 422))
+def preview(
+    study: Study, settings: Annotated[Settings, Depends(settings_of)], store: Rows
+) -> Response:
     """Forecast the trials and cost of a study, width by width, and of its alternatives.
 
     Runs nothing.
     """
-    forecast = registry.preview(study, machine.known(settings, store))
+    forecast = registry.preview(study, machine.measurements_in_database(settings, store))
     return JSONResponse({"kind": study.kind.name} | registry.report_document(forecast))
 
 
-@router.get("/jobs", tags=["jobs"], responses=described(422))
-def jobs(store: Rows, page_size: PageSize = 0, page_token: PageToken = None, state: JobState | None = None) -> schemas.Page[Job]:
+@router.get("/jobs", tags=["jobs"], responses=error_responses(422))
+def jobs(
+    store: Rows,
+    page_size: PageSize = 0,
+    page_token: PageToken = None,
+    state: JobState | None = None,
+) -> schemas.ItemPage[Job]:
     """List jobs, newest first."""
     page = store.jobs(page_size or 50, page_token, state=state)
-    return schemas.Page[Job](items=page.items, next_page_token=page.next_page_token)
+    return schemas.ItemPage[Job](items=page.items, next_page_token=page.next_page_token)
 
 
-@router.get("/jobs/{job_id}", tags=["jobs"], response_model=JobDetail, responses=described(404, 422) | UNCHANGED)
+@router.get(
+    "/jobs/{job_id}",
+    tags=["jobs"],
+    response_model=JobDetail,
+    responses=error_responses(404, 422) | UNCHANGED,
+)
 def job(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """Get a job with its study."""
     row = store.job(job_id)
-    return unless_seen(row, if_none_match) or tagged(row, DETAIL.dump_python(_detail(row, store), mode="json"))
+    return unless_seen(row, if_none_match) or tagged(
+        row, DETAIL.dump_python(_detail(row, store), mode="json")
+    )
 
 
-@router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=described(404, 409, 422))
+@router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=error_responses(404, 409, 422))
 def cancel(job_id: JobId, store: Rows) -> Job:
     """Cancel a job; what it has measured stays readable."""
     return store.request(job_id, Verb.CANCEL)
 
 
-@router.post("/jobs/{job_id}:pause", tags=["jobs"], responses=described(404, 409, 422))
+@router.post("/jobs/{job_id}:pause", tags=["jobs"], responses=error_responses(404, 409, 422))
 def pause(job_id: JobId, store: Rows) -> Job:
     """Pause a job: stop its trials and keep their checkpoints."""
     return store.request(job_id, Verb.PAUSE)
 
 
-@router.post("/jobs/{job_id}:resume", tags=["jobs"], responses=described(404, 409, 422))
+@router.post("/jobs/{job_id}:resume", tags=["jobs"], responses=error_responses(404, 409, 422))
 def resume(job_id: JobId, store: Rows) -> Job:
     """Resume a paused job."""
     return store.request(job_id, Verb.RESUME)
 
 
-@router.post("/jobs/{job_id}:retry", tags=["jobs"], responses=described(404, 409, 422))
+@router.post("/jobs/{job_id}:retry", tags=["jobs"], responses=error_responses(404, 409, 422))
 def retry(job_id: JobId, store: Rows, settings: Annotated[Settings, Depends(settings_of)]) -> Job:
     """Retry a failed or cancelled job: unfinished trials run again, finished ones are kept."""
     admission.require_factories(store.study_document(job_id), settings.factories)
     return store.request(job_id, Verb.RETRY)
 
 
-@router.post("/jobs/{job_id}:clone", status_code=202, tags=["jobs"], responses=described(404, 413, 422))
+@router.post(
+    "/jobs/{job_id}:clone", status_code=202, tags=["jobs"], responses=error_responses(404, 413, 422)
+)
 def clone(
     job_id: JobId,
     changes: Annotated[Any, Depends(changes_of)],
@@ -122,7 +138,9 @@ def clone(
     document = patched(store.study_document(job_id), changes)
     # Unchanged paths were admitted with the first job, perhaps on this machine's command line.
     new_data = not changes.keys().isdisjoint({"data", FIELD})
-    row = accept(Submission(document, settings, new_data, idempotency_key, request=[job_id, changes]), store)
+    row = accept(
+        Submission(document, settings, new_data, idempotency_key, request=[job_id, changes]), store
+    )
     response.headers.update(_located(row))
     return _detail(row, store)
 
@@ -132,4 +150,7 @@ def _located(row: JobRow) -> dict[str, str]:
 
 
 def _detail(row: JobRow, store: Store) -> JobDetail:
-    return JobDetail(**{each.name: getattr(row, each.name) for each in fields(Job)}, study=store.study_document(row.id))
+    return JobDetail(
+        **{each.name: getattr(row, each.name) for each in fields(Job)},
+        study=store.study_document(row.id),
+    )

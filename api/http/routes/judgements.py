@@ -6,18 +6,20 @@ from fastapi import APIRouter, Depends, Request
 
 from api.http import bodies
 from api.http.dependencies import Width, body_of
-from api.http.errors import described
+from api.http.errors import error_responses
 from telescope.errors import InvalidInput
 from telescope.studies.telescoping.judge.judge import Judgement, judge
 from telescope.studies.telescoping.judge.sweep import read_csv, read_document
 
-router = APIRouter(prefix="/v1", responses=described(500, 503))
+router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 
 CSV_TYPES = frozenset({"text/csv", "application/csv"})
 
 
-@router.post("/judgements", tags=["judgements"], responses=described(413, 422))
-def judge_sweep(request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None) -> Judgement:
+@router.post("/judgements", tags=["judgements"], responses=error_responses(413, 422))
+def judge_sweep(
+    request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None
+) -> Judgement:
     """Judge whether a sweep transfers to the target width, by the rules of a job's result.
 
     The sweep is a CSV table, or JSON that may include the target width.
@@ -26,7 +28,9 @@ def judge_sweep(request: Request, body: Annotated[bytes, Depends(body_of)], targ
     content_type = request.headers.get("Content-Type", "")
     if content_type.partition(";")[0].strip().lower() in CSV_TYPES:
         return judge(read_csv(body), target_width)
-    sweep, target = read_document(bodies.document(body, content_type, "a CSV table as Content-Type: text/csv"))
+    sweep, target = read_document(
+        bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv")
+    )
     if target is not None and target_width is not None:
         message = "is given twice; give it either in the document or in the query"
         raise InvalidInput.of("target_width", message, target)

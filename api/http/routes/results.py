@@ -5,20 +5,35 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.http import schemas
-from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Points, Rows, TrialId, Width
-from api.http.errors import described
+from api.http.dependencies import (
+    UNCHANGED,
+    IfNoneMatch,
+    JobId,
+    PageSize,
+    PageToken,
+    Points,
+    Rows,
+    TrialId,
+    Width,
+)
+from api.http.errors import error_responses
 from api.http.representations import tagged, unless_seen
 from api.jobs import reports, variants
 from api.store.curves import thin
 from api.store.rows import TrialFilter
-from telescope.client.resources import Curve, Trial
+from telescope.client.resources import Curve, TrialSummary
 from telescope.trials.outcome import TrialState
 from telescope.trials.types import OptimizerName
 
-router = APIRouter(prefix="/v1", responses=described(500, 503))
+router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 
 
-@router.get("/jobs/{job_id}/result", tags=["results"], response_model=dict[str, Any], responses=described(404, 422) | UNCHANGED)
+@router.get(
+    "/jobs/{job_id}/result",
+    tags=["results"],
+    response_model=dict[str, Any],
+    responses=error_responses(404, 422) | UNCHANGED,
+)
 def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """Get the study's report.
 
@@ -28,7 +43,7 @@ def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any
     return unless_seen(row, if_none_match) or tagged(row, reports.latest(row, store))
 
 
-@router.get("/jobs/{job_id}/levels", tags=["results"], responses=described(404, 422))
+@router.get("/jobs/{job_id}/levels", tags=["results"], responses=error_responses(404, 422))
 def levels(job_id: JobId, store: Rows) -> schemas.Levels:
     """List the decided levels of all ladders: window, grid, optimum, interval."""
     report = reports.latest(store.job(job_id), store)
@@ -37,10 +52,12 @@ def levels(job_id: JobId, store: Rows) -> schemas.Levels:
         for ladder in report.get("ladders", ())
         for level in ladder["levels"]
     ]
-    return schemas.Levels(final=report["final"], items=[schemas.Level.model_validate(each) for each in items])
+    return schemas.Levels(
+        final=report["final"], items=[schemas.Level.model_validate(each) for each in items]
+    )
 
 
-@router.get("/jobs/{job_id}/trials", tags=["results"], responses=described(404, 422))
+@router.get("/jobs/{job_id}/trials", tags=["results"], responses=error_responses(404, 422))
 def trials(
     job_id: JobId,
     store: Rows,
@@ -49,29 +66,42 @@ def trials(
     state: TrialState | None = None,
     width: Width = None,
     optimizer: OptimizerName | None = None,
-) -> schemas.Page[Trial]:
+) -> schemas.ItemPage[TrialSummary]:
     """List a job's trials in the order of their planning."""
-    page = store.trials(job_id, page_size or 50, page_token, only=TrialFilter(state=state, width=width, optimizer=optimizer))
-    labelled = variants.trials(store, job_id, page)
-    return schemas.Page[Trial](items=labelled.items, next_page_token=labelled.next_page_token)
+    page = store.trials(
+        job_id,
+        page_size or 50,
+        page_token,
+        only=TrialFilter(state=state, width=width, optimizer=optimizer),
+    )
+    labelled = variants.trials_page(store, job_id, page)
+    return schemas.ItemPage[TrialSummary](
+        items=labelled.items, next_page_token=labelled.next_page_token
+    )
 
 
-@router.get("/jobs/{job_id}/curves", tags=["results"], responses=described(404, 422))
-def curves(job_id: JobId, store: Rows, points: Points = 100, width: Width = None, optimizer: OptimizerName | None = None) -> schemas.Curves:
+@router.get("/jobs/{job_id}/curves", tags=["results"], responses=error_responses(404, 422))
+def curves(
+    job_id: JobId,
+    store: Rows,
+    points: Points = 100,
+    width: Width = None,
+    optimizer: OptimizerName | None = None,
+) -> schemas.Curves:
     """List the curves of a job's trials, thinned so that spikes survive."""
     thinned = store.curves(job_id, points, only=TrialFilter(width=width, optimizer=optimizer))
     return schemas.Curves(items=tuple(thinned))
 
 
-@router.get("/trials/{trial_id}", tags=["results"], responses=described(404, 422))
-def trial(trial_id: TrialId, store: Rows) -> schemas.TrialDetail:
+@router.get("/trials/{trial_id}", tags=["results"], responses=error_responses(404, 422))
+def trial(trial_id: TrialId, store: Rows) -> schemas.TrialWithSpec:
     """Get a trial with its specification."""
     row = store.trial(trial_id)
-    (labelled,) = variants.named(store, row.job_id, [row])
-    return schemas.TrialDetail(**vars(labelled), spec=store.trial_spec(trial_id))
+    (labelled,) = variants.with_variants(store, row.job_id, [row])
+    return schemas.TrialWithSpec(**vars(labelled), spec=store.trial_spec(trial_id))
 
 
-@router.get("/trials/{trial_id}/curve", tags=["results"], responses=described(404, 422))
+@router.get("/trials/{trial_id}/curve", tags=["results"], responses=error_responses(404, 422))
 def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> Curve:
     """Get a trial's curve over all its attempts; all points unless `points` is given."""
     whole = store.curve(trial_id)

@@ -18,13 +18,32 @@ from telescope.errors import InvalidInput
 from telescope.statistics.batch_readings import Readings
 from telescope.statistics.frontier import Frontier, compare
 from telescope.statistics.token_ratio import ratios, trend
-from telescope.statistics.tokens_to_loss import SMOOTHED, Crossings, Curves, Outcome, Smoothed, smoothed
-from telescope.studies.compute_time.fold import AtBatch, Progress, progress
+from telescope.statistics.tokens_to_loss import (
+    SMOOTHED,
+    Crossings,
+    LossCurves,
+    Smoothed,
+    TargetOutcome,
+    smoothed,
+)
+from telescope.studies.compute_time.fold import BatchProgress, StudyProgress, progress
 from telescope.studies.compute_time.question import READ, Question
 from telescope.studies.compute_time.reasons import NothingToRead, NotReached, Unread
-from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, FrontierRow, RatioAnswer
+from telescope.studies.compute_time.rows import (
+    BatchAnswer,
+    FrontierAnswer,
+    FrontierRow,
+    RatioAnswer,
+)
 from telescope.studies.compute_time.runs import Course
-from telescope.studies.compute_time.tables import batch_rows, finite, frontier_rows, ratio_row, since, summary
+from telescope.studies.compute_time.tables import (
+    batch_rows,
+    finite,
+    frontier_rows,
+    ratio_row,
+    since,
+    summary,
+)
 from telescope.studies.compute_time.times import in_words
 from telescope.studies.compute_time.wording import unread_words
 from telescope.trials.outcome import Trial
@@ -35,7 +54,7 @@ from telescope.trials.types import OptimizerName
 class Arm:
     """The runs of an optimizer: a row of the smoothed courses for each batch and seed."""
 
-    batches: tuple[AtBatch, ...]  # those with a course
+    batches: tuple[BatchProgress, ...]  # those with a course
     rows: slice  # of all courses, its own
     batch_tokens: NDArray[np.int64]  # [run]
     seeds: NDArray[np.int64]  # [run]
@@ -45,13 +64,17 @@ class Arm:
         """The optimizer of the runs."""
         return self.batches[0].optimizer
 
-    def at(self, batch_tokens: float) -> AtBatch:
+    def at(self, batch_tokens: float) -> BatchProgress:
         """The batch of this size."""
         return next(one for one in self.batches if one.batch_tokens == batch_tokens)
 
     def readings(self, crossings: Crossings) -> Readings:
         """The rows of these runs in the crossings of all courses."""
-        return Readings.of(self.batch_tokens, self.seeds, Crossings(crossings.tokens[self.rows], crossings.outcome[self.rows]))
+        return Readings.of(
+            self.batch_tokens,
+            self.seeds,
+            Crossings(crossings.tokens[self.rows], crossings.outcome[self.rows]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +91,7 @@ class Analysis:
         return cls.after(question, progress(question, trials))
 
     @classmethod
-    def after(cls, question: Question, now: Progress) -> "Analysis":
+    def after(cls, question: Question, now: StudyProgress) -> "Analysis":
         """The analysis of the runs so far."""
         courses, arms = list[Course](), list[Arm]()
         for optimizer in question.optimizers:
@@ -81,27 +104,58 @@ class Analysis:
             ]
             if found:
                 batches = tuple({one.batch_tokens: one for one, _, _ in found}.values())
-                batch_tokens, seeds = (np.array([one.batch_tokens for one, _, _ in found]), np.array([seed for _, seed, _ in found]))
-                arms.append(Arm(batches, slice(len(courses), len(courses) + len(found)), batch_tokens, seeds))
+                batch_tokens, seeds = (
+                    np.array([one.batch_tokens for one, _, _ in found]),
+                    np.array([seed for _, seed, _ in found]),
+                )
+                arms.append(
+                    Arm(
+                        batches, slice(len(courses), len(courses) + len(found)), batch_tokens, seeds
+                    )
+                )
                 courses += [course for _, _, course in found]
-        curves = Curves.of([(c.tokens.tolist(), c.loss.tolist()) for c in courses], [c.diverged for c in courses])
-        return cls(question, smoothed(curves, SMOOTHED if question.runs.reading == "constant" else 1), tuple(arms))
+        curves = LossCurves.of(
+            [(c.tokens.tolist(), c.loss.tolist()) for c in courses], [c.diverged for c in courses]
+        )
+        return cls(
+            question,
+            smoothed(curves, SMOOTHED if question.runs.reading == "constant" else 1),
+            tuple(arms),
+        )
 
-    def frontier(self, target_loss: float, optimizer: OptimizerName | None = None) -> FrontierAnswer:
+    def frontier(
+        self, target_loss: float, optimizer: OptimizerName | None = None
+    ) -> FrontierAnswer:
         """Hours against devices. Raises InvalidInput where no run reached the loss."""
         devices = self.question.devices
-        rows = {arm.optimizer: frontier_rows(devices, arm.batches, readings) for arm, readings in self.readings(target_loss)}
-        first, second = (curve(rows.get(name, [])) for name in ("adamw", "muon"))
+        rows = {
+            arm.optimizer: frontier_rows(devices, arm.batches, readings)
+            for arm, readings in self.readings(target_loss)
+        }
+        first, second = (iso_loss_curve(rows.get(name, [])) for name in ("adamw", "muon"))
         shown = tuple(row for name in rows if optimizer in (None, name) for row in rows[name])
-        return FrontierAnswer(target_loss, self.read, shown, compare(first, second), in_words(devices))
+        return FrontierAnswer(
+            target_loss, self.read, shown, compare(first, second), in_words(devices)
+        )
 
-    def batch_sizes(self, target_loss: float, optimizer: OptimizerName | None = None) -> BatchAnswer:
+    def batch_sizes(
+        self, target_loss: float, optimizer: OptimizerName | None = None
+    ) -> BatchAnswer:
         """Tokens and steps against batch size. Raises InvalidInput where no run reached the
         loss.
         """
-        found = [(arm.batches, readings) for arm, readings in self.readings(target_loss) if optimizer in (None, arm.optimizer)]
+        found = [
+            (arm.batches, readings)
+            for arm, readings in self.readings(target_loss)
+            if optimizer in (None, arm.optimizer)
+        ]
         rows = tuple(row for batches, readings in found for row in batch_rows(batches, readings))
-        return BatchAnswer(target_loss, self.read, rows, tuple(summary(batches, readings) for batches, readings in found))
+        return BatchAnswer(
+            target_loss,
+            self.read,
+            rows,
+            tuple(summary(batches, readings) for batches, readings in found),
+        )
 
     def token_ratio(self, target_loss: float) -> RatioAnswer:
         """AdamW's tokens over Muon's at each batch, and the trend of the ratio.
@@ -113,7 +167,10 @@ class Analysis:
             note = f"a ratio needs runs of both optimizers; these are of {', '.join(found)} only"
             return RatioAnswer.without_rows(target_loss, self.read, note)
         (one, first), (other, second) = found["adamw"], found["muon"]
-        rows = tuple(ratio_row(one.at(row.batch_tokens), other.at(row.batch_tokens), row) for row in ratios(first, second))
+        rows = tuple(
+            ratio_row(one.at(row.batch_tokens), other.at(row.batch_tokens), row)
+            for row in ratios(first, second)
+        )
         if not rows:
             note = "at no batch do both optimizers have a run that did not diverge"
             return RatioAnswer.without_rows(target_loss, self.read, note)
@@ -136,7 +193,9 @@ class Analysis:
     def read(self) -> str:
         """The method by which a loss is read, as text."""
         window = self.courses.window
-        smoothing = f"smoothed twice by a moving mean of {window} points" if window > 1 else "not smoothed"
+        smoothing = (
+            f"smoothed twice by a moving mean of {window} points" if window > 1 else "not smoothed"
+        )
         source = f"held-out loss {READ[self.question.runs.reading]}"
         crossing = "the first lasting crossing, interpolated linearly in log tokens"
         return f"{source}; {smoothing}; {crossing}"
@@ -152,7 +211,10 @@ class Analysis:
         """The reason why no run reached a loss; None where one did."""
         if self.reached is None:
             return NothingToRead(target_loss=target_loss)
-        if np.isin(self.courses.crossings(target_loss).outcome, (Outcome.REACHED, Outcome.EARLY)).any():
+        if np.isin(
+            self.courses.crossings(target_loss).outcome,
+            (TargetOutcome.REACHED, TargetOutcome.EARLY),
+        ).any():
             return None
         high, low = self.reached
         return NotReached(target_loss=target_loss, highest_loss=high, lowest_loss=low)
@@ -165,7 +227,7 @@ class Analysis:
         return [(arm, arm.readings(crossings)) for arm in self.arms]
 
 
-def curve(rows: Sequence[FrontierRow]) -> Frontier:
+def iso_loss_curve(rows: Sequence[FrontierRow]) -> Frontier:
     """The iso-loss curve of an optimizer."""
     best = [row for row in rows if row.on_frontier]
     return Frontier.of([row.devices for row in best], [row.hours or 0.0 for row in best])

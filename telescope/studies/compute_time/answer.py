@@ -4,7 +4,7 @@
 reached the lowest target, with hyperparameters that raise no doubt. The report on a running study
 covers the trials so far.
 
-Parts: `answer` · `at_target` · `verdict`, `doubts` · `batch_report` · `granted`.
+Parts: `answer` · `target_answer` · `verdict`, `answer_doubts` · `batch_report` · `granted`.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from telescope.parametrisation.mup import UNDECAYED
 from telescope.statistics.token_ratio import Direction, Standing
 from telescope.studies.compute_time.analysis import Analysis
-from telescope.studies.compute_time.fold import AtBatch, Progress, progress
+from telescope.studies.compute_time.fold import BatchProgress, StudyProgress, progress
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.reasons import (
     Borrowed,
@@ -24,36 +24,48 @@ from telescope.studies.compute_time.reasons import (
     OptimizerBatch,
     Reason,
     Resolved,
-    Running,
     RunsCensored,
     RunsDiverged,
     RunsEarly,
-    Stopped,
+    RunsPending,
+    StudyStopped,
 )
-from telescope.studies.compute_time.report import AtTarget, BatchReport, Comparison, Granted, Verdict
+from telescope.studies.compute_time.report import (
+    AtTarget,
+    BatchReport,
+    Granted,
+    OptimizerComparison,
+    Verdict,
+)
 from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
-from telescope.studies.compute_time.times import step_seconds
-from telescope.studies.compute_time.tuning import decays
+from telescope.studies.compute_time.times import measured_step_seconds
+from telescope.studies.compute_time.tuning import weight_decays_to_compare
 from telescope.studies.compute_time.wording import doubts_words, origin_words, unread_words, words
 from telescope.studies.kind import Ended
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
 
-def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Comparison:
+def answer(
+    question: Question, trials: Sequence[Trial], ended: Ended | None = None
+) -> OptimizerComparison:
     """The report on the completed trials; final where no run is missing, or where `ended` gives the
     reason why none will follow.
     """
     now = progress(question, trials)
     analysis = Analysis.after(question, now)
-    targets = tuple(at_target(analysis, loss) for loss in sorted(question.target_losses, reverse=True))
+    targets = tuple(
+        target_answer(analysis, loss) for loss in sorted(question.target_losses, reverse=True)
+    )
     found, because = verdict(question, now, targets, ended)
     every = {
-        trial.digest: trial for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches)) for trial in one
+        trial.digest: trial
+        for one in (*(one.tuned.trials for one in now.searches), *map(trials_of_batch, now.batches))
+        for trial in one
     }
     paid = [trial for trial in every.values() if not trial.reused]
     high, low = analysis.reached or (None, None)
-    return Comparison(
+    return OptimizerComparison(
         final=not now.missing or ended is not None,
         verdict=found,
         reason=words(because),
@@ -65,14 +77,14 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
         ledger=tuple(granted(question, optimizer, now) for optimizer in question.optimizers),
         trials=len(every),
         reused=len(every) - len(paid),
-        tokens=sum(map(trained_tokens, paid)),
+        tokens=sum(map(tokens_after_branch, paid)),
         flops=math.fsum(trial.flops for trial in paid),
         seconds=math.fsum(trial.seconds for trial in paid),
         because=because,
     )
 
 
-def at_target(analysis: Analysis, target_loss: float) -> AtTarget:
+def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
     """The answer to a target loss."""
     if unread := analysis.unread(target_loss):
         return AtTarget(
@@ -90,7 +102,7 @@ def at_target(analysis: Analysis, target_loss: float) -> AtTarget:
         target_loss=target_loss,
         reached=True,
         muon=standing(ratio),
-        sentence=sentence(batches, ratio),
+        sentence=answer_sentence(batches, ratio),
         batches=batches,
         ratio=ratio,
         dominance=analysis.frontier(target_loss).dominance,
@@ -105,7 +117,7 @@ def standing(ratio: RatioAnswer) -> Standing | None:
     return clear.pop() if len(clear) == 1 else Standing.UNRESOLVED
 
 
-def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
+def answer_sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
     """The answer to a target, as text."""
     if not ratio.rows:
         return ratio.note
@@ -128,23 +140,29 @@ def sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
             return f"{text}; whether it lasts is unknown, because {few}"
 
 
-def verdict(question: Question, now: Progress, targets: Sequence[AtTarget], ended: Ended | None) -> tuple[Verdict, Reason]:
+def verdict(
+    question: Question, now: StudyProgress, targets: Sequence[AtTarget], ended: Ended | None
+) -> tuple[Verdict, Reason]:
     """The verdict and its reason."""
     if ended:
-        return "unresolved", Stopped(by=ended.cause, detail=ended.detail)
+        return "unresolved", StudyStopped(by=ended.cause, detail=ended.detail)
     if now.missing:
-        return "unresolved", Running()
-    if found := tuple(doubts(question, now, targets)):
+        return "unresolved", RunsPending()
+    if found := tuple(answer_doubts(question, now, targets)):
         return "unresolved", Doubted(doubts=found)
     return "resolved", Resolved(tuned=question.tuning is not None, jobs=source_jobs(question))
 
 
-def doubts(question: Question, now: Progress, targets: Sequence[AtTarget]) -> Iterator[Doubt]:
+def answer_doubts(
+    question: Question, now: StudyProgress, targets: Sequence[AtTarget]
+) -> Iterator[Doubt]:
     """The doubts about an answer; doubts that batches share are listed once."""
     for shared in dict.fromkeys(one.setting.doubts for one in now.batches if one.setting):
         yield from shared
-    if borrowed := [one for one in now.batches if one.setting and one.setting.source == "extrapolated"]:
-        yield Borrowed(batches=named(borrowed))
+    if borrowed := [
+        one for one in now.batches if one.setting and one.setting.source == "extrapolated"
+    ]:
+        yield Borrowed(batches=optimizer_batches(borrowed))
     if not targets:
         yield NoTargets()
     for target in targets:
@@ -159,32 +177,36 @@ def target_doubts(target: AtTarget) -> Iterator[Doubt]:
         yield target.because
     rows, loss = target.batches.rows if target.batches else (), target.target_loss
     if censored := [row for row in rows if row.censored]:
-        yield RunsCensored(target_loss=loss, batches=named(censored))
+        yield RunsCensored(target_loss=loss, batches=optimizer_batches(censored))
     if diverged := [row for row in rows if row.diverged]:
-        yield RunsDiverged(target_loss=loss, batches=named(diverged))
+        yield RunsDiverged(target_loss=loss, batches=optimizer_batches(diverged))
     if early := [row for row in rows if row.early]:
-        yield RunsEarly(target_loss=loss, batches=named(early))
+        yield RunsEarly(target_loss=loss, batches=optimizer_batches(early))
 
 
-def named(rows: Sequence[BatchRow] | Sequence[AtBatch]) -> tuple[OptimizerBatch, ...]:
+def optimizer_batches(
+    rows: Sequence[BatchRow] | Sequence[BatchProgress],
+) -> tuple[OptimizerBatch, ...]:
     """The optimizers and their batches."""
-    return tuple(OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows)
+    return tuple(
+        OptimizerBatch(optimizer=row.optimizer, batch_tokens=row.batch_tokens) for row in rows
+    )
 
 
-def trials_of_batch(one: AtBatch) -> tuple[Trial, ...]:
+def trials_of_batch(one: BatchProgress) -> tuple[Trial, ...]:
     """The completed trials at a batch."""
     timed = (one.timed,) if one.timed else ()
     return tuple(trial for course in one.courses for trial in course.trials) + timed
 
 
-def trained_tokens(trial: Trial) -> int:
+def tokens_after_branch(trial: Trial) -> int:
     """The tokens that a trial was trained on, without the steps of the trial that it branches
     off.
     """
     return (trial.step - trial.spec.branch_step) * trial.spec.horizon.batch_tokens
 
 
-def batch_report(one: AtBatch) -> BatchReport:
+def batch_report(one: BatchProgress) -> BatchReport:
     """The report on an optimizer at a batch."""
     assert one.setting is not None, "only batches with a setting are reported"
     runs = trials_of_batch(one)
@@ -197,14 +219,18 @@ def batch_report(one: AtBatch) -> BatchReport:
         doubt=doubts_words(one.setting.doubts),
         runs=sum(len(course.trials) for course in one.courses),
         diverged=sum(trial.diverged for course in one.courses for trial in course.trials),
-        trained_tokens=max((float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0),
-        lowest_loss=min((float(course.loss.min()) for course in one.courses if len(course.loss)), default=None),
-        step_seconds=step_seconds(one.timed),
+        trained_tokens=max(
+            (float(course.tokens[-1]) for course in one.courses if len(course.tokens)), default=0.0
+        ),
+        lowest_loss=min(
+            (float(course.loss.min()) for course in one.courses if len(course.loss)), default=None
+        ),
+        step_seconds=measured_step_seconds(one.timed),
         run_seconds=math.fsum(trial.seconds for trial in runs),
     )
 
 
-def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Granted:
+def granted(question: Question, optimizer: OptimizerName, now: StudyProgress) -> Granted:
     """The ledger's entry for an optimizer."""
     searches = [one for one in now.searches if one.optimizer == optimizer]
     batches = [one for one in now.batches if one.optimizer == optimizer]
@@ -212,7 +238,11 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
     every = searched | {trial.digest: trial for one in batches for trial in trials_of_batch(one)}
     rates = [trial.spec.optimizer.lr for trial in searched.values()]
     tuning, options = question.tuning, question.optimizer_options
-    muon = f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, " if optimizer == "muon" else ""
+    muon = (
+        f"momentum {options.momentum:g}, AdamW's lr {question.adamw_lr_ratio:g} of Muon's, "
+        if optimizer == "muon"
+        else ""
+    )
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     return Granted(
         optimizer=optimizer,
@@ -222,18 +252,24 @@ def granted(question: Question, optimizer: OptimizerName, now: Progress) -> Gran
         lr_low=min(rates, default=None),
         lr_high=max(rates, default=None),
         lr_octaves=math.log2(max(rates) / min(rates)) if rates else 0.0,
-        weight_decays=decays(tuning) if tuning else (),
+        weight_decays=weight_decays_to_compare(tuning) if tuning else (),
         edges=tuple(doubts_words(one.tuned.doubts) for one in searches if one.tuned.doubts),
-        tuning_tokens=sum(map(trained_tokens, searched.values())),
+        tuning_tokens=sum(map(tokens_after_branch, searched.values())),
         tuning_flops=math.fsum(trial.flops for trial in searched.values()),
         tuning_seconds=math.fsum(trial.seconds for trial in searched.values()),
         seeds=question.seeds,
-        schedule=(f"{question.runs.reading}, warm-up of {question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens"),
-        fixed=(f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}"),
-        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype if optimizer == "muon" else "float32",
+        schedule=(
+            f"{question.runs.reading}, warm-up of {question.runs.warmup_tokens or round(question.runs.tokens / 20)} tokens"
+        ),
+        fixed=(
+            f"{muon}beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, no clipping, no decay of {undecayed}"
+        ),
+        precision="float32; Newton-Schulz in " + options.newton_schulz_dtype
+        if optimizer == "muon"
+        else "float32",
         trials=len(every),
         diverged=sum(trial.diverged for trial in every.values()),
-        tokens=sum(map(trained_tokens, every.values())),
+        tokens=sum(map(tokens_after_branch, every.values())),
         flops=math.fsum(trial.flops for trial in every.values()),
         seconds=math.fsum(trial.seconds for trial in every.values()),
     )

@@ -13,8 +13,15 @@ from dataclasses import dataclass
 
 from telescope.studies.compute_time.fold import candidates, setting_of, timed_spec
 from telescope.studies.compute_time.question import Question
-from telescope.studies.compute_time.runs import parts
-from telescope.studies.compute_time.tuning import BEYOND, Known, decays, grid, most_points, spec_of
+from telescope.studies.compute_time.runs import stage_parts
+from telescope.studies.compute_time.tuning import (
+    BEYOND,
+    Known,
+    first_rates,
+    most_points,
+    search_spec,
+    weight_decays_to_compare,
+)
 from telescope.studies.forecast.pace import Machine, Pace, assumed, pace
 from telescope.studies.forecast.span import Span
 from telescope.train.flops import trial_flops
@@ -33,7 +40,12 @@ class RunsCost:
 
     def __add__(self, other: "RunsCost") -> "RunsCost":
         """The sum of two costs."""
-        return RunsCost(self.trials + other.trials, self.tokens + other.tokens, self.flops + other.flops, self.seconds + other.seconds)
+        return RunsCost(
+            self.trials + other.trials,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+        )
 
 
 NOTHING = RunsCost(0, 0, 0.0, 0.0)
@@ -67,16 +79,20 @@ class Bill:
 
 def most_trials(question: Question) -> int:
     """The largest possible number of trials."""
-    return sum(len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True)))
+    return sum(
+        len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True))
+    )
 
 
-def bound(question: Question) -> int:
+def trials_upper_bound(question: Question) -> int:
     """An upper bound on `most_trials`, without counting trials one by one."""
     runs, tuning = question.runs, question.tuning
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
     each = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
     searches = len(question.tuned_batches) * most_points(tuning) if tuning else 0
-    return len(question.optimizers) * (len(question.batches) * (question.seeds * each + 1) + searches)
+    return len(question.optimizers) * (
+        len(question.batches) * (question.seeds * each + 1) + searches
+    )
 
 
 def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
@@ -85,15 +101,15 @@ def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
     """
     if question.tuning is None:
         return []
-    tuning, octaves = question.tuning, list(grid(question.tuning))
+    tuning, octaves = question.tuning, list(first_rates(question.tuning))
     if most and tuning.lr.extend:
         gap = octaves[-1] - octaves[-2]
         octaves += [octaves[-1] + gap * i for i in range(1, BEYOND * tuning.extensions + 1)]
     return [
         tuple(
-            spec_of(tuning, question.runs, base.at(x, decay), batch, seed)
+            search_spec(tuning, question.runs, base.at(x, decay), batch, seed)
             for x in octaves
-            for decay in decays(tuning)
+            for decay in weight_decays_to_compare(tuning)
             for seed in range(tuning.seeds)
         )
         for base in (candidates(question, optimizer) for optimizer in question.optimizers)
@@ -112,7 +128,7 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
                 spec
                 for seed in range(question.seeds)
                 for stage in stages
-                for part in parts(question.runs, setting, seed, question.lowest, stage)
+                for part in stage_parts(question.runs, setting, seed, question.lowest, stage)
                 for spec in part
             ]
             found.append((*courses, timed_spec(question, setting)))
@@ -122,25 +138,31 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 def preview(question: Question, machine: Machine | None = None) -> Bill:
     """The forecast; the study's data should be resolved, since the vocabulary affects the cost."""
     machine = machine or Machine()
-    parallel = min([limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None], default=1)
+    parallel = min(
+        [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
+        default=1,
+    )
     rows = []
     least, most = all_runs(question, most=False), all_runs(question, most=True)
     tuned = {key_of(specs): specs for specs in all_searches(question, most=False)}
     widened = {key_of(specs): specs for specs in all_searches(question, most=True)}
     for few, many in zip(least, most, strict=True):
         speed = pace_of(question, few[0], machine)
-        tuning = cost_of(tuned.get(key_of(few), ()), speed)
+        tuning = cost_of_runs(tuned.get(key_of(few), ()), speed)
         rows.append(
             BatchPreview(
                 optimizer=few[0].optimizer.name,
                 batch_tokens=few[0].horizon.batch_tokens,
                 tuning=tuning,
-                least=tuning + cost_of(few, speed),
-                most=cost_of(widened.get(key_of(few), ()), speed) + cost_of(many, speed),
+                least=tuning + cost_of_runs(few, speed),
+                most=cost_of_runs(widened.get(key_of(few), ()), speed) + cost_of_runs(many, speed),
                 pace=speed,
             )
         )
-    least_of, most_of = (sum((row.least for row in rows), NOTHING), sum((row.most for row in rows), NOTHING))
+    least_of, most_of = (
+        sum((row.least for row in rows), NOTHING),
+        sum((row.most for row in rows), NOTHING),
+    )
     return Bill(
         trials=Span(least_of.trials, least_of.trials, most_of.trials),
         tokens=Span(least_of.tokens, least_of.tokens, most_of.tokens),
@@ -148,7 +170,9 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
         seconds=Span(least_of.seconds, least_of.seconds, most_of.seconds).times(1 / parallel),
         parallel=parallel,
         estimated=any(row.pace.estimated for row in rows),
-        assumes=("least: every optimum inside its grid, every run short; most: all extensions and doublings"),
+        assumes=(
+            "least: every optimum inside its grid, every run short; most: all extensions and doublings"
+        ),
         batches=tuple(rows),
     )
 
@@ -165,7 +189,7 @@ def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
     return assumed(trial_flops(spec) / spec.own_steps, question.model.depth)
 
 
-def cost_of(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
+def cost_of_runs(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
     """The cost of runs, one after the other."""
     flops = math.fsum(map(trial_flops, specs))
     steps = [spec.own_steps * spec.horizon.batch_tokens for spec in specs]

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 
 from telescope.errors import InvalidInput, Problem, under
-from telescope.studies.compute_time.bill import bound, most_trials
+from telescope.studies.compute_time.bill import most_trials, trials_upper_bound
 from telescope.studies.compute_time.question import MOST_TRIALS, Question
 from telescope.studies.compute_time.runs import steps_of
-from telescope.studies.compute_time.tuning import decays, grid
+from telescope.studies.compute_time.tuning import first_rates, weight_decays_to_compare
 from telescope.trials.horizon import HorizonSpec, batch_problem
 from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.model import architecture_problems, width_problem
@@ -48,7 +48,10 @@ def problems(question: Question) -> Iterator[Problem]:
         message = f"is more than half of runs.tokens, {runs.tokens}; use a twentieth of it"
         yield Problem("runs.warmup_tokens", message, runs.warmup_tokens)
     yield from (under("model", one) for one in architecture_problems(question.model))
-    yield from (under("optimizer_options", one) for one in clip_problems(question.model.known_attention(), question.optimizer_options))
+    yield from (
+        under("optimizer_options", one)
+        for one in clip_problems(question.model.known_attention(), question.optimizer_options)
+    )
     convention = question.optimizer_options.lr_convention
     if convention == "absolute" and question.parametrisation != "mup-paper":
         message = f"has no meaning under {question.parametrisation}; leave it out, or use parametrisation: mup-paper"
@@ -58,7 +61,10 @@ def problems(question: Question) -> Iterator[Problem]:
 def batch_problems(question: Question) -> Iterator[Problem]:
     """Problems of batches that do not split into windows, or leave too few steps."""
     if not question.batches:
-        yield Problem("batch_tokens", "names no batch; list some, or give low and high, with high at least low")
+        yield Problem(
+            "batch_tokens",
+            "names no batch; list some, or give low and high, with high at least low",
+        )
         return
     if len(question.batches) > MOST_BATCHES:
         message = f"names {len(question.batches)} batches, more than {MOST_BATCHES}; use fewer"
@@ -71,7 +77,12 @@ def batch_problems(question: Question) -> Iterator[Problem]:
             yield problem
         elif micro is not None and micro < batch:
             yield from micro_problems(question, micro, batch)
-    shortest = min(question.runs.tokens, question.tuning.tokens if question.tuning and question.tuning.tokens else question.runs.tokens)
+    shortest = min(
+        question.runs.tokens,
+        question.tuning.tokens
+        if question.tuning and question.tuning.tokens
+        else question.runs.tokens,
+    )
     if shortest < FEWEST_STEPS * question.batches[-1]:
         field = "runs.tokens" if shortest == question.runs.tokens else "tuning.tokens"
         least = FEWEST_STEPS * question.batches[-1]
@@ -103,12 +114,24 @@ def source_problems(question: Question) -> Iterator[Problem]:
         return
     unknown = [batch for batch in question.tuning.batch_tokens if batch not in question.batches]
     if unknown:
-        yield Problem("tuning.batch_tokens", "names batches that are not in batch_tokens; choose among those", unknown)
+        yield Problem(
+            "tuning.batch_tokens",
+            "names batches that are not in batch_tokens; choose among those",
+            unknown,
+        )
     if len(set(question.tuning.batch_tokens)) < len(question.tuning.batch_tokens):
-        yield Problem("tuning.batch_tokens", "names a batch twice; name each once", list(question.tuning.batch_tokens))
+        yield Problem(
+            "tuning.batch_tokens",
+            "names a batch twice; name each once",
+            list(question.tuning.batch_tokens),
+        )
     lr = question.tuning.lr
     if lr.low >= lr.high:
-        yield Problem("tuning.lr.low", f"low {lr.low:g} is not below high {lr.high:g}; swap them, or use `given`", lr.low)
+        yield Problem(
+            "tuning.lr.low",
+            f"low {lr.low:g} is not below high {lr.high:g}; swap them, or use `given`",
+            lr.low,
+        )
     elif lr.low < SMALLEST or lr.high > LARGEST:
         limits = f"{SMALLEST:g} to {LARGEST:g}"
         message = f"learning rates must lie within {limits}; choose a narrower range"
@@ -116,11 +139,20 @@ def source_problems(question: Question) -> Iterator[Problem]:
     elif lr.points < 3:
         message = "an optimum needs a neighbour on either side; use at least 3 points, preferably 5"
         yield Problem("tuning.lr.points", message, lr.points)
-    elif math.log2(lr.high / lr.low) * OCTAVE_PARTS < lr.points - 1 or len(set(grid(question.tuning))) < lr.points:
+    elif (
+        math.log2(lr.high / lr.low) * OCTAVE_PARTS < lr.points - 1
+        or len(set(first_rates(question.tuning))) < lr.points
+    ):
         points = f"{lr.points} points between {lr.low:g} and {lr.high:g}"
         yield Problem("tuning.lr.points", f"{points} are too close together; use fewer", lr.points)
-    if not decays(question.tuning) or len(set(decays(question.tuning))) < len(decays(question.tuning)):
-        yield Problem("tuning.weight_decay", "must be one value, or several that differ", list(decays(question.tuning)))
+    if not weight_decays_to_compare(question.tuning) or len(
+        set(weight_decays_to_compare(question.tuning))
+    ) < len(weight_decays_to_compare(question.tuning)):
+        yield Problem(
+            "tuning.weight_decay",
+            "must be one value, or several that differ",
+            list(weight_decays_to_compare(question.tuning)),
+        )
 
 
 def given_problems(question: Question) -> Iterator[Problem]:
@@ -145,7 +177,7 @@ def budget_problems(question: Question) -> Iterator[Problem]:
         )
         yield Problem("runs.tokens", message, question.runs.tokens)
         return
-    most = bound(question)
+    most = trials_upper_bound(question)
     most = most_trials(question) if most <= MOST_TRIALS else most  # the exact count takes long
     if most > question.limits.max_trials:
         remedy = "raise it to that, or use fewer batches, seeds, points or doublings"

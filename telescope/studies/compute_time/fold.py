@@ -4,7 +4,8 @@ Each optimizer and batch needs hyperparameters (tuned here, or given), then a co
 each seed, and a short run alone on a worker that times a step. Batches do not wait for each other,
 only for the searches that give their hyperparameters.
 
-Parts: `Search` · `AtBatch`, an optimizer at a batch so far · `Progress`, `progress`.
+Parts: `TuningSearch` · `BatchProgress`, an optimizer at a batch so far · `StudyProgress`,
+`progress`.
 """
 
 import dataclasses
@@ -17,7 +18,15 @@ from telescope.errors import InvalidInput
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.reasons import Marked
 from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
-from telescope.studies.compute_time.tuning import Candidates, Known, Searching, Tuned, neighbours, setting_at, tuned
+from telescope.studies.compute_time.tuning import (
+    Candidates,
+    Known,
+    Searching,
+    Tuned,
+    neighbours,
+    setting_at,
+    tuned,
+)
 from telescope.studies.kind import Label, Planned
 from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
 from telescope.trials.outcome import Trial, TrialState
@@ -28,7 +37,7 @@ TIMED_STEPS = 30
 
 
 @dataclasses.dataclass(frozen=True)
-class Search:
+class TuningSearch:
     """The search for an optimizer's hyperparameters at a batch."""
 
     optimizer: OptimizerName
@@ -36,7 +45,7 @@ class Search:
 
 
 @dataclasses.dataclass(frozen=True)
-class AtBatch:
+class BatchProgress:
     """An optimizer at a batch so far; without a setting until its hyperparameters are known."""
 
     optimizer: OptimizerName
@@ -48,17 +57,25 @@ class AtBatch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """The progress of a study: all searches and all batches, by optimizer and batch."""
 
-    searches: tuple[Search, ...]
-    batches: tuple[AtBatch, ...]
+    searches: tuple[TuningSearch, ...]
+    batches: tuple[BatchProgress, ...]
 
     @property
     def missing(self) -> tuple[Planned, ...]:
         """The missing runs of the current stages, each once."""
-        searched = [Planned(spec, Label(one.optimizer, "tuning")) for one in self.searches for spec in one.tuned.missing]
-        trained = [Planned(spec, Label(one.optimizer, stage_of(spec))) for one in self.batches for spec in one.missing]
+        searched = [
+            Planned(spec, Label(one.optimizer, "tuning"))
+            for one in self.searches
+            for spec in one.tuned.missing
+        ]
+        trained = [
+            Planned(spec, Label(one.optimizer, stage_of(spec)))
+            for one in self.batches
+            for spec in one.missing
+        ]
         return tuple({planned.spec.digest: planned for planned in searched + trained}.values())
 
 
@@ -67,28 +84,45 @@ def stage_of(spec: TrialSpec) -> str:
     return "timing" if spec.measure == "time" else "runs"
 
 
-def progress(question: Question, trials: Sequence[Trial]) -> Progress:
+def progress(question: Question, trials: Sequence[Trial]) -> StudyProgress:
     """Replay the study over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
-    searches, batches = list[Search](), list[AtBatch]()
+    searches, batches = list[TuningSearch](), list[BatchProgress]()
     for optimizer in question.optimizers:
-        ours = [Search(optimizer, searched(question, optimizer, batch, completed)) for batch in question.tuned_batches]
+        ours = [
+            TuningSearch(optimizer, searched(question, optimizer, batch, completed))
+            for batch in question.tuned_batches
+        ]
         searches += ours
         known = tuple(hyperparameters(question, optimizer, [one.tuned for one in ours]))
-        batches += [at_batch(question, optimizer, batch, known, completed) for batch in question.batches]
-    return Progress(tuple(searches), tuple(batches))
+        batches += [
+            at_batch(question, optimizer, batch, known, completed) for batch in question.batches
+        ]
+    return StudyProgress(tuple(searches), tuple(batches))
 
 
-def searched(question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]) -> Tuned:
+def searched(
+    question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]
+) -> Tuned:
     """The search at one batch."""
     assert question.tuning is not None, "there are tuned batches only where there is tuning"
-    return tuned(question.tuning, question.runs, candidates(question, optimizer), batch_tokens, completed)
+    return tuned(
+        question.tuning, question.runs, candidates(question, optimizer), batch_tokens, completed
+    )
 
 
-def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequence[Tuned]) -> list[Known | Searching]:
+def hyperparameters(
+    question: Question, optimizer: OptimizerName, found: Sequence[Tuned]
+) -> list[Known | Searching]:
     """Hyperparameters by batch in ascending order, known or being searched for."""
     given: list[Known | Searching] = [
-        Known(one.batch_tokens, one.lr, one.weight_decay, "job" if one.job else "given", (Marked(mark=one.mark),) if one.mark else ())
+        Known(
+            one.batch_tokens,
+            one.lr,
+            one.weight_decay,
+            "job" if one.job else "given",
+            (Marked(mark=one.mark),) if one.mark else (),
+        )
         for one in question.given
         if one.optimizer == optimizer
     ]
@@ -97,8 +131,12 @@ def hyperparameters(question: Question, optimizer: OptimizerName, found: Sequenc
 
 
 def at_batch(
-    question: Question, optimizer: OptimizerName, batch_tokens: int, known: tuple[Known | Searching, ...], completed: Mapping[str, Trial]
-) -> AtBatch:
+    question: Question,
+    optimizer: OptimizerName,
+    batch_tokens: int,
+    known: tuple[Known | Searching, ...],
+    completed: Mapping[str, Trial],
+) -> BatchProgress:
     """The progress of an optimizer at a batch."""
     if not known:
         remedy = "give some, or submit the study to a service, which takes them from its jobs"
@@ -106,22 +144,34 @@ def at_batch(
         raise InvalidInput.of("given", message)
     near = [one for one in neighbours(batch_tokens, known) if not isinstance(one, Searching)]
     if len(near) < len(neighbours(batch_tokens, known)):
-        return AtBatch(optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=())
+        return BatchProgress(
+            optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=()
+        )
     setting = setting_of(question, optimizer, setting_at(batch_tokens, near))
-    courses = tuple(course(question.runs, setting, seed, question.lowest, completed) for seed in range(question.seeds))
+    courses = tuple(
+        course(question.runs, setting, seed, question.lowest, completed)
+        for seed in range(question.seeds)
+    )
     timing = timed_spec(question, setting)
     untimed = () if timing.digest in completed else (timing,)
     missing = tuple(spec for one in courses for spec in one.missing) + untimed
-    return AtBatch(optimizer, batch_tokens, setting, courses, completed.get(timing.digest), missing)
+    return BatchProgress(
+        optimizer, batch_tokens, setting, courses, completed.get(timing.digest), missing
+    )
 
 
 @lru_cache(maxsize=1024)
 def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
     """The study's optimizer, model and data, with learning rate and weight decay still open."""
-    given: dict[str, Any] = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+    given: dict[str, Any] = {
+        name: getattr(question.optimizer_options, name)
+        for name in OptimizerOptions.__dataclass_fields__
+    }
     if optimizer == "muon":
         given["adamw_lr_ratio"] = question.adamw_lr_ratio
-    spec = OptimizerSpec(name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **given)
+    spec = OptimizerSpec(
+        name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **given
+    )
     return Candidates(spec, question.model.spec, question.data)
 
 
@@ -137,4 +187,10 @@ def setting_of(question: Question, optimizer: OptimizerName, known: Known) -> Se
 def timed_spec(question: Question, setting: Setting) -> TrialSpec:
     """The run that times a step."""
     horizon = horizon_of(question.runs, setting.batch_tokens, TIMED_STEPS, "constant")
-    return TrialSpec(model=setting.model, optimizer=setting.optimizer, data=setting.data, horizon=horizon, measure="time")
+    return TrialSpec(
+        model=setting.model,
+        optimizer=setting.optimizer,
+        data=setting.data,
+        horizon=horizon,
+        measure="time",
+    )

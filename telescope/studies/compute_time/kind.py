@@ -8,7 +8,7 @@ from telescope.studies.compute_time.bill import Bill, preview
 from telescope.studies.compute_time.checks import checked
 from telescope.studies.compute_time.fold import progress
 from telescope.studies.compute_time.question import Question
-from telescope.studies.compute_time.report import Comparison
+from telescope.studies.compute_time.report import OptimizerComparison
 from telescope.studies.kind import Kind, Plan
 from telescope.trials.outcome import Trial
 
@@ -22,7 +22,7 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
 KIND = Kind(
     name="compute_time",
     question=Question,
-    report=Comparison,
+    report=OptimizerComparison,
     preview=Bill,
     check=checked,
     plan=plan,

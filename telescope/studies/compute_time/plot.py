@@ -16,7 +16,12 @@ from pathlib import Path
 
 from telescope.extras import extra
 from telescope.statistics.step_time import Origin
-from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, FrontierRow, RatioAnswer
+from telescope.studies.compute_time.rows import (
+    BatchAnswer,
+    FrontierAnswer,
+    FrontierRow,
+    RatioAnswer,
+)
 from telescope.studies.style import INK, MUTED
 from telescope.trials.types import OptimizerName
 
@@ -34,11 +39,15 @@ LEGEND = {"fontsize": 8, "frameon": False, "loc": "best", "labelcolor": INK}
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
-def draw(frontier: FrontierAnswer, batches: BatchAnswer, ratio: RatioAnswer, path: Path, title: str = "") -> None:
+def draw(
+    frontier: FrontierAnswer, batches: BatchAnswer, ratio: RatioAnswer, path: Path, title: str = ""
+) -> None:
     """Write the picture as PNG."""
     figure = Figure(figsize=(17, 5.6), layout="constrained", facecolor="white")
     named = f"{title}: " if title else ""
-    figure.suptitle(f"{named}to a loss of {frontier.target_loss:g}", fontsize=13, fontweight="bold", color=INK)
+    figure.suptitle(
+        f"{named}to a loss of {frontier.target_loss:g}", fontsize=13, fontweight="bold", color=INK
+    )
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.15, 1, 1.15))
     _frontier(left, frontier)
     _ratio(middle, ratio)
@@ -57,18 +66,44 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
         best = [row for row in rows if row.on_frontier]
         line = sorted((row.devices, row.hours or 0.0) for row in best)
         if line:
-            axes.plot(*zip(*line, strict=True), "-", color=COLOURS[name], lw=1.8, zorder=3, label=NAMES[name])
+            axes.plot(
+                *zip(*line, strict=True),
+                "-",
+                color=COLOURS[name],
+                lw=1.8,
+                zorder=3,
+                label=NAMES[name],
+            )
         _points(axes, name, best, size=7)
-        _points(axes, name, [row for row in rows if not (row.on_frontier or row.bound)], size=4, alpha=0.3)
+        _points(
+            axes,
+            name,
+            [row for row in rows if not (row.on_frontier or row.bound)],
+            size=4,
+            alpha=0.3,
+        )
         for row in rows:
             if row.bound:
-                _arrow(axes, (row.devices, row.hours or 0.0), ARROW if row.censored else 1 / ARROW, COLOURS[name], alpha=0.5)
+                _arrow(
+                    axes,
+                    (row.devices, row.hours or 0.0),
+                    ARROW if row.censored else 1 / ARROW,
+                    COLOURS[name],
+                    alpha=0.5,
+                )
     axes.plot([], [], "o", color=INK, ms=6, label="step time measured")
     axes.plot([], [], "o", color="white", mec=INK, ms=6, label="step time modelled")
     if any(row.censored for row in known):
         axes.plot([], [], "^", color=MUTED, ms=6, label="lower bound: a run did not reach the loss")
     if any(row.early for row in known):
-        axes.plot([], [], "v", color=MUTED, ms=6, label="upper bound: a run was below the loss at its first point")
+        axes.plot(
+            [],
+            [],
+            "v",
+            color=MUTED,
+            ms=6,
+            label="upper bound: a run was below the loss at its first point",
+        )
     axes.legend(**LEGEND)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -76,12 +111,23 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
 
 
-def _points(axes: Axes, name: OptimizerName, rows: Sequence[FrontierRow], size: float, alpha: float = 1.0) -> None:
+def _points(
+    axes: Axes, name: OptimizerName, rows: Sequence[FrontierRow], size: float, alpha: float = 1.0
+) -> None:
     """Markers, filled where the step was timed, hollow where it is modelled."""
     for origin, face in ((Origin.MEASURED, COLOURS[name]), (Origin.MODELLED, "white")):
         at = [(row.devices, row.hours or 0.0) for row in rows if row.origin == origin]
         if at:
-            axes.plot(*zip(*at, strict=True), MARKERS[name], color=face, mec=COLOURS[name], mew=1.4, ms=size, alpha=alpha, zorder=4)
+            axes.plot(
+                *zip(*at, strict=True),
+                MARKERS[name],
+                color=face,
+                mec=COLOURS[name],
+                mew=1.4,
+                ms=size,
+                alpha=alpha,
+                zorder=4,
+            )
 
 
 def _ratio(axes: Axes, found: RatioAnswer) -> None:
@@ -92,12 +138,23 @@ def _ratio(axes: Axes, found: RatioAnswer) -> None:
         return _empty(axes, found.note)
     axes.axhline(1.0, color=MUTED, lw=1.2, ls="--")
     for row in known:
-        _interval(axes, Whisker(row.batch_tokens, row.ratio or 0.0, row.ratio_low, row.ratio_high), RATIO, hollow=row.pairs == 0)
+        _interval(
+            axes,
+            Whisker(row.batch_tokens, row.ratio or 0.0, row.ratio_low, row.ratio_high),
+            RATIO,
+            hollow=row.pairs == 0,
+        )
     settled = [(row.batch_tokens, row.ratio) for row in known if row.pairs]
     if settled:
         axes.plot(*zip(*settled, strict=True), "-", color=RATIO, lw=1.4, zorder=3)
     if found.trend_from_batch_tokens:
-        axes.axvline(found.trend_from_batch_tokens, color=RATIO, lw=1, ls=":", label="the trend is fitted from this batch on")
+        axes.axvline(
+            found.trend_from_batch_tokens,
+            color=RATIO,
+            lw=1,
+            ls=":",
+            label="the trend is fitted from this batch on",
+        )
     axes.plot([], [], "o-", color=RATIO, ms=6, label="AdamW's tokens over Muon's, 90 % interval")
     if any(row.pairs == 0 for row in known):
         axes.plot([], [], "o", color="white", mec=RATIO, ms=6, label="a bound")
@@ -127,7 +184,9 @@ def _tokens(axes: Axes, found: BatchAnswer) -> None:
         for law in one.critical:
             if law.form == "piecewise" and law.batch_tokens is not None:
                 label = f"B* of {NAMES[one.optimizer]}: {_short(law.batch_tokens)}"
-                axes.axvline(law.batch_tokens, color=COLOURS[one.optimizer], lw=1.2, ls="--", label=label)
+                axes.axvline(
+                    law.batch_tokens, color=COLOURS[one.optimizer], lw=1.2, ls="--", label=label
+                )
                 if law.low is not None and law.high is not None:
                     axes.axvspan(law.low, law.high, color=COLOURS[one.optimizer], alpha=0.12, lw=0)
     if any(row.censored + row.early for row in known):
@@ -136,7 +195,9 @@ def _tokens(axes: Axes, found: BatchAnswer) -> None:
     _batches(axes)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _short(y)))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda y, _: _short(y) if f"{y:.0e}"[0] in "25" else ""))
+    axes.yaxis.set_minor_formatter(
+        FuncFormatter(lambda y, _: _short(y) if f"{y:.0e}"[0] in "25" else "")
+    )
 
 
 @dataclass(frozen=True)
@@ -149,7 +210,9 @@ class Whisker:
     high: float | None
 
 
-def _interval(axes: Axes, whisker: Whisker, colour: str, marker: str = "o", hollow: bool = False) -> None:
+def _interval(
+    axes: Axes, whisker: Whisker, colour: str, marker: str = "o", hollow: bool = False
+) -> None:
     """A marker, a whisker over its interval, and an arrow at an open end."""
     x, value = whisker.x, whisker.value
     ends = [end for end in (whisker.low, whisker.high) if end]
@@ -159,13 +222,24 @@ def _interval(axes: Axes, whisker: Whisker, colour: str, marker: str = "o", holl
         _arrow(axes, (x, value), ARROW, colour)
     if not whisker.low:
         _arrow(axes, (x, value), 1 / ARROW, colour)
-    axes.plot(x, value, marker, color="white" if hollow else colour, mec=colour, mew=1.4, ms=6, zorder=5)
+    axes.plot(
+        x, value, marker, color="white" if hollow else colour, mec=colour, mew=1.4, ms=6, zorder=5
+    )
 
 
-def _arrow(axes: Axes, bound: tuple[float, float], factor: float, colour: str, alpha: float = 1.0) -> None:
+def _arrow(
+    axes: Axes, bound: tuple[float, float], factor: float, colour: str, alpha: float = 1.0
+) -> None:
     """An arrow from a bound towards the true value."""
     x, y = bound
-    arrow = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "alpha": alpha, "shrinkA": 0, "shrinkB": 0}
+    arrow = {
+        "arrowstyle": "-|>",
+        "color": colour,
+        "lw": 1.4,
+        "alpha": alpha,
+        "shrinkA": 0,
+        "shrinkB": 0,
+    }
     axes.annotate("", (x, y * factor), (x, y), arrowprops=arrow, zorder=4)
     axes.plot(x, y * factor, alpha=0)  # extends the axis to the arrow
 
@@ -199,4 +273,14 @@ def _finish(axes: Axes, title: str, x: str, y: str) -> None:
 def _empty(axes: Axes, note: str = "") -> None:
     """The reason for an empty panel."""
     text = note or "no run reached the loss"
-    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=9, color=MUTED, wrap=True)
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        ha="center",
+        va="center",
+        transform=axes.transAxes,
+        fontsize=9,
+        color=MUTED,
+        wrap=True,
+    )

@@ -11,13 +11,22 @@ from telescope.trials.data import DataSpec
 from telescope.trials.model import Architecture, ModelSpec
 from telescope.trials.optimizer import OptimizerOptions
 from telescope.trials.presets import Preset
-from telescope.trials.types import STRICT, Count, NonNegative, OptimizerName, Parametrisation, Positive
+from telescope.trials.types import (
+    STRICT,
+    Count,
+    NonNegative,
+    OptimizerName,
+    Parametrisation,
+    Positive,
+)
 
 MOST_TRIALS = 100_000  # of a study
 Reading = Literal["constant", "cooldown", "full"]
 READ = {
     "constant": "along the curve of a run at a constant learning rate, without cooldown",
-    "cooldown": ("from the final losses of cooldowns that branch off a run at a constant learning rate"),
+    "cooldown": (
+        "from the final losses of cooldowns that branch off a run at a constant learning rate"
+    ),
     "full": "from the final losses of separate runs, each with a schedule of its own length",
 }
 
@@ -241,4 +250,6 @@ class Question:
     @property
     def tuned_batches(self) -> tuple[int, ...]:
         """The batches at which hyperparameters are tuned, ascending."""
-        return () if self.tuning is None else tuple(sorted(self.tuning.batch_tokens)) or self.batches
+        return (
+            () if self.tuning is None else tuple(sorted(self.tuning.batch_tokens)) or self.batches
+        )

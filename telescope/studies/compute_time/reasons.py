@@ -4,8 +4,8 @@ numbers.
 Decisions read the class. The text is made in `wording` when a report is built.
 
 Parts: `OptimizerBatch` · doubts about hyperparameters, `HyperparameterDoubt` · target losses that
-cannot be read, `Unread` · other doubts, `Doubt` · `Reason`: `Stopped`, `Running`, `Doubted`,
-`Resolved`.
+cannot be read, `Unread` · other doubts, `Doubt` · `Reason`: `StudyStopped`, `RunsPending`,
+`Doubted`, `Resolved`.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,9 @@ class Marked:
     mark: str
 
 
-HyperparameterDoubt = Annotated[EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")]
+HyperparameterDoubt = Annotated[
+    EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")
+]
 
 # Target losses that cannot be read
 
@@ -153,7 +155,7 @@ Doubt = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stopped:
+class StudyStopped:
     """The study was ended before its question was answered."""
 
     code: Literal["stopped"] = "stopped"
@@ -162,7 +164,7 @@ class Stopped:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class RunsPending:
     """Runs are still pending."""
 
     code: Literal["running"] = "running"
@@ -185,4 +187,4 @@ class Resolved:
     jobs: tuple[str, ...] = ()  # the source of hyperparameters; empty where the user gave them
 
 
-Reason = Annotated[Stopped | Running | Doubted | Resolved, Field(discriminator="code")]
+Reason = Annotated[StudyStopped | RunsPending | Doubted | Resolved, Field(discriminator="code")]

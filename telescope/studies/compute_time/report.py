@@ -1,8 +1,8 @@
 """The answer of a compute-time study.
 
-The types of its report, from `Comparison` down: the answer to each target loss, the settings of
-every batch, and the ledger of each optimizer's effort. Frontier rows are too many for the report;
-`analysis` computes them for any target loss.
+The types of its report, from `OptimizerComparison` down: the answer to each target loss, the
+settings of every batch, and the ledger of each optimizer's effort. Frontier rows are too many for
+the report; `analysis` computes them for any target loss.
 """
 
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class AtTarget:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class OptimizerComparison:
     """The study's answer."""
 
     final: bool

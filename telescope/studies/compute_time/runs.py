@@ -69,30 +69,42 @@ class Course:
         return not self.missing
 
 
-def course(runs: Runs, setting: Setting, seed: int, lowest: float | None, completed: Mapping[str, Trial]) -> Course:
+def course(
+    runs: Runs, setting: Setting, seed: int, lowest: float | None, completed: Mapping[str, Trial]
+) -> Course:
     """The course by the completed trials, given the lowest target loss, if any."""
     trials: list[Trial] = []
     for stage in range(1 + (runs.doublings if lowest is not None else 0)):
-        for specs in parts(runs, setting, seed, lowest, stage):
+        for specs in stage_parts(runs, setting, seed, lowest, stage):
             missing = tuple(spec for spec in specs if spec.digest not in completed)
             found = [completed[spec.digest] for spec in specs if spec.digest in completed]
             trials += found
             if missing or any(trial.diverged for trial in found if is_trunk(trial.spec)):
-                return read(runs, trials, missing)
+                return read_course(runs, trials, missing)
         if lowest is None or min(final(trial) for trial in trials) <= threshold(runs, lowest):
             break
-    return read(runs, trials, ())
+    return read_course(runs, trials, ())
 
 
-def parts(runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: int) -> list[tuple[TrialSpec, ...]]:
+def stage_parts(
+    runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: int
+) -> list[tuple[TrialSpec, ...]]:
     """The runs of a course's stage, the first or the nth doubling, part by part; each part needs
     the one before.
     """
     if runs.reading == "full":
-        return [tuple(full(runs, setting, seed, steps) for steps in lengths(runs, setting.batch_tokens, stage))]
+        return [
+            tuple(
+                full(runs, setting, seed, steps)
+                for steps in lengths(runs, setting.batch_tokens, stage)
+            )
+        ]
     if runs.reading == "constant":
         return [(trunk(runs, setting, seed, lowest, stage),)]
-    cooled = tuple(cooled_down(runs, setting, seed, steps, stage) for steps in lengths(runs, setting.batch_tokens, stage))
+    cooled = tuple(
+        cooled_down(runs, setting, seed, steps, stage)
+        for steps in lengths(runs, setting.batch_tokens, stage)
+    )
     return [(trunk(runs, setting, seed, lowest, stage),), cooled]
 
 
@@ -100,13 +112,32 @@ def parts(runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: 
 def trunk(runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: int) -> TrialSpec:
     """The run at a constant learning rate after `stage` doublings."""
     goes_on = runs.reading == "constant" and lowest is not None and stage < runs.doublings
-    kept = (end_of(runs, setting.batch_tokens, stage),) if goes_on else branch_steps(runs, setting.batch_tokens, stage)
+    kept = (
+        (end_of(runs, setting.batch_tokens, stage),)
+        if goes_on
+        else branch_steps(runs, setting.batch_tokens, stage)
+    )
     if stage == 0:
-        every = max(1, steps_of(runs.tokens, setting.batch_tokens) // runs.evaluations) if runs.reading == "constant" else None
-        stop = threshold(runs, lowest) if runs.reading == "constant" and lowest is not None else None
-        horizon = horizon_of(runs, setting.batch_tokens, end_of(runs, setting.batch_tokens, 0), "constant")
+        every = (
+            max(1, steps_of(runs.tokens, setting.batch_tokens) // runs.evaluations)
+            if runs.reading == "constant"
+            else None
+        )
+        stop = (
+            threshold(runs, lowest) if runs.reading == "constant" and lowest is not None else None
+        )
+        horizon = horizon_of(
+            runs, setting.batch_tokens, end_of(runs, setting.batch_tokens, 0), "constant"
+        )
         horizon = replace(horizon, evaluate_every=every, record_every=every, stop_below_loss=stop)
-        return TrialSpec(model=setting.model, optimizer=setting.optimizer, data=setting.data, horizon=horizon, seed=seed, kept_steps=kept)
+        return TrialSpec(
+            model=setting.model,
+            optimizer=setting.optimizer,
+            data=setting.data,
+            horizon=horizon,
+            seed=seed,
+            kept_steps=kept,
+        )
     before = trunk(runs, setting, seed, lowest, stage - 1)
     measured = before.horizon
     return extension(
@@ -129,7 +160,13 @@ def cooled_down(runs: Runs, setting: Setting, seed: int, steps: int, stage: int)
 def full(runs: Runs, setting: Setting, seed: int, steps: int) -> TrialSpec:
     """A separate run that decays to zero."""
     horizon = horizon_of(runs, setting.batch_tokens, steps, "linear")
-    return TrialSpec(model=setting.model, optimizer=setting.optimizer, data=setting.data, horizon=horizon, seed=seed)
+    return TrialSpec(
+        model=setting.model,
+        optimizer=setting.optimizer,
+        data=setting.data,
+        horizon=horizon,
+        seed=seed,
+    )
 
 
 def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: Decay) -> HorizonSpec:
@@ -140,7 +177,7 @@ def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: Decay) -> Horiz
         batch_tokens=batch_tokens,
         micro_batch_tokens=micro if micro and micro < batch_tokens else None,
         # rounded up, it gives that number again
-        warmup_fraction=(min(warmup_steps(runs, batch_tokens), steps) - 0.5) / steps,
+        warmup_fraction=(min(course_warmup_steps(runs, batch_tokens), steps) - 0.5) / steps,
         decay=decay,
         decay_fraction=runs.cooldown_fraction,
         evaluation_tokens=runs.evaluation_tokens,
@@ -152,7 +189,7 @@ def steps_of(tokens: float, batch_tokens: int) -> int:
     return max(1, round(tokens / batch_tokens))
 
 
-def warmup_steps(runs: Runs, batch_tokens: int) -> int:
+def course_warmup_steps(runs: Runs, batch_tokens: int) -> int:
     """The steps of the warm-up, at least one."""
     return steps_of(runs.warmup_tokens or runs.tokens / 20, batch_tokens)
 
@@ -162,8 +199,12 @@ def lengths(runs: Runs, batch_tokens: int, stage: int) -> tuple[int, ...]:
     cooldown.
     """
     first, last = (1 - runs.lengths, 0) if stage == 0 else (2 * stage - 1, 2 * stage)
-    steps = sorted({steps_of(runs.tokens * 2 ** (half / 2), batch_tokens) for half in range(first, last + 1)})
-    return tuple(n for n in steps if n - cooling_steps(runs, n) >= warmup_steps(runs, batch_tokens)) or tuple(steps[-1:])
+    steps = sorted(
+        {steps_of(runs.tokens * 2 ** (half / 2), batch_tokens) for half in range(first, last + 1)}
+    )
+    return tuple(
+        n for n in steps if n - cooling_steps(runs, n) >= course_warmup_steps(runs, batch_tokens)
+    ) or tuple(steps[-1:])
 
 
 def cooling_steps(runs: Runs, steps: int) -> int:
@@ -200,17 +241,24 @@ def final(trial: Trial) -> float:
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def read(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Course:
+def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Course:
     """The course of some trials, ordered by tokens."""
     diverged = any(trial.diverged for trial in trials)
     if runs.reading == "constant":
         curves = [held_out(trial) for trial in trials]
-        tokens, loss = (np.concatenate([np.zeros(0), *(curve[column] for curve in curves)]) for column in (0, 1))
+        tokens, loss = (
+            np.concatenate([np.zeros(0), *(curve[column] for curve in curves)]) for column in (0, 1)
+        )
         return Course(tuple(trials), missing, tokens, loss, diverged)
-    ended = sorted((trial for trial in trials if not is_trunk(trial.spec)), key=lambda trial: trial.spec.horizon.tokens)
+    ended = sorted(
+        (trial for trial in trials if not is_trunk(trial.spec)),
+        key=lambda trial: trial.spec.horizon.tokens,
+    )
     finite = [trial for trial in ended if not trial.diverged]
     tokens = np.array([float(trial.spec.horizon.tokens) for trial in finite])
-    return Course(tuple(trials), missing, tokens, np.array([final(trial) for trial in finite]), diverged)
+    return Course(
+        tuple(trials), missing, tokens, np.array([final(trial) for trial in finite]), diverged
+    )
 
 
 def held_out(trial: Trial) -> tuple[Array, Array]:

@@ -15,13 +15,21 @@ from telescope.statistics.critical_batch import Form, Piecewise, critical_batch,
 from telescope.statistics.estimates import Estimate
 from telescope.statistics.frontier import non_dominated
 from telescope.statistics.token_ratio import RatioAt
-from telescope.studies.compute_time.fold import AtBatch
+from telescope.studies.compute_time.fold import BatchProgress
 from telescope.studies.compute_time.question import Devices
-from telescope.studies.compute_time.rows import BatchRow, BatchSummary, CriticalBatch, FrontierRow, RatioRow
-from telescope.studies.compute_time.times import step_of, step_seconds, step_times
+from telescope.studies.compute_time.rows import (
+    BatchRow,
+    BatchSummary,
+    CriticalBatch,
+    FrontierRow,
+    RatioRow,
+)
+from telescope.studies.compute_time.times import measured_step_seconds, step_of, step_times
 
 
-def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readings) -> list[FrontierRow]:
+def frontier_rows(
+    devices: Devices, batches: Sequence[BatchProgress], readings: Readings
+) -> list[FrontierRow]:
     """An optimizer's hours on every device count; `on_frontier` marks rows that no other
     dominates.
     """
@@ -29,8 +37,10 @@ def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readin
     for at in tokens_at(readings):
         one = known[int(at.batch_tokens)]
         assert one.setting is not None, "only batches with a setting were run"
-        for time, share in step_times(devices, one.setting, step_seconds(one.timed)):
-            low, middle, high = (finite(time.hours(steps)) for steps in (at.steps.low, at.steps.value, at.steps.high))
+        for time, share in step_times(devices, one.setting, measured_step_seconds(one.timed)):
+            low, middle, high = (
+                finite(time.hours(steps)) for steps in (at.steps.low, at.steps.value, at.steps.high)
+            )
             rows.append(
                 FrontierRow(
                     optimizer=one.optimizer,
@@ -51,10 +61,13 @@ def frontier_rows(devices: Devices, batches: Sequence[AtBatch], readings: Readin
     settled = [row for row in rows if row.hours is not None and not row.bound]
     kept = non_dominated([row.devices for row in settled], [row.hours or 0.0 for row in settled])
     best = [row for row, keep in zip(settled, kept, strict=True) if keep]
-    return sorted((replace(row, on_frontier=row in best) for row in rows), key=lambda row: (row.devices, row.batch_tokens))
+    return sorted(
+        (replace(row, on_frontier=row in best) for row in rows),
+        key=lambda row: (row.devices, row.batch_tokens),
+    )
 
 
-def batch_rows(batches: Sequence[AtBatch], readings: Readings) -> list[BatchRow]:
+def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[BatchRow]:
     """An optimizer's tokens and steps at every batch; `on_frontier` marks undominated batches."""
     known, rows = {one.batch_tokens: one for one in batches}, list[BatchRow]()
     for at in tokens_at(readings):
@@ -81,12 +94,14 @@ def batch_rows(batches: Sequence[AtBatch], readings: Readings) -> list[BatchRow]
             )
         )
     settled = [row for row in rows if row.tokens is not None and row.censored + row.early == 0]
-    kept = non_dominated([row.steps or 0.0 for row in settled], [row.tokens or 0.0 for row in settled])
+    kept = non_dominated(
+        [row.steps or 0.0 for row in settled], [row.tokens or 0.0 for row in settled]
+    )
     best = [row for row, keep in zip(settled, kept, strict=True) if keep]
     return [replace(row, on_frontier=row in best) for row in rows]
 
 
-def summary(batches: Sequence[AtBatch], readings: Readings) -> BatchSummary:
+def summary(batches: Sequence[BatchProgress], readings: Readings) -> BatchSummary:
     """The summary of an optimizer's batches."""
     first, second = piecewise(readings), smooth(readings)
     optimal = first.token_optimal_batch if first else Estimate(math.inf, math.inf, math.inf)
@@ -116,13 +131,13 @@ def critical(form: Form) -> CriticalBatch:
     )
 
 
-def ratio_row(first: AtBatch, second: AtBatch, row: RatioAt) -> RatioRow:
+def ratio_row(first: BatchProgress, second: BatchProgress, row: RatioAt) -> RatioRow:
     """Both optimizers at a batch; `first` is the ratio's numerator."""
     assert first.setting is not None, "only batches with a setting were run"
     assert second.setting is not None, "only batches with a setting were run"
     steps = [step_of(setting) for setting in (first.setting, second.setting)]
     flops = [step.model_flops + step.optimizer_flops for step in steps]
-    seconds = [step_seconds(one.timed) for one in (first, second)]
+    seconds = [measured_step_seconds(one.timed) for one in (first, second)]
     ratio, gap = row.ratio, row.gap_tokens
     return RatioRow(
         batch_tokens=int(row.batch_tokens),
@@ -130,7 +145,9 @@ def ratio_row(first: AtBatch, second: AtBatch, row: RatioAt) -> RatioRow:
         ratio_low=finite(ratio.low),
         ratio_high=finite(ratio.high),
         flops_ratio=finite(ratio.value * flops[0] / flops[1]),
-        hours_ratio=finite(ratio.value * seconds[0] / seconds[1]) if seconds[0] and seconds[1] else None,
+        hours_ratio=finite(ratio.value * seconds[0] / seconds[1])
+        if seconds[0] and seconds[1]
+        else None,
         gap_tokens=finite(gap.value),
         gap_low=finite(gap.low),
         gap_high=finite(gap.high),
@@ -146,7 +163,9 @@ def since(first: Readings, second: Readings) -> float:
     It is inf where the tokens of either do not rise within the batches run, so that none lies
     beyond both.
     """
-    known = [batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None]
+    known = [
+        batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None
+    ]
     return max(known) if known else float(np.median(first.batch_tokens))
 
 

@@ -5,10 +5,17 @@ this installation: its time alone is measured, as the median step of a run that 
 and several workers are modelled as copies of it, over a stated bandwidth
 (`telescope.statistics.step_time`).
 
-Parts: `step_of` · `step_seconds` · `step_times` · `in_words`.
+Parts: `step_of` · `measured_step_seconds` · `step_times` · `in_words`.
 """
 
-from telescope.statistics.step_time import Cluster, Step, StepTime, measured, modelled, takes
+from telescope.statistics.step_time import (
+    DeviceCluster,
+    StepCost,
+    StepTime,
+    measured,
+    modelled,
+    takes,
+)
 from telescope.studies.compute_time.question import Devices
 from telescope.studies.compute_time.runs import Setting
 from telescope.train.flops import newton_schulz_flops, parameters, training_flops_per_token
@@ -17,39 +24,55 @@ from telescope.trials.outcome import Trial
 GRADIENT_BYTES = 4  # of each parameter: float32
 
 
-def step_of(setting: Setting) -> Step:
+def step_of(setting: Setting) -> StepCost:
     """An optimizer step at a batch, in FLOPs and bytes."""
     model, data = setting.model, setting.data
-    return Step(
+    return StepCost(
         batch_tokens=setting.batch_tokens,
         sequence_tokens=data.context,
-        model_flops=setting.batch_tokens * training_flops_per_token(model, data.vocab_size, data.context),
-        optimizer_flops=newton_schulz_flops(model, setting.optimizer.newton_schulz_steps, setting.optimizer.muon_split)
+        model_flops=setting.batch_tokens
+        * training_flops_per_token(model, data.vocab_size, data.context),
+        optimizer_flops=newton_schulz_flops(
+            model, setting.optimizer.newton_schulz_steps, setting.optimizer.muon_split
+        )
         if setting.optimizer.name == "muon"
         else 0.0,
         gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size, data.context)),
     )
 
 
-def step_seconds(timed: Trial | None) -> float | None:
+def measured_step_seconds(timed: Trial | None) -> float | None:
     """Seconds per step as measured on one worker; None before the measurement."""
     return timed.metrics.get("step_seconds") if timed else None
 
 
-def step_times(devices: Devices, setting: Setting, seconds: float | None) -> list[tuple[StepTime, float | None]]:
+def step_times(
+    devices: Devices, setting: Setting, seconds: float | None
+) -> list[tuple[StepTime, float | None]]:
     """The time of a step on each device count that divides the batch, and its share of the devices'
     peak, if known.
     """
     step = step_of(setting)
     counts = [count for count in sorted(set(devices.counts)) if takes(step, count)]
     if hardware := devices.hardware:
-        cluster = Cluster(hardware.device_flops_per_second, hardware.share_of_peak, hardware.bandwidth_bytes_per_second)
+        cluster = DeviceCluster(
+            hardware.device_flops_per_second,
+            hardware.share_of_peak,
+            hardware.bandwidth_bytes_per_second,
+        )
         times = [modelled(step, cluster, count) for count in counts]
-        return [(time, time.share_of_peak(step, hardware.device_flops_per_second)) for time in times]
+        return [
+            (time, time.share_of_peak(step, hardware.device_flops_per_second)) for time in times
+        ]
     if seconds is None:
         return []
-    worker = Cluster((step.model_flops + step.optimizer_flops) / seconds, 1.0, devices.bandwidth_bytes_per_second)
-    return [(measured(seconds, 1) if count == 1 else modelled(step, worker, count), None) for count in counts]
+    worker = DeviceCluster(
+        (step.model_flops + step.optimizer_flops) / seconds, 1.0, devices.bandwidth_bytes_per_second
+    )
+    return [
+        (measured(seconds, 1) if count == 1 else modelled(step, worker, count), None)
+        for count in counts
+    ]
 
 
 def in_words(devices: Devices) -> str:

@@ -20,11 +20,11 @@ from telescope.studies.compute_time.reasons import (
     OptimizerBatch,
     Reason,
     Resolved,
-    Running,
     RunsCensored,
     RunsDiverged,
     RunsEarly,
-    Stopped,
+    RunsPending,
+    StudyStopped,
     Unread,
 )
 
@@ -34,9 +34,9 @@ NAMES = {"muon": "Muon", "adamw": "AdamW"}
 def words(reason: Reason) -> str:
     """The text of a reason."""
     match reason:
-        case Stopped(by=by, detail=detail):
+        case StudyStopped(by=by, detail=detail):
             return f"{by}: {detail}" if detail else by
-        case Running():
+        case RunsPending():
             return "runs are still pending"
         case Doubted(doubts=doubts):
             return doubts_words(doubts)
@@ -63,17 +63,17 @@ def doubt_words(doubt: Doubt) -> str:
             return f"loss {loss:g}: {unread_words(doubt)}"
         case Borrowed(batches=batches):
             source = "batches use the hyperparameters of the nearest tuned batch, which may not suit them"
-            return f"{source}: {named(batches)}"
+            return f"{source}: {batch_names(batches)}"
         case NoTargets():
             return "the study sets no target_losses; query any loss with `telescope frontier`"
         case RunsCensored(target_loss=loss, batches=batches):
-            return f"some runs ended before they reached loss {loss:g}: {named(batches)}"
+            return f"some runs ended before they reached loss {loss:g}: {batch_names(batches)}"
         case RunsDiverged(target_loss=loss, batches=batches):
             rest = "the answer rests on the others"
-            return f"some runs diverged before loss {loss:g}; {rest}: {named(batches)}"
+            return f"some runs diverged before loss {loss:g}; {rest}: {batch_names(batches)}"
         case RunsEarly(target_loss=loss, batches=batches):
             bound = "their tokens are an upper bound"
-            return f"some runs were below loss {loss:g} at their first point, so {bound}: {named(batches)}"
+            return f"some runs were below loss {loss:g} at their first point, so {bound}: {batch_names(batches)}"
         case OneSeed():
             return "a single seed gives no estimate of the noise and no intervals; set seeds to 2 or more"
 
@@ -87,7 +87,7 @@ def unread_words(unread: Unread) -> str:
             return f"no run reached it; losses range from {high:.4g} down to {low:.4g}"
 
 
-def named(batches: Sequence[OptimizerBatch]) -> str:
+def batch_names(batches: Sequence[OptimizerBatch]) -> str:
     """The optimizers and their batches."""
     return ", ".join(f"{NAMES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches)
 

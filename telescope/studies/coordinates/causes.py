@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from telescope.optim.groups import Group, describe
+from telescope.optim.groups import ParameterGroup, describe_groups
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.spec import TrialSpec
@@ -68,13 +68,19 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
             found.append(Exponent(LrRule.READOUT, effect, -1.0))
         elif here[role].uses_muon:
             scale = mup.chosen_update_scale(wide.optimizer)
-            sizes = [mup.update_scale(spec.optimizer, spec.model.width, spec.model.width) for spec in (narrow, wide)]
+            sizes = [
+                mup.update_scale(spec.optimizer, spec.model.width, spec.model.width)
+                for spec in (narrow, wide)
+            ]
             found.append(Exponent(LrRule.MUON, lr, -growth((sizes[0], sizes[1])), scale))
         else:
             found.append(Exponent(LrRule.ADAMW, lr, -1.0))
     return found
 
 
-def groups_of(spec: TrialSpec) -> dict[Role, Group]:
+def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
     """A group of each role; groups of the same role do not differ in what matters here."""
-    return {group.role: group for group in describe(spec.model, spec.data.vocab_size, spec.optimizer)}
+    return {
+        group.role: group
+        for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)
+    }

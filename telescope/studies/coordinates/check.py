@@ -73,7 +73,11 @@ class Design:
         """The size to which the check was reduced to stay within its budget; None where it was
         not.
         """
-        return None if (self.seeds, self.steps) == (SEEDS, STEPS) else Reduced(seeds=self.seeds, steps=self.steps)
+        return (
+            None
+            if (self.seeds, self.steps) == (SEEDS, STEPS)
+            else Reduced(seeds=self.seeds, steps=self.steps)
+        )
 
     @property
     def ends(self) -> tuple[TrialSpec, TrialSpec]:
@@ -83,7 +87,11 @@ class Design:
     @cached_property
     def runs(self) -> tuple[TrialSpec, ...]:
         """All possible runs, seed by seed."""
-        return tuple(at(self.base, width, seed, self.steps) for seed in range(self.most_seeds) for width in self.widths)
+        return tuple(
+            at(self.base, width, seed, self.steps)
+            for seed in range(self.most_seeds)
+            for width in self.widths
+        )
 
 
 @dataclass(frozen=True)
@@ -114,41 +122,60 @@ class CoordinateReport:
 def at(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
     """The check's run at a width: a few steps at constant lr on one batch, without weight decay."""
     horizon, context = spec.horizon, spec.data.context
-    batch_tokens = min(WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens)
+    batch_tokens = min(
+        WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens
+    )
     return replace(
         spec,
         model=replace(spec.model, width=width),
         optimizer=replace(spec.optimizer, weight_decay=0.0),
         horizon=HorizonSpec(
-            steps=steps, batch_tokens=batch_tokens, warmup_fraction=0.0, decay="constant", evaluation_tokens=batch_tokens, record_every=1
+            steps=steps,
+            batch_tokens=batch_tokens,
+            warmup_fraction=0.0,
+            decay="constant",
+            evaluation_tokens=batch_tokens,
+            record_every=1,
         ),
         seed=seed,
         measure="coordinates",
     )
 
 
-def widths_of(model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup") -> tuple[int, ...]:
+def widths_of(
+    model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
+) -> tuple[int, ...]:
     """The base width doubled up to three times, not beyond the target; where these are too few,
     also halved.
     """
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
-    halved = [base_width // 2**i for i in (1, 2) if base_width % 2**i == 0 and builds(model, base_width // 2**i, parametrisation)]
+    halved = [
+        base_width // 2**i
+        for i in (1, 2)
+        if base_width % 2**i == 0 and can_be_built(model, base_width // 2**i, parametrisation)
+    ]
     return tuple(sorted(doubled + halved[: max(0, FEWEST_WIDTHS - len(doubled))]))
 
 
-def builds(model: AnyModel, width: int, parametrisation: Parametrisation) -> bool:
+def can_be_built(model: AnyModel, width: int, parametrisation: Parametrisation) -> bool:
     """Whether the model can be built at a width."""
     return family_of(model).width_problem(model, width, parametrisation) is None
 
 
-def design(base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf) -> Design:
+def design(
+    base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf
+) -> Design:
     """The check of a run at its base width; where a job of `job_flops` does not allow all of it,
     first with fewer seeds, then with fewer steps.
 
     `max_flops` is the limit of the whole job; the check leaves most of it to the search.
     """
-    widths = widths_of(base.model, base.model.base_width, target_width, base.optimizer.parametrisation)
-    allowed = min(max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND), SHARE_OF_LIMIT * max_flops)
+    widths = widths_of(
+        base.model, base.model.base_width, target_width, base.optimizer.parametrisation
+    )
+    allowed = min(
+        max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND), SHARE_OF_LIMIT * max_flops
+    )
     for steps in (STEPS, FEWEST_STEPS):
         seed_flops = math.fsum(trial_flops(at(base, width, 0, steps)) for width in widths)
         seeds = math.floor(min(MORE_SEEDS, allowed / seed_flops))
@@ -165,7 +192,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
-    verdict, finding = found(plan, layers, seeds, diverged)
+    verdict, finding = check_verdict(plan, layers, seeds, diverged)
     because = CheckReason(finding, plan.reduced)
     causes = misfits(*plan.ends) if verdict == "fail" else ()
     return CoordinateReport(
@@ -198,23 +225,32 @@ def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport
     )
 
 
-def found(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]) -> tuple[CoordinateVerdict, Finding]:
+def check_verdict(
+    plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]
+) -> tuple[CoordinateVerdict, Finding]:
     """The verdict and its finding."""
     if len(plan.widths) < FEWEST_WIDTHS:
         return "unresolved", TooFewWidths(widths=plan.widths, needed=FEWEST_WIDTHS)
     if diverged:
-        return "unresolved", DivergedAtWidths(widths=tuple(sorted(set(diverged))), steps=plan.steps, lr=plan.base.optimizer.lr)
+        return "unresolved", DivergedAtWidths(
+            widths=tuple(sorted(set(diverged))), steps=plan.steps, lr=plan.base.optimizer.lr
+        )
     if not layers:
         return "unresolved", NothingMoved()
     failed = [layer for layer in layers if layer.verdict == "fail"]
     if failed:
         # Own updates and the head's come first: they name the wrong layers, the others
         # consequences.
-        worst = sorted(failed, key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope)))[:NAMED]
+        worst = sorted(
+            failed,
+            key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope)),
+        )[:NAMED]
         return "fail", BeyondGate(worst=tuple(worst), failed=len(failed), gate=GATE)
     if all(layer.verdict == "pass" for layer in layers):
         narrowest, *_, widest = plan.widths
-        return "pass", WithinGate(narrowest=narrowest, widest=widest, steepest=layers[0], layers=len(layers), gate=GATE)
+        return "pass", WithinGate(
+            narrowest=narrowest, widest=widest, steepest=layers[0], layers=len(layers), gate=GATE
+        )
     return "unresolved", AcrossGate(seeds=seeds, steepest=layers[0], gate=GATE)
 
 
@@ -222,7 +258,7 @@ def found(plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequ
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckProgress:
     """The progress of a check: its trials, its missing runs, and its report once none is
     missing.
     """
@@ -239,29 +275,31 @@ class Step:
         return self.report is not None and self.report.verdict == "fail"
 
 
-def step(plan: Design, done: Mapping[str, Trial]) -> Step:
+def step(plan: Design, done: Mapping[str, Trial]) -> CheckProgress:
     """The check folded over completed trials by digest; an unresolved verdict after the first seeds
     gets a few more.
 
     Nothing is run where there are too few widths for a verdict.
     """
     if not plan.seeds:
-        return Step((), (), skipped(plan, TooCostly()))
+        return CheckProgress((), (), skipped(plan, TooCostly()))
     if len(plan.widths) < FEWEST_WIDTHS:
-        return Step((), (), assess(plan, ()))
+        return CheckProgress((), (), assess(plan, ()))
     for seeds in dict.fromkeys((plan.seeds, plan.most_seeds)):
         specs = plan.runs[: seeds * len(plan.widths)]
         trials = tuple(done[spec.digest] for spec in specs if spec.digest in done)
         if missing := tuple(spec for spec in specs if spec.digest not in done):
-            return Step(trials, missing, None)
+            return CheckProgress(trials, missing, None)
         report = assess(plan, trials)
         if report.verdict != "unresolved" or not report.layers:
             break
-    return Step(trials, (), report)
+    return CheckProgress(trials, (), report)
 
 
 def carry_out(
-    plan: Design, train: Callable[[TrialSpec], Iterable[Measurement]], tell: Callable[[TrialSpec], None] = lambda spec: None
+    plan: Design,
+    train: Callable[[TrialSpec], Iterable[Measurement]],
+    tell: Callable[[TrialSpec], None] = lambda spec: None,
 ) -> CoordinateReport:
     """Run a check in this process; `tell` is called with each run before it begins."""
     done = dict[str, Trial]()

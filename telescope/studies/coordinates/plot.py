@@ -28,7 +28,9 @@ LINE_HEIGHT = 0.035  # of the axis
 
 def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -> None:
     """Write the picture as PNG, a row per ladder."""
-    figure = Figure(figsize=(12.5, 0.7 + 4.6 * len(reports)), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(12.5, 0.7 + 4.6 * len(reports)), layout="constrained", facecolor="white"
+    )
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
     grid = figure.subplots(len(reports), 2, squeeze=False)
@@ -43,18 +45,42 @@ def _layers(axes: Axes, report: CoordinateReport, part: str) -> None:
     """A line per layer, and the gate's wedge."""
     octaves = [math.log2(width / report.widths[0]) for width in report.widths]
     limit = [report.gate * x for x in octaves]
-    axes.fill_between(octaves, [-y for y in limit], limit, color=MUTED, alpha=0.15, lw=0, label=f"gate: slopes of ±{report.gate}")
+    axes.fill_between(
+        octaves,
+        [-y for y in limit],
+        limit,
+        color=MUTED,
+        alpha=0.15,
+        lw=0,
+        label=f"gate: slopes of ±{report.gate}",
+    )
     layers = [layer for layer in report.layers if layer.part == part]
     for layer in layers:
         fails = layer.verdict == "fail"
         heights = [size - layer.sizes[0] for size in layer.sizes]
-        axes.plot(octaves, heights, "-o", ms=3, lw=1.8 if fails else 1.1, color=TARGET if fails else PASSES)
+        axes.plot(
+            octaves,
+            heights,
+            "-o",
+            ms=3,
+            lw=1.8 if fails else 1.1,
+            color=TARGET if fails else PASSES,
+        )
     low, high = axes.get_ylim()
     place = -math.inf
-    for layer in sorted([layer for layer in layers if layer.verdict == "fail"][:NAMED], key=lambda layer: layer.sizes[-1] - layer.sizes[0]):
+    for layer in sorted(
+        [layer for layer in layers if layer.verdict == "fail"][:NAMED],
+        key=lambda layer: layer.sizes[-1] - layer.sizes[0],
+    ):
         # names must not overlap
         place = max(place + LINE_HEIGHT * (high - low), layer.sizes[-1] - layer.sizes[0])
-        axes.annotate(f" {layer.layer} {layer.slope:+.2f}", (octaves[-1], place), fontsize=7, color=TARGET, va="center")
+        axes.annotate(
+            f" {layer.layer} {layer.slope:+.2f}",
+            (octaves[-1], place),
+            fontsize=7,
+            color=TARGET,
+            va="center",
+        )
     axes.plot([], [], "-", color=PASSES, label="layers that pass or are unresolved")
     axes.plot([], [], "-", color=TARGET, label="layers that fail")
     axes.set_xticks(octaves, [str(width) for width in report.widths])

@@ -86,7 +86,14 @@ class AcrossGate:
 
 
 Finding = Annotated[
-    SkippedByJob | TooCostly | TooFewWidths | DivergedAtWidths | NothingMoved | BeyondGate | WithinGate | AcrossGate,
+    SkippedByJob
+    | TooCostly
+    | TooFewWidths
+    | DivergedAtWidths
+    | NothingMoved
+    | BeyondGate
+    | WithinGate
+    | AcrossGate,
     Field(discriminator="code"),
 ]
 

@@ -55,7 +55,9 @@ def finding_words(finding: Finding) -> str:
         case BeyondGate(worst=worst, failed=failed, gate=gate):
             more = f", and {failed - len(worst)} more" if failed > len(worst) else ""
             return f"with width, {'; '.join(map(layer_words, worst))}{more}; beyond the gate of ±{gate}"
-        case WithinGate(narrowest=narrowest, widest=widest, steepest=steepest, layers=layers, gate=gate):
+        case WithinGate(
+            narrowest=narrowest, widest=widest, steepest=steepest, layers=layers, gate=gate
+        ):
             law = f"{layer_words(steepest)}, the steepest of {layers}"
             return f"over widths {narrowest} to {widest}, {law}; the gate is ±{gate}"
         case AcrossGate(seeds=seeds, steepest=steepest, gate=gate):
@@ -66,7 +68,11 @@ def finding_words(finding: Finding) -> str:
 def layer_words(layer: LayerSlope) -> str:
     """A slope as a growth law."""
     output = "the logits" if layer.layer == LOGITS else f"the output of {layer.layer}"
-    what = f"the effect of {layer.layer}'s own updates scales" if layer.part == "own" else f"the change of {output} scales"
+    what = (
+        f"the effect of {layer.layer}'s own updates scales"
+        if layer.part == "own"
+        else f"the change of {output} scales"
+    )
     return f"{what} as width^{layer.slope:+.2f} ({layer.low:+.2f} to {layer.high:+.2f})"
 
 
@@ -75,7 +81,10 @@ def cause_words(causes: Sequence[Exponent]) -> str:
     if not causes:
         suspects = "a wrong or missing multiplier in the model, or an lr so high that the first steps are chaotic"
         return f"the scaling rules are right on paper; look for {suspects}"
-    return "; ".join(f"{rule_words(cause)} must be {law_words(cause.needed)}, but is {law_words(cause.has)}" for cause in causes)
+    return "; ".join(
+        f"{rule_words(cause)} must be {law_words(cause.needed)}, but is {law_words(cause.has)}"
+        for cause in causes
+    )
 
 
 def rule_words(exponent: Exponent) -> str:

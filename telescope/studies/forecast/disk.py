@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Measurement
 from telescope.trials.outline import POINTS
@@ -36,7 +36,10 @@ def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes
     horizon = spec.horizon
     points = math.ceil(horizon.steps / horizon.record_interval)
     imitated = min(points, MOST_POINTS)
-    curve = [imitation(spec, (i + 1) * horizon.record_interval, i + 1 == imitated) for i in range(imitated)]
+    curve = [
+        imitation(spec, (i + 1) * horizon.record_interval, i + 1 == imitated)
+        for i in range(imitated)
+    ]
     outline = COLUMNS * FLOAT_BYTES * min(points, POINTS)
     return math.ceil(len(encode(curve)) * points / imitated) + outline
 
@@ -46,12 +49,22 @@ def imitation(spec: TrialSpec, step: int, last: bool) -> Measurement:
     loss = 2 + 3 / math.sqrt(step) + 0.1 * math.sin(step**2)
     metrics = {"train_loss": loss}
     if last:
-        metrics |= {"loss": loss} | {f"{LATE}update/a_layer_{i:03}": loss * math.sqrt(2 + i) for i in range(LATE_METRICS)}
-    return Measurement(step, step * spec.horizon.batch_tokens, step * math.pi * 1e9, step * math.e / 100, metrics)
+        metrics |= {"loss": loss} | {
+            f"{LATE}update/a_layer_{i:03}": loss * math.sqrt(2 + i) for i in range(LATE_METRICS)
+        }
+    return Measurement(
+        step, step * spec.horizon.batch_tokens, step * math.pi * 1e9, step * math.e / 100, metrics
+    )
 
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
     """Bytes of a running trial's checkpoints."""
     # 0 before the data are resolved
-    groups = describe(spec.model, max(1, spec.data.vocab_size), spec.optimizer, spec.data.context)
-    return KEPT * FLOAT_BYTES * sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)
+    groups = describe_groups(
+        spec.model, max(1, spec.data.vocab_size), spec.optimizer, spec.data.context
+    )
+    return (
+        KEPT
+        * FLOAT_BYTES
+        * sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)
+    )

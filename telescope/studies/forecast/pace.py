@@ -6,7 +6,8 @@ device better than narrow ones, so a narrower neighbour's rate is conservative. 
 trials, ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK apply, and the result is marked as
 estimated.
 
-Parts: `Rate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`, where a study would run.
+Parts: `MeasuredRate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`, where a study
+would run.
 """
 
 import math
@@ -24,7 +25,7 @@ ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
 OTHER_OPTIMIZER = 100.0  # octaves of distance, so that it is used only as a last resort
 
 
-class Rate(Protocol):
+class MeasuredRate(Protocol):
     """The rate at which trials of a shape were trained on a kind of worker."""
 
     @property
@@ -58,15 +59,21 @@ def assumed(step_flops: float, depth: int | None) -> Pace:
     blocks = 1 if depth is None else depth
     seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + blocks * ASSUMED_SECONDS_PER_BLOCK
     speeds = f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and {1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
-    return Pace(step_flops / seconds, True, f"no earlier runs are known here; assumes {speeds}, as on one CPU thread")
+    return Pace(
+        step_flops / seconds,
+        True,
+        f"no earlier runs are known here; assumes {speeds}, as on one CPU thread",
+    )
 
 
-def pace(rates: Sequence[Rate], optimizer: str, width: int, batch_tokens: int) -> Pace:
+def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens: int) -> Pace:
     """The speed of a run of this shape, by rates, the latest first; there must be at least one."""
 
-    def octaves(rate: Rate) -> tuple[float, float]:
+    def octaves(rate: MeasuredRate) -> tuple[float, float]:
         """The distance of a shape; among equals the slower rate is the conservative one."""
-        shape = abs(math.log2(rate.width / width)) + abs(math.log2(rate.batch_tokens / batch_tokens))
+        shape = abs(math.log2(rate.width / width)) + abs(
+            math.log2(rate.batch_tokens / batch_tokens)
+        )
         return shape + OTHER_OPTIMIZER * (rate.optimizer != optimizer), rate.flops_per_second
 
     near = min((rate for rate in rates if rate.numerics == rates[0].numerics), key=octaves)
@@ -74,9 +81,11 @@ def pace(rates: Sequence[Rate], optimizer: str, width: int, batch_tokens: int) -
     return Pace(near.flops_per_second, False, f"{near.trials} runs of {shape}, {near.numerics}")
 
 
-def columns(points: Sequence[Measurement]) -> bytes:
+def encoded_columns(points: Sequence[Measurement]) -> bytes:
     """A curve encoded as plain float64: step, tokens, flops, seconds and metrics of every point."""
-    return b"".join(np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points)
+    return b"".join(
+        np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points
+    )
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,6 @@ class Machine:
     encoding of curves.
     """
 
-    rates: tuple[Rate, ...] = ()
+    rates: tuple[MeasuredRate, ...] = ()
     slots: int | None = None
-    encode: Callable[[Sequence[Measurement]], bytes] = columns
+    encode: Callable[[Sequence[Measurement]], bytes] = encoded_columns

@@ -25,4 +25,9 @@ class Span:
 def total(spans: Iterable[Span]) -> Span:
     """Sum of forecasts."""
     parts = list(spans)
-    return Span(*(math.fsum(getattr(span, name) for span in parts) for name in ("least", "expected", "most")))
+    return Span(
+        *(
+            math.fsum(getattr(span, name) for span in parts)
+            for name in ("least", "expected", "most")
+        )
+    )

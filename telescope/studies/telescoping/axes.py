@@ -5,8 +5,8 @@ All planning is in octaves: a factor of 2 for scale parameters. Momentum is swep
 is swept in octaves of its fraction. Values that do not exist (a warm-up beyond the whole run) lie
 behind a wall, whatever the user allows.
 
-Parts: `AxisName` · `Scale` and `SCALES`, the table · `Axis`, a swept hyperparameter on the planning
-lattice.
+Parts: `AxisName` · `AxisScale` and `SCALES`, the table · `Axis`, a swept hyperparameter on the
+planning lattice.
 """
 
 import math
@@ -18,13 +18,15 @@ from typing import Literal
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 from telescope.trials.types import OptimizerName
 
-AxisName = Literal["lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"]
+AxisName = Literal[
+    "lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"
+]
 
 MOST_FITTED = 5  # axes of one ladder
 
 
 @dataclass(frozen=True)
-class Scale:
+class AxisScale:
     """A hyperparameter's scale: octaves of its values, their limits, and the field that they
     set.
     """
@@ -46,13 +48,13 @@ class Scale:
         return 1 - power if self.complement else power
 
 
-SCALES: Mapping[AxisName, Scale] = {
-    "lr": Scale(),
-    "weight_decay": Scale(saturates=True),
-    "adamw_lr_ratio": Scale(),
-    "momentum": Scale(adamw_field="beta1", complement=True, lowest=-16.0, highest=0.0),
-    "warmup_fraction": Scale(part="horizon", highest=0.0),
-    "init_scale": Scale(),
+SCALES: Mapping[AxisName, AxisScale] = {
+    "lr": AxisScale(),
+    "weight_decay": AxisScale(saturates=True),
+    "adamw_lr_ratio": AxisScale(),
+    "momentum": AxisScale(adamw_field="beta1", complement=True, lowest=-16.0, highest=0.0),
+    "warmup_fraction": AxisScale(part="horizon", highest=0.0),
+    "init_scale": AxisScale(),
 }
 """The scales in the order of a ladder's axes, learning rate first."""
 
@@ -83,7 +85,7 @@ class Axis:
         return cls(name, inward_low, inward_high, points, extend)
 
     @property
-    def scale(self) -> Scale:
+    def scale(self) -> AxisScale:
         """The scale of its values."""
         return SCALES[self.name]
 
@@ -122,7 +124,9 @@ class Axis:
         the walls where they leave too little room.
         """
         low, high = self.walls
-        return (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
+        return (
+            (low + high) / 2 if high - low < 2 * half else min(max(centre, low + half), high - half)
+        )
 
     def value(self, x: float) -> float:
         """The planned value, rounded to 12 digits so that no platform's last bit changes a

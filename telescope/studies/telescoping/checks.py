@@ -24,7 +24,10 @@ SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
 NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # of a variant
 # in which variants may not differ
 WIDTHS = ("base_width", "calibration_width", "target_width", "target_depth")
-LIMITS: dict[AxisName, tuple[float, float]] = {"momentum": (0.001, SCALES["momentum"].value(-16)), "warmup_fraction": (SMALLEST, 1.0)}
+LIMITS: dict[AxisName, tuple[float, float]] = {
+    "momentum": (0.001, SCALES["momentum"].value(-16)),
+    "warmup_fraction": (SMALLEST, 1.0),
+}
 
 
 def checked(question: Question) -> Question:
@@ -41,25 +44,47 @@ def problems(question: Question) -> tuple[Problem, ...]:
         return amiss
     found = [*_block_problems(question), *_search_problems(question)]
     if (stop := question.horizon.stop_below_loss) is not None:
-        found.append(Problem("horizon.stop_below_loss", "would end all runs at the same loss; leave it out", stop))
+        found.append(
+            Problem(
+                "horizon.stop_below_loss", "would end all runs at the same loss; leave it out", stop
+            )
+        )
     names = question.optimizers
     if not names:
         found.append(Problem("optimizer", "an empty list; name muon, adamw, or both", []))
     if len(set(names)) < len(names):
         found.append(Problem("optimizer", "names an optimizer twice; name each once", list(names)))
     if question.search.adamw_lr_ratio is not None and "muon" not in names:
-        found.append(Problem("search.adamw_lr_ratio", "has no meaning without muon; leave it out or add muon to optimizer"))
+        found.append(
+            Problem(
+                "search.adamw_lr_ratio",
+                "has no meaning without muon; leave it out or add muon to optimizer",
+            )
+        )
     if question.schedule == "robust" and question.seeds > 1:
-        found.append(Problem("seeds", "robust adds seeds itself; leave it at 1, or use schedule: paper", question.seeds))
+        found.append(
+            Problem(
+                "seeds",
+                "robust adds seeds itself; leave it at 1, or use schedule: paper",
+                question.seeds,
+            )
+        )
     cap, convention = question.limits.max_base_runs, question.optimizer_options.lr_convention
     if question.schedule == "paper" and cap is not None:
         remedy = "leave it out, or set limits.max_trials or limits.max_flops"
-        message = f"is the budget of schedule: robust, and paper's grids have a fixed size; {remedy}"
+        message = (
+            f"is the budget of schedule: robust, and paper's grids have a fixed size; {remedy}"
+        )
         found.append(Problem("limits.max_base_runs", message, cap))
     if convention == "absolute" and question.parametrisation != "mup-paper":
         message = f"has no meaning under {question.parametrisation}; leave it out, or use parametrisation: mup-paper"
         found.append(Problem("optimizer_options.lr_convention", message, convention))
-    return tuple(found) or tuple(_twins(question)) or tuple(_paper_problems(question)) or tuple(_budget_problems(question))
+    return (
+        tuple(found)
+        or tuple(_twins(question))
+        or tuple(_paper_problems(question))
+        or tuple(_budget_problems(question))
+    )
 
 
 def _sweep_problems(question: Question) -> Iterator[Problem]:
@@ -69,20 +94,30 @@ def _sweep_problems(question: Question) -> Iterator[Problem]:
         return
     if (sweep.model is None) is (sweep.data is None):
         both = sweep.model is not None
-        remedy = "keep one; for both, submit two jobs" if both else "name two or more, or leave it out"
+        remedy = (
+            "keep one; for both, submit two jobs" if both else "name two or more, or leave it out"
+        )
         what = "model and data at once" if both else "nothing"
         yield Problem("sweep_over", f"varies {what}; {remedy}")
         return
     field, names = f"sweep_over.{sweep.block}", [one.name for one in sweep.entries]
     if len(names) < 2:
-        yield Problem(field, "names fewer than two variants; add another, or leave sweep_over out", names)
+        yield Problem(
+            field, "names fewer than two variants; add another, or leave sweep_over out", names
+        )
     for i, name in enumerate(names):
         if not NAME.fullmatch(name):
             yield Problem(
-                f"{field}.{i}.name", ("must be 1 to 40 letters, digits, spaces or any of _.+-, with no space at either end"), name
+                f"{field}.{i}.name",
+                (
+                    "must be 1 to 40 letters, digits, spaces or any of _.+-, with no space at either end"
+                ),
+                name,
             )
         if name in names[:i]:
-            yield Problem(f"{field}.{i}.name", "is the name of another variant; give each its own name", name)
+            yield Problem(
+                f"{field}.{i}.name", "is the name of another variant; give each its own name", name
+            )
     for i, one in enumerate(sweep.model or ()):
         for width in WIDTHS:
             if (value := getattr(one.model, width, None)) != getattr(question.model, width, None):
@@ -96,10 +131,16 @@ def _twins(question: Question) -> Iterator[Problem]:
     if question.sweep_over is None:
         return
     for i, variant in enumerate(variants(question)):
-        own = trial_spec(variant.question, question.optimizers[0], question.model.base_width, {"lr": 1.0, "weight_decay": 0.0}).digest
+        own = trial_spec(
+            variant.question,
+            question.optimizers[0],
+            question.model.base_width,
+            {"lr": 1.0, "weight_decay": 0.0},
+        ).digest
         if own in seen:
             yield Problem(
-                f"sweep_over.{question.sweep_over.block}.{i}", f"{variant.name} is the same as {seen[own]}; change a field, or leave it out"
+                f"sweep_over.{question.sweep_over.block}.{i}",
+                f"{variant.name} is the same as {seen[own]}; change a field, or leave it out",
             )
         seen.setdefault(own, variant.name)
 
@@ -110,7 +151,7 @@ def _block_problems(question: Question) -> list[Problem]:
         *_model_problems(question.model, question.parametrisation),
         *_batch_problems(question),
         *_clip_problems(question),
-        *pairing.problems(question),
+        *pairing.pairing_problems(question),
     ]
     if question.sweep_over is None:
         return found
@@ -119,7 +160,9 @@ def _block_problems(question: Question) -> list[Problem]:
         field = f"sweep_over.{part}.{i}"
         for one in _block_problems(variant.question):
             if one not in found:
-                more.append(one.moved(part, field) if one.within(part) else replace(one, field=field))
+                more.append(
+                    one.moved(part, field) if one.within(part) else replace(one, field=field)
+                )
     return found + more
 
 
@@ -131,10 +174,16 @@ def _batch_problems(question: Question) -> list[Problem]:
 def _clip_problems(question: Question) -> list[Problem]:
     options = question.optimizer_options
     if (attention := question.model.known_attention()) is not None:
-        return [under("optimizer_options", problem) for problem in clip_problems(attention, options)]
+        return [
+            under("optimizer_options", problem) for problem in clip_problems(attention, options)
+        ]
     named = "qk_clip" if options.qk_clip is not None else "measure_max_logit"
     message = "telescope cannot see the attention logits of a user's model; leave it out"
-    return [Problem(f"optimizer_options.{named}", message, getattr(options, named))] if options.watches_logits else []
+    return (
+        [Problem(f"optimizer_options.{named}", message, getattr(options, named))]
+        if options.watches_logits
+        else []
+    )
 
 
 def _model_problems(model: AnyLadder, parametrisation: Parametrisation) -> list[Problem]:
@@ -159,7 +208,9 @@ def _model_problems(model: AnyLadder, parametrisation: Parametrisation) -> list[
 
 def _search_problems(question: Question) -> list[Problem]:
     found = []
-    swept = {name: value for name in SCALES if isinstance(value := getattr(question.search, name), Range)}
+    swept = {
+        name: value for name in SCALES if isinstance(value := getattr(question.search, name), Range)
+    }
     for name, one in swept.items():
         if problem := _range_problem(question, name, one):
             found.append(under(f"search.{name}", problem))
@@ -173,7 +224,13 @@ def _search_problems(question: Question) -> list[Problem]:
             found.append(Problem("search", f"{message}; {remedy}", fitted))
             break
     if question.schedule == "robust" and question.search.lr.points < 4:
-        found.append(Problem("search.lr.points", "robust needs at least 4 to fit a bowl; use 8", question.search.lr.points))
+        found.append(
+            Problem(
+                "search.lr.points",
+                "robust needs at least 4 to fit a bowl; use 8",
+                question.search.lr.points,
+            )
+        )
     return found
 
 
@@ -181,7 +238,11 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
     """The problem of a range, with the end at fault as its field; None without one."""
     lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
     if swept.low >= swept.high:
-        remedy = "give a plain number to hold it fixed" if name in ("lr", "weight_decay") else "leave it out to hold it fixed"
+        remedy = (
+            "give a plain number to hold it fixed"
+            if name in ("lr", "weight_decay")
+            else "leave it out to hold it fixed"
+        )
         order = f"low {swept.low:g} is not below high {swept.high:g}"
         return Problem("low", f"{order}; swap them, or {remedy}", swept.low)
     if swept.low < lowest or swept.high > highest:
@@ -191,7 +252,12 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
         return Problem(end, f"the {what} must lie within {limits}; choose a narrower range", value)
     halved = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
     span = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
-    if span < max(swept.points - 1, 1) * 2 ** (len(question.model.widths) if halved else 1) / OCTAVE_PARTS:
+    if (
+        span
+        < max(swept.points - 1, 1)
+        * 2 ** (len(question.model.widths) if halved else 1)
+        / OCTAVE_PARTS
+    ):
         points = f"{swept.points} points between {swept.low:g} and {swept.high:g}"
         message = f"{points} are too close together; widen the range, or use fewer points"
         return Problem("points", message, swept.points)
@@ -203,12 +269,23 @@ def _paper_problems(question: Question) -> list[Problem]:
     options, found = question.paper, []
     if question.schedule != "paper":
         named = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
-        return [Problem(f"paper.{name}", "has no meaning under robust; leave it out, or use schedule: paper") for name in named]
+        return [
+            Problem(
+                f"paper.{name}", "has no meaning under robust; leave it out, or use schedule: paper"
+            )
+            for name in named
+        ]
     if options.rounding is not None and options.points != "strict":
         message = f"points: {options.points} always rounds up to odd numbers; leave it out, or use points: strict"
         found.append(Problem("paper.rounding", message, options.rounding))
     if options.floor != 3 and options.points != "odd_floor":
-        found.append(Problem("paper.floor", "applies to points: odd_floor only; leave it out, or use points: odd_floor", options.floor))
+        found.append(
+            Problem(
+                "paper.floor",
+                "applies to points: odd_floor only; leave it out, or use points: odd_floor",
+                options.floor,
+            )
+        )
     sampled = [not windows.is_grid(ladder, options) for ladder in all_ladders(question)]
     found += _too_few_to_sample(question)
     if options.trials is not None and not all(sampled):
@@ -242,13 +319,19 @@ def _budget_problems(question: Question) -> list[Problem]:
         if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):
             message = f"{crowded} points do not fit into the last windows; use fewer, widen the ranges, or lower calibration_width"
             return [Problem("paper.trials", message, question.paper.trials)]
-        runs = robust.base_runs(ladder) if question.schedule == "robust" else windows.runs(ladder, 0, question.paper)
+        runs = (
+            robust.base_runs(ladder)
+            if question.schedule == "robust"
+            else windows.runs(ladder, 0, question.paper)
+        )
         if runs > question.limits.max_trials // share:
             each = f" for each of {share} ladders" if share > 1 else ""
             remedy = f"raise it to {runs * share} or more, or sweep fewer points"
             message = f"the base grid alone has {runs} runs{each}; {remedy}"
             return [Problem("limits.max_trials", message, question.limits.max_trials)]
         if runs > ladder.max_base_runs:
-            message = f"the base grid alone has {runs} runs; raise it above that, or sweep fewer points"
+            message = (
+                f"the base grid alone has {runs} runs; raise it above that, or sweep fewer points"
+            )
             return [Problem("limits.max_base_runs", message, question.limits.max_base_runs)]
     return []

@@ -10,7 +10,14 @@ from typing import Literal
 
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.reasons import ClimbEnd, Edge, Values
-from telescope.trials.types import AttentionScale, HeadForm, MuonLrRule, Parametrisation, UpdateScale, WeightDecayRule
+from telescope.trials.types import (
+    AttentionScale,
+    HeadForm,
+    MuonLrRule,
+    Parametrisation,
+    UpdateScale,
+    WeightDecayRule,
+)
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
 Status = Literal["resolved", "unresolved", "unbracketed", "flat", "swept", "fixed"]

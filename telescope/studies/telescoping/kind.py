@@ -18,8 +18,15 @@ from telescope.trials.outcome import Trial
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
     """The missing runs of each ladder's current stage."""
-    ladders = [(variant, progress(variant.question, ladder, trials)) for variant, ladder in each_ladder(question)]
-    planned = tuple(replace(one, label=replace(one.label, variant=variant.name)) for variant, ladder in ladders for one in ladder.missing)
+    ladders = [
+        (variant, progress(variant.question, ladder, trials))
+        for variant, ladder in each_ladder(question)
+    ]
+    planned = tuple(
+        replace(one, label=replace(one.label, variant=variant.name))
+        for variant, ladder in ladders
+        for one in ladder.missing
+    )
     return Plan(planned, all(ladder.ended for _, ladder in ladders))
 
 
@@ -31,7 +38,9 @@ def models(question: Question) -> tuple[AnyLadder, ...]:
 def checked_ladders(question: Question) -> Iterator[CheckedLadder]:
     """Every ladder with its coordinate check."""
     for variant, ladder in each_ladder(question):
-        yield CheckedLadder(ladder.optimizer, variant.name, coordinate_design(variant.question, ladder))
+        yield CheckedLadder(
+            ladder.optimizer, variant.name, coordinate_design(variant.question, ladder)
+        )
 
 
 KIND = Kind(

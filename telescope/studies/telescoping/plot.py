@@ -11,8 +11,8 @@ seed. The line joins the runs of the weight decay that was tried at most learnin
 the best); the others are faint dots. Diverged runs, and losses far above the rest, are marked at
 the top edge.
 
-Parts: `Run`, `Estimate`, `Level`, `Ladder` (what is drawn) · `draw` (the file) · `row`,
-`seed_means`, `losses` (the arithmetic).
+Parts: `PlottedRun`, `PlottedEstimate`, `PlottedLevel`, `PlottedLadder` (what is drawn) · `draw`
+(the file) · `width_line`, `seed_adjusted_means`, `lowest_losses` (the arithmetic).
 """
 
 import math
@@ -39,7 +39,7 @@ Over = Literal["model", "data"]
 
 
 @dataclass(frozen=True)
-class Run:
+class PlottedRun:
     """A finished trial; `loss` is None where it diverged."""
 
     width: int
@@ -50,7 +50,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class PlottedEstimate:
     """A learning rate and its interval."""
 
     low: float
@@ -59,30 +59,30 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Level:
+class PlottedLevel:
     """A width, the range of learning rates tried there, and its optimum."""
 
     width: int
     low: float
     high: float
-    optimum: Estimate | None
+    optimum: PlottedEstimate | None
     best_loss: float | None
 
 
 @dataclass(frozen=True)
-class Ladder:
+class PlottedLadder:
     """An optimizer's ladder up to the target, for one variant where several are compared."""
 
     name: str
     verdict: str
-    levels: tuple[Level, ...]
-    runs: tuple[Run, ...]
+    levels: tuple[PlottedLevel, ...]
+    runs: tuple[PlottedRun, ...]
     target_width: int
-    target: Estimate | None  # None where there is no answer
+    target: PlottedEstimate | None  # None where there is no answer
     loss_name: str = "held-out loss (nats per token)"
 
 
-def seed_means(runs: Sequence[Run]) -> dict[Setting, float]:
+def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
     """Mean loss of each setting of a width over its seeds, each seed shifted by its mean difference
     to the first seed at their shared settings.
     """
@@ -102,7 +102,7 @@ def seed_means(runs: Sequence[Run]) -> dict[Setting, float]:
     return {setting: fmean(values) for setting, values in moved.items()}
 
 
-def row(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
+def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
     """The line of a width: (lr, loss) at the weight decay tried at most learning rates; of several,
     the best.
     """
@@ -112,21 +112,32 @@ def row(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
     if not rows:
         return []
     most = max(map(len, rows.values()))
-    return sorted(min((line for line in rows.values() if len(line) == most), key=lambda line: min(loss for _, loss in line)))
+    return sorted(
+        min(
+            (line for line in rows.values() if len(line) == most),
+            key=lambda line: min(loss for _, loss in line),
+        )
+    )
 
 
-def losses(ladder: Ladder, over: Over) -> list[tuple[int, float]]:
+def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
     """Pairs (width, lowest loss); over texts, the loss relative to that of the narrowest width,
     since losses of different texts are not comparable.
     """
-    found = [(level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None]
+    found = [
+        (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None
+    ]
     return [(width, loss / found[0][1] if over == "data" else loss) for width, loss in found]
 
 
-def draw(ladders: Sequence[Ladder], path: Path, title: str = "", over: Over | None = None) -> None:
+def draw(
+    ladders: Sequence[PlottedLadder], path: Path, title: str = "", over: Over | None = None
+) -> None:
     """Write the picture as PNG; `over` says what the ladders compare besides optimizers."""
     above = 1 if over else 0
-    figure = Figure(figsize=(12.5, 0.7 + 4.6 * (len(ladders) + above)), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(12.5, 0.7 + 4.6 * (len(ladders) + above)), layout="constrained", facecolor="white"
+    )
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
     grid = figure.subplots(len(ladders) + above, 2, squeeze=False, width_ratios=(1.25, 1))
@@ -139,7 +150,7 @@ def draw(ladders: Sequence[Ladder], path: Path, title: str = "", over: Over | No
     figure.savefig(path, format="png", dpi=140)
 
 
-def _side_by_side(left: Axes, right: Axes, ladders: Sequence[Ladder], over: Over) -> None:
+def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], over: Over) -> None:
     """The optima of all ladders against width, and the lowest losses, a colour per ladder."""
     for i, ladder in enumerate(ladders):
         colour = colormaps["tab10"](i % 10)
@@ -148,17 +159,42 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[Ladder], over: Over
         found = [(level.width * aside, level.optimum) for level in ladder.levels if level.optimum]
         found += [(ladder.target_width * aside, ladder.target)] if ladder.target else []
         for x, one in found:
-            left.plot([x, x], [one.low, one.high], "-", color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
-        for axes, line in ((left, [(x, one.value) for x, one in found]), (right, losses(ladder, over))):
+            left.plot(
+                [x, x],
+                [one.low, one.high],
+                "-",
+                color=colour,
+                lw=2.2,
+                alpha=0.6,
+                solid_capstyle="butt",
+            )
+        for axes, line in (
+            (left, [(x, one.value) for x, one in found]),
+            (right, lowest_losses(ladder, over)),
+        ):
             if line:
-                axes.plot(*zip(*line, strict=True), "-o", color=colour, lw=1.4, ms=5, label=ladder.name)
+                axes.plot(
+                    *zip(*line, strict=True), "-o", color=colour, lw=1.4, ms=5, label=ladder.name
+                )
     left.set_yscale("log", base=2)
     left.yaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
     left.set_ylabel("optimal base learning rate", fontsize=9, color=INK)
-    left.set_title("optima and their intervals, up to the target", loc="left", fontsize=11, color=INK)
-    right.set_ylabel("lowest loss, over that of the first" if over == "data" else ladders[0].loss_name, fontsize=9, color=INK)
+    left.set_title(
+        "optima and their intervals, up to the target", loc="left", fontsize=11, color=INK
+    )
+    right.set_ylabel(
+        "lowest loss, over that of the first" if over == "data" else ladders[0].loss_name,
+        fontsize=9,
+        color=INK,
+    )
     right.set_title("lowest loss at each width", loc="left", fontsize=11, color=INK)
-    widths = sorted({width for one in ladders for width in (*(level.width for level in one.levels), one.target_width)})
+    widths = sorted(
+        {
+            width
+            for one in ladders
+            for width in (*(level.width for level in one.levels), one.target_width)
+        }
+    )
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_xticks(widths, [str(width) for width in widths])
@@ -171,23 +207,38 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[Ladder], over: Over
 def _colours(widths: Sequence[int]) -> dict[int, tuple[float, float, float, float]]:
     """A colour per width, from light (narrow) to dark (wide)."""
     shades = colormaps["viridis_r"]
-    return {width: shades(0.2 + 0.7 * i / max(1, len(widths) - 1)) for i, width in enumerate(sorted(widths))}
+    return {
+        width: shades(0.2 + 0.7 * i / max(1, len(widths) - 1))
+        for i, width in enumerate(sorted(widths))
+    }
 
 
-def _losses(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float, float, float]]) -> None:
+def _losses(
+    axes: Axes, ladder: PlottedLadder, colours: Mapping[int, tuple[float, float, float, float]]
+) -> None:
     """Loss against learning rate, a line per width."""
     floor, ceiling = _loss_range(ladder)
     _band(axes, ladder)
     for level in ladder.levels:
         runs = [run for run in ladder.runs if run.width == level.width]
         colour = colours[level.width]
-        means = seed_means(runs)
-        line = row(means)
-        axes.plot([lr for lr, _ in means], list(means.values()), "o", ms=3, color=colour, alpha=0.3, mew=0)
+        means = seed_adjusted_means(runs)
+        line = width_line(means)
+        axes.plot(
+            [lr for lr, _ in means], list(means.values()), "o", ms=3, color=colour, alpha=0.3, mew=0
+        )
         if line:
             # two points are corners around the optimum, not a curve
             style = "-o" if len(line) > 2 else ":o"
-            axes.plot(*zip(*line, strict=True), style, color=colour, lw=1.8, ms=4.5, label=f"width {level.width}", zorder=3)
+            axes.plot(
+                *zip(*line, strict=True),
+                style,
+                color=colour,
+                lw=1.8,
+                ms=4.5,
+                label=f"width {level.width}",
+                zorder=3,
+            )
         above = sorted({lr for (lr, _), loss in means.items() if loss > ceiling})
         gone = sorted({run.lr for run in runs if run.loss is None})
         top = ceiling - 0.015 * (ceiling - floor)
@@ -205,12 +256,23 @@ def _losses(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float
     axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)
 
 
-def _windows(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, float, float, float]]) -> None:
+def _windows(
+    axes: Axes, ladder: PlottedLadder, colours: Mapping[int, tuple[float, float, float, float]]
+) -> None:
     """The window of each level, the narrowest width on top and the target at the bottom."""
     _band(axes, ladder)
     for y, level in enumerate(ladder.levels):
         colour = colours[level.width]
-        axes.barh(y, level.high - level.low, left=level.low, height=0.5, color=colour, alpha=0.25, ec=colour, lw=1)
+        axes.barh(
+            y,
+            level.high - level.low,
+            left=level.low,
+            height=0.5,
+            color=colour,
+            alpha=0.25,
+            ec=colour,
+            lw=1,
+        )
         tried = sorted({run.lr for run in ladder.runs if run.width == level.width})
         axes.plot(tried, [y] * len(tried), "|", color=colour, ms=9, mew=1.4)
         if level.optimum:
@@ -218,7 +280,15 @@ def _windows(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, floa
     bottom = len(ladder.levels)
     if ladder.target:
         answer = ladder.target
-        axes.plot([answer.low, answer.high], [bottom] * 2, "-", color=TARGET, lw=5, alpha=0.5, solid_capstyle="butt")
+        axes.plot(
+            [answer.low, answer.high],
+            [bottom] * 2,
+            "-",
+            color=TARGET,
+            lw=5,
+            alpha=0.5,
+            solid_capstyle="butt",
+        )
         axes.plot(answer.value, bottom, "*", color=TARGET, ms=15, mec="white", zorder=6)
         right = answer.value < math.sqrt(math.prod(_lr_range(ladder)))  # where there is more room
         axes.annotate(
@@ -239,33 +309,45 @@ def _windows(axes: Axes, ladder: Ladder, colours: Mapping[int, tuple[float, floa
     _finish(axes, ladder)
 
 
-def _estimate(axes: Axes, estimate: Estimate, y: float, colour: tuple[float, float, float, float]) -> None:
+def _estimate(
+    axes: Axes, estimate: PlottedEstimate, y: float, colour: tuple[float, float, float, float]
+) -> None:
     """A diamond at the optimum, a whisker over its interval."""
     axes.plot([estimate.low, estimate.high], [y, y], "-", color=INK, lw=1.4, zorder=5)
     axes.plot([estimate.low, estimate.high], [y, y], "|", color=INK, ms=7, mew=1.4, zorder=5)
     axes.plot(estimate.value, y, "D", color=colour, mec=INK, mew=1.2, ms=7, zorder=6)
 
 
-def _band(axes: Axes, ladder: Ladder) -> None:
+def _band(axes: Axes, ladder: PlottedLadder) -> None:
     """The answer at the target, behind everything else."""
     if answer := ladder.target:
-        axes.axvspan(answer.low, answer.high, color=TARGET, alpha=0.10, lw=0, label=f"interval at width {ladder.target_width}")
+        axes.axvspan(
+            answer.low,
+            answer.high,
+            color=TARGET,
+            alpha=0.10,
+            lw=0,
+            label=f"interval at width {ladder.target_width}",
+        )
         axes.axvline(answer.value, color=TARGET, lw=1.2, ls="--")
 
 
-def _loss_range(ladder: Ladder) -> tuple[float, float]:
+def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
     """The range from a little below the best loss to where losses say nothing about the optimum."""
     losses = [run.loss for run in ladder.runs if run.loss is not None]
     if not losses:
         return 0.0, 1.0
     best = min(losses + [level.best_loss for level in ladder.levels if level.best_loss is not None])
-    by_width = [min(run.loss for run in ladder.runs if run.width == w and run.loss is not None) for w in _trained(ladder)]
+    by_width = [
+        min(run.loss for run in ladder.runs if run.width == w and run.loss is not None)
+        for w in _trained(ladder)
+    ]
     ceiling = min(max(losses), max(by_width) + WINDOW_OF_LOSS * best)
     margin = 0.05 * max(ceiling - best, 0.01 * best)
     return best - margin, ceiling + margin
 
 
-def _lr_range(ladder: Ladder) -> tuple[float, float]:
+def _lr_range(ladder: PlottedLadder) -> tuple[float, float]:
     """The range of all learning rates drawn, and a quarter of an octave more on each side."""
     shown = [run.lr for run in ladder.runs]
     shown += [lr for level in ladder.levels for lr in (level.low, level.high)]
@@ -273,12 +355,12 @@ def _lr_range(ladder: Ladder) -> tuple[float, float]:
     return min(shown, default=1e-3) / 2**0.25, max(shown, default=1.0) * 2**0.25
 
 
-def _trained(ladder: Ladder) -> list[int]:
+def _trained(ladder: PlottedLadder) -> list[int]:
     """Widths with at least one finite loss."""
     return sorted({run.width for run in ladder.runs if run.loss is not None})
 
 
-def _finish(axes: Axes, ladder: Ladder) -> None:
+def _finish(axes: Axes, ladder: PlottedLadder) -> None:
     """The axes that both sides share: learning rate in octaves."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(*_lr_range(ladder))

@@ -5,7 +5,7 @@ built with `Reason.of`, which checks its values against `CARRIES`; a reason read
 report is not checked.
 
 Parts: `Code`, `Advice`, `ClimbEnd` and the values that each `CARRIES` · `Edge`, `Border`, where an
-optimum lies · `SeedBlocks` · `Remark` · `Reason`, `Part`.
+optimum lies · `SeedBlocks` · `Remark` · `Reason`, `ReasonPart`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,11 @@ def as_pairs(given: Any) -> Any:
     return tuple(sorted(given.items())) if isinstance(given, Mapping) else given
 
 
-Values = Annotated[tuple[tuple[str, Value], ...], BeforeValidator(as_pairs), PlainSerializer(dict, return_type=dict[str, Value])]
+Values = Annotated[
+    tuple[tuple[str, Value], ...],
+    BeforeValidator(as_pairs),
+    PlainSerializer(dict, return_type=dict[str, Value]),
+]
 """Values by name; an object in JSON."""
 
 
@@ -94,7 +98,9 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     Code.INTERVAL_TOO_WIDE: frozenset({"half_width", "most"}),
     Code.DRIFTING: frozenset({"move", "span", "doublings"}),
     Code.RESOLVED: frozenset({"half_width", "move", "span", "doublings"}),
-    Code.CONTRADICTED: frozenset({"width", "optimum", "low", "high", "lr", "stated_low", "stated_high", "regret", "settled"}),
+    Code.CONTRADICTED: frozenset(
+        {"width", "optimum", "low", "high", "lr", "stated_low", "stated_high", "regret", "settled"}
+    ),
     Code.TOO_FEW_RATES: frozenset({"finite", "fitted"}),
     Code.AT_END_OF_RATES: frozenset({"side"}),
     Code.KNOWN_LOOSELY: frozenset({"half_width"}),
@@ -106,14 +112,16 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     Advice.SWEEP_WIDTH: frozenset({"width"}),
     ClimbEnd.LIMIT: frozenset({"limit"}),
     ClimbEnd.TOLERANCE: frozenset({"calibration_width", "octaves", "low", "high"}),
-    ClimbEnd.BUDGET: frozenset({"calibration_width", "next_width", "next_cost", "left", "max_base_runs"}),
+    ClimbEnd.BUDGET: frozenset(
+        {"calibration_width", "next_width", "next_cost", "left", "max_base_runs"}
+    ),
     ClimbEnd.NO_FIT: frozenset({"calibration_width"}),
     ClimbEnd.RULE: frozenset({"calibration_width"}),
 }
 """The names of each code's values; a code that is not listed has none."""
 
 
-def carried(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
+def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
     """The values of a code, sorted by name. Raises ValueError where they are not those of the
     code.
     """
@@ -175,14 +183,25 @@ class Remark:
     runs: tuple[SeedBlocks, ...] = ()  # to add with new seeds
 
     @classmethod
-    def of(cls, advice: Advice, *, rates: tuple[float, ...] = (), runs: tuple[SeedBlocks, ...] = (), **values: Value) -> Self:
+    def of(
+        cls,
+        advice: Advice,
+        *,
+        rates: tuple[float, ...] = (),
+        runs: tuple[SeedBlocks, ...] = (),
+        **values: Value,
+    ) -> Self:
         """Advice with its values, checked against `CARRIES`."""
-        return cls(advice, carried(advice, values), rates, runs)
+        return cls(advice, code_values(advice, values), rates, runs)
 
 
 def as_part(given: Any) -> Any:
     """A part that an older report stores as text, as a reason; any other unchanged."""
-    return {"reason": {"code": Code.IN_WORDS, "values": {"text": given}}} if isinstance(given, str) else given
+    return (
+        {"reason": {"code": Code.IN_WORDS, "values": {"text": given}}}
+        if isinstance(given, str)
+        else given
+    )
 
 
 @dataclass(frozen=True)
@@ -194,18 +213,24 @@ class Reason:
     advice: Remark | None = None
     borders: tuple[Border, ...] = ()  # at which the optimum lies
     # the reasons of single ladders, variants or widths
-    parts: tuple[Annotated["Part", BeforeValidator(as_part)], ...] = ()
+    parts: tuple[Annotated["ReasonPart", BeforeValidator(as_part)], ...] = ()
 
     @classmethod
     def of(
-        cls, code: Code, *, advice: Remark | None = None, borders: tuple[Border, ...] = (), parts: tuple["Part", ...] = (), **values: Value
+        cls,
+        code: Code,
+        *,
+        advice: Remark | None = None,
+        borders: tuple[Border, ...] = (),
+        parts: tuple["ReasonPart", ...] = (),
+        **values: Value,
     ) -> Self:
         """A reason with its values, checked against `CARRIES`."""
-        return cls(code, carried(code, values), advice, borders, parts)
+        return cls(code, code_values(code, values), advice, borders, parts)
 
 
 @dataclass(frozen=True)
-class Part:
+class ReasonPart:
     """The reason of a single ladder, width or variant."""
 
     reason: Reason

@@ -7,7 +7,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from telescope.optim.groups import Group
+from telescope.optim.groups import ParameterGroup
 from telescope.statistics.estimates import ScalingFit
 from telescope.studies.coordinates.check import CoordinateReport
 from telescope.studies.telescoping.axes import AxisName
@@ -39,7 +39,7 @@ class LadderReport:
     verdict: Verdict
     reason: str
     hyperparameters: dict[AxisName, Hyperparameter]
-    parameter_groups: tuple[Group, ...]
+    parameter_groups: tuple[ParameterGroup, ...]
     pairing: Pairing
     assumptions: tuple[str, ...]  # that carry the answer beyond width
     levels: tuple[LevelReport, ...]
@@ -111,7 +111,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class VariantComparison:
     """Variants side by side."""
 
     over: Literal["model", "data"]
@@ -134,5 +134,5 @@ class Report:
     ladders: tuple[LadderReport, ...]
     best_variant: str = ""  # of architectures: the lowest loss at equal width
     variants: tuple[VariantReport, ...] = ()
-    comparison: Comparison | None = None
+    comparison: VariantComparison | None = None
     because: Reason | None = None  # the reason as values; None in older reports

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
+from api.examples import EXAMPLES
 
 JOB = """
 kind: telescope
@@ -44,7 +45,9 @@ def test_a_job_that_passes_prints_a_row_per_layer_and_exits_with_0(job):
     assert "adamw" not in result.stdout
 
 
-def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture_is_drawn(job, tmp_path):
+def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture_is_drawn(
+    job, tmp_path
+):
     result = telescope("coordinates", job("standard"), "--json", "--plot", tmp_path / "check.png")
     assert result.exit_code == 1
     found = json.loads(result.stdout)
@@ -60,7 +63,9 @@ def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture
 def test_too_few_widths_are_unresolved_which_is_no_failure(job):
     result = telescope("coordinates", job(base_width=32), "--optimizer", "muon")
     assert result.exit_code == 0
-    assert "muon: widths 8, 16, 32, 64" in result.stdout  # halves make up for doublings that are missing
+    assert (
+        "muon: widths 8, 16, 32, 64" in result.stdout
+    )  # halves make up for doublings that are missing
     few = job(base_width=32)
     few.write_text(few.read_text().replace("head_dim: 8", "head_dim: 32"))
     result = telescope("coordinates", few)
@@ -76,7 +81,7 @@ def test_an_optimizer_that_the_job_has_not_is_bad_input(job):
 
 
 def test_a_job_of_one_width_has_no_coordinates_to_check():
-    result = telescope("coordinates", "examples/compute_time.yaml", "--json")
+    result = telescope("coordinates", EXAMPLES["compute_time"].path, "--json")
     assert result.exit_code == 2
     (problem,) = json.loads(result.stdout)["error"]["problems"]
     assert (problem["field"], problem["value"]) == ("kind", "compute_time")

@@ -17,7 +17,7 @@ import migrations
 from api.cli.main import app
 from api.http.app import create_app
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.terminal import frontier
 from surfaces.batch_jobs import ATTAINED, document, finished_job
 from telescope.client import tables
@@ -39,7 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
 
     url = f"sqlite:///{tmp_path_factory.mktemp('service')}/telescope.db"
     migrations.upgrade(url)
-    record = Record(url)
+    record = CoordinatorStore(url)
     job_id = finished_job(record, document())
     found = analysed(job_id, record)
     record.close()
@@ -54,12 +54,14 @@ def telescope(url: str, *words: object) -> Any:
 
 
 def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier.Answers:
-    return frontier.Answers(found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss))
+    return frontier.Answers(
+        found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss)
+    )
 
 
 def shown(found: frontier.Answers) -> str:
     console = Console(file=io.StringIO(), width=140, highlight=False)
-    frontier.show(found, console)
+    frontier.show_tables(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 
@@ -134,11 +136,15 @@ def test_csv_is_what_the_service_sends(served: tuple[str, str, Analysis], table:
     assert len(rows) == len(getattr(found, table.replace("-", "_"))(ATTAINED).rows)
 
 
-def test_the_picture_is_written_beside_csv_too(served: tuple[str, str, Analysis], tmp_path: Path) -> None:
+def test_the_picture_is_written_beside_csv_too(
+    served: tuple[str, str, Analysis], tmp_path: Path
+) -> None:
     url, job_id, _ = served
     for words in ((), ("--csv", "frontier")):
         path = tmp_path / f"{len(words)}.png"
-        assert telescope(url, job_id, "--target-loss", ATTAINED, "--plot", path, *words).exit_code == 0
+        assert (
+            telescope(url, job_id, "--target-loss", ATTAINED, "--plot", path, *words).exit_code == 0
+        )
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -151,11 +157,17 @@ def test_the_picture_is_written_beside_csv_too(served: tuple[str, str, Analysis]
         ((), "--target-loss"),
     ],
 )
-def test_bad_input_ends_with_status_2_and_names_the_field(served: tuple[str, str, Analysis], words: tuple[object, ...], field: str) -> None:
+def test_bad_input_ends_with_status_2_and_names_the_field(
+    served: tuple[str, str, Analysis], words: tuple[object, ...], field: str
+) -> None:
     url, job_id, _ = served
     result = telescope(url, job_id, *words)
     assert result.exit_code == 2
-    assert field in (json.loads(result.stdout)["error"]["problems"][0]["field"] if "--json" in words else result.stderr)
+    assert field in (
+        json.loads(result.stdout)["error"]["problems"][0]["field"]
+        if "--json" in words
+        else result.stderr
+    )
 
 
 # What is said
@@ -168,12 +180,16 @@ def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(
     of = answers(found)
     behind = sum(not row.on_frontier for row in of.frontier.rows)
     assert f"Not on the frontier: {behind} rows. `--csv frontier`" in shown(of)
-    censored = tuple(replace(row, censored=True, on_frontier=False, hours_high=None) for row in of.frontier.rows)
+    censored = tuple(
+        replace(row, censored=True, on_frontier=False, hours_high=None) for row in of.frontier.rows
+    )
     said = shown(replace(of, frontier=replace(of.frontier, rows=censored, dominance=None)))
     assert f"{len(censored)} of which are bounds because a run did not reach the loss" in said
     assert "No comparison" in said
     early = tuple(replace(row, early=True, on_frontier=False) for row in of.frontier.rows)
-    assert f"{len(early)} of which are bounds" in shown(replace(of, frontier=replace(of.frontier, rows=early)))
+    assert f"{len(early)} of which are bounds" in shown(
+        replace(of, frontier=replace(of.frontier, rows=early))
+    )
 
 
 def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) -> None:
@@ -183,7 +199,9 @@ def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) ->
     rows = (
         replace(first, reached=1, censored=2, tokens_low=0.0, tokens_high=None),
         replace(second, reached=2, early=1, tokens_low=None),
-        replace(third, reached=0, diverged=3, tokens=None, tokens_low=None, tokens_high=None, steps=None),
+        replace(
+            third, reached=0, diverged=3, tokens=None, tokens_low=None, tokens_high=None, steps=None
+        ),
         *rest,
     )
     lines = shown(replace(of, batch_sizes=replace(of.batch_sizes, rows=rows))).splitlines()
@@ -213,7 +231,9 @@ def test_who_is_ahead(first_ahead: float, second_ahead: float, said: str) -> Non
 
 def test_one_common_device_count_is_a_comparison_too() -> None:
     words = frontier.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
-    assert words == ("AdamW needs 1.5 times Muon's hours on 4 devices, the only device count that both frontiers share.")
+    assert words == (
+        "AdamW needs 1.5 times Muon's hours on 4 devices, the only device count that both frontiers share."
+    )
 
 
 def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(
@@ -227,7 +247,9 @@ def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(
         trend=None,
         note="a ratio needs runs of both optimizers; these are of muon only",
     )
-    assert "A ratio needs runs of both optimizers; these are of muon only." in shown(replace(of, token_ratio=none))
+    assert "A ratio needs runs of both optimizers; these are of muon only." in shown(
+        replace(of, token_ratio=none)
+    )
     bound = replace(
         of.token_ratio.rows[0],
         pairs=0,

@@ -12,7 +12,11 @@ def test_a_file_says_the_same_in_yaml_and_in_json(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("kind: telescope\nsearch: {lr: {low: 4e-3}}\n")
     (tmp_path / "a.json").write_text('{"kind": "telescope", "search": {"lr": {"low": 4e-3}}}')
     expected = {"kind": "telescope", "search": {"lr": {"low": 0.004}}}
-    assert job_file.read(tmp_path / "a.yaml") == job_file.read(tmp_path / "a.json") == expected
+    assert (
+        job_file.read_job_file(tmp_path / "a.yaml")
+        == job_file.read_job_file(tmp_path / "a.json")
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -30,10 +34,12 @@ def test_a_file_says_the_same_in_yaml_and_in_json(tmp_path: Path) -> None:
         ("a.json", f'{{"name": {"9" * 5000}}}', "", "is not JSON"),
     ],
 )
-def test_what_json_cannot_hold_is_refused_naming_field_and_remedy(tmp_path: Path, name: str, text: str, field: str, remedy: str) -> None:
+def test_what_json_cannot_hold_is_refused_naming_field_and_remedy(
+    tmp_path: Path, name: str, text: str, field: str, remedy: str
+) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(InvalidInput) as refused:
-        job_file.read(tmp_path / name)
+        job_file.read_job_file(tmp_path / name)
     (problem,) = refused.value.problems
     assert problem.field == field
     assert remedy in problem.message

@@ -21,7 +21,7 @@ from telescope.client.client import Client
 from telescope.errors import InvalidInput
 from telescope.studies import registry
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[3] / "api" / "examples" / "sweep.csv"
 CSV = {"Content-Type": "text/csv"}
 
 
@@ -40,7 +40,9 @@ def service(application: Any) -> Iterator[TestClient]:
 
 def rows() -> list[dict[str, float]]:
     header, *lines = EXAMPLE.read_text().split()
-    return [dict(zip(header.split(","), map(float, line.split(",")), strict=True)) for line in lines]
+    return [
+        dict(zip(header.split(","), map(float, line.split(",")), strict=True)) for line in lines
+    ]
 
 
 def judge(*words: object) -> Any:
@@ -49,7 +51,11 @@ def judge(*words: object) -> Any:
 
 def one_width(folder: Path) -> Path:
     file = folder / "one.csv"
-    file.write_text("\n".join(line for line in EXAMPLE.read_text().splitlines() if line.startswith(("width", "32,"))))
+    file.write_text(
+        "\n".join(
+            line for line in EXAMPLE.read_text().splitlines() if line.startswith(("width", "32,"))
+        )
+    )
     return file
 
 
@@ -76,12 +82,16 @@ def test_the_target_is_twice_the_widest_unless_named_and_that_is_said() -> None:
     "rows",
     [["64,0.0312,", "64,0.0625,", "64,0.125,", "128,0.0312,nan", "128,0.0625,nan"], ["64,0.0312,"]],
 )
-def test_a_sweep_of_which_everything_diverged_is_handed_no_hyperparameters(tmp_path: Path, rows: list[str]) -> None:
+def test_a_sweep_of_which_everything_diverged_is_handed_no_hyperparameters(
+    tmp_path: Path, rows: list[str]
+) -> None:
     file, picture = tmp_path / "lost.csv", tmp_path / "lost.png"
     file.write_text("\n".join(["width,lr,loss", *rows]))
     said = judge(file, "--plot", picture)
     assert said.exit_code == 1, said.output
-    assert ("No hyperparameters: every run diverged; add lr below 0.0312.\nunbracketed: every run diverged") in said.stdout
+    assert (
+        "No hyperparameters: every run diverged; add lr below 0.0312.\nunbracketed: every run diverged"
+    ) in said.stdout
     assert "best guess" not in said.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
 
@@ -94,7 +104,11 @@ def test_a_single_run_is_a_guess_without_an_interval(tmp_path: Path) -> None:
 
 def test_no_law_is_stated_that_hardly_explains_the_losses(tmp_path: Path) -> None:
     file, floors = tmp_path / "flat.csv", {32: 2.0, 64: 1.9, 128: 2.06, 256: 1.96}
-    runs = [f"{width},{2.0**x},{floor + 0.01 * (x + 5) ** 2}" for width, floor in floors.items() for x in range(-9, -1)]
+    runs = [
+        f"{width},{2.0**x},{floor + 0.01 * (x + 5) ** 2}"
+        for width, floor in floors.items()
+        for x in range(-9, -1)
+    ]
     file.write_text("\n".join(["width,lr,loss", *runs]))
     said = judge(file).stdout
     assert "The loss at the optimum follows no law in width (the best fit has R^2 0." in said
@@ -107,7 +121,10 @@ def test_an_axis_beyond_lr_is_in_the_table_with_what_was_tried_where_that_does_n
     def said(best: float) -> str:
         file = tmp_path / "two.csv"
         grid = [(w, x, d) for w in (64, 128) for x in range(-8, -2) for d in (-6, -4, -2)]
-        runs = [f"{w},{2.0**x},{2.0**d},{2 + 0.01 * (x + 5) ** 2 + 0.01 * (d - best) ** 2}" for w, x, d in grid]
+        runs = [
+            f"{w},{2.0**x},{2.0**d},{2 + 0.01 * (x + 5) ** 2 + 0.01 * (d - best) ** 2}"
+            for w, x, d in grid
+        ]
         file.write_text("\n".join(["width,lr,weight_decay,loss", *runs]))
         return str(judge(file).stdout)
 
@@ -157,17 +174,24 @@ def test_a_file_that_is_not_there_and_a_target_that_is_too_narrow_exit_with_2(
 def test_command_service_and_client_answer_alike(application: Any, service: TestClient) -> None:
     command = json.loads(judge(EXAMPLE, "--json", "--target-width", 700).stdout)
     assert command["verdict"] == "resolved"
-    as_csv = service.post("/v1/judgements", content=EXAMPLE.read_bytes(), headers=CSV, params={"target_width": 700})
+    as_csv = service.post(
+        "/v1/judgements", content=EXAMPLE.read_bytes(), headers=CSV, params={"target_width": 700}
+    )
     assert as_csv.status_code == 200
     as_json = service.post("/v1/judgements", json={"rows": rows(), "target_width": 700})
     assert command == as_csv.json() == as_json.json()
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", ws="none", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(application, log_level="warning", ws="none", lifespan="off")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         with Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
-            assert registry.report_document(client.judge(EXAMPLE.read_text(), target_width=700)) == command
+            assert (
+                registry.report_document(client.judge(EXAMPLE.read_text(), target_width=700))
+                == command
+            )
             assert registry.report_document(client.judge(rows(), target_width=700)) == command
             with pytest.raises(InvalidInput, match=r"rows.0.lr: must be a positive number"):
                 client.judge([{"width": 64, "lr": 0, "loss": 1}])
@@ -202,15 +226,21 @@ def test_the_example_in_the_document_is_judged(service: TestClient) -> None:
         ({"content": "{"}, ""),
     ],
 )
-def test_bad_sweeps_are_problems_that_name_the_field(service: TestClient, sent: dict[str, Any], field: str) -> None:
+def test_bad_sweeps_are_problems_that_name_the_field(
+    service: TestClient, sent: dict[str, Any], field: str
+) -> None:
     answer = service.post("/v1/judgements", **sent)
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["errors"][0]["field"] == field
 
 
-@pytest.mark.parametrize("media", ["text/plain", "application/json", "application/x-www-form-urlencoded", ""])
-def test_a_table_sent_as_something_else_is_refused_with_its_right_name(service: TestClient, media: str) -> None:
+@pytest.mark.parametrize(
+    "media", ["text/plain", "application/json", "application/x-www-form-urlencoded", ""]
+)
+def test_a_table_sent_as_something_else_is_refused_with_its_right_name(
+    service: TestClient, media: str
+) -> None:
     answer = service.post("/v1/judgements", content=SWEEP, headers={"Content-Type": media})
     assert answer.status_code == 422
     message = answer.json()["errors"][0]["message"]
@@ -222,7 +252,9 @@ def test_a_table_sent_as_something_else_is_refused_with_its_right_name(service: 
     "sent",
     [{"content": SWEEP, "headers": CSV}, {"json": {"rows": [{"width": 64, "lr": 0.1, "loss": 1}]}}],
 )
-def test_a_misspelt_parameter_is_refused_with_the_name_that_was_meant(service: TestClient, sent: dict[str, Any]) -> None:
+def test_a_misspelt_parameter_is_refused_with_the_name_that_was_meant(
+    service: TestClient, sent: dict[str, Any]
+) -> None:
     answer = service.post("/v1/judgements", **sent, params={"target_widht": 1024})
     assert answer.status_code == 422
     [error] = answer.json()["errors"]
@@ -238,9 +270,17 @@ def test_a_body_that_is_too_large_is_refused(service: TestClient) -> None:
 
 def test_losses_that_show_no_bowl_still_get_an_answer(service: TestClient) -> None:
     """Infinite or huge numbers, however the fit treats such data, must fit into JSON."""
-    upside_down = [{"width": w, "lr": 2.0**x, "loss": 3 - (x + 5) ** 2 / 100} for w in (64, 128) for x in range(-9, -1)]
+    upside_down = [
+        {"width": w, "lr": 2.0**x, "loss": 3 - (x + 5) ** 2 / 100}
+        for w in (64, 128)
+        for x in range(-9, -1)
+    ]
     lost = [{"width": w, "lr": 2.0**x, "loss": None} for w in (64, 128) for x in range(-9, -1)]
-    far = [{"width": w, "lr": 1e-300 * 2.0**x, "loss": 1e-300 * (2 + (x + 5) ** 2)} for w in (1, 2**31 - 1) for x in range(-9, -1)]
+    far = [
+        {"width": w, "lr": 1e-300 * 2.0**x, "loss": 1e-300 * (2 + (x + 5) ** 2)}
+        for w in (1, 2**31 - 1)
+        for x in range(-9, -1)
+    ]
     for each in (upside_down, lost, far):
         answer = service.post("/v1/judgements", json={"rows": each})
         assert answer.status_code == 200, answer.text

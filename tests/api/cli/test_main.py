@@ -33,7 +33,9 @@ schedule: paper
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     for i in range(12):
-        text = "".join(f"line {n}: {n * n % 97} apples and {n * i % 89} pears\n" for n in range(200))
+        text = "".join(
+            f"line {n}: {n * n % 97} apples and {n * i % 89} pears\n" for n in range(200)
+        )
         (folder / f"{i}.txt").write_text(text)
     return folder
 
@@ -94,7 +96,9 @@ def command(home, *words):
     ],
 )
 @pytest.mark.parametrize("verb", ["preview", "run"])
-def test_a_bad_job_is_refused_before_anything_runs_naming_field_and_remedy(job, verb, wrong, right, field, remedy):
+def test_a_bad_job_is_refused_before_anything_runs_naming_field_and_remedy(
+    job, verb, wrong, right, field, remedy
+):
     assert right in job.read_text()
     job.write_text(job.read_text().replace(right, wrong, 1))
     result = telescope(verb, job)
@@ -106,7 +110,9 @@ def test_a_bad_job_is_refused_before_anything_runs_naming_field_and_remedy(job, 
 
 
 @pytest.mark.parametrize("corpus_name", ["nowhere", "empty", "short.txt"])
-def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(job, tmp_path, corpus, corpus_name):
+def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(
+    job, tmp_path, corpus, corpus_name
+):
     (tmp_path / "empty").mkdir()
     (tmp_path / "short.txt").write_text("too short")
     job.write_text(job.read_text().replace(str(corpus), str(tmp_path / corpus_name)))
@@ -206,7 +212,9 @@ def test_every_command_explains_itself_with_an_example():
 
 def test_a_corpus_that_was_added_can_be_named(corpus, job):
     assert telescope("corpus", "add", "apples", corpus).exit_code == 0
-    assert {"name": "apples", "path": str(corpus)}.items() <= document(telescope("corpus", "list", "--json"))["items"][-1].items()
+    assert {"name": "apples", "path": str(corpus)}.items() <= document(
+        telescope("corpus", "list", "--json")
+    )["items"][-1].items()
     job.write_text(job.read_text().replace(str(corpus), "apples"))
     assert telescope("preview", job).exit_code == 0
 
@@ -261,7 +269,9 @@ def test_run_prints_the_document_that_a_service_gives(job, tmp_path):
     ran = command(tmp_path, "run", job, "--executor", "local", "--json")
     out, err = ran.communicate(timeout=90)
     assert ran.returncode in (0, 1), err
-    with TestClient(create_app(Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}"))) as client:
+    with TestClient(
+        create_app(Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}"))
+    ) as client:
         (found,) = client.get("/v1/jobs").json()["items"]
         assert json.loads(out) == client.get(f"/v1/jobs/{found['id']}/result").json()
     assert json.loads(out)["kind"] == "telescope"
@@ -295,12 +305,16 @@ def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_p
     again = err.rpartition("telescope ")[2].split()
     assert again[:2] == ["run", "--resume"]
     process = command(tmp_path / "home", *again, "--executor", "local")
-    assert "running" in next(line for line in process.stdout if "queued" not in line and "paused" not in line)
+    assert "running" in next(
+        line for line in process.stdout if "queued" not in line and "paused" not in line
+    )
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=10)
 
 
-def test_run_interrupted_twice_beside_a_service_pauses_the_job_or_says_it_has_not_yet(service, home, job, corpus):
+def test_run_interrupted_twice_beside_a_service_pauses_the_job_or_says_it_has_not_yet(
+    service, home, job, corpus
+):
     job.write_text(JOB.format(corpus=corpus, steps=100_000))
     process = command(home, "run", job, "--json")
     next(line for line in process.stderr if "running" in line)
@@ -348,7 +362,11 @@ def test_a_job_is_paused_resumed_and_cancelled_over_http(service, corpus, job):
     job_id = document(telescope("submit", job, *url, "--json"))["id"]
 
     def state():
-        return next(each["state"] for each in document(telescope("jobs", *url, "--json"))["items"] if each["id"] == job_id)
+        return next(
+            each["state"]
+            for each in document(telescope("jobs", *url, "--json"))["items"]
+            if each["id"] == job_id
+        )
 
     eventually(lambda: state() == "RUNNING", 20, state)
     assert telescope("pause", job_id, *url).exit_code == 0
@@ -369,13 +387,22 @@ def test_a_clone_of_a_finished_job_trains_nothing_again_and_says_so(service, job
     url = ("--url", service.url)
     job_id = document(telescope("submit", job, *url, "--json"))["id"]
     assert telescope("watch", job_id, *url).exit_code == 0
-    cloned = document(telescope("clone", job_id, "--set", "name=again", "--set", "limits.max_parallel=1", *url, "--json"))
+    cloned = document(
+        telescope(
+            "clone", job_id, "--set", "name=again", "--set", "limits.max_parallel=1", *url, "--json"
+        )
+    )
     assert (cloned["name"], cloned["study"]["limits"]["max_parallel"]) == ("again", 1)
     assert telescope("watch", cloned["id"], *url).exit_code == 0
-    first, again = (document(telescope("result", each, *url, "--json")) for each in (job_id, cloned["id"]))
+    first, again = (
+        document(telescope("result", each, *url, "--json")) for each in (job_id, cloned["id"])
+    )
     assert (again["verdict"], again["reason"]) == (first["verdict"], first["reason"])
     trials = again["ladders"][0]["cost"]["trials"]
-    assert f"Bill: {trials} of {trials} trials reused, 0 tokens, 0 FLOP, 0 s of training" in telescope("result", cloned["id"], *url).stdout
+    assert (
+        f"Bill: {trials} of {trials} trials reused, 0 tokens, 0 FLOP, 0 s of training"
+        in telescope("result", cloned["id"], *url).stdout
+    )
     refused = telescope("clone", job_id, "--set", "search.lr.pionts=4", *url)
     assert (refused.exit_code, "search.lr.pionts" in refused.stderr) == (2, True)
     refused = telescope("retry", job_id, *url)
@@ -425,7 +452,9 @@ def test_a_job_that_ends_before_its_time_says_so_in_its_result(service, job, cor
     url = ("--url", service.url)
     job.write_text(JOB.format(corpus=corpus, steps=100_000))
     job_id = document(telescope("submit", job, *url, "--json"))["id"]
-    eventually(lambda: document(telescope("jobs", *url, "--json"))["items"][0]["state"] == "RUNNING", 20)
+    eventually(
+        lambda: document(telescope("jobs", *url, "--json"))["items"][0]["state"] == "RUNNING", 20
+    )
     telescope("cancel", job_id, *url)
     assert telescope("watch", job_id, *url).exit_code == 3
     result = telescope("result", job_id, *url, "--json")
@@ -479,7 +508,7 @@ def test_a_document_that_nests_without_end_is_refused(tmp_path, name, text):
 
 
 def test_what_nobody_foresaw_is_one_line_and_one_document(job, monkeypatch):
-    monkeypatch.setattr(job_file, "read", lambda file: 1 // 0)
+    monkeypatch.setattr(job_file, "read_job_file", lambda file: 1 // 0)
     result = telescope("preview", job)
     assert (result.exit_code, result.stdout) == (3, "")
     assert "ZeroDivisionError" in result.stderr

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from api.cli import solo
 from api.job_states import JobState, Verb
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import JobRow
 from surfaces.bowls import document
 from telescope.studies import registry
@@ -29,7 +29,9 @@ class Impatient(io.StringIO):
         return super().write(text)
 
 
-def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path))
     study = registry.parse(document())
     with solo.installation(Settings(database_url=f"sqlite:///{tmp_path}/telescope.db")) as store:
@@ -41,18 +43,20 @@ def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(tmp
             signal.raise_signal(signal.SIGINT)
 
         event.listen(store._writer, "before_cursor_execute", interrupt)
-        nowhere = {"TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"}  # this coordinator has nothing to work on
+        nowhere = {
+            "TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"
+        }  # this coordinator has nothing to work on
         with (
-            solo.coordinator(environment(tmp_path) | nowhere) as child,
+            solo.running_coordinator(environment(tmp_path) | nowhere) as child,
             pytest.raises(KeyboardInterrupt),
         ):
-            solo.watched(store, job.id, child, study, Console(file=Impatient()))
+            solo.show_until_ended(store, job.id, child, study, Console(file=Impatient()))
         assert len(again) >= 2, "it was interrupted again, and more than once"
         assert store.job(job.id).state is JobState.PAUSED
 
 
 @pytest.fixture
-def row(record: Record) -> JobRow:
+def row(record: CoordinatorStore) -> JobRow:
     """A job of which nothing runs yet."""
     return record.create_job(document())[0]
 
@@ -84,26 +88,36 @@ def row(record: Record) -> JobRow:
         (JobState.QUEUED, None, "it continues; follow it with: telescope watch {id}"),
     ],
 )
-def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(row: JobRow, state: JobState, requested: Verb | None, said: str) -> None:
+def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(
+    row: JobRow, state: JobState, requested: Verb | None, said: str
+) -> None:
     assert solo.parting(replace(row, state=state, requested=requested)) == said.format(id=row.id)
 
 
-def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(record: Record, row: JobRow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(
+    record: CoordinatorStore, row: JobRow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(solo, "PAUSE_SECONDS", 0.0)
     record.begin_job(row.id)
-    assert solo.parting(solo.pause(record, row.id)).startswith("pause requested; ")
+    assert solo.parting(solo.request_pause(record, row.id)).startswith("pause requested; ")
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
-def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(record: Record, row: JobRow, state: JobState) -> None:
+def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(
+    record: CoordinatorStore, row: JobRow, state: JobState
+) -> None:
     record.begin_job(row.id)
     ended = record.finish_job(row.id, state, None)
-    assert solo.pause(record, row.id) == ended
+    assert solo.request_pause(record, row.id) == ended
 
 
 def test_a_coordinator_is_told_of_the_code_of_users_models() -> None:
     listed = Settings(factories=("theirs:*",))
     module = {"family": "module", "factory": "tests.telescope.user_models:mixture"}
-    own = registry.parse(document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512}))
+    own = registry.parse(
+        document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512})
+    )
     assert solo.factories(registry.parse(document()), listed) == {"TELESCOPE_FACTORIES": "theirs:*"}
-    assert solo.factories(own, listed) == {"TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"}
+    assert solo.factories(own, listed) == {
+        "TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"
+    }

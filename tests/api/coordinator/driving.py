@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection
 
 from api.coordinator.loop import Coordinator
-from api.store.record import Record
-from telescope.studies import registry, run
+from api.store.record import CoordinatorStore
+from telescope.studies import registry, run_study
 from telescope.trials.outcome import TrialState
 from tests.executors import train_one
 
@@ -60,7 +60,7 @@ ROBUST = {
 
 def expected(study: dict[str, Any]) -> Any:
     """The report of the loop without a database."""
-    return registry.report_document(run(registry.parse(study), train_one))
+    return registry.report_document(run_study(registry.parse(study), train_one))
 
 
 def drive(coordinator: Coordinator, done: Callable[[], bool]) -> None:
@@ -71,11 +71,11 @@ def drive(coordinator: Coordinator, done: Callable[[], bool]) -> None:
         coordinator.step()
 
 
-def ended(record: Record, *job_ids: str) -> Callable[[], bool]:
+def ended(record: CoordinatorStore, *job_ids: str) -> Callable[[], bool]:
     return lambda: all(record.job(job_id).state.terminal for job_id in job_ids)
 
 
-def states(record: Record, job_id: str) -> set[TrialState]:
+def states(record: CoordinatorStore, job_id: str) -> set[TrialState]:
     return {trial.state for trial in record.trials(job_id, 1000).items}
 
 
@@ -84,20 +84,24 @@ Coordinate = Callable[..., Coordinator]
 
 def free(report: Any) -> dict[str, Any]:
     """A report without its costs."""
-    return report | {"ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]}
+    return report | {
+        "ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]
+    }
 
 
 class Killed(BaseException):
     """The coordinator's process was killed at this point."""
 
 
-class Mortal(Record):
+class Mortal(CoordinatorStore):
     """Kills its coordinator, or loses the database, at a chosen moment.
 
     That is at a read, or right before or right after a commit.
     """
 
-    def __init__(self, url: str, chance: float, rng: random.Random, death: type[BaseException]) -> None:
+    def __init__(
+        self, url: str, chance: float, rng: random.Random, death: type[BaseException]
+    ) -> None:
         super().__init__(url)
         self._chance, self._rng, self._death = chance, rng, death
 

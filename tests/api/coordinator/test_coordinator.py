@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from api.job_states import JobState, Verb
-from api.store.record import Record
-from api.terminal.progress import progress
+from api.store.record import CoordinatorStore
+from api.terminal.progress import job_progress
 from telescope.studies import registry
 from telescope.studies.kind import AnyStudy, Ended, Kind, Label, Plan, Planned
 from telescope.train.branch import cooldown, extension
@@ -28,7 +28,9 @@ from workers.local import LocalExecutor
 
 
 @pytest.mark.parametrize("changes", [{}, ROBUST], ids=["paper", "robust with two ladders"])
-def test_the_service_answers_as_the_plain_loop_does(record: Record, coordinate: Coordinate, changes: dict[str, Any]) -> None:
+def test_the_service_answers_as_the_plain_loop_does(
+    record: CoordinatorStore, coordinate: Coordinate, changes: dict[str, Any]
+) -> None:
     study = document(**changes)
     job, _ = record.create_job(study)
     executor = InstantExecutor(slots=5, seed=1)
@@ -38,7 +40,9 @@ def test_the_service_answers_as_the_plain_loop_does(record: Record, coordinate: 
     assert row.state is JobState.SUCCEEDED
     assert report == expected(study)
     assert row.trials_done == row.trials_total == len(executor.submitted)
-    assert row.best_loss == min(trial.loss for trial in record.trials(job.id, 1000).items if trial.loss is not None)
+    assert row.best_loss == min(
+        trial.loss for trial in record.trials(job.id, 1000).items if trial.loss is not None
+    )
     trial = record.trials(job.id, 1).items[0]
     assert (trial.flops, trial.flops_spent, trial.step) == (
         trial.steps * 1e9,
@@ -49,7 +53,9 @@ def test_the_service_answers_as_the_plain_loop_does(record: Record, coordinate: 
     assert any(trial.diverged for trial in record.terminal_trials(job.id)), "divergence is data"
 
 
-def test_reports_before_the_end_are_not_final(record: Record, coordinate: Coordinate) -> None:
+def test_reports_before_the_end_are_not_final(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document())
     coordinator = coordinate(InstantExecutor())
     drive(coordinator, lambda: record.result(job.id) is not None)
@@ -61,7 +67,9 @@ def test_reports_before_the_end_are_not_final(record: Record, coordinate: Coordi
     assert record.result(job.id) == expected(document())
 
 
-def test_checkpoints_go_with_their_trials(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+def test_checkpoints_go_with_their_trials(
+    record: CoordinatorStore, coordinate: Coordinate, tmp_path: Path
+) -> None:
     job, _ = record.create_job(document())
     coordinator = coordinate(InstantExecutor())
     drive(coordinator, lambda: any(tmp_path.glob("checkpoints/*/*")))
@@ -128,7 +136,10 @@ def branching() -> Branching:
 
 
 def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
-    record: Record, coordinate: Coordinate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: CoordinatorStore,
+    coordinate: Coordinate,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     study = branching()
     job, _ = record.create_job(DOCUMENT)
@@ -138,7 +149,9 @@ def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
     first = Local()
     drive(coordinate(first), lambda: record.job(job.id).trials_total == 3)
     first.close()
-    assert sorted(folder.iterdir()) == sorted(kept), "and no checkpoint of the trunk, which has ended"
+    assert sorted(folder.iterdir()) == sorted(kept), (
+        "and no checkpoint of the trunk, which has ended"
+    )
 
     second = Local()
     second.room = 0
@@ -168,10 +181,12 @@ def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
 
 
 def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
-    record: Record, coordinate: Coordinate, monkeypatch: pytest.MonkeyPatch
+    record: CoordinatorStore, coordinate: Coordinate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     easy = replace(small.HORIZON, evaluate_every=4, stop_below_loss=100.0)
-    study = Branching(small.trial(small.ADAMW, horizon=easy), (small.trial(small.ADAMW, horizon=easy, seed=1),))
+    study = Branching(
+        small.trial(small.ADAMW, horizon=easy), (small.trial(small.ADAMW, horizon=easy, seed=1),)
+    )
     job, _ = record.create_job(DOCUMENT)
     monkeypatch.setattr(registry, "parse", lambda document: study.study)
     executor = LocalExecutor()
@@ -186,6 +201,8 @@ def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
         points[-1].metrics["loss"],
     )
     assert row.flops == row.flops_spent == points[-1].flops < trial_flops(study.trunk)
-    view = progress(now, record.trials(job.id).items, datetime.now(UTC), 2 * trial_flops(study.trunk))
+    view = job_progress(
+        now, record.trials(job.id).items, datetime.now(UTC), 2 * trial_flops(study.trunk)
+    )
     assert [(level.done, level.total) for level in view.levels] == [(2, 2)]
     assert [trial.failure for trial in record.terminal_trials(job.id)] == [None, None]

@@ -9,7 +9,7 @@ import pytest
 
 from api.job_states import JobState
 from api.store.engines import CoordinatorLock, Superseded
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import TrialFilter
 from telescope.errors import Unavailable, WorkersLost
 from telescope.trials.outcome import Failure, TrialState
@@ -28,10 +28,14 @@ from workers.interface import Assignment, Event, Finished, Measured, Started, St
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_coordinators_killed_at_any_commit_change_nothing(record: Record, database_url: str, coordinate: Coordinate, seed: int) -> None:
+def test_coordinators_killed_at_any_commit_change_nothing(
+    record: CoordinatorStore, database_url: str, coordinate: Coordinate, seed: int
+) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
-    disturbances = Disturbances(repeat=0.2)  # events of dead coordinators' workers come late, and twice
+    disturbances = Disturbances(
+        repeat=0.2
+    )  # events of dead coordinators' workers come late, and twice
     mortal = Mortal(database_url, 0.06, rng, Killed)
     kills, completed = 0, set[int]()
     while not record.job(job.id).state.terminal:
@@ -40,8 +44,12 @@ def test_coordinators_killed_at_any_commit_change_nothing(record: Record, databa
             drive(coordinate(executor, mortal), ended(record, job.id))
         except Killed:
             kills += 1
-        assert not completed & {assignment.trial_id for assignment in executor.submitted}, "a finished trial ran again"
-        completed = {trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED}
+        assert not completed & {assignment.trial_id for assignment in executor.submitted}, (
+            "a finished trial ran again"
+        )
+        completed = {
+            trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED
+        }
     mortal.close()
     assert kills >= 1
     assert record.result(job.id) == expected(document())
@@ -52,7 +60,7 @@ def test_coordinators_killed_at_any_commit_change_nothing(record: Record, databa
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_database_that_goes_away_now_and_then_changes_nothing(
-    record: Record, database_url: str, coordinate: Coordinate, seed: int
+    record: CoordinatorStore, database_url: str, coordinate: Coordinate, seed: int
 ) -> None:
     job, _ = record.create_job(document())
     flaky = Mortal(database_url, 0.0, random.Random(seed), Unavailable)
@@ -71,9 +79,15 @@ def test_a_database_that_goes_away_now_and_then_changes_nothing(
     assert len(executor.submitted) == record.job(job.id).trials_total, "nothing ran twice"
 
 
-def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(record: Record, coordinate: Coordinate) -> None:
+def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     def twice(assignment: Assignment) -> Failure | None:
-        return Failure("operational", "its worker died") if assignment.attempt < 3 and assignment.spec.seed == 0 else None
+        return (
+            Failure("operational", "its worker died")
+            if assignment.attempt < 3 and assignment.spec.seed == 0
+            else None
+        )
 
     job, _ = record.create_job(document())
     executor = InstantExecutor(disturbances=Disturbances(fail=twice))
@@ -90,9 +104,11 @@ def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(record: Record, c
     assert record.result(job.id) == expected(document())
 
 
-@pytest.mark.parametrize(("retryable", "attempts"), [(True, 3), (False, 1)], ids=["after its retries", "at once"])
+@pytest.mark.parametrize(
+    ("retryable", "attempts"), [(True, 3), (False, 1)], ids=["after its retries", "at once"]
+)
 def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
-    record: Record, coordinate: Coordinate, retryable: bool, attempts: int, tmp_path: Path
+    record: CoordinatorStore, coordinate: Coordinate, retryable: bool, attempts: int, tmp_path: Path
 ) -> None:
     bad, _ = record.create_job(document(name="bad", horizon={"steps": 4, "batch_tokens": 32}))
     good, _ = record.create_job(document(name="good"))
@@ -120,7 +136,9 @@ def test_a_trial_that_cannot_run_fails_its_job_and_no_other(
     assert list((tmp_path / "checkpoints").glob("*/*")) == []
 
 
-def test_a_study_that_raises_fails_its_own_job(record: Record, coordinate: Coordinate) -> None:
+def test_a_study_that_raises_fails_its_own_job(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     bad, _ = record.create_job(document(name="bad") | {"schedule": "unheard of"})
     good, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, bad.id, good.id))
@@ -129,7 +147,9 @@ def test_a_study_that_raises_fails_its_own_job(record: Record, coordinate: Coord
     assert record.result(good.id) == expected(document())
 
 
-def test_events_of_an_attempt_that_is_over_change_nothing(record: Record, coordinate: Coordinate) -> None:
+def test_events_of_an_attempt_that_is_over_change_nothing(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=1)
     first = coordinate(executor)
@@ -164,7 +184,7 @@ class Headless(InstantExecutor):
 
 
 def test_workers_lost_for_good_end_the_coordinator_and_the_next_one_goes_on(
-    record: Record, coordinate: Coordinate, database_url: str
+    record: CoordinatorStore, coordinate: Coordinate, database_url: str
 ) -> None:
     job, _ = record.create_job(document())
     lock = CoordinatorLock(database_url)
@@ -179,7 +199,7 @@ def test_workers_lost_for_good_end_the_coordinator_and_the_next_one_goes_on(
 class StopsWhenDone(InstantExecutor):
     """Asks its coordinator to end when a job has ended."""
 
-    def __init__(self, record: Record, job_id: str, stop: threading.Event) -> None:
+    def __init__(self, record: CoordinatorStore, job_id: str, stop: threading.Event) -> None:
         super().__init__()
         self._ended, self._stop = ended(record, job_id), stop
 
@@ -189,7 +209,9 @@ class StopsWhenDone(InstantExecutor):
         return super().events(timeout)
 
 
-def test_a_coordinator_whose_lock_was_cut_takes_it_again_or_gives_way(record: Record, coordinate: Coordinate, database_url: str) -> None:
+def test_a_coordinator_whose_lock_was_cut_takes_it_again_or_gives_way(
+    record: CoordinatorStore, coordinate: Coordinate, database_url: str
+) -> None:
     job, _ = record.create_job(document())
     first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
     assert first.acquire()

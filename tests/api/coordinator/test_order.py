@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from telescope.train.flops import trial_flops
 from telescope.trials.outcome import TrialState, completed
@@ -20,7 +20,9 @@ from tests.executors import InstantExecutor, train_one
 from workers.interface import Waiting
 
 
-def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(record: Record, coordinate: Coordinate) -> None:
+def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     narrow, _ = record.create_job(document(limits={"max_parallel": 1}, reuse=False))
     wide, _ = record.create_job(document(name="wide", reuse=False))
     executor = InstantExecutor(slots=4)
@@ -39,7 +41,9 @@ def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(record: Record, co
     assert record.result(wide.id) == expected(document(name="wide"))
 
 
-def test_a_worker_that_ends_a_trial_finds_one_in_line_before_anything_is_recorded(record: Record, coordinate: Coordinate) -> None:
+def test_a_worker_that_ends_a_trial_finds_one_in_line_before_anything_is_recorded(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document(search=WIDER))
     executor = InstantExecutor(slots=3)
     executor.held = True
@@ -51,7 +55,9 @@ def test_a_worker_that_ends_a_trial_finds_one_in_line_before_anything_is_recorde
     assert states(record, job.id) == {TrialState.PENDING}
 
 
-def test_a_job_that_may_run_one_trial_has_none_in_line(record: Record, coordinate: Coordinate) -> None:
+def test_a_job_that_may_run_one_trial_has_none_in_line(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     record.create_job(document(limits={"max_parallel": 1}))
     executor = InstantExecutor(slots=3)
     executor.held = True
@@ -61,19 +67,31 @@ def test_a_job_that_may_run_one_trial_has_none_in_line(record: Record, coordinat
     assert len(executor.submitted) == 1
 
 
-def test_the_longest_trials_go_first_whichever_ladder_they_are_of(record: Record, coordinate: Coordinate) -> None:
+def test_the_longest_trials_go_first_whichever_ladder_they_are_of(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document(optimizer=["adamw", "muon"]))
     executor = InstantExecutor(slots=1)
     drive(coordinate(executor), ended(record, job.id))
-    order = [(assignment.spec.optimizer.name, assignment.spec.model.width) for assignment in executor.submitted]
-    cost = {(one.spec.optimizer.name, one.spec.model.width): trial_flops(one.spec) for one in executor.submitted}
+    order = [
+        (assignment.spec.optimizer.name, assignment.spec.model.width)
+        for assignment in executor.submitted
+    ]
+    cost = {
+        (one.spec.optimizer.name, one.spec.model.width): trial_flops(one.spec)
+        for one in executor.submitted
+    }
     assert cost["adamw", 32] < cost["muon", 32] < cost["muon", 64]
     assert order[:4] == [("muon", 32)] * 4, "though the job names the other ladder first"
-    assert order.index(("muon", 64)) < order.index(("adamw", 32)) + 4, "those planned later do not stand behind"
+    assert order.index(("muon", 64)) < order.index(("adamw", 32)) + 4, (
+        "those planned later do not stand behind"
+    )
     assert record.result(job.id) == expected(document(optimizer=["adamw", "muon"]))
 
 
-def test_a_ladder_goes_on_while_another_has_not_begun(record: Record, coordinate: Coordinate) -> None:
+def test_a_ladder_goes_on_while_another_has_not_begun(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document(optimizer=["muon", "adamw"]))
     first = InstantExecutor(slots=1)
     first.held = True
@@ -94,11 +112,13 @@ def test_a_ladder_goes_on_while_another_has_not_begun(record: Record, coordinate
     assert record.job(job.id).trials_done == 4, "no trial of the other ladder has begun"
 
 
-def test_no_worker_waits_for_the_report_on_a_stage(database_url: str, coordinate: Coordinate) -> None:
+def test_no_worker_waits_for_the_report_on_a_stage(
+    database_url: str, coordinate: Coordinate
+) -> None:
     executor = InstantExecutor(slots=2)
     handed_out: list[int] = []
 
-    class Watched(Record):
+    class Watched(CoordinatorStore):
         def put_result(self, job_id: str, document: dict[str, Any], final: bool) -> None:
             handed_out.append(len(executor.running))
             super().put_result(job_id, document, final)
@@ -111,14 +131,20 @@ def test_no_worker_waits_for_the_report_on_a_stage(database_url: str, coordinate
     assert all(handed_out), "and the next one was under way by then"
 
 
-def test_a_later_job_need_not_wait_for_the_end_of_an_earlier_one(record: Record, coordinate: Coordinate) -> None:
-    jobs = [record.create_job(document(name=name, reuse=False))[0].id for name in ("first", "second")]
+def test_a_later_job_need_not_wait_for_the_end_of_an_earlier_one(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
+    jobs = [
+        record.create_job(document(name=name, reuse=False))[0].id for name in ("first", "second")
+    ]
     coordinator = coordinate(InstantExecutor(slots=2))
     drive(coordinator, lambda: all(record.job(job_id).trials_done for job_id in jobs))
     assert not any(record.job(job_id).state.terminal for job_id in jobs)
 
 
-def test_what_workers_wait_for_is_said_on_the_jobs_that_wait(record: Record, coordinate: Coordinate) -> None:
+def test_what_workers_wait_for_is_said_on_the_jobs_that_wait(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=1)
     executor.held = True

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from telescope.trials.outcome import TrialState
 from tests.api.coordinator.driving import (
     ROBUST,
@@ -25,7 +25,9 @@ from workers.interface import Waiting
 
 
 @pytest.mark.parametrize("changes", [{}, ROBUST], ids=["paper", "robust with two ladders"])
-def test_the_same_study_again_gives_the_same_answer_for_nothing(record: Record, coordinate: Coordinate, changes: dict[str, Any]) -> None:
+def test_the_same_study_again_gives_the_same_answer_for_nothing(
+    record: CoordinatorStore, coordinate: Coordinate, changes: dict[str, Any]
+) -> None:
     first, _ = record.create_job(document(**changes))
     drive(coordinate(InstantExecutor(slots=5)), ended(record, first.id))
     again, _ = record.create_job(document(**changes) | {"name": "again"})
@@ -44,12 +46,16 @@ def test_the_same_study_again_gives_the_same_answer_for_nothing(record: Record, 
     row = record.job(again.id)
     assert row.trials_done == row.trials_total == record.job(first.id).trials_total
     assert row.best_loss == record.job(first.id).best_loss
-    assert any(trial.diverged and trial.reused for trial in record.terminal_trials(again.id)), "divergence is data, and reused as such"
+    assert any(trial.diverged and trial.reused for trial in record.terminal_trials(again.id)), (
+        "divergence is data, and reused as such"
+    )
     trial = record.trials(again.id).items[0]
     assert record.curve(trial.id).step == tuple(range(1, trial.steps + 1))
 
 
-def test_a_study_that_says_so_trains_everything_itself(record: Record, coordinate: Coordinate) -> None:
+def test_a_study_that_says_so_trains_everything_itself(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     for name in ("first", "second"):
         job, _ = record.create_job(document(name=name, reuse=False))
         executor = InstantExecutor()
@@ -58,7 +64,9 @@ def test_a_study_that_says_so_trains_everything_itself(record: Record, coordinat
         assert record.result(job.id) == expected(document(name=name, reuse=False))
 
 
-def test_workers_with_other_numerics_train_everything_again(record: Record, coordinate: Coordinate) -> None:
+def test_workers_with_other_numerics_train_everything_again(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     first, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, first.id))
     other = InstantExecutor()
@@ -69,7 +77,9 @@ def test_workers_with_other_numerics_train_everything_again(record: Record, coor
     assert record.result(second.id) == expected(document())
 
 
-def test_a_study_that_shares_some_trials_trains_the_others(record: Record, coordinate: Coordinate) -> None:
+def test_a_study_that_shares_some_trials_trains_the_others(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     first, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, first.id))
     wider = {"search": WIDER}
@@ -87,7 +97,9 @@ def test_a_study_that_shares_some_trials_trains_the_others(record: Record, coord
     assert cost["reused"] == sum(trial.reused for trial in record.terminal_trials(second.id)) > 0
 
 
-def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(record: Record, coordinate: Coordinate) -> None:
+def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     first, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, first.id))
     again, _ = record.create_job(document())
@@ -102,21 +114,28 @@ def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(re
     assert executor.submitted == []
 
 
-def test_what_another_job_finishes_meanwhile_need_not_be_trained(record: Record, coordinate: Coordinate) -> None:
+def test_what_another_job_finishes_meanwhile_need_not_be_trained(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     one, _ = record.create_job(document(limits={"max_parallel": 1}))
     other, _ = record.create_job(document(name="other"))
     executor = InstantExecutor(slots=4)
     drive(coordinate(executor), ended(record, one.id, other.id))
     reused = sum(trial.reused for job in (one, other) for trial in record.terminal_trials(job.id))
     assert reused > 0
-    assert len(executor.submitted) + reused == record.job(one.id).trials_total + record.job(other.id).trials_total
+    assert (
+        len(executor.submitted) + reused
+        == record.job(one.id).trials_total + record.job(other.id).trials_total
+    )
     for job in (one, other):
         report = record.result(job.id)
         assert report is not None
         assert free(report) == free(expected(document()))
 
 
-def test_coordinators_killed_while_they_reuse_change_nothing(record: Record, database_url: str, coordinate: Coordinate) -> None:
+def test_coordinators_killed_while_they_reuse_change_nothing(
+    record: CoordinatorStore, database_url: str, coordinate: Coordinate
+) -> None:
     first, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, first.id))
     wider = document(search={"lr": {"low": 0.005, "high": 0.25, "points": 8}})

@@ -22,12 +22,18 @@ def test_a_killed_coordinator_is_swept_up_and_replaced_and_sigterm_ends_everythi
     with serving(tmp_path) as service:
         first, api = service.child("coordinator"), service.child("api")
         marker = first.environ()[MARKER]
-        with subprocess.Popen(["sleep", "600"], env={MARKER: marker}, start_new_session=True) as orphan:  # as Ray's agents are
+        with subprocess.Popen(
+            ["sleep", "600"], env={MARKER: marker}, start_new_session=True
+        ) as orphan:  # as Ray's agents are
             first.kill()
-            second = eventually(lambda: (p := service.child("coordinator")) and p.pid != first.pid and p, 30)
+            second = eventually(
+                lambda: (p := service.child("coordinator")) and p.pid != first.pid and p, 30
+            )
             orphan_status = orphan.poll()
             orphan.kill()
-        assert orphan_status == -signal.SIGKILL, "it was to end before the coordinator started again"
+        assert orphan_status == -signal.SIGKILL, (
+            "it was to end before the coordinator started again"
+        )
         assert second.environ()[MARKER] != marker
         assert service.child("api") == api, "the api was not to be disturbed"
         eventually(service.is_ready, 60)
@@ -53,7 +59,9 @@ def test_a_port_in_use_is_refused_with_a_remedy(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "api.cli", "serve", "--port", str(port)]
-        ended = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=60)
+        ended = subprocess.run(
+            command, env=environment(tmp_path), capture_output=True, text=True, timeout=60
+        )
     assert ended.returncode == 3
     assert f"port {port}: Address already in use; choose another --port" in ended.stderr
     assert "Traceback" not in ended.stderr

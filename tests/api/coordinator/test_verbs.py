@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from api.job_states import JobState, Verb
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from telescope.trials.outcome import Failure, TrialState
 from tests.api.coordinator.driving import Coordinate, document, drive, ended, expected, states
 from tests.executors import Disturbances, InstantExecutor
 from workers.interface import Assignment
 
 
-def test_cancelling_stops_everything_at_once(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+def test_cancelling_stops_everything_at_once(
+    record: CoordinatorStore, coordinate: Coordinate, tmp_path: Path
+) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2)
     coordinator = coordinate(executor)
@@ -33,7 +35,9 @@ def test_cancelling_stops_everything_at_once(record: Record, coordinate: Coordin
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-def test_a_paused_job_goes_on_where_it_was(record: Record, coordinate: Coordinate, tmp_path: Path) -> None:
+def test_a_paused_job_goes_on_where_it_was(
+    record: CoordinatorStore, coordinate: Coordinate, tmp_path: Path
+) -> None:
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2)
     coordinator = coordinate(executor)
@@ -47,14 +51,18 @@ def test_a_paused_job_goes_on_where_it_was(record: Record, coordinate: Coordinat
     record.request(job.id, Verb.RESUME)
     drive(coordinator, ended(record, job.id))
     assert record.result(job.id) == expected(document())
-    assert all(trial.failures == 0 for trial in record.trials(job.id).items), "a pause is no failure"
+    assert all(trial.failures == 0 for trial in record.trials(job.id).items), (
+        "a pause is no failure"
+    )
     again = [assignment for assignment in executor.submitted if assignment.attempt > 1]
     assert again
     assert not any(assignment.failures for assignment in again), "and workers are told so"
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: Record, coordinate: Coordinate, seed: int) -> None:
+def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(
+    record: CoordinatorStore, coordinate: Coordinate, seed: int
+) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))
@@ -65,7 +73,11 @@ def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: Reco
         state = record.job(job.id).state
         if state.terminal:
             break
-        wanted = Verb.RESUME if state is JobState.PAUSED else rng.choice([Verb.PAUSE, Verb.PAUSE, Verb.RESUME])
+        wanted = (
+            Verb.RESUME
+            if state is JobState.PAUSED
+            else rng.choice([Verb.PAUSE, Verb.PAUSE, Verb.RESUME])
+        )
         if wanted is Verb.PAUSE or state is JobState.PAUSED:
             record.request(job.id, wanted)
     if seed % 2 and not record.job(job.id).state.terminal:
@@ -78,7 +90,9 @@ def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(record: Reco
     assert states(record, job.id) <= {TrialState.COMPLETED, TrialState.STOPPED}
 
 
-def test_time_running_out_stops_new_stages_only(record: Record, coordinate: Coordinate) -> None:
+def test_time_running_out_stops_new_stages_only(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document(limits={"max_seconds": 1e-6}))
     drive(coordinate(InstantExecutor()), ended(record, job.id))
     row, report = record.job(job.id), record.result(job.id)
@@ -91,7 +105,9 @@ def test_time_running_out_stops_new_stages_only(record: Record, coordinate: Coor
     )
 
 
-def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: Record, coordinate: Coordinate) -> None:
+def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(
+    record: CoordinatorStore, coordinate: Coordinate
+) -> None:
     job, _ = record.create_job(document())
 
     def fail(assignment: Assignment) -> Failure | None:
@@ -102,7 +118,9 @@ def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: Recor
     coordinator = coordinate(executor)
     drive(coordinator, ended(record, job.id))
     assert record.job(job.id).state is JobState.FAILED
-    done = {trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED}
+    done = {
+        trial.id for trial in record.trials(job.id).items if trial.state is TrialState.COMPLETED
+    }
     assert done
     executor.submitted.clear()
 
@@ -114,12 +132,16 @@ def test_a_failed_job_that_is_retried_is_finished_with_what_it_had(record: Recor
     drive(coordinator, ended(record, job.id))
     assert record.job(job.id).state is JobState.SUCCEEDED
     assert record.result(job.id) == expected(document())
-    assert not done & {assignment.trial_id for assignment in executor.submitted}, "a finished trial ran again"
+    assert not done & {assignment.trial_id for assignment in executor.submitted}, (
+        "a finished trial ran again"
+    )
     assert all(assignment.attempt > 1 for assignment in executor.submitted)
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_job_cancelled_at_any_moment_and_retried_at_once_gives_its_answer(record: Record, coordinate: Coordinate, seed: int) -> None:
+def test_a_job_cancelled_at_any_moment_and_retried_at_once_gives_its_answer(
+    record: CoordinatorStore, coordinate: Coordinate, seed: int
+) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
     executor = InstantExecutor(slots=2, seed=seed, disturbances=Disturbances(repeat=0.1))

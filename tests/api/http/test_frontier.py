@@ -21,7 +21,7 @@ from api.http.app import create_app
 from api.http.representations import CSV
 from api.jobs.analyses import Analyses, analysed
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.store import Store
 from surfaces.batch_jobs import ATTAINED, document, finished_job
 from telescope.studies import registry
@@ -61,11 +61,11 @@ def service(app: FastAPI, database_url: str) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def job_id(record: Record) -> str:
+def job_id(record: CoordinatorStore) -> str:
     return finished_job(record, document())
 
 
-def expected(record: Record, job_id: str, table: str, *asked: Any) -> Any:
+def expected(record: CoordinatorStore, job_id: str, table: str, *asked: Any) -> Any:
     """The result of the analysis itself."""
     return getattr(analysed(job_id, record), table.replace("-", "_"))(ATTAINED, *asked)
 
@@ -85,26 +85,38 @@ def joined(service: TestClient, path: str, **parameters: Any) -> Any:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_an_answer_in_pages_is_the_answer_of_the_analysis(service: TestClient, record: Record, job_id: str, table: str) -> None:
+def test_an_answer_in_pages_is_the_answer_of_the_analysis(
+    service: TestClient, record: CoordinatorStore, job_id: str, table: str
+) -> None:
     found = joined(service, f"/v1/jobs/{job_id}/{table}", target_loss=ATTAINED, page_size=3)
     assert found == registry.report_document(expected(record, job_id, table))
     assert len(found["rows"]) > 6
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_csv_has_all_rows_a_column_per_field_and_every_digit(service: TestClient, record: Record, job_id: str, table: str) -> None:
-    response = service.get(f"/v1/jobs/{job_id}/{table}", params={"target_loss": ATTAINED}, headers={"Accept": CSV})
+def test_csv_has_all_rows_a_column_per_field_and_every_digit(
+    service: TestClient, record: CoordinatorStore, job_id: str, table: str
+) -> None:
+    response = service.get(
+        f"/v1/jobs/{job_id}/{table}", params={"target_loss": ATTAINED}, headers={"Accept": CSV}
+    )
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     _, kind, _ = ANSWERS[table]
     header, *rows = csv.reader(io.StringIO(response.text, newline=""))
     assert header == [field.name for field in fields(kind)]
-    as_text = [{name: value or None for name, value in zip(header, row, strict=True)} for row in rows]
-    assert TypeAdapter(list[kind]).validate_python(as_text) == list(expected(record, job_id, table).rows)
+    as_text = [
+        {name: value or None for name, value in zip(header, row, strict=True)} for row in rows
+    ]
+    assert TypeAdapter(list[kind]).validate_python(as_text) == list(
+        expected(record, job_id, table).rows
+    )
 
 
 @pytest.mark.parametrize("table", ["frontier", "batch-sizes"])
-def test_one_optimizer_can_be_asked_for(service: TestClient, record: Record, job_id: str, table: str) -> None:
+def test_one_optimizer_can_be_asked_for(
+    service: TestClient, record: CoordinatorStore, job_id: str, table: str
+) -> None:
     found = joined(
         service,
         f"/v1/jobs/{job_id}/{table}",
@@ -132,7 +144,9 @@ def queries(statements: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_known_answer_costs_one_query_and_no_analysis(app: FastAPI, service: TestClient, job_id: str, table: str) -> None:
+def test_a_known_answer_costs_one_query_and_no_analysis(
+    app: FastAPI, service: TestClient, job_id: str, table: str
+) -> None:
     path, asked = f"/v1/jobs/{job_id}/{table}", {"target_loss": ATTAINED}
     first = service.get(path, params=asked)
     assert first.headers["vary"] == "Accept"
@@ -144,16 +158,25 @@ def test_a_known_answer_costs_one_query_and_no_analysis(app: FastAPI, service: T
     assert len(queries(statements)) == 1
 
 
-def test_another_target_of_the_same_version_costs_one_query(app: FastAPI, service: TestClient, job_id: str) -> None:
+def test_another_target_of_the_same_version_costs_one_query(
+    app: FastAPI, service: TestClient, job_id: str
+) -> None:
     counts = []
     for target in (ATTAINED, 2.1, 2.2):
         with counted(app.state.store) as statements:
-            assert service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": target}).status_code == 200
+            assert (
+                service.get(
+                    f"/v1/jobs/{job_id}/frontier", params={"target_loss": target}
+                ).status_code
+                == 200
+            )
         counts.append(len(queries(statements)))
     assert counts == [4, 1, 1]
 
 
-def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: TestClient, record: Record, job_id: str) -> None:
+def test_every_part_of_a_question_has_a_tag_of_its_own(
+    app: FastAPI, service: TestClient, record: CoordinatorStore, job_id: str
+) -> None:
     def tag(job: str = job_id, table: str = "frontier", accept: str = "*/*", **asked: Any) -> str:
         response = service.get(
             f"/v1/jobs/{job}/{table}",
@@ -163,7 +186,9 @@ def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: Te
         assert response.status_code == 200, response.text
         return str(response.headers["etag"])
 
-    token = service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": ATTAINED, "page_size": 2}).json()["next_page_token"]
+    token = service.get(
+        f"/v1/jobs/{job_id}/frontier", params={"target_loss": ATTAINED, "page_size": 2}
+    ).json()["next_page_token"]
     tags = [
         tag(),
         tag(job=finished_job(record, document())),
@@ -184,12 +209,14 @@ def test_every_part_of_a_question_has_a_tag_of_its_own(app: FastAPI, service: Te
     app.version = kept
 
 
-def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: Record) -> None:
+def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: CoordinatorStore) -> None:
     job_id = finished_job(record, document())
     path, asked = f"/v1/jobs/{job_id}/batch-sizes", {"target_loss": ATTAINED, "page_size": 1000}
     before = service.get(path, params=asked)
     with record._write() as connection:
-        connection.execute(text("UPDATE trials SET state = 'STOPPED' WHERE seed = 0 AND measure = 'loss'"))
+        connection.execute(
+            text("UPDATE trials SET state = 'STOPPED' WHERE seed = 0 AND measure = 'loss'")
+        )
     same = service.get(path, params=asked)
     assert same.json() == before.json(), "nothing tells that anything changed"
     record.put_result(job_id, {}, final=True)
@@ -199,10 +226,14 @@ def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: Record
     assert {row["reached"] for row in after.json()["items"]} == {2}
 
 
-def test_a_page_of_an_answer_that_has_changed_since_is_refused(service: TestClient, record: Record, job_id: str) -> None:
+def test_a_page_of_an_answer_that_has_changed_since_is_refused(
+    service: TestClient, record: CoordinatorStore, job_id: str
+) -> None:
     path, asked = f"/v1/jobs/{job_id}/frontier", {"target_loss": ATTAINED, "page_size": 2}
     token = service.get(path, params=asked).json()["next_page_token"]
-    refused = problem(service.get(path, params=asked | {"page_token": token, "target_loss": 2.1}), 422)
+    refused = problem(
+        service.get(path, params=asked | {"page_token": token, "target_loss": 2.1}), 422
+    )
     assert [each["field"] for each in refused["errors"]] == ["page_token"]
     record.put_result(job_id, {}, final=True)
     problem(service.get(path, params=asked | {"page_token": token}), 422)
@@ -226,7 +257,9 @@ def test_a_page_of_an_answer_that_has_changed_since_is_refused(service: TestClie
         ({"target_loss": 2, "page_token": "made-up"}, "page_token", "is not from this list"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_field(service: TestClient, job_id: str, asked: dict[str, Any], field: str, said: str) -> None:
+def test_what_cannot_be_asked_is_refused_by_field(
+    service: TestClient, job_id: str, asked: dict[str, Any], field: str, said: str
+) -> None:
     refused = problem(service.get(f"/v1/jobs/{job_id}/frontier", params=asked), 422)
     assert [each["field"] for each in refused["errors"]] == [field]
     assert said in refused["errors"][0]["message"]
@@ -234,22 +267,30 @@ def test_what_cannot_be_asked_is_refused_by_field(service: TestClient, job_id: s
 
 def test_a_ratio_of_one_optimizer_is_refused(service: TestClient, job_id: str) -> None:
     refused = problem(
-        service.get(f"/v1/jobs/{job_id}/token-ratio", params={"target_loss": 2, "optimizer": "muon"}),
+        service.get(
+            f"/v1/jobs/{job_id}/token-ratio", params={"target_loss": 2, "optimizer": "muon"}
+        ),
         422,
     )
     assert refused["errors"][0]["field"] == "optimizer"
 
 
-def test_pages_of_csv_are_refused_and_so_are_too_many_rows(service: TestClient, job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_of_csv_are_refused_and_so_are_too_many_rows(
+    service: TestClient, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = f"/v1/jobs/{job_id}/frontier"
-    refused = problem(service.get(path, params={"target_loss": 2, "page_size": 5}, headers={"Accept": CSV}), 422)
+    refused = problem(
+        service.get(path, params={"target_loss": 2, "page_size": 5}, headers={"Accept": CSV}), 422
+    )
     assert refused["errors"][0]["field"] == "page_size"
     monkeypatch.setattr("api.http.routes.frontier.MOST_CSV_ROWS", 10)
     refused = problem(service.get(path, params={"target_loss": 2}, headers={"Accept": CSV}), 422)
     assert "more than the 10" in refused["detail"]
 
 
-def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(app: FastAPI, service: TestClient, job_id: str) -> None:
+def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(
+    app: FastAPI, service: TestClient, job_id: str
+) -> None:
     with counted(app.state.store) as statements:
         refused = service.get(
             f"/v1/jobs/{job_id}/frontier",
@@ -261,7 +302,9 @@ def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(app: F
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_jobs_of_other_kinds_have_no_frontier(service: TestClient, record: Record, table: str) -> None:
+def test_jobs_of_other_kinds_have_no_frontier(
+    service: TestClient, record: CoordinatorStore, table: str
+) -> None:
     job, _ = record.create_job(DOCUMENT)
     refused = problem(service.get(f"/v1/jobs/{job.id}/{table}", params={"target_loss": 2}), 422)
     assert "compute_time" in refused["detail"]
@@ -272,7 +315,9 @@ def test_an_unknown_job_is_not_found(service: TestClient) -> None:
     problem(service.get("/v1/jobs/job-x/frontier", params={"target_loss": 2}), 404)
 
 
-def test_a_job_of_which_nothing_has_ended_says_so(service: TestClient, record: Record) -> None:
+def test_a_job_of_which_nothing_has_ended_says_so(
+    service: TestClient, record: CoordinatorStore
+) -> None:
     job, _ = record.create_job(document())
     refused = problem(service.get(f"/v1/jobs/{job.id}/frontier", params={"target_loss": 2}), 422)
     assert "no run has points yet" in refused["detail"]

@@ -41,14 +41,18 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def generated(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, str]]:
+def generated(
+    service: Service, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ModuleType, str]]:
     """The package, and the output of its generator."""
     folder = tmp_path_factory.mktemp("client")
     document = folder / "openapi.json"
     document.write_text(httpx.get(f"{service.url}/openapi.json").text)
     venv.create(folder / "venv", with_pip=True)
     binaries = folder / "venv" / "bin"
-    subprocess.run([binaries / "python", "-m", "pip", "install", "--quiet", GENERATOR], check=True, timeout=280)
+    subprocess.run(
+        [binaries / "python", "-m", "pip", "install", "--quiet", GENERATOR], check=True, timeout=280
+    )
     command = [
         binaries / "openapi-python-client",
         "generate",
@@ -70,16 +74,28 @@ def generated(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Ite
             del sys.modules[name]
 
 
-def test_nothing_is_lost_but_bodies_that_are_not_json(generated: tuple[ModuleType, str], service: Service) -> None:
+def test_nothing_is_lost_but_bodies_that_are_not_json(
+    generated: tuple[ModuleType, str], service: Service
+) -> None:
     _, said = generated
-    warnings = [block for block in re.split(r"\n(?=WARNING|ERROR)", said) if block.startswith(("WARNING", "ERROR"))]
-    other = [block for block in warnings if not re.search(r"content.type.*(yaml|csv)", block, re.IGNORECASE | re.DOTALL)]
+    warnings = [
+        block
+        for block in re.split(r"\n(?=WARNING|ERROR)", said)
+        if block.startswith(("WARNING", "ERROR"))
+    ]
+    other = [
+        block
+        for block in warnings
+        if not re.search(r"content.type.*(yaml|csv)", block, re.IGNORECASE | re.DOTALL)
+    ]
     assert other == []
     schemas = httpx.get(f"{service.url}/openapi.json").json()["components"]["schemas"]
     models = importlib.import_module("generated.models")
     unions = {"Study", "Report", "Preview"}
     lost = [
-        name for name, schema in schemas.items() if "properties" in schema and name not in unions and not hasattr(models, class_of(name))
+        name
+        for name, schema in schemas.items()
+        if "properties" in schema and name not in unions and not hasattr(models, class_of(name))
     ]
     assert lost == []
 
@@ -89,14 +105,18 @@ def class_of(name: str) -> str:
     return "".join(part[0].upper() + part[1:] for part in name.split("_") if part)
 
 
-def test_a_job_is_submitted_and_its_typed_report_read(generated: tuple[ModuleType, str], service: Service) -> None:
+def test_a_job_is_submitted_and_its_typed_report_read(
+    generated: tuple[ModuleType, str], service: Service
+) -> None:
     package, _ = generated
     submit = importlib.import_module("generated.api.jobs.submit_v1_jobs_post")
     read = importlib.import_module("generated.api.jobs.job_v1_jobs_job_id_get")
     result = importlib.import_module("generated.api.results.result_v1_jobs_job_id_result_get")
     models = importlib.import_module("generated.models")
     with package.Client(service.url, timeout=60.0) as client:
-        job = submit.sync(client=client, body=models.TelescopeQuestion.from_dict(json.loads(json.dumps(JOB))))
+        job = submit.sync(
+            client=client, body=models.TelescopeQuestion.from_dict(json.loads(json.dumps(JOB)))
+        )
         assert isinstance(job, models.JobDetail), job
         while read.sync(job.id, client=client).state.value not in ("SUCCEEDED", "FAILED"):
             assert service.process.poll() is None

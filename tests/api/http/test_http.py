@@ -23,11 +23,11 @@ from api.http.openapi import EXAMPLE
 from api.job_states import JobState
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from api.store.store import Store
 from api.terminal import pictures, telescoping
-from telescope.client.resources import Trial
+from telescope.client.resources import TrialSummary
 from telescope.data import corpora
 from telescope.errors import Unavailable
 from telescope.studies import registry
@@ -44,7 +44,9 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("open")
     for name in range(20):
         (folder / "novel").mkdir(exist_ok=True)
-        (folder / "novel" / f"{name}.txt").write_text(f"Chapter {name}. It was a dark and stormy night. " * 90)
+        (folder / "novel" / f"{name}.txt").write_text(
+            f"Chapter {name}. It was a dark and stormy night. " * 90
+        )
     (folder / "short.txt").write_text("too short")
     (folder / "empty.txt").write_text("")
     return folder
@@ -125,7 +127,9 @@ def bowl(spec: TrialSpec) -> float:
     return 2.0 + 0.05 * (math.log2(spec.optimizer.lr) + 5) ** 2 + 1 / spec.model.width
 
 
-def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], float] = bowl) -> None:
+def train(
+    record: CoordinatorStore, job_id: str, stages: int, loss: Callable[[TrialSpec], float] = bowl
+) -> None:
     """Do the coordinator's work for some stages, with losses from a formula instead of training."""
     study = registry.parse(record.study_document(job_id))
     if record.job(job_id).state is JobState.QUEUED:
@@ -151,7 +155,9 @@ def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], 
                 0.01 * steps,
                 {"train_loss": 2.5, "loss": loss(pending.spec)},
             )
-            assert record.trial_started(pending.trial_id, pending.attempt, Begun(0, "worker-1", "cpu"))
+            assert record.trial_started(
+                pending.trial_id, pending.attempt, Begun(0, "worker-1", "cpu")
+            )
             assert record.trial_measured(pending.trial_id, pending.attempt, points)
             assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
@@ -164,7 +170,9 @@ def train(record: Record, job_id: str, stages: int, loss: Callable[[TrialSpec], 
 # Submitting
 
 
-def test_a_submitted_job_is_accepted_located_and_read_back_with_every_default(service: TestClient, job: Json) -> None:
+def test_a_submitted_job_is_accepted_located_and_read_back_with_every_default(
+    service: TestClient, job: Json
+) -> None:
     response = service.post("/v1/jobs", json=job)
     accepted = response.json()
     assert response.status_code == 202, response.text
@@ -186,32 +194,43 @@ def test_the_study_of_a_job_can_be_submitted_again(service: TestClient, job: Jso
 
 def test_yaml_is_taken_as_well_as_json(service: TestClient, job: Json) -> None:
     text = json.dumps(job).replace("0.004", "4e-3")  # JSON is YAML
-    response = service.post("/v1/jobs", content=text, headers={"Content-Type": "application/yaml; charset=utf-8"})
+    response = service.post(
+        "/v1/jobs", content=text, headers={"Content-Type": "application/yaml; charset=utf-8"}
+    )
     assert response.status_code == 202, response.text
     assert response.json()["study"]["search"]["lr"]["low"] == 0.004
 
 
 def test_a_repeated_key_returns_the_first_job(service: TestClient, job: Json) -> None:
     first = service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
-    again = service.post("/v1/jobs", json=dict(reversed(job.items())), headers={"Idempotency-Key": "a"})
+    again = service.post(
+        "/v1/jobs", json=dict(reversed(job.items())), headers={"Idempotency-Key": "a"}
+    )
     assert again.status_code == 202
     assert again.json() == first.json()
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
-def test_a_repeated_key_holds_even_when_the_corpus_has_gone_since(service: TestClient, job: Json, texts: Path) -> None:
+def test_a_repeated_key_holds_even_when_the_corpus_has_gone_since(
+    service: TestClient, job: Json, texts: Path
+) -> None:
     passing = texts / "passing.txt"
     passing.write_text("all that is solid melts into air\n" * 500)
     asked = changed(job, "data.corpus", str(passing))
     first = service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"})
     passing.unlink()
-    assert service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"}).json() == first.json()
+    assert (
+        service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"}).json()
+        == first.json()
+    )
     assert service.post("/v1/jobs", json=asked).status_code == 422
 
 
 def test_a_repeated_key_with_another_body_is_refused(service: TestClient, job: Json) -> None:
     service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
-    refused = problem(service.post("/v1/jobs", json=job | {"name": "b"}, headers={"Idempotency-Key": "a"}), 422)
+    refused = problem(
+        service.post("/v1/jobs", json=job | {"name": "b"}, headers={"Idempotency-Key": "a"}), 422
+    )
     assert refused["code"] == "idempotency_key_reused"
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
@@ -224,7 +243,7 @@ def test_a_preview_counts_the_trials_and_leaves_no_job(service: TestClient, job:
 
 
 def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
-    service: TestClient, record: Record, job: Json, texts: Path, tmp_path: Path
+    service: TestClient, record: CoordinatorStore, job: Json, texts: Path, tmp_path: Path
 ) -> None:
     """The best learning rate of the reports is four times that of the novel."""
     (texts / "reports.txt").write_text("Third quarter: revenue rose by 4 %, costs fell. " * 1500)
@@ -276,7 +295,7 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
     }
 
     page = StringIO()
-    telescoping.show(telescoping.typed(report), 128, Console(file=page, width=200))
+    telescoping.show(telescoping.parse_report(report), 128, Console(file=page, width=200))
     for words in (
         "Side by side",
         "novel",
@@ -285,12 +304,14 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
         "Muon, reports ─",
     ):
         assert words in page.getvalue()
-    found, runs = telescoping.typed(report), [api_trial(each) for each in trials]
+    found, runs = telescoping.parse_report(report), [api_trial(each) for each in trials]
     for ladder in found.ladders:
         ours = [run for run in runs if run.variant == ladder.variant]
         assert 0 < len(ours) < len(runs)
-        assert sorted(run.lr for run in pictures.drawn(ladder, runs, 128).runs) == sorted(run.lr for run in ours)
-    pictures.picture(found, runs, 128, tmp_path / "a.png", "texts")
+        assert sorted(run.lr for run in pictures.plotted_ladder(ladder, runs, 128).runs) == sorted(
+            run.lr for run in ours
+        )
+    pictures.plot_report(found, runs, 128, tmp_path / "a.png", "texts")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -299,13 +320,19 @@ def replace_lr(spec: TrialSpec, factor: float) -> TrialSpec:
     return replace(spec, optimizer=replace(spec.optimizer, lr=spec.optimizer.lr / factor))
 
 
-def api_trial(document: Json) -> Trial:
+def api_trial(document: Json) -> TrialSummary:
     """A trial as clients have it."""
-    return TypeAdapter(Trial).validate_python(document)
+    return TypeAdapter(TrialSummary).validate_python(document)
 
 
-def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place(refusing: TestClient, job: Json, texts: Path) -> None:
-    twin = job | {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": str(texts / "." / "novel") + "/"}]}}
+def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place(
+    refusing: TestClient, job: Json, texts: Path
+) -> None:
+    twin = job | {
+        "sweep_over": {
+            "data": [{"name": "a"}, {"name": "b", "corpus": str(texts / "." / "novel") + "/"}]
+        }
+    }
     refused = problem(refusing.post("/v1/jobs", json=twin), 422)
     assert [(one["field"], one["message"]) for one in refused["errors"]] == [
         ("sweep_over.data.1", "b is the same as a; change a field, or leave it out")
@@ -313,7 +340,11 @@ def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place
     closed = job | {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
     refused = problem(refusing.post("/v1/jobs", json=closed), 422)
     assert [one["field"] for one in refused["errors"]] == ["sweep_over.data.1.corpus"]
-    unknown = job | {"sweep_over": {"data": [{"name": "a", "corpus": "python-stdlob"}, {"name": "b", "tokenizer": "byts"}]}}
+    unknown = job | {
+        "sweep_over": {
+            "data": [{"name": "a", "corpus": "python-stdlob"}, {"name": "b", "tokenizer": "byts"}]
+        }
+    }
     refused = problem(refusing.post("/v1/jobs", json=unknown), 422)
     assert [one["field"] for one in refused["errors"]] == [
         "sweep_over.data.0.corpus",
@@ -321,7 +352,9 @@ def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place
     ]
 
 
-def test_a_clone_may_compare_what_its_job_did_not_and_keeps_to_the_open_folders(service: TestClient, job: Json, texts: Path) -> None:
+def test_a_clone_may_compare_what_its_job_did_not_and_keeps_to_the_open_folders(
+    service: TestClient, job: Json, texts: Path
+) -> None:
     first = service.post("/v1/jobs", json=job).json()
     (texts / "more.txt").write_text("more of another text\n" * 4000)
     url = f"/v1/jobs/{first['id']}:clone"
@@ -333,7 +366,10 @@ def test_a_clone_may_compare_what_its_job_did_not_and_keeps_to_the_open_folders(
     again = service.post(f"/v1/jobs/{second.json()['id']}:clone", json={"data": {"context": 16}})
     assert again.status_code == 202, again.text
     closed = {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
-    assert problem(service.post(url, json=closed), 422)["errors"][0]["field"] == "sweep_over.data.1.corpus"
+    assert (
+        problem(service.post(url, json=closed), 422)["errors"][0]["field"]
+        == "sweep_over.data.1.corpus"
+    )
 
 
 BATCHES = {
@@ -345,7 +381,9 @@ BATCHES = {
 }
 
 
-def test_a_comparison_over_batches_is_previewed_and_accepted_like_any_job(service: TestClient, job: Json) -> None:
+def test_a_comparison_over_batches_is_previewed_and_accepted_like_any_job(
+    service: TestClient, job: Json
+) -> None:
     document = BATCHES | {"data": job["data"]}
     bill = service.post("/v1/jobs:preview", json=document).json()
     assert [(row["optimizer"], row["batch_tokens"]) for row in bill["batches"]] == [
@@ -437,7 +475,9 @@ BAD = {
 
 @pytest.mark.parametrize("verb", ["jobs", "jobs:preview"])
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_naming_field_value_and_remedy(refusing: TestClient, job: Json, texts: Path, case: str, verb: str) -> None:
+def test_bad_input_is_refused_naming_field_value_and_remedy(
+    refusing: TestClient, job: Json, texts: Path, case: str, verb: str
+) -> None:
     path, value, field, remedy = BAD[case]
     if isinstance(value, str):
         value = value.format(texts=texts)
@@ -460,10 +500,14 @@ def test_bad_input_is_refused_naming_field_value_and_remedy(refusing: TestClient
         )  # "?": no UTF-8 can spell it
 
 
-def test_a_link_out_of_the_open_folder_is_refused(refusing: TestClient, job: Json, texts: Path, tmp_path: Path) -> None:
+def test_a_link_out_of_the_open_folder_is_refused(
+    refusing: TestClient, job: Json, texts: Path, tmp_path: Path
+) -> None:
     (tmp_path / "secret.txt").write_text("secret " * 9999)
     (texts / "link.txt").symlink_to(tmp_path / "secret.txt")
-    refused = problem(refusing.post("/v1/jobs", json=changed(job, "data.corpus", str(texts / "link.txt"))), 422)
+    refused = problem(
+        refusing.post("/v1/jobs", json=changed(job, "data.corpus", str(texts / "link.txt"))), 422
+    )
     assert refused["errors"][0]["field"] == "data.corpus"
 
 
@@ -488,7 +532,9 @@ def test_a_link_out_of_the_open_folder_is_refused(refusing: TestClient, job: Jso
         (b"- ? - ? - a", "application/yaml"),
     ],
 )
-def test_a_body_that_is_no_document_is_refused_in_words(refusing: TestClient, body: bytes, kind: str) -> None:
+def test_a_body_that_is_no_document_is_refused_in_words(
+    refusing: TestClient, body: bytes, kind: str
+) -> None:
     refused = problem(refusing.post("/v1/jobs", content=body, headers={"Content-Type": kind}), 422)
     assert refused["errors"][0]["message"]
 
@@ -501,7 +547,9 @@ def test_a_body_that_is_no_document_is_refused_in_words(refusing: TestClient, bo
         ("", "kind: telescope\n2020-01-01: 1\n"),
     ],
 )
-@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "a"}], ids=["unrepeated", "repeatable"])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Idempotency-Key": "a"}], ids=["unrepeated", "repeatable"]
+)
 @pytest.mark.parametrize("verb", ["/v1/jobs", "/v1/jobs:preview"])
 def test_a_key_that_is_no_text_is_refused_by_the_place_of_its_mapping(
     refusing: TestClient, verb: str, headers: dict[str, str], place: str, text: str
@@ -510,15 +558,23 @@ def test_a_key_that_is_no_text_is_refused_by_the_place_of_its_mapping(
         refusing.post(verb, content=text, headers={"Content-Type": "application/yaml"} | headers),
         422,
     )
-    assert [(each["field"], each["message"]) for each in refused["errors"]] == [(place, "keys must be text; quote it")]
+    assert [(each["field"], each["message"]) for each in refused["errors"]] == [
+        (place, "keys must be text; quote it")
+    ]
 
 
-@pytest.mark.parametrize("headers", [{}, {"Idempotency-Key": "a"}], ids=["unrepeated", "repeatable"])
-def test_a_patch_with_a_key_that_is_no_text_is_refused(service: TestClient, job: Json, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers", [{}, {"Idempotency-Key": "a"}], ids=["unrepeated", "repeatable"]
+)
+def test_a_patch_with_a_key_that_is_no_text_is_refused(
+    service: TestClient, job: Json, headers: dict[str, str]
+) -> None:
     url = service.post("/v1/jobs", json=job).headers["location"]
     text = "name: again\nlimits: {max_trials: 500, 1: 2}\n"
     refused = problem(
-        service.post(f"{url}:clone", content=text, headers={"Content-Type": "application/yaml"} | headers),
+        service.post(
+            f"{url}:clone", content=text, headers={"Content-Type": "application/yaml"} | headers
+        ),
         422,
     )
     assert [(each["field"], each["value"]) for each in refused["errors"]] == [("limits", "1")]
@@ -558,7 +614,9 @@ SIGNS = [
 
 
 @given(st.lists(st.sampled_from(SCALARS + SIGNS), max_size=16).map("".join))
-def test_whatever_its_yaml_says_a_body_is_no_fault_of_the_server(refusing: TestClient, text: str) -> None:
+def test_whatever_its_yaml_says_a_body_is_no_fault_of_the_server(
+    refusing: TestClient, text: str
+) -> None:
     headers = {"Content-Type": "application/yaml", "Idempotency-Key": "a"}
     assert refusing.post("/v1/jobs", content=text, headers=headers).status_code == 422
 
@@ -588,7 +646,9 @@ def test_too_large_a_body_is_refused_before_it_is_read(refusing: TestClient) -> 
         ("DELETE", "/v1/jobs", 405),
     ],
 )
-def test_what_is_not_there_is_a_problem_that_says_so(refusing: TestClient, method: str, path: str, status: int) -> None:
+def test_what_is_not_there_is_a_problem_that_says_so(
+    refusing: TestClient, method: str, path: str, status: int
+) -> None:
     problem(refusing.request(method, path), status)
 
 
@@ -602,7 +662,9 @@ def test_what_is_not_there_is_a_problem_that_says_so(refusing: TestClient, metho
         ("state=lost", "state"),
     ],
 )
-def test_a_bad_parameter_is_named_with_its_value(refusing: TestClient, query: str, field: str) -> None:
+def test_a_bad_parameter_is_named_with_its_value(
+    refusing: TestClient, query: str, field: str
+) -> None:
     refused = problem(refusing.get(f"/v1/jobs?{query}"), 422)
     assert refused["errors"][0]["field"] == field
     assert refused["errors"][0]["value"] == query.partition("=")[2]
@@ -623,7 +685,9 @@ def test_a_defect_is_a_500_without_internals_and_logged(
 # Reading
 
 
-def test_a_result_is_there_before_during_and_after_the_search(service: TestClient, record: Record, job: Json) -> None:
+def test_a_result_is_there_before_during_and_after_the_search(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     url = f"/v1/jobs/{job_id}/result"
     before = service.get(url)
@@ -648,7 +712,9 @@ def test_a_result_is_there_before_during_and_after_the_search(service: TestClien
 
 
 @pytest.mark.parametrize("of", ["", "/result"])
-def test_a_poll_with_the_etag_costs_nothing_until_something_changed(service: TestClient, record: Record, job: Json, of: str) -> None:
+def test_a_poll_with_the_etag_costs_nothing_until_something_changed(
+    service: TestClient, record: CoordinatorStore, job: Json, of: str
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     first = service.get(f"/v1/jobs/{job_id}{of}")
     seen = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
@@ -659,7 +725,9 @@ def test_a_poll_with_the_etag_costs_nothing_until_something_changed(service: Tes
     assert service.get(f"/v1/jobs/{job_id}{of}", headers=seen).status_code == 200
 
 
-def test_trials_are_paged_and_filtered_and_each_is_found_once(service: TestClient, record: Record, job: Json) -> None:
+def test_trials_are_paged_and_filtered_and_each_is_found_once(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(record, job_id, stages=2)
     url = f"/v1/jobs/{job_id}/trials"
@@ -668,26 +736,38 @@ def test_trials_are_paged_and_filtered_and_each_is_found_once(service: TestClien
     paged: list[Json] = []
     token = None
     while True:
-        page = service.get(url, params={"page_size": 2} | ({"page_token": token} if token else {})).json()
+        page = service.get(
+            url, params={"page_size": 2} | ({"page_token": token} if token else {})
+        ).json()
         assert len(page["items"]) <= 2
         paged += page["items"]
         if not (token := page["next_page_token"]):
             break
     assert paged == everything["items"]
-    wide = service.get(url, params={"width": 64, "optimizer": "muon", "state": "COMPLETED"}).json()["items"]
+    wide = service.get(url, params={"width": 64, "optimizer": "muon", "state": "COMPLETED"}).json()[
+        "items"
+    ]
     assert wide == [trial for trial in everything["items"] if trial["width"] == 64] != []
     assert service.get(url, params={"state": "FAILED"}).json()["items"] == []
 
 
-def test_a_page_token_holds_for_its_own_list_alone(service: TestClient, record: Record, job: Json) -> None:
+def test_a_page_token_holds_for_its_own_list_alone(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(record, job_id, stages=1)
-    token = service.get(f"/v1/jobs/{job_id}/trials", params={"page_size": 1}).json()["next_page_token"]
-    other = service.get(f"/v1/jobs/{job_id}/trials", params={"page_token": token, "state": "COMPLETED"})
+    token = service.get(f"/v1/jobs/{job_id}/trials", params={"page_size": 1}).json()[
+        "next_page_token"
+    ]
+    other = service.get(
+        f"/v1/jobs/{job_id}/trials", params={"page_token": token, "state": "COMPLETED"}
+    )
     assert problem(other, 422)["errors"][0]["field"] == "page_token"
 
 
-def test_a_diverged_trial_is_a_result_with_no_loss(service: TestClient, record: Record, job: Json) -> None:
+def test_a_diverged_trial_is_a_result_with_no_loss(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(
         record,
@@ -698,13 +778,18 @@ def test_a_diverged_trial_is_a_result_with_no_loss(service: TestClient, record: 
     trials = service.get(f"/v1/jobs/{job_id}/trials").json()["items"]
     diverged = [trial for trial in trials if trial["lr"] > 0.1]
     assert diverged
-    assert all(trial["loss"] is None and trial["diverged"] and trial["state"] == "COMPLETED" for trial in diverged)
+    assert all(
+        trial["loss"] is None and trial["diverged"] and trial["state"] == "COMPLETED"
+        for trial in diverged
+    )
     assert all(trial["failure_kind"] == "scientific" for trial in diverged)
     assert not any(trial["diverged"] for trial in trials if trial["lr"] <= 0.1)
     assert service.get(f"/v1/jobs/{job_id}/result").status_code == 200
 
 
-def test_a_trial_and_its_curve_are_read_in_full_or_thinned(service: TestClient, record: Record, job: Json) -> None:
+def test_a_trial_and_its_curve_are_read_in_full_or_thinned(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(record, job_id, stages=1)
     trial = service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0]
@@ -723,7 +808,9 @@ def test_a_trial_and_its_curve_are_read_in_full_or_thinned(service: TestClient, 
     assert curves[0] == thinned
 
 
-def test_verbs_lead_where_they_say_and_a_terminal_job_refuses_them(service: TestClient, job: Json) -> None:
+def test_verbs_lead_where_they_say_and_a_terminal_job_refuses_them(
+    service: TestClient, job: Json
+) -> None:
     url = service.post("/v1/jobs", json=job).headers["location"]
     assert service.post(f"{url}:pause").json()["state"] == "PAUSED"
     assert service.post(f"{url}:pause").json()["state"] == "PAUSED"
@@ -734,7 +821,9 @@ def test_verbs_lead_where_they_say_and_a_terminal_job_refuses_them(service: Test
     assert "CANCELLED" in refused["detail"]
 
 
-def test_a_clone_is_a_new_job_with_the_same_study_changed_by_the_patch(service: TestClient, job: Json) -> None:
+def test_a_clone_is_a_new_job_with_the_same_study_changed_by_the_patch(
+    service: TestClient, job: Json
+) -> None:
     first = service.post("/v1/jobs", json=job).json()
     url = f"/v1/jobs/{first['id']}:clone"
     same = service.post(url)
@@ -745,21 +834,31 @@ def test_a_clone_is_a_new_job_with_the_same_study_changed_by_the_patch(service: 
     limits = first["study"]["limits"] | {"max_trials": 500}
     assert changed_one["study"] == first["study"] | {"name": "more", "limits": limits}
     assert changed_one["name"] == "more"
-    in_yaml = service.post(url, content="reuse: false", headers={"Content-Type": "application/yaml"})
+    in_yaml = service.post(
+        url, content="reuse: false", headers={"Content-Type": "application/yaml"}
+    )
     assert in_yaml.json()["study"] == first["study"] | {"reuse": False}
 
 
-def test_a_clone_on_other_data_reads_them_and_keeps_to_the_open_folders(service: TestClient, job: Json, texts: Path) -> None:
+def test_a_clone_on_other_data_reads_them_and_keeps_to_the_open_folders(
+    service: TestClient, job: Json, texts: Path
+) -> None:
     first = service.post("/v1/jobs", json=job).json()
     (texts / "other.txt").write_text("another text altogether\n" * 2000)
-    other = service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": str(texts / "other.txt")}})
+    other = service.post(
+        f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": str(texts / "other.txt")}}
+    )
     assert other.status_code == 202, other.text
     assert other.json()["study"]["data"]["content"] not in ("", first["study"]["data"]["content"])
-    refused = problem(service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": "/etc/passwd"}}), 422)
+    refused = problem(
+        service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": "/etc/passwd"}}), 422
+    )
     assert refused["errors"][0]["field"] == "data.corpus"
 
 
-def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(service: TestClient, job: Json, texts: Path) -> None:
+def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(
+    service: TestClient, job: Json, texts: Path
+) -> None:
     prose = texts / "prose.txt"
     prose.write_text("it was the best of times, it was the worst of times\n" * 2000)
     parts = {str(texts / "novel"): 7, str(prose): 3}
@@ -772,14 +871,18 @@ def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(service: Tes
     assert other["corpus"] == parts | {str(prose): 7}
     assert other["content"] not in ("", data["content"])
     refused = problem(service.post(url, json={"data": {"corpus": {"/etc/passwd": 1}}}), 422)
-    assert [(each["field"], each["value"]) for each in refused["errors"]] == [("data.corpus", "/etc/passwd")]
+    assert [(each["field"], each["value"]) for each in refused["errors"]] == [
+        ("data.corpus", "/etc/passwd")
+    ]
 
 
 def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_patch_names_data(
-    service: TestClient, record: Record, job: Json, tmp_path: Path
+    service: TestClient, record: CoordinatorStore, job: Json, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("a text that the operator did not open\n" * 2000)
-    study = registry.resolved(registry.parse(changed(job, "data.corpus", str(tmp_path / "mine.txt"))))
+    study = registry.resolved(
+        registry.parse(changed(job, "data.corpus", str(tmp_path / "mine.txt")))
+    )
     first, _ = record.create_job(registry.to_document(study))
     url = f"/v1/jobs/{first.id}:clone"
     for patch in ({}, {"name": "again"}):
@@ -801,7 +904,9 @@ def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_pat
         ([], ""),
     ],
 )
-def test_a_bad_patch_is_refused_by_field_and_makes_no_job(service: TestClient, job: Json, patch: Json, field: str) -> None:
+def test_a_bad_patch_is_refused_by_field_and_makes_no_job(
+    service: TestClient, job: Json, patch: Json, field: str
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     refused = problem(service.post(f"/v1/jobs/{job_id}:clone", json=patch), 422)
     assert [each["field"] for each in refused["errors"]] == [field]
@@ -812,20 +917,29 @@ def test_one_key_makes_one_clone_of_one_job(service: TestClient, job: Json) -> N
     first, second = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
     key = {"Idempotency-Key": "a"}
     clone = service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key)
-    assert service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key).json() == clone.json()
+    assert (
+        service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key).json()
+        == clone.json()
+    )
     for of, patch in ((first, {"name": "c"}), (second, {"name": "b"})):
         refused = problem(service.post(f"/v1/jobs/{of}:clone", json=patch, headers=key), 422)
         assert refused["code"] == "idempotency_key_reused"
     assert len(service.get("/v1/jobs").json()["items"]) == 3
 
 
-def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(service: TestClient, record: Record, job: Json) -> None:
+def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     url = f"/v1/jobs/{job_id}"
-    assert service.post(f"{url}:retry").json()["state"] == "QUEUED", "it has not begun; nothing changes"
+    assert service.post(f"{url}:retry").json()["state"] == "QUEUED", (
+        "it has not begun; nothing changes"
+    )
     record.begin_job(job_id)
     assert "not ended" in problem(service.post(f"{url}:retry"), 409)["detail"]
-    report = registry.report_document(registry.parse(job).report((), Ended(EndCause.FAILED, "because")))
+    report = registry.report_document(
+        registry.parse(job).report((), Ended(EndCause.FAILED, "because"))
+    )
     record.finish_job(job_id, JobState.FAILED, "because", report)
     assert service.get(f"{url}/result").json()["final"] is True
     again = service.post(f"{url}:retry").json()
@@ -836,12 +950,16 @@ def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(servic
     assert "clone" in problem(service.post(f"{url}:retry"), 409)["detail"]
 
 
-def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(service: TestClient, record: Record, job: Json) -> None:
+def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     url = f"/v1/jobs/{job_id}"
     train(record, job_id, stages=1)
     study = registry.parse(record.study_document(job_id))
-    found = registry.report_document(study.report(record.terminal_trials(job_id), Ended(EndCause.FAILED, "because")))
+    found = registry.report_document(
+        study.report(record.terminal_trials(job_id), Ended(EndCause.FAILED, "because"))
+    )
     record.finish_job(job_id, JobState.FAILED, "because", found)
     assert service.get(f"{url}/result").json() == {"kind": "telescope"} | found
     assert service.post(f"{url}:retry").json()["trials_done"] > 0
@@ -850,13 +968,17 @@ def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(service: Tes
     assert (levels["final"], [level["width"] for level in levels["items"]]) == (False, [32])
 
 
-def test_a_reused_trial_is_shown_as_such_with_its_curve(service: TestClient, record: Record, job: Json) -> None:
+def test_a_reused_trial_is_shown_as_such_with_its_curve(
+    service: TestClient, record: CoordinatorStore, job: Json
+) -> None:
     first, again = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
     train(record, first, stages=1)
     record.begin_job(again)
     record.plan_trials(again, registry.parse(record.study_document(again)).plan(()).trials)
     assert record.reuse_trials(again, "cpu") > 0
-    old, new = (service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, again))
+    old, new = (
+        service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, again)
+    )
     assert (old["reused_from"], new["reused_from"], new["numerics"]) == (None, old["id"], "cpu")
     assert (new["loss"], new["flops"], new["flops_spent"]) == (old["loss"], old["flops"], 0)
     whole = [service.get(f"/v1/trials/{trial['id']}/curve").json() for trial in (old, new)]
@@ -864,14 +986,21 @@ def test_a_reused_trial_is_shown_as_such_with_its_curve(service: TestClient, rec
 
 
 def test_jobs_are_listed_newest_first_in_pages(service: TestClient, job: Json) -> None:
-    ids = [service.post("/v1/jobs", json=job | {"name": name}).json()["id"] for name in ("a", "b", "c")]
+    ids = [
+        service.post("/v1/jobs", json=job | {"name": name}).json()["id"] for name in ("a", "b", "c")
+    ]
     page = service.get("/v1/jobs", params={"page_size": 2}).json()
     assert [each["id"] for each in page["items"]] == ids[:0:-1]
-    rest = service.get("/v1/jobs", params={"page_size": 2, "page_token": page["next_page_token"]}).json()
+    rest = service.get(
+        "/v1/jobs", params={"page_size": 2, "page_token": page["next_page_token"]}
+    ).json()
     assert [each["id"] for each in rest["items"]] == ids[:1]
     assert rest["next_page_token"] is None
     service.post(f"/v1/jobs/{ids[1]}:cancel")
-    assert [each["id"] for each in service.get("/v1/jobs", params={"state": "CANCELLED"}).json()["items"]] == [ids[1]]
+    assert [
+        each["id"]
+        for each in service.get("/v1/jobs", params={"state": "CANCELLED"}).json()["items"]
+    ] == [ids[1]]
 
 
 # Corpora
@@ -903,8 +1032,13 @@ def test_a_corpus_is_registered_under_an_open_folder_and_then_named(
         ({"name": "novel", "path": "{texts}/novel", "mode": 7}, "mode"),
     ],
 )
-def test_a_corpus_that_cannot_be_is_refused_by_field(refusing: TestClient, texts: Path, new: Json, field: str) -> None:
-    body = {key: value.format(texts=texts) if isinstance(value, str) else value for key, value in new.items()}
+def test_a_corpus_that_cannot_be_is_refused_by_field(
+    refusing: TestClient, texts: Path, new: Json, field: str
+) -> None:
+    body = {
+        key: value.format(texts=texts) if isinstance(value, str) else value
+        for key, value in new.items()
+    }
     refused = problem(refusing.post("/v1/corpora", json=body), 422)
     assert [each["field"] for each in refused["errors"]] == [field]
     assert [each["pointer"] for each in refused["errors"]] == [f"/{field}"]
@@ -913,7 +1047,9 @@ def test_a_corpus_that_cannot_be_is_refused_by_field(refusing: TestClient, texts
 # Health
 
 
-def test_ready_names_the_coordinator_that_is_missing_and_is_ready_with_one(service: TestClient, database_url: str) -> None:
+def test_ready_names_the_coordinator_that_is_missing_and_is_ready_with_one(
+    service: TestClient, database_url: str
+) -> None:
     refused = problem(service.get("/readyz"), 503)
     assert [each["field"] for each in refused["errors"]] == ["coordinator"]
     lock = CoordinatorLock(database_url)
@@ -938,7 +1074,9 @@ def test_a_database_that_went_away_is_503_while_the_process_lives_on(tmp_path: P
     file = tmp_path / "gone" / "telescope.db"
     file.parent.mkdir()
     migrations.upgrade(f"sqlite:///{file}")
-    with TestClient(create_app(Settings(database_url=f"sqlite:///{file}")), raise_server_exceptions=False) as service:
+    with TestClient(
+        create_app(Settings(database_url=f"sqlite:///{file}")), raise_server_exceptions=False
+    ) as service:
         service.app.state.store.close()  # type: ignore[attr-defined]
         file.parent.rename(tmp_path / "elsewhere")
         refused = problem(service.get("/readyz"), 503)

@@ -63,7 +63,9 @@ def references(value: Any) -> Iterator[str]:
 
 
 def test_every_reference_leads_somewhere(document: Any) -> None:
-    assert set(references(document)) <= {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= {
+        f"#/components/schemas/{name}" for name in document["components"]["schemas"]
+    }
 
 
 def test_every_error_is_documented_as_a_problem(document: Any) -> None:
@@ -85,14 +87,20 @@ def test_the_body_of_a_job_has_the_studys_schema_which_its_example_fits(document
     schema = body["application/json"]["schema"] | {"components": document["components"]}
     Draft202012Validator(schema).validate(EXAMPLE)
     wrong = json.loads(json.dumps(EXAMPLE)) | {"horizon": {"steps": 0, "batch_tokens": 512}}
-    [refused] = Draft202012Validator(schema).iter_errors(wrong)  # by both kinds of study, by its own for one reason
+    [refused] = Draft202012Validator(schema).iter_errors(
+        wrong
+    )  # by both kinds of study, by its own for one reason
     assert ["horizon", "steps"] in [list(error.path) for error in refused.context]
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_packaged_example_fits_the_schema_of_a_job(document: Any, path: Path) -> None:
-    schema = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/yaml"]["schema"]
-    Draft202012Validator(schema | {"components": document["components"]}).validate(YAML(typ="safe").load(path))
+    schema = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/yaml"][
+        "schema"
+    ]
+    Draft202012Validator(schema | {"components": document["components"]}).validate(
+        YAML(typ="safe").load(path)
+    )
 
 
 def test_no_request_that_the_document_allows_is_a_defect(app: Any) -> None:

@@ -77,7 +77,10 @@ def test_rows_come_back_from_csv_as_they_were(name: str, number: float, count: i
 
 
 def test_what_is_not_known_is_empty_and_no_rows_are_a_header() -> None:
-    assert csv_text([Row("a", None, 0, False, Origin.MEASURED)], Row).splitlines()[1] == "a,,0,false,measured"
+    assert (
+        csv_text([Row("a", None, 0, False, Origin.MEASURED)], Row).splitlines()[1]
+        == "a,,0,false,measured"
+    )
     assert csv_text([], Row) == "name,number,count,kept,origin\r\n"
 
 

@@ -39,7 +39,9 @@ def test_a_new_version_is_analysed_anew_and_an_older_one_is_answered_by_it() -> 
     kept, made = Analyses(), Made()
     kept.of(job(version=1), made("one"))
     assert kept.of(job(version=2), made("two")) == "two"
-    assert kept.of(job(version=1), made("late")) == "two", "what was read later holds all that was there before"
+    assert kept.of(job(version=1), made("late")) == "two", (
+        "what was read later holds all that was there before"
+    )
     assert made.names == ["one", "two"]
 
 

@@ -71,9 +71,14 @@ def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> Non
     def cloned(**changes: object) -> object:
         return parse(patched(stored, {"model": changes})).question.model
 
-    assert cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).question.model
+    assert (
+        cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).question.model
+    )
     assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).question.model
-    assert cloned(preset="mla", mlp_ratio=1.0) == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
+    assert (
+        cloned(preset="mla", mlp_ratio=1.0)
+        == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
+    )
     assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).question.model
 
 
@@ -118,7 +123,9 @@ def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
     assert refused.value.problems[0].field == "--set"
 
 
-@pytest.mark.parametrize("word", ["limits={max_trials: 4, 1: 2}", "limits=2020-01-01", "limits=.nan"])
+@pytest.mark.parametrize(
+    "word", ["limits={max_trials: 4, 1: 2}", "limits=2020-01-01", "limits=.nan"]
+)
 def test_an_assigned_value_that_json_cannot_hold_is_refused_by_its_field(word: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         assigned([word])
@@ -138,5 +145,7 @@ def test_other_tokens_are_looked_for_in_every_text_that_is_compared() -> None:
         "data": anew,
     }
     assert patched(study, {"data": {"context": 32}})["sweep_over"] == study["sweep_over"]
-    assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {"data": {"corpus": "c"}}
+    assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {
+        "data": {"corpus": "c"}
+    }
     assert repr(study) == before

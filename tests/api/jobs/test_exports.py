@@ -20,7 +20,7 @@ from api.cli import main
 from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from surfaces import batch_jobs
 from telescope import export
@@ -35,14 +35,14 @@ from tests.telescope.export.answers import answered, bowl, document
 FLAGS: dict[str, Any] = {"adamw_lr_ratio": 1.0, "model": {"mlp": "relu2"}}
 
 
-def planned(record: Record, asked: dict[str, Any]) -> str:
+def planned(record: CoordinatorStore, asked: dict[str, Any]) -> str:
     """A started job of a study on real text."""
     job, _ = record.create_job(registry.to_document(registry.resolved(registry.parse(asked))))
     record.begin_job(job.id)
     return job.id
 
 
-def finished(record: Record, asked: dict[str, Any]) -> str:
+def finished(record: CoordinatorStore, asked: dict[str, Any]) -> str:
     """The same job with its trials ended by the bowl."""
     job_id = planned(record, asked)
     study = registry.parse(record.study_document(job_id))
@@ -50,8 +50,12 @@ def finished(record: Record, asked: dict[str, Any]) -> str:
         record.plan_trials(job_id, plan.trials)
         for pending in record.pending_trials(job_id, 1000):
             steps = pending.spec.horizon.steps
-            last = Measurement(steps, 128 * steps, 1e6, 0.1, {"train_loss": 2.0, "loss": bowl(pending.spec)})
-            assert record.trial_started(pending.trial_id, pending.attempt, Begun(0, "worker-1", "torch on cpu"))
+            last = Measurement(
+                steps, 128 * steps, 1e6, 0.1, {"train_loss": 2.0, "loss": bowl(pending.spec)}
+            )
+            assert record.trial_started(
+                pending.trial_id, pending.attempt, Begun(0, "worker-1", "torch on cpu")
+            )
             assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
     record.finish_job(
         job_id,
@@ -67,7 +71,7 @@ class Served:
     """A service, and its jobs."""
 
     app: FastAPI
-    record: Record
+    record: CoordinatorStore
     url: str
     muon: str
     flags: str  # one that Megatron-LM's flags can express
@@ -81,7 +85,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, session_home: Path) -> Iter
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         migrations.upgrade(url)
-        record = Record(url)
+        record = CoordinatorStore(url)
         jobs = (
             finished(record, document()),
             finished(record, document(**FLAGS)),
@@ -113,19 +117,25 @@ def telescope(*words: object) -> Any:
 # HTTP
 
 
-def test_each_form_is_that_of_the_library_with_the_jobs_own_provenance(service: TestClient, served: Served) -> None:
+def test_each_form_is_that_of_the_library_with_the_jobs_own_provenance(
+    service: TestClient, served: Served
+) -> None:
     study, report, source = answered(document())
     for to, media in (("json", "application/json"), ("torch", "text/x-python; charset=utf-8")):
         response = service.get(f"/v1/jobs/{served.muon}/export", params={"to": to})
-        assert (response.status_code, response.headers["content-type"]) == (200, media), response.text
+        assert (response.status_code, response.headers["content-type"]) == (200, media), (
+            response.text
+        )
         date = served.record.job(served.muon).ended_at
         assert date is not None
-        of_job = export.Source(served.muon, "small", date, source.trials)
-        assert response.text == export.exported(study, report, of_job, export.Wanted(to))  # type: ignore[arg-type]
+        of_job = export.SourceJob(served.muon, "small", date, source.trials)
+        assert response.text == export.exported(study, report, of_job, export.ExportRequest(to))  # type: ignore[arg-type]
 
 
 def test_flags_are_plain_text(service: TestClient, served: Served) -> None:
-    response = service.get(f"/v1/jobs/{served.flags}/export", params={"to": "megatron", "optimizer": "muon"})
+    response = service.get(
+        f"/v1/jobs/{served.flags}/export", params={"to": "megatron", "optimizer": "muon"}
+    )
     assert (response.status_code, response.headers["content-type"]) == (
         200,
         "text/plain; charset=utf-8",
@@ -133,22 +143,37 @@ def test_flags_are_plain_text(service: TestClient, served: Served) -> None:
     assert "--optimizer muon\n" in response.text
 
 
-def test_a_rule_that_flags_cannot_express_is_a_conflict_that_names_it(service: TestClient, served: Served) -> None:
+def test_a_rule_that_flags_cannot_express_is_a_conflict_that_names_it(
+    service: TestClient, served: Served
+) -> None:
     refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params={"to": "megatron"}), 409)
     assert refused["code"] == "not_exportable"
     assert [each["field"] for each in refused["errors"]] == ["model.mlp", "vector.lr"]
     assert "adamw_lr_ratio: 1" in refused["errors"][1]["message"]
 
 
-def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(service: TestClient, served: Served) -> None:
+def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(
+    service: TestClient, served: Served
+) -> None:
     path = f"/v1/jobs/{served.flags}/export"
     first = service.get(path, params={"to": "json"})
-    again = service.get(path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]})
+    again = service.get(
+        path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]}
+    )
     assert (again.status_code, again.content) == (304, b"")
-    other = service.get(path, params={"to": "torch"}, headers={"If-None-Match": first.headers["etag"]})
+    other = service.get(
+        path, params={"to": "torch"}, headers={"If-None-Match": first.headers["etag"]}
+    )
     assert (other.status_code, other.headers["etag"] == first.headers["etag"]) == (200, False)
-    served.record.put_result(served.flags, json.loads(json.dumps(served.record.result(served.flags))), final=True)
-    assert service.get(path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]}).status_code == 200
+    served.record.put_result(
+        served.flags, json.loads(json.dumps(served.record.result(served.flags))), final=True
+    )
+    assert (
+        service.get(
+            path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]}
+        ).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize(
@@ -161,13 +186,17 @@ def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(service
         ({"to": "json", "form": "x"}, "form", "unknown"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_field(service: TestClient, served: Served, asked: Any, field: str, said: str) -> None:
+def test_what_cannot_be_asked_is_refused_by_field(
+    service: TestClient, served: Served, asked: Any, field: str, said: str
+) -> None:
     refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params=asked), 422)
     assert [each["field"] for each in refused["errors"]] == [field]
     assert said in refused["errors"][0]["message"]
 
 
-def test_jobs_without_an_answer_or_of_another_kind_have_nothing_to_export(service: TestClient, served: Served) -> None:
+def test_jobs_without_an_answer_or_of_another_kind_have_nothing_to_export(
+    service: TestClient, served: Served
+) -> None:
     early = problem(service.get(f"/v1/jobs/{served.begun}/export", params={"to": "json"}), 409)
     assert "has not finished a level yet" in early["detail"]
     other = problem(service.get(f"/v1/jobs/{served.other}/export", params={"to": "json"}), 422)
@@ -179,7 +208,9 @@ def test_jobs_without_an_answer_or_of_another_kind_have_nothing_to_export(servic
 
 
 def test_what_is_sent_is_documented(service: TestClient) -> None:
-    answers: Any = service.get("/openapi.json").json()["paths"]["/v1/jobs/{job_id}/export"]["get"]["responses"]
+    answers: Any = service.get("/openapi.json").json()["paths"]["/v1/jobs/{job_id}/export"]["get"][
+        "responses"
+    ]
     assert set(answers) == {"200", "304", "404", "409", "422", "500", "503"}
     assert set(answers["200"]["content"]) == {"application/json", "text/x-python", "text/plain"}
 
@@ -187,9 +218,14 @@ def test_what_is_sent_is_documented(service: TestClient) -> None:
 # The client
 
 
-def test_the_client_has_the_text_and_raises_what_the_server_did(service: TestClient, served: Served) -> None:
+def test_the_client_has_the_text_and_raises_what_the_server_did(
+    service: TestClient, served: Served
+) -> None:
     with Client(served.url) as client:
-        assert client.export(served.muon, "torch") == service.get(f"/v1/jobs/{served.muon}/export", params={"to": "torch"}).text
+        assert (
+            client.export(served.muon, "torch")
+            == service.get(f"/v1/jobs/{served.muon}/export", params={"to": "torch"}).text
+        )
         with pytest.raises(NotExportable, match=r"model\.mlp") as refused:
             client.export(served.muon, "megatron")
         assert len(refused.value.problems) == 2
@@ -227,7 +263,9 @@ def test_with_json_standard_output_is_one_document(served: Served, tmp_path: Pat
     )
 
 
-def test_where_no_service_is_at_work_the_installations_own_database_is_read(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_service_is_at_work_the_installations_own_database_is_read(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TELESCOPE_DATABASE_URL", served.record.url)
     monkeypatch.setenv("TELESCOPE_PORT", "1")
     alone = telescope(served.muon, "--to", "torch")

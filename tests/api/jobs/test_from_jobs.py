@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from api.job_states import JobState
-from api.jobs.from_jobs import differences, filled
-from api.store.record import Record
+from api.jobs.from_jobs import differing_fields, with_hyperparameters
+from api.store.record import CoordinatorStore
 from telescope.errors import InvalidInput
-from telescope.studies import registry, run
+from telescope.studies import registry, run_study
 from telescope.studies.compute_time.kind import KIND
 from telescope.studies.compute_time.question import Question
 from tests.executors import train_one
@@ -18,7 +18,7 @@ MODEL = {"depth": 1, "head_dim": 16}
 SEARCH: dict[str, Any] = {"lr": {"low": 0.005, "high": 0.25, "points": 4}, "weight_decay": 0.2}
 
 
-def finished(record: Record, **changes: Any) -> str:
+def finished(record: CoordinatorStore, **changes: Any) -> str:
     """The id of a telescope job that has succeeded, at batches of 32 tokens."""
     document = {
         "kind": "telescope",
@@ -33,7 +33,9 @@ def finished(record: Record, **changes: Any) -> str:
     study = registry.parse(document | changes)
     job, _ = record.create_job(registry.to_document(study))
     record.begin_job(job.id)
-    record.finish_job(job.id, JobState.SUCCEEDED, None, registry.report_document(run(study, train_one)))
+    record.finish_job(
+        job.id, JobState.SUCCEEDED, None, registry.report_document(run_study(study, train_one))
+    )
     return job.id
 
 
@@ -52,40 +54,45 @@ def asking(*jobs: str, force: bool = False, **changes: Any) -> Question:
     return study
 
 
-def taken(study: Question, record: Record) -> Question:
+def taken(study: Question, record: CoordinatorStore) -> Question:
     """The study with its hyperparameters."""
-    found = filled(KIND.of(study), record).question
+    found = with_hyperparameters(KIND.of(study), record).question
     assert isinstance(found, Question)
     return found
 
 
-def refusal(study: Question, record: Record) -> str:
+def refusal(study: Question, record: CoordinatorStore) -> str:
     """The reason why the jobs are refused."""
     with pytest.raises(InvalidInput) as caught:
-        filled(KIND.of(study), record)
+        with_hyperparameters(KIND.of(study), record)
     return str(caught.value)
 
 
-def test_a_jobs_answer_is_taken_at_its_batch_for_every_optimizer(record: Record) -> None:
+def test_a_jobs_answer_is_taken_at_its_batch_for_every_optimizer(record: CoordinatorStore) -> None:
     job = finished(record)
     report = record.result(job)
     assert report is not None
     found = taken(asking(job), record)
-    rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"]}
+    rates = {
+        ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"]
+        for ladder in report["ladders"]
+    }
     assert {one.optimizer: one.lr for one in found.given} == rates
-    assert {(one.batch_tokens, one.weight_decay, one.job) for one in found.given} == {(32, 0.2, job)}
+    assert {(one.batch_tokens, one.weight_decay, one.job) for one in found.given} == {
+        (32, 0.2, job)
+    }
 
 
-def test_several_jobs_give_several_batches(record: Record) -> None:
+def test_several_jobs_give_several_batches(record: CoordinatorStore) -> None:
     first, second = finished(record), finished(record, horizon={"steps": 5, "batch_tokens": 64})
     assert {one.batch_tokens for one in taken(asking(first, second), record).given} == {32, 64}
 
 
-def test_what_was_drawn_stands_by_itself_from_then_on(record: Record) -> None:
+def test_what_was_drawn_stands_by_itself_from_then_on(record: CoordinatorStore) -> None:
     found = taken(asking(finished(record)), record)
     again = registry.parse(registry.to_document(KIND.of(found))).question
     assert again == found
-    assert filled(KIND.of(again), record).question == found
+    assert with_hyperparameters(KIND.of(again), record).question == found
     assert KIND.of(again).plan(()).start
 
 
@@ -102,7 +109,7 @@ def test_what_was_drawn_stands_by_itself_from_then_on(record: Record) -> None:
     ],
 )
 def test_a_job_of_another_model_corpus_or_rule_is_refused_unless_forced_and_then_marked(
-    record: Record, changes: dict[str, Any], named: str
+    record: CoordinatorStore, changes: dict[str, Any], named: str
 ) -> None:
     job = finished(record)
     assert f"differs from this study in {named}" in refusal(asking(job, **changes), record)
@@ -124,24 +131,32 @@ def test_a_users_model_differs_in_all_that_nobody_knows_of_it_its_depth_included
         "horizon": {"steps": 5, "batch_tokens": 32},
     }
     theirs = registry.parse(document | {"search": SEARCH}).question
-    assert {"model.family", "model.depth", "model.head_dim"} <= set(differences(asking("a job"), theirs))
+    assert {"model.family", "model.depth", "model.head_dim"} <= set(
+        differing_fields(asking("a job"), theirs)
+    )
 
 
-def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: Record) -> None:
+def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: CoordinatorStore) -> None:
     job = finished(record, search=SEARCH | {"momentum": {"low": 0.9, "high": 0.97, "points": 2}})
-    assert "differs from this study in search.momentum, which the job tuned too" in refusal(asking(job), record)
+    assert "differs from this study in search.momentum, which the job tuned too" in refusal(
+        asking(job), record
+    )
 
 
-def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: Record) -> None:
+def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: CoordinatorStore) -> None:
     job = finished(record)
     report = record.result(job)
     assert report is not None
-    assert {ladder["verdict"] for ladder in report["ladders"]} == {"unresolved"}, "Algorithm 1 has no interval"
-    assert {one.mark for one in taken(asking(job), record).given} == {f"job {job} is unresolved for {name}" for name in ("muon", "adamw")}
+    assert {ladder["verdict"] for ladder in report["ladders"]} == {"unresolved"}, (
+        "Algorithm 1 has no interval"
+    )
+    assert {one.mark for one in taken(asking(job), record).given} == {
+        f"job {job} is unresolved for {name}" for name in ("muon", "adamw")
+    }
 
 
 def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
-    record: Record,
+    record: CoordinatorStore,
 ) -> None:
     entries = [
         {"name": "gelu", "mlp": "gelu"},
@@ -151,18 +166,30 @@ def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
     job = finished(record, sweep_over={"model": entries})
     report = record.result(job)
     assert report is not None
-    rates = {ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"] for ladder in report["ladders"] if ladder["variant"] == "own"}
+    rates = {
+        ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"]
+        for ladder in report["ladders"]
+        if ladder["variant"] == "own"
+    }
     assert {one.optimizer: one.lr for one in taken(asking(job), record).given} == rates
-    squared = asking(job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True})
-    assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(squared, record)
+    squared = asking(
+        job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True}
+    )
+    assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(
+        squared, record
+    )
 
 
-def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(record: Record) -> None:
+def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(
+    record: CoordinatorStore,
+) -> None:
     waiting, _ = record.create_job(registry.to_document(KIND.of(asking("job-0"))))
     said = refusal(asking("job-nowhere", waiting.id), record)
     assert "from_jobs.jobs.0: there is no such job" in said
     assert "from_jobs.jobs.1: is a compute_time job that is QUEUED" in said
 
 
-def test_jobs_without_an_answer_for_an_optimizer_are_refused(record: Record) -> None:
-    assert "none of these jobs has a result for adamw" in refusal(asking(finished(record, optimizer="muon")), record)
+def test_jobs_without_an_answer_for_an_optimizer_are_refused(record: CoordinatorStore) -> None:
+    assert "none of these jobs has a result for adamw" in refusal(
+        asking(finished(record, optimizer="muon")), record
+    )

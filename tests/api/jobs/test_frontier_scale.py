@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from api.http.app import create_app
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from surfaces.batch_jobs import document, finished_job
 from tests.api.http.test_frontier import queries
 from tests.api.store.test_store import counted
@@ -30,7 +30,9 @@ def service(database_url: str) -> Iterator[TestClient]:
         yield client
 
 
-def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(service: TestClient, record: Record) -> None:
+def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(
+    service: TestClient, record: CoordinatorStore
+) -> None:
     job_id = finished_job(record, document(SEEDS, BATCHES))
     assert record.job(job_id).trials_total == 2 * len(BATCHES) * (SEEDS + 1) > 10_000
     store = service.app.state.store  # type: ignore[attr-defined]
@@ -59,8 +61,13 @@ def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(service: T
 
 
 @pytest.mark.parametrize("seeds", [2, 40])
-def test_the_first_answer_takes_as_many_queries_whatever_the_number_of_runs(service: TestClient, record: Record, seeds: int) -> None:
+def test_the_first_answer_takes_as_many_queries_whatever_the_number_of_runs(
+    service: TestClient, record: CoordinatorStore, seeds: int
+) -> None:
     job_id = finished_job(record, document(seeds))
     with counted(service.app.state.store) as statements:  # type: ignore[attr-defined]
-        assert service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code == 200
+        assert (
+            service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": 2.0}).status_code
+            == 200
+        )
     assert len(queries(statements)) == 4

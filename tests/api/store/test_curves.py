@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.store.curves import Chunk, DamagedCurve, decode, encode, merge, thin
+from api.store.curves import Chunk, DamagedCurve, decode, encode, join_chunks, thin
 from telescope.client.resources import Curve
 from telescope.trials.outcome import Measurement
 from tests.api.trials import point, points
@@ -17,8 +17,11 @@ metrics = st.dictionaries(st.sampled_from(["train_loss", "loss", "grad_norm"]), 
 
 @given(st.lists(metrics, min_size=1, max_size=20))
 def test_a_curve_is_read_back_bit_for_bit(values: list[dict[str, float]]) -> None:
-    written = [Measurement(step, step * 32, step * 1.1e9, step * 0.1, found) for step, found in enumerate(values, start=1)]
-    curve = merge(7, [Chunk(1, encode(written))])
+    written = [
+        Measurement(step, step * 32, step * 1.1e9, step * 0.1, found)
+        for step, found in enumerate(values, start=1)
+    ]
+    curve = join_chunks(7, [Chunk(1, encode(written))])
     assert curve.trial_id == 7
     assert curve.step == tuple(m.step for m in written)
     assert curve.tokens == tuple(m.tokens for m in written)
@@ -39,7 +42,7 @@ def test_a_later_attempt_replaces_everything_from_its_first_point_on() -> None:
         Chunk(3, encode(levelled(5, 6, 3.0))),
     ]
     for order in (chunks, chunks[::-1]):
-        curve = merge(1, order)
+        curve = join_chunks(1, order)
         assert curve.step == (1, 2, 3, 4, 5, 6)
         assert curve.metrics["train_loss"] == (1.0, 1.0, 1.0, 2.0, 3.0, 3.0)
 
@@ -50,12 +53,12 @@ def test_metrics_measured_now_and_then_are_none_elsewhere_and_so_is_a_loss_that_
         point(2, train_loss=math.inf, loss=math.nan),
         point(3, train_loss=1.0, loss=0.5),
     ]
-    curve = merge(1, [Chunk(1, encode(written[:1])), Chunk(1, encode(written[1:]))])
+    curve = join_chunks(1, [Chunk(1, encode(written[:1])), Chunk(1, encode(written[1:]))])
     assert curve.metrics == {"train_loss": (2.0, None, 1.0), "loss": (None, None, 0.5)}
 
 
 def test_a_trial_without_points_has_an_empty_curve() -> None:
-    assert merge(1, []) == Curve(1, (), (), (), (), {})
+    assert join_chunks(1, []) == Curve(1, (), (), (), (), {})
 
 
 def test_thinning_keeps_the_ends_the_spikes_and_every_held_out_loss() -> None:
@@ -63,7 +66,7 @@ def test_thinning_keeps_the_ends_the_spikes_and_every_held_out_loss() -> None:
     losses[321], losses[654] = 9.0, 0.1
     written = [point(step, train_loss=loss) for step, loss in enumerate(losses, start=1)]
     written[500] = point(501, train_loss=losses[500], loss=3.3)
-    thinned = thin(merge(1, [Chunk(1, encode(written))]), 100)
+    thinned = thin(join_chunks(1, [Chunk(1, encode(written))]), 100)
     assert len(thinned.step) <= 101
     assert {1, 322, 501, 655, 1000} <= set(thinned.step)
     assert len(thinned.metrics["train_loss"]) == len(thinned.tokens) == len(thinned.step)
@@ -72,7 +75,7 @@ def test_thinning_keeps_the_ends_the_spikes_and_every_held_out_loss() -> None:
 
 
 def test_a_curve_that_is_short_enough_is_left_alone() -> None:
-    curve = merge(1, [Chunk(1, encode(points(1, 10)))])
+    curve = join_chunks(1, [Chunk(1, encode(points(1, 10)))])
     assert thin(curve, 10) is curve
 
 

@@ -7,18 +7,18 @@ import pytest
 from sqlalchemy import text
 
 from api.store.engines import CoordinatorLock
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.store import Store
 from telescope.errors import Unavailable
 from tests.api.store.test_store import running_job
 
 
-def test_writers_in_parallel_lose_no_update(record: Record, database_url: str) -> None:
+def test_writers_in_parallel_lose_no_update(record: CoordinatorStore, database_url: str) -> None:
     job_id = running_job(record)
     before = record.job(job_id).version
-    others = [Record(database_url) for _ in range(4)]
+    others = [CoordinatorStore(database_url) for _ in range(4)]
 
-    def bump(writer: Record) -> None:
+    def bump(writer: CoordinatorStore) -> None:
         for _ in range(25):
             writer.put_result(job_id, {}, final=False)
 
@@ -29,7 +29,7 @@ def test_writers_in_parallel_lose_no_update(record: Record, database_url: str) -
         other.close()
 
 
-def test_readers_do_not_wait_for_a_writer(record: Record) -> None:
+def test_readers_do_not_wait_for_a_writer(record: CoordinatorStore) -> None:
     job_id = running_job(record)
     with record._write() as connection:
         connection.execute(text("UPDATE jobs SET name = 'not yet'"))
@@ -37,7 +37,7 @@ def test_readers_do_not_wait_for_a_writer(record: Record) -> None:
             assert pool.submit(record.job, job_id).result(timeout=5).name == "a job"
 
 
-def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: Record) -> None:
+def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: CoordinatorStore) -> None:
     if record.url.startswith("sqlite"):
         with pytest.raises(Unavailable, match="readonly"), record._read() as connection:
             connection.execute(text("DELETE FROM jobs"))
@@ -55,10 +55,10 @@ def test_a_database_that_is_away_is_unavailable(tmp_path: Any) -> None:
         store.close()
 
 
-def test_a_cut_connection_is_replaced(record: Record, database_url: str) -> None:
+def test_a_cut_connection_is_replaced(record: CoordinatorStore, database_url: str) -> None:
     record.jobs()
     if database_url.startswith("postgresql"):
-        stranger = Record(database_url)
+        stranger = CoordinatorStore(database_url)
         with stranger._write() as connection:
             ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             assert connection.execute(text(ours)).rowcount >= 1
@@ -80,13 +80,17 @@ def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(
     second.release()
 
 
-def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(record: Record, database_url: str) -> None:
+def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(
+    record: CoordinatorStore, database_url: str
+) -> None:
     if database_url.startswith("sqlite"):
         return  # the operating system frees a file lock with its process alone
     lock = CoordinatorLock(database_url)
     assert lock.acquire()
     with record._write() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+        connection.execute(
+            text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        )
     assert not lock.held()
     assert lock.acquire()
     lock.release()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from api.job_states import JobState, Verb
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun, TrialFilter
 from telescope.errors import InvalidInput
 from telescope.trials.outcome import TrialState
@@ -14,7 +14,9 @@ from tests.api.store.test_store import MAX_QUERIES, counted, first_trial, runnin
 from tests.api.trials import DOCUMENT, labelled, outcome, spec
 
 
-def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(record: Record) -> None:
+def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record, trials=7)
     seen, token = [], None
     while True:
@@ -26,7 +28,7 @@ def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(record
     assert seen == list(range(7))
 
 
-def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> None:
+def test_jobs_are_listed_newest_first_and_filtered_by_state(record: CoordinatorStore) -> None:
     ids = sorted((record.create_job(DOCUMENT)[0].id for _ in range(5)), reverse=True)
     record.request(ids[2], Verb.CANCEL)
     first = record.jobs(3)
@@ -35,7 +37,7 @@ def test_jobs_are_listed_newest_first_and_filtered_by_state(record: Record) -> N
     assert [job.id for job in record.jobs(state=JobState.CANCELLED).items] == [ids[2]]
 
 
-def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> None:
+def test_trials_are_filtered_by_state_width_and_optimizer(record: CoordinatorStore) -> None:
     job_id = running_job(record, trials=2)
     record.plan_trials(job_id, labelled([spec(0, width=64), spec(0, optimizer="muon")]))
     record.trial_started(first_trial(record, job_id).id, 1, Begun(0, "worker", "cpu"))
@@ -45,17 +47,19 @@ def test_trials_are_filtered_by_state_width_and_optimizer(record: Record) -> Non
 
 
 @pytest.mark.parametrize("token", ["nonsense", "bnVsbA", "WzFd", "é"])
-def test_a_made_up_page_token_is_refused(record: Record, token: str) -> None:
+def test_a_made_up_page_token_is_refused(record: CoordinatorStore, token: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         record.jobs(10, token)
     assert refused.value.problems[0].field == "page_token"
 
 
-def test_a_page_token_holds_for_its_own_list_alone(record: Record) -> None:
+def test_a_page_token_holds_for_its_own_list_alone(record: CoordinatorStore) -> None:
     job_id = running_job(record, trials=3)
     token = record.trials(job_id, 1).next_page_token
     assert token is not None
-    text = json.dumps([f"trials {job_id} None None None", first_trial(record, job_id).id])  # so tokens outlive an update
+    text = json.dumps(
+        [f"trials {job_id} None None None", first_trial(record, job_id).id]
+    )  # so tokens outlive an update
     assert token == base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     with pytest.raises(InvalidInput):
         record.trials(job_id, 1, token, only=TrialFilter(width=32))
@@ -63,20 +67,22 @@ def test_a_page_token_holds_for_its_own_list_alone(record: Record) -> None:
         record.jobs(1, token)
 
 
-def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: Record) -> None:
+def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: CoordinatorStore) -> None:
     job_id = running_job(record, trials=3)
     assert len(record.trials(job_id, 10**9).items) == 3
     with pytest.raises(InvalidInput, match="page_size"):
         record.trials(job_id, 0)
 
 
-def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(record: Record, database_url: str) -> None:
+def test_reading_takes_as_many_queries_for_two_thousand_trials_as_for_ten(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def queries(trials: int) -> list[int]:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, 10).items:
             record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
-        stranger = Record(database_url)
+        stranger = CoordinatorStore(database_url)
         counts = []
         for ask in (
             stranger.job,

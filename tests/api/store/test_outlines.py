@@ -15,11 +15,11 @@ from sqlalchemy import delete
 
 from api.coordinator.loop import Coordinator
 from api.job_states import Verb
-from api.store.curves import Chunk, encode, merge, outline_of, packed, unpacked
-from api.store.record import Record
+from api.store.curves import Chunk, encode, join_chunks, outline_of, packed, unpacked
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from api.store.tables import outlines
-from telescope.studies import registry, run
+from telescope.studies import registry, run_study
 from telescope.studies.kind import Ended
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
@@ -37,7 +37,11 @@ def same(one: Outline | None, other: Outline | None) -> bool:
     """True if two outlines are equal to the last bit."""
     assert one is not None
     assert other is not None
-    return one.held_out == other.held_out and one.tokens.tobytes() == other.tokens.tobytes() and one.loss.tobytes() == other.loss.tobytes()
+    return (
+        one.held_out == other.held_out
+        and one.tokens.tobytes() == other.tokens.tobytes()
+        and one.loss.tobytes() == other.loss.tobytes()
+    )
 
 
 def curve(steps: int, evaluated_every: int) -> list[Measurement]:
@@ -52,7 +56,9 @@ def curve(steps: int, evaluated_every: int) -> list[Measurement]:
 
 
 @given(
-    st.integers(0, 9).flatmap(lambda n: arrays(np.float32, (2, n), elements=st.floats(width=32, **FINITE))),
+    st.integers(0, 9).flatmap(
+        lambda n: arrays(np.float32, (2, n), elements=st.floats(width=32, **FINITE))
+    ),
     st.booleans(),
 )
 def test_an_outline_is_read_back_bit_for_bit(columns: Any, held_out: bool) -> None:
@@ -65,7 +71,7 @@ def test_an_outline_is_read_back_bit_for_bit(columns: Any, held_out: bool) -> No
 def test_of_a_stored_curve_it_is_that_of_the_measured_one(evaluated_every: int) -> None:
     measured = curve(301, evaluated_every)
     measured[7] = point(8, train_loss=math.nan, loss=math.inf)
-    stored = merge(1, [Chunk(1, encode(measured[:200])), Chunk(1, encode(measured[200:]))])
+    stored = join_chunks(1, [Chunk(1, encode(measured[:200])), Chunk(1, encode(measured[200:]))])
     found = outline_of(stored)
     assert same(found, completed(spec(), measured).outline)
     assert found.held_out is (evaluated_every == 10)
@@ -74,15 +80,19 @@ def test_of_a_stored_curve_it_is_that_of_the_measured_one(evaluated_every: int) 
 
 
 def test_a_curve_without_any_finite_loss_has_an_empty_one() -> None:
-    outline = outline_of(merge(1, [Chunk(1, encode([point(1, grad_norm=1.0), point(2, train_loss=math.nan)]))]))
+    outline = outline_of(
+        join_chunks(1, [Chunk(1, encode([point(1, grad_norm=1.0), point(2, train_loss=math.nan)]))])
+    )
     assert (len(outline.tokens), len(outline.loss), outline.held_out) == (0, 0, False)
     assert same(unpacked(packed(outline), False), outline)
 
 
-def test_a_finished_trials_outline_is_of_all_its_attempts(record: Record) -> None:
+def test_a_finished_trials_outline_is_of_all_its_attempts(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     whole = curve(10, 2)
-    record.trial_measured(trial.id, 1, [*whole[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)])
+    record.trial_measured(
+        trial.id, 1, [*whole[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)]
+    )
     record.trial_released(trial.id, 1)
     record.trial_started(trial.id, 2, Begun(3, "worker", "cpu"))
     record.trial_measured(trial.id, 2, whole[3:8])
@@ -96,7 +106,7 @@ def test_a_finished_trials_outline_is_of_all_its_attempts(record: Record) -> Non
     assert record.terminal_trials(trial.job_id)[0].outline is None, "not asked for"
 
 
-def test_a_diverged_trial_has_one_too(record: Record) -> None:
+def test_a_diverged_trial_has_one_too(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 4))
     record.trial_finished(trial.id, *outcome(spec(), math.inf))
@@ -106,7 +116,9 @@ def test_a_diverged_trial_has_one_too(record: Record) -> None:
     assert len(found.outline.loss) == 4
 
 
-def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(record: Record) -> None:
+def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(
+    record: CoordinatorStore,
+) -> None:
     trained = running_trial(record)
     record.trial_measured(trained.id, 1, points(1, 9))
     record.trial_finished(trained.id, *outcome(spec()))
@@ -118,7 +130,7 @@ def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(record: Reco
     assert same(ours.outline, theirs.outline)
 
 
-def test_a_trial_that_completed_before_there_were_any_has_none(record: Record) -> None:
+def test_a_trial_that_completed_before_there_were_any_has_none(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_finished(trial.id, *outcome(spec()))
     with record._write() as connection:
@@ -127,29 +139,39 @@ def test_a_trial_that_completed_before_there_were_any_has_none(record: Record) -
     assert (found.loss, found.outline) == (3.0, None)
 
 
-def test_a_trial_that_failed_has_none(record: Record) -> None:
+def test_a_trial_that_failed_has_none(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 4))
     record.trial_failed(trial.id, 1, Failure("operational", "died"), 1)
-    assert [found.outline for found in record.terminal_trials(trial.job_id, outlines=True)] == [None]
+    assert [found.outline for found in record.terminal_trials(trial.job_id, outlines=True)] == [
+        None
+    ]
 
 
-def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(record: Record, database_url: str) -> None:
+def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def queries(trials: int) -> int:
         job_id = running_job(record, trials)
         for trial in record.trials(job_id, trials).items:
             record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
-        stranger = Record(database_url)
+        stranger = CoordinatorStore(database_url)
         with counted(stranger) as statements:
-            assert sum(trial.outline is not None for trial in stranger.terminal_trials(job_id, outlines=True)) == trials
+            assert (
+                sum(
+                    trial.outline is not None
+                    for trial in stranger.terminal_trials(job_id, outlines=True)
+                )
+                == trials
+            )
         stranger.close()
         return len(statements)
 
     assert queries(3) == queries(60) <= 3
 
 
-def test_outlines_go_with_their_trial(record: Record) -> None:
+def test_outlines_go_with_their_trial(record: CoordinatorStore) -> None:
     job_id = running_job(record)
     trial = first_trial(record, job_id)
     record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
@@ -184,7 +206,9 @@ def outlines_of(question: Question, trials: Sequence[Trial], ended: Ended | None
                 tuple(trial.outline.loss.tolist()),
             )
         )
-    return Read(bool(ended) or KIND.plan(question, trials).done, str(ended or ""), tuple(sorted(said)))
+    return Read(
+        bool(ended) or KIND.plan(question, trials).done, str(ended or ""), tuple(sorted(said))
+    )
 
 
 @pytest.fixture
@@ -199,7 +223,9 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return study
 
 
-def test_the_service_reports_of_outlines_as_the_plain_loop_does(record: Record, tmp_path: Path, reading: dict[str, Any]) -> None:
+def test_the_service_reports_of_outlines_as_the_plain_loop_does(
+    record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
+) -> None:
     job, _ = record.create_job(reading)
     coordinator = Coordinator(record, InstantExecutor(slots=3, seed=2), tmp_path, poll_seconds=1e-9)
     drive(coordinator, lambda: record.result(job.id) is not None)
@@ -208,12 +234,16 @@ def test_the_service_reports_of_outlines_as_the_plain_loop_does(record: Record, 
     assert len(interim["outlines"]) > 0
     drive(coordinator, ended(record, job.id))
     report = record.result(job.id)
-    assert report == registry.report_document(run(registry.parse(reading), train_one))
+    assert report == registry.report_document(run_study(registry.parse(reading), train_one))
     assert report is not None
-    assert {len(tokens) for _, _, tokens, _ in report["outlines"]} == {0, 5}, "a diverged run has no finite loss"
+    assert {len(tokens) for _, _, tokens, _ in report["outlines"]} == {0, 5}, (
+        "a diverged run has no finite loss"
+    )
 
 
-def test_a_cancelled_job_reports_of_outlines_too(record: Record, tmp_path: Path, reading: dict[str, Any]) -> None:
+def test_a_cancelled_job_reports_of_outlines_too(
+    record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
+) -> None:
     job, _ = record.create_job(reading)
     executor = InstantExecutor(slots=1, seed=2)
     coordinator = Coordinator(record, executor, tmp_path, poll_seconds=1e-9)

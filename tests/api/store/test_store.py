@@ -14,8 +14,8 @@ from sqlalchemy import Engine, event, select
 
 from api.job_states import JobState, Verb
 from api.store.jobs import IdempotencyMismatch, new_job_id
-from api.store.record import Record
-from api.store.rows import Begun, Rate, TrialFilter, TrialRow
+from api.store.record import CoordinatorStore
+from api.store.rows import Begun, TrainingRate, TrialFilter, TrialRow
 from api.store.store import Store
 from api.store.tables import results, trials
 from telescope.errors import NotFound
@@ -29,7 +29,7 @@ from tests.api.trials import DOCUMENT, labelled, outcome, point, points, spec
 MAX_QUERIES = 5
 
 
-def running_job(record: Record, trials: int = 1) -> str:
+def running_job(record: CoordinatorStore, trials: int = 1) -> str:
     """A started job with pending trials."""
     job, _ = record.create_job(DOCUMENT)
     record.begin_job(job.id)
@@ -37,11 +37,11 @@ def running_job(record: Record, trials: int = 1) -> str:
     return job.id
 
 
-def first_trial(record: Record, job_id: str) -> TrialRow:
+def first_trial(record: CoordinatorStore, job_id: str) -> TrialRow:
     return record.trials(job_id, 1).items[0]
 
 
-def running_trial(record: Record) -> TrialRow:
+def running_trial(record: CoordinatorStore) -> TrialRow:
     """A trial that a worker has begun."""
     trial = first_trial(record, running_job(record))
     assert record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
@@ -49,7 +49,7 @@ def running_trial(record: Record) -> TrialRow:
 
 
 @contextmanager
-def counted(record: Record) -> Iterator[list[str]]:
+def counted(record: CoordinatorStore) -> Iterator[list[str]]:
     """Count the statements sent in the block."""
     statements: list[str] = []
 
@@ -68,7 +68,7 @@ def counted(record: Record) -> Iterator[list[str]]:
 # ----- jobs
 
 
-def test_a_new_job_is_queued_and_keeps_its_study(record: Record) -> None:
+def test_a_new_job_is_queued_and_keeps_its_study(record: CoordinatorStore) -> None:
     job, created = record.create_job(DOCUMENT, owner="ada")
     assert created
     assert (job.state, job.name, job.kind, job.owner, job.max_parallel) == (
@@ -84,7 +84,7 @@ def test_a_new_job_is_queued_and_keeps_its_study(record: Record) -> None:
     assert record.result(job.id) is None
 
 
-def test_one_key_makes_one_job_and_refuses_another_body(record: Record) -> None:
+def test_one_key_makes_one_job_and_refuses_another_body(record: CoordinatorStore) -> None:
     first, created = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
     again, created_again = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
     assert (created, created_again, again.id) == (True, False, first.id)
@@ -95,7 +95,7 @@ def test_one_key_makes_one_job_and_refuses_another_body(record: Record) -> None:
     assert len(record.jobs().items) == 2
 
 
-def test_one_key_sent_many_times_at_once_makes_one_job(record: Record) -> None:
+def test_one_key_sent_many_times_at_once_makes_one_job(record: CoordinatorStore) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(
             pool.map(
@@ -107,7 +107,7 @@ def test_one_key_sent_many_times_at_once_makes_one_job(record: Record) -> None:
     assert sum(created for _, created in made) == 1
 
 
-def test_jobs_without_a_key_are_all_different(record: Record) -> None:
+def test_jobs_without_a_key_are_all_different(record: CoordinatorStore) -> None:
     assert record.create_job(DOCUMENT)[0].id != record.create_job(DOCUMENT)[0].id
 
 
@@ -118,14 +118,20 @@ def test_job_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ids == sorted(ids)
 
 
-@pytest.mark.parametrize("ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves])
-def test_an_unknown_job_is_not_found(record: Record, ask: Callable[[Store, str], Any]) -> None:
+@pytest.mark.parametrize(
+    "ask", [Store.job, Store.study_document, Store.result, Store.trials, Store.curves]
+)
+def test_an_unknown_job_is_not_found(
+    record: CoordinatorStore, ask: Callable[[Store, str], Any]
+) -> None:
     with pytest.raises(NotFound, match="no job job-x"):
         ask(record, "job-x")
 
 
 @pytest.mark.parametrize("ask", [Store.trial, Store.trial_spec, Store.curve])
-def test_an_unknown_trial_is_not_found(record: Record, ask: Callable[[Store, int], Any]) -> None:
+def test_an_unknown_trial_is_not_found(
+    record: CoordinatorStore, ask: Callable[[Store, int], Any]
+) -> None:
     with pytest.raises(NotFound, match="no trial 7"):
         ask(record, 7)
 
@@ -134,7 +140,7 @@ def test_an_unknown_trial_is_not_found(record: Record, ask: Callable[[Store, int
 # ----- trials
 
 
-def test_planning_twice_starts_nothing_twice(record: Record) -> None:
+def test_planning_twice_starts_nothing_twice(record: CoordinatorStore) -> None:
     job_id = running_job(record, trials=3)
     assert record.plan_trials(job_id, labelled([spec(seed) for seed in range(5)])) == 2
     assert record.plan_trials(job_id, labelled([spec(seed) for seed in range(5)])) == 0
@@ -143,27 +149,33 @@ def test_planning_twice_starts_nothing_twice(record: Record) -> None:
     assert record.known_digests(job_id) == {spec(seed).digest for seed in range(5)}
 
 
-def test_two_jobs_may_have_the_same_trial(record: Record) -> None:
+def test_two_jobs_may_have_the_same_trial(record: CoordinatorStore) -> None:
     first, second = running_job(record), running_job(record)
     assert first_trial(record, first).digest == first_trial(record, second).digest
     assert first_trial(record, first).id != first_trial(record, second).id
 
 
 def test_every_optimizer_has_room_in_its_columns_on_both_databases() -> None:
-    assert max(map(len, get_args(OptimizerName))) <= trials.c.optimizer.type.length == trials.c.ladder.type.length
+    assert (
+        max(map(len, get_args(OptimizerName)))
+        <= trials.c.optimizer.type.length
+        == trials.c.ladder.type.length
+    )
 
 
-def test_specs_survive_the_database(record: Record, database_url: str) -> None:
+def test_specs_survive_the_database(record: CoordinatorStore, database_url: str) -> None:
     job_id = running_job(record)
     trial = first_trial(record, job_id)
-    stranger = Record(database_url)  # has parsed nothing yet
+    stranger = CoordinatorStore(database_url)  # has parsed nothing yet
     assert stranger.trial_spec(trial.id) == spec(0)
     assert stranger.trial_spec(trial.id).digest == trial.digest == spec(0).digest
     assert stranger.pending_trials(job_id, 1)[0].spec == spec(0)
     stranger.close()
 
 
-def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record: Record) -> None:
+def test_the_longest_pending_trials_come_first_whenever_they_were_planned(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record, trials=0)
     planned = [spec(0), spec(0, width=64), spec(1), spec(0, optimizer="muon"), spec(0, steps=1000)]
     record.plan_trials(job_id, labelled(planned[:3]))
@@ -171,13 +183,17 @@ def test_the_longest_pending_trials_come_first_whenever_they_were_planned(record
     waiting = [pending.spec for pending in record.pending_trials(job_id, 10)]
     short, wide, equal, muon, long = planned
     assert waiting == [long, wide, muon, short, equal]
-    assert [trial_flops(spec) for spec in waiting] == sorted(map(trial_flops, planned), reverse=True)
+    assert [trial_flops(spec) for spec in waiting] == sorted(
+        map(trial_flops, planned), reverse=True
+    )
     assert record.pending_trials(job_id, 2)[-1].spec == wide
     record.trial_started(record.pending_trials(job_id, 1)[0].trial_id, 1, Begun(0, "worker", "cpu"))
     assert record.pending_trials(job_id, 1)[0].spec == wide
 
 
-def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record: Record) -> None:
+def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record, trials=4)
     for trial, loss in zip(record.trials(job_id).items, (3.0, 2.0, float("inf"), 2.5), strict=True):
         record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
@@ -192,7 +208,7 @@ def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(record:
 
 @pytest.mark.parametrize("measure", ["coordinates", "time"])
 def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pace(
-    record: Record, measure: Literal["coordinates", "time"]
+    record: CoordinatorStore, measure: Literal["coordinates", "time"]
 ) -> None:
     checks = [replace(spec(0), measure=measure), spec(1)]
     job_id = running_job(record, trials=0)
@@ -209,7 +225,7 @@ def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pac
     assert record.job(later).best_loss == 2.0
 
 
-def test_a_finished_trial_finishes_once(record: Record) -> None:
+def test_a_finished_trial_finishes_once(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     assert record.trial_finished(trial.id, *outcome(spec(0), 2.0))
     done = record.trial(trial.id)
@@ -222,7 +238,7 @@ def test_a_finished_trial_finishes_once(record: Record) -> None:
     assert record.job(trial.job_id).trials_done == 1
 
 
-def test_a_repeated_report_changes_nothing(record: Record) -> None:
+def test_a_repeated_report_changes_nothing(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     assert record.trial_measured(trial.id, 1, points(1, 3))
     assert record.trial_measured(trial.id, 1, points(4, 6))
@@ -233,7 +249,7 @@ def test_a_repeated_report_changes_nothing(record: Record) -> None:
     assert record.curve(trial.id).step == (1, 2, 3, 4, 5, 6)
 
 
-def test_repeated_steps_are_spent_and_not_useful(record: Record) -> None:
+def test_repeated_steps_are_spent_and_not_useful(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 6))
     assert record.requeue_lost() == 1
@@ -252,7 +268,7 @@ TRUNK, BRANCH_STEP = spec(0), 4
 BRANCHED = replace(spec(0, steps=12), branch=Branch(trunk=TRUNK.digest, step=BRANCH_STEP))
 
 
-def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
+def branch_trial(record: CoordinatorStore, trunks: str = "cpu") -> TrialRow:
     """A pending branch whose trunk has been trained."""
     job_id = running_job(record)
     trunk = first_trial(record, job_id)
@@ -264,7 +280,9 @@ def branch_trial(record: Record, trunks: str = "cpu") -> TrialRow:
 
 def own_points(first: int, last: int) -> tuple[Measurement, ...]:
     """Points of a branch, whose FLOPs are those after its trunk."""
-    return tuple(replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1))
+    return tuple(
+        replace(point(step), flops=1e6 * (step - BRANCH_STEP)) for step in range(first, last + 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -277,7 +295,9 @@ def own_points(first: int, last: int) -> tuple[Measurement, ...]:
         "nothing",
     ],
 )
-def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, resumed_step: int, kept: float, spent: float) -> None:
+def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(
+    record: CoordinatorStore, resumed_step: int, kept: float, spent: float
+) -> None:
     trial = branch_trial(record)
     assert record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
     begun = record.trial(trial.id)
@@ -293,18 +313,20 @@ def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(record: Record, re
 
 
 def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_spent_nothing(
-    record: Record,
+    record: CoordinatorStore,
 ) -> None:
     trial = branch_trial(record)
     record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
     record.trial_measured(trial.id, 1, own_points(5, 5))
     for attempt, resumed_step in ((2, BRANCH_STEP), (3, 0)):
         record.trial_released(trial.id, attempt - 1)
-        assert record.trial_started(trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
+        assert record.trial_started(
+            trial.id, attempt, Begun(resumed_step, "worker", "cpu", BRANCHED.branch)
+        )
         assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
 
 
-def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Record) -> None:
+def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: CoordinatorStore) -> None:
     for trunks, resumed_step, said in (
         ("cpu", BRANCH_STEP, "cpu"),
         ("gpu", BRANCH_STEP, "mixed"),
@@ -316,18 +338,20 @@ def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Record) ->
         assert record.trial(trial.id).numerics == said
         record.trial_measured(trial.id, 1, own_points(5, 6))
         record.trial_released(trial.id, 1)
-        record.trial_started(trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch))  # from its own checkpoint
+        record.trial_started(
+            trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch)
+        )  # from its own checkpoint
         assert record.trial(trial.id).numerics == said
 
 
-def test_the_last_point_is_kept_even_where_no_report_brought_it(record: Record) -> None:
+def test_the_last_point_is_kept_even_where_no_report_brought_it(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 9))
     record.trial_finished(trial.id, *outcome(spec(0), 2.5))
     assert record.curve(trial.id).metrics["loss"] == (*[None] * 9, 2.5)
 
 
-def test_failures_count_up_to_the_limit(record: Record) -> None:
+def test_failures_count_up_to_the_limit(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     died = Failure("operational", "its worker died")
     again = record.trial_failed(trial.id, 1, died, 2)
@@ -347,7 +371,7 @@ def test_failures_count_up_to_the_limit(record: Record) -> None:
     )
 
 
-def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: Record) -> None:
+def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     assert record.trial_released(trial.id, 1)
     assert (record.trial(trial.id).state, record.trial(trial.id).attempt) == (TrialState.PENDING, 2)
@@ -357,17 +381,23 @@ def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: Record) 
     assert record.trial(trial.id).state is TrialState.STOPPED
 
 
-def test_curves_of_a_job_are_filtered_and_thinned(record: Record) -> None:
+def test_curves_of_a_job_are_filtered_and_thinned(record: CoordinatorStore) -> None:
     job_id = running_job(record, trials=2)
     record.plan_trials(job_id, labelled([spec(0, width=64, optimizer="muon", steps=500)]))
     for trial in record.trials(job_id).items:
         record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
         record.trial_measured(trial.id, 1, points(1, trial.steps))
     assert [len(curve.step) for curve in record.curves(job_id, points=100)] == [10, 10, 98]
-    assert len(record.curves(job_id, only=TrialFilter(width=64))) == len(record.curves(job_id, only=TrialFilter(optimizer="muon"))) == 1
+    assert (
+        len(record.curves(job_id, only=TrialFilter(width=64)))
+        == len(record.curves(job_id, only=TrialFilter(optimizer="muon")))
+        == 1
+    )
 
 
-def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Record) -> None:
+def test_results_replace_one_another_and_the_final_one_ends_the_job(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record)
     record.put_result(job_id, {"final": False}, final=False)
     assert record.result(job_id) == {"final": False}
@@ -378,7 +408,9 @@ def test_results_replace_one_another_and_the_final_one_ends_the_job(record: Reco
     assert first_trial(record, job_id).state is TrialState.STOPPED
 
 
-def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Record) -> None:
+def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(
+    record: CoordinatorStore,
+) -> None:
     waiting, queued = running_job(record), record.create_job(DOCUMENT)[0].id
     busy = running_trial(record).job_id
     record.set_waiting("a GPU")
@@ -398,7 +430,9 @@ def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(record: Recor
 # ----- reuse
 
 
-def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu") -> str:
+def finished_job(
+    record: CoordinatorStore, losses: tuple[float, ...] = (3.0, 2.0), numerics: str = "cpu"
+) -> str:
     """A job whose trials a worker has trained, with curves; their seeds count from 0."""
     job_id = running_job(record, trials=len(losses))
     for trial, loss in zip(record.trials(job_id).items, losses, strict=True):
@@ -409,7 +443,7 @@ def finished_job(record: Record, losses: tuple[float, ...] = (3.0, 2.0), numeric
 
 
 def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that_was_measured(
-    record: Record,
+    record: CoordinatorStore,
 ) -> None:
     earlier = finished_job(record, (3.0, float("inf")))
     later = running_job(record, trials=3)
@@ -434,15 +468,20 @@ def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that
         assert new.ended_at is not None
         assert record.curve(new.id).step == record.curve(old.id).step == tuple(range(1, 11))
         assert record.curve(new.id).trial_id == new.id
-    assert [curve.trial_id for curve in record.curves(later)] == [trial.id for trial in record.trials(later).items[:2]]
+    assert [curve.trial_id for curve in record.curves(later)] == [
+        trial.id for trial in record.trials(later).items[:2]
+    ]
     assert record.trials(later).items[2].state is TrialState.PENDING
     ours, theirs = record.terminal_trials(later), record.terminal_trials(earlier)
-    assert [replace(trial, reused=False, seconds=old.seconds) for trial, old in zip(ours, theirs, strict=True)] == theirs
+    assert [
+        replace(trial, reused=False, seconds=old.seconds)
+        for trial, old in zip(ours, theirs, strict=True)
+    ] == theirs
     assert [(trial.reused, trial.diverged) for trial in ours] == [(True, False), (True, True)]
     assert record.reuse_trials(later, "cpu") == 0, "asked again, it changes nothing"
 
 
-def test_a_reused_trial_is_reused_from_where_it_was_trained(record: Record) -> None:
+def test_a_reused_trial_is_reused_from_where_it_was_trained(record: CoordinatorStore) -> None:
     planned_before = running_job(record)
     trained = first_trial(record, finished_job(record))
     for job_id in (planned_before, running_job(record)):
@@ -450,7 +489,9 @@ def test_a_reused_trial_is_reused_from_where_it_was_trained(record: Record) -> N
         assert first_trial(record, job_id).reused_from == trained.id
 
 
-def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(record: Record) -> None:
+def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(
+    record: CoordinatorStore,
+) -> None:
     finished_job(record, numerics="another device")
     failed = running_trial(record)
     record.trial_failed(failed.id, 1, Failure("operational", "died"), 1)
@@ -461,7 +502,9 @@ def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(record
     assert {trial.state for trial in record.trials(later).items} == {TrialState.PENDING}
 
 
-def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: Record) -> None:
+def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(
+    record: CoordinatorStore,
+) -> None:
     finished_job(record, (3.0, 2.0, 1.0))
     later = running_job(record, trials=3)
     begun, held, free = record.trials(later).items
@@ -477,7 +520,9 @@ def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(record: Rec
     assert record.trial(free.id).state is TrialState.COMPLETED
 
 
-def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(record: Record) -> None:
+def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(
+    record: CoordinatorStore,
+) -> None:
     trial = running_trial(record)
     assert record.trial(trial.id).numerics == "cpu"
     record.trial_measured(trial.id, 1, points(1, 5))
@@ -493,7 +538,7 @@ def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(record: Re
 
 
 def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(
-    record: Record,
+    record: CoordinatorStore,
 ) -> None:
     def statements(trials: int) -> int:
         finished_job(record)
@@ -505,14 +550,16 @@ def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(
     assert statements(2) == statements(2000) <= MAX_QUERIES
 
 
-def test_the_last_points_metrics_are_kept_whatever_their_names(record: Record) -> None:
+def test_the_last_points_metrics_are_kept_whatever_their_names(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     last = point(10, train_loss=2.0, loss=2.5, update_rms=0.1, odd=float("inf"))
     record.trial_finished(trial.id, completed(spec(0), [last]), [last])
     assert record.terminal_trials(trial.job_id)[0].metrics == last.metrics
 
 
-def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(record: Record, database_url: str) -> None:
+def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def at(corpus: str | dict[str, float]) -> str:
         job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
@@ -523,7 +570,7 @@ def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_o
     places = ("/here", "/there", {"/there": 7.0, "/here": 3.0})
     jobs = [at(place) for place in places]
     assert len({first_trial(record, job_id).digest for job_id in jobs}) == 1
-    stranger = Record(database_url)
+    stranger = CoordinatorStore(database_url)
     for job_id, place in zip(jobs, places, strict=True):
         own = replace(spec(0).data, corpus=place)
         assert stranger.pending_trials(job_id, 1)[0].spec.data == own
@@ -531,7 +578,9 @@ def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_o
     stranger.close()
 
 
-def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(record: Record, database_url: str) -> None:
+def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(
+    record: CoordinatorStore, database_url: str
+) -> None:
     def data(content: str, corpus: str) -> DataSpec:
         return replace(spec(0).data, content=content, corpus=corpus)
 
@@ -540,7 +589,9 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
         record.begin_job(job.id)
         record.plan_trials(
             job.id,
-            labelled([replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]),
+            labelled(
+                [replace(spec(0), data=data(content, corpus)) for content, corpus in texts.items()]
+            ),
         )
         return job.id
 
@@ -554,14 +605,18 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
         {"x": "/here/x", "y": "/here/y"},
         {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}},
     )
-    stranger = Record(database_url)
-    assert {one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)} == {"x": "/here/x", "y": "/here/y"}
+    stranger = CoordinatorStore(database_url)
+    assert {
+        one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)
+    } == {"x": "/here/x", "y": "/here/y"}
     digests = [trial.digest for trial in stranger.trials(both).items]
-    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {digests[0]: digests[0]}
+    assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {
+        digests[0]: digests[0]
+    }
     stranger.close()
 
 
-def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record) -> None:
+def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: CoordinatorStore) -> None:
     finished_job(record, (3.0, float("inf")))
     record.reuse_trials(running_job(record), "cpu")
     wide = running_job(record, trials=0)
@@ -576,8 +631,8 @@ def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record)
     record.trial_finished(mixed.id, *outcome(spec(0), attempt=2))
     running_trial(record)
     newest, older = record.rates()
-    assert newest == Rate("adamw", 64, 32, "gpu", 1, pytest.approx(1e7))
-    assert older == Rate("adamw", 32, 32, "cpu", 2, pytest.approx(1e7))
+    assert newest == TrainingRate("adamw", 64, 32, "gpu", 1, pytest.approx(1e7))
+    assert older == TrainingRate("adamw", 32, 32, "cpu", 2, pytest.approx(1e7))
 
 
 # --------------------------------------------------------------------------------------------------
@@ -585,7 +640,7 @@ def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Record)
 
 
 def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finished(
-    record: Record,
+    record: CoordinatorStore,
 ) -> None:
     job_id = finished_job(record)
     record.plan_trials(job_id, labelled([spec(seed) for seed in range(4)]))
@@ -601,9 +656,14 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
         None,
         None,
     )
-    assert record.result(job_id) == {"final": False, "best": "muon"}, "what was known is kept, as what is known so far"
+    assert record.result(job_id) == {"final": False, "best": "muon"}, (
+        "what was known is kept, as what is known so far"
+    )
     with record._read() as connection:
-        assert connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar() is False
+        assert (
+            connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar()
+            is False
+        )
     running = record.begin_job(job_id)
     assert (running.state, running.trials_done, running.started_at) == (
         JobState.RUNNING,
@@ -622,7 +682,7 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
     assert not record.trial_started(failed.id, 1, Begun(0, "zombie", "cpu"))
 
 
-def test_a_retry_can_be_cancelled_before_it_begins(record: Record) -> None:
+def test_a_retry_can_be_cancelled_before_it_begins(record: CoordinatorStore) -> None:
     job_id = running_job(record)
     record.finish_job(job_id, JobState.FAILED, "because")
     record.request(job_id, Verb.RETRY)

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from api.job_states import JobState, Verb
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import JobRow
 from telescope.errors import Conflict
 from telescope.trials.outcome import TrialState
@@ -13,7 +13,7 @@ from tests.api.store.test_store import counted, first_trial, running_job
 from tests.api.trials import DOCUMENT
 
 
-def in_state(record: Record, state: JobState) -> JobRow:
+def in_state(record: CoordinatorStore, state: JobState) -> JobRow:
     """A job in a state, by the transitions that lead there."""
     job, _ = record.create_job(DOCUMENT)
     if state is JobState.PAUSED:
@@ -43,7 +43,7 @@ ON_REQUEST = {
 }
 
 
-def test_each_verb_does_in_each_state_what_the_table_says(record: Record) -> None:
+def test_each_verb_does_in_each_state_what_the_table_says(record: CoordinatorStore) -> None:
     for state, verb in itertools.product(JobState, Verb):
         job = in_state(record, state)
         if (state, verb) in AT_ONCE:
@@ -60,7 +60,9 @@ def test_each_verb_does_in_each_state_what_the_table_says(record: Record) -> Non
             assert record.job(job.id) == job
 
 
-def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: Record) -> None:
+def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record)
     record.request(job_id, Verb.PAUSE)
     assert record.request(job_id, Verb.RESUME).requested is None
@@ -72,7 +74,9 @@ def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(record: Re
     assert record.carry_out(job_id).state is JobState.CANCELLED
 
 
-def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(record: Record) -> None:
+def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record)
     record.request(job_id, Verb.PAUSE)
     record.carry_out(job_id)
@@ -83,7 +87,7 @@ def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(record: 
     assert record.active_jobs() == []
 
 
-def test_running_time_leaves_pauses_out(record: Record) -> None:
+def test_running_time_leaves_pauses_out(record: CoordinatorStore) -> None:
     job_id = running_job(record)
     assert record.job(job_id).running_since is not None
     record.request(job_id, Verb.PAUSE)
@@ -98,7 +102,7 @@ def test_running_time_leaves_pauses_out(record: Record) -> None:
     )
 
 
-def test_cancelling_two_thousand_trials_is_one_statement(record: Record) -> None:
+def test_cancelling_two_thousand_trials_is_one_statement(record: CoordinatorStore) -> None:
     job_id = running_job(record, trials=2000)
     record.request(job_id, Verb.CANCEL)
     with counted(record) as statements:

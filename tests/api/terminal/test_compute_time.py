@@ -13,14 +13,18 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import Trainer, study, trained
 
-GIVEN = [{"optimizer": name, "batch_tokens": batch, "lr": 0.02} for name in ("muon", "adamw") for batch in (128, 512, 2048)]
+GIVEN = [
+    {"optimizer": name, "batch_tokens": batch, "lr": 0.02}
+    for name in ("muon", "adamw")
+    for batch in (128, 512, 2048)
+]
 SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "seeds": 2, "given": GIVEN}
 
 
 def printed(trials: int | None = None) -> str:
     asked, console = study(**SMALL), Console(width=170, file=io.StringIO())
     report = KIND.of(asked).report(trained(asked, Trainer(point=0.002))[:trials])
-    compute_time.show(compute_time.typed(report_document(report)), console)
+    compute_time.show(compute_time.parse_report(report_document(report)), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -36,12 +40,19 @@ def test_a_report_says_each_loss_the_verdict_the_batches_and_what_was_granted() 
 
 def test_a_batch_at_which_a_run_diverged_says_so_beside_its_tokens() -> None:
     asked, console = study(**SMALL), Console(width=170, file=io.StringIO())
-    lost = [trial.spec.digest for trial in trained(asked, Trainer()) if trial.spec.optimizer.name == "adamw" and trial.spec.seed == 1][:1]
+    lost = [
+        trial.spec.digest
+        for trial in trained(asked, Trainer())
+        if trial.spec.optimizer.name == "adamw" and trial.spec.seed == 1
+    ][:1]
 
     def train(spec: TrialSpec) -> Iterator[Measurement]:
         return Trainer(cliff=-99.0 if spec.digest in lost else 99.0)(spec)
 
-    compute_time.show(compute_time.typed(report_document(KIND.of(asked).report(trained(asked, train)))), console)
+    compute_time.show(
+        compute_time.parse_report(report_document(KIND.of(asked).report(trained(asked, train)))),
+        console,
+    )
     assert isinstance(console.file, io.StringIO)
     (row,) = [line for line in console.file.getvalue().splitlines() if line.startswith("128 ")]
     assert row.count("(1 diverged)") == 1

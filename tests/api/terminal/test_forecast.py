@@ -11,7 +11,7 @@ import migrations
 from api.jobs import machine
 from api.settings import Settings
 from api.store.curves import encode
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from api.store.store import Store
 from api.terminal import forecast
@@ -23,7 +23,7 @@ from tests.api.trials import DOCUMENT, labelled, outcome, spec
 
 def read(document: dict[str, Any]) -> str:
     console = Console(width=200, file=io.StringIO())
-    forecast.show(document, console)
+    forecast.show_forecast(document, console)
     return console.file.getvalue()
 
 
@@ -32,8 +32,10 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}", workers=3)
 
 
-def test_without_a_database_nothing_is_known_and_none_is_made(settings: Settings, tmp_path: Path) -> None:
-    known = machine.found(settings)
+def test_without_a_database_nothing_is_known_and_none_is_made(
+    settings: Settings, tmp_path: Path
+) -> None:
+    known = machine.measurements_in_installation(settings)
     assert (known.rates, known.slots, known.encode) == ((), 3, encode)
     assert list(tmp_path.iterdir()) == []
     assert machine.slots(Settings(executor="local", workers=3)) == 1
@@ -41,13 +43,15 @@ def test_without_a_database_nothing_is_known_and_none_is_made(settings: Settings
 
 def test_a_database_of_another_version_is_left_alone(settings: Settings) -> None:
     Path(settings.database_url.removeprefix("sqlite:///")).touch()
-    assert machine.found(settings).rates == ()
+    assert machine.measurements_in_installation(settings).rates == ()
 
 
 def test_seconds_come_from_the_trials_of_this_installation(settings: Settings) -> None:
-    assert preview(study(optimizer="adamw"), machine.found(settings)).estimated
+    assert preview(
+        study(optimizer="adamw"), machine.measurements_in_installation(settings)
+    ).estimated
     migrations.upgrade(settings.database_url)
-    record = Record(settings.database_url)
+    record = CoordinatorStore(settings.database_url)
     job, _ = record.create_job(DOCUMENT)
     record.begin_job(job.id)
     record.plan_trials(job.id, labelled([spec(0)]))
@@ -55,12 +59,17 @@ def test_seconds_come_from_the_trials_of_this_installation(settings: Settings) -
     record.trial_started(trial.id, 1, Begun(0, "worker", "torch on a test"))
     record.trial_finished(trial.id, *outcome(spec(0)))
     record.close()
-    found = preview(study(optimizer="adamw"), machine.found(settings))
+    found = preview(study(optimizer="adamw"), machine.measurements_in_installation(settings))
     assert not found.estimated
     assert found.ladders[0].pace.flops_per_second == pytest.approx(1e7)
-    assert "1 runs of adamw at width 32, batches of 32 tokens, torch on a test" in found.ladders[0].pace.source
+    assert (
+        "1 runs of adamw at width 32, batches of 32 tokens, torch on a test"
+        in found.ladders[0].pace.source
+    )
     store = Store(settings.database_url)
-    assert machine.known(settings, store) == machine.found(settings)
+    assert machine.measurements_in_database(
+        settings, store
+    ) == machine.measurements_in_installation(settings)
     store.close()
 
 
@@ -91,7 +100,10 @@ def test_people_read_the_lines_of_the_bill_the_choices_and_the_advice() -> None:
         "of checkpoints",
     ):
         assert words in said
-    assert "(estimated: no earlier runs are known here; assumes 20 GFLOP/s and 2.5 ms per block and step, as on one CPU thread)" in said
+    assert (
+        "(estimated: no earlier runs are known here; assumes 20 GFLOP/s and 2.5 ms per block and step, as on one CPU thread)"
+        in said
+    )
     large = document()["model"] | {"target_width": 1024}  # beside whose final run tuning is cheap
     two = read(report_document(preview(study(optimizer=["muon", "adamw"], model=large))))
     assert "Muon: rounds 1 to 4" in two

@@ -9,8 +9,8 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from api.terminal.follow import COLUMNS, follow, lines
-from api.terminal.progress import picture, progress
+from api.terminal.follow import COLUMNS, changed_lines, follow
+from api.terminal.progress import job_progress, live_view
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -53,18 +53,18 @@ TRIALS = (
 
 def shown(now, **options):
     stream = io.StringIO()
-    Console(file=stream, width=100, **options).print(picture(now))
+    Console(file=stream, width=100, **options).print(live_view(now))
     return stream.getvalue()
 
 
 def line_of(now, before=None):
-    (line,) = lines(now, before)
+    (line,) = changed_lines(now, before)
     assert len(line) <= COLUMNS
     return line
 
 
 def test_a_level_counts_what_ended_and_knows_its_best():
-    narrow, wide = progress(Job(), TRIALS, NOW, None).levels
+    narrow, wide = job_progress(Job(), TRIALS, NOW, None).levels
     assert (narrow.width, narrow.done, narrow.total, narrow.best_loss, narrow.best_lr) == (
         32,
         2,
@@ -77,19 +77,19 @@ def test_a_level_counts_what_ended_and_knows_its_best():
 
 def test_the_coordinate_check_is_one_line_of_its_own_and_its_losses_are_nobodys_best():
     checks = [Trial(width, 0.02, loss=1.0, measure="coordinates") for width in (16, 32, 64)]
-    check, narrow, _ = progress(Job(), [*TRIALS, *checks], NOW, None).levels
+    check, narrow, _ = job_progress(Job(), [*TRIALS, *checks], NOW, None).levels
     assert (check.width, check.done, check.total, check.best_loss) == (None, 3, 3, None)
     assert (narrow.total, narrow.best_loss) == (3, 2.5)
-    assert "coordinate check: 3/3" in line_of(progress(Job(), [*TRIALS, *checks], NOW, None))
+    assert "coordinate check: 3/3" in line_of(job_progress(Job(), [*TRIALS, *checks], NOW, None))
 
 
 def test_the_times_of_steps_come_last_in_a_line_of_their_own():
     times = [Trial(width, 0.02, loss=1.0, measure="time") for width in (32, 64)]
-    now = progress(Job(), [*times, *TRIALS], NOW, None)
+    now = job_progress(Job(), [*times, *TRIALS], NOW, None)
     assert [(level.name, level.total, level.best_loss) for level in now.levels] == [
         ("width 32", 3, 2.5), ("width 64", 1, 2.0), ("step times", 2, None),
     ]  # fmt: skip
-    assert "step times: 2/2" in line_of(now, progress(Job(), TRIALS, NOW, None))
+    assert "step times: 2/2" in line_of(now, job_progress(Job(), TRIALS, NOW, None))
     assert "times" in shown(now)
 
 
@@ -99,13 +99,13 @@ def test_batches_are_told_apart_where_a_job_has_several():
         Trial(32, 0.01, loss=2.4, batch_tokens=1024),
         Trial(32, 0.02, loss=2.3, batch_tokens=1024),
     ]
-    now = progress(Job(), trials, NOW, None)
+    now = job_progress(Job(), trials, NOW, None)
     assert [(level.name, level.total) for level in now.levels] == [
         ("width 32, batch 512", 1),
         ("width 32, batch 1024", 2),
     ]
     assert "batch" in shown(now)
-    assert "batch" not in shown(progress(Job(), TRIALS, NOW, None))
+    assert "batch" not in shown(job_progress(Job(), TRIALS, NOW, None))
 
 
 def test_variants_are_told_apart_and_each_has_a_best_loss_of_its_own(monkeypatch):
@@ -113,14 +113,14 @@ def test_variants_are_told_apart_and_each_has_a_best_loss_of_its_own(monkeypatch
     trials = [replace(trial, variant=variant, loss=trial.loss and trial.loss * factor)
               for variant, factor in (("code", 1), ("prose", 2))
               for trial in TRIALS]  # fmt: skip
-    now = progress(Job(), trials, NOW, None)
+    now = job_progress(Job(), trials, NOW, None)
     assert [(level.variant, level.name, level.best_loss) for level in now.levels] == [
         ("code", "width 32", 2.5), ("code", "width 64", 2.0),
         ("prose", "width 32", 5.0), ("prose", "width 64", 4.0),
     ]  # fmt: skip
     assert "code width 32: 2/3, best 2.5000 at lr 0.01 | 3 more levels" in line_of(now)
     assert "variant" in shown(now)
-    assert "variant" not in shown(progress(Job(), TRIALS, NOW, None))
+    assert "variant" not in shown(job_progress(Job(), TRIALS, NOW, None))
     assert re.findall(r"\x1b\[1m *(\d\.\d+)", shown(now, force_terminal=True)) == [
         "2.0000",
         "4.0000",
@@ -128,16 +128,18 @@ def test_variants_are_told_apart_and_each_has_a_best_loss_of_its_own(monkeypatch
 
 
 def test_the_pace_is_that_of_the_last_minute_and_the_time_left_follows_the_forecast():
-    now = progress(Job(), TRIALS, NOW, forecast_flops=900.0)
+    now = job_progress(Job(), TRIALS, NOW, forecast_flops=900.0)
     assert now.trials_per_minute == pytest.approx(3 / 0.5)
     assert now.seconds_left == pytest.approx(600 / (300 / 30))
     long_ago = [replace(trial, ended_at=NOW - timedelta(minutes=5)) for trial in TRIALS]
-    assert progress(Job(), long_ago, NOW, 900.0).seconds_left is None
+    assert job_progress(Job(), long_ago, NOW, 900.0).seconds_left is None
 
 
 def test_line_and_picture_have_levels_best_pace_time_left_and_what_is_missing():
-    now = progress(Job(waiting_for="a GPU"), TRIALS, NOW, 900.0)
-    assert line_of(now) == ("quickstart: running | width 32: 2/3, best 2.5000 at lr 0.01 | 1 more level | 3/4 trials · waiting for: a GPU")
+    now = job_progress(Job(waiting_for="a GPU"), TRIALS, NOW, 900.0)
+    assert line_of(now) == (
+        "quickstart: running | width 32: 2/3, best 2.5000 at lr 0.01 | 1 more level | 3/4 trials · waiting for: a GPU"
+    )
     for word in (
         "quickstart",
         "running",
@@ -159,8 +161,13 @@ class Steps:
 
     def at(self, ended, **job):
         numbers = range(self.batches * self.trials_each)
-        trials = [self.trial(i) if i < ended else replace(self.trial(i), **PENDING, loss=None) for i in numbers]
-        return progress(Job(name="muon-against-adamw-on-the-standard-library", **job), trials, NOW, 1e6)
+        trials = [
+            self.trial(i) if i < ended else replace(self.trial(i), **PENDING, loss=None)
+            for i in numbers
+        ]
+        return job_progress(
+            Job(name="muon-against-adamw-on-the-standard-library", **job), trials, NOW, 1e6
+        )
 
     def trial(self, number):
         batch = 256 << number % self.batches
@@ -178,44 +185,54 @@ OPTIMIZERS = ("muon", "adamw")
 
 def test_plain_lines_have_what_changed_and_at_most_120_columns():
     job = Steps()
-    states = [job.at(ended, waiting_for="a free GPU" if ended == 30 else None) for ended in range(49)]
+    states = [
+        job.at(ended, waiting_for="a free GPU" if ended == 30 else None) for ended in range(49)
+    ]
     for before, now in pairwise(states):
-        line, *rest = lines(now, before)
+        line, *rest = changed_lines(now, before)
         assert line.count("width 1024, batch") == 1, "one trial ended, of one level"
         assert "more level" not in line
         assert max(map(len, (line, *rest))) <= COLUMNS
-    assert "muon width 1024, batch 256: 2/4, best 2.8800 at lr 0.022" in line_of(states[13], states[12])
-    assert "waiting for: a free GPU" in "".join(lines(states[30], states[29]))
-    assert "no longer waiting" in "".join(lines(states[31], states[30]))
-    assert "waiting" not in "".join(lines(states[32], states[31]))
+    assert "muon width 1024, batch 256: 2/4, best 2.8800 at lr 0.022" in line_of(
+        states[13], states[12]
+    )
+    assert "waiting for: a free GPU" in "".join(changed_lines(states[30], states[29]))
+    assert "no longer waiting" in "".join(changed_lines(states[31], states[30]))
+    assert "waiting" not in "".join(changed_lines(states[32], states[31]))
     every = line_of(states[24])
     assert "adamw width 1024, batch 512: 2/4" in every
     assert re.search(r"\| \d+ more levels", every)
 
 
 def test_a_best_loss_is_repeated_only_where_it_changed():
-    now = progress(Job(), [*TRIALS[:3], Trial(32, 0.04, loss=2.7)], NOW, None)
-    assert line_of(now, progress(Job(), TRIALS, NOW, None)).startswith("quickstart: running | width 32: 3/3 | 4/4")
+    now = job_progress(Job(), [*TRIALS[:3], Trial(32, 0.04, loss=2.7)], NOW, None)
+    assert line_of(now, job_progress(Job(), TRIALS, NOW, None)).startswith(
+        "quickstart: running | width 32: 3/3 | 4/4"
+    )
 
 
-@pytest.mark.parametrize("job", [Job(waiting_for="word " * 90), Job(state="FAILED", reason="x" * 400)])
+@pytest.mark.parametrize(
+    "job", [Job(waiting_for="word " * 90), Job(state="FAILED", reason="x" * 400)]
+)
 def test_a_long_text_continues_on_further_lines_and_nothing_of_it_is_lost(job):
-    first, *rest = lines(progress(job, TRIALS, NOW, None))
+    first, *rest = changed_lines(job_progress(job, TRIALS, NOW, None))
     assert max(map(len, (first, *rest))) <= COLUMNS
     text = job.waiting_for or job.reason
     assert "".join("".join(rest).split()).endswith("".join(text.split()))
 
 
 def test_a_long_name_is_cut():
-    assert line_of(progress(Job(name="n" * 200), TRIALS, NOW, None)).startswith("n" * 31 + "…: running | width 32")
+    assert line_of(job_progress(Job(name="n" * 200), TRIALS, NOW, None)).startswith(
+        "n" * 31 + "…: running | width 32"
+    )
 
 
 def test_where_output_is_piped_there_is_one_line_per_change_and_no_colour():
     states = [
-        progress(Job(state="QUEUED"), (), NOW, None),
-        progress(Job(), TRIALS[:1], NOW, None),
-        progress(Job(), TRIALS[:1], NOW + timedelta(seconds=9), None),  # only the clock moved
-        progress(Job(state="FAILED", reason="no such corpus"), TRIALS[:2], NOW, None),
+        job_progress(Job(state="QUEUED"), (), NOW, None),
+        job_progress(Job(), TRIALS[:1], NOW, None),
+        job_progress(Job(), TRIALS[:1], NOW + timedelta(seconds=9), None),  # only the clock moved
+        job_progress(Job(state="FAILED", reason="no such corpus"), TRIALS[:2], NOW, None),
     ]
     stream = io.StringIO()
     assert follow(states, Console(file=stream, width=60)) == states[-1]
@@ -229,8 +246,8 @@ def test_on_a_terminal_the_last_picture_stays(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")  # on a dumb one, pictures cannot be redrawn
     stream = io.StringIO()
     states = [
-        progress(Job(), TRIALS[:1], NOW, None),
-        progress(Job(state="SUCCEEDED"), TRIALS, NOW, None),
+        job_progress(Job(), TRIALS[:1], NOW, None),
+        job_progress(Job(state="SUCCEEDED"), TRIALS, NOW, None),
     ]
     follow(states, Console(file=stream, width=100, force_terminal=True))
     assert "succeeded" in stream.getvalue()

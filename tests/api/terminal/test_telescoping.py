@@ -8,16 +8,18 @@ import pytest
 from rich.console import Console
 
 from api.terminal import evidence
-from api.terminal.telescoping import show, typed
+from api.terminal.telescoping import parse_report, show
 from surfaces.bowls import Surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.kind import KIND
 
 
 def printed(**changes: object) -> str:
     page = StringIO()
-    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1))))  # type: ignore[arg-type]
+    report = parse_report(
+        report_document(run_study(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1)))
+    )  # type: ignore[arg-type]
     show(report, 512, Console(file=page, width=400))
     return page.getvalue()
 
@@ -25,7 +27,9 @@ def printed(**changes: object) -> str:
 def test_a_sound_pairing_is_one_line_and_every_assumption_another() -> None:
     page = printed()
     rules = "update scale spectral_ratio, lr constant, weight decay fixed_tokens, eps constant, attention inverse_sqrt, head multiplier"
-    assert (f"Rules of mup: {rules} (sound).\nAssumptions:\n- tokens: every width trains on the same 61,440") in page
+    assert (
+        f"Rules of mup: {rules} (sound).\nAssumptions:\n- tokens: every width trains on the same 61,440"
+    ) in page
     assert [line.split(":")[0] for line in page.splitlines() if line.startswith("- ")] == [
         f"- {topic}" for topic in ("tokens", "batch", "ratio", "attention", "depth")
     ]
@@ -53,18 +57,24 @@ def test_groups_of_one_role_are_told_apart_by_their_layers() -> None:
 def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(
     changes: dict[str, Any],
 ) -> None:
-    report = typed(report_document(run(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0))))
+    report = parse_report(
+        report_document(run_study(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0)))
+    )
     page = StringIO()
     show(report, 512, Console(file=page, width=400))
     assert report.verdict == "unbracketed"
     assert report.reason.startswith("every run diverged; add lr below ")
     assert page.getvalue().count(f"No hyperparameters: {report.reason}.") == len(report.ladders)
-    assert not any(ladder.hyperparameters or level.optimum for ladder in report.ladders for level in ladder.levels)
+    assert not any(
+        ladder.hyperparameters or level.optimum
+        for ladder in report.ladders
+        for level in ladder.levels
+    )
     assert "interval 0" not in page.getvalue()
 
 
 def test_no_law_is_stated_of_a_job_that_hardly_explains_its_losses() -> None:
-    (ladder,) = run(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
+    (ladder,) = run_study(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
     assert ladder.scaling_fit is not None
     for r_squared, said in (
         (0.95, "The loss at the optimum falls as"),
@@ -86,7 +96,7 @@ def test_a_forced_pairing_is_marked_with_its_reason() -> None:
 
 
 def test_the_rules_of_adamw_name_its_eps_and_no_update_scale() -> None:
-    assert ("Rules of mup: weight decay fixed_tokens, hidden eps / m, attention inverse_sqrt, head multiplier (sound).") in printed(
-        optimizer="adamw"
-    )
+    assert (
+        "Rules of mup: weight decay fixed_tokens, hidden eps / m, attention inverse_sqrt, head multiplier (sound)."
+    ) in printed(optimizer="adamw")
     assert "head unscaled (unsound)." in printed(optimizer="adamw", parametrisation="standard")

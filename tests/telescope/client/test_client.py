@@ -17,7 +17,7 @@ import migrations
 from api.http.app import create_app
 from api.job_states import JobState
 from api.settings import Settings
-from api.store.record import Record
+from api.store.record import CoordinatorStore
 from api.store.rows import Begun
 from telescope.client import tables
 from telescope.client.client import Client
@@ -31,7 +31,9 @@ from telescope.trials.outcome import Measurement, completed
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("open")
-    (folder / "text.txt").write_text("It was a dark and stormy night; the rain fell in torrents. " * 2000)
+    (folder / "text.txt").write_text(
+        "It was a dark and stormy night; the rain fell in torrents. " * 2000
+    )
     return folder / "text.txt"
 
 
@@ -90,7 +92,7 @@ def client(url_of_database: str, text: Path, listener: socket.socket) -> Iterato
 def answer(url: str, job_id: str) -> None:
     """Act as the coordinator, from the first trial to the final report, with losses from a
     formula."""
-    record = Record(url)
+    record = CoordinatorStore(url)
     study = registry.parse(record.study_document(job_id))
     record.begin_job(job_id)
     while not (plan := study.plan(record.terminal_trials(job_id))).done:
@@ -110,7 +112,9 @@ def answer(url: str, job_id: str) -> None:
     record.close()
 
 
-def test_a_job_is_submitted_watched_to_its_end_and_read(client: Client, url_of_database: str, job: dict[str, Any]) -> None:
+def test_a_job_is_submitted_watched_to_its_end_and_read(
+    client: Client, url_of_database: str, job: dict[str, Any]
+) -> None:
     submitted = client.submit(job)
     assert submitted.state == "QUEUED"
     assert submitted.study is not None
@@ -138,10 +142,14 @@ def test_a_job_is_submitted_watched_to_its_end_and_read(client: Client, url_of_d
     assert trial.started_at is not None
     assert trial.started_at.tzinfo is not None
     assert client.curve(trial.id).step == (20,)
-    assert [curve.trial_id for curve in client.curves(submitted.id, points=10)] == [each.id for each in trials]
+    assert [curve.trial_id for curve in client.curves(submitted.id, points=10)] == [
+        each.id for each in trials
+    ]
 
 
-def test_lists_are_followed_over_all_their_pages(client: Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_followed_over_all_their_pages(
+    client: Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tables, "PAGE_SIZE", 2)
     ids = [client.submit(job | {"name": f"job {i}"}).id for i in range(5)]
     assert [each.id for each in client.jobs()] == ids[::-1]
@@ -155,7 +163,9 @@ def test_one_key_makes_one_job(client: Client, job: dict[str, Any]) -> None:
     assert client.submit(job).id != first.id
 
 
-def test_verbs_are_carried_out_or_refused_as_a_conflict(client: Client, job: dict[str, Any]) -> None:
+def test_verbs_are_carried_out_or_refused_as_a_conflict(
+    client: Client, job: dict[str, Any]
+) -> None:
     job_id = client.submit(job).id
     assert client.pause(job_id).state == "PAUSED"
     assert client.resume(job_id).state == "QUEUED"
@@ -165,12 +175,16 @@ def test_verbs_are_carried_out_or_refused_as_a_conflict(client: Client, job: dic
         client.pause(job_id)
 
 
-def test_a_job_is_cloned_with_changes_and_retried_after_its_end(client: Client, job: dict[str, Any]) -> None:
+def test_a_job_is_cloned_with_changes_and_retried_after_its_end(
+    client: Client, job: dict[str, Any]
+) -> None:
     first = client.submit(job)
     again = client.clone(first.id, {"limits": {"max_trials": 500}})
     assert first.study is not None
     assert again.study == first.study | {"limits": first.study["limits"] | {"max_trials": 500}}
-    assert client.clone(first.id, idempotency_key="once") == client.clone(first.id, idempotency_key="once")
+    assert client.clone(first.id, idempotency_key="once") == client.clone(
+        first.id, idempotency_key="once"
+    )
     assert client.cancel(again.id).terminal
     assert client.retry(again.id).state == "QUEUED"
 
@@ -178,7 +192,9 @@ def test_a_job_is_cloned_with_changes_and_retried_after_its_end(client: Client, 
 def test_refusals_arrive_as_they_were_raised(client: Client, job: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as refused:
         client.submit(job | {"horizon": {"steps": 0, "batch_tokens": 64}})
-    assert [(problem.field, problem.value) for problem in refused.value.problems] == [("horizon.steps", 0)]
+    assert [(problem.field, problem.value) for problem in refused.value.problems] == [
+        ("horizon.steps", 0)
+    ]
     with pytest.raises(InvalidInput, match="cannot be sent"):
         client.submit(job | {"seeds": float("nan")})
     with pytest.raises(NotFound, match="job-none"):
@@ -208,7 +224,9 @@ def test_a_server_that_is_not_there_is_named_with_the_remedy(listener: socket.so
         list(client.jobs())
 
 
-def test_patience_bridges_a_server_that_comes_late(url_of_database: str, text: Path, listener: socket.socket, job: dict[str, Any]) -> None:
+def test_patience_bridges_a_server_that_comes_late(
+    url_of_database: str, text: Path, listener: socket.socket, job: dict[str, Any]
+) -> None:
     app = create_app(Settings(database_url=url_of_database, data_roots=(text.parent,)))
     found: list[Job] = []
     with Client(address(listener), patience_seconds=30) as client:
@@ -239,14 +257,18 @@ def test_a_proxys_error_page_is_told_as_one(listener: socket.socket) -> None:
         list(client.jobs())
 
 
-@pytest.mark.parametrize("url", ["http://[", "telescope", "http://host:port", "ftp://host", "http://"])
+@pytest.mark.parametrize(
+    "url", ["http://[", "telescope", "http://host:port", "ftp://host", "http://"]
+)
 def test_an_address_that_is_none_is_refused_by_name(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         Client(url)
     assert refused.value.problems[0].field == "url"
 
 
-def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch, listener: socket.socket, url_of_database: str) -> None:
+def test_no_proxy_stands_before_this_machine(
+    monkeypatch: pytest.MonkeyPatch, listener: socket.socket, url_of_database: str
+) -> None:
     for variable in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     for variable in ("NO_PROXY", "no_proxy"):
@@ -280,5 +302,7 @@ def test_a_slow_service_is_told_from_one_that_is_away_and_may_tokenise_at_its_le
         # so it waited for the answer
         with pytest.raises(TelescopeError, match="knows no study of kind None"):
             client.preview({})
-        with pytest.raises(Unavailable, match=r"accepts connections but did not answer within 0\.1 s"):
+        with pytest.raises(
+            Unavailable, match=r"accepts connections but did not answer within 0\.1 s"
+        ):
             client.job("job-1")

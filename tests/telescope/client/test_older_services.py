@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from telescope.client.tables import typed
+from telescope.client.tables import as_type
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.judge.judge import Judgement, judge
 from telescope.studies.telescoping.judge.sweep import read_csv
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[3] / "api" / "examples" / "sweep.csv"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,12 @@ def judgement() -> dict[str, Any]:
 
 def test_a_judgement_without_values_of_its_reasons_is_read(judgement: dict[str, Any]) -> None:
     older = {name: value for name, value in judgement.items() if name != "because"}
-    levels = [{name: value for name, value in level.items() if name not in ("because", "edges")} for level in older["levels"]]
-    read = typed(Judgement, older | {"levels": levels})
+    levels = [
+        {name: value for name, value in level.items() if name not in ("because", "edges")}
+        for level in older["levels"]
+    ]
+    read = as_type(Judgement, older | {"levels": levels})
     assert read.reason == judgement["reason"]
-    assert [level.reason for level in read.levels] == [level["reason"] for level in judgement["levels"]]
+    assert [level.reason for level in read.levels] == [
+        level["reason"] for level in judgement["levels"]
+    ]

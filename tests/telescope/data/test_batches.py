@@ -51,7 +51,9 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "corpus"
     path.mkdir()
     for i in range(20):
-        (path / f"{i:02}.txt").write_text("".join(f"file {i} line {j}: the sun rose\n" for j in range(20 + i)))
+        (path / f"{i:02}.txt").write_text(
+            "".join(f"file {i} line {j}: the sun rose\n" for j in range(20 + i))
+        )
     return path
 
 
@@ -86,7 +88,9 @@ def test_the_library_is_split_by_file_and_nothing_is_lost(stdlib: DataSpec) -> N
     train, validation = text_of(opened.train), text_of(opened.validation)
     whole = [str(document.content) for document in corpora.find("python-stdlib").documents()]
     assert sorted(train + validation) == sorted(whole)
-    held_out = tokens.held_out_names([document.name for document in corpora.find("python-stdlib").documents()], 0.1)
+    held_out = tokens.held_out_names(
+        [document.name for document in corpora.find("python-stdlib").documents()], 0.1
+    )
     assert len(validation) == len(held_out)
     train_tokens, validation_tokens = (
         len(tokens_of(opened.train)),
@@ -115,7 +119,9 @@ def test_added_documents_do_not_move_the_others() -> None:
 
 def test_a_lone_document_is_cut_by_position(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join(map(str, range(1000))))
-    opened = open_tokens(resolve(DataSpec(corpus=str(tmp_path / "a.txt"), validation_fraction=0.25)))
+    opened = open_tokens(
+        resolve(DataSpec(corpus=str(tmp_path / "a.txt"), validation_fraction=0.25))
+    )
     train, validation = text_of(opened.train)[0], text_of(opened.validation)[0]
     assert train + validation == (tmp_path / "a.txt").read_text()
     assert len(validation) == round(0.25 * len(train + validation))
@@ -150,8 +156,12 @@ def test_the_split_of_a_nanogpt_folder_is_kept(tmp_path: Path) -> None:
 
 def test_a_bpe_never_sees_the_held_out_text(tmp_path: Path, home: Path) -> None:
     (tmp_path / "a.txt").write_text("aa bb " * 2000 + "qqqqzzzz" * 500)
-    spec = resolve(DataSpec(corpus=str(tmp_path / "a.txt"), tokenizer="bpe-270", validation_fraction=0.25))
-    vocabulary = json.loads((home / "tokens" / spec.content / "tokenizer.json").read_text())["model"]["vocab"]
+    spec = resolve(
+        DataSpec(corpus=str(tmp_path / "a.txt"), tokenizer="bpe-270", validation_fraction=0.25)
+    )
+    vocabulary = json.loads((home / "tokens" / spec.content / "tokenizer.json").read_text())[
+        "model"
+    ]["vocab"]
     assert "aa" in vocabulary
     assert "qq" not in vocabulary
 
@@ -165,7 +175,9 @@ def test_the_hash_of_a_text_is_the_same_everywhere(tmp_path: Path) -> None:
         for i in range(5):
             (tmp_path / place / f"{i}.txt").write_text(f"{i} " * 500)
             os.utime(tmp_path / place / f"{i}.txt", (len(place), len(place)))
-    contents = {resolve(DataSpec(corpus=str(tmp_path / place))).content for place in ("here", "elsewhere")}
+    contents = {
+        resolve(DataSpec(corpus=str(tmp_path / place))).content for place in ("here", "elsewhere")
+    }
     assert contents == {"8b00f749efceac861f7297573b64814c"}
 
 
@@ -189,9 +201,13 @@ def test_resolving_again_changes_nothing(folder: Path, monkeypatch: pytest.Monke
     assert resolve(spec) == spec
 
 
-def test_a_registered_corpus_keeps_its_name_and_a_tokenizer_gets_its_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registered_corpus_keeps_its_name_and_a_tokenizer_gets_its_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder.parent)
-    bpe = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
+    bpe = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]")
+    )
     bpe.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     bpe.save("own.json")
     corpora.register("mine", folder)
@@ -257,10 +273,10 @@ def test_a_corpus_must_fill_a_batch(tmp_path: Path) -> None:
 def test_a_resolved_corpus_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve(DataSpec(corpus=str(folder)))
 
-    def fail(_: corpora.Corpus) -> None:
+    def fail(_: corpora.LocatedCorpus) -> None:
         raise AssertionError("read again")
 
-    monkeypatch.setattr(corpora.Corpus, "documents", fail)
+    monkeypatch.setattr(corpora.LocatedCorpus, "documents", fail)
     assert resolve(spec) == spec
     assert open_tokens(spec) is open_tokens(spec)
 
@@ -275,7 +291,9 @@ def test_a_lost_cache_is_rebuilt(folder: Path, home: Path) -> None:
     assert not list((home / "tokens").glob("draft-*"))
 
 
-def test_equal_texts_in_two_places_share_their_tokens_and_each_is_watched(folder: Path, home: Path) -> None:
+def test_equal_texts_in_two_places_share_their_tokens_and_each_is_watched(
+    folder: Path, home: Path
+) -> None:
     copy = Path(shutil.copytree(folder, folder.parent / "copy"))
     here, there = (resolve(DataSpec(corpus=str(path))) for path in (folder, copy))
     assert here.content == there.content
@@ -288,16 +306,19 @@ def test_equal_texts_in_two_places_share_their_tokens_and_each_is_watched(folder
 RACER = """
 import sys
 from telescope.trials.data import DataSpec
-from telescope.data.tokens import prepare
+from telescope.data.tokens import prepare_tokens
 print("ready", flush=True)
 sys.stdin.readline()
-print(prepare(DataSpec(corpus=sys.argv[1], tokenizer="bpe-400")))
+print(prepare_tokens(DataSpec(corpus=sys.argv[1], tokenizer="bpe-400")))
 """
 
 
 def test_processes_may_race_for_the_cache(folder: Path, home: Path) -> None:
     command = [sys.executable, "-c", RACER, str(folder)]
-    racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
@@ -344,8 +365,12 @@ def test_a_corpus_whose_name_is_gone_is_lost(folder: Path, home: Path) -> None:
 
 def test_a_corpus_whose_tokenizer_is_gone_is_lost(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.json"
-    tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(str(path))
-    spec = resolve(DataSpec(corpus=str(folder), tokenizer=str(path), context=2, validation_fraction=0.5))
+    tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(
+        str(path)
+    )
+    spec = resolve(
+        DataSpec(corpus=str(folder), tokenizer=str(path), context=2, validation_fraction=0.5)
+    )
     path.unlink()
     with pytest.raises(CorpusLost, match=r"own\.json does not exist"):
         open_tokens(spec)
@@ -384,7 +409,11 @@ def test_a_batch_is_windows_of_the_text_and_a_function_of_seed_and_step(
 
 def test_seeds_and_steps_give_different_batches() -> None:
     text = alone(np.arange(60_000, dtype=np.uint16))
-    drawn = {tuple(batch(text, seed, step, 4, 8)[:, 0].tolist()) for seed in range(10) for step in range(100)}
+    drawn = {
+        tuple(batch(text, seed, step, 4, 8)[:, 0].tolist())
+        for seed in range(10)
+        for step in range(100)
+    }
     assert len(drawn) == 1000
 
 
@@ -409,9 +438,13 @@ def test_batches_are_the_same_on_every_machine_and_version() -> None:
 
 
 @given(length=st.integers(3, 500), evaluation_tokens=st.integers(1, 600), data=st.data())
-def test_held_out_windows_are_even_and_their_targets_disjoint(length: int, evaluation_tokens: int, data: st.DataObject) -> None:
+def test_held_out_windows_are_even_and_their_targets_disjoint(
+    length: int, evaluation_tokens: int, data: st.DataObject
+) -> None:
     context = data.draw(st.integers(1, length - 1))
-    (windows,) = validation_windows(alone(np.arange(length, dtype=np.uint16)), evaluation_tokens, context)
+    (windows,) = validation_windows(
+        alone(np.arange(length, dtype=np.uint16)), evaluation_tokens, context
+    )
     assert windows.dtype == torch.int64
     assert windows.shape == (
         max(1, min(evaluation_tokens // context, (length - 1) // context)),

@@ -54,7 +54,9 @@ def zst(path: Path, *frames: bytes) -> Path:
 
 
 def test_python_stdlib_is_the_running_interpreters_library_without_tests_and_packages() -> None:
-    documents = {document.name: document.content for document in corpora.find("python-stdlib").documents()}
+    documents = {
+        document.name: document.content for document in corpora.find("python-stdlib").documents()
+    }
     assert documents["ast.py"] == Path(ast.__file__).read_bytes().decode()
     assert "json/decoder.py" in documents
     parts = {part for name in documents for part in Path(name).parts}
@@ -76,7 +78,9 @@ def test_python_stdlib_leaves_out_what_differs_between_machines_with_one_python(
 
 
 def test_python_docs_are_docstrings_without_code() -> None:
-    documents = {document.name: str(document.content) for document in corpora.find("python-docs").documents()}
+    documents = {
+        document.name: str(document.content) for document in corpora.find("python-docs").documents()
+    }
     assert documents["textwrap.py"].startswith("Text wrapping and filling.")
     assert ast.get_docstring(ast.parse(Path(ast.__file__).read_text())) in documents["ast.py"]
     assert "import re\n" not in documents["textwrap.py"]
@@ -113,7 +117,10 @@ def test_jsonl_in_every_compression_and_parquet_give_the_same_documents(tmp_path
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(JSONL))
     zst(tmp_path / "a.jsonl.zst", JSONL[:40], JSONL[40:])
     parquet(tmp_path / "a.parquet", other=[1, 2, 3], text=TEXTS)
-    read = [list(corpora.find(str(tmp_path / f"a{end}")).documents()) for end in (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")]
+    read = [
+        list(corpora.find(str(tmp_path / f"a{end}")).documents())
+        for end in (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+    ]
     assert [document.content for document in read[0]] == TEXTS
     assert all(documents == read[0] for documents in read)
 
@@ -173,7 +180,9 @@ def test_empty_files_and_folders_are_refused(tmp_path: Path) -> None:
         assert "is empty; give" in refusal(tmp_path / name)
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs a file that exists and cannot be read")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/mem"), reason="needs a file that exists and cannot be read"
+)
 def test_an_unreadable_file_is_refused() -> None:
     assert "cannot be read" in refusal("/proc/self/mem")
 
@@ -199,7 +208,9 @@ def test_what_is_not_utf8_is_refused_by_file_and_byte(tmp_path: Path) -> None:
         (b"[" * 100_000, "is not JSON"),
     ],
 )
-def test_bad_jsonl_is_refused_with_line_and_remedy(tmp_path: Path, line: bytes, expected: str) -> None:
+def test_bad_jsonl_is_refused_with_line_and_remedy(
+    tmp_path: Path, line: bytes, expected: str
+) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"text": "good"}\n' + line + b"\n")
     assert expected in refusal(tmp_path / "a.jsonl")
 
@@ -222,7 +233,9 @@ def test_zstandard_that_ends_early_is_refused(tmp_path: Path) -> None:
 def test_bad_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.parquet").write_bytes(b"PAR1 nothing")
     assert "is not parquet" in refusal(tmp_path / "no.parquet")
-    assert "has no column 'text', but ['body']" in refusal(parquet(tmp_path / "body.parquet", body=["x"]))
+    assert "has no column 'text', but ['body']" in refusal(
+        parquet(tmp_path / "body.parquet", body=["x"])
+    )
     assert "holds int64, not text" in refusal(parquet(tmp_path / "numbers.parquet", text=[1, 2]))
 
 
@@ -254,23 +267,27 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_with_how_to_write_a_pat
 
 def test_a_path_is_told_from_a_name() -> None:
     assert not any(map(corpora.is_path, ["python-stdlib", "mine", "a_b-3"]))
-    assert all(map(corpora.is_path, ["./mine", "/data/x", "x.txt", "~/x", "sub/x", "Mine", ".", ".."]))
+    assert all(
+        map(corpora.is_path, ["./mine", "/data/x", "x.txt", "~/x", "sub/x", "Mine", ".", ".."])
+    )
 
 
-def test_path_of_is_where_a_corpus_is_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_of_is_where_a_corpus_is_read_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.txt").write_text("text")
     monkeypatch.chdir(tmp_path)
     corpora.register("mine", "a.txt")
-    assert corpora.path_of("mine") == tmp_path / "a.txt"
-    assert corpora.path_of("sub/../a.txt") == tmp_path / "a.txt"
-    assert corpora.path_of("python-docs") is None
+    assert corpora.corpus_path("mine") == tmp_path / "a.txt"
+    assert corpora.corpus_path("sub/../a.txt") == tmp_path / "a.txt"
+    assert corpora.corpus_path("python-docs") is None
 
 
 def test_registered_corpora_are_found_and_listed(tmp_path: Path) -> None:
     assert corpora.registered() == []
     path = parquet(tmp_path / "a.parquet", body=["one", "two"])
     corpus = corpora.register("mine", path, text_field="body")
-    assert corpus == corpora.find("mine") == corpora.Corpus("mine", path, "body")
+    assert corpus == corpora.find("mine") == corpora.LocatedCorpus("mine", path, "body")
     assert corpora.registered() == [corpus]
     assert [known.name for known in corpora.available()] == ["python-stdlib", "python-docs", "mine"]
     assert [document.content for document in corpora.find("mine").documents()] == ["one", "two"]

@@ -11,18 +11,22 @@ from hypothesis import strategies as st
 from telescope.data import tokenizer
 from telescope.errors import InvalidInput
 
-TEXTS = [f"the {word} sat on the mat, and the {word} ate the äpfel {i}\n" for i in range(40) for word in ("cat", "dog", "hen")]
+TEXTS = [
+    f"the {word} sat on the mat, and the {word} ate the äpfel {i}\n"
+    for i in range(40)
+    for word in ("cat", "dog", "hen")
+]
 
 
 @given(st.text())
 def test_bytes_are_utf8_and_an_end(text: str) -> None:
-    tokens = tokenizer.build("bytes", list).encode(text)
+    tokens = tokenizer.build_tokenizer("bytes", list).encode(text)
     assert tokens.tolist() == [*text.encode(), 0]
     assert tokenizer.BYTES.vocab_size == 256
 
 
 def test_a_bpe_is_trained_to_size_and_gives_the_text_back() -> None:
-    bpe = tokenizer.build("bpe-300", lambda: TEXTS)
+    bpe = tokenizer.build_tokenizer("bpe-300", lambda: TEXTS)
     assert bpe.vocab_size == 300
     assert bpe.json is not None
     unseen = "a cat; ünseen 文字 \x00\r\n\t"
@@ -34,21 +38,23 @@ def test_a_bpe_is_trained_to_size_and_gives_the_text_back() -> None:
 
 
 def test_a_bpe_of_the_same_text_is_the_same() -> None:
-    first, second = (tokenizer.build("bpe-350", lambda: TEXTS) for _ in range(2))
+    first, second = (tokenizer.build_tokenizer("bpe-350", lambda: TEXTS) for _ in range(2))
     assert first.json == second.json
 
 
 def test_a_bpe_cannot_have_more_entries_than_its_text_teaches() -> None:
-    assert tokenizer.build("bpe-5000", lambda: ["abab"]).vocab_size < 300
+    assert tokenizer.build_tokenizer("bpe-5000", lambda: ["abab"]).vocab_size < 300
 
 
 def test_a_given_tokenizer_json_is_used_whole(tmp_path: Path) -> None:
-    library = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "</s>": 7}, unk_token="[UNK]"))
+    library = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "</s>": 7}, unk_token="[UNK]")
+    )
     library.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     library.enable_truncation(2)
     library.enable_padding(length=9)
     library.save(str(tmp_path / "tokenizer.json"))
-    own = tokenizer.build(str(tmp_path / "tokenizer.json"), list)
+    own = tokenizer.build_tokenizer(str(tmp_path / "tokenizer.json"), list)
     assert own.encode("a b z a").tolist() == [1, 2, 0, 1, 7]
     assert own.vocab_size == 8  # ids reach 7, though there are four entries
 
@@ -80,7 +86,7 @@ def test_tokens_are_taken_as_they_are() -> None:
 )
 def test_what_is_no_tokenizer_is_refused_with_a_remedy(name: str, remedy: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        tokenizer.build(name, lambda: TEXTS)
+        tokenizer.build_tokenizer(name, lambda: TEXTS)
     (problem,) = caught.value.problems
     assert (problem.field, problem.value) == ("data.tokenizer", name)
     assert remedy in problem.message
@@ -89,5 +95,7 @@ def test_what_is_no_tokenizer_is_refused_with_a_remedy(name: str, remedy: str) -
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"model": {"type": "BPE"}}'])
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(InvalidInput, match=r"t.json is not a tokenizer.json .*; write one with Tokenizer.save"):
-        tokenizer.build(str(tmp_path / "t.json"), list)
+    with pytest.raises(
+        InvalidInput, match=r"t.json is not a tokenizer.json .*; write one with Tokenizer.save"
+    ):
+        tokenizer.build_tokenizer(str(tmp_path / "t.json"), list)

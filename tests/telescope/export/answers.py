@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from telescope.export import Source, UsedTrial
+from telescope.export import SourceJob, UsedTrial
 from telescope.export.final_run import FinalRun, final_run
 from telescope.studies import registry
 from telescope.studies.telescoping.kind import KIND
@@ -22,7 +22,9 @@ MODEL = {"base_width": 16, "calibration_width": 32, "target_width": 64, "depth":
 DATE = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def document(optimizer: str | list[str] = "muon", model: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+def document(
+    optimizer: str | list[str] = "muon", model: dict[str, Any] | None = None, **changes: Any
+) -> dict[str, Any]:
     """A small study, as a user would write it."""
     study = {
         "kind": "telescope",
@@ -47,28 +49,39 @@ def bowl(spec: TrialSpec, optimum: float = -5.0) -> float:
         math.log2(spec.optimizer.lr) - optimum,
         math.log2(spec.optimizer.weight_decay * 5) if spec.optimizer.weight_decay else 0.0,
     )
-    return (2.0 + 1 / spec.model.width) * (1 + 0.01 * (u**2 + 0.2 * v**2)) + 0.001 * math.sin(7 * spec.seed + 3 * u)
+    return (2.0 + 1 / spec.model.width) * (1 + 0.01 * (u**2 + 0.2 * v**2)) + 0.001 * math.sin(
+        7 * spec.seed + 3 * u
+    )
 
 
 def ended(spec: TrialSpec, optimum: float) -> Trial:
     """A run at its end."""
     return completed(
         spec,
-        [Measurement(spec.horizon.steps, 0, 1e6, 0.1, {"train_loss": 2.0, "loss": bowl(spec, optimum)})],
+        [
+            Measurement(
+                spec.horizon.steps, 0, 1e6, 0.1, {"train_loss": 2.0, "loss": bowl(spec, optimum)}
+            )
+        ],
     )
 
 
-def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, Source]:
+def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, SourceJob]:
     """A study, its report, and the job that it could belong to."""
     parsed = registry.parse(asked).question
     study = replace(parsed, data=stdlib(parsed.data.context))
     trials: list[Trial] = []
     while not (plan := KIND.of(study).plan(trials)).done:
         trials += [ended(spec, optimum) for spec in plan.start]
-    used = tuple(UsedTrial(t.digest, t.spec.optimizer.name, t.spec.model.width, t.spec.seed, "torch on cpu") for t in trials)
-    return study, KIND.of(study).report(trials), Source("job-1", study.name, DATE, used)
+    used = tuple(
+        UsedTrial(t.digest, t.spec.optimizer.name, t.spec.model.width, t.spec.seed, "torch on cpu")
+        for t in trials
+    )
+    return study, KIND.of(study).report(trials), SourceJob("job-1", study.name, DATE, used)
 
 
-def run_of(optimizer: OptimizerName = "muon", model: dict[str, Any] | None = None, **changes: Any) -> FinalRun:
+def run_of(
+    optimizer: OptimizerName = "muon", model: dict[str, Any] | None = None, **changes: Any
+) -> FinalRun:
     """The run at the target of a small study's answer."""
     return final_run(*answered(document(optimizer, model, **changes)))

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from telescope.errors import InvalidInput, NotExportable
-from telescope.export import FORMATS, Wanted, exported
-from telescope.optim.groups import describe
+from telescope.export import FORMATS, ExportRequest, exported
+from telescope.optim.groups import describe_groups
 from telescope.optim.schedule import lr_factor
 from telescope.parametrisation import mup
 from telescope.studies.kind import EndCause, Ended
@@ -18,16 +18,22 @@ from tests.telescope.export.answers import answered, document, run_of
 
 def told(**changes: Any) -> dict[str, Any]:
     """The document of a small study's answer."""
-    found: dict[str, Any] = json.loads(exported(*answered(document(**changes)), Wanted("json")))
+    found: dict[str, Any] = json.loads(
+        exported(*answered(document(**changes)), ExportRequest("json"))
+    )
     return found
 
 
 def test_groups_are_those_of_the_target_with_the_values_found() -> None:
     run, found = run_of(), told()
     spec = run.spec
-    expected = describe(spec.model, spec.data.vocab_size, spec.optimizer)
-    assert found["parameter_groups"] == json.loads(json.dumps([asdict(group) for group in expected]))
-    assert found["parameter_groups"] == json.loads(json.dumps([asdict(group) for group in run.ladder.parameter_groups]))
+    expected = describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)
+    assert found["parameter_groups"] == json.loads(
+        json.dumps([asdict(group) for group in expected])
+    )
+    assert found["parameter_groups"] == json.loads(
+        json.dumps([asdict(group) for group in run.ladder.parameter_groups])
+    )
     assert (found["model"]["width"], found["vocab_size"], found["context"]) == (64, 256, 32)
 
 
@@ -39,7 +45,10 @@ def test_every_matrix_of_muons_has_its_shape_and_factor_and_no_others_do() -> No
     down = matrices["blocks.0.feed_forward.down.weight"]
     assert (down["shape"], down["update_scale"]) == ([64, 256], 0.5)
     optimizer = run_of().spec.optimizer
-    assert all(matrix["update_scale"] == mup.update_scale(optimizer, *matrix["shape"]) for matrix in matrices.values())
+    assert all(
+        matrix["update_scale"] == mup.update_scale(optimizer, *matrix["shape"])
+        for matrix in matrices.values()
+    )
     assert told(optimizer="adamw")["muon"] is None
 
 
@@ -64,7 +73,11 @@ def test_it_says_where_everything_comes_from() -> None:
     )
     assert (said["corpus"], said["corpus_content"]) == ("python-stdlib", run.spec.data.content)
     assert said["verdict"] == run.ladder.verdict == "resolved"
-    assert said["hyperparameters"]["lr"]["low"] < said["hyperparameters"]["lr"]["value"] < said["hyperparameters"]["lr"]["high"]
+    assert (
+        said["hyperparameters"]["lr"]["low"]
+        < said["hyperparameters"]["lr"]["value"]
+        < said["hyperparameters"]["lr"]["high"]
+    )
     assert (said["method"]["estimator"], said["numerics"]) == ("pooled", ["torch on cpu"])
     assert sorted(trial.digest for trial in run.trials) == said["trials"]
     assert sum(level["trials"] for level in said["levels"]) == len(said["trials"])
@@ -74,8 +87,11 @@ def test_it_says_where_everything_comes_from() -> None:
 def test_of_several_ladders_the_better_one_is_exported_or_the_one_asked_for() -> None:
     study, report, source = answered(document(["muon", "adamw"]))
     other = next(ladder.optimizer for ladder in report.ladders if ladder.optimizer != report.best)
-    assert json.loads(exported(study, report, source, Wanted("json")))["optimizer"] == report.best
-    found = json.loads(exported(study, report, source, Wanted("json", other)))
+    assert (
+        json.loads(exported(study, report, source, ExportRequest("json")))["optimizer"]
+        == report.best
+    )
+    found = json.loads(exported(study, report, source, ExportRequest("json", other)))
     assert found["optimizer"] == other
     used = [trial.digest for trial in source.trials if trial.optimizer == other]
     assert found["provenance"]["trials"] == sorted(used)
@@ -87,21 +103,26 @@ def test_a_refused_answer_is_exported_in_no_form(to: Any) -> None:
     ladder = replace(report.ladders[0], verdict="refused", reason="the coordinate check fails")
     refused = replace(report, verdict="refused", best=None, ladders=(ladder,))
     with pytest.raises(NotExportable, match=r"refused.*the coordinate check fails"):
-        exported(study, refused, source, Wanted(to))
+        exported(study, refused, source, ExportRequest(to))
 
 
 def test_what_has_no_hyperparameters_yet_is_not_exported() -> None:
     study, _, source = answered(document())
     with pytest.raises(NotExportable, match="wait for the first level"):
-        exported(study, KIND.of(study).report(()), source, Wanted("json"))
+        exported(study, KIND.of(study).report(()), source, ExportRequest("json"))
     with pytest.raises(NotExportable, match="limit:max_seconds"):
-        exported(study, KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)), source, Wanted("json"))
+        exported(
+            study,
+            KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)),
+            source,
+            ExportRequest("json"),
+        )
 
 
 def test_a_ladder_that_there_is_not_is_refused_naming_those_that_are() -> None:
     study, report, source = answered(document())
     with pytest.raises(InvalidInput, match="optimizer: the job has no ladder of it; it has muon"):
-        exported(study, report, source, Wanted("json", "adamw"))
+        exported(study, report, source, ExportRequest("json", "adamw"))
 
 
 def test_an_answer_that_is_not_resolved_says_so_first() -> None:

@@ -28,8 +28,10 @@ RESCALED = MIXTURE | {"factory": "tests.telescope.user_models:ours", "head_form"
     ],
     ids=["multiplier", "base width", "rescaled head"],
 )
-def test_readouts_of_a_users_model_are_multiplied_on_their_input(model: dict[str, Any], multipliers: str) -> None:
-    lines = torch_code.text(run_of("adamw", model)).splitlines()
+def test_readouts_of_a_users_model_are_multiplied_on_their_input(
+    model: dict[str, Any], multipliers: str
+) -> None:
+    lines = torch_code.module_text(run_of("adamw", model)).splitlines()
     (line,) = (line for line in lines if line.startswith("MULTIPLIERS"))
     assert line.partition(" = ")[2] == multipliers
 
@@ -54,7 +56,7 @@ def test_initial_values_are_rescaled_where_they_are_not_the_factorys(
         *(["rescale(model)"] if rescaled else []),
         "configure(model)",
     ]
-    text = torch_code.text(run)
+    text = torch_code.module_text(run)
     header = text.split('"""')[1]
     assert "\n".join(f"    {line}" for line in made) in header
     assert ("def rescale(" in text) == rescaled

@@ -61,13 +61,15 @@ ADAMW: dict[str, Any] = {
 }
 EXPRESSIBLE: dict[str, dict[str, Any]] = {
     "muon": MUON,
-    "muon, tied": MUON | {"model": {"mlp": "gelu", "tied_embeddings": True, "query_heads_per_kv": 2}},
+    "muon, tied": MUON
+    | {"model": {"mlp": "gelu", "tied_embeddings": True, "query_heads_per_kv": 2}},
     "muon, standard, cosine": MUON
     | {
         "parametrisation": "standard",
         "horizon": {"steps": 24, "batch_tokens": 128, "decay": "cosine", "final_lr_fraction": 0.1},
     },
-    "adamw": ADAMW | {"horizon": {"steps": 24, "batch_tokens": 128, "decay": "wsd", "warmup_fraction": 0.0}},
+    "adamw": ADAMW
+    | {"horizon": {"steps": 24, "batch_tokens": 128, "decay": "wsd", "warmup_fraction": 0.0}},
     "adamw, standard": {
         "optimizer": "adamw",
         "parametrisation": "standard",
@@ -85,16 +87,22 @@ def given(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", EXPRESSIBLE)
 def test_every_flag_is_one_of_megatrons_and_has_a_comment(name: str) -> None:
-    text = megatron.text(run_of(**EXPRESSIBLE[name]))
+    text = megatron.flags_text(run_of(**EXPRESSIBLE[name]))
     flags = given(text)
     assert set(flags) <= KNOWN
     assert all(value in CHOICES.get(flag, {value}) for flag, value in flags.items())
     lines = text.splitlines()
-    assert all(before.startswith("# ") for before, line in itertools.pairwise(lines) if line.startswith("--"))
+    assert all(
+        before.startswith("# ")
+        for before, line in itertools.pairwise(lines)
+        if line.startswith("--")
+    )
     assert all(len(line) <= 140 for line in lines)
 
 
-def trained_by_megatron(flags: dict[str, str], model: ModelSpec, role: Role) -> tuple[float, float, float]:
+def trained_by_megatron(
+    flags: dict[str, str], model: ModelSpec, role: Role
+) -> tuple[float, float, float]:
     """Learning rate, weight decay and eps of a role, as the two functions that megatron.py names
     give them to parameters."""
     muon, decoupled = flags["--optimizer"] == "muon", flags.get("--decoupled-lr")
@@ -118,7 +126,7 @@ def trained_by_megatron(flags: dict[str, str], model: ModelSpec, role: Role) -> 
 @pytest.mark.parametrize("name", EXPRESSIBLE)
 def test_what_megatron_makes_of_the_flags_is_what_the_groups_say(name: str) -> None:
     run = run_of(**EXPRESSIBLE[name])
-    flags = given(megatron.text(run))
+    flags = given(megatron.flags_text(run))
     for group in run.groups:
         lr, decay, eps = trained_by_megatron(flags, run.spec.model, group.role)
         assert (lr, decay) == pytest.approx((group.scaled_lr, group.weight_decay), rel=1e-9)
@@ -126,8 +134,12 @@ def test_what_megatron_makes_of_the_flags_is_what_the_groups_say(name: str) -> N
     if run.spec.optimizer.name == "muon":
         extra = float(flags["--muon-extra-scale-factor"])
         for fan_out, fan_in in ((64, 64), (256, 64), (64, 256)):
-            mode = {"spectral": max(fan_out, fan_in), "unit_rms_norm": fan_out / fan_in}[flags["--muon-scale-mode"]]
-            assert extra * math.sqrt(mode) == pytest.approx(mup.update_scale(run.spec.optimizer, fan_out, fan_in))
+            mode = {"spectral": max(fan_out, fan_in), "unit_rms_norm": fan_out / fan_in}[
+                flags["--muon-scale-mode"]
+            ]
+            assert extra * math.sqrt(mode) == pytest.approx(
+                mup.update_scale(run.spec.optimizer, fan_out, fan_in)
+            )
     if "--use-mup" in flags:
         head_dim, power = run.spec.model.head_dim, float(flags["--mup-attn-scale-power"])
         scale = math.sqrt(float(flags.get("--mup-base-head-dim", 1))) / head_dim**power
@@ -162,7 +174,7 @@ def megatrons_lr(flags: dict[str, str], iteration: int) -> float:
 @pytest.mark.parametrize("name", EXPRESSIBLE)
 def test_learning_rates_are_ours_after_warm_up_and_one_step_late_in_it(name: str) -> None:
     run = run_of(**EXPRESSIBLE[name])
-    text = megatron.text(run)
+    text = megatron.flags_text(run)
     flags, horizon = given(text), run.spec.horizon
     for step in range(horizon.steps):
         late = step < warmup_steps(horizon)
@@ -216,20 +228,23 @@ REFUSED: dict[str, tuple[dict[str, Any], set[str]]] = {
 def test_what_flags_cannot_express_is_refused_rule_by_rule_with_a_remedy(name: str) -> None:
     changes, fields = REFUSED[name]
     with pytest.raises(NotExportable) as refused:
-        megatron.text(run_of(**changes))
+        megatron.flags_text(run_of(**changes))
     assert {problem.field for problem in refused.value.problems} == fields
-    assert all(" use " in problem.message or "tune " in problem.message for problem in refused.value.problems)
+    assert all(
+        " use " in problem.message or "tune " in problem.message
+        for problem in refused.value.problems
+    )
     assert (refused.value.status, refused.value.exit_status) == (409, 2)
 
 
 def test_initial_values_are_said_since_flags_do_not_say_them() -> None:
     run = run_of(**MUON)
-    text = " ".join(megatron.text(run).replace("# ", "").split())
+    text = " ".join(megatron.flags_text(run).replace("# ", "").split())
     for group in run.groups:
         assert group.role is Role.VECTOR or f"{group.init_std:.4g}" in text
     assert "head at zero" in text
 
 
 def test_names_of_jobs_cannot_become_flags() -> None:
-    text = megatron.text(run_of(**MUON, name="a\n--lr 7"))
+    text = megatron.flags_text(run_of(**MUON, name="a\n--lr 7"))
     assert given(text)["--lr"] != "7"

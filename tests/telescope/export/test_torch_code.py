@@ -29,8 +29,8 @@ from telescope.models.transformer import Transformer, initialise
 from telescope.optim import optimizer
 from telescope.optim.schedule import lr_factor
 from telescope.parametrisation import mup
-from telescope.train.loop import advance
-from telescope.train.run import Run
+from telescope.train.loop import step_runs
+from telescope.train.run import TrainingRun
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.optimizer import OptimizerSpec
 from tests.telescope.export.answers import answered, document, run_of
@@ -58,7 +58,9 @@ CASES: dict[str, dict[str, Any]] = {
     "muon": {},
     "muon, tied, grouped queries, rms_match": {"model": TIED} | RMS | COSINE,
     "muon, accumulated": MICRO,
-    "muon, deeper target": {"model": {"target_depth": 2, "mlp": "gelu", "mlp_ratio": 2.0, "attention_scale": "inverse"}},
+    "muon, deeper target": {
+        "model": {"target_depth": 2, "mlp": "gelu", "mlp_ratio": 2.0, "attention_scale": "inverse"}
+    },
     "muon, latent attention": {"model": {"preset": "mla"}},
     "adamw, as GPT-2": {"optimizer": "adamw", "model": {"preset": "gpt2-like"}},
     "adamw": {"optimizer": "adamw"},
@@ -147,7 +149,9 @@ class Alone:
     def losses(self) -> dict[str, list[float]]:
         (self.folder / "cases.json").write_text(json.dumps(self.cases))
         command = [sys.executable, "-I", "-c", ALONE, str(self.folder)]
-        ended = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, timeout=200)
+        ended = subprocess.run(
+            command, capture_output=True, text=True, cwd=self.folder, timeout=200
+        )
         assert ended.returncode == 0, ended.stderr
         found: dict[str, list[float]] = json.loads(ended.stdout.splitlines()[-1])
         return found
@@ -155,9 +159,9 @@ class Alone:
 
 def ours(run: FinalRun, into: Path) -> list[float]:
     """The losses of telescope's own first steps, and their batches in a file."""
-    training = Run(run.spec)
+    training = TrainingRun(run.spec)
     torch.save([training.batch(step) for step in range(STEPS)], into)
-    return [float(advance([training])) for _ in range(STEPS)]
+    return [float(step_runs([training])) for _ in range(STEPS)]
 
 
 def parts(run: FinalRun) -> int:
@@ -167,10 +171,18 @@ def parts(run: FinalRun) -> int:
 
 
 BROKEN = {
-    "without weight decay": lambda text: re.sub(r"weight_decay=[\d.e-]+, eps=0.0", "weight_decay=0.0, eps=0.0", text),
-    "with the factor turned round": lambda text: text.replace("lr_fn': 'original'", "lr_fn': 'match_rms_adamw'"),
-    "without the head's multiplier": lambda text: re.sub(r"(self.head_multiplier = tied \* )[\d.]+", r"\g<1>1.0", text),
-    "with a warm-up that lags": lambda text: text.replace("return (step + 1) / WARMUP_STEPS", "return step / WARMUP_STEPS"),
+    "without weight decay": lambda text: re.sub(
+        r"weight_decay=[\d.e-]+, eps=0.0", "weight_decay=0.0, eps=0.0", text
+    ),
+    "with the factor turned round": lambda text: text.replace(
+        "lr_fn': 'original'", "lr_fn': 'match_rms_adamw'"
+    ),
+    "without the head's multiplier": lambda text: re.sub(
+        r"(self.head_multiplier = tied \* )[\d.]+", r"\g<1>1.0", text
+    ),
+    "with a warm-up that lags": lambda text: text.replace(
+        "return (step + 1) / WARMUP_STEPS", "return step / WARMUP_STEPS"
+    ),
 }
 
 
@@ -184,16 +196,16 @@ def trained(
     for i, (name, changes) in enumerate(CASES.items()):
         run, batches = run_of(**changes), folder / f"{i}.pt"
         expected[name] = ours(run, batches)
-        alone.add(name, torch_code.text(run), batches, parts(run))
+        alone.add(name, torch_code.module_text(run), batches, parts(run))
         if name == "muon":
             alone.add(
                 "a model of one's own",
-                torch_code.text(run),
+                torch_code.module_text(run),
                 batches,
                 bare=torch_code.written(run, None),
             )
             for what, broken in BROKEN.items():
-                text = torch_code.text(run)
+                text = torch_code.module_text(run)
                 assert broken(text) != text, what
                 alone.add(what, broken(text), batches)
     return expected, alone.losses()
@@ -241,15 +253,26 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_imports_nothing_but_torch_and_the_standard_library() -> None:
     for bare in (False, True):
         run = run_of()
-        tree = ast.parse(torch_code.written(run, None) if bare else torch_code.text(run))
-        imported = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-        imported += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-        assert {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) == {"torch"}
+        tree = ast.parse(torch_code.written(run, None) if bare else torch_code.module_text(run))
+        imported = [
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        ]
+        imported += [
+            node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+        ]
+        assert {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) == {
+            "torch"
+        }
 
 
 def test_it_has_of_the_model_what_runs_it_and_nothing_of_what_trains_it() -> None:
-    tree = ast.parse(torch_code.text(run_of()))
-    (model,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Transformer")
+    tree = ast.parse(torch_code.module_text(run_of()))
+    (model,) = (
+        node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Transformer"
+    )
     kept = model.body[1:]  # after its docstring
     assert [node.name for node in kept if isinstance(node, ast.FunctionDef)] == [
         "__init__",
@@ -259,11 +282,13 @@ def test_it_has_of_the_model_what_runs_it_and_nothing_of_what_trains_it() -> Non
 
 
 def test_a_model_that_it_is_not_for_is_refused_by_name(loaded: Any) -> None:
-    code = loaded(torch_code.text(run_of()))
+    code = loaded(torch_code.module_text(run_of()))
     model = code.build_model()
     model.surplus = nn.Linear(2, 2)
     del model.norm
-    with pytest.raises(ValueError, match=r"it lacks norm\.weight; it has besides surplus\.weight, surplus\.bias"):
+    with pytest.raises(
+        ValueError, match=r"it lacks norm\.weight; it has besides surplus\.weight, surplus\.bias"
+    ):
         code.build_optimizers(model)
     code.GROUPS = (*code.GROUPS, code.GROUPS[-1])
     with pytest.raises(ValueError, match=r"these are in two groups head\.weight"):
@@ -278,7 +303,9 @@ def test_a_model_that_it_is_not_for_is_refused_by_name(loaded: Any) -> None:
     fraction=st.floats(0, 1),
     final=st.floats(0, 1),
 )
-def test_the_formula_of_the_schedule_is_the_schedule(steps: int, warmup: float, decay: Any, fraction: float, final: float) -> None:
+def test_the_formula_of_the_schedule_is_the_schedule(
+    steps: int, warmup: float, decay: Any, fraction: float, final: float
+) -> None:
     horizon = HorizonSpec(
         steps=steps,
         batch_tokens=32,
@@ -288,7 +315,11 @@ def test_the_formula_of_the_schedule_is_the_schedule(steps: int, warmup: float, 
         final_lr_fraction=final,
     )
     formula = compile(schedule.formula(horizon), "formula", "eval")
-    names = {"math": math, "DECAYED": schedule.DECAYED[decay], **schedule.constants(horizon)}
+    names = {
+        "math": math,
+        "DECAYED": schedule.DECAYED[decay],
+        **schedule.schedule_constants(horizon),
+    }
     for step in range(steps):
         ours = lr_factor(horizon, step)
         assert eval(formula, {"math": math, "step": step}) == ours
@@ -299,15 +330,19 @@ def test_the_formula_of_the_schedule_is_the_schedule(steps: int, warmup: float, 
 def test_after_the_last_step_the_learning_rate_stays(loaded: Any) -> None:
     for warmup in (0.0, 0.5, 1.0):
         run = run_of(horizon={"steps": 24, "batch_tokens": 128, "warmup_fraction": warmup})
-        code = loaded(torch_code.text(run))
-        assert [code.lr_factor(step) for step in range(24)] == [lr_factor(run.spec.horizon, step) for step in range(24)]
+        code = loaded(torch_code.module_text(run))
+        assert [code.lr_factor(step) for step in range(24)] == [
+            lr_factor(run.spec.horizon, step) for step in range(24)
+        ]
         assert code.lr_factor(24) == code.lr_factor(1000) == code.lr_factor(23)
 
 
 @pytest.mark.parametrize("scale", mup.UPDATE_SCALES)
-def test_torchs_muon_with_the_exported_numbers_steps_as_ours_for_every_update_scale(loaded: Any, scale: Any) -> None:
+def test_torchs_muon_with_the_exported_numbers_steps_as_ours_for_every_update_scale(
+    loaded: Any, scale: Any
+) -> None:
     run = run_of(optimizer_options={"update_scale": scale}, force_pairing=True)
-    code = loaded(torch_code.text(run))
+    code = loaded(torch_code.module_text(run))
     ours = Transformer(run.spec.model, run.spec.data.vocab_size, run.spec.data.context, "mup")
     initialise(ours, run.spec.optimizer, seed=3)
     theirs = code.build_model()
@@ -317,59 +352,75 @@ def test_torchs_muon_with_the_exported_numbers_steps_as_ours_for_every_update_sc
         mine.grad = torch.randn(mine.shape, generator=generator)
         yours.grad = mine.grad.clone()
     before = {name: parameter.detach().clone() for name, parameter in ours.named_parameters()}
-    optimizer.build(ours, run.spec.optimizer).step(1.0)
+    optimizer.build_optimizer(ours, run.spec.optimizer).step(1.0)
     for part in code.build_optimizers(theirs):
         part.step()
     for name, parameter in ours.named_parameters():
         moved = (parameter.detach() - before[name]).abs().max()
-        assert torch.allclose(parameter, theirs.get_parameter(name), rtol=0, atol=float(moved) * 1e-4), name
+        assert torch.allclose(
+            parameter, theirs.get_parameter(name), rtol=0, atol=float(moved) * 1e-4
+        ), name
 
 
 def test_every_option_is_said_or_known_to_be_no_matter() -> None:
     for spec, known in KNOWN_OPTIONS.items():
-        assert {field.name for field in fields(spec)} == set(known), "teach the exports the option, then enter it"
+        assert {field.name for field in fields(spec)} == set(known), (
+            "teach the exports the option, then enter it"
+        )
 
 
 def test_an_option_that_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     known = tuple(name for name in KNOWN_OPTIONS[OptimizerSpec] if name != "momentum")
     monkeypatch.setitem(KNOWN_OPTIONS, OptimizerSpec, known)
-    assert torch_code.text(run_of())
-    with pytest.raises(NotExportable, match="momentum: is an option that this format does not know"):
-        torch_code.text(run_of(optimizer_options={"momentum": 0.9}))
+    assert torch_code.module_text(run_of())
+    with pytest.raises(
+        NotExportable, match="momentum: is an option that this format does not know"
+    ):
+        torch_code.module_text(run_of(optimizer_options={"momentum": 0.9}))
 
 
-@pytest.mark.parametrize("option", [{"qk_clip": 50.0}, {"muon_split": "heads"}], ids=["qk_clip", "muon_split"])
+@pytest.mark.parametrize(
+    "option", [{"qk_clip": 50.0}, {"muon_split": "heads"}], ids=["qk_clip", "muon_split"]
+)
 def test_what_torchs_optimizers_cannot_do_is_refused_by_its_name(option: dict[str, Any]) -> None:
     with pytest.raises(NotExportable, match=next(iter(option))):
-        torch_code.text(run_of(optimizer_options=option))
+        torch_code.module_text(run_of(optimizer_options=option))
 
 
 def test_an_orthogonalisation_in_float32_is_refused_since_torchs_is_not() -> None:
     run = run_of(optimizer_options={"newton_schulz_dtype": "float32"})
-    with pytest.raises(NotExportable, match=r"optimizer_options\.newton_schulz_dtype: .* tune with bfloat16"):
-        torch_code.text(run)
+    with pytest.raises(
+        NotExportable, match=r"optimizer_options\.newton_schulz_dtype: .* tune with bfloat16"
+    ):
+        torch_code.module_text(run)
 
 
 def test_whatever_a_job_is_called_it_is_text(loaded: Any) -> None:
     name = 'a """\nraise SystemExit("hostile")\n""" \\ '
-    code = loaded(torch_code.text(run_of(name=name)))
+    code = loaded(torch_code.module_text(run_of(name=name)))
     assert "hostile" in code.__doc__
     assert "SystemExit" in code.__doc__
 
 
 def test_an_answer_that_is_not_resolved_warns_in_the_text_and_when_it_runs(loaded: Any) -> None:
-    run = final_run(*answered(document(search={"lr": {"low": 0.002, "high": 0.008, "points": 4, "extend": False}})))
+    run = final_run(
+        *answered(
+            document(search={"lr": {"low": 0.002, "high": 0.008, "points": 4, "extend": False}})
+        )
+    )
     assert run.ladder.verdict == "unbracketed"
-    text = torch_code.text(run)
-    with pytest.warns(UserWarning, match="UNBRACKETED: these hyperparameters may be far from the best"):
+    text = torch_code.module_text(run)
+    with pytest.warns(
+        UserWarning, match="UNBRACKETED: these hyperparameters may be far from the best"
+    ):
         code = loaded(text)
     assert code.__doc__.splitlines()[2].startswith("WARNING: UNBRACKETED")
-    assert "WARNING" not in torch_code.text(run_of())
+    assert "WARNING" not in torch_code.module_text(run_of())
 
 
 def test_where_it_comes_from_is_said_at_its_top(loaded: Any) -> None:
     run = run_of(name="my job")
-    said = " ".join(loaded(torch_code.text(run)).__doc__.split())
+    said = " ".join(loaded(torch_code.module_text(run)).__doc__.split())
     told = (
         "job-1 (my job), 2030-01-02 03:04 UTC",
         "resolved: lr at the target is known",
@@ -401,7 +452,7 @@ def test_multipliers_of_embeddings_are_applied_to_what_they_give(loaded: Any) ->
 
 
 def test_lines_are_short_and_nothing_is_said_to_tools(loaded: Any) -> None:
-    text = torch_code.text(run_of())
+    text = torch_code.module_text(run_of())
     assert max(map(len, text.splitlines())) <= 140
     assert "type: ignore" not in text
     assert "noqa" not in text
@@ -409,4 +460,8 @@ def test_lines_are_short_and_nothing_is_said_to_tools(loaded: Any) -> None:
 
 def test_the_recipe_knows_nothing_of_telescope() -> None:
     imported = ast.parse(Path(recipe.__file__).read_text())
-    assert not [node for node in ast.walk(imported) if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("telescope")]
+    assert not [
+        node
+        for node in ast.walk(imported)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("telescope")
+    ]

@@ -13,14 +13,14 @@ import pytest
 from telescope.errors import NotExportable
 from telescope.export import document, megatron, torch_code
 from telescope.export.final_run import FinalRun
-from telescope.train.loop import advance
-from telescope.train.run import Run
+from telescope.train.loop import step_runs
+from telescope.train.run import TrainingRun
 from tests.telescope.export.answers import run_of
 
 STEPS, ROUNDING = 20, 1e-5  # as in test_torch_code
 HUB = {
     "family": "module",
-    "factory": "examples.huggingface:llama",
+    "factory": "api.examples.huggingface:llama",
     "base_width": 16,
     "calibration_width": 32,
     "target_width": 64,
@@ -41,7 +41,7 @@ spec = importlib.util.spec_from_file_location("exported", code)
 exported = importlib.util.module_from_spec(spec)
 sys.modules["exported"] = exported
 spec.loader.exec_module(exported)
-from examples import huggingface
+import huggingface
 torch.manual_seed(0)
 model = getattr(huggingface, factory)(64)
 exported.rescale(model)
@@ -56,9 +56,9 @@ open(losses, "w").write(json.dumps(found))
 
 def ours(run: FinalRun) -> tuple[list[Any], list[float]]:
     """Batches and losses of telescope's first steps."""
-    trained = Run(run.spec)
+    trained = TrainingRun(run.spec)
     batches = [trained.batch(step) for step in range(STEPS)]
-    return batches, [float(advance([trained])) for _ in range(STEPS)]
+    return batches, [float(step_runs([trained])) for _ in range(STEPS)]
 
 
 def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[float]:
@@ -77,12 +77,12 @@ def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[fl
         str(folder / "batches.pt"),
         str(folder / "losses"),
     ]
-    root = Path(__file__).parents[3]
+    examples = Path(__file__).parents[3] / "api" / "examples"
     subprocess.run(
         command,
         check=True,
         timeout=120,
-        env={"PYTHONPATH": str(root), "PATH": "", "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": str(examples), "PATH": "", "OMP_NUM_THREADS": "1"},
     )
     found: list[float] = json.loads((folder / "losses").read_text())
     return found
@@ -90,10 +90,12 @@ def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[fl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(optimizer: Any, tmp_path: Path) -> None:
+def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(
+    optimizer: Any, tmp_path: Path
+) -> None:
     run = run_of(optimizer, HUB)
     batches, losses = ours(run)
-    text = torch_code.text(run)
+    text = torch_code.module_text(run)
     assert alone(run, batches, tmp_path, text) == pytest.approx(losses, rel=ROUNDING)
     without = text.replace('"lm_head", "input", 0.25', '"lm_head", "input", 1.0')
     assert without != text
@@ -101,18 +103,27 @@ def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(optimize
 
 
 def test_a_document_names_every_piece_that_is_orthogonalised() -> None:
-    gpt2 = HUB | {"factory": "examples.huggingface:gpt2", "splits": {"*.c_attn.weight": [1, 1, 1]}}
+    gpt2 = HUB | {
+        "factory": "api.examples.huggingface:gpt2",
+        "splits": {"*.c_attn.weight": [1, 1, 1]},
+    }
     run = run_of("muon", gpt2)
-    said = document.document(run)
+    said = document.export_document(run)
     assert said.muon is not None
-    fused = next(matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.attn.c_attn.weight")
+    fused = next(
+        matrix
+        for matrix in said.muon.matrices
+        if matrix.name == "transformer.h.0.attn.c_attn.weight"
+    )
     assert (fused.count, fused.shape, fused.update_scale) == (3, (64, 64), 1.0)
-    up = next(matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.mlp.c_fc.weight")
+    up = next(
+        matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.mlp.c_fc.weight"
+    )
     assert (up.count, up.shape, up.update_scale) == (1, (256, 64), 2.0)
     with pytest.raises(
         NotExportable,
         match=r"takes matrices whole, and transformer\.h\.0\.attn\.c_attn\.weight holds 3",
     ):
-        torch_code.text(run)
+        torch_code.module_text(run)
     with pytest.raises(NotExportable, match="Megatron-LM builds its own models"):
-        megatron.text(run)
+        megatron.flags_text(run)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from telescope.export.families import EXPORTED
-from telescope.models.build import FAMILIES, build, family_of
+from telescope.models.build import FAMILIES, build_model, family_of
 from telescope.models.family import Model
 from telescope.models.transformer import Transformer
 from telescope.models.user_model import UserModel
@@ -25,23 +25,31 @@ from telescope.trials.optimizer import OptimizerSpec
 from tests.telescope.small import ADAMW, MUON
 
 ROOT = Path(__file__).parents[3]
-MODULES = sorted(path for name in ("telescope", "workers", "api") for path in (ROOT / name).rglob("*.py"))
+MODULES = sorted(
+    path for name in ("telescope", "workers", "api") for path in (ROOT / name).rglob("*.py")
+)
 DECLARED = ("telescope/trials/model.py", "telescope/studies/telescoping/question/models.py")
 TABLES = ("telescope/models/build.py", "telescope/export/families.py")
 
 OURS = ModelSpec(width=32, base_width=16, depth=2, head_dim=8)
-USERS = ModuleSpec(family="module", factory="tests.telescope.user_models:mixture", width=32, base_width=16)
+USERS = ModuleSpec(
+    family="module", factory="tests.telescope.user_models:mixture", width=32, base_width=16
+)
 SPECS: dict[str, AnyModel] = {
     "ours": OURS,
     "latent attention": replace(OURS, attention="mla"),
     "a user's": USERS,
-    "a user's that gives its loss": replace(USERS, factory="tests.telescope.user_models:own_loss", output="loss"),
+    "a user's that gives its loss": replace(
+        USERS, factory="tests.telescope.user_models:own_loss", output="loss"
+    ),
 }
 WIDTHS = {"base_width": 16, "calibration_width": 32, "target_width": 64}
 LADDERS: dict[str, AnyLadder] = {
     "ours": LadderModel(**WIDTHS, head_dim=8),
     "deeper": LadderModel(**WIDTHS, head_dim=8, target_depth=4),
-    "a user's": LadderModule(**WIDTHS, family="module", factory="tests.telescope.user_models:mixture"),
+    "a user's": LadderModule(
+        **WIDTHS, family="module", factory="tests.telescope.user_models:mixture"
+    ),
 }
 VOCAB_SIZE, CONTEXT = 300, 8
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
@@ -49,7 +57,7 @@ each_ladder = pytest.mark.parametrize("ladder", LADDERS.values(), ids=LADDERS)
 
 
 def built(spec: AnyModel, optimizer: OptimizerSpec = ADAMW, seed: int = 0) -> Model:
-    model = build(spec, VOCAB_SIZE, CONTEXT, optimizer.parametrisation)
+    model = build_model(spec, VOCAB_SIZE, CONTEXT, optimizer.parametrisation)
     model.initialise(optimizer, seed)
     return model
 
@@ -64,12 +72,18 @@ def descendants(of: type) -> Iterator[type]:
 
 
 CLASSES = {
-    cls.__name__ for of in (Architecture, ModuleArchitecture, Transformer, UserModel, NamedModel, NamedData) for cls in descendants(of)
+    cls.__name__
+    for of in (Architecture, ModuleArchitecture, Transformer, UserModel, NamedModel, NamedData)
+    for cls in descendants(of)
 }
 
 
 def named(node: ast.AST) -> set[str]:
-    return {part.id if isinstance(part, ast.Name) else part.attr for part in ast.walk(node) if isinstance(part, ast.Name | ast.Attribute)}
+    return {
+        part.id if isinstance(part, ast.Name) else part.attr
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name | ast.Attribute)
+    }
 
 
 def is_class(node: ast.expr) -> bool:
@@ -87,7 +101,9 @@ def asked(tree: ast.AST) -> Iterator[int]:
     """Lines that ask which class of a family a value is of."""
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, classes]) if named(classes) & CLASSES:
+            case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, classes]) if (
+                named(classes) & CLASSES
+            ):
                 yield node.lineno
             case ast.Compare(comparators=others) if any(is_class(other) for other in others):
                 yield node.lineno
@@ -97,7 +113,11 @@ def asked(tree: ast.AST) -> Iterator[int]:
 
 def spelt(tree: ast.AST) -> Iterator[int]:
     """Lines that have the name of a family as text."""
-    yield from (node.lineno for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in tuple(FAMILIES))
+    yield from (
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in tuple(FAMILIES)
+    )
 
 
 def compared(tree: ast.AST) -> Iterator[int]:
@@ -113,7 +133,9 @@ def test_no_module_asks_which_family_a_model_is_of(path: Path) -> None:
     assert not list(asked(tree)), "ask the model, or its family (telescope.models.family)"
     assert not list(compared(tree)), "look it up in the table of this floor"
     if str(path.relative_to(ROOT)) not in (*DECLARED, *TABLES):
-        assert not list(spelt(tree)), "families are named where they are declared, and in one table per floor"
+        assert not list(spelt(tree)), (
+            "families are named where they are declared, and in one table per floor"
+        )
 
 
 @pytest.mark.parametrize(
@@ -154,7 +176,11 @@ def test_the_rule_knows_every_class_of_a_family() -> None:
 
 
 def families_of(union: Any) -> set[str]:
-    return {name for member in get_args(get_args(union)[0]) for name in get_args(get_type_hints(get_args(member)[0])["family"])}
+    return {
+        name
+        for member in get_args(get_args(union)[0])
+        for name in get_args(get_type_hints(get_args(member)[0])["family"])
+    }
 
 
 def test_every_table_has_every_family_that_is_declared() -> None:
@@ -174,7 +200,10 @@ def test_a_built_model_answers_all_that_training_asks(spec: AnyModel) -> None:
 
 @each_spec
 def test_a_seed_decides_all_initial_values(spec: AnyModel) -> None:
-    first, again, other = ({name: p.clone() for name, p in built(spec, seed=seed).named_parameters()} for seed in (3, 3, 4))
+    first, again, other = (
+        {name: p.clone() for name, p in built(spec, seed=seed).named_parameters()}
+        for seed in (3, 3, 4)
+    )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -190,7 +219,11 @@ def test_either_the_model_gives_its_loss_or_logits(spec: AnyModel) -> None:
 @each_spec
 def test_what_a_family_counts_is_what_it_builds(spec: AnyModel) -> None:
     model = built(spec)
-    entries = sum(model.get_parameter(name).numel() for name, role in model.parameter_roles().items() if role is Role.HIDDEN)
+    entries = sum(
+        model.get_parameter(name).numel()
+        for name, role in model.parameter_roles().items()
+        if role is Role.HIDDEN
+    )
     assert hidden_parameters(spec) == entries
     assert sum(rows * columns for rows, columns in orthogonalised(spec, "whole")) == entries
     family = family_of(spec)
@@ -202,7 +235,9 @@ def test_what_a_family_counts_is_what_it_builds(spec: AnyModel) -> None:
 @each_spec
 def test_the_depth_rule_holds_where_blocks_are_known(spec: AnyModel) -> None:
     model = built(spec)
-    deep = {name for name in model.parameter_roles() if model.depth_factors(name) is not mup.UNSCALED}
+    deep = {
+        name for name in model.parameter_roles() if model.depth_factors(name) is not mup.UNSCALED
+    }
     assert bool(deep) == (spec.known_depth() is not None)
 
 
@@ -217,13 +252,22 @@ def test_only_a_users_model_is_seeded_in_each_step() -> None:
 
 def test_users_code_is_named_by_the_models_that_it_builds() -> None:
     assert OURS.factories() == LADDERS["ours"].factories() == ()
-    assert USERS.factories() == LADDERS["a user's"].factories() == ("tests.telescope.user_models:mixture",)
+    assert (
+        USERS.factories()
+        == LADDERS["a user's"].factories()
+        == ("tests.telescope.user_models:mixture",)
+    )
 
 
 def test_nothing_is_made_up_of_a_model_whose_blocks_nobody_knows() -> None:
     for thing in (USERS, LADDERS["a user's"]):
-        assert not any(hasattr(thing, name) for name in ("depth", "depth_ratio", "depth_exponent", "target_depth"))
-    assert mup.factors(USERS, MUON, Role.HIDDEN, "muon") == mup.factors(OURS, MUON, Role.HIDDEN, "muon")
+        assert not any(
+            hasattr(thing, name)
+            for name in ("depth", "depth_ratio", "depth_exponent", "target_depth")
+        )
+    assert mup.factors(USERS, MUON, Role.HIDDEN, "muon") == mup.factors(
+        OURS, MUON, Role.HIDDEN, "muon"
+    )
 
 
 def test_the_depth_rule_changes_nothing_at_the_base_depth() -> None:
@@ -237,7 +281,9 @@ def test_a_ladder_answers_for_its_models(ladder: AnyLadder) -> None:
     assert list(ladder.problems()) == []
     assert ladder.width_problem(ladder.base_width, "mup") is None
     assert ladder.target.width == 64
-    assert (ladder.depth_change is not None) == (ladder.target.known_depth() != ladder.known_depth())
+    assert (ladder.depth_change is not None) == (
+        ladder.target.known_depth() != ladder.known_depth()
+    )
     assert list(ladder.departures())
     assert next(ladder.assumptions(tested=False)).partition(":")[0] in ("attention", "model")
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from telescope.errors import InvalidInput
 from telescope.models.reading import Reading, infer
-from telescope.parametrisation.layout import Layout
+from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 from telescope.trials.identity import canonical_json
 from telescope.trials.model import ModuleSpec
@@ -31,11 +31,13 @@ READ: dict[Callable[[int], nn.Module], dict[str, Role]] = {
         "middle.2.bias": V,
     },
     awkward.tied_by_hand: {"table.weight": E, "middle.weight": H, "middle.bias": V},
-    awkward.turned: ENDS | {f"middle.{i}.{name}": role for i in (0, 1) for name, role in (("weight", H), ("bias", V))},
+    awkward.turned: ENDS
+    | {f"middle.{i}.{name}": role for i in (0, 1) for name, role in (("weight", H), ("bias", V))},
     awkward.fused: ENDS | {"middle.qkv.weight": H, "middle.output.weight": H},
     awkward.experts: ENDS | {"middle.router.weight": R, "middle.up": H, "middle.down": H},
     awkward.experts_by_einsum: ENDS | {"middle.router.weight": R, "middle.up": H, "middle.down": H},
-    awkward.chosen_experts: ENDS | {"middle.router.weight": R, "middle.experts.0.weight": H, "middle.experts.1.weight": H},
+    awkward.chosen_experts: ENDS
+    | {"middle.router.weight": R, "middle.experts.0.weight": H, "middle.experts.1.weight": H},
     awkward.convolved: ENDS
     | {
         "middle.mixing.weight": H,
@@ -63,7 +65,10 @@ def test_a_role_is_what_grows_and_what_is_summed_over(factory: Callable[[int], n
 
 
 def test_a_model_with_a_loss_of_its_own_is_read_with_targets() -> None:
-    assert {name: reading.role for name, reading in infer(awkward.own_loss, WIDTHS, targets=True).items()} == READ[awkward.plain]
+    assert {
+        name: reading.role
+        for name, reading in infer(awkward.own_loss, WIDTHS, targets=True).items()
+    } == READ[awkward.plain]
 
 
 REFUSED: list[tuple[Any, str]] = [
@@ -79,11 +84,15 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (
         awkward.both_ways,
-        ("parameter middle.weight of shape (64, 64): is used by products that sum over different dimensions"),
+        (
+            "parameter middle.weight of shape (64, 64): is used by products that sum over different dimensions"
+        ),
     ),
     (
         awkward.gated,
-        ("parameter middle.weight of shape (64, 64): is a matrix that no product sums over; set its role in model.roles"),
+        (
+            "parameter middle.weight of shape (64, 64): is a matrix that no product sums over; set its role in model.roles"
+        ),
     ),
     (
         awkward.more_experts,
@@ -95,8 +104,12 @@ REFUSED: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("factory", "words"), REFUSED, ids=lambda one: getattr(one, "__name__", ""))
-def test_what_cannot_be_read_is_refused_by_name(factory: Callable[[int], nn.Module], words: str) -> None:
+@pytest.mark.parametrize(
+    ("factory", "words"), REFUSED, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_what_cannot_be_read_is_refused_by_name(
+    factory: Callable[[int], nn.Module], words: str
+) -> None:
     with pytest.raises(InvalidInput) as refused:
         infer(factory, WIDTHS)
     assert words in str(refused.value)
@@ -107,7 +120,12 @@ def test_what_is_refused_can_be_said() -> None:
     found = infer(awkward.bottleneck, WIDTHS, {"*.inside.weight": V})
     assert found["middle.inside.weight"].role is V
     assert (found["middle.narrow.weight"].role, found["middle.wide.weight"].role) == (R, E)
-    assert infer(awkward.gated, WIDTHS, {"middle.weight": V, "middle.mixing.weight": H})["middle.mixing.weight"].role is H
+    assert (
+        infer(awkward.gated, WIDTHS, {"middle.weight": V, "middle.mixing.weight": H})[
+            "middle.mixing.weight"
+        ].role
+        is H
+    )
 
 
 def test_the_order_of_patterns_says_nothing_so_they_may_not_disagree() -> None:
@@ -115,20 +133,30 @@ def test_the_order_of_patterns_says_nothing_so_they_may_not_disagree() -> None:
         infer(awkward.bottleneck, WIDTHS, {"*.inside.weight": V, "middle.inside.*": E})
     written = {"b.*": "vector", "*.a": "hidden"}
     spec = ModuleSpec(family="module", factory="a:b", width=8, base_width=8, roles=written)  # type: ignore[arg-type]
-    turned = ModuleSpec(family="module", factory="a:b", width=8, base_width=8, roles=dict(reversed(written.items())))  # type: ignore[arg-type]
+    turned = ModuleSpec(
+        family="module", factory="a:b", width=8, base_width=8, roles=dict(reversed(written.items()))
+    )  # type: ignore[arg-type]
     assert spec == turned
     assert TypeAdapter(ModuleSpec).validate_json(canonical_json(spec)) == spec
 
 
 @pytest.mark.parametrize("field", ["roles", "splits"])
 def test_a_pattern_that_fits_no_parameter_is_a_mistake(field: str) -> None:
-    patterns: dict[str, Any] = {"given": {"*.innside": V}} if field == "roles" else {"splits": {"*.innside": Layout(parts=(1, 1))}}
-    with pytest.raises(InvalidInput, match=r"no parameter is named \*\.innside; the model has table\.weight"):
+    patterns: dict[str, Any] = (
+        {"given": {"*.innside": V}}
+        if field == "roles"
+        else {"splits": {"*.innside": MatrixLayout(parts=(1, 1))}}
+    )
+    with pytest.raises(
+        InvalidInput, match=r"no parameter is named \*\.innside; the model has table\.weight"
+    ):
         infer(awkward.plain, WIDTHS, **patterns)
 
 
-def layout(factory: Callable[[int], nn.Module], name: str, **splits: Layout) -> Layout:
-    found = infer(factory, WIDTHS, splits={"*.qkv.weight": splits["cut"]} if splits else None)[name].layout
+def layout(factory: Callable[[int], nn.Module], name: str, **splits: MatrixLayout) -> MatrixLayout:
+    found = infer(factory, WIDTHS, splits={"*.qkv.weight": splits["cut"]} if splits else None)[
+        name
+    ].layout
     assert found is not None
     return found
 
@@ -145,17 +173,31 @@ def test_fan_out_and_fan_in_are_told_apart_whichever_comes_first() -> None:
 def test_experts_are_matrices_of_their_own_and_convolutions_are_flattened() -> None:
     for factory in (awkward.experts, awkward.experts_by_einsum):
         up, down = layout(factory, "middle.up"), layout(factory, "middle.down")
-        assert [tuple(block.shape) for block in up.blocks(torch.zeros(4, 64, 128))] == [(128, 64)] * 4
-        assert [tuple(block.shape) for block in down.blocks(torch.zeros(4, 128, 64))] == [(64, 128)] * 4
-    assert [tuple(block.shape) for block in layout(awkward.convolved, "middle.mixing.weight").blocks(torch.zeros(64, 64, 3))] == [(64, 192)]
-    assert [tuple(block.shape) for block in layout(awkward.per_head, "middle.query").blocks(torch.zeros(8, 8, 64))] == [(64, 64)]
+        assert [tuple(block.shape) for block in up.blocks(torch.zeros(4, 64, 128))] == [
+            (128, 64)
+        ] * 4
+        assert [tuple(block.shape) for block in down.blocks(torch.zeros(4, 128, 64))] == [
+            (64, 128)
+        ] * 4
+    assert [
+        tuple(block.shape)
+        for block in layout(awkward.convolved, "middle.mixing.weight").blocks(
+            torch.zeros(64, 64, 3)
+        )
+    ] == [(64, 192)]
+    assert [
+        tuple(block.shape)
+        for block in layout(awkward.per_head, "middle.query").blocks(torch.zeros(8, 8, 64))
+    ] == [(64, 64)]
 
 
 def test_fused_matrices_are_cut_as_the_user_says() -> None:
     whole = torch.arange(96 * 64.0).view(96, 64)
-    parts = layout(awkward.fused, "middle.qkv.weight", cut=Layout(parts=(4, 1, 1))).blocks(whole)
+    parts = layout(awkward.fused, "middle.qkv.weight", cut=MatrixLayout(parts=(4, 1, 1))).blocks(
+        whole
+    )
     assert [tuple(block.shape) for block in parts] == [(64, 64), (16, 64), (16, 64)]
-    heads = layout(awkward.fused, "middle.qkv.weight", cut=Layout(block_rows=8)).blocks(whole)
+    heads = layout(awkward.fused, "middle.qkv.weight", cut=MatrixLayout(block_rows=8)).blocks(whole)
     assert [tuple(block.shape) for block in heads] == [(8, 64)] * 12
     assert torch.equal(torch.cat(heads), whole)
     parts[1].zero_()
@@ -165,11 +207,11 @@ def test_fused_matrices_are_cut_as_the_user_says() -> None:
 @pytest.mark.parametrize(
     ("cut", "words"),
     [
-        (Layout(parts=(5, 1, 1)), "cannot be split into parts of sizes 5:1:1"),
-        (Layout(block_rows=7), "into blocks of 7"),
+        (MatrixLayout(parts=(5, 1, 1)), "cannot be split into parts of sizes 5:1:1"),
+        (MatrixLayout(block_rows=7), "into blocks of 7"),
     ],
 )
-def test_a_cut_that_does_not_fit_is_refused(cut: Layout, words: str) -> None:
+def test_a_cut_that_does_not_fit_is_refused(cut: MatrixLayout, words: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         layout(awkward.fused, "middle.qkv.weight", cut=cut)
     assert words in str(refused.value)
@@ -177,7 +219,7 @@ def test_a_cut_that_does_not_fit_is_refused(cut: Layout, words: str) -> None:
 
 def test_only_hidden_matrices_are_cut() -> None:
     with pytest.raises(InvalidInput, match="only hidden matrices can be split"):
-        infer(awkward.plain, WIDTHS, splits={"out.weight": Layout(parts=(1, 1))})
+        infer(awkward.plain, WIDTHS, splits={"out.weight": MatrixLayout(parts=(1, 1))})
 
 
 def test_a_tied_table_is_known_to_make_logits_and_where() -> None:

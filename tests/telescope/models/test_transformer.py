@@ -12,7 +12,7 @@ from jaxtyping import TypeCheckError
 from telescope.models.attention import LatentAttention, rotary, rotate
 from telescope.models.own_family import hidden_shapes
 from telescope.models.transformer import Transformer, init_std, initialise
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.parametrisation.roles import Role
 from telescope.train.flops import parameters
 from telescope.trials.model import Architecture, ModelSpec
@@ -21,7 +21,11 @@ from telescope.trials.presets import PRESETS
 
 
 def vars_of(architecture: Architecture) -> dict[str, object]:
-    return {field.name: getattr(architecture, field.name) for field in fields(architecture) if field.name not in ("depth", "head_dim")}
+    return {
+        field.name: getattr(architecture, field.name)
+        for field in fields(architecture)
+        if field.name not in ("depth", "head_dim")
+    }
 
 
 VARIANTS = {
@@ -43,7 +47,9 @@ TOKENS = torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0
 
 
 def model(**fields: object) -> Transformer:
-    built = Transformer(ModelSpec(width=32, base_width=16, head_dim=8, **{"depth": 2, **fields}), 50, 12, "mup")  # type: ignore[arg-type]
+    built = Transformer(
+        ModelSpec(width=32, base_width=16, head_dim=8, **{"depth": 2, **fields}), 50, 12, "mup"
+    )  # type: ignore[arg-type]
     initialise(built, MUON, seed=0)
     if built.head is not None:
         torch.nn.init.normal_(built.head.weight, generator=torch.Generator().manual_seed(1))
@@ -167,10 +173,16 @@ def test_learned_positions_reach_as_far_as_the_context_and_are_embeddings() -> N
 def test_layer_norms_take_the_mean_out_and_have_gains_alone() -> None:
     rms, layer = (model(norm=norm, depth=1) for norm in ("rms", "layer"))
     layer.load_state_dict(rms.state_dict())  # the same names: no biases
-    centred = rms.embedding.weight.detach() - rms.embedding.weight.detach().mean(dim=1, keepdim=True)
+    centred = rms.embedding.weight.detach() - rms.embedding.weight.detach().mean(
+        dim=1, keepdim=True
+    )
     # but for eps
-    torch.testing.assert_close(layer.norm(rms.embedding.weight), rms.norm(centred), rtol=1e-3, atol=1e-3)
-    assert {role for name, role in layer.parameter_roles().items() if "norm" in name} == {Role.VECTOR}
+    torch.testing.assert_close(
+        layer.norm(rms.embedding.weight), rms.norm(centred), rtol=1e-3, atol=1e-3
+    )
+    assert {role for name, role in layer.parameter_roles().items() if "norm" in name} == {
+        Role.VECTOR
+    }
 
 
 @pytest.mark.parametrize("mlp", ["gated", "geglu"])
@@ -199,8 +211,12 @@ def test_heads_of_latent_attention_are_what_its_equations_say() -> None:
         )
         q_turned = rotate((x @ layer.query_rotary.weight[rotated].mT)[None], cos, sin)[0, 0]
         logits = (q @ k.mT + q_turned @ turned.mT) / math.sqrt(8 + 4)
-        mixed.append(logits.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf).softmax(dim=-1) @ v)
-    torch.testing.assert_close(layer(x, (cos, sin))[0], torch.cat(mixed, dim=-1) @ layer.output.weight.mT)
+        mixed.append(
+            logits.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf).softmax(dim=-1) @ v
+        )
+    torch.testing.assert_close(
+        layer(x, (cos, sin))[0], torch.cat(mixed, dim=-1) @ layer.output.weight.mT
+    )
 
 
 # Depth
@@ -215,17 +231,24 @@ def test_at_its_base_depth_a_model_is_bitwise_the_one_without_a_depth_rule(alpha
     for spec in (plain, ruled):
         net = Transformer(spec, 50, 12, "mup")
         initialise(net, MUON, seed=0)
-        optimizer = build(net, MUON)
+        optimizer = build_optimizer(net, MUON)
         for _ in range(2):
-            torch.nn.functional.cross_entropy(net(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
+            torch.nn.functional.cross_entropy(
+                net(TOKENS).flatten(0, 1), TOKENS.flatten()
+            ).backward()
             optimizer.step(1.0)
         trained.append(net.state_dict())
     assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
 
 
 @pytest.mark.parametrize(("alpha", "branch"), [(1.0, 1 / 4), (0.5, 1 / 2)])
-def test_four_times_the_base_depth_multiplies_each_branch_and_leaves_initial_values_alone(alpha: float, branch: float) -> None:
-    ruled, plain = (Transformer(replace(DEEP, base_depth=b, depth_exponent=alpha), 50, 12, "mup") for b in (2, 8))
+def test_four_times_the_base_depth_multiplies_each_branch_and_leaves_initial_values_alone(
+    alpha: float, branch: float
+) -> None:
+    ruled, plain = (
+        Transformer(replace(DEEP, base_depth=b, depth_exponent=alpha), 50, 12, "mup")
+        for b in (2, 8)
+    )
     initialise(ruled, MUON, seed=0)
     torch.nn.init.normal_(ruled.head.weight, generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr]
     plain.load_state_dict(ruled.state_dict())
@@ -243,14 +266,18 @@ def change_of_the_residual_stream(spec: ModelSpec, optimizer: OptimizerSpec) -> 
     """RMS of the change at the end of the residual stream after one step on the branches alone."""
     net = Transformer(spec, 50, 12, "mup")
     initialise(net, optimizer, seed=0)
-    torch.nn.init.normal_(net.head.weight, std=spec.width**-0.5, generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr]
+    torch.nn.init.normal_(
+        net.head.weight, std=spec.width**-0.5, generator=torch.Generator().manual_seed(1)
+    )  # type: ignore[union-attr]
     seen: list[torch.Tensor] = []
     net.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    torch.nn.functional.cross_entropy(net(TOKENS[:, :-1]).flatten(0, 1), TOKENS[:, 1:].flatten()).backward()
+    torch.nn.functional.cross_entropy(
+        net(TOKENS[:, :-1]).flatten(0, 1), TOKENS[:, 1:].flatten()
+    ).backward()
     for name, parameter in net.named_parameters():
         if not name.startswith("blocks."):
             parameter.grad = None
-    build(net, optimizer).step(1.0)
+    build_optimizer(net, optimizer).step(1.0)
     net(TOKENS[:, :-1])
     return float((seen[1] - seen[0]).square().mean().sqrt())
 
@@ -266,7 +293,10 @@ def test_only_under_the_depth_rule_a_step_changes_a_deep_models_output_by_order_
     optimizer: OptimizerSpec,
 ) -> None:
     def octaves_per_doubling(**rule: object) -> float:
-        two, thirty_two = (change_of_the_residual_stream(replace(DEEP, depth=depth, **rule), optimizer) for depth in (2, 32))  # type: ignore[arg-type]
+        two, thirty_two = (
+            change_of_the_residual_stream(replace(DEEP, depth=depth, **rule), optimizer)
+            for depth in (2, 32)
+        )  # type: ignore[arg-type]
         return math.log2(thirty_two / two) / 4
 
     assert abs(octaves_per_doubling(base_depth=2, depth_exponent=1.0)) < 0.25

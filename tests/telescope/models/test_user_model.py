@@ -16,15 +16,15 @@ from telescope.models import factory
 from telescope.models.build import begin
 from telescope.models.transformer import Transformer
 from telescope.models.user_model import UserModel, base_sizes, rms, width_problem
-from telescope.optim.groups import describe, groups
+from telescope.optim.groups import describe_groups, groups
 from telescope.optim.muon import Muon
-from telescope.parametrisation.layout import MATRIX, Layout
+from telescope.parametrisation.layout import MATRIX, MatrixLayout
 from telescope.parametrisation.roles import Role
 from telescope.studies.coordinates.check import check
 from telescope.train import flops
 from telescope.train.checkpoint import CheckpointFile
 from telescope.train.loop import train_one
-from telescope.train.run import Run
+from telescope.train.run import TrainingRun
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.model import ModelSpec, ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -32,10 +32,14 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MUON, stdlib
 
-OURS = ModuleSpec(family="module", factory="tests.telescope.user_models:ours", width=16, base_width=16)
+OURS = ModuleSpec(
+    family="module", factory="tests.telescope.user_models:ours", width=16, base_width=16
+)
 MIXTURE = replace(OURS, factory="tests.telescope.user_models:mixture")
-LLAMA = ModuleSpec(family="module", factory="examples.huggingface:llama", width=32, base_width=32)
-GPT2 = replace(LLAMA, factory="examples.huggingface:gpt2")
+LLAMA = ModuleSpec(
+    family="module", factory="api.examples.huggingface:llama", width=32, base_width=32
+)
+GPT2 = replace(LLAMA, factory="api.examples.huggingface:gpt2")
 
 
 def trial(
@@ -53,12 +57,18 @@ def points(curve: Sequence[Measurement]) -> list[tuple[int, float]]:
 
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
 def test_our_own_model_as_anybodys_module_trains_as_it_does(optimizer: OptimizerSpec) -> None:
-    own = list(train_one(trial(ModelSpec(width=16, base_width=16, depth=1, head_dim=8, mlp_ratio=2.0), optimizer)))
+    own = list(
+        train_one(
+            trial(ModelSpec(width=16, base_width=16, depth=1, head_dim=8, mlp_ratio=2.0), optimizer)
+        )
+    )
     module = list(train_one(trial(OURS, optimizer)))
     assert points(module) == points(own)
     assert module[-1].metrics["loss"] == own[-1].metrics["loss"]
     features = "late/update/features"  # enter our norm, but a product that is no module's own
-    assert module[-1].metrics == {name: value for name, value in own[-1].metrics.items() if name != features}
+    assert module[-1].metrics == {
+        name: value for name, value in own[-1].metrics.items() if name != features
+    }
 
 
 def test_at_the_base_width_initial_values_are_the_factorys() -> None:
@@ -66,7 +76,10 @@ def test_at_the_base_width_initial_values_are_the_factorys() -> None:
         torch.manual_seed(3)
         expected = factory.load(MIXTURE.factory)(16)
     model = begin(trial(MIXTURE, seed=3))
-    assert all(torch.equal(model.get_parameter(name), parameter) for name, parameter in expected.named_parameters())
+    assert all(
+        torch.equal(model.get_parameter(name), parameter)
+        for name, parameter in expected.named_parameters()
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +95,9 @@ def test_beyond_it_each_parameter_has_the_size_that_its_role_asks_for(
     for name, role in model.parameter_roles().items():
         factor = {Role.HIDDEN: 0.5, Role.EMBEDDING: 1.0, Role.READOUT: 1.0}.get(role)
         if factor is not None:
-            assert rms(model.get_parameter(name)) == pytest.approx(base[name] * factor, rel=1e-5), name
+            assert rms(model.get_parameter(name)) == pytest.approx(base[name] * factor, rel=1e-5), (
+                name
+            )
         elif name.endswith("bias"):
             # as the factory has it
             assert rms(model.get_parameter(name)) in (0.0, pytest.approx(base[name], rel=0.8))
@@ -90,14 +105,20 @@ def test_beyond_it_each_parameter_has_the_size_that_its_role_asks_for(
 
 def test_a_rescaled_head_starts_smaller_and_has_no_multiplier() -> None:
     form_b = begin(trial(replace(LLAMA, width=128, head_form="rescaled"), ADAMW))
-    assert rms(form_b.get_parameter("lm_head.weight")) == pytest.approx(base_sizes(LLAMA.factory, 32)["lm_head.weight"] / 4, rel=1e-5)
+    assert rms(form_b.get_parameter("lm_head.weight")) == pytest.approx(
+        base_sizes(LLAMA.factory, 32)["lm_head.weight"] / 4, rel=1e-5
+    )
     assert form_b.head_multiplier == 1.0
     found = {name: group for group in groups(form_b, ADAMW) for name in group.names}
     assert found["lm_head.weight"].scaled_lr == pytest.approx(ADAMW.lr / 4)
 
 
 def test_groups_of_a_users_model_partition_its_parameters_and_follow_the_table() -> None:
-    found = {name: group for group in describe(replace(GPT2, width=128), 256, MUON) for name in group.names}
+    found = {
+        name: group
+        for group in describe_groups(replace(GPT2, width=128), 256, MUON)
+        for name in group.names
+    }
     table, fused = found["transformer.wte.weight"], found["transformer.h.0.attn.c_attn.weight"]
     assert (table.role, table.optimizer, table.scaled_lr) == (
         Role.EMBEDDING,
@@ -112,14 +133,18 @@ def test_groups_of_a_users_model_partition_its_parameters_and_follow_the_table()
 # Forward multipliers
 
 
-@pytest.mark.parametrize(("spec", "head"), [(LLAMA, "lm_head"), (GPT2, "lm_head")], ids=["llama", "gpt2"])
+@pytest.mark.parametrize(
+    ("spec", "head"), [(LLAMA, "lm_head"), (GPT2, "lm_head")], ids=["llama", "gpt2"]
+)
 def test_the_head_is_multiplied_whatever_runs_the_model(spec: ModuleSpec, head: str) -> None:
     model = begin(trial(replace(spec, width=128), ADAMW))
     assert isinstance(model, UserModel)
     module, tokens = model.module.eval(), torch.arange(8)[None]
     features: list[torch.Tensor] = []
     last = module.get_submodule(head)
-    hook = last.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]), prepend=True)
+    hook = last.register_forward_pre_hook(
+        lambda _, inputs: features.append(inputs[0]), prepend=True
+    )
     with torch.no_grad():
         expected = module(tokens).logits
         hook.remove()
@@ -138,7 +163,9 @@ def test_the_head_is_multiplied_whatever_runs_the_model(spec: ModuleSpec, head: 
 
 
 def test_a_multiplier_without_a_module_to_go_to_is_refused() -> None:
-    tied_by_hand = ModuleSpec(family="module", factory="tests.telescope.awkward:tied_by_hand", width=64, base_width=32)
+    tied_by_hand = ModuleSpec(
+        family="module", factory="tests.telescope.awkward:tied_by_hand", width=64, base_width=32
+    )
     with pytest.raises(
         InvalidInput,
         match=(
@@ -154,14 +181,18 @@ def test_a_multiplier_without_a_module_to_go_to_is_refused() -> None:
 def test_a_tied_head_cannot_be_rescaled() -> None:
     with pytest.raises(
         InvalidInput,
-        match=(r"model\.head_form: rescaled would not change the tied head transformer\.wte\.weight"),
+        match=(
+            r"model\.head_form: rescaled would not change the tied head transformer\.wte\.weight"
+        ),
     ):
         UserModel(replace(GPT2, head_form="rescaled"), "mup")
 
 
 def test_the_last_features_are_those_that_the_head_takes_and_no_router() -> None:
     routed = UserModel(
-        ModuleSpec(family="module", factory="tests.telescope.awkward:shared_gate", width=64, base_width=32),
+        ModuleSpec(
+            family="module", factory="tests.telescope.awkward:shared_gate", width=64, base_width=32
+        ),
         "mup",
     )
     assert routed.last() is routed.module.get_submodule("out")
@@ -173,15 +204,17 @@ def test_the_last_features_are_those_that_the_head_takes_and_no_router() -> None
 @pytest.mark.parametrize(
     ("layout", "shape", "pieces"),
     [
-        (Layout((2,), (1,), (0,)), (3, 8, 16), lambda w: [m.mT for m in w]),
-        (Layout((1,), (0,)), (8, 16), lambda w: [w.mT]),
-        (Layout(parts=(2, 1, 1)), (16, 8), lambda w: [w[:8], w[8:12], w[12:]]),
-        (Layout(block_rows=4), (16, 8), lambda w: list(w.split(4))),
-        (Layout((0,), (1, 2)), (8, 4, 3), lambda w: [w.flatten(1)]),
+        (MatrixLayout((2,), (1,), (0,)), (3, 8, 16), lambda w: [m.mT for m in w]),
+        (MatrixLayout((1,), (0,)), (8, 16), lambda w: [w.mT]),
+        (MatrixLayout(parts=(2, 1, 1)), (16, 8), lambda w: [w[:8], w[8:12], w[12:]]),
+        (MatrixLayout(block_rows=4), (16, 8), lambda w: list(w.split(4))),
+        (MatrixLayout((0,), (1, 2)), (8, 4, 3), lambda w: [w.flatten(1)]),
     ],
     ids=["experts", "turned", "fused", "heads", "convolution"],
 )
-def test_muon_treats_each_piece_as_a_matrix_of_its_own(layout: Layout, shape: tuple[int, ...], pieces) -> None:  # type: ignore[no-untyped-def]
+def test_muon_treats_each_piece_as_a_matrix_of_its_own(
+    layout: MatrixLayout, shape: tuple[int, ...], pieces
+) -> None:  # type: ignore[no-untyped-def]
     spec = replace(MUON, newton_schulz_dtype="float32")
     generator = torch.Generator().manual_seed(0)
     whole = nn.Parameter(torch.randn(shape, generator=generator))
@@ -208,7 +241,11 @@ def test_an_expert_that_saw_no_token_rests() -> None:
     muon.step()
     assert torch.equal(matrices[1], before[1])
     assert not any(torch.equal(matrices[i], before[i]) for i in (0, 2))
-    assert muon.momentum(muon.stacks[0])[1].abs().sum() == 0 < muon.momentum(muon.stacks[0])[2].abs().sum()
+    assert (
+        muon.momentum(muon.stacks[0])[1].abs().sum()
+        == 0
+        < muon.momentum(muon.stacks[0])[2].abs().sum()
+    )
 
 
 def test_splits_change_what_muon_does() -> None:
@@ -221,7 +258,7 @@ def test_splits_change_what_muon_does() -> None:
 def test_our_own_query_key_and_value_may_be_taken_head_by_head() -> None:
     model = ModelSpec(width=32, base_width=16, depth=1, head_dim=8, mlp_ratio=2.0)
     heads = replace(MUON, muon_split="heads")
-    run = Run(trial(model, heads))
+    run = TrainingRun(trial(model, heads))
     muon = run.optimizer.parts[0]
     assert isinstance(muon, Muon)
     assert sorted((len(stack), tuple(stack[0].matrix.shape)) for stack in muon.stacks) == [
@@ -229,8 +266,13 @@ def test_our_own_query_key_and_value_may_be_taken_head_by_head() -> None:
         (3, (64, 32)),
         (12, (8, 32)),
     ]
-    assert list(train_one(trial(model, heads)))[-1].metrics["loss"] != list(train_one(trial(model)))[-1].metrics["loss"]
-    assert flops.orthogonalised(model, "heads") == tuple([(8, 32)] * 12 + [(32, 32)] + [(64, 32)] * 2 + [(32, 64)])
+    assert (
+        list(train_one(trial(model, heads)))[-1].metrics["loss"]
+        != list(train_one(trial(model)))[-1].metrics["loss"]
+    )
+    assert flops.orthogonalised(model, "heads") == tuple(
+        [(8, 32)] * 12 + [(32, 32)] + [(64, 32)] * 2 + [(32, 64)]
+    )
     assert replace(heads, muon_split="whole") == MUON
 
 
@@ -239,7 +281,9 @@ def test_our_own_query_key_and_value_may_be_taken_head_by_head() -> None:
 
 @pytest.mark.parametrize("name", ["mixture", "own_loss"])
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
-def test_a_users_model_learns_and_resumes_with_its_dropout(name: str, optimizer: OptimizerSpec, tmp_path: Path) -> None:
+def test_a_users_model_learns_and_resumes_with_its_dropout(
+    name: str, optimizer: OptimizerSpec, tmp_path: Path
+) -> None:
     model = replace(
         MIXTURE,
         factory=f"tests.telescope.user_models:{name}",
@@ -264,7 +308,9 @@ def test_a_users_model_learns_and_resumes_with_its_dropout(name: str, optimizer:
 def test_flops_of_our_model_and_of_the_same_as_a_module_agree() -> None:
     ours = ModelSpec(width=64, base_width=16, depth=1, head_dim=8, mlp_ratio=2.0)
     module = replace(OURS, width=64, head_form="rescaled")
-    assert flops.forward_flops_per_token(module, 256, 32) == pytest.approx(flops.forward_flops_per_token(ours, 256, 32))
+    assert flops.forward_flops_per_token(module, 256, 32) == pytest.approx(
+        flops.forward_flops_per_token(ours, 256, 32)
+    )
     assert flops.parameters(module, 256, 32) == flops.parameters(ours, 256, 32)
     assert flops.trial_flops(trial(module)) == pytest.approx(flops.trial_flops(trial(ours)))
 
@@ -274,10 +320,16 @@ def test_flops_of_our_model_and_of_the_same_as_a_module_agree() -> None:
 
 @pytest.mark.parametrize("spec", [LLAMA, GPT2], ids=["llama", "gpt2"])
 @pytest.mark.parametrize(("parametrisation", "verdict"), [("mup", "pass"), ("standard", "fail")])
-def test_models_of_transformers_pass_the_coordinate_check_under_mup_only(spec: ModuleSpec, parametrisation: str, verdict: str) -> None:
-    optimizer = OptimizerSpec(name="adamw", lr=2.0**-7, weight_decay=0.0, parametrisation=parametrisation)  # type: ignore[arg-type]
+def test_models_of_transformers_pass_the_coordinate_check_under_mup_only(
+    spec: ModuleSpec, parametrisation: str, verdict: str
+) -> None:
+    optimizer = OptimizerSpec(
+        name="adamw", lr=2.0**-7, weight_decay=0.0, parametrisation=parametrisation
+    )  # type: ignore[arg-type]
     narrow = replace(spec, width=16, base_width=16)
-    report = check(trial(narrow, optimizer, HorizonSpec(steps=60, batch_tokens=256)), target_width=128)
+    report = check(
+        trial(narrow, optimizer, HorizonSpec(steps=60, batch_tokens=256)), target_width=128
+    )
     assert report.verdict == verdict, report.reason
     assert any(layer.layer.endswith(("q_proj", "c_attn")) for layer in report.layers)
 
@@ -292,7 +344,9 @@ def test_code_that_has_changed_since_is_refused() -> None:
         UserModel(replace(MIXTURE, content="0" * 32), "mup")
 
 
-def test_the_hash_of_code_follows_its_files_and_not_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hash_of_code_follows_its_files_and_not_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hashes = []
     for place, text in (("a", "x = 1"), ("b", "x = 1"), ("c", "x = 2")):
         package = tmp_path / place / "own_models"
@@ -324,5 +378,7 @@ def test_a_factory_that_is_not_there_is_refused_with_what_to_do(name: str, words
 
 
 def test_all_of_it_is_a_transformer_where_the_document_says_nothing() -> None:
-    assert isinstance(begin(trial(ModelSpec(width=16, base_width=16, depth=1, head_dim=8))), Transformer)
+    assert isinstance(
+        begin(trial(ModelSpec(width=16, base_width=16, depth=1, head_dim=8))), Transformer
+    )
     assert math.isfinite(flops.trial_flops(trial(LLAMA)))

@@ -17,8 +17,12 @@ def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_five_steps_map_a_diagonal_matrix_to_the_values_of_the_polynomial() -> None:
-    result = orthogonalize(torch.diag(torch.tensor([3.0, 4.0], dtype=torch.float64)), dtype=torch.float64)
-    torch.testing.assert_close(result, torch.diag(torch.tensor([0.722876168617, 1.119203929916], dtype=torch.float64)))
+    result = orthogonalize(
+        torch.diag(torch.tensor([3.0, 4.0], dtype=torch.float64)), dtype=torch.float64
+    )
+    torch.testing.assert_close(
+        result, torch.diag(torch.tensor([0.722876168617, 1.119203929916], dtype=torch.float64))
+    )
 
 
 @pytest.mark.parametrize("shape", [(512, 128), (128, 512)])
@@ -34,8 +38,12 @@ def test_singular_values_land_in_the_band_and_singular_vectors_stay(shape: tuple
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_stack_is_orthogonalised_matrix_by_matrix(shape: tuple[int, int]) -> None:
     stack = gaussian(2, 3, *shape)
-    alone = torch.stack([torch.stack([orthogonalize(x, dtype=torch.float32) for x in row]) for row in stack])
-    torch.testing.assert_close(orthogonalize(stack, dtype=torch.float32), alone, rtol=1e-5, atol=1e-5)
+    alone = torch.stack(
+        [torch.stack([orthogonalize(x, dtype=torch.float32) for x in row]) for row in stack]
+    )
+    torch.testing.assert_close(
+        orthogonalize(stack, dtype=torch.float32), alone, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_zero_and_tiny_gradients_stay_finite() -> None:
@@ -56,7 +64,9 @@ def test_the_momentum_is_the_average_of_gradients_and_gradients_are_only_read(
 
 
 @pytest.mark.parametrize("elements", [1, 2 * 32 * 64, 2**19])
-def test_how_many_are_orthogonalised_together_changes_no_bit(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_many_are_orthogonalised_together_changes_no_bit(
+    elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stepped(at_once: int) -> list[torch.Tensor]:
         monkeypatch.setitem(ELEMENTS_AT_ONCE, "cpu", at_once)
         shapes = [(64, 32), (32, 64), (64, 32), (64, 32), (32, 64)]  # lying and standing
@@ -71,9 +81,13 @@ def test_how_many_are_orthogonalised_together_changes_no_bit(elements: int, monk
     assert all(torch.equal(a, b) for a, b in zip(stepped(elements), stepped(2**28), strict=True))
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("spectral_clamped", "original"), ("rms_match", "match_rms_adamw")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("spectral_clamped", "original"), ("rms_match", "match_rms_adamw")]
+)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_steps_match_torch_optim_muon_to_rounding(ours: mup.UpdateScale, theirs: str, shape: tuple[int, int]) -> None:
+def test_steps_match_torch_optim_muon_to_rounding(
+    ours: mup.UpdateScale, theirs: str, shape: tuple[int, int]
+) -> None:
     spec = OptimizerSpec(name="muon", lr=0.02, weight_decay=0.1, update_scale=ours)
     # two of a shape, so that ours runs them as one stack
     start = [gaussian(*shape, seed=seed) for seed in (0, 1)]
@@ -94,7 +108,9 @@ def test_steps_match_torch_optim_muon_to_rounding(ours: mup.UpdateScale, theirs:
 
 
 def test_the_coefficients_are_those_of_torch() -> None:
-    assert torch.optim.Muon([nn.Parameter(torch.eye(2))]).defaults["ns_coefficients"] == COEFFICIENTS
+    assert (
+        torch.optim.Muon([nn.Parameter(torch.eye(2))]).defaults["ns_coefficients"] == COEFFICIENTS
+    )
 
 
 def test_update_scales_have_their_documented_values() -> None:

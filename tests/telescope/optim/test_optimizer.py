@@ -11,7 +11,7 @@ from torch.optim._muon import _zeropower_via_newtonschulz
 from telescope.models.transformer import Transformer, initialise
 from telescope.optim.groups import groups
 from telescope.optim.muon import Muon
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.optim.schedule import lr_factor
 from telescope.parametrisation.roles import Role
 from telescope.trials.horizon import HorizonSpec
@@ -31,7 +31,9 @@ def model(spec: ModelSpec = SPEC) -> Transformer:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("name", ["muon", "adamw"])
-def test_groups_are_total_and_disjoint_and_muon_gets_the_hidden_matrices_only(name: str, tied: bool) -> None:
+def test_groups_are_total_and_disjoint_and_muon_gets_the_hidden_matrices_only(
+    name: str, tied: bool
+) -> None:
     net = model(replace(SPEC, tied_embeddings=tied))
     found = groups(net, replace(ADAMW, name=name))
     names = [n for group in found for n in group.names]
@@ -40,8 +42,12 @@ def test_groups_are_total_and_disjoint_and_muon_gets_the_hidden_matrices_only(na
     assert muon == ({Role.HIDDEN} if name == "muon" else set())
 
 
-@pytest.mark.parametrize(("name", "alpha"), [("adamw", 0.5), ("adamw", 1.0), ("muon", 0.5), ("muon", 1.0)])
-def test_the_depth_rule_reaches_the_groups_inside_branches_and_no_others(name: str, alpha: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "alpha"), [("adamw", 0.5), ("adamw", 1.0), ("muon", 0.5), ("muon", 1.0)]
+)
+def test_the_depth_rule_reaches_the_groups_inside_branches_and_no_others(
+    name: str, alpha: float
+) -> None:
     spec = replace(ADAMW, name=name, parametrisation="mup", eps=1e-6)
     # four times as deep, no wider
     net = model(replace(SPEC, depth=8, base_depth=2, depth_exponent=alpha, base_width=32))
@@ -59,7 +65,9 @@ def test_the_depth_rule_reaches_the_groups_inside_branches_and_no_others(name: s
 
 def loss(net: Transformer, step: int) -> torch.Tensor:
     tokens = torch.randint(0, 50, (4, 12), generator=torch.Generator().manual_seed(step))
-    return torch.nn.functional.cross_entropy(net(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+    return torch.nn.functional.cross_entropy(
+        net(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten()
+    )
 
 
 def test_adamw_matches_torch_optim_adamw_with_hand_written_groups() -> None:
@@ -72,7 +80,7 @@ def test_adamw_matches_torch_optim_adamw_with_hand_written_groups() -> None:
         betas=(0.9, 0.95),
         eps=1e-8,
     )
-    ours = build(mine, ADAMW)
+    ours = build_optimizer(mine, ADAMW)
     generator = torch.Generator().manual_seed(0)
     # equal gradients: Adam turns rounding of a vanishing one into a step of full size
     for _ in range(10):
@@ -81,18 +89,22 @@ def test_adamw_matches_torch_optim_adamw_with_hand_written_groups() -> None:
             b.grad = a.grad.clone()
         ours.step(1.0)
         theirs.step()
-    for (name, a), (_, b) in zip(mine.named_parameters(), reference.named_parameters(), strict=True):
+    for (name, a), (_, b) in zip(
+        mine.named_parameters(), reference.named_parameters(), strict=True
+    ):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("name", ["muon", "adamw"])
 def test_what_the_groups_say_is_what_the_optimizers_use(name: str) -> None:
-    spec = replace(ADAMW, name=name, parametrisation="mup", weight_decay=0.3, eps=1e-6, beta1=0.8, beta2=0.9)
+    spec = replace(
+        ADAMW, name=name, parametrisation="mup", weight_decay=0.3, eps=1e-6, beta1=0.8, beta2=0.9
+    )
     net = model(replace(SPEC, base_width=8, head_dim=4))  # m = 4
     said = {n: group for group in groups(net, spec) for n in group.names}
     names = {id(p): n for n, p in net.named_parameters()}
     found = 0
-    optimizer = build(net, spec)
+    optimizer = build_optimizer(net, spec)
     for part, lrs in zip(optimizer.parts, optimizer.scaled_lrs, strict=True):
         for used, lr in zip(part.param_groups, lrs, strict=True):
             for parameter in used["params"]:
@@ -128,7 +140,9 @@ def test_muons_options_reach_its_update(change: dict[str, object]) -> None:
 
 def test_muon_without_nesterov_matches_torch() -> None:
     mine, reference = (torch.nn.Parameter(torch.eye(8, 4)) for _ in range(2))
-    spec = replace(MUON, nesterov=False, update_scale="spectral_clamped", newton_schulz_dtype="bfloat16")
+    spec = replace(
+        MUON, nesterov=False, update_scale="spectral_clamped", newton_schulz_dtype="bfloat16"
+    )
     ours = Muon([mine], spec, 0.1, 0.2)
     generator, buffer = torch.Generator().manual_seed(0), torch.zeros(8, 4)
     # torch 2.13 overwrites its buffer without Nesterov in bf16, so its own update is applied to
@@ -144,7 +158,7 @@ def test_muon_without_nesterov_matches_torch() -> None:
 
 def test_the_factor_of_the_schedule_reaches_every_group() -> None:
     net = model()
-    optimizer = build(net, replace(ADAMW, name="muon"))
+    optimizer = build_optimizer(net, replace(ADAMW, name="muon"))
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     loss(net, 0).backward()
     optimizer.step(0.0)
@@ -153,10 +167,16 @@ def test_the_factor_of_the_schedule_reaches_every_group() -> None:
 
 def test_schedules_have_hand_computed_values() -> None:
     horizon = HorizonSpec(steps=10, batch_tokens=64, warmup_fraction=0.2, decay="linear")
-    assert [lr_factor(horizon, t) for t in range(10)] == pytest.approx([0.5, 1, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125])
+    assert [lr_factor(horizon, t) for t in range(10)] == pytest.approx(
+        [0.5, 1, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
+    )
     wsd = replace(horizon, decay="wsd", decay_fraction=0.4)
-    assert [lr_factor(wsd, t) for t in range(10)] == pytest.approx([0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
-    assert lr_factor(replace(horizon, decay="cosine", final_lr_fraction=0.1), 6) == pytest.approx(0.55)
+    assert [lr_factor(wsd, t) for t in range(10)] == pytest.approx(
+        [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    )
+    assert lr_factor(replace(horizon, decay="cosine", final_lr_fraction=0.1), 6) == pytest.approx(
+        0.55
+    )
     assert lr_factor(replace(horizon, decay="constant"), 9) == 1.0
 
 
@@ -166,8 +186,12 @@ def test_schedules_have_hand_computed_values() -> None:
     warmup=st.floats(0, 1),
     final=st.floats(0, 1),
 )
-def test_a_schedule_rises_then_never_rises_again_and_stays_within_its_bounds(decay: str, steps: int, warmup: float, final: float) -> None:
-    horizon = HorizonSpec(steps=steps, batch_tokens=64, warmup_fraction=warmup, decay=decay, final_lr_fraction=final)  # type: ignore[arg-type]
+def test_a_schedule_rises_then_never_rises_again_and_stays_within_its_bounds(
+    decay: str, steps: int, warmup: float, final: float
+) -> None:
+    horizon = HorizonSpec(
+        steps=steps, batch_tokens=64, warmup_fraction=warmup, decay=decay, final_lr_fraction=final
+    )  # type: ignore[arg-type]
     values = [lr_factor(horizon, t) for t in range(steps)]
     top = values.index(max(values))
     assert values[: top + 1] == sorted(values[: top + 1])

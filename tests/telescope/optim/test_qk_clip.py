@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from telescope.models.attention import Attention, LatentAttention, Scores, largest_logits, rotary
 from telescope.models.transformer import Transformer, initialise
-from telescope.optim.qk_clip import Watch, clip_factors
+from telescope.optim.qk_clip import LogitMonitor, clip_factors
 from telescope.train.flops import step_flops
-from telescope.train.loop import advance, train, train_one
-from telescope.train.run import Run
+from telescope.train.loop import step_runs, train, train_one
+from telescope.train.run import TrainingRun
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerOptions
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
@@ -41,8 +41,10 @@ def weights(layer: nn.Module, **given: Tensor) -> None:
 def looked_at(layer: Scores, x: Tensor, **options: float) -> Tensor:
     """A step without an optimizer: the largest logits of one forward pass, after which the layer is
     clipped if the options ask for it."""
-    angles = rotary(x.shape[1], layer.spec.rotated_dim, 10_000.0) if layer.spec.rotated_dim else None
-    watch = Watch((layer,), OptimizerOptions(**options))  # type: ignore[arg-type]
+    angles = (
+        rotary(x.shape[1], layer.spec.rotated_dim, 10_000.0) if layer.spec.rotated_dim else None
+    )
+    watch = LogitMonitor((layer,), OptimizerOptions(**options))  # type: ignore[arg-type]
     watch.begin_step()
     layer(x, angles)
     assert layer.largest is not None
@@ -57,11 +59,19 @@ def test_a_factor_is_one_but_where_a_finite_logit_is_above_the_threshold() -> No
 
 
 def test_the_largest_logit_is_signed_and_of_positions_that_see_each_other() -> None:
-    q, k = (torch.randint(-9, 10, (3, 4, 5, 2), generator=torch.Generator().manual_seed(seed)).float() for seed in (0, 1))
+    q, k = (
+        torch.randint(-9, 10, (3, 4, 5, 2), generator=torch.Generator().manual_seed(seed)).float()
+        for seed in (0, 1)
+    )
     k = k[:, :2]
     seen = [
         # heads 0, 1 share a key
-        max(0.5 * float(q[b, h, i] @ k[b, h // 2, j]) for b in range(3) for i in range(5) for j in range(i + 1))
+        max(
+            0.5 * float(q[b, h, i] @ k[b, h // 2, j])
+            for b in range(3)
+            for i in range(5)
+            for j in range(i + 1)
+        )
         for h in range(4)
     ]
     assert largest_logits(q, k, 0.5).tolist() == seen
@@ -81,8 +91,14 @@ def test_multi_head_attention_halves_queries_and_keys_of_the_loud_head() -> None
     x = torch.tensor([[[1.0, 0, 1, 0], [2, 1, 0, 1]]])
     # head 0: q = (2, 0), (4, 1), k = (3, 0), (6, 1); 4 x 25 at the second position. Head 1: 4 x 1
     assert looked_at(layer, x, qk_clip=25.0).tolist() == [100, 4]
-    assert layer.query.weight.tolist() == rows([1, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]).tolist()
-    assert layer.key.weight.tolist() == rows([1.5, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]).tolist()
+    assert (
+        layer.query.weight.tolist()
+        == rows([1, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]).tolist()
+    )
+    assert (
+        layer.key.weight.tolist()
+        == rows([1.5, 0, 0, 0], [0, 0.5, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]).tolist()
+    )
     assert layer.value.weight.tolist() == layer.output.weight.tolist() == torch.eye(4).tolist()
     assert looked_at(layer, x).tolist() == [25, 4]
 
@@ -109,16 +125,22 @@ def test_grouped_query_attention_shrinks_the_whole_group_of_the_loudest_head() -
     x = torch.tensor([[[4.0, 0, 1, 0, 2, 0, 1, 0]]])
     # keys: (4 + 1, 0) and (2 + 1, 0); queries: 4, 1, 2, 1; all x 4
     assert looked_at(layer, x, qk_clip=20.0).tolist() == [80, 20, 24, 12]
-    assert layer.query.weight.diag().tolist() == pytest.approx([0.5, 0, 0.5, 0.5, *[(20 / 24) ** 0.5] * 4])
+    assert layer.query.weight.diag().tolist() == pytest.approx(
+        [0.5, 0, 0.5, 0.5, *[(20 / 24) ** 0.5] * 4]
+    )
     assert layer.key.weight[:2].tolist() == (key[:2] / 2).tolist()
     assert looked_at(layer, x).tolist() == pytest.approx([20, 5, 20, 10])
     assert looked_at(layer, x, qk_clip=20.5).tolist() == pytest.approx([20, 5, 20, 10])
-    assert looked_at(layer, x).tolist() == pytest.approx([20, 5, 20, 10]), "nothing is above the threshold any more"
+    assert looked_at(layer, x).tolist() == pytest.approx([20, 5, 20, 10]), (
+        "nothing is above the threshold any more"
+    )
 
 
 def test_latent_attention_shrinks_rotary_queries_twice_and_never_the_shared_key() -> None:
     # scores x 8 / (2 + 2)
-    layer = LatentAttention(replace(TINY, attention="mla", positions="rotary", rotary_dim=2, kv_rank_ratio=0.5))
+    layer = LatentAttention(
+        replace(TINY, attention="mla", positions="rotary", rotary_dim=2, kv_rank_ratio=0.5)
+    )
     turned = rows([0, 0, 1, 0], [0, 0, 0, 1])
     given = {
         "latent": rows([1, 0, 0, 0], [0, 1, 0, 0]),
@@ -161,7 +183,7 @@ KINDS = {
 def logits_of(net: Transformer, **options: float) -> Tensor:
     """The largest logits of one step's forward pass, by layer and head; clipped afterwards if the
     options ask for it."""
-    watch = Watch(net.scores(), OptimizerOptions(**options))  # type: ignore[arg-type]
+    watch = LogitMonitor(net.scores(), OptimizerOptions(**options))  # type: ignore[arg-type]
     watch.begin_step()
     net(torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0)))
     found = torch.stack([block.attention.largest for block in net.blocks])
@@ -182,7 +204,9 @@ def test_groups_above_the_threshold_fall_to_it_and_others_stay_bit_for_bit(
     logits_of(net, qk_clip=tau)
     quiet = groups <= tau
     assert 0 < int(quiet.sum()) < len(groups)
-    torch.testing.assert_close(logits_of(net).view(model.kv_heads, -1).amax(1), groups.clamp(max=tau), rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(
+        logits_of(net).view(model.kv_heads, -1).amax(1), groups.clamp(max=tau), rtol=1e-5, atol=0.0
+    )
     shrunk = {"query", "key"} | ({"query_rotary"} if model.attention == "mla" else set())
     for name, now in net.state_dict().items():
         projection = name.removeprefix("blocks.0.attention.").removesuffix(".weight")
@@ -202,7 +226,7 @@ LOUD = replace(MUON, lr=0.2, qk_clip=1.0)
 def test_the_largest_logit_is_that_of_all_micro_batches_of_the_step() -> None:
     horizon = replace(HORIZON, micro_batch_tokens=32)
     spec = trial(replace(MUON, measure_max_logit=True), horizon=horizon)
-    run, other = Run(spec), Run(spec)
+    run, other = TrainingRun(spec), TrainingRun(spec)
     seen = []
     for windows in other.micro_batches():
         assert other.watch
@@ -213,17 +237,19 @@ def test_the_largest_logit_is_that_of_all_micro_batches_of_the_step() -> None:
         other.watch.forget()
     assert len(seen) == 4
     assert seen.index(max(seen)) < 3
-    advance([run])
+    step_runs([run])
     assert run.watch
     assert run.watch.metrics() == {"max_logit": max(seen)}
     run.point(run.metrics(run.judge()))
-    assert run.watch.metrics() == {"max_logit": -math.inf}, "it is forgotten with the point that told it"
+    assert run.watch.metrics() == {"max_logit": -math.inf}, (
+        "it is forgotten with the point that told it"
+    )
 
 
 def test_held_out_losses_and_probes_are_not_looked_at() -> None:
-    run = Run(trial(LOUD))
+    run = TrainingRun(trial(LOUD))
     assert run.watch
-    advance([run])
+    step_runs([run])
     largest = float(run.watch.largest)
     with torch.no_grad():
         for layer in run.watch.layers:
@@ -234,7 +260,10 @@ def test_held_out_losses_and_probes_are_not_looked_at() -> None:
     assert run.ending
     assert float(run.watch.largest) == largest
     assert all(layer.largest is None for layer in run.watch.layers)
-    quiet, evaluated = (list(train_one(trial(LOUD, horizon=replace(HORIZON, evaluate_every=every)))) for every in (None, 1))
+    quiet, evaluated = (
+        list(train_one(trial(LOUD, horizon=replace(HORIZON, evaluate_every=every))))
+        for every in (None, 1)
+    )
     points = {point.step: point.metrics for point in evaluated}
     assert quiet[-1].metrics["loss"] == points[12]["loss"]
     assert max(points[step]["max_logit"] for step in (10, 11, 12)) == quiet[-1].metrics["max_logit"]
@@ -243,13 +272,23 @@ def test_held_out_losses_and_probes_are_not_looked_at() -> None:
 def test_looking_costs_its_flops_and_changes_nothing() -> None:
     plain, watched = trial(MUON), trial(replace(MUON, measure_max_logit=True))
     curves = [list(train_one(spec)) for spec in (plain, watched)]
-    assert [p.metrics["train_loss"] for p in curves[0]] == [p.metrics["train_loss"] for p in curves[1]]
-    assert all(point.metrics["max_logit"] > 0 and "clipped_heads" not in point.metrics for point in curves[1])
+    assert [p.metrics["train_loss"] for p in curves[0]] == [
+        p.metrics["train_loss"] for p in curves[1]
+    ]
+    assert all(
+        point.metrics["max_logit"] > 0 and "clipped_heads" not in point.metrics
+        for point in curves[1]
+    )
     heads, context = MODEL.heads, watched.data.context
-    assert step_flops(watched) - step_flops(plain) == HORIZON.batch_tokens * 2 * heads * MODEL.head_dim * context
+    assert (
+        step_flops(watched) - step_flops(plain)
+        == HORIZON.batch_tokens * 2 * heads * MODEL.head_dim * context
+    )
 
 
-@pytest.mark.parametrize("model", [KINDS["multi-head"], KINDS["latent"]], ids=["multi-head", "latent"])
+@pytest.mark.parametrize(
+    "model", [KINDS["multi-head"], KINDS["latent"]], ids=["multi-head", "latent"]
+)
 def test_logits_explode_without_and_stay_bounded_with_it(model: ModelSpec) -> None:
     """Muon at a rate far too high: without clipping, logits grow a hundredfold and more, and the
     loss suffers."""
@@ -264,7 +303,9 @@ def test_logits_explode_without_and_stay_bounded_with_it(model: ModelSpec) -> No
     )
     free, held = ([point.metrics for point in train_one(spec)] for spec in (wild, clipped))
     assert free[-1]["max_logit"] > 5000
-    assert all(point["max_logit"] < 200 for point in held), "no step lifts them far above 20, to which the one before brought them"
+    assert all(point["max_logit"] < 200 for point in held), (
+        "no step lifts them far above 20, to which the one before brought them"
+    )
     assert all(0 < point["clipped_heads"] <= model.heads for point in held)
     assert held[-1]["loss"] < free[-1]["loss"]
 
@@ -285,7 +326,9 @@ def test_a_trial_that_is_looked_at_has_no_company() -> None:
 
 
 def test_what_would_have_no_effect_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"qk_clip: has no effect under model\.qk_norm.*drop one"):
+    with pytest.raises(
+        ValidationError, match=r"qk_clip: has no effect under model\.qk_norm.*drop one"
+    ):
         trial(LOUD, replace(MODEL, qk_norm=True))
     with pytest.raises(ValidationError, match="qk_clip_alpha: has no meaning without qk_clip"):
         trial(replace(MUON, qk_clip_alpha=0.3))

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telescope.models.transformer import Transformer, initialise
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.optim.muon import Muon
-from telescope.optim.optimizer import build
+from telescope.optim.optimizer import build_optimizer
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
@@ -62,7 +62,7 @@ def test_at_the_base_width_and_depth_only_an_absolute_lr_differs_from_the_base_v
     spec = OptimizerSpec(lr=0.3, weight_decay=0.7, adamw_lr_ratio=0.25, eps=1e-7, **options)  # type: ignore[arg-type]
     model = replace(BASE, base_depth=BASE.depth, head_form=head_form, depth_exponent=alpha)
     m_is_the_width = replace(model, width=BASE.width**2)
-    for group in describe(model, 50, spec):
+    for group in describe_groups(model, 50, spec):
         is_muon = group.optimizer == "muon"
         lr = 0.3 if is_muon or spec.name == "adamw" else 0.3 * 0.25
         if spec.lr_convention == "absolute":
@@ -88,7 +88,9 @@ def test_no_rule_scales_an_initial_value_that_is_zero() -> None:
 
 def test_the_table_covers_every_group_that_can_arise() -> None:
     pairs = {(role, "adamw") for role in Role} | {(Role.HIDDEN, "muon")}
-    assert set(mup.TABLE) == {(p, role, o) for p in ("mup", "mup-paper", "standard") for role, o in pairs}
+    assert set(mup.TABLE) == {
+        (p, role, o) for p in ("mup", "mup-paper", "standard") for role, o in pairs
+    }
 
 
 # parametrisation, role, optimizer: factors of init std, lr, weight decay, eps, forward multiplier
@@ -151,9 +153,11 @@ def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> N
         torch.testing.assert_close(seen(tokens), reference(tokens))
 
 
-def effective(spec: OptimizerSpec, model: ModelSpec, role: Role) -> tuple[float, float, float | None, float]:
+def effective(
+    spec: OptimizerSpec, model: ModelSpec, role: Role
+) -> tuple[float, float, float | None, float]:
     """Scaled lr, decay, eps and multiplier of a role."""
-    (found, *_) = [group for group in describe(model, 100, spec) if group.role is role]
+    (found, *_) = [group for group in describe_groups(model, 100, spec) if group.role is role]
     return found.scaled_lr, found.weight_decay, found.eps, found.multiplier
 
 
@@ -189,20 +193,33 @@ def test_standard_scales_nothing_but_the_initial_values() -> None:
 
 def test_hidden_matrices_start_at_one_over_root_fan_in_at_every_width() -> None:
     for spec in (BASE, WIDE):
-        stds = {group.init_std for group in describe(spec, 100, ADAMW) if group.role is Role.HIDDEN}
+        stds = {
+            group.init_std
+            for group in describe_groups(spec, 100, ADAMW)
+            if group.role is Role.HIDDEN
+        }
         width, residual = spec.width, 0.5  # depth 2: 1/sqrt(2 x 2)
         expected = {width**-0.5, width**-0.5 * residual, (4 * width) ** -0.5 * residual}
         assert sorted(stds) == pytest.approx(sorted(expected))
 
 
-@pytest.mark.parametrize(("parametrisation", "exponent"), [("mup", 0.0), ("mup-paper", 0.5), ("standard", 0.5)])
-def test_the_shared_rotary_key_begins_at_the_spectral_condition_under_mup(parametrisation: Parametrisation, exponent: float) -> None:
+@pytest.mark.parametrize(
+    ("parametrisation", "exponent"), [("mup", 0.0), ("mup-paper", 0.5), ("standard", 0.5)]
+)
+def test_the_shared_rotary_key_begins_at_the_spectral_condition_under_mup(
+    parametrisation: Parametrisation, exponent: float
+) -> None:
     spec, norms = replace(ADAMW, parametrisation=parametrisation), list[float]()
     for width in (64, 1024):
-        model = Transformer(ModelSpec(width=width, base_width=64, depth=1, attention="mla"), 20, 8, parametrisation)
+        model = Transformer(
+            ModelSpec(width=width, base_width=64, depth=1, attention="mla"), 20, 8, parametrisation
+        )
         initialise(model, spec, seed=0)
         matrix = model.get_parameter("blocks.0.attention.key_rotary.weight").detach()
-        norms.append(float(torch.linalg.matrix_norm(matrix, 2)) / math.sqrt(matrix.shape[0] / matrix.shape[1]))
+        norms.append(
+            float(torch.linalg.matrix_norm(matrix, 2))
+            / math.sqrt(matrix.shape[0] / matrix.shape[1])
+        )
     assert math.log2(norms[1] / norms[0]) / 4 == pytest.approx(exponent, abs=0.12)
 
 
@@ -226,13 +243,22 @@ LR_AT_FOUR_TIMES_THE_WIDTH = {"constant": 1, "inverse_sqrt": 1 / 2, "inverse": 1
 
 @pytest.mark.parametrize("parametrisation", get_args(Parametrisation))
 @pytest.mark.parametrize("scale", get_args(UpdateScale))
-def test_muons_learning_rate_follows_the_rule_of_its_update_scale_or_the_one_asked_for(parametrisation: str, scale: UpdateScale) -> None:
+def test_muons_learning_rate_follows_the_rule_of_its_update_scale_or_the_one_asked_for(
+    parametrisation: str, scale: UpdateScale
+) -> None:
     spec = replace(MUON, parametrisation=parametrisation, update_scale=scale)
-    assert effective(spec, WIDE, Role.HIDDEN)[0] == 0.5 * OWN_LR_AT_FOUR_TIMES_THE_WIDTH[parametrisation][scale]
+    assert (
+        effective(spec, WIDE, Role.HIDDEN)[0]
+        == 0.5 * OWN_LR_AT_FOUR_TIMES_THE_WIDTH[parametrisation][scale]
+    )
     for rule, factor in LR_AT_FOUR_TIMES_THE_WIDTH.items():
         asked = replace(spec, muon_lr_rule=rule)
         assert effective(asked, WIDE, Role.HIDDEN)[0] == 0.5 * factor
-        others = [effective(one, WIDE, role)[0] for one in (spec, asked) for role in (Role.EMBEDDING, Role.READOUT, Role.VECTOR)]
+        others = [
+            effective(one, WIDE, role)[0]
+            for one in (spec, asked)
+            for role in (Role.EMBEDDING, Role.READOUT, Role.VECTOR)
+        ]
         assert others[:3] == others[3:], "AdamW's groups have rules of their own"
 
 
@@ -261,14 +287,20 @@ SPECTRAL_EXPONENT = {
 
 
 @pytest.mark.parametrize(("scale", "rule"), SPECTRAL_EXPONENT)
-def test_a_steps_spectral_norm_scales_with_width_as_theory_predicts(scale: UpdateScale, rule: MuonLrRule) -> None:
+def test_a_steps_spectral_norm_scales_with_width_as_theory_predicts(
+    scale: UpdateScale, rule: MuonLrRule
+) -> None:
     spec = replace(MUON, update_scale=scale, muon_lr_rule=rule)
     expected = SPECTRAL_EXPONENT[scale, rule]
     assert mup.spectral_exponent(spec) == expected
     for aspect in (4.0, 1.0, 0.25):
         norms = [spectral_norm_of_a_step(spec, width, aspect) for width in WIDTHS]
-        corrected = [norm / (width / 32) ** expected for norm, width in zip(norms, WIDTHS, strict=True)]
-        assert max(corrected) / min(corrected) < 1.202 / 0.95, "within the upper band of five Newton-Schulz steps"
+        corrected = [
+            norm / (width / 32) ** expected for norm, width in zip(norms, WIDTHS, strict=True)
+        ]
+        assert max(corrected) / min(corrected) < 1.202 / 0.95, (
+            "within the upper band of five Newton-Schulz steps"
+        )
         slope = math.log2(norms[-1] / norms[0]) / 3
         assert slope == pytest.approx(expected, abs=0.1)
 
@@ -276,7 +308,12 @@ def test_a_steps_spectral_norm_scales_with_width_as_theory_predicts(scale: Updat
 def test_mups_own_rule_of_an_update_scale_cancels_its_growth() -> None:
     for scale in get_args(UpdateScale):
         assert mup.spectral_exponent(replace(MUON, update_scale=scale)) == 0
-        assert mup.spectral_exponent(replace(MUON, update_scale=scale, muon_lr_rule=mup.SPECTRAL[scale])) == 0
+        assert (
+            mup.spectral_exponent(
+                replace(MUON, update_scale=scale, muon_lr_rule=mup.SPECTRAL[scale])
+            )
+            == 0
+        )
     assert mup.spectral_exponent(replace(MUON, parametrisation="mup-paper")) == -0.5
     assert mup.spectral_exponent(replace(MUON, parametrisation="standard")) == 0.5
 
@@ -354,7 +391,11 @@ def test_weight_decay_has_its_hand_computed_factors_under_every_rule(
         assert effective(spec, WIDE, Role.HIDDEN)[1] == pytest.approx(0.25 * factor)
         assert effective(spec, WIDE, Role.VECTOR)[1] == 0.0
         if parametrisation == "mup":
-            assert effective(spec, WIDE, Role.EMBEDDING)[1] == effective(spec, WIDE, Role.READOUT)[1] == 0.25
+            assert (
+                effective(spec, WIDE, Role.EMBEDDING)[1]
+                == effective(spec, WIDE, Role.READOUT)[1]
+                == 0.25
+            )
 
 
 # optimizer, rule: exponent of m in what a step of pure decay takes off a hidden weight, under mup
@@ -371,7 +412,9 @@ SHRINKAGE = {
 
 
 @pytest.mark.parametrize(("name", "rule"), SHRINKAGE)
-def test_what_a_step_of_pure_decay_takes_off_a_weight_scales_with_width_as_its_rule_says(name: str, rule: WeightDecayRule) -> None:
+def test_what_a_step_of_pure_decay_takes_off_a_weight_scales_with_width_as_its_rule_says(
+    name: str, rule: WeightDecayRule
+) -> None:
     spec = replace(MUON, name=name, lr=2.0**-4, weight_decay=2.0**-3, weight_decay_rule=rule)
     assert mup.decay_product_exponent(spec) == SHRINKAGE[name, rule]  # type: ignore[index]
     for width in (32, 128):
@@ -379,7 +422,7 @@ def test_what_a_step_of_pure_decay_takes_off_a_weight_scales_with_width_as_its_r
         for parameter in model.parameters():
             torch.nn.init.ones_(parameter)
             parameter.grad = torch.zeros_like(parameter)
-        build(model, spec).step(1.0)
+        build_optimizer(model, spec).step(1.0)
         taken = 1 - float(model.blocks[0].attention.query.weight[0, 0].detach())
         assert taken == pytest.approx(2.0**-7 * (width / 32) ** SHRINKAGE[name, rule], rel=1e-4)
 
@@ -402,10 +445,14 @@ def test_both_forms_of_the_head_move_the_logits_equally_in_one_step() -> None:
         model = Transformer(replace(WIDE, depth=1, head_form=form), 20, 8, "mup")  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(0)
         for name, parameter in model.named_parameters():
-            parameter.data = torch.zeros_like(parameter) if name == "head.weight" else torch.randn(parameter.shape, generator=generator)
+            parameter.data = (
+                torch.zeros_like(parameter)
+                if name == "head.weight"
+                else torch.randn(parameter.shape, generator=generator)
+            )
         tokens = torch.arange(8).reshape(1, 8)
         torch.nn.functional.cross_entropy(model(tokens)[0], tokens[0]).backward()
-        build(model, spec).step(1.0)
+        build_optimizer(model, spec).step(1.0)
         moved.append(float(model(tokens).detach().square().mean().sqrt()))
     assert moved[0] == pytest.approx(moved[1], rel=1e-3)
     assert moved[0] > 0

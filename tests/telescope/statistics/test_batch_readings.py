@@ -8,17 +8,24 @@ from scipy import stats
 
 from telescope.errors import InvalidInput
 from telescope.statistics.batch_readings import Pooled, Readings, tokens_at
-from telescope.statistics.tokens_to_loss import Crossings, Outcome
+from telescope.statistics.tokens_to_loss import Crossings, TargetOutcome
 
-R, C, D, E = Outcome.REACHED, Outcome.CENSORED, Outcome.DIVERGED, Outcome.EARLY
+R, C, D, E = (
+    TargetOutcome.REACHED,
+    TargetOutcome.CENSORED,
+    TargetOutcome.DIVERGED,
+    TargetOutcome.EARLY,
+)
 
 
-def table(*rows: tuple[int, int, float, Outcome]) -> Readings:
+def table(*rows: tuple[int, int, float, TargetOutcome]) -> Readings:
     batch, seed, tokens, outcome = (np.array(column) for column in zip(*rows, strict=True))
     return Readings.of(batch, seed, Crossings(tokens.astype(np.float64), outcome.astype(np.int8)))
 
 
-TWO_BATCHES = table((256, 0, 100, R), (256, 1, 121, R), (256, 2, 110, R), (512, 0, 200, R), (512, 1, 220, R))
+TWO_BATCHES = table(
+    (256, 0, 100, R), (256, 1, 121, R), (256, 2, 110, R), (512, 0, 200, R), (512, 1, 220, R)
+)
 
 
 def test_all_batches_share_one_variance() -> None:
@@ -44,12 +51,16 @@ def test_a_censored_run_makes_its_batch_a_bound_and_leaves_the_variance_alone() 
     assert (half.reached, half.censored, never.reached) == (2, 1, 0)
     assert half.tokens.value == pytest.approx((300 * 220 * 290) ** (1 / 3))
     assert half.tokens.high == never.tokens.high == math.inf
-    assert half.log_tokens.value - half.log_tokens.low == pytest.approx(settled.log_tokens.half_width * math.sqrt(2 / 3))
+    assert half.log_tokens.value - half.log_tokens.low == pytest.approx(
+        settled.log_tokens.half_width * math.sqrt(2 / 3)
+    )
     assert Pooled.of(readings.settled).dof == 1
 
 
 def test_a_diverged_run_is_counted_and_takes_no_part() -> None:
-    whole, lost = tokens_at(table((256, 0, 100, R), (256, 1, 121, R), (256, 2, np.inf, D), (512, 0, np.inf, D)))
+    whole, lost = tokens_at(
+        table((256, 0, 100, R), (256, 1, 121, R), (256, 2, np.inf, D), (512, 0, np.inf, D))
+    )
     assert (whole.diverged, whole.settled, whole.tokens.value) == (1, True, pytest.approx(110))
     assert (lost.settled, lost.tokens.value, lost.tokens.low) == (False, math.inf, math.inf)
 

@@ -7,7 +7,7 @@ import pytest
 
 from telescope.statistics.batch_readings import Readings
 from telescope.statistics.critical_batch import TOLERANCE, piecewise, smooth
-from telescope.statistics.tokens_to_loss import Outcome
+from telescope.statistics.tokens_to_loss import TargetOutcome
 
 BATCHES = tuple(2.0**n for n in range(8, 15))
 
@@ -20,11 +20,13 @@ def readings(log_tokens: np.ndarray, seeds: int = 3, sd: float = 0.0, number: in
         np.array(BATCHES[: len(log_tokens)]),
         np.arange(seeds),
         noisy,
-        np.full(noisy.shape, Outcome.REACHED, dtype=np.int8),
+        np.full(noisy.shape, TargetOutcome.REACHED, dtype=np.int8),
     )
 
 
-def hinge(critical: float = 1500.0, slope: float = -0.4, batches: tuple[float, ...] = BATCHES) -> np.ndarray:
+def hinge(
+    critical: float = 1500.0, slope: float = -0.4, batches: tuple[float, ...] = BATCHES
+) -> np.ndarray:
     return math.log(2e6) + (1 + slope) * np.maximum(np.log(np.array(batches) / critical), 0)
 
 
@@ -42,8 +44,15 @@ def test_the_token_optimal_batch_is_where_the_law_has_risen_by_the_tolerance() -
     found = piecewise(readings(hinge(), sd=0.02))
     assert found is not None
     rise = 1 + found.slope.value
-    assert (found.token_optimal_batch.value / found.critical_batch.value) ** rise == pytest.approx(1 + TOLERANCE)
-    assert found.critical_batch.low < found.token_optimal_batch.low < found.token_optimal_batch.value < found.token_optimal_batch.high
+    assert (found.token_optimal_batch.value / found.critical_batch.value) ** rise == pytest.approx(
+        1 + TOLERANCE
+    )
+    assert (
+        found.critical_batch.low
+        < found.token_optimal_batch.low
+        < found.token_optimal_batch.value
+        < found.token_optimal_batch.high
+    )
     exact = piecewise(readings(hinge(), sd=0.02), tolerance=1e-9)
     assert exact is not None
     assert exact.token_optimal_batch.value == pytest.approx(exact.critical_batch.value)
@@ -56,7 +65,9 @@ def test_mccandlishs_form_is_recovered_with_its_fewest_steps() -> None:
     assert (found.critical_batch.value, found.fewest_tokens) == pytest.approx((3000, 2e6), rel=1e-3)
     assert found.fewest_steps == pytest.approx(2e6 / 3000, rel=2e-3)
     steps, tokens = 2e6 * (1 / 512 + 1 / 3000), 2e6 * (1 + 512 / 3000)
-    assert (steps / found.fewest_steps - 1) * (tokens / found.fewest_tokens - 1) == pytest.approx(1, rel=0.01)
+    assert (steps / found.fewest_steps - 1) * (tokens / found.fewest_tokens - 1) == pytest.approx(
+        1, rel=0.01
+    )
 
 
 def test_the_form_that_does_not_hold_has_larger_residuals_and_a_small_p() -> None:
@@ -103,7 +114,9 @@ def test_tokens_that_rise_from_the_first_batch_on_bound_it_from_above_only() -> 
 
 def test_a_token_optimal_batch_beyond_all_that_were_run_is_not_claimed() -> None:
     # times 1.02^40 = 2.21
-    inside, beyond = (piecewise(readings(hinge(critical, slope=-0.975))) for critical in (7000, 8000))
+    inside, beyond = (
+        piecewise(readings(hinge(critical, slope=-0.975))) for critical in (7000, 8000)
+    )
     assert inside is not None
     assert beyond is not None
     assert inside.token_optimal_batch.value == pytest.approx(7000 * 1.02**40, rel=0.01)
@@ -115,14 +128,19 @@ def test_a_token_optimal_batch_beyond_all_that_were_run_is_not_claimed() -> None
 
 
 def test_steps_never_rise_with_the_batch_and_tokens_never_fall() -> None:
-    steep, falling = (piecewise(readings(slope * np.log(np.array(BATCHES)))) for slope in (1.5, -0.5))
+    steep, falling = (
+        piecewise(readings(slope * np.log(np.array(BATCHES)))) for slope in (1.5, -0.5)
+    )
     assert steep is not None
     assert falling is not None
     assert (steep.slope.value, falling.slope.value) == (0, -1)
 
 
 def test_many_seeds_do_not_make_a_law_certain_that_does_not_hold() -> None:
-    few, many = (piecewise(readings(hinge() + 0.05 * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=n, sd=0.01)) for n in (3, 300))
+    few, many = (
+        piecewise(readings(hinge() + 0.05 * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=n, sd=0.01))
+        for n in (3, 300)
+    )
     assert few is not None
     assert many is not None
     assert few.p_of_misfit is not None
@@ -134,7 +152,10 @@ def test_many_seeds_do_not_make_a_law_certain_that_does_not_hold() -> None:
 
 def test_a_batch_that_was_tuned_worse_widens_the_interval() -> None:
     quiet, wobbly = (
-        piecewise(readings(hinge() + bump * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=5, sd=0.01, number=1)) for bump in (0.0, 0.05)
+        piecewise(
+            readings(hinge() + bump * np.array([0, 1, -1, 1, -1, 1, 0]), seeds=5, sd=0.01, number=1)
+        )
+        for bump in (0.0, 0.05)
     )
     assert quiet is not None
     assert wobbly is not None
@@ -164,7 +185,9 @@ def test_intervals_hold_the_truth_about_nine_times_in_ten() -> None:
         held.append(
             [
                 found.critical_batch.low <= 1500 <= found.critical_batch.high,
-                found.token_optimal_batch.low <= 1500 * (1 + TOLERANCE) ** (1 / 0.6) <= found.token_optimal_batch.high,
+                found.token_optimal_batch.low
+                <= 1500 * (1 + TOLERANCE) ** (1 / 0.6)
+                <= found.token_optimal_batch.high,
                 found.slope.low <= -0.4 <= found.slope.high,
             ]
         )

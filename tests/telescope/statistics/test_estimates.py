@@ -19,15 +19,22 @@ def test_a_mixture_of_one_is_a_student_t_and_of_two_covers_both() -> None:
 
 
 def test_the_difference_of_independent_normal_estimates_is_theirs() -> None:
-    a, b = (Estimate(mean, *stats.norm(mean, sd).interval(0.9)) for mean, sd in ((1.0, 0.3), (0.25, 0.4)))
+    a, b = (
+        Estimate(mean, *stats.norm(mean, sd).interval(0.9))
+        for mean, sd in ((1.0, 0.3), (0.25, 0.4))
+    )
     found = difference(a, b)
-    assert (found.value, found.low, found.high) == pytest.approx((0.75, *stats.norm(0.75, 0.5).interval(0.9)))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (0.75, *stats.norm(0.75, 0.5).interval(0.9))
+    )
     skewed = difference(Estimate(0.0, -3.0, 1.0), Estimate(0.0, -1.0, 4.0))
     assert (skewed.low, skewed.high) == pytest.approx((-5.0, math.sqrt(2)))
 
 
 def test_a_skewed_bowl_asks_for_a_slightly_lower_learning_rate() -> None:
-    assert mixture(np.array([1.0]), np.array([0.5]), np.array([1.0]), 7.0, lowered=0.65).value == pytest.approx(1 - 0.65 * 0.125)
+    assert mixture(
+        np.array([1.0]), np.array([0.5]), np.array([1.0]), 7.0, lowered=0.65
+    ).value == pytest.approx(1 - 0.65 * 0.125)
 
 
 def test_no_value_is_handed_out_below_its_own_interval() -> None:

@@ -21,12 +21,16 @@ def arrays(points: Points) -> tuple[np.ndarray, np.ndarray]:
 
 
 def dominated(point: tuple[float, float], points: Points) -> bool:
-    return any(d <= point[0] and h <= point[1] and (d < point[0] or h < point[1]) for d, h in points)
+    return any(
+        d <= point[0] and h <= point[1] and (d < point[0] or h < point[1]) for d, h in points
+    )
 
 
 @given(POINTS)
 def test_the_non_dominated_points_are_those_that_brute_force_finds(points: Points) -> None:
-    assert non_dominated(*arrays(points)).tolist() == [not dominated(point, points) for point in points]
+    assert non_dominated(*arrays(points)).tolist() == [
+        not dominated(point, points) for point in points
+    ]
 
 
 @given(POINTS)
@@ -34,7 +38,9 @@ def test_a_frontier_needs_fewer_hours_with_every_device_more(points: Points) -> 
     curve = Frontier.of(*arrays(points))
     assert (np.diff(curve.devices) > 0).all()
     assert (np.diff(curve.hours) < 0).all()
-    assert set(zip(curve.devices.tolist(), curve.hours.tolist(), strict=True)) == {p for p in points if not dominated(p, points)}
+    assert set(zip(curve.devices.tolist(), curve.hours.tolist(), strict=True)) == {
+        p for p in points if not dominated(p, points)
+    }
 
 
 def test_equal_points_are_both_kept_and_drawn_once() -> None:

@@ -6,17 +6,19 @@ import pytest
 
 from telescope.errors import InvalidInput
 from telescope.statistics.step_time import (
-    Cluster,
+    DeviceCluster,
     Origin,
-    Step,
+    StepCost,
     device_counts,
     measured,
     modelled,
     takes,
 )
 
-CLUSTER = Cluster(device_flops_per_second=1e15, share_of_peak=0.5, bandwidth_bytes_per_second=1e11)
-STEP = Step(
+CLUSTER = DeviceCluster(
+    device_flops_per_second=1e15, share_of_peak=0.5, bandwidth_bytes_per_second=1e11
+)
+STEP = StepCost(
     batch_tokens=1_048_576,
     sequence_tokens=8192,
     model_flops=3.2e15,
@@ -27,10 +29,14 @@ STEP = Step(
 
 def test_a_step_on_one_and_on_many_devices_is_what_the_formula_says() -> None:
     assert modelled(STEP, CLUSTER, 1).seconds == pytest.approx(3.2e15 / 5e14 + 5e12 / 5e14)
-    assert modelled(STEP, CLUSTER, 64).seconds == pytest.approx(0.1 + 0.01 + 2 * 63 / 64 * 2e9 / 1e11)
+    assert modelled(STEP, CLUSTER, 64).seconds == pytest.approx(
+        0.1 + 0.01 + 2 * 63 / 64 * 2e9 / 1e11
+    )
 
 
-def test_more_devices_are_faster_until_the_exchange_and_the_optimizer_are_all_that_is_left() -> None:
+def test_more_devices_are_faster_until_the_exchange_and_the_optimizer_are_all_that_is_left() -> (
+    None
+):
     seconds = [modelled(STEP, CLUSTER, n).seconds for n in device_counts(STEP)]
     assert seconds == sorted(seconds, reverse=True)
     assert seconds[-1] > 0.01 + 0.039
@@ -54,13 +60,17 @@ def test_a_batch_is_split_into_whole_sequences() -> None:
     assert device_counts(STEP) == [1, 2, 4, 8, 16, 32, 64, 128]
     assert device_counts(replace(STEP, batch_tokens=12 * 8192)) == [1, 2, 3, 4, 6, 12]
     assert [takes(STEP, n) for n in (0, 3, 128, 256)] == [False, False, True, False]
-    with pytest.raises(InvalidInput, match=r"devices: must divide the 128 sequences .* \(given: 256\)"):
+    with pytest.raises(
+        InvalidInput, match=r"devices: must divide the 128 sequences .* \(given: 256\)"
+    ):
         modelled(STEP, CLUSTER, 256)
 
 
 def test_impossible_inputs_are_refused_together_by_name() -> None:
     with pytest.raises(InvalidInput) as caught:
-        Cluster(device_flops_per_second=0.0, share_of_peak=40.0, bandwidth_bytes_per_second=float("nan"))
+        DeviceCluster(
+            device_flops_per_second=0.0, share_of_peak=40.0, bandwidth_bytes_per_second=float("nan")
+        )
     named = [problem.field for problem in caught.value.problems]
     assert named == ["device_flops_per_second", "bandwidth_bytes_per_second", "share_of_peak"]
     with pytest.raises(InvalidInput, match="batch_tokens: must be a multiple of sequence_tokens"):

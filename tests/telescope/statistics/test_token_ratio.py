@@ -8,21 +8,27 @@ from scipy import stats
 
 from telescope.statistics.batch_readings import Readings
 from telescope.statistics.token_ratio import Direction, Standing, ratios, trend
-from telescope.statistics.tokens_to_loss import Outcome
+from telescope.statistics.tokens_to_loss import TargetOutcome
 
 BATCHES = np.array([256.0, 512.0, 1024.0, 2048.0])
 
 
-def readings(tokens: np.ndarray, outcome: np.ndarray | None = None, batches: np.ndarray = BATCHES) -> Readings:
+def readings(
+    tokens: np.ndarray, outcome: np.ndarray | None = None, batches: np.ndarray = BATCHES
+) -> Readings:
     fates = np.zeros(tokens.shape, dtype=np.int8) if outcome is None else outcome.astype(np.int8)
     return Readings(batches[: len(tokens)], np.arange(tokens.shape[1]), np.log(tokens), fates)
 
 
-def scattered(base: np.ndarray, number: int, own: float, shared: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def scattered(
+    base: np.ndarray, number: int, own: float, shared: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Two optimizers of equal tokens at three seeds each, part of the noise in common."""
     rng = np.random.default_rng(number)
     common = shared * rng.standard_normal((len(base), 3))
-    first, second = (base[:, None] * np.exp(common + own * rng.standard_normal((len(base), 3))) for _ in range(2))
+    first, second = (
+        base[:, None] * np.exp(common + own * rng.standard_normal((len(base), 3))) for _ in range(2)
+    )
     return first, second
 
 
@@ -31,8 +37,12 @@ def test_the_interval_of_the_ratio_is_that_of_paired_differences() -> None:
     differences = np.log(first / second)
     sd = math.sqrt(differences.var(axis=1, ddof=1).mean())
     half = stats.t(4).ppf(0.95) * sd / math.sqrt(3)
-    for one, log in zip(ratios(readings(first), readings(second)), differences.mean(axis=1), strict=True):
-        assert (one.ratio.low, one.ratio.value, one.ratio.high) == pytest.approx(np.exp([log - half, log, log + half]))
+    for one, log in zip(
+        ratios(readings(first), readings(second)), differences.mean(axis=1), strict=True
+    ):
+        assert (one.ratio.low, one.ratio.value, one.ratio.high) == pytest.approx(
+            np.exp([log - half, log, log + half])
+        )
         assert one.pairs == 3
         assert half < 0.06  # the shared tenth has gone
 
@@ -47,7 +57,9 @@ def test_the_gap_is_the_difference_of_tokens() -> None:
         np.log(second[0] / stats.gmean(second[0])),
     )
     errors = stats.gmean(1.5 * first[0]) * residuals[0] - stats.gmean(second[0]) * residuals[1]
-    assert one.gap_tokens.half_width == pytest.approx(stats.t(2).ppf(0.95) * errors.std(ddof=1) / math.sqrt(3))
+    assert one.gap_tokens.half_width == pytest.approx(
+        stats.t(2).ppf(0.95) * errors.std(ddof=1) / math.sqrt(3)
+    )
     assert one.standing is Standing.AHEAD
     (turned,) = ratios(readings(second), readings(1.5 * first))
     assert turned.standing is Standing.BEHIND
@@ -65,7 +77,7 @@ def test_only_batches_and_seeds_of_both_are_paired() -> None:
 def test_a_censored_optimizer_gives_a_bound_of_the_ratio() -> None:
     first, second = scattered(np.full(2, 1e6), 4, own=0.01)
     fates = np.zeros((2, 3))
-    fates[1] = Outcome.CENSORED
+    fates[1] = TargetOutcome.CENSORED
     settled, bound = ratios(readings(2 * first, fates), readings(second))
     assert settled.pairs == 3
     assert (bound.pairs, bound.ratio.high, bound.gap_tokens.high) == (0, math.inf, math.inf)
@@ -76,14 +88,18 @@ def test_a_censored_optimizer_gives_a_bound_of_the_ratio() -> None:
 def test_a_batch_at_which_one_of_them_only_diverged_has_no_ratio() -> None:
     first, second = scattered(np.full(2, 1e6), 5, own=0.01)
     fates = np.zeros((2, 3))
-    first[1], fates[1] = np.inf, Outcome.DIVERGED
+    first[1], fates[1] = np.inf, TargetOutcome.DIVERGED
     assert [one.batch_tokens for one in ratios(readings(first, fates), readings(second))] == [256]
 
 
-@pytest.mark.parametrize(("exponent", "direction"), [(0.2, Direction.RISING), (-0.2, Direction.FALLING)])
+@pytest.mark.parametrize(
+    ("exponent", "direction"), [(0.2, Direction.RISING), (-0.2, Direction.FALLING)]
+)
 def test_a_trend_of_the_ratio_is_found_with_its_sign(exponent: float, direction: Direction) -> None:
     first, second = scattered(np.full(4, 1e6), 6, own=0.01)
-    found = trend(readings(3 * first * BATCHES[:, None] ** exponent), readings(second), from_batch_tokens=500)
+    found = trend(
+        readings(3 * first * BATCHES[:, None] ** exponent), readings(second), from_batch_tokens=500
+    )
     assert found is not None
     assert found.batches == 3
     assert found.exponent.low < exponent < found.exponent.high
@@ -106,7 +122,9 @@ def test_a_falling_ratio_is_claimed_wrongly_about_once_in_twenty() -> None:
         for n in range(400)
     ]
     falling = np.mean([one is not None and one.p_falling < 0.05 for one in found])
-    inside = np.mean([one is not None and one.exponent.low <= 0 <= one.exponent.high for one in found])
+    inside = np.mean(
+        [one is not None and one.exponent.low <= 0 <= one.exponent.high for one in found]
+    )
     assert 0.02 < falling < 0.08
     assert 0.86 < inside < 0.94
 

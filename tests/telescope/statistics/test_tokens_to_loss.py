@@ -13,8 +13,8 @@ from telescope.statistics.tokens_to_loss import (
     REACH,
     SMOOTHED,
     Crossings,
-    Curves,
-    Outcome,
+    LossCurves,
+    TargetOutcome,
     moving_sums,
     smoothed,
 )
@@ -28,18 +28,20 @@ def read(
     window: int = 1,
     diverged: tuple[bool, ...] = (),
 ) -> Crossings:
-    return smoothed(Curves.of(runs, diverged), window).crossings(target)
+    return smoothed(LossCurves.of(runs, diverged), window).crossings(target)
 
 
 def test_smoothing_does_not_move_the_crossing_of_a_smooth_curve() -> None:
     found = smoothed(curves(LAW, Noise(), seeds=1, number=0)).crossings(TARGET)
-    assert (found.outcome == Outcome.REACHED).all()
+    assert (found.outcome == TargetOutcome.REACHED).all()
     assert found.tokens == pytest.approx(LAW.tokens_to(TARGET, BATCHES), rel=5e-4)
 
 
 def test_half_a_percent_of_noise_leaves_tokens_unbiased_and_known_to_two_percent() -> None:
     found = smoothed(curves(LAW, Noise(point=0.005), seeds=40, number=1)).crossings(TARGET)
-    errors = np.log(found.tokens.reshape(len(BATCHES), -1) / LAW.tokens_to(TARGET, BATCHES)[:, None])
+    errors = np.log(
+        found.tokens.reshape(len(BATCHES), -1) / LAW.tokens_to(TARGET, BATCHES)[:, None]
+    )
     assert errors.std() < 0.025
     assert abs(errors.mean()) < 3 * errors.std() / np.sqrt(errors.size)
 
@@ -47,14 +49,16 @@ def test_half_a_percent_of_noise_leaves_tokens_unbiased_and_known_to_two_percent
 def test_a_mean_of_means_weighs_points_as_a_triangle() -> None:
     tokens, impulse = np.arange(1.0, 42.0)[None], np.zeros((1, 41))
     impulse[0, 20] = 1
-    (weights,) = smoothed(Curves.recorded(tokens, impulse, np.array([41]), np.zeros(1, dtype=bool)), window=5).loss
+    (weights,) = smoothed(
+        LossCurves.recorded(tokens, impulse, np.array([41]), np.zeros(1, dtype=bool)), window=5
+    ).loss
     assert weights[15:26] * 25 == pytest.approx([0, 1, 2, 3, 4, 5, 4, 3, 2, 1, 0])
 
 
 def test_a_straight_line_in_log_tokens_is_smoothed_into_itself_up_to_its_ends() -> None:
     tokens = np.geomspace(1e3, 1e6, 40)
     for points in (3, 25, 40):
-        line = Curves.recorded(
+        line = LossCurves.recorded(
             tokens[None],
             5 - 0.2 * np.log(tokens[None]),
             np.array([points]),
@@ -68,7 +72,9 @@ def test_a_straight_line_in_log_tokens_is_smoothed_into_itself_up_to_its_ends() 
 def test_moving_sums_are_sums_of_what_is_there(width: int, window: int) -> None:
     values = np.random.default_rng(width).normal(size=(2, width))
     halves = [min(window // 2, (i + 1) // REACH) for i in range(width)]
-    expected = [[row[i - half : i + half + 1].sum() for i, half in enumerate(halves)] for row in values]
+    expected = [
+        [row[i - half : i + half + 1].sum() for i, half in enumerate(halves)] for row in values
+    ]
     assert moving_sums(values, window) == pytest.approx(np.array(expected))
 
 
@@ -79,14 +85,16 @@ def test_the_crossing_lies_on_a_line_in_log_tokens_between_the_points_around_it(
 
 
 def test_a_dip_that_does_not_last_is_no_crossing() -> None:
-    raw = smoothed(Curves.of([([1, 2, 4, 8, 16, 32, 64], [5.0, 1.9, 5.0, 5.0, 1.0, 1.0, 1.0])]), window=1)
+    raw = smoothed(
+        LossCurves.of([([1, 2, 4, 8, 16, 32, 64], [5.0, 1.9, 5.0, 5.0, 1.0, 1.0, 1.0])]), window=1
+    )
     assert raw.crossings(2.0).tokens == pytest.approx([2 ** (3 / 3.1)])  # held for one point
     assert replace(raw, window=3).crossings(2.0).tokens == pytest.approx([8 * 2 ** (3 / 4)])
 
 
 def test_a_run_that_ends_below_the_target_has_reached_it() -> None:
-    raw = smoothed(Curves.of([([1, 2, 4, 8], [5.0, 4.0, 3.0, 1.0])]), window=1)
-    assert replace(raw, window=3).crossings(2.0).outcome.tolist() == [Outcome.REACHED]
+    raw = smoothed(LossCurves.of([([1, 2, 4, 8], [5.0, 4.0, 3.0, 1.0])]), window=1)
+    assert replace(raw, window=3).crossings(2.0).outcome.tolist() == [TargetOutcome.REACHED]
 
 
 def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
@@ -102,7 +110,7 @@ def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
         ([], []),
     ]
     found = read(runs, target=2.5, diverged=(False, False, False, False, True, False, False, False))
-    names = [Outcome(value).name for value in found.outcome]
+    names = [TargetOutcome(value).name for value in found.outcome]
     assert names == [
         "REACHED",
         "CENSORED",
@@ -114,8 +122,8 @@ def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
         "CENSORED",
     ]
     assert found.tokens.tolist() == pytest.approx([2 * 2**0.5, 8, 4, np.inf, np.inf, 2**0.75, 1, 0])
-    assert set(MEANING) == set(Outcome)
-    assert Outcome.CENSORED.meaning.startswith("It did not reach")
+    assert set(MEANING) == set(TargetOutcome)
+    assert TargetOutcome.CENSORED.meaning.startswith("It did not reach")
 
 
 @settings(deadline=None)
@@ -126,7 +134,9 @@ def test_runs_of_different_lengths_are_read_as_if_each_were_alone(seed: int, win
     for _ in range(5):
         length = int(rng.integers(1, 60))
         tokens = np.cumsum(rng.uniform(1, 100, length))
-        runs.append((tokens.tolist(), (4 - 0.3 * np.log(tokens) + rng.normal(0, 0.2, length)).tolist()))
+        runs.append(
+            (tokens.tolist(), (4 - 0.3 * np.log(tokens) + rng.normal(0, 0.2, length)).tolist())
+        )
     together, alone = read(runs, 2.5, window), [read([run], 2.5, window) for run in runs]
     assert together.outcome.tolist() == [int(one.outcome[0]) for one in alone]
     assert together.tokens == pytest.approx([float(one.tokens[0]) for one in alone])
@@ -137,8 +147,10 @@ def test_padding_may_be_anything() -> None:
         np.array([[1.0, 2.0, 4.0, -7.0, np.nan]]),
         np.array([[3.0, 2.0, 1.0, np.nan, 0.0]], dtype=np.float32),
     )
-    found = smoothed(Curves.recorded(tokens, loss, np.array([3]), np.array([False])), 1).crossings(1.5)
+    found = smoothed(
+        LossCurves.recorded(tokens, loss, np.array([3]), np.array([False])), 1
+    ).crossings(1.5)
     assert (found.tokens.tolist(), found.outcome.tolist()) == (
         [pytest.approx(2 * 2**0.5)],
-        [Outcome.REACHED],
+        [TargetOutcome.REACHED],
     )

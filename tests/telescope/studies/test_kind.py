@@ -47,7 +47,9 @@ def test_trials_of_a_ladder_have_a_level_and_those_outside_of_it_none(schedule: 
     for one in found:
         outside = one.label.stage in ("coordinates", "validation")
         assert (one.spec.measure == "coordinates") == (one.label.stage == "coordinates")
-        assert one.label.level == (None if outside else [32, 64, 128, 256].index(one.spec.model.width))
+        assert one.label.level == (
+            None if outside else [32, 64, 128, 256].index(one.spec.model.width)
+        )
         assert (one.label.ladder, one.label.variant) == (one.spec.optimizer.name, "")
     assert {one.label.level for one in found} >= {None, 0, 1, 2}
 
@@ -66,7 +68,9 @@ def test_a_trial_of_a_variant_is_labelled_with_its_name() -> None:
         ({"optimizer": ["muon", "adamw"]}, ["runs", "timing"]),
     ],
 )
-def test_a_trial_over_batches_is_labelled_by_what_it_is_for(how: dict[str, Any], expected: list[str]) -> None:
+def test_a_trial_over_batches_is_labelled_by_what_it_is_for(
+    how: dict[str, Any], expected: list[str]
+) -> None:
     found = planned(parse(over_batches(**how)), Trainer())
     assert sorted(stages(found)) == sorted(expected)
     for one in found:

@@ -20,7 +20,7 @@ from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 
-QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
+QUICKSTART = Path(__file__).parents[3] / "api" / "examples" / "quickstart.yaml"
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -280,8 +280,12 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "field", "words"), REFUSED, ids=[f"{r[0]}={r[1]}"[:60] for r in REFUSED])
-def test_a_bad_value_is_refused_naming_field_value_and_remedy(path: str, value: Any, field: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "value", "field", "words"), REFUSED, ids=[f"{r[0]}={r[1]}"[:60] for r in REFUSED]
+)
+def test_a_bad_value_is_refused_naming_field_value_and_remedy(
+    path: str, value: Any, field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse(changed(path, value))
     named = {problem.field: problem for problem in refusal.value.problems}
@@ -342,7 +346,9 @@ def test_what_is_wrong_with_a_block_is_said_once_whatever_varies() -> None:
 def test_the_limits_of_all_variants_ladders_are_shares() -> None:
     doc = document(
         optimizer=["muon", "adamw"],
-        sweep_over={"model": [{"name": "a"}, {"name": "b", "mlp": "gelu"}, {"name": "c", "depth": 1}]},
+        sweep_over={
+            "model": [{"name": "a"}, {"name": "b", "mlp": "gelu"}, {"name": "c", "depth": 1}]
+        },
     )
     with pytest.raises(InvalidInput, match="for each of 6 ladders; raise it to 144"):
         parse(doc | {"limits": {"max_trials": 143}})
@@ -359,7 +365,9 @@ def test_all_problems_are_reported_together() -> None:
 
 
 def test_the_ratio_of_adamw_cannot_be_swept_without_muon() -> None:
-    doc = changed("search.adamw_lr_ratio", {"low": 0.1, "high": 1.0, "points": 3}) | {"optimizer": "adamw"}
+    doc = changed("search.adamw_lr_ratio", {"low": 0.1, "high": 1.0, "points": 3}) | {
+        "optimizer": "adamw"
+    }
     with pytest.raises(InvalidInput, match="without muon"):
         parse(doc)
 
@@ -368,9 +376,13 @@ def test_runs_that_would_all_end_at_one_loss_are_refused() -> None:
     doc = changed("horizon.evaluate_every", 10)
     parse(doc)
     doc["horizon"]["stop_below_loss"] = 3.0
-    with pytest.raises(InvalidInput, match="would end all runs at the same loss; leave it out") as refusal:
+    with pytest.raises(
+        InvalidInput, match="would end all runs at the same loss; leave it out"
+    ) as refusal:
         parse(doc)
-    assert [(problem.field, problem.value) for problem in refusal.value.problems] == [("horizon.stop_below_loss", 3.0)]
+    assert [(problem.field, problem.value) for problem in refusal.value.problems] == [
+        ("horizon.stop_below_loss", 3.0)
+    ]
 
 
 def test_the_budget_of_robust_is_refused_under_the_paper() -> None:
@@ -397,10 +409,14 @@ def test_absolute_learning_rates_are_accepted_under_the_paper_s_parametrisation(
 
 
 def test_only_the_width_changes_along_the_ladder() -> None:
-    asked = study(model=document()["model"] | {"depth": 3, "query_heads_per_kv": 2, "mlp": "relu2", "tied_embeddings": True})
+    asked = study(
+        model=document()["model"]
+        | {"depth": 3, "query_heads_per_kv": 2, "mlp": "relu2", "tied_embeddings": True}
+    )
     assert asked.model.widths == (32, 64, 128, 256)
     base, *wider = (
-        trial_spec(asked, "muon", width, {"lr": 0.01, "weight_decay": 0.1}) for width in (*asked.model.widths, asked.model.target_width)
+        trial_spec(asked, "muon", width, {"lr": 0.01, "weight_decay": 0.1})
+        for width in (*asked.model.widths, asked.model.target_width)
     )
     assert (base.model.depth, base.model.head_dim, base.model.tied_embeddings) == (3, 16, True)
     assert [spec.model.width for spec in wider] == [64, 128, 256, 512]
@@ -446,7 +462,9 @@ momenta = st.none() | st.builds(
 
 
 sweeps = st.builds(
-    lambda names, block, values: {block: [{"name": name} | value for name, value in zip(names, values, strict=True)]},
+    lambda names, block, values: {
+        block: [{"name": name} | value for name, value in zip(names, values, strict=True)]
+    },
     st.lists(
         st.text("abc -_.", min_size=1, max_size=4).filter(lambda name: name == name.strip()),
         min_size=2,
@@ -454,9 +472,13 @@ sweeps = st.builds(
         unique=True,
     ),
     st.just("model"),
-    st.permutations([{}, {"mlp": "gelu"}, {"tied_embeddings": True, "depth": 3}, {"qk_norm": True}]).map(lambda values: values[:2]),
+    st.permutations(
+        [{}, {"mlp": "gelu"}, {"tied_embeddings": True, "depth": 3}, {"qk_norm": True}]
+    ).map(lambda values: values[:2]),
 ) | st.builds(
-    lambda corpora, fraction: {"data": [{"name": f"text {i}", "corpus": one} | fraction for i, one in enumerate(corpora)]},
+    lambda corpora, fraction: {
+        "data": [{"name": f"text {i}", "corpus": one} | fraction for i, one in enumerate(corpora)]
+    },
     st.lists(st.text(min_size=1, max_size=3), min_size=2, max_size=3, unique=True),
     st.sampled_from([{}, {"validation_fraction": 0.2}]),
 )
@@ -475,9 +497,12 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         "kind": "telescope",
         "name": draw(st.text(max_size=8)),
         "optimizer": draw(st.sampled_from(["muon", "adamw", ["muon"], ["adamw", "muon"]])),
-        "model": dict(zip(("base_width", "calibration_width", "target_width"), widths, strict=True)) | {"head_dim": head_dim},
+        "model": dict(zip(("base_width", "calibration_width", "target_width"), widths, strict=True))
+        | {"head_dim": head_dim},
         "data": {
-            "corpus": draw(names | st.dictionaries(names, st.floats(0.01, 9), min_size=2, max_size=4)),
+            "corpus": draw(
+                names | st.dictionaries(names, st.floats(0.01, 9), min_size=2, max_size=4)
+            ),
             "context": context,
         },
         "horizon": {
@@ -504,16 +529,20 @@ def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) 
     again = parse(travelled).question
     assert again == first
     assert to_document(KIND.of(again)) == travelled
-    assert [s.digest for s in KIND.of(again).plan([]).start] == [s.digest for s in KIND.of(first).plan([]).start]
+    assert [s.digest for s in KIND.of(again).plan([]).start] == [
+        s.digest for s in KIND.of(first).plan([]).start
+    ]
 
 
 def test_a_report_travels_as_plain_json() -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
-    found = report_document(run(KIND.of(study()), random_surface(1, noise=0.2)))
+    found = report_document(run_study(KIND.of(study()), random_surface(1, noise=0.2)))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert {"final", "verdict", "reason", "best", "ladders"} <= found.keys()
-    assert {"value", "low", "high", "resolved"} <= found["ladders"][0]["hyperparameters"]["lr"].keys()
+    assert {"value", "low", "high", "resolved"} <= found["ladders"][0]["hyperparameters"][
+        "lr"
+    ].keys()
 
 
 def test_a_grid_too_large_to_build_is_refused_without_building_it() -> None:
@@ -526,35 +555,39 @@ def test_a_grid_too_large_to_build_is_refused_without_building_it() -> None:
 
 
 def test_the_preview_of_the_paper_is_exact() -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study(2, (8, 5), schedule="paper", seeds=2)
-    bill = run(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
+    bill = run_study(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
     forecast = preview(asked)
     assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
     assert forecast.flops.most == pytest.approx(bill.flops)
     assert forecast.tokens.most == bill.tokens
-    assert [level.trials for level in forecast.ladders[0].levels] == [level.trials for level in bill.levels]
+    assert [level.trials for level in forecast.ladders[0].levels] == [
+        level.trials for level in bill.levels
+    ]
     assert forecast.share == pytest.approx(bill.share)
 
 
 @pytest.mark.parametrize("limits", [{"max_trials": 70}, {"max_flops": 2e12}])
 def test_the_preview_of_a_limited_paper_is_exact_too(limits: dict[str, Any]) -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study(2, (8, 8), schedule="paper", limits=limits)
-    bill = run(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
+    bill = run_study(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
     assert preview(asked).trials.most == bill.trials == 64
     assert preview(asked).flops.most == pytest.approx(bill.flops)
 
 
-@pytest.mark.parametrize("limits", [{"max_trials": 45}, {"max_base_runs": 60}, {"max_base_runs": 1000}])
+@pytest.mark.parametrize(
+    "limits", [{"max_trials": 45}, {"max_base_runs": 60}, {"max_base_runs": 1000}]
+)
 def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study(limits=limits)
     bill, forecast = (
-        run(KIND.of(asked), random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost,
+        run_study(KIND.of(asked), random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost,
         preview(asked),
     )
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
@@ -563,11 +596,13 @@ def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> 
 
 @pytest.mark.parametrize("number", range(6))
 def test_the_bill_of_robust_lies_between_the_least_and_the_most_of_its_preview(number: int) -> None:
-    from telescope.studies import run
+    from telescope.studies import run_study
 
     asked = study()
     bill, forecast = (
-        run(KIND.of(asked), random_surface(number, noise=0.3, cliff=math.inf)).ladders[0].cost,
+        run_study(KIND.of(asked), random_surface(number, noise=0.3, cliff=math.inf))
+        .ladders[0]
+        .cost,
         preview(asked),
     )
     assert forecast.trials.least <= bill.trials <= forecast.trials.most

@@ -24,8 +24,12 @@ CONSTANT = replace(HORIZON, steps=40, decay="constant", record_every=6)
 TRUNKS = {
     "muon": replace(trial(horizon=CONSTANT), kept_steps=(20, 40)),
     "adamw": replace(trial(ADAMW, horizon=CONSTANT), kept_steps=(20, 40)),
-    "accumulating": replace(trial(horizon=replace(CONSTANT, micro_batch_tokens=32)), kept_steps=(20, 40)),
-    "evaluated": replace(trial(ADAMW, horizon=replace(CONSTANT, evaluate_every=5)), kept_steps=(20, 40)),
+    "accumulating": replace(
+        trial(horizon=replace(CONSTANT, micro_batch_tokens=32)), kept_steps=(20, 40)
+    ),
+    "evaluated": replace(
+        trial(ADAMW, horizon=replace(CONSTANT, evaluate_every=5)), kept_steps=(20, 40)
+    ),
     "clipped": replace(
         trial(replace(MUON, lr=0.2, qk_clip=0.5), horizon=replace(CONSTANT, warmup_fraction=0.0)),
         kept_steps=(20, 40),
@@ -62,7 +66,9 @@ def alone(spec: TrialSpec) -> list[Measurement]:
 def whole(spec: TrialSpec) -> list[tuple[int, int, dict[str, float]]]:
     """The points of a run without a trunk after that step, except for values of its first point
     that cover an interval of other steps."""
-    rest = [point for point in train_one(replace(spec, branch=None)) if point.step > spec.branch_step]
+    rest = [
+        point for point in train_one(replace(spec, branch=None)) if point.step > spec.branch_step
+    ]
     return numbers(rest)
 
 
@@ -76,7 +82,9 @@ def numbers(points: Sequence[Measurement]) -> list[tuple[int, int, dict[str, flo
 # Training
 
 
-def test_a_branch_begun_at_a_kept_state_yields_what_it_yields_from_scratch_bit_for_bit(trunk: TrialSpec, tmp_path: Path) -> None:
+def test_a_branch_begun_at_a_kept_state_yields_what_it_yields_from_scratch_bit_for_bit(
+    trunk: TrialSpec, tmp_path: Path
+) -> None:
     (curve,) = trained(tmp_path, trunk)
     assert curve == alone(replace(trunk, kept_steps=())), "what is kept changes nothing"
     branches = (
@@ -123,7 +131,9 @@ def test_states_are_kept_at_their_steps_and_outlive_their_trial(tmp_path: Path) 
     began = file(tmp_path, trunk)
     for point in train_one(trunk, began):
         assert kept_path(tmp_path, trunk.digest, 20).exists() == (point.step >= 20)
-        assert kept_path(tmp_path, trunk.digest, 40).exists() == (point.step >= 40), "before its last point is heard of"
+        assert kept_path(tmp_path, trunk.digest, 40).exists() == (point.step >= 40), (
+            "before its last point is heard of"
+        )
     began.delete()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{trunk.digest}@20.pt",
@@ -186,7 +196,9 @@ def test_a_branch_is_resumed_from_its_own_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dies_at", [3, 19, 20, 21, 25])
-def test_a_branch_without_its_trunk_is_resumed_within_the_trunks_steps_too(dies_at: int, tmp_path: Path) -> None:
+def test_a_branch_without_its_trunk_is_resumed_within_the_trunks_steps_too(
+    dies_at: int, tmp_path: Path
+) -> None:
     branch = cooldown(TRUNKS["adamw"], 20, 10)
     steps = itertools.count()
     path = tmp_path / "branch.pt"
@@ -245,7 +257,9 @@ def test_the_schedule_of_a_cooldown_is_its_trunks_and_then_a_line() -> None:
 
 @pytest.mark.parametrize("steps", [*range(1, 40, 3), 77, 1000, 12_345])
 @pytest.mark.parametrize("warmup", [0.0, 1e-9, 0.01, 0.1, 1 / 3, 0.5])
-def test_branches_warm_up_as_long_as_their_trunks_and_cool_down_as_long_as_they_are_told(steps: int, warmup: float) -> None:
+def test_branches_warm_up_as_long_as_their_trunks_and_cool_down_as_long_as_they_are_told(
+    steps: int, warmup: float
+) -> None:
     horizon = HorizonSpec(steps=steps, batch_tokens=128, warmup_fraction=warmup, decay="constant")
     at = max(1, warmup_steps(horizon))
     trunk = replace(trial(horizon=horizon), kept_steps=(at, steps))
@@ -256,7 +270,11 @@ def test_branches_warm_up_as_long_as_their_trunks_and_cool_down_as_long_as_they_
         extension(trunk, steps + 1),
     ):
         assert warmup_steps(branch.horizon) == warmup_steps(horizon)
-        below = [step for step in range(branch.horizon.steps) if step >= branch.branch_step and lr_factor(branch.horizon, step) < 1]
+        below = [
+            step
+            for step in range(branch.horizon.steps)
+            if step >= branch.branch_step and lr_factor(branch.horizon, step) < 1
+        ]
         assert len(below) == (branch.own_steps - 1 if branch.horizon.decay == "wsd" else 0)
 
 

@@ -50,7 +50,9 @@ TRUNK = "7" * 32
 
 def kept(folder: Path, step: int, at: int | None = None) -> CheckpointFile:
     """The checkpoint of a branch, beside what its trunk has kept."""
-    CheckpointFile(folder / f"{TRUNK}.pt").keep(TRUNK, {"step": step, "seconds": 9.0, "curve": [1], "x": "trunk"})
+    CheckpointFile(folder / f"{TRUNK}.pt").keep(
+        TRUNK, {"step": step, "seconds": 9.0, "curve": [1], "x": "trunk"}
+    )
     if at is not None:
         kept_path(folder, TRUNK, step).replace(kept_path(folder, TRUNK, at))
     return CheckpointFile(folder / "branch.pt")
@@ -79,7 +81,9 @@ def test_a_kept_state_of_another_trunk_or_step_or_a_damaged_one_is_none(tmp_path
     file = kept(tmp_path, 5)
     assert file.load(Branch(trunk="8" * 32, step=5)) is None
     assert file.load(Branch(trunk=TRUNK, step=6)) is None
-    assert kept(tmp_path, 5, at=6).load(Branch(trunk=TRUNK, step=6)) is None, "it is not of the step that it is called by"
+    assert kept(tmp_path, 5, at=6).load(Branch(trunk=TRUNK, step=6)) is None, (
+        "it is not of the step that it is called by"
+    )
     file = kept(tmp_path / "other", 5)
     kept_path(tmp_path / "other", TRUNK, 5).write_bytes(b"rubbish")
     assert file.load(Branch(trunk=TRUNK, step=5)) is None

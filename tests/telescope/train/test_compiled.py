@@ -77,7 +77,9 @@ def test_one_graph_serves_all_trials_of_a_shape_and_their_curves_are_eager_ones_
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path),
         "TELESCOPE_COMPILE": "auto",
     }
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert (found["obstacle"], found["ready"]) == (None, True), done.stderr
@@ -93,7 +95,9 @@ def test_one_graph_serves_all_trials_of_a_shape_and_their_curves_are_eager_ones_
 
 def test_a_graph_is_shared_by_all_that_only_the_optimizer_tells_apart_and_by_nothing_else() -> None:
     graph = Graph.of(trial())
-    assert graph == Graph.of(trial(replace(ADAMW, lr=0.5, weight_decay=0.5), horizon=replace(HORIZON, steps=7), seed=3))
+    assert graph == Graph.of(
+        trial(replace(ADAMW, lr=0.5, weight_decay=0.5), horizon=replace(HORIZON, steps=7), seed=3)
+    )
     others = [
         trial(model=replace(MODEL, depth=MODEL.depth + 1)),
         trial(replace(MUON, parametrisation="standard")),
@@ -104,7 +108,9 @@ def test_a_graph_is_shared_by_all_that_only_the_optimizer_tells_apart_and_by_not
     assert len({each.record for each in map(Graph.of, others)}) == 4
 
 
-def test_what_another_graph_took_last_is_expected_of_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_graph_took_last_is_expected_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
     graph = Graph.of(trial())
     assert compiled.expected_seconds(graph) == compiled.FIRST_SECONDS
@@ -116,14 +122,18 @@ def test_what_another_graph_took_last_is_expected_of_the_next(tmp_path: Path, mo
     assert compiled.expected_seconds(graph) == compiled.FIRST_SECONDS
 
 
-def test_what_this_machine_has_compiled_takes_a_new_process_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_this_machine_has_compiled_takes_a_new_process_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
     graph = Graph.of(trial())
     graph.record.write_text(json.dumps({"seconds": 50.0}))
     assert compiled.expected_seconds(graph) == compiled.AGAIN_SECONDS
 
 
-def test_where_compiling_fails_that_is_said_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_compiling_fails_that_is_said_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried: list[object] = []
 
     def fail(models: object, windows: object) -> torch.Tensor:
@@ -131,12 +141,12 @@ def test_where_compiling_fails_that_is_said_once(caplog: pytest.LogCaptureFixtur
         raise RuntimeError("no Python.h\nand so on")
 
     monkeypatch.setenv("TELESCOPE_COMPILE", "auto")
-    monkeypatch.setattr(compiled, "losses", fail)
+    monkeypatch.setattr(compiled, "compiled_losses", fail)
     monkeypatch.setattr(compiled, "_failures", [])
     monkeypatch.setattr("shutil.which", lambda compiler: compiler)
     graphs = [Graph.of(trial(model=replace(MODEL, depth=depth))) for depth in (8, 8, 9)]
-    assert [compiled.ready(graph) for graph in graphs] == [False] * 3
-    compiled.ready.cache_clear()
+    assert [compiled.ensure_compiled(graph) for graph in graphs] == [False] * 3
+    compiled.ensure_compiled.cache_clear()
     assert len(tried) == 1
     assert "is not compiled here: RuntimeError: no Python.h (" in caplog.text
 

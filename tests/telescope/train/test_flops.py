@@ -26,7 +26,10 @@ from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, stdlib, trial
 def test_newton_schulz_on_the_reference_shape() -> None:
     # one block of width 128 whose feed-forward has 512 units: 4 square, 3 of 128 x 512
     square, rectangular = 5 * 6 * 128**3, 188_743_680
-    assert flops.newton_schulz_flops(ModelSpec(width=128, base_width=128, depth=1), 5) == 4 * square + 3 * rectangular
+    assert (
+        flops.newton_schulz_flops(ModelSpec(width=128, base_width=128, depth=1), 5)
+        == 4 * square + 3 * rectangular
+    )
 
 
 def test_training_flops_agree_with_what_torch_counts() -> None:
@@ -62,7 +65,9 @@ def counted(spec: TrialSpec) -> tuple[list[Measurement], float]:
 
 
 QUICK = ModelSpec(width=32, base_width=32, depth=2)
-WHOLE = TrialSpec(model=QUICK, optimizer=MUON, data=stdlib(64), horizon=HorizonSpec(steps=10, batch_tokens=512))
+WHOLE = TrialSpec(
+    model=QUICK, optimizer=MUON, data=stdlib(64), horizon=HorizonSpec(steps=10, batch_tokens=512)
+)
 GROUPED = replace(MODEL, query_heads_per_kv=2, tied_embeddings=True, mlp="relu2")
 RUNS = {
     "muon": WHOLE,
@@ -74,7 +79,9 @@ RUNS = {
         model=replace(MODEL, positions="learned", norm="layer", mlp="gelu", tied_embeddings=True),
     ),
     "clipped": trial(replace(MUON, qk_clip=1.0), horizon=replace(HORIZON, micro_batch_tokens=64)),
-    "latent attention, clipped": trial(replace(ADAMW, qk_clip=1.0), model=replace(MODEL, attention="mla")),
+    "latent attention, clipped": trial(
+        replace(ADAMW, qk_clip=1.0), model=replace(MODEL, attention="mla")
+    ),
     "micro-batches": trial(horizon=replace(HORIZON, micro_batch_tokens=32)),
     "evaluated on the way": trial(horizon=replace(HORIZON, steps=10, evaluate_every=4)),
     "evaluated on the way to an even end": trial(horizon=replace(HORIZON, evaluate_every=4)),
@@ -107,9 +114,13 @@ def test_a_run_that_diverges_costs_what_torch_counts(evaluate_every: int | None)
 
 
 @pytest.mark.parametrize(("evaluate_every", "end"), [(4, 8), (6, 12)])
-def test_a_run_that_stops_below_its_loss_costs_what_torch_counts(evaluate_every: int, end: int) -> None:
+def test_a_run_that_stops_below_its_loss_costs_what_torch_counts(
+    evaluate_every: int, end: int
+) -> None:
     horizon = replace(HORIZON, evaluate_every=evaluate_every)
-    target = next(point for point in train_one(trial(horizon=horizon)) if point.step == end).metrics["loss"]
+    target = next(
+        point for point in train_one(trial(horizon=horizon)) if point.step == end
+    ).metrics["loss"]
     spec = trial(horizon=replace(horizon, stop_below_loss=target))
     points, total = counted(spec)
     assert points[-1].step == end
@@ -119,8 +130,12 @@ def test_a_run_that_stops_below_its_loss_costs_what_torch_counts(evaluate_every:
 
 BRANCHES = {
     "muon": trial(horizon=replace(HORIZON, steps=20, record_every=4)),
-    "adamw, evaluated at the branch": trial(ADAMW, horizon=replace(HORIZON, steps=20, evaluate_every=8)),
-    "adamw, evaluated beside the branch": trial(ADAMW, horizon=replace(HORIZON, steps=20, evaluate_every=3)),
+    "adamw, evaluated at the branch": trial(
+        ADAMW, horizon=replace(HORIZON, steps=20, evaluate_every=8)
+    ),
+    "adamw, evaluated beside the branch": trial(
+        ADAMW, horizon=replace(HORIZON, steps=20, evaluate_every=3)
+    ),
 }
 
 
@@ -137,10 +152,14 @@ def test_a_branch_costs_what_torch_counts_after_it(whole: TrialSpec, tmp_path: P
     assert counter.get_total_flops() == pytest.approx(points[-1].flops, rel=1e-9)
     assert points[-1].flops == flops.trial_flops(branch)
     upto = flops.flops_by(whole, 8)
-    assert [point.flops for point in points] == pytest.approx([flops.flops_by(whole, point.step) - upto for point in points], rel=1e-12)
+    assert [point.flops for point in points] == pytest.approx(
+        [flops.flops_by(whole, point.step) - upto for point in points], rel=1e-12
+    )
 
 
-def test_a_text_too_short_to_be_evaluated_on_as_much_as_asked_for_is_billed_for_what_was_read() -> None:
+def test_a_text_too_short_to_be_evaluated_on_as_much_as_asked_for_is_billed_for_what_was_read() -> (
+    None
+):
     text = batches.resolve(DataSpec(corpus=str(Path(__file__).parents[3] / "LICENSE"), context=32))
     spec = replace(trial(), data=text, horizon=replace(HORIZON, evaluation_tokens=16_384))
     points, total = counted(spec)

@@ -14,8 +14,8 @@ import pytest
 from telescope.data import batches
 from telescope.train.checkpoint import CheckpointFile
 from telescope.train.flops import trial_flops
-from telescope.train.loop import advance, train_one
-from telescope.train.run import Run, curve_of, step_seconds
+from telescope.train.loop import step_runs, train_one
+from telescope.train.run import TrainingRun, curve_of, median_step_seconds
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.outcome import Measurement, completed
@@ -46,7 +46,9 @@ def test_a_run_repeats_itself_bit_for_bit(spec: TrialSpec) -> None:
     assert values(train_one(spec)) == values(train_one(spec))
 
 
-def test_a_run_resumed_from_any_checkpoint_yields_the_identical_rest(spec: TrialSpec, tmp_path: Path) -> None:
+def test_a_run_resumed_from_any_checkpoint_yields_the_identical_rest(
+    spec: TrialSpec, tmp_path: Path
+) -> None:
     whole = values(train_one(spec))
     for points_before_death in (1, 2, 3):
         path = tmp_path / f"{points_before_death}.pt"
@@ -107,10 +109,10 @@ def test_divergence_does_not_depend_on_how_often_points_are_recorded(record_ever
 def test_seeds_draw_other_batches_and_other_weights() -> None:
     assert values(train_one(trial(seed=1))) != values(train_one(trial(seed=2)))
     spec = trial(seed=1)
-    first = Run(spec)
-    other = Run(trial(seed=2))
+    first = TrainingRun(spec)
+    other = TrainingRun(trial(seed=2))
     other.model.load_state_dict(first.model.state_dict())
-    losses = [[float(advance([run])) for _ in range(2)] for run in (first, other)]
+    losses = [[float(step_runs([run])) for _ in range(2)] for run in (first, other)]
     assert losses[0][0] == losses[1][0]  # the head is silent at first
     assert losses[0][1] != losses[1][1]
 
@@ -118,11 +120,11 @@ def test_seeds_draw_other_batches_and_other_weights() -> None:
 @pytest.mark.parametrize("lr", [0.01, 10.0])
 def test_a_run_that_is_asked_again_says_the_same_until_its_next_point(lr: float) -> None:
     horizon = replace(HORIZON, steps=22, record_every=11)
-    run = Run(trial(replace(ADAMW, lr=lr, measure_max_logit=True), horizon=horizon))
+    run = TrainingRun(trial(replace(ADAMW, lr=lr, measure_max_logit=True), horizon=horizon))
     for expected in (11, 22):
         while run.step < expected:
             run.look_ahead()
-            advance([run])
+            step_runs([run])
         judgement = run.judge()
         said = run.metrics(judgement)
         assert run.interval_steps == 11
@@ -153,12 +155,17 @@ def test_three_parametrisations_give_bit_identical_curves_at_the_base_width() ->
             for p in ("mup", "mup-paper", "standard")
         ]
         assert curves[0] == curves[1] == curves[2]
-        wider = [values(train_one(trial(replace(optimizer, parametrisation=p)))) for p in ("mup", "standard")]  # type: ignore[arg-type]
+        wider = [
+            values(train_one(trial(replace(optimizer, parametrisation=p))))
+            for p in ("mup", "standard")
+        ]  # type: ignore[arg-type]
         assert wider[0] != wider[1]
 
 
 def test_evaluation_happens_where_it_is_asked_for() -> None:
-    horizon = HorizonSpec(steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8)
+    horizon = HorizonSpec(
+        steps=8, batch_tokens=128, evaluation_tokens=256, evaluate_every=4, record_every=8
+    )
     assert [(p.step, "loss" in p.metrics) for p in train_one(trial(horizon=horizon))] == [
         (4, True),
         (8, True),
@@ -176,13 +183,19 @@ def test_a_run_stops_at_the_first_held_out_loss_at_or_below_its_target() -> None
         spec = trial(horizon=replace(horizon, stop_below_loss=target))
         points = list(train_one(spec))
         assert points[-1].step == end
-        assert values(points) == [one for one in values(train_one(trial(horizon=horizon))) if one[0] <= end]
+        assert values(points) == [
+            one for one in values(train_one(trial(horizon=horizon))) if one[0] <= end
+        ]
         assert completed(spec, points).loss == points[-1].metrics["loss"]
-        assert any(name.startswith("late/") for name in points[-1].metrics) == (end == 40), "what its last step did, it alone can say"
+        assert any(name.startswith("late/") for name in points[-1].metrics) == (end == 40), (
+            "what its last step did, it alone can say"
+        )
 
 
 def test_a_training_loss_below_the_target_ends_nothing() -> None:
-    horizon = replace(HORIZON, steps=40, batch_tokens=256, record_every=1, evaluate_every=40, stop_below_loss=4.0)
+    horizon = replace(
+        HORIZON, steps=40, batch_tokens=256, record_every=1, evaluate_every=40, stop_below_loss=4.0
+    )
     points = list(train_one(trial(horizon=horizon)))
     assert points[-1].step == 40
     assert min(point.metrics["train_loss"] for point in points[:-1]) < 4.0
@@ -190,7 +203,9 @@ def test_a_training_loss_below_the_target_ends_nothing() -> None:
 
 def test_a_run_that_diverges_is_no_run_below_its_loss() -> None:
     horizon = replace(HORIZON, steps=200, evaluate_every=5, stop_below_loss=1.0)
-    assert completed(trial(), list(train_one(trial(replace(ADAMW, lr=1e4), horizon=horizon)))).diverged
+    assert completed(
+        trial(), list(train_one(trial(replace(ADAMW, lr=1e4), horizon=horizon)))
+    ).diverged
 
 
 def test_a_run_that_measures_time_records_each_step_and_is_evaluated_once() -> None:
@@ -207,7 +222,12 @@ def test_a_run_that_measures_time_records_each_step_and_is_evaluated_once() -> N
 def test_the_time_of_a_step_is_the_median_of_those_after_the_fifth() -> None:
     # steps 6 to 8 took 1, 2 and 20
     seconds = [100.0, 200.0, 300.0, 400.0, 500.0, 501.0, 503.0, 523.0]
-    assert step_seconds([Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]) == 2.0
+    assert (
+        median_step_seconds(
+            [Measurement(step, 0, 0.0, at, {}) for step, at in enumerate(seconds, start=1)]
+        )
+        == 2.0
+    )
 
 
 GOLDEN = {"muon": 3.1846, "adamw": 3.3028}

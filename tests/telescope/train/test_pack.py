@@ -15,7 +15,7 @@ import torch
 from telescope.models.transformer import Transformer, initialise
 from telescope.train import pack
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.loop import Last, Left, Point, train, train_one
+from telescope.train.loop import CurvePoint, Last, Left, train, train_one
 from telescope.trials.horizon import Branch
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -40,7 +40,9 @@ VARIANTS = {
 }
 
 
-def members(optimizer: OptimizerSpec, model: ModelSpec, micro_batch_tokens: int | None = None) -> tuple[TrialSpec, ...]:
+def members(
+    optimizer: OptimizerSpec, model: ModelSpec, micro_batch_tokens: int | None = None
+) -> tuple[TrialSpec, ...]:
     """Four trials of one shape that differ in all that may differ."""
     horizon = replace(HORIZON, micro_batch_tokens=micro_batch_tokens)
     changed = replace(
@@ -83,7 +85,9 @@ def alone(spec: TrialSpec) -> list[Measurement]:
 
 def assert_same(curve: Sequence[Measurement], other: Sequence[Measurement]) -> None:
     """Equal to rounding, except for the seconds."""
-    assert [(point.step, point.tokens, point.flops) for point in curve] == [(point.step, point.tokens, point.flops) for point in other]
+    assert [(point.step, point.tokens, point.flops) for point in curve] == [
+        (point.step, point.tokens, point.flops) for point in other
+    ]
     for point, expected in zip(curve, other, strict=True):
         assert point.metrics == pytest.approx(expected.metrics, rel=2e-5, abs=1e-6)
 
@@ -92,7 +96,9 @@ def assert_same(curve: Sequence[Measurement], other: Sequence[Measurement]) -> N
     ("variant", "micro_batch_tokens"),
     [*((variant, None) for variant in VARIANTS), ("muon", 32), ("adamw_gqa", 64)],
 )
-def test_each_member_has_the_curve_that_it_has_alone(variant: str, micro_batch_tokens: int | None) -> None:
+def test_each_member_has_the_curve_that_it_has_alone(
+    variant: str, micro_batch_tokens: int | None
+) -> None:
     specs = members(*VARIANTS[variant], micro_batch_tokens)
     together = curves(specs)
     for spec, curve in zip(specs, together, strict=True):
@@ -127,7 +133,7 @@ def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
     assert [told for told in everything if told.index == 1] == [Left(1)]
     for i in (0, 2, 3):
         ours = [told for told in everything if told.index == i and not isinstance(told, Left)]
-        assert [type(told) for told in ours] == [Point] * (len(ours) - 1) + [Last]
+        assert [type(told) for told in ours] == [CurvePoint] * (len(ours) - 1) + [Last]
         assert_same([told.measurement for told in ours], alone(specs[i]))
 
 
@@ -139,11 +145,13 @@ def test_a_member_may_leave_between_two_points(tmp_path: Path) -> None:
             stopping=lambda index: next(steps) == 7,
         )
     )
-    assert [told[0].measurement.step, type(told[0]), *told[1:]] == [5, Point, Left(0)]
+    assert [told[0].measurement.step, type(told[0]), *told[1:]] == [5, CurvePoint, Left(0)]
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
-def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: OptimizerSpec, tmp_path: Path) -> None:
+def test_trials_resume_from_their_own_checkpoints_in_any_company(
+    optimizer: OptimizerSpec, tmp_path: Path
+) -> None:
     specs = members(optimizer, MODEL)
     files = [CheckpointFile(tmp_path / f"{i}.pt", every_seconds=0) for i in range(4)]
     first = train(specs[:3], files[:3])
@@ -163,7 +171,10 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(optimizer: Opti
 
 
 def test_every_member_may_be_evaluated_on_its_way() -> None:
-    specs = [replace(spec, horizon=replace(spec.horizon, evaluate_every=4)) for spec in members(ADAMW, MODEL)]
+    specs = [
+        replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
+        for spec in members(ADAMW, MODEL)
+    ]
     for spec, curve in zip(specs, curves(specs), strict=True):
         assert [point.step for point in curve if "loss" in point.metrics] == [4, 8, 12]
         assert_same(curve, alone(spec))
@@ -176,11 +187,16 @@ def test_members_that_measure_coordinates_say_what_they_say_alone() -> None:
 
 
 def test_the_time_of_a_pack_is_shared_by_its_members() -> None:
-    specs = [replace(spec, horizon=replace(spec.horizon, evaluation_tokens=8192)) for spec in members(ADAMW, MODEL)]
+    specs = [
+        replace(spec, horizon=replace(spec.horizon, evaluation_tokens=8192))
+        for spec in members(ADAMW, MODEL)
+    ]
     began = time.perf_counter()
     together = curves(specs)
     wall = time.perf_counter() - began
-    assert all(b.seconds > a.seconds > 0 for curve in together for a, b in itertools.pairwise(curve))
+    assert all(
+        b.seconds > a.seconds > 0 for curve in together for a, b in itertools.pairwise(curve)
+    )
     ends = [curve[-1].seconds for curve in together]
     assert sum(ends) <= wall
     assert max(ends) < 1.5 * min(ends), "those that are evaluated last pay no more"
@@ -190,7 +206,9 @@ def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
     specs = members(MUON, MODEL)
     spec = specs[0]
     stopping = replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
-    assert pack.shape(replace(stopping, horizon=replace(stopping.horizon, stop_below_loss=3.0))) == pack.shape(stopping)
+    assert pack.shape(
+        replace(stopping, horizon=replace(stopping.horizon, stop_below_loss=3.0))
+    ) == pack.shape(stopping)
     trunk = replace(spec, kept_steps=(6,))
     branch = replace(spec, branch=Branch(trunk=trunk.digest, step=6))
     assert len({pack.shape(spec) for spec in (*specs, trunk, branch)}) == 1
@@ -220,9 +238,15 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
     windows = torch.randint(50, (3, 4, 17), generator=torch.Generator().manual_seed(9))
 
     def gradients(found: torch.Tensor) -> list[torch.Tensor]:
-        return list(torch.autograd.grad(found.sum(), [parameter for model in models for parameter in model.parameters()]))
+        return list(
+            torch.autograd.grad(
+                found.sum(), [parameter for model in models for parameter in model.parameters()]
+            )
+        )
 
     together = pack.losses(models, windows)
-    apart = torch.cat([pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)])
+    apart = torch.cat(
+        [pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)]
+    )
     torch.testing.assert_close(together, apart)
     torch.testing.assert_close(gradients(together), gradients(apart), rtol=1e-4, atol=1e-7)

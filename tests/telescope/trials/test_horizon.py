@@ -42,5 +42,7 @@ DATA = DataSpec(corpus="python-stdlib", context=64)
         ),
     ],
 )
-def test_a_batch_that_cannot_be_cut_into_windows_names_its_field(horizon: HorizonSpec, expected: Problem | None) -> None:
+def test_a_batch_that_cannot_be_cut_into_windows_names_its_field(
+    horizon: HorizonSpec, expected: Problem | None
+) -> None:
     assert batch_problem(DATA, horizon) == expected

@@ -26,7 +26,7 @@ from telescope.data.batches import (
 from telescope.errors import CorpusLost, InvalidInput
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
-from telescope.train.run import Run
+from telescope.train.run import TrainingRun
 from telescope.trials.data import DataSpec
 from telescope.trials.identity import canonical_json
 from telescope.trials.mixtures import Part
@@ -84,7 +84,10 @@ def test_weights_become_shares_and_survive_the_journey_through_a_document() -> N
 
 @given(weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=9))
 def test_shares_are_positive_and_sum_to_one(weights: list[float]) -> None:
-    shares = [part.weight for part in DataSpec(corpus={f"c{i}": weight for i, weight in enumerate(weights)}).parts]
+    shares = [
+        part.weight
+        for part in DataSpec(corpus={f"c{i}": weight for i, weight in enumerate(weights)}).parts
+    ]
     assert min(shares) > 0
     assert math.isclose(sum(shares), 1, rel_tol=1e-9)
     assert shares == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-9)
@@ -99,7 +102,10 @@ def test_a_mixture_is_its_texts_and_their_shares_whatever_their_names_order_and_
     corpora.register("z-lines", texts / "elsewhere.txt")
     again = resolve(DataSpec(corpus={"a-lines": 0.3, "z-lines": 0.7}, context=32))
     assert again.content == found.content
-    trials = [TrialSpec(model=MODEL, optimizer=MUON, data=data, horizon=HORIZON) for data in (found, again)]
+    trials = [
+        TrialSpec(model=MODEL, optimizer=MUON, data=data, horizon=HORIZON)
+        for data in (found, again)
+    ]
     assert trials[0].digest == trials[1].digest
     one, other = open_tokens(found), open_tokens(again)
     assert torch.equal(batch(one.train, 0, 0, 9, 32), batch(other.train, 0, 0, 9, 32))
@@ -132,7 +138,10 @@ def test_resolving_makes_the_paths_of_all_parts_absolute_and_keeps_names_and_wei
 
 
 def test_what_one_built_in_corpus_holds_out_the_other_does_not_train_on() -> None:
-    names = {corpus: [document.name for document in corpora.find(corpus).documents()] for corpus in corpora.BUILT_IN}
+    names = {
+        corpus: [document.name for document in corpora.find(corpus).documents()]
+        for corpus in corpora.BUILT_IN
+    }
     code, prose = (tokens.held_out_names(names[corpus], 0.1) for corpus in corpora.BUILT_IN)
     assert prose == code & set(names["python-docs"])
 
@@ -141,29 +150,33 @@ def test_what_one_built_in_corpus_holds_out_the_other_does_not_train_on() -> Non
 
 
 def vocabulary(home: Path, content: str) -> dict[str, int]:
-    found: dict[str, int] = json.loads((home / "tokens" / content / "tokenizer.json").read_text())["model"]["vocab"]
+    found: dict[str, int] = json.loads((home / "tokens" / content / "tokenizer.json").read_text())[
+        "model"
+    ]["vocab"]
     return found
 
 
 def test_one_bpe_learns_from_all_parts_whatever_their_weights(texts: Path, home: Path) -> None:
     spec = mixed(tokenizer="bpe-300", code=9, prose=1)
-    code, prose = tokens.prepare(spec)
+    code, prose = tokens.prepare_tokens(spec)
     assert vocabulary(home, code.content) == vocabulary(home, prose.content)
     assert {"while", "rose"} <= {word.strip("Ġ") for word in vocabulary(home, code.content)}
-    assert tokens.prepare(mixed(tokenizer="bpe-300", code=1, prose=9)) == (code, prose)
-    assert tokens.prepare(DataSpec(corpus="./code.txt", tokenizer="bpe-300"))[0] != code
+    assert tokens.prepare_tokens(mixed(tokenizer="bpe-300", code=1, prose=9)) == (code, prose)
+    assert tokens.prepare_tokens(DataSpec(corpus="./code.txt", tokenizer="bpe-300"))[0] != code
     assert resolve(spec).vocab_size == code.vocab_size == prose.vocab_size
 
 
 def test_a_bpe_learns_anew_when_any_part_changes(texts: Path) -> None:
     spec = resolve(mixed(tokenizer="bpe-300", code=1, prose=1))
-    code, _ = tokens.prepare(spec)
+    code, _ = tokens.prepare_tokens(spec)
     (texts / "prose.txt").write_text("zebras zigzag by the zoo\n" * 500)
-    assert tokens.prepare(spec)[0] != code
+    assert tokens.prepare_tokens(spec)[0] != code
 
 
 def test_all_parts_are_read_by_a_tokenizer_from_a_file(texts: Path) -> None:
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "rose": 1}, unk_token="[UNK]"))
+    words = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"[UNK]": 0, "rose": 1}, unk_token="[UNK]")
+    )
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     words.save("own.json")
     spec = resolve(mixed(tokenizer="own.json", code=1, prose=1))
@@ -196,7 +209,9 @@ RANGES = ((0, 1000), (1000, 1300), (5000, 9000))
 
 
 def half(*shares: float) -> Half:
-    return Half(tuple(np.arange(*bounds, dtype=np.uint16) for bounds in RANGES[: len(shares)]), shares)
+    return Half(
+        tuple(np.arange(*bounds, dtype=np.uint16) for bounds in RANGES[: len(shares)]), shares
+    )
 
 
 def part_of(windows: torch.Tensor) -> torch.Tensor:
@@ -212,7 +227,9 @@ def part_of(windows: torch.Tensor) -> torch.Tensor:
     windows=st.integers(1, 40),
     context=st.integers(1, 99),
 )
-def test_a_window_is_of_one_part_and_a_function_of_seed_and_step(seed: int, step: int, windows: int, context: int) -> None:
+def test_a_window_is_of_one_part_and_a_function_of_seed_and_step(
+    seed: int, step: int, windows: int, context: int
+) -> None:
     text = half(0.2, 0.5, 0.3)
     drawn = batch(text, seed, step, windows, context)
     assert (drawn.shape, drawn.dtype) == ((windows, context + 1), torch.int64)
@@ -277,7 +294,9 @@ def test_held_out_windows_are_shared_out_and_every_part_has_one() -> None:
         29,
         100,
     ]
-    for windows, (low, high) in zip(validation_windows(half(0.4, 0.5, 0.1), 640, 10), RANGES, strict=True):
+    for windows, (low, high) in zip(
+        validation_windows(half(0.4, 0.5, 0.1), 640, 10), RANGES, strict=True
+    ):
         targets = windows[:, 1:].flatten()
         assert len(targets.unique()) == len(targets)
         assert windows[0, 0] == low
@@ -288,7 +307,10 @@ def test_held_out_windows_are_shared_out_and_every_part_has_one() -> None:
 def test_as_many_windows_are_held_out_as_are_asked_for(shares: list[int], windows: int) -> None:
     exact = [share / sum(shares) for share in shares]
     found = [len(part) for part in validation_windows(half(*exact), windows * 4, 4)]
-    assert all(count == max(1, count) and abs(count - windows * share) <= 1 for count, share in zip(found, exact, strict=True))
+    assert all(
+        count == max(1, count) and abs(count - windows * share) <= 1
+        for count, share in zip(found, exact, strict=True)
+    )
     assert sum(found) == windows or min(exact) * windows < 1
 
 
@@ -302,10 +324,15 @@ def of(data: DataSpec, evaluation_tokens: int) -> TrialSpec:
 
 
 def test_the_held_out_loss_is_the_parts_losses_by_their_shares(texts: Path) -> None:
-    mixture = Run(of(resolve(mixed(code=0.97, prose=0.03)), 320))
-    code, prose = (Run(of(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n)) for name, n in (("code", 320), ("prose", 32)))
+    mixture = TrainingRun(of(resolve(mixed(code=0.97, prose=0.03)), 320))
+    code, prose = (
+        TrainingRun(of(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n))
+        for name, n in (("code", 320), ("prose", 32))
+    )
     assert code.held_out_loss() != prose.held_out_loss()
-    assert mixture.held_out_loss() == pytest.approx(0.97 * code.held_out_loss() + 0.03 * prose.held_out_loss(), rel=1e-6)
+    assert mixture.held_out_loss() == pytest.approx(
+        0.97 * code.held_out_loss() + 0.03 * prose.held_out_loss(), rel=1e-6
+    )
 
 
 def test_a_trial_on_a_mixture_learns_all_parts_and_costs_what_was_foreseen(texts: Path) -> None:
@@ -314,7 +341,7 @@ def test_a_trial_on_a_mixture_learns_all_parts_and_costs_what_was_foreseen(texts
     curve = list(train_one(spec))
     assert curve[-1].flops == trial_flops(spec)
     alone = list(train_one(replace(spec, data=resolve(DataSpec(corpus="./code.txt", context=32)))))
-    before = Run(spec).held_out_loss()
+    before = TrainingRun(spec).held_out_loss()
     assert alone[-1].metrics["loss"] < curve[-1].metrics["loss"] < before - 0.5
     assert [point.metrics for point in train_one(spec)] == [point.metrics for point in curve]
 
@@ -367,7 +394,9 @@ def test_a_part_that_changed_or_disappeared_is_lost(texts: Path) -> None:
     ):
         open_tokens(spec)
     (texts / "prose.txt").unlink()
-    with pytest.raises(CorpusLost, match=r"mixture of .* cannot be read any more: .*prose\.txt does not exist"):
+    with pytest.raises(
+        CorpusLost, match=r"mixture of .* cannot be read any more: .*prose\.txt does not exist"
+    ):
         open_tokens(spec)
 
 

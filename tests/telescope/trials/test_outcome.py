@@ -10,24 +10,26 @@ from telescope.trials.outcome import (
     TRANSITIONS,
     Measurement,
     TrialState,
-    advance,
     completed,
+    next_trial_state,
 )
 from tests.telescope.trials.test_spec import SPEC
 
 
 def point(loss: float | None) -> Measurement:
-    return Measurement(10, 2560, 1e6, 0.5, {"train_loss": 3.0} | ({} if loss is None else {"loss": loss}))
+    return Measurement(
+        10, 2560, 1e6, 0.5, {"train_loss": 3.0} | ({} if loss is None else {"loss": loss})
+    )
 
 
 @pytest.mark.parametrize("current", TrialState)
 @pytest.mark.parametrize("to", TrialState)
 def test_the_table_of_transitions_is_the_law(current: TrialState, to: TrialState) -> None:
     if to in TRANSITIONS[current]:
-        assert advance(current, to) is to
+        assert next_trial_state(current, to) is to
     else:
         with pytest.raises(Conflict, match=f"is {current} cannot become {to}"):
-            advance(current, to)
+            next_trial_state(current, to)
 
 
 def test_every_state_has_its_sentence_and_the_ended_ones_are_terminal() -> None:

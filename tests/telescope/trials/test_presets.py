@@ -24,11 +24,15 @@ def test_a_preset_is_the_fields_that_it_stands_for(name: PresetName) -> None:
     said = {field.name: getattr(PRESETS[name], field.name) for field in fields(Architecture)}
     preset, spelt = parse(asked(preset=name)), parse(asked(**said))
     assert preset.question.model == replace(spelt.question.model, preset=name)
-    assert [spec.digest for spec in preset.plan([]).start] == [spec.digest for spec in spelt.plan([]).start]
+    assert [spec.digest for spec in preset.plan([]).start] == [
+        spec.digest for spec in spelt.plan([]).start
+    ]
     stored = to_document(preset)
     assert stored["model"]["preset"] == name
     assert parse(stored) == preset
-    ours, theirs = (parse(laws.document(model={"width": 32, **model})) for model in ({"preset": name}, said))
+    ours, theirs = (
+        parse(laws.document(model={"width": 32, **model})) for model in ({"preset": name}, said)
+    )
     assert ours.question.model.spec == theirs.question.model.spec
     assert parse(to_document(ours)) == ours
 
@@ -49,7 +53,9 @@ def test_what_a_job_says_wins_over_its_preset() -> None:
         3,
         "gated",
     )
-    assert (model.tied_embeddings, model.norm) == (gemma.tied_embeddings, gemma.norm) == (True, "rms")
+    assert (
+        (model.tied_embeddings, model.norm) == (gemma.tied_embeddings, gemma.norm) == (True, "rms")
+    )
     assert LadderModel(**WIDTHS, **said) == model  # type: ignore[arg-type]
 
 

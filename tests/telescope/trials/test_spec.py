@@ -41,7 +41,9 @@ def test_digests_are_what_they_were_before_architectures_had_more_to_say() -> No
         mlp="gelu",
         tied_embeddings=True,
     )
-    other = replace(SPEC, model=model, optimizer=OptimizerSpec(name="adamw", lr=0.01, weight_decay=0.0))
+    other = replace(
+        SPEC, model=model, optimizer=OptimizerSpec(name="adamw", lr=0.01, weight_decay=0.0)
+    )
     assert (SPEC.digest, other.digest) == (
         "89d6481d4e5a6b4d4cb29457b95e10b1",
         "65f40d726ed1fe5ccd148a23719e4355",
@@ -62,10 +64,14 @@ def test_any_change_is_another_trial(changed: TrialSpec) -> None:
 
 
 def test_tokens_are_the_same_wherever_they_come_from() -> None:
-    moved = replace(SPEC, data=replace(SPEC.data, corpus="/elsewhere", tokenizer="/elsewhere/tokenizer.json"))
+    moved = replace(
+        SPEC, data=replace(SPEC.data, corpus="/elsewhere", tokenizer="/elsewhere/tokenizer.json")
+    )
     assert moved.digest == SPEC.digest
     unread = replace(SPEC, data=replace(SPEC.data, content=""))
-    assert replace(unread, data=replace(unread.data, corpus="/elsewhere")).digest != unread.digest, "its content is unknown"
+    assert (
+        replace(unread, data=replace(unread.data, corpus="/elsewhere")).digest != unread.digest
+    ), "its content is unknown"
     assert replace(SPEC, data=replace(SPEC.data, validation_fraction=0.2)).digest != SPEC.digest
 
 
@@ -104,7 +110,11 @@ def test_planned_values_lie_on_the_lattice_whatever_the_last_bits(octaves: float
     lattice = snap(octaves)
     assert abs(lattice - octaves) <= 1 / 128 + 1e-12
     assert lattice * 64 == round(lattice * 64)
-    assert from_octaves(lattice + 1e-13) == from_octaves(lattice) == pytest.approx(2.0**lattice, rel=1e-11)
+    assert (
+        from_octaves(lattice + 1e-13)
+        == from_octaves(lattice)
+        == pytest.approx(2.0**lattice, rel=1e-11)
+    )
 
 
 @pytest.mark.parametrize(

@@ -87,11 +87,15 @@ def cluster(session_home: Path) -> Iterator[tuple[str, Node]]:
 def test_several_nodes_without_shared_storage_are_refused_with_the_reason(
     cluster: tuple[str, Node],
 ) -> None:
-    with pytest.raises(Unavailable, match=r"on 1 other node.*TELESCOPE_HOME on storage that all nodes share"):
+    with pytest.raises(
+        Unavailable, match=r"on 1 other node.*TELESCOPE_HOME on storage that all nodes share"
+    ):
         RayExecutor(joining=Joining(cluster[0]))
 
 
-def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_cluster_is_waited_for_and_named(
+    cluster: tuple[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster[0])
     with python("tests.workers.ray_driver", "hold", cluster[0]) as foreign:
         assert foreign.line() == "held"
@@ -101,7 +105,10 @@ def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_p
         driver.until(lambda: any(isinstance(event, Waiting) for event in driver.seen), seconds=5)
         assert executor.slots == 2
         reasons = [event.reason or "" for event in driver.seen if isinstance(event, Waiting)]
-        assert "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest" in reasons[0]
+        assert (
+            "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
+            in reasons[0]
+        )
         assert not driver.of(assignment)
     driver.until_end(assignment)
     driver.until(lambda: driver.seen.count(Waiting(None)) == 1)
@@ -110,7 +117,9 @@ def test_a_full_cluster_is_waited_for_and_named(cluster: tuple[str, Node], tmp_p
     executor.close()
 
 
-def test_a_gpu_that_the_cluster_never_has_is_said_at_once(cluster: tuple[str, Node], tmp_path: Path) -> None:
+def test_a_gpu_that_the_cluster_never_has_is_said_at_once(
+    cluster: tuple[str, Node], tmp_path: Path
+) -> None:
     executor = RayExecutor(joining=Joining(cluster[0], shared_storage=True, gpus_per_worker=1.0))
     driver = Driver(executor, tmp_path)
     driver.until(lambda: bool(driver.seen), seconds=5)
@@ -118,7 +127,9 @@ def test_a_gpu_that_the_cluster_never_has_is_said_at_once(cluster: tuple[str, No
     executor.close()
 
 
-def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(cluster: tuple[str, Node], session_home: Path) -> None:
+def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(
+    cluster: tuple[str, Node], session_home: Path
+) -> None:
     address, head = cluster
     with python(
         "tests.workers.ray_driver",
@@ -134,7 +145,9 @@ def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(cluster: tuple
         assert time.monotonic() - lost < 40
 
 
-def test_workers_follow_a_cluster_that_grows(session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_follow_a_cluster_that_grows(
+    session_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TELESCOPE_HOME", str(session_home))
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="telescope-") as folder:
@@ -161,6 +174,8 @@ def test_workers_follow_a_cluster_that_grows(session_home: Path, tmp_path: Path,
 
 def test_an_address_where_no_cluster_is_is_refused_in_seconds() -> None:
     begun = time.monotonic()
-    with pytest.raises(Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"):
+    with pytest.raises(
+        Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"
+    ):
         RayExecutor(joining=Joining("127.0.0.1:1"))
     assert time.monotonic() - begun < 10

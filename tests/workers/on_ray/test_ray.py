@@ -31,7 +31,9 @@ def driver(executor: RayExecutor, tmp_path: Path) -> Driver:
     return Driver(executor, tmp_path)
 
 
-def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(slot, "FRESH_SECONDS", 0.0)
     done = [driver.submit(trial(seed=seed)) for seed in range(2)]
     driver.until_end(*done)
@@ -130,6 +132,11 @@ def test_a_worker_takes_a_gpu_or_a_share_of_one_where_there_are_any(
 
 def test_a_shortage_says_what_is_asked_what_is_free_and_whether_it_can_ever_be() -> None:
     never = Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0})
-    assert never == "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; add a node or ask for less"
+    assert (
+        never
+        == "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; add a node or ask for less"
+    )
     held = Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5})
-    assert held == "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
+    assert (
+        held == "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
+    )

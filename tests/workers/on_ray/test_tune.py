@@ -53,14 +53,20 @@ def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_worke
     # the warm-up is one of the few
     trials = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]
     driver.until_end(*trials)
-    assert [numbers(driver.curve(each)) for each in trials] == [plain(trial(seed=seed)) for seed in range(FEW + 2)]
-    early, late = ({driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :]))
+    assert [numbers(driver.curve(each)) for each in trials] == [
+        plain(trial(seed=seed)) for seed in range(FEW + 2)
+    ]
+    early, late = (
+        {driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :])
+    )
     assert not early & late
 
 
 def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: Driver) -> None:
     trials = [driver.submit(trial()) for _ in range(300)]
-    driver.until(lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20)
+    driver.until(
+        lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20
+    )
     for each in trials:
         driver.executor.stop(each.trial_id)
     driver.until_end(*trials, seconds=10)
@@ -120,7 +126,9 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
     return found
 
 
-def test_close_ends_every_process_and_loggers_have_heard_each_point(driver: Driver, session_home: Path) -> None:
+def test_close_ends_every_process_and_loggers_have_heard_each_point(
+    driver: Driver, session_home: Path
+) -> None:
     heard = driver.submit(trial(seed=7))
     driver.until_end(heard)
     driver.until_points(driver.submit(trial(horizon=LONG)))
@@ -131,7 +139,9 @@ def test_close_ends_every_process_and_loggers_have_heard_each_point(driver: Driv
     until_dead(ours, seconds=0.1)
     (folder,) = (session_home / "tune").glob(f"*/trial-{heard.trial_id}-attempt-1")
     shown = scalars(folder)["ray/tune/train_loss"]
-    assert shown == pytest.approx({point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6)
+    assert shown == pytest.approx(
+        {point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6
+    )
     assert not list((session_home / "tune").glob("*/warm-up/events*"))
 
 
@@ -171,7 +181,9 @@ class Turns:
 
     def __init__(self) -> None:
         self.desk = Desk()
-        self.flights = Flights(self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0)
+        self.flights = Flights(
+            self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0
+        )
         self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
 
     def begin(self, tune_id: str) -> Held:

@@ -9,7 +9,7 @@ it knows a single law, whose term is non-zero only where levels contradict it.
 
 Parts: `error_budgets` of all estimators · `error_budget` of the pooled model,
 `error_budget_per_level` · `shifts`, drift as a/n against a/sqrt(n) and a constant step per
-doubling, by the pooled model whatever the estimator · `climb`.
+doubling, by the pooled model whatever the estimator · `climb_end`.
 """
 
 import math
@@ -22,11 +22,11 @@ from telescope.studies.telescoping.answer.wording import climb_words
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.evidence import Climb, ErrorBudget, Hyperparameter, Shift, digits
 from telescope.studies.telescoping.fold.estimates import last_step
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, pool
 from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at_target
-from telescope.studies.telescoping.reasons import ClimbEnd, Value, carried
+from telescope.studies.telescoping.reasons import ClimbEnd, Value, code_values
 from telescope.studies.telescoping.schedules import blocks, robust
 
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
@@ -35,7 +35,9 @@ FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
     "seed_noise": "more blocks of seeds, longer runs, or larger batches",
     "bowl_form": "more blocks at the base width, which determine the bowl's shape",
-    "finite_width": ("more blocks at the widest level, or another doubling (model.calibration_width)"),
+    "finite_width": (
+        "more blocks at the widest level, or another doubling (model.calibration_width)"
+    ),
     "law": "another doubling (model.calibration_width), which tells the drift laws apart",
     "mesh": "a finer grid, or estimator: pooled, which fits the optimum",
 }
@@ -51,19 +53,27 @@ def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
     return laws_at_target(runs, ladder.layout) if runs else None
 
 
-def error_budgets(estimator: str, found: Progress, laws: Laws, values: Mapping[AxisName, Hyperparameter]) -> dict[AxisName, ErrorBudget]:
+def error_budgets(
+    estimator: str, found: LadderProgress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
+) -> dict[AxisName, ErrorBudget]:
     """The budget of every fitted hyperparameter, by the study's estimator; hyperparameters that
     `per_level` cannot estimate have none.
     """
     ladder, done = found.ladder, found.done
     if estimator == "per_level":
-        return {ladder.axes[i].name: error_budget_per_level(one) for i, one in per_level.at_target(ladder, done).items()}
+        return {
+            ladder.axes[i].name: error_budget_per_level(one)
+            for i, one in per_level.level_optima_at_target(ladder, done).items()
+        }
     fitted = laws.weights @ np.array([law.theta for law in laws.fits])
     budgets: dict[AxisName, ErrorBudget] = {}
     for j, i in enumerate(ladder.fitted):
         name, mesh = ladder.axes[i].name, 0.0
         if estimator == "argmin":
-            mesh = max(last_step(done, i) / math.sqrt(12), abs(SCALES[name].octaves(values[name].value) - float(fitted[j])))
+            mesh = max(
+                last_step(done, i) / math.sqrt(12),
+                abs(SCALES[name].octaves(values[name].value) - float(fitted[j])),
+            )
         budgets[name] = error_budget(laws, j, mesh)
     return budgets
 
@@ -76,12 +86,27 @@ def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
     means = np.array([law.theta[axis] for law in laws.fits])
     noise, form, drift = laws.weights @ parts
     between = float(laws.weights @ (means - laws.weights @ means) ** 2)
-    return summed({"seed_noise": noise, "bowl_form": form, "finite_width": drift, "law": between, "mesh": mesh**2}, REMEDIES)
+    return summed(
+        {
+            "seed_noise": noise,
+            "bowl_form": form,
+            "finite_width": drift,
+            "law": between,
+            "mesh": mesh**2,
+        },
+        REMEDIES,
+    )
 
 
 def error_budget_per_level(one: per_level.Carried) -> ErrorBudget:
     """The budget of a vertex that was carried to the target."""
-    variances = {"seed_noise": one.noise, "bowl_form": per_level.BIAS**2, "finite_width": one.drift, "law": one.misfit, "mesh": 0.0}
+    variances = {
+        "seed_noise": one.noise,
+        "bowl_form": per_level.BIAS**2,
+        "finite_width": one.drift,
+        "law": one.misfit,
+        "mesh": 0.0,
+    }
     return summed(variances, REMEDIES_PER_LEVEL)
 
 
@@ -89,7 +114,12 @@ def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> Error
     """The budget of these variances (octaves^2)."""
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
-    return ErrorBudget(**sds, total=digits(math.sqrt(sum(variances.values()))), dominant=dominant, remedy=remedies[dominant])
+    return ErrorBudget(
+        **sds,
+        total=digits(math.sqrt(sum(variances.values()))),
+        dominant=dominant,
+        remedy=remedies[dominant],
+    )
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
@@ -123,11 +153,19 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
     names = [LAW_NAMES.get(phi, f"phi {phi:g}") for phi, _ in LAWS]
     found = [Shift("averaged", 1.0, digits(mean.value), digits(mean.low), digits(mean.high))]
     for name, weight, move, sd in zip(names, laws.weights, moves, sds, strict=True):
-        found.append(Shift(name, digits(float(weight)), digits(move), digits(move - quantile * sd), digits(move + quantile * sd)))
+        found.append(
+            Shift(
+                name,
+                digits(float(weight)),
+                digits(move),
+                digits(move - quantile * sd),
+                digits(move + quantile * sd),
+            )
+        )
     return tuple(found)
 
 
-def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
+def climb_end(found: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
     """The width at which the ladder stopped, and the reason."""
     if not found.done:
         return None
@@ -160,4 +198,4 @@ def climb(found: Progress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb |
 
 def climbed(width: int, why: ClimbEnd, **values: Value) -> Climb:
     """The end of a climb with its values and its wording."""
-    return Climb(width, why, climb_words(width, why, values), carried(why, values))
+    return Climb(width, why, climb_words(width, why, values), code_values(why, values))

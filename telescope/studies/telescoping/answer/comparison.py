@@ -13,8 +13,8 @@ Optima are compared at the target, in octaves, two variants of one optimizer at 
 ladders share no run, so the distances to the ends of their intervals add in squares. They do share
 seeds and assumptions about the drift law, so the interval errs on the wide side.
 
-Parts: `together`, the report over variants · `worst` · `best_ladder` · `compared`, with `row` and
-`differences`.
+Parts: `together`, the report over variants · `worst` · `best_ladder` · `compared`, with
+`ladder_row` and `variant_differences`.
 """
 
 import itertools
@@ -29,15 +29,26 @@ from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant, variants
-from telescope.studies.telescoping.reasons import Code, Part, Reason
-from telescope.studies.telescoping.report import Compared, Comparison, Difference, LadderReport, Report, VariantReport
+from telescope.studies.telescoping.reasons import Code, Reason, ReasonPart
+from telescope.studies.telescoping.report import (
+    Compared,
+    Difference,
+    LadderReport,
+    Report,
+    VariantComparison,
+    VariantReport,
+)
 from telescope.train.flops import parameters
 from telescope.trials.types import OptimizerName
 
 WORST_FIRST: tuple[Verdict, ...] = ("refused", "unbracketed", "unresolved", "resolved")
 REMARKS = {
-    "model": ("compared by their loss at equal width, which is neither equal parameters nor equal FLOPs"),
-    "data": ("losses of different texts are not comparable: each text has its own best optimizer, and none is the best text"),
+    "model": (
+        "compared by their loss at equal width, which is neither equal parameters nor equal FLOPs"
+    ),
+    "data": (
+        "losses of different texts are not comparable: each text has its own best optimizer, and none is the best text"
+    ),
 }
 
 
@@ -67,7 +78,11 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
 def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
     """The worst verdict, and the reason of every variant that has it."""
     verdict = min((one.verdict for one in variants), key=WORST_FIRST.index)
-    parts = tuple(Part(one.because, variant=one.name) for one in variants if one.verdict == verdict and one.because)
+    parts = tuple(
+        ReasonPart(one.because, variant=one.name)
+        for one in variants
+        if one.verdict == verdict and one.because
+    )
     return verdict, Reason.of(Code.OF_LADDERS, parts=parts)
 
 
@@ -90,20 +105,25 @@ def common_level(ladders: Sequence[LadderReport]) -> int | None:
     return min(finished) - 1 if finished else None
 
 
-def compared(question: Question, ladders: Sequence[LadderReport]) -> Comparison:
+def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComparison:
     """The comparison of the variants, as far as it is known."""
     assert question.sweep_over is not None
     level, block = common_level(ladders), question.sweep_over.block
-    return Comparison(
+    return VariantComparison(
         over=block,
         width=None if level is None else question.model.widths[level],
-        rows=tuple(row(variant, run, found, level) for (variant, run), found in zip(each_ladder(question), ladders, strict=True)),
-        differences=tuple(differences(ladders)),
+        rows=tuple(
+            ladder_row(variant, run, found, level)
+            for (variant, run), found in zip(each_ladder(question), ladders, strict=True)
+        ),
+        differences=tuple(variant_differences(ladders)),
         remark=REMARKS[block],
     )
 
 
-def row(variant: Variant, ladder: Ladder, found: LadderReport, level: int | None) -> Compared:
+def ladder_row(
+    variant: Variant, ladder: Ladder, found: LadderReport, level: int | None
+) -> Compared:
     """The row of a ladder; size, cost and loss are those of a level."""
     values = found.hyperparameters if found.verdict != "refused" else {}
     at, question = found.levels[level] if level is not None and values else None, variant.question
@@ -114,31 +134,42 @@ def row(variant: Variant, ladder: Ladder, found: LadderReport, level: int | None
         lr=values.get("lr"),
         weight_decay=values.get("weight_decay"),
         drift=found.drift,
-        parameters=parameters(question.model.at(at.width), question.data.vocab_size, question.data.context) if at else None,
+        parameters=parameters(
+            question.model.at(at.width), question.data.vocab_size, question.data.context
+        )
+        if at
+        else None,
         flops=ladder.base_flops * ladder.costs[at.level] if at else None,
         loss=at.loss if at and math.isfinite(at.loss) else None,
     )
 
 
-def differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]:
+def variant_differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]:
     """The differences between every two variants of one optimizer, for each hyperparameter that has
     an interval in both.
     """
     for first, second in itertools.combinations(comparable(ladders), 2):
         if first.optimizer == second.optimizer:
             for name in first.hyperparameters:
-                a, b = (estimate(name, ladder.hyperparameters.get(name)) for ladder in (first, second))
+                a, b = (
+                    hyperparameter_estimate(name, ladder.hyperparameters.get(name))
+                    for ladder in (first, second)
+                )
                 if a and b:
-                    yield between(first.optimizer, name, (first.variant, second.variant), difference(b, a))
+                    yield rounded_difference(
+                        first.optimizer, name, (first.variant, second.variant), difference(b, a)
+                    )
 
 
-def between(optimizer: OptimizerName, name: AxisName, variants: tuple[str, str], found: Estimate) -> Difference:
+def rounded_difference(
+    optimizer: OptimizerName, name: AxisName, variants: tuple[str, str], found: Estimate
+) -> Difference:
     """A difference, rounded for the report."""
     low, high = digits(found.low), digits(found.high)
     return Difference(optimizer, name, *variants, digits(found.value), low, high, low <= 0 <= high)
 
 
-def estimate(name: AxisName, found: Hyperparameter | None) -> Estimate | None:
+def hyperparameter_estimate(name: AxisName, found: Hyperparameter | None) -> Estimate | None:
     """A hyperparameter in octaves; None where it was not fitted or lies at a border."""
     if found is None or found.status in ("swept", "fixed", "unbracketed") or not found.has_interval:
         return None

@@ -21,7 +21,7 @@ from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.ladder.bowl import bowl
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, seed_means
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.schedules.samplers import Box, X, quietly, told
+from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
 FEWEST_VALUES = 3  # of an axis: of two values, one always has most of the better runs
 # The share of points that count as better; the usual 10 % would be two or three points, placed by
@@ -50,9 +50,13 @@ def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
 
     columns = list(zip(*[x for x, _ in points], strict=True))
     with quietly():
-        question, space = told(Box(tuple(map(min, columns)), tuple(map(max, columns))), points, "qmc", seed=0)
+        question, space = optuna_study(
+            Box(tuple(map(min, columns)), tuple(map(max, columns))), points, "qmc", seed=0
+        )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST)
-        shares = optuna.importance.get_param_importances(question, evaluator=evaluator, params=list(space))
+        shares = optuna.importance.get_param_importances(
+            question, evaluator=evaluator, params=list(space)
+        )
     return tuple(float(shares[name]) for name in space)
 
 
@@ -61,11 +65,15 @@ def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, 
     the base width.
     """
     base = outcomes(done, level=0)
-    windows = [(min(o.point.x[i] for o in base), max(o.point.x[i] for o in base)) for i in ladder.fitted]
+    windows = [
+        (min(o.point.x[i] for o in base), max(o.point.x[i] for o in base)) for i in ladder.fitted
+    ]
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     columns = [(low + high) / 2 + (high - low) / 2 * nodes for low, high in windows]
     mesh = np.stack([axis.ravel() for axis in np.meshgrid(*columns, indexing="ij")], axis=1)
-    heights = bowl(fit.layout, fit.theta, np.zeros(len(mesh), dtype=np.int64), mesh).reshape([NODES] * len(columns))
+    heights = bowl(fit.layout, fit.theta, np.zeros(len(mesh), dtype=np.int64), mesh).reshape(
+        [NODES] * len(columns)
+    )
     share = weights / 2
     total = _mean(heights**2, share) - _mean(heights, share) ** 2
     result: dict[AxisName, float] = {}

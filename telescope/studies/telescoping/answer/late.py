@@ -21,7 +21,7 @@ from scipy.special import stdtrit
 
 from telescope.statistics.estimates import QUANTILE, Array
 from telescope.studies.coordinates.slopes import GATE, CoordinateVerdict
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder.ladder import Point, argmin, outcomes
 from telescope.studies.telescoping.late_evidence import LateReason, LateReport, LateSlope
 from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
@@ -32,15 +32,21 @@ NEAR = 1.0  # octaves
 MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
 FEWEST_WIDTHS = 2
 JUDGED = "spectral/"
-VERDICTS: Mapping[str, CoordinateVerdict] = {"beyond_gate": "fail", "within_gate": "pass", "across_gate": "unresolved"}
-CAUSE = "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+VERDICTS: Mapping[str, CoordinateVerdict] = {
+    "beyond_gate": "fail",
+    "within_gate": "pass",
+    "across_gate": "unresolved",
+}
+CAUSE = (
+    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+)
 
 
-def late_report(found: Progress) -> LateReport | None:
+def late_report(found: LadderProgress) -> LateReport | None:
     """The late check of a ladder so far; None where its runs do not bear it, or too few levels have
     ended.
     """
-    near = near_optimum(found)
+    near = runs_near_best(found)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
     names = sorted(name for name in (near[0][1].metrics if near else ()) if name.startswith(LATE))
     names = [name for name in names if all(trial.metrics.get(name, 0.0) > 0 for _, trial in near)]
@@ -50,17 +56,25 @@ def late_report(found: Progress) -> LateReport | None:
     if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:
         return None
     sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
-    slopes = tuple(sorted(lines(x, sizes, names), key=lambda one: (-abs(one.slope), one.name)))
-    verdict, because = verdict_of(slopes, widths)
+    slopes = tuple(
+        sorted(slopes_in_log_width(x, sizes, names), key=lambda one: (-abs(one.slope), one.name))
+    )
+    verdict, because = late_verdict(slopes, widths)
     return LateReport(verdict, words(because), slopes, widths, len(near), because)
 
 
-def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
+def runs_near_best(found: LadderProgress) -> list[tuple[Point, Trial]]:
     """The ladder's finite runs in blocks; without blocks, those within an octave of the best point
     of their level on every axis.
     """
     ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
-    corners = {o.point for stage in found.done if stage.name in BLOCK_STAGES for o in stage.outcomes if o.finite}
+    corners = {
+        o.point
+        for stage in found.done
+        if stage.name in BLOCK_STAGES
+        for o in stage.outcomes
+        if o.finite
+    }
     if corners:
         return [(point, trials[point]) for point in sorted(corners)]
     for level in range(ladder.levels):
@@ -68,7 +82,11 @@ def near_optimum(found: Progress) -> list[tuple[Point, Trial]]:
         if not here:
             break
         best = argmin(here)
-        close = [o.point for o in here if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))]
+        close = [
+            o.point
+            for o in here
+            if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))
+        ]
         near += [(point, trials[point]) for point in close]
     return near
 
@@ -89,26 +107,35 @@ def inflation(x: Array) -> float:
     return float(width @ width / max(left @ left, 1e-12))
 
 
-def lines(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
+def slopes_in_log_width(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
     """Slope and 90 % interval in log width of each column of sizes."""
     inverse = np.linalg.pinv(x.T @ x)
     fitted = inverse @ x.T @ sizes  # (columns, names)
     dof = len(x) - int(np.linalg.matrix_rank(x))
     spread = np.sqrt(np.sum((sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
     half = float(stdtrit(dof, QUANTILE)) * spread
-    return [late_slope(name.removeprefix(LATE), float(s), float(h)) for name, s, h in zip(names, fitted[0], half, strict=True)]
+    return [
+        late_slope(name.removeprefix(LATE), float(s), float(h))
+        for name, s, h in zip(names, fitted[0], half, strict=True)
+    ]
 
 
 def late_slope(name: str, slope: float, half: float) -> LateSlope:
     """The slope of a quantity, judged by the gate."""
     low, high = slope - half, slope + half
     beyond = low > GATE or high < -GATE
-    verdict: CoordinateVerdict = "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    verdict: CoordinateVerdict = (
+        "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    )
     judged = name.startswith(JUDGED)
-    return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None)
+    return LateSlope(
+        name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None
+    )
 
 
-def verdict_of(slopes: Sequence[LateSlope], widths: Sequence[int]) -> tuple[CoordinateVerdict, LateReason]:
+def late_verdict(
+    slopes: Sequence[LateSlope], widths: Sequence[int]
+) -> tuple[CoordinateVerdict, LateReason]:
     """Verdict and reason, from the judged slopes, the steepest first."""
     judged = [one for one in slopes if one.verdict]
     failed = [one for one in judged if one.verdict == "fail"]

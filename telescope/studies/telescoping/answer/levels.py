@@ -8,41 +8,67 @@ import numpy as np
 
 from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.answer.wording import edges_words
-from telescope.studies.telescoping.evidence import CheckCost, Cost, Drift, LevelCost, LevelReport, digits, from_estimate, interval
-from telescope.studies.telescoping.fold.estimates import around_argmin, chosen
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.evidence import (
+    CheckCost,
+    Cost,
+    Drift,
+    LevelCost,
+    LevelReport,
+    digits,
+    from_estimate,
+    interval,
+)
+from telescope.studies.telescoping.fold.estimates import around_argmin, best_point
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.ladder import per_level
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes, seed_means, seed_noise
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    argmin,
+    outcomes,
+    seed_means,
+    seed_noise,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.reasons import Edge, Side
 from telescope.studies.telescoping.schedules import blocks, edges, paper
-from telescope.studies.telescoping.schedules.places import Place, axes_at
+from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.train.flops import trial_flops
 from telescope.trials.outcome import Trial
 
 
-def level_report(question: Question, found: Progress, fit: Fit | None, level: int) -> LevelReport:
+def level_report(
+    question: Question, found: LadderProgress, fit: Fit | None, level: int
+) -> LevelReport:
     """The report on a width, by the study's estimator."""
     ladder, done = found.ladder, found.done
     fitted = level_estimates(ladder, fit, level) if fit else {}
     if question.estimated_by == "per_level":
-        fitted = per_level.at_level(per_level.vertices(ladder, done), level)
+        fitted = per_level.level_optimum(per_level.vertices(ladder, done), level)
     elif question.estimated_by == "argmin":
-        best = chosen(question, ladder, done, level)
+        best = best_point(question, ladder, done, level)
         seen = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
         fitted = {i: around_argmin(seen, i, best[i], estimate) for i, estimate in fitted.items()}
     at = edges_of(question, found, fit, level)
-    return replace(described(ladder, done, fit, level, fitted), edge=edges_words(at) or None, edges=at)
+    return replace(
+        report_without_edges(ladder, done, fit, level, fitted),
+        edge=edges_words(at) or None,
+        edges=at,
+    )
 
 
-def described(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]) -> LevelReport:
+def report_without_edges(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]
+) -> LevelReport:
     """The report on a width without its edges, given the fitted optimum per axis; without an
     optimum where all runs diverged.
     """
     here = outcomes(done, level)
-    columns = {axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)}
+    columns = {
+        axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)
+    }
     means = seed_means(here)
     finite = [loss for loss in means.values() if math.isfinite(loss)]
     floor, noise = fit.floor(level) if fit else None, seed_noise(here)
@@ -52,12 +78,23 @@ def described(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int,
         level=level,
         width=ladder.widths[level],
         window={name: interval(xs[0], xs[-1], name) for name, xs in columns.items()},
-        grid={name: tuple(sorted(from_estimate(x, name) for x in xs)) for name, xs in columns.items()},
-        stages=tuple(dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))),
+        grid={
+            name: tuple(sorted(from_estimate(x, name) for x in xs)) for name, xs in columns.items()
+        },
+        stages=tuple(
+            dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))
+        ),
         trials=len(here),
         diverged=sum(not o.finite for o in here),
-        optimum={axis.name: from_estimate(centres[i], axis.name) for i, axis in enumerate(ladder.axes) if i in centres},
-        interval={ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name) for i, e in known.items()},
+        optimum={
+            axis.name: from_estimate(centres[i], axis.name)
+            for i, axis in enumerate(ladder.axes)
+            if i in centres
+        },
+        interval={
+            ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name)
+            for i, e in known.items()
+        },
         best_loss=digits(min(finite)) if finite else None,
         fitted_loss=digits(floor) if floor is not None else None,
         seed_noise=digits(noise) if noise is not None else None,
@@ -69,20 +106,25 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
     """The fitted optimum at a level, in octaves per axis."""
     estimates = {}
     for j, i in enumerate(ladder.fitted):
-        x, half = (float(fit.optima[level, j]), fit.quantile * fit.sd_of(fit.optima_gradient[level, j]))
+        x, half = (
+            float(fit.optima[level, j]),
+            fit.quantile * fit.sd_of(fit.optima_gradient[level, j]),
+        )
         estimates[i] = Estimate(x, x - half, x + half)
     return estimates
 
 
-def edges_of(question: Question, found: Progress, fit: Fit | None, level: int) -> tuple[Edge, ...]:
+def edges_of(
+    question: Question, found: LadderProgress, fit: Fit | None, level: int
+) -> tuple[Edge, ...]:
     """The borders at which this level's optimum lies."""
     ladder, done = found.ladder, found.done
     if question.schedule == "paper":
-        return edges_at(ladder, paper.edges(ladder, done, level, question.paper, fit))
+        return edges_at(ladder, paper.reported_edges(ladder, done, level, question.paper, fit))
     if level == 0:
-        return edges_at(ladder, edges.edges(ladder, done))
+        return edges_at(ladder, edges.base_window_edges(ladder, done))
     if fit and level == blocks.top_level(done):
-        outside = axes_at(blocks.top_places(ladder, done, fit), Place.OUTSIDE_BLOCK)
+        outside = axes_at(blocks.top_places(ladder, done, fit), OptimumPlace.OUTSIDE_BLOCK)
         return tuple(Edge(ladder.axes[i].name, Side.OUTSIDE_LAST_BLOCK) for i in outside)
     return ()
 
@@ -103,7 +145,7 @@ def drift(fit: Fit, levels: int) -> Drift | None:
     return Drift(digits(slope), digits(slope - half), digits(slope + half))
 
 
-def cost(question: Question, found: Progress) -> Cost:
+def cost(question: Question, found: LadderProgress) -> Cost:
     """The cost so far; runs that other jobs had trained are counted, but cost nothing."""
     ladder = found.ladder
     levels = [level_cost(found, level, width) for level, width in enumerate(ladder.widths)]
@@ -112,7 +154,9 @@ def cost(question: Question, found: Progress) -> Cost:
     bill: list[LevelCost | CheckCost] = [*levels, at_target, checked]
     final = final_run_flops(question, ladder)
     tuning = math.fsum(level.flops for level in bill)
-    useful = math.fsum(trial.flops for trial in (*found.check.trials, *(trial for _, trial in found.trials)))
+    useful = math.fsum(
+        trial.flops for trial in (*found.check.trials, *(trial for _, trial in found.trials))
+    )
     full = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
     return Cost(
         levels=tuple(levels),
@@ -120,7 +164,9 @@ def cost(question: Question, found: Progress) -> Cost:
         tokens=sum(level.tokens for level in bill),
         flops=tuning,
         seconds=math.fsum(level.seconds for level in bill),
-        reused=sum(trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))),
+        reused=sum(
+            trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))
+        ),
         final_run_flops=final,
         share=digits(final / (final + useful)),
         saving=digits(1 - (final + useful) / full),
@@ -129,13 +175,13 @@ def cost(question: Question, found: Progress) -> Cost:
     )
 
 
-def level_cost(found: Progress, level: int, width: int) -> LevelCost:
+def level_cost(found: LadderProgress, level: int, width: int) -> LevelCost:
     """The cost of the runs of a width."""
     here = [trial for point, trial in found.trials if point.level == level]
     return LevelCost(width, len(here), *paid(here))
 
 
-def check_cost(found: Progress) -> CheckCost:
+def check_cost(found: LadderProgress) -> CheckCost:
     """The cost of the coordinate check."""
     return CheckCost(len(found.check.trials), *paid(found.check.trials))
 
@@ -143,14 +189,22 @@ def check_cost(found: Progress) -> CheckCost:
 def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
     """Tokens, FLOPs and seconds of the trials that no other job had trained."""
     ours = [trial for trial in trials if not trial.reused]
-    return (sum(map(tokens_of, ours)), math.fsum(t.flops for t in ours), math.fsum(t.seconds for t in ours))
+    return (
+        sum(map(trained_tokens, ours)),
+        math.fsum(t.flops for t in ours),
+        math.fsum(t.seconds for t in ours),
+    )
 
 
-def tokens_of(trial: Trial) -> int:
+def trained_tokens(trial: Trial) -> int:
     """The tokens that a trial was trained on; a diverged trial stopped early."""
     return trial.step * trial.spec.horizon.batch_tokens
 
 
 def final_run_flops(question: Question, ladder: Ladder) -> float:
     """The FLOPs of a run at the target."""
-    return trial_flops(target_spec(question, ladder.optimizer, {axis.name: axis.value(axis.low) for axis in ladder.axes}))
+    return trial_flops(
+        target_spec(
+            question, ladder.optimizer, {axis.name: axis.value(axis.low) for axis in ladder.axes}
+        )
+    )

@@ -14,13 +14,13 @@ import numpy as np
 
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.evidence import Cost, Remedy, digits
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Remark
 from telescope.studies.telescoping.schedules import blocks, robust
 
 
-def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
+def missing_blocks(found: LadderProgress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
     """The levels of the blocks that should suffice; empty where no blocks within this ladder do."""
     ladder, top = found.ladder, blocks.top_level(found.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
@@ -38,16 +38,19 @@ def missing_blocks(found: Progress, fit: Fit, drifting: bool = False) -> tuple[i
     return ()
 
 
-def owed_blocks(found: Progress) -> tuple[int, ...]:
+def owed_blocks(found: LadderProgress) -> tuple[int, ...]:
     """The levels of the blocks of rounds 2 to 4 that the budget did not allow; a larger budget is
     spent on them first.
     """
     wanted = (robust.SHAPE_BLOCKS, *robust.CLIMB_BLOCKS)[: found.ladder.levels]
-    lacking = [count + (level == 0) - blocks.blocks_run(found.done, level) for level, count in enumerate(wanted)]
+    lacking = [
+        count + (level == 0) - blocks.blocks_run(found.done, level)
+        for level, count in enumerate(wanted)
+    ]
     return tuple(level for level, count in enumerate(lacking) for _ in range(count))
 
 
-def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
+def after(found: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
     """The expected covariance after one more block at each of these levels."""
     corners, precision = blocks.signs(len(found.ladder.fitted), 0), np.linalg.inv(fit.covariance)
     for level in levels:
@@ -57,7 +60,7 @@ def after(found: Progress, fit: Fit, levels: Sequence[int]) -> Array:
     return expected
 
 
-def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
+def remedy(found: LadderProgress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
     """The missing blocks and their cost; seconds at the pace of the ladder's own runs, if known."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if not levels:
@@ -66,7 +69,9 @@ def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Rem
     runs = math.fsum(costs)
     paces = [one.flops / one.seconds for one in bill.levels if one.seconds]
     seconds = math.fsum(
-        cost * ladder.base_flops / paces[min(level, len(paces) - 1)] for level, cost in zip(levels, costs, strict=True) if paces
+        cost * ladder.base_flops / paces[min(level, len(paces) - 1)]
+        for level, cost in zip(levels, costs, strict=True)
+        if paces
     )
     return Remedy(
         blocks=len(levels),
@@ -78,7 +83,7 @@ def remedy(found: Progress, fit: Fit, bill: Cost, drifting: bool = False) -> Rem
     )
 
 
-def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
+def advice(found: LadderProgress, fit: Fit, drifting: bool = False) -> Remark:
     """The remedy as advice; its cost is in the `Remedy`."""
     ladder, levels = found.ladder, missing_blocks(found, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:
@@ -87,7 +92,10 @@ def advice(found: Progress, fit: Fit, drifting: bool = False) -> Remark:
         return Remark.of(Advice.GRID_EXHAUSTED)
     if not levels:
         return Remark.of(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)
-    limit = math.ceil(robust.spent(ladder, found.done) + math.fsum(blocks.block_cost(ladder, level) for level in levels))
+    limit = math.ceil(
+        robust.spent(ladder, found.done)
+        + math.fsum(blocks.block_cost(ladder, level) for level in levels)
+    )
     if levels == (blocks.top_level(found.done) + 1,):
         return Remark.of(Advice.BLOCK_AT_WIDTH, width=ladder.widths[levels[0]], max_base_runs=limit)
     return Remark.of(Advice.MORE_BLOCKS, blocks=len(levels), max_base_runs=limit)

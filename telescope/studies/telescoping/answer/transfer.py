@@ -14,8 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from telescope.statistics.estimates import QUANTILE, Array, loss_at
-from telescope.studies.telescoping.evidence import Copying, Hyperparameter, Interval, LevelReport, Transfer, digits
-from telescope.studies.telescoping.fold.progress import Progress
+from telescope.studies.telescoping.evidence import (
+    Copying,
+    Hyperparameter,
+    Interval,
+    LevelReport,
+    Transfer,
+    digits,
+)
+from telescope.studies.telescoping.fold.progress import LadderProgress
 from telescope.studies.telescoping.ladder.bowl import bowl
 from telescope.studies.telescoping.ladder.ladder import argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit, Laws
@@ -27,11 +34,21 @@ DRAWS = 600  # of the parameters, divided among the laws
 COMPUTE_PER_LOSS = 1 / 0.05
 
 
-def transfer(question: Question, found: Progress, laws: Laws, levels: Sequence[LevelReport], lr: Hyperparameter) -> Transfer:
+def transfer(
+    question: Question,
+    found: LadderProgress,
+    laws: Laws,
+    levels: Sequence[LevelReport],
+    lr: Hyperparameter,
+) -> Transfer:
     """All figures of a ladder, from its fits, its levels and the reported learning rate."""
     ladder, fit = found.ladder, laws.fits[0]
     best = argmin(outcomes(found.done, 0))
-    smallest = [best[i] for i in ladder.fitted] if question.estimated_by == "argmin" else fit.optima[0].tolist()
+    smallest = (
+        [best[i] for i in ladder.fitted]
+        if question.estimated_by == "argmin"
+        else fit.optima[0].tolist()
+    )
     models = [*map(question.model.at, ladder.widths[: len(levels)]), question.model.target]
     sizes = [parameters(model, question.data.vocab_size, question.data.context) for model in models]
     return Transfer(
@@ -41,21 +58,28 @@ def transfer(question: Question, found: Progress, laws: Laws, levels: Sequence[L
     )
 
 
-def copying(laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int) -> tuple[Copying, ...]:
+def copying(
+    laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int
+) -> tuple[Copying, ...]:
     """The regret of training each wider level and the target at `x`, the smallest width's optimum
     in octaves of the fitted axes.
     """
     thetas = draws(laws)
-    found = [copied(height(laws, thetas, level, x), width) for level, width in list(enumerate(widths))[1:]]
+    found = [
+        copied(height(laws, thetas, level, x), width)
+        for level, width in list(enumerate(widths))[1:]
+    ]
     if target_width != widths[-1]:
-        found.append(copied(height(laws, at_target(laws, thetas), 0, x), target_width))
+        found.append(copied(height(laws, parameters_at_target(laws, thetas), 0, x), target_width))
     return tuple(found)
 
 
 def copied(regrets: Array, width: int) -> Copying:
     """Median and interval of the draws of a regret, in % of the loss."""
     low, median, high = np.quantile(regrets, [1 - QUANTILE, 0.5, QUANTILE]).tolist()
-    return Copying(width, digits(median), digits(low), digits(high), digits(median * COMPUTE_PER_LOSS))
+    return Copying(
+        width, digits(median), digits(low), digits(high), digits(median * COMPUTE_PER_LOSS)
+    )
 
 
 def draws(laws: Laws) -> Array:
@@ -65,14 +89,16 @@ def draws(laws: Laws) -> Array:
     rng, parts = np.random.default_rng(0), []
     for law, weight in zip(laws.fits, laws.weights, strict=True):
         count = round(DRAWS * float(weight))
-        normal = rng.standard_normal((count, law.layout.size)) @ np.linalg.cholesky(law.covariance).T
+        normal = (
+            rng.standard_normal((count, law.layout.size)) @ np.linalg.cholesky(law.covariance).T
+        )
         scale = np.sqrt(law.dof / rng.chisquare(law.dof, count))
         parts.append(law.theta + normal * scale[:, None])
     result: Array = np.concatenate(parts)
     return result
 
 
-def at_target(laws: Laws, thetas: Array) -> Array:
+def parameters_at_target(laws: Laws, thetas: Array) -> Array:
     """The same parameters with the target in the place of the base: without drift, and with a scale
     and an offset drawn from their priors.
     """
@@ -112,20 +138,33 @@ def floor_errors(fit: Fit, levels: int) -> tuple[float, ...]:
     sample = fit.sample
     heights, slopes = sample.linearised(fit.layout, fit.theta)
     weights = 1 / sample.variance(heights, fit.sigma)
-    c, gradients = (sample.block_means(sample.z - heights, weights), sample.block_means(slopes, weights))
+    c, gradients = (
+        sample.block_means(sample.z - heights, weights),
+        sample.block_means(slopes, weights),
+    )
     members = [sample.member[sample.level == level].any(axis=0) for level in range(levels)]
     squares = sum(float(np.sum((c[m] - c[m].mean()) ** 2)) for m in members if m.any())
     spare = sum(max(int(m.sum()) - 1, 0) for m in members)
     between = (fit.sigma**2 + squares) / (1 + spare)  # sigma^2 stands for one more block
-    return tuple(math.sqrt(between / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2) if m.any() else math.inf for m in members)
+    return tuple(
+        math.sqrt(between / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2)
+        if m.any()
+        else math.inf
+        for m in members
+    )
 
 
-def loss_at_target(fit: Fit, sizes: Sequence[float], losses: Sequence[float], size: float) -> Interval | None:
+def loss_at_target(
+    fit: Fit, sizes: Sequence[float], losses: Sequence[float], size: float
+) -> Interval | None:
     """The loss at the target by the power law through the levels' floors; None with fewer than
     three levels.
     """
     if len(losses) < 3 or not all(map(math.isfinite, losses)):
         return None
-    errors = [loss * error / 100 for loss, error in zip(losses, floor_errors(fit, len(losses)), strict=True)]
+    errors = [
+        loss * error / 100
+        for loss, error in zip(losses, floor_errors(fit, len(losses)), strict=True)
+    ]
     found = loss_at(size, sizes, losses, errors)
     return Interval(digits(found.low), digits(found.high)) if found else None

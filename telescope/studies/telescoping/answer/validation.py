@@ -9,7 +9,7 @@ where the optimum's interval contains the reported learning rate, since then not
 proven.
 
 Parts: `Shape`, the bowl's form known from the ladder · `posterior` -> `Posterior` ·
-`assess` -> `Validation` · `contradiction`, `overruled`.
+`validate_ladder` -> `Validation` · `contradiction`, `overruled`.
 """
 
 import math
@@ -20,9 +20,22 @@ import numpy as np
 from scipy.special import ndtri
 
 from telescope.statistics.estimates import QUANTILE, Array, Estimate
-from telescope.studies.telescoping.evidence import Hyperparameter, Interval, Validation, digits, from_estimate
-from telescope.studies.telescoping.ladder.bowl import Layout, skewed
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, outcomes, seed_means, seed_noise
+from telescope.studies.telescoping.evidence import (
+    Hyperparameter,
+    Interval,
+    Validation,
+    digits,
+    from_estimate,
+)
+from telescope.studies.telescoping.ladder.bowl import ParameterSlots, skewed
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    outcomes,
+    seed_means,
+    seed_noise,
+)
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF, Fit
 from telescope.studies.telescoping.ladder.sample import ETA
 from telescope.studies.telescoping.reasons import Code, Reason
@@ -51,7 +64,7 @@ class Shape:
         """Priors from the ladder's fit, the curvature less certain by its spread between widths;
         without a fit, the model's own priors.
         """
-        layout = fit.layout if fit else Layout(1, (0.0,), 0.0)
+        layout = fit.layout if fit else ParameterSlots(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
         theta, variance = (fit.theta, np.diag(fit.covariance)) if fit else (mean, 1 / precision)
         log_a, skew, level = (layout.slots[name].start for name in ("log_a", "skew", "d"))
@@ -84,7 +97,9 @@ def posterior(found: Sequence[Outcome], handed_out: float, shape: Shape) -> Post
     if len(set(x)) < 2:
         return None
     z = 100 * (loss / loss.min() - 1)
-    cliff = min((o.point.x[0] for o in found if not o.finite and o.point.x[0] > x.max()), default=math.inf)
+    cliff = min(
+        (o.point.x[0] for o in found if not o.finite and o.point.x[0] > x.max()), default=math.inf
+    )
     optima = np.arange(x.min() - BEYOND, min(x.max() + BEYOND, cliff), MESH)[:, None, None]
     curvature = np.exp(shape.log_a + shape.log_a_sd * normal_nodes(15))[:, None]
     skew = np.maximum(shape.skew + shape.skew_sd * normal_nodes(5), 0.0)
@@ -94,7 +109,10 @@ def posterior(found: Sequence[Outcome], handed_out: float, shape: Shape) -> Post
     log_weights = log_likelihood(z, heights, seeds, shape)
     weights = np.exp(log_weights - log_weights.max())
     regret = curvature * skewed(handed_out - optima, skew)
-    return Posterior(estimate(np.broadcast_to(optima, weights.shape), weights), estimate(regret, weights))
+    return Posterior(
+        weighted_estimate(np.broadcast_to(optima, weights.shape), weights),
+        weighted_estimate(regret, weights),
+    )
 
 
 def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
@@ -111,7 +129,9 @@ def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Arra
         mean = (mine * ours).sum(-1) / mass
         squares += (mine * (ours - mean[..., None]) ** 2).sum(-1)
         total -= np.log(mass) / 2
-    result: Array = total - (shape.dof + len(z) - len(blocks)) / 2 * np.log(shape.dof * shape.sigma**2 + squares)
+    result: Array = total - (shape.dof + len(z) - len(blocks)) / 2 * np.log(
+        shape.dof * shape.sigma**2 + squares
+    )
     return result
 
 
@@ -121,7 +141,7 @@ def normal_nodes(count: int) -> Array:
     return nodes
 
 
-def estimate(values: Array, weights: Array) -> Estimate:
+def weighted_estimate(values: Array, weights: Array) -> Estimate:
     """Median and 5-95 % points of weighted values."""
     order = np.argsort(values, axis=None)
     below = np.cumsum(weights.reshape(-1)[order])
@@ -130,7 +150,9 @@ def estimate(values: Array, weights: Array) -> Estimate:
     return Estimate(float(flat[middle]), float(flat[low]), float(flat[high]))
 
 
-def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float) -> Validation | None:
+def validate_ladder(
+    ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float
+) -> Validation | None:
     """The validation of the ladder's learning rate (octaves) by the finished runs at the target;
     None before there are any.
     """
@@ -151,7 +173,9 @@ def assess(ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Don
         lr=from_estimate(stated.value),
         stated=Interval(from_estimate(stated.low), from_estimate(stated.high)),
         loss=digits(loss) if known else None,
-        loss_error=digits(loss * noise / 100 / math.sqrt(len(SEEDS))) if known and noise is not None else None,
+        loss_error=digits(loss * noise / 100 / math.sqrt(len(SEEDS)))
+        if known and noise is not None
+        else None,
         seed_noise=digits(noise) if noise is not None else None,
         optimum=from_estimate(best.value) if best else None,
         interval=Interval(from_estimate(best.low), from_estimate(best.high)) if best else None,
@@ -189,4 +213,12 @@ def overruled(ladders: Hyperparameter, found: Validation) -> Hyperparameter:
         return replace(ladders, resolved=False, status="unresolved")
     low, high = found.interval.low, found.interval.high
     half = digits(math.log2(high / low) / 2)
-    return replace(ladders, value=found.optimum, low=low, high=high, half_width=half, resolved=False, status="unresolved")
+    return replace(
+        ladders,
+        value=found.optimum,
+        low=low,
+        high=high,
+        half_width=half,
+        resolved=False,
+        status="unresolved",
+    )

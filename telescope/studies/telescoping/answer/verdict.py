@@ -21,8 +21,15 @@ from telescope.statistics.estimates import Estimate
 from telescope.studies.kind import Ended
 from telescope.studies.telescoping.answer.remedy import advice
 from telescope.studies.telescoping.axes import AxisName
-from telescope.studies.telescoping.evidence import Hyperparameter, Status, Verdict, digits, from_estimate, interval
-from telescope.studies.telescoping.fold.progress import COORDINATES, Progress
+from telescope.studies.telescoping.evidence import (
+    Hyperparameter,
+    Status,
+    Verdict,
+    digits,
+    from_estimate,
+    interval,
+)
+from telescope.studies.telescoping.fold.progress import COORDINATES, LadderProgress
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Border, Code, Reason, Remark
@@ -38,7 +45,11 @@ Span = Literal["one", "several", "part"]
 
 
 def verdict_of(
-    found: Progress, fit: Fit | None, values: dict[AxisName, Hyperparameter], borders: tuple[Border, ...], ended: Ended | None
+    found: LadderProgress,
+    fit: Fit | None,
+    values: dict[AxisName, Hyperparameter],
+    borders: tuple[Border, ...],
+    ended: Ended | None,
 ) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; the module's docstring gives the order."""
     check, stopped = found.check.report, ended or (Ended(found.limit) if found.limit else None)
@@ -48,16 +59,28 @@ def verdict_of(
         if not stopped and found.ended:
             return "unbracketed", all_diverged(found.done)
         by, detail = (str(stopped.cause), stopped.detail) if stopped else (None, None)
-        return "unresolved", Reason.of(Code.ALL_DIVERGED_SO_FAR, by=by, detail=detail, lr=lowest_lr(found.done))
+        return "unresolved", Reason.of(
+            Code.ALL_DIVERGED_SO_FAR, by=by, detail=detail, lr=lowest_lr(found.done)
+        )
     if stopped:
         return "unresolved", stopped_by(stopped)
     if not values:
-        return "unresolved", Reason.of(Code.STAGE_UNFINISHED, stage="grid" if check else COORDINATES)
+        return "unresolved", Reason.of(
+            Code.STAGE_UNFINISHED, stage="grid" if check else COORDINATES
+        )
     lr = values["lr"]
     if not found.ended:
-        return "unresolved", Reason.of(Code.SO_FAR, half_width=lr.half_width if lr.has_interval else None)
+        return "unresolved", Reason.of(
+            Code.SO_FAR, half_width=lr.half_width if lr.has_interval else None
+        )
     wider = advice(found, fit, drifting=True) if fit else CALIBRATE_WIDER
-    return judged(lr, fit, blocks.top_level(found.done), Remarks(lambda fit: advice(found, fit), wider), borders)
+    return judged(
+        lr,
+        fit,
+        blocks.top_level(found.done),
+        Remarks(lambda fit: advice(found, fit), wider),
+        borders,
+    )
 
 
 def stopped_by(ended: Ended) -> Reason:
@@ -83,7 +106,13 @@ class Remarks:
     wider: Remark = CALIBRATE_WIDER  # to tell drift from chance
 
 
-def judged(lr: Hyperparameter, fit: Fit | None, top: int, remarks: Remarks, borders: tuple[Border, ...] = ()) -> tuple[Verdict, Reason]:
+def judged(
+    lr: Hyperparameter,
+    fit: Fit | None,
+    top: int,
+    remarks: Remarks,
+    borders: tuple[Border, ...] = (),
+) -> tuple[Verdict, Reason]:
     """Verdict and reason of a ladder that ended at level `top`; the optimum lies at `borders`."""
     if lr.status == "unbracketed":
         return "unbracketed", Reason.of(Code.AT_BORDER, lr=lr.value, borders=borders)
@@ -91,11 +120,17 @@ def judged(lr: Hyperparameter, fit: Fit | None, top: int, remarks: Remarks, bord
         return "unresolved", Reason.of(Code.NO_NOISE_MODEL)
     if lr.half_width > LR_HALF_WIDTH:
         narrower = remarks.narrower(fit)
-        return "unresolved", Reason.of(Code.INTERVAL_TOO_WIDE, half_width=lr.half_width, most=LR_HALF_WIDTH, advice=narrower)
+        return "unresolved", Reason.of(
+            Code.INTERVAL_TOO_WIDE, half_width=lr.half_width, most=LR_HALF_WIDTH, advice=narrower
+        )
     move, span, doublings = last_move(fit, top)
     if abs(move) > LR_MOVE:
-        return "unresolved", Reason.of(Code.DRIFTING, move=move, span=span, doublings=doublings, advice=remarks.wider)
-    return "resolved", Reason.of(Code.RESOLVED, half_width=lr.half_width, move=move, span=span, doublings=doublings)
+        return "unresolved", Reason.of(
+            Code.DRIFTING, move=move, span=span, doublings=doublings, advice=remarks.wider
+        )
+    return "resolved", Reason.of(
+        Code.RESOLVED, half_width=lr.half_width, move=move, span=span, doublings=doublings
+    )
 
 
 def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
@@ -129,7 +164,12 @@ def judged_values(
     for i, estimate in sorted(estimates.items()):
         axis = ladder.axes[i]
         tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
-        status = status_of(ladder, i, fit, Judged(estimate, tolerance, i in at_border or not axis.allows(estimate.value)))
+        status = status_of(
+            ladder,
+            i,
+            fit,
+            Judged(estimate, tolerance, i in at_border or not axis.allows(estimate.value)),
+        )
         span = interval(estimate.low, estimate.high, axis.name)
         result[axis.name] = Hyperparameter(
             value=from_estimate(estimate.value, axis.name),
@@ -164,7 +204,11 @@ def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status
         return "unbracketed"
     if doubted:
         return "unresolved"
-    return "resolved" if fit is not None and tolerance is not None and estimate.half_width <= tolerance else "unresolved"
+    return (
+        "resolved"
+        if fit is not None and tolerance is not None and estimate.half_width <= tolerance
+        else "unresolved"
+    )
 
 
 def is_flat(fit: Fit, index: int, estimate: Estimate) -> bool:

@@ -5,7 +5,18 @@ Parts: `words` of a reason · `advice_words` · `edges_words` · `climb_words`.
 
 from collections.abc import Mapping, Sequence
 
-from telescope.studies.telescoping.reasons import Advice, ClimbEnd, Code, Edge, Part, Reason, Remark, SeedBlocks, Side, Value
+from telescope.studies.telescoping.reasons import (
+    Advice,
+    ClimbEnd,
+    Code,
+    Edge,
+    Reason,
+    ReasonPart,
+    Remark,
+    SeedBlocks,
+    Side,
+    Value,
+)
 
 STAGES = {"coordinates": "the coordinate check", "grid": "the base grid"}
 SIDES = {Side.LOW: "low", Side.HIGH: "high", Side.OUTSIDE_LAST_BLOCK: "outside its last block"}
@@ -17,7 +28,7 @@ def words(reason: Reason) -> str:
     return "; ".join((*own, *map(part_words, reason.parts)))
 
 
-def part_words(part: Part) -> str:
+def part_words(part: ReasonPart) -> str:
     """The text of a part, prefixed with the variant or width that it is about."""
     about = part.variant if part.width is None else f"width {part.width}"
     return f"{about}: {words(part.reason)}" if about else words(part.reason)
@@ -33,7 +44,9 @@ def own_words(reason: Reason) -> str:
         case Code.ALL_DIVERGED:
             return f"every run diverged; add lr below {values['lr']:.3g}"
         case Code.ALL_DIVERGED_SO_FAR:
-            return f"{end_words(values)}; every run so far diverged; add lr below {values['lr']:.3g}"
+            return (
+                f"{end_words(values)}; every run so far diverged; add lr below {values['lr']:.3g}"
+            )
         case Code.STOPPED:
             return end_words(values)
         case Code.STAGE_UNFINISHED:
@@ -43,17 +56,23 @@ def own_words(reason: Reason) -> str:
             interval = interval_words(half_width) if half_width else "lr has no interval yet"
             return f"running: so far {interval}"
         case Code.AT_BORDER:
-            named = "; ".join(f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders)
+            named = "; ".join(
+                f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders
+            )
             which = f" ({named})" if named else ""
             where = f"about {values['lr']:.3g}{which}"
             return f"the optimum of lr lies at the border of the range tried or allowed: {where}"
         case Code.NO_NOISE_MODEL:
-            return "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
+            return (
+                "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
+            )
         case Code.INTERVAL_TOO_WIDE:
             interval = f"{interval_words(values['half_width'])}, wider than +-{values['most']}"
             return f"interval: {interval}; {advice_words(reason.advice)}"
         case Code.DRIFTING:
-            shift = f"the optimum of lr shifted by {values['move']:+.2f} octave {span_words(values)}"
+            shift = (
+                f"the optimum of lr shifted by {values['move']:+.2f} octave {span_words(values)}"
+            )
             return f"drifting: {shift}; check the parametrisation, or {advice_words(reason.advice)}"
         case Code.RESOLVED:
             shift = f"its optimum shifted by {values['move']:+.2f} octave {span_words(values)}"
@@ -106,7 +125,9 @@ def span_words(values: Mapping[str, Value]) -> str:
         case "several":
             return f"over the last {values['doublings']:.2g} doublings of width"
         case "part":
-            return f"per doubling of width, measured over the last {values['doublings']:.2g} doublings"
+            return (
+                f"per doubling of width, measured over the last {values['doublings']:.2g} doublings"
+            )
         case _:
             return "between the two widest levels"
 
@@ -120,7 +141,9 @@ def contradiction_words(values: Mapping[str, Value]) -> str:
     reported = (
         "the measured value is reported"
         if values["settled"]
-        else ("the ladder's value is still reported: the runs at the target do not settle the optimum")
+        else (
+            "the ladder's value is still reported: the runs at the target do not settle the optimum"
+        )
     )
     runs = f"runs at width {values['width']}"
     return f"contradicted: {runs} put the optimum of lr at {measured}, not at {stated}, {cost}; {reported}"
@@ -164,7 +187,10 @@ def advice_words(remark: Remark | None) -> str:
 
 def runs_words(runs: SeedBlocks) -> str:
     """The text of blocks of runs at a width."""
-    grid = " with ".join(f"{corners.axis.replace('_', ' ')} {corners.low:.3g} and {corners.high:.3g}" for corners in runs.corners)
+    grid = " with ".join(
+        f"{corners.axis.replace('_', ' ')} {corners.low:.3g} and {corners.high:.3g}"
+        for corners in runs.corners
+    )
     return f"{runs.blocks} x width {runs.width}, {grid}"
 
 
@@ -189,11 +215,15 @@ def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
         case ClimbEnd.NO_FIT:
             return f"{stopped}: no model could be fitted there"
         case ClimbEnd.TOLERANCE:
-            likely = f"{values['octaves']:+.2f} octave ({values['low']:+.2f} to {values['high']:+.2f})"
+            likely = (
+                f"{values['octaves']:+.2f} octave ({values['low']:+.2f} to {values['high']:+.2f})"
+            )
             shift = f"the optimum of lr is expected to shift by {likely} from there to the target"
             unchanged = "a wider level would not change the answer beyond the tolerance"
             return f"{stopped}: {shift}, and {unchanged}"
         case ClimbEnd.BUDGET:
-            cost = f"a block at width {values['next_width']} costs {values['next_cost']:.0f} base runs"
+            cost = (
+                f"a block at width {values['next_width']} costs {values['next_cost']:.0f} base runs"
+            )
             left = f"{values['left']:.0f} of {values['max_base_runs']:.0f} are left"
             return f"{stopped}: {cost}, and {left}"

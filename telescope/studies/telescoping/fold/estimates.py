@@ -10,15 +10,28 @@ from collections.abc import Sequence
 
 from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.ladder import per_level
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes, pool, pooled_fit
-from telescope.studies.telescoping.ladder.pooled import at_target
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    argmin,
+    outcomes,
+    pool,
+    pooled_fit,
+)
+from telescope.studies.telescoping.ladder.pooled import pooled_at_target
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.schedules import windows
 
 
-def chosen(question: Question, ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
+def best_point(
+    question: Question, ladder: Ladder, done: Sequence[Done], level: int
+) -> tuple[float, ...]:
     """The best point run at a level."""
-    return windows.optimum(ladder, done, level, question.paper) if question.schedule == "paper" else argmin(outcomes(done, level))
+    return (
+        windows.optimum(ladder, done, level, question.paper)
+        if question.schedule == "paper"
+        else argmin(outcomes(done, level))
+    )
 
 
 def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
@@ -46,28 +59,40 @@ def last_step(done: Sequence[Done], axis: int) -> float:
     return 0.0
 
 
-def target_estimates(question: Question, ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
+def target_estimates(
+    question: Question, ladder: Ladder, done: Sequence[Done]
+) -> dict[int, Estimate]:
     """The estimate per axis in octaves, by the study's estimator; an axis that is not fitted has
     its best value and an interval of width 0.
     """
     pooled = pooled_estimates(ladder, done)
     top = max((o.point.level for o in outcomes(done) if o.finite), default=0)
     if question.estimated_by == "argmin":
-        best = chosen(question, ladder, done, top)
+        best = best_point(question, ladder, done, top)
         return {i: around_argmin(done, i, x, pooled.get(i)) for i, x in enumerate(best)}
-    best = (lowest_of(done) or done[0].outcomes[0].point.x) if question.schedule == "robust" else chosen(question, ladder, done, top)
-    fitted = per_level.carried(ladder, done) if question.estimated_by == "per_level" else pooled
+    best = (
+        (lowest_of(done) or done[0].outcomes[0].point.x)
+        if question.schedule == "robust"
+        else best_point(question, ladder, done, top)
+    )
+    fitted = (
+        per_level.carried_to_target(ladder, done)
+        if question.estimated_by == "per_level"
+        else pooled
+    )
     return {i: Estimate(x, x, x) for i, x in enumerate(best)} | fitted
 
 
 def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
     """The lowest point of the first stage with a finite loss; None where there is no such stage."""
-    return next((argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None)
+    return next(
+        (argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None
+    )
 
 
 def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
     """The pooled model's estimates at the target, in octaves per fitted axis."""
     if pooled_fit(ladder, done) is None:
         return {}
-    found = at_target(pool(ladder, done), ladder.layout)
+    found = pooled_at_target(pool(ladder, done), ladder.layout)
     return dict(zip(ladder.fitted, found, strict=True)) if found else {}

@@ -18,7 +18,9 @@ from telescope.trials.types import OptimizerName
 
 def each_ladder(question: Question) -> Iterator[tuple[Variant, Ladder]]:
     """Every ladder with its variant."""
-    return ((variant, ladder) for variant in variants(question) for ladder in ladders(variant.question))
+    return (
+        (variant, ladder) for variant in variants(question) for ladder in ladders(variant.question)
+    )
 
 
 def all_ladders(question: Question) -> tuple[Ladder, ...]:
@@ -35,16 +37,24 @@ def ladders(question: Question) -> tuple[Ladder, ...]:
 def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
     swept = ranges(question, optimizer)
     flops = [
-        trial_flops(trial_spec(question, optimizer, width, {name: r.low for name, r in swept.items()})) for width in question.model.widths
+        trial_flops(
+            trial_spec(question, optimizer, width, {name: r.low for name, r in swept.items()})
+        )
+        for width in question.model.widths
     ]
     ladder = Ladder(
         optimizer=optimizer,
         widths=question.model.widths,
         target_width=question.model.target_width,
-        axes=tuple(Axis.between(name, r.low, r.high, r.points, r.extend) for name, r in swept.items()),
+        axes=tuple(
+            Axis.between(name, r.low, r.high, r.points, r.extend) for name, r in swept.items()
+        ),
         costs=tuple(cost / flops[0] for cost in flops),
         base_flops=flops[0],
-        target_cost=trial_flops(target_spec(question, optimizer, {name: r.low for name, r in swept.items()})) / flops[0],
+        target_cost=trial_flops(
+            target_spec(question, optimizer, {name: r.low for name, r in swept.items()})
+        )
+        / flops[0],
         seeds=question.seeds,
     )
     if question.schedule == "paper":
@@ -62,5 +72,14 @@ def coordinate_design(question: Question, ladder: Ladder) -> Design:
         else [windows.runs(ladder, i, question.paper) for i in range(ladder.levels)]
     )
     flops = ladder.base_flops * sum(ladder.costs[level] * count for level, count in enumerate(runs))
-    most = math.inf if question.limits.max_flops is None else question.limits.max_flops / len(question.optimizers)
-    return design(trial_spec(question, ladder.optimizer, ladder.widths[0], middle), ladder.target_width, flops, most)
+    most = (
+        math.inf
+        if question.limits.max_flops is None
+        else question.limits.max_flops / len(question.optimizers)
+    )
+    return design(
+        trial_spec(question, ladder.optimizer, ladder.widths[0], middle),
+        ladder.target_width,
+        flops,
+        most,
+    )

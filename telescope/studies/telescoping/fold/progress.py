@@ -4,8 +4,8 @@ The stages are the coordinate check, those of its schedule, and the runs at the 
 over variants is split into questions of one architecture and one text each (`question.variants`);
 functions of a ladder take its variant's question.
 
-Parts: `Progress`, `progress` · `following`: `next_stage`, `validation_stage` · `coordinate_step`,
-`ends_the_ladder` · `exceeded`.
+Parts: `LadderProgress`, `progress` · `following`: `next_stage`, `validation_stage` ·
+`coordinate_step`, `ends_the_ladder` · `exceeded`.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from telescope.studies.coordinates.check import Step, skipped, step
+from telescope.studies.coordinates.check import CheckProgress, skipped, step
 from telescope.studies.kind import EndCause, Label, Planned
 from telescope.studies.telescoping.fold.estimates import target_estimates
 from telescope.studies.telescoping.fold.ladders import coordinate_design
@@ -28,26 +28,42 @@ from telescope.trials.outcome import Trial, TrialState
 COORDINATES = "coordinates"  # the stage of the check
 
 
-def following(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
+def following(
+    question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
+) -> Stage | None:
     """The stage after the given stages of the schedule and at the target; None where the ladder is
     complete.
     """
-    return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(question, ladder, done, validated)
+    return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(
+        question, ladder, done, validated
+    )
 
 
 @lru_cache(maxsize=16_384)
-def next_stage(schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]) -> Stage | None:
+def next_stage(
+    schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]
+) -> Stage | None:
     """The schedule's next stage after the given stages; None where the schedule is complete."""
-    return robust.next_stage(ladder, done) if schedule == "robust" else paper.next_stage(ladder, done, options)
+    return (
+        robust.next_stage(ladder, done)
+        if schedule == "robust"
+        else paper.next_stage(ladder, done, options)
+    )
 
 
-def coordinate_step(question: Question, ladder: Ladder, completed: Mapping[str, Trial]) -> Step:
+def coordinate_step(
+    question: Question, ladder: Ladder, completed: Mapping[str, Trial]
+) -> CheckProgress:
     """The progress of the coordinate check, a ladder's first stage."""
     plan = coordinate_design(question, ladder)
-    return step(plan, completed) if question.coordinates == "check" else Step((), (), skipped(plan))
+    return (
+        step(plan, completed)
+        if question.coordinates == "check"
+        else CheckProgress((), (), skipped(plan))
+    )
 
 
-def ends_the_ladder(question: Question, ladder: Ladder, check: Step) -> bool:
+def ends_the_ladder(question: Question, ladder: Ladder, check: CheckProgress) -> bool:
     """Whether a failed check ends the ladder: an unsound pairing is known to fail, and its ladder
     runs on to show the consequences.
     """
@@ -55,11 +71,11 @@ def ends_the_ladder(question: Question, ladder: Ladder, check: Step) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class LadderProgress:
     """The progress of a ladder."""
 
     ladder: Ladder
-    check: Step  # of the coordinates, before the rounds
+    check: CheckProgress  # of the coordinates, before the rounds
     done: tuple[Done, ...] = ()
     trials: tuple[tuple[Point, Trial], ...] = ()  # of the finished stages and of the current one
     missing: tuple[Planned, ...] = ()  # of the current stage
@@ -73,14 +89,16 @@ class Progress:
         return not self.missing
 
 
-def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Progress:
+def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
     """Replay a ladder's stages over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
     if check.missing or refused:
-        planned = tuple(Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing)
-        return Progress(ladder=ladder, check=check, missing=planned, refused=refused)
+        planned = tuple(
+            Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing
+        )
+        return LadderProgress(ladder=ladder, check=check, missing=planned, refused=refused)
     done, validated, counted = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
     missing: tuple[Planned, ...] = ()
@@ -89,13 +107,28 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Pro
         if limit := exceeded(question, ladder, [*counted, *stage.points], check_flops):
             break
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
-        ours = {point: completed[spec.digest] for point, spec in specs.items() if spec.digest in completed}
+        ours = {
+            point: completed[spec.digest]
+            for point, spec in specs.items()
+            if spec.digest in completed
+        }
         counted |= ours
-        if missing := tuple(Planned(spec, label_of(ladder, stage, point)) for point, spec in specs.items() if point not in ours):
+        if missing := tuple(
+            Planned(spec, label_of(ladder, stage, point))
+            for point, spec in specs.items()
+            if point not in ours
+        ):
             break
         ended = validated if stage.name == validation.STAGE else done
-        ended.append(Done(stage.name, tuple(sorted(Outcome(point, loss_of(trial)) for point, trial in ours.items()))))
-    return Progress(
+        ended.append(
+            Done(
+                stage.name,
+                tuple(
+                    sorted(Outcome(point, final_loss_of(trial)) for point, trial in ours.items())
+                ),
+            )
+        )
+    return LadderProgress(
         ladder=ladder,
         check=check,
         done=tuple(done),
@@ -111,20 +144,28 @@ def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
     return Label(ladder.optimizer, stage.name, point.level if point.level < ladder.levels else None)
 
 
-def validation_stage(question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]) -> Stage | None:
+def validation_stage(
+    question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
+) -> Stage | None:
     """The next stage at the target after the rounds, if the question asks for validation."""
-    if not question.validate_at_target or not any(o.finite for stage in done for o in stage.outcomes):
+    if not question.validate_at_target or not any(
+        o.finite for stage in done for o in stage.outcomes
+    ):
         return None
     estimates = target_estimates(question, ladder, done)
-    return validation.next_stage(ladder, [estimates[i].value for i in range(len(ladder.axes))], validated)
+    return validation.next_stage(
+        ladder, [estimates[i].value for i in range(len(ladder.axes))], validated
+    )
 
 
-def loss_of(trial: Trial) -> float:
+def final_loss_of(trial: Trial) -> float:
     """The final loss; infinite where it is missing or not finite."""
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
-def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0) -> EndCause | None:
+def exceeded(
+    question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
+) -> EndCause | None:
     """The limit that these points of a ladder would exceed, or None; each ladder has an equal
     share, so that none waits.
 
@@ -134,6 +175,9 @@ def exceeded(question: Question, ladder: Ladder, points: Sequence[Point], check_
     if len(points) > question.limits.max_trials // share:
         return EndCause.OUT_OF_TRIALS
     flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
-    if question.limits.max_flops is not None and flops + check_flops > question.limits.max_flops / share:
+    if (
+        question.limits.max_flops is not None
+        and flops + check_flops > question.limits.max_flops / share
+    ):
         return EndCause.OUT_OF_FLOPS
     return None

@@ -14,7 +14,13 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import OptimizerName
 
 
-def trial_spec(question: Question, optimizer: OptimizerName, width: int, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
+def trial_spec(
+    question: Question,
+    optimizer: OptimizerName,
+    width: int,
+    values: Mapping[AxisName, float],
+    seed: int = 0,
+) -> TrialSpec:
     """A run at a width, with swept values where given and the question's fixed values elsewhere.
     The question is that of a single variant.
     """
@@ -22,17 +28,29 @@ def trial_spec(question: Question, optimizer: OptimizerName, width: int, values:
     return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
 
 
-def target_spec(question: Question, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0) -> TrialSpec:
+def target_spec(
+    question: Question, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0
+) -> TrialSpec:
     """The final run, at the target width and depth."""
-    return replace(trial_spec(question, optimizer, question.model.target_width, values, seed), model=question.model.target)
+    return replace(
+        trial_spec(question, optimizer, question.model.target_width, values, seed),
+        model=question.model.target,
+    )
 
 
 @lru_cache(maxsize=65_536)
 def cached_trial_spec(
-    question: Question, optimizer: OptimizerName, width: int, values: tuple[tuple[AxisName, float], ...], seed: int
+    question: Question,
+    optimizer: OptimizerName,
+    width: int,
+    values: tuple[tuple[AxisName, float], ...],
+    seed: int,
 ) -> TrialSpec:
     """The specification of a run; cached, since the plan is folded again after every trial."""
-    given: dict[str, Any] = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
+    given: dict[str, Any] = {
+        name: getattr(question.optimizer_options, name)
+        for name in OptimizerOptions.__dataclass_fields__
+    }
     if not isinstance(question.search.weight_decay, Range):
         given["weight_decay"] = question.search.weight_decay
     if optimizer == "muon":

@@ -5,8 +5,8 @@ up a published law, or to sweep the target itself. The errors of those that trai
 argmin on the same bowls on which the ladder is rehearsed (`rehearsal`), noise included, so that
 rows differ by the choice rather than by the draw; the error of the law is what its authors report.
 
-Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `advice`, in words, where telescoping
-is not worth its cost.
+Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, in words, where
+telescoping is not worth its cost.
 """
 
 import math
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from telescope.optim.groups import describe
+from telescope.optim.groups import describe_groups
 from telescope.parametrisation.roles import Role
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.answer.levels import final_run_flops
@@ -59,11 +59,21 @@ class Choice:
     note: str
 
 
-def choices(question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence[Rehearsal]) -> tuple[Choice, ...]:
+def choices(
+    question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence[Rehearsal]
+) -> tuple[Choice, ...]:
     """The ladder itself, then the alternatives."""
-    grid, base, final = (robust.base_runs(ladder), ladder.base_flops, final_run_flops(question, ladder))
+    grid, base, final = (
+        robust.base_runs(ladder),
+        ladder.base_flops,
+        final_run_flops(question, ladder),
+    )
     bowls = len(rehearsals) or REHEARSALS
-    (copied, averaged, swept), narrow, target = (tried(ladder, bowls), ladder.widths[0], ladder.target_width)
+    (copied, averaged, swept), narrow, target = (
+        tried(ladder, bowls),
+        ladder.widths[0],
+        ladder.target_width,
+    )
     own = UNKNOWN
     how = "not rehearsed, since that would take too long"
     if rehearsals:
@@ -71,17 +81,43 @@ def choices(question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence
         how = f"mean of {bowls} rehearsals, as for all choices that train"
     here = f"the best of one grid at width {narrow}, used at {target}: the drift stays unknown"
     return (
-        trained("telescoping", round(bill.trials.expected), bill.flops.expected, own, f"widths {narrow} up; {how}"),
+        trained(
+            "telescoping",
+            round(bill.trials.expected),
+            bill.flops.expected,
+            own,
+            f"widths {narrow} up; {how}",
+        ),
         trained("copy", grid, grid * base, copied, here),
-        trained("copy_with_seeds", SEEDS * grid, SEEDS * grid * base, averaged, f"{here}; {SEEDS} seeds per point"),
+        trained(
+            "copy_with_seeds",
+            SEEDS * grid,
+            SEEDS * grid * base,
+            averaged,
+            f"{here}; {SEEDS} seeds per point",
+        ),
         step_law(question, ladder),
-        trained("sweep_target", grid, grid * final, swept, f"one grid at width {target} itself; its best run is the final run"),
+        trained(
+            "sweep_target",
+            grid,
+            grid * final,
+            swept,
+            f"one grid at width {target} itself; its best run is the final run",
+        ),
     )
 
 
 def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -> Choice:
     """A choice that trains, whose learning rate is not known beforehand."""
-    return Choice(name=name, trials=trials, flops=digits(flops), error=figures.error, regret=figures.regret, lr=None, note=note)
+    return Choice(
+        name=name,
+        trials=trials,
+        flops=digits(flops),
+        error=figures.error,
+        regret=figures.regret,
+        lr=None,
+        note=note,
+    )
 
 
 def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
@@ -108,30 +144,43 @@ def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
 
 def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
     """Root mean square of errors, mean of regrets."""
-    return Figures(digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))), digits(math.fsum(regrets) / len(regrets)))
+    return Figures(
+        digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))),
+        digits(math.fsum(regrets) / len(regrets)),
+    )
 
 
 def step_law(question: Question, ladder: Ladder) -> Choice:
     """The choice by the Step Law: lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, with N
     parameters without embeddings and D tokens, for AdamW under the standard parametrisation.
     """
-    model, tokens, letters = (question.model.target, question.horizon.tokens, max(1, question.data.vocab_size))
+    model, tokens, letters = (
+        question.model.target,
+        question.horizon.tokens,
+        max(1, question.data.vocab_size),
+    )
     vocabulary = (Role.EMBEDDING, Role.READOUT)
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
-    size = sum(group.parameters for group in describe(model, letters, any_optimizer) if group.role not in vocabulary)
+    size = sum(
+        group.parameters
+        for group in describe_groups(model, letters, any_optimizer)
+        if group.role not in vocabulary
+    )
     lr, batch = 1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571
     if ladder.optimizer == "muon":
-        return looked_up("arXiv 2503.04715 covers AdamW only, not Muon")
+        return published_law("arXiv 2503.04715 covers AdamW only, not Muon")
     (low_n, high_n), (low_d, high_d) = STEP_LAW_PARAMETERS, STEP_LAW_TOKENS
     law = f"arXiv 2503.04715, an effective lr under the standard parametrisation, batches of {batch:.3g} tokens"
     if low_n <= size <= high_n and low_d <= tokens <= high_d:
-        return looked_up(f"{law}; the regret is the one that its authors report", digits(lr), regret=0.094)
+        return published_law(
+            f"{law}; the regret is the one that its authors report", digits(lr), regret=0.094
+        )
     parameters = f"{low_n:.0e} to {high_n:.0e} parameters"
     fitted = f"fitted for {parameters} and {low_d:.0e} to {high_d:.0e} tokens"
-    return looked_up(f"{law}; {fitted}, unreliable at {size:.2g} and {tokens:.2g}", digits(lr))
+    return published_law(f"{law}; {fitted}, unreliable at {size:.2g} and {tokens:.2g}", digits(lr))
 
 
-def looked_up(note: str, lr: float | None = None, regret: float | None = None) -> Choice:
+def published_law(note: str, lr: float | None = None, regret: float | None = None) -> Choice:
     """The choice by the published law, which trains nothing."""
     return Choice(name="step_law", trials=0, flops=0.0, error=None, regret=regret, lr=lr, note=note)
 
@@ -142,9 +191,15 @@ def as_good(ways: Sequence[Choice]) -> list[str]:
     """
     own, *others = ways
     return [
-        (f"{one.name.replace('_', ' ')} takes {amount(one.flops)}FLOP and loses {one.regret:.2g} %, this ladder {own.regret:.2g} %")
+        (
+            f"{one.name.replace('_', ' ')} takes {amount(one.flops)}FLOP and loses {one.regret:.2g} %, this ladder {own.regret:.2g} %"
+        )
         for one in others
-        if one.trials and one.regret is not None and own.regret is not None and one.flops < own.flops and one.regret <= own.regret
+        if one.trials
+        and one.regret is not None
+        and own.regret is not None
+        and one.flops < own.flops
+        and one.regret <= own.regret
     ]
 
 
@@ -156,9 +211,15 @@ def least_budget(ladder: Ladder) -> float:
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climbed
 
 
-def advice(question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice]) -> tuple[str, ...]:
+def recommendation(
+    question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice]
+) -> tuple[str, ...]:
     """Advice in words where an alternative is better."""
-    grid, final, tuning = (robust.base_runs(ladder), final_run_flops(question, ladder), bill.flops.expected)
+    grid, final, tuning = (
+        robust.base_runs(ladder),
+        final_run_flops(question, ladder),
+        bill.flops.expected,
+    )
     target, times, found = ladder.target_width, ladder.target_width / ladder.widths[0], list[str]()
     if grid * final <= tuning:
         costs = f"its grid takes {amount(grid * final)}FLOP, this ladder about {amount(tuning)}FLOP"
@@ -168,7 +229,9 @@ def advice(question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice
         found.append(f"width {target} is at most twice the base width: {gain}")
     if grid > times**2:
         ratio = f"(target / base width)^2 = {times**2:.0f}"
-        found.append(f"the grid has {grid} points, more than {ratio}: tuning costs more than the final run")
+        found.append(
+            f"the grid has {grid} points, more than {ratio}: tuning costs more than the final run"
+        )
     elif final < tuning:
         found.append(
             f"the final run takes {amount(final)}FLOP, tuning about {amount(tuning)}FLOP: "
@@ -180,5 +243,7 @@ def advice(question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice
         cause = f"limits.max_base_runs {cap:.0f} is below {least}, the least for three widths"
         found.append(f"{cause}: expect the verdict unresolved")
     if ladder.levels < 3 and ladder.doublings:
-        found.append("fewer than three widths cannot test the drift law: raise model.calibration_width")
+        found.append(
+            "fewer than three widths cannot test the drift law: raise model.calibration_width"
+        )
     return tuple(f"{ladder.optimizer}: {text}" for text in found)

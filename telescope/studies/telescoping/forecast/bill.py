@@ -7,7 +7,7 @@ is enforced, gives the most; the expected number in between is the mean of a few
 on base runs, the check also outside the cap on trials. Runs are assumed to train to their end;
 those that diverge cost less.
 
-Parts: `Line` · `Bill` · `bill_of` · `known_runs` · `rehearsed` · `rounds`, `target_lines`,
+Parts: `BillItem` · `Bill` · `bill_of` · `known_runs` · `rehearsed` · `rounds`, `target_lines`,
 `coordinate_lines`.
 """
 
@@ -33,7 +33,7 @@ EDGE, REST = "edge rule", {"robust": "top-up", "paper": "further levels"}
 
 
 @dataclass(frozen=True)
-class Line:
+class BillItem:
     """A part of a bill."""
 
     name: str
@@ -49,7 +49,7 @@ class Bill:
     """
 
     known: tuple[int, ...]  # runs per level that are certain
-    lines: tuple[Line, ...]
+    lines: tuple[BillItem, ...]
     rounds: Span  # FLOPs of the ladder's own rounds
     trials: Span  # of everything
     tokens: Span
@@ -63,7 +63,9 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
     most_runs, most_flops = caps(question, ladder)
     flops = total(line.flops for line in own).within(most_flops)
     before, after = coordinate_lines(question, ladder), target_lines(question, ladder)
-    runs = total([total(line.trials for line in own).within(most_runs), *(line.trials for line in after)]).within(max_runs)
+    runs = total(
+        [total(line.trials for line in own).within(most_runs), *(line.trials for line in after)]
+    ).within(max_runs)
     return Bill(
         known=known,
         lines=(*before, *own, *after),
@@ -87,14 +89,22 @@ def caps(question: Question, ladder: Ladder) -> tuple[float, float]:
     """The most trials and FLOPs of a ladder's own rounds."""
     max_runs, max_flops = job_limits(question)
     if question.schedule == "robust":
-        return min(max_runs, math.floor(ladder.max_base_runs)), min(max_flops, ladder.max_base_runs * ladder.base_flops)
-    every = {level: paper.most_runs(ladder, level, question.paper) for level in range(ladder.levels)}
-    return min(max_runs, sum(every.values())), min(max_flops, cost_of(ladder, every))
+        return min(max_runs, math.floor(ladder.max_base_runs)), min(
+            max_flops, ladder.max_base_runs * ladder.base_flops
+        )
+    every = {
+        level: paper.most_runs(ladder, level, question.paper) for level in range(ladder.levels)
+    }
+    return min(max_runs, sum(every.values())), min(max_flops, flops_per_level(ladder, every))
 
 
 def is_exact(question: Question) -> bool:
     """Whether every run is known beforehand."""
-    return question.schedule == "paper" and question.paper.edge == "ignore" and question.paper.nc == "fixed"
+    return (
+        question.schedule == "paper"
+        and question.paper.edge == "ignore"
+        and question.paper.nc == "fixed"
+    )
 
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
@@ -103,13 +113,25 @@ def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
 
     def fits(counts: Sequence[int]) -> bool:
         cost = sum(map(operator.mul, counts, ladder.costs))
-        return sum(counts) <= max_runs and cost * ladder.base_flops <= max_flops and cost <= ladder.max_base_runs
+        return (
+            sum(counts) <= max_runs
+            and cost * ladder.base_flops <= max_flops
+            and cost <= ladder.max_base_runs
+        )
 
     if question.schedule == "robust":
         none = [0] * ladder.levels
         grid = [robust.base_runs(ladder), *none[1:]]
-        return tuple(next(counts for counts in (robust.forecast(ladder), grid, none) if fits(counts)))
-    certain = 1 if question.paper.edge == "fail" else 2 if question.paper.nc == "stop_when_flat" else ladder.levels
+        return tuple(
+            next(counts for counts in (robust.forecast(ladder), grid, none) if fits(counts))
+        )
+    certain = (
+        1
+        if question.paper.edge == "fail"
+        else 2
+        if question.paper.nc == "stop_when_flat"
+        else ladder.levels
+    )
     kept: list[int] = []
     for level in range(min(certain, ladder.levels)):
         more = [*kept, windows.runs(ladder, level, question.paper)]
@@ -123,37 +145,70 @@ def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
     """Rehearsals on a few bowls; empty where no grid fits into the limits, or where they would take
     too long for a preview.
     """
-    slow = question.schedule == "paper" and windows.sampler_of(ladder, question.paper) in ("gp", "tpe")
+    slow = question.schedule == "paper" and windows.sampler_of(ladder, question.paper) in (
+        "gp",
+        "tpe",
+    )
     if slow or not 0 < max(known_runs(question, ladder)) <= LARGEST_REHEARSED:
         return ()
-    return tuple(rehearse(question, ladder, number) for number in range(max(1, REHEARSALS // len(question.optimizers))))
+    return tuple(
+        rehearse(question, ladder, number)
+        for number in range(max(1, REHEARSALS // len(question.optimizers)))
+    )
 
 
-def rounds(question: Question, ladder: Ladder, counts: Sequence[int], rehearsals: Sequence[Rehearsal]) -> tuple[Line, ...]:
+def rounds(
+    question: Question, ladder: Ladder, counts: Sequence[int], rehearsals: Sequence[Rehearsal]
+) -> tuple[BillItem, ...]:
     """The lines of a ladder's rounds: the known runs, those of the edge rule, and those that depend
     on losses.
     """
     known = dict(enumerate(counts))
     tokens = question.horizon.tokens
-    first = Line(KNOWN[question.schedule], *(Span(x, x, x) for x in (sum(counts), sum(counts) * tokens, cost_of(ladder, known))))
+    first = BillItem(
+        KNOWN[question.schedule],
+        *(
+            Span(x, x, x)
+            for x in (sum(counts), sum(counts) * tokens, flops_per_level(ladder, known))
+        ),
+    )
     if is_exact(question):
         return (first,)
-    edge, every = (mean([one.runs("edge") for one in rehearsals]), mean([one.runs() for one in rehearsals]))
-    rest = {level: max(0.0, runs - known.get(level, 0) - edge.get(level, 0.0)) for level, runs in every.items()}
+    edge, every = (
+        mean([one.runs("edge") for one in rehearsals]),
+        mean([one.runs() for one in rehearsals]),
+    )
+    rest = {
+        level: max(0.0, runs - known.get(level, 0) - edge.get(level, 0.0))
+        for level, runs in every.items()
+    }
     most_runs, most_flops = caps(question, ladder)
     left_runs, left_flops = most_runs - first.trials.least, most_flops - first.flops.least
     added = EDGE_ROUNDS * edge_points(ladder) if question.schedule == "robust" else left_runs
     return (
         first,
-        upto(ladder, tokens, EDGE, edge, (min(added, left_runs), min(added * ladder.base_flops, left_flops))),
+        upto(
+            ladder,
+            tokens,
+            EDGE,
+            edge,
+            (min(added, left_runs), min(added * ladder.base_flops, left_flops)),
+        ),
         upto(ladder, tokens, REST[question.schedule], rest, (left_runs, left_flops)),
     )
 
 
-def upto(ladder: Ladder, tokens: int, name: str, runs: Mapping[int, float], most: tuple[float, float]) -> Line:
+def upto(
+    ladder: Ladder, tokens: int, name: str, runs: Mapping[int, float], most: tuple[float, float]
+) -> BillItem:
     """A line from zero up to the trials and FLOPs that are left."""
     trials = Span(0.0, math.fsum(runs.values()), most[0]).within(most[0])
-    return Line(name, trials, trials.times(tokens), Span(0.0, cost_of(ladder, runs), most[1]).within(most[1]))
+    return BillItem(
+        name,
+        trials,
+        trials.times(tokens),
+        Span(0.0, flops_per_level(ladder, runs), most[1]).within(most[1]),
+    )
 
 
 def edge_points(ladder: Ladder) -> int:
@@ -170,24 +225,36 @@ def mean(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
     return {level: math.fsum(one.get(level, 0) for one in runs) / len(runs) for level in levels}
 
 
-def cost_of(ladder: Ladder, runs: Mapping[int, float]) -> float:
+def flops_per_level(ladder: Ladder, runs: Mapping[int, float]) -> float:
     """FLOPs of runs per level."""
-    return ladder.base_flops * math.fsum(ladder.cost(level) * count for level, count in runs.items())
+    return ladder.base_flops * math.fsum(
+        ladder.cost(level) * count for level, count in runs.items()
+    )
 
 
-def coordinate_lines(question: Question, ladder: Ladder) -> tuple[Line, ...]:
+def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
     """The line of the coordinate check, with more seeds at most, for an unclear verdict."""
     plan = coordinate_design(question, ladder)
     if question.coordinates == "skip" or not plan.seeds or len(plan.widths) < FEWEST_WIDTHS:
         return ()
     few, many = (plan.runs[: seeds * len(plan.widths)] for seeds in (plan.seeds, plan.most_seeds))
-    sums = [(len(runs), sum(spec.horizon.tokens for spec in runs), math.fsum(map(trial_flops, runs))) for runs in (few, few, many)]
-    return (Line("coordinate check", *(Span(*three) for three in zip(*sums, strict=True))),)
+    sums = [
+        (len(runs), sum(spec.horizon.tokens for spec in runs), math.fsum(map(trial_flops, runs)))
+        for runs in (few, few, many)
+    ]
+    return (BillItem("coordinate check", *(Span(*three) for three in zip(*sums, strict=True))),)
 
 
-def target_lines(question: Question, ladder: Ladder) -> tuple[Line, ...]:
+def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
     """The line of the runs at the target, which come last."""
     if not question.validate_at_target:
         return ()
     runs = Span(validation.LEAST_RUNS, validation.LEAST_RUNS, validation.MOST_RUNS)
-    return (Line("runs at the target", runs, runs.times(question.horizon.tokens), runs.times(cost_of(ladder, {ladder.levels: 1}))),)
+    return (
+        BillItem(
+            "runs at the target",
+            runs,
+            runs.times(question.horizon.tokens),
+            runs.times(flops_per_level(ladder, {ladder.levels: 1})),
+        ),
+    )

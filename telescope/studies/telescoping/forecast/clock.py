@@ -8,7 +8,7 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 
 
 @dataclass(frozen=True)
-class Clock:
+class LadderDurations:
     """Durations of a ladder's runs, several in parallel; a stage waits for its last run."""
 
     ladder: Ladder
@@ -21,7 +21,10 @@ class Clock:
 
     def stage_seconds(self, runs: Mapping[int, int]) -> float:
         """The seconds of runs per level that start together."""
-        return math.fsum(math.ceil(count / self.parallel) * self.run_seconds(level) for level, count in runs.items())
+        return math.fsum(
+            math.ceil(count / self.parallel) * self.run_seconds(level)
+            for level, count in runs.items()
+        )
 
     def rest_seconds(self, flops: float) -> float:
         """The seconds of FLOPs of unknown runs: at the slowest level's speed, with as many runs in

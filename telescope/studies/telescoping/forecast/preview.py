@@ -17,9 +17,16 @@ from telescope.studies.telescoping.answer.levels import final_run_flops
 from telescope.studies.telescoping.evidence import digits
 from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.fold.specs import trial_spec
-from telescope.studies.telescoping.forecast.alternatives import Choice, advice, choices
-from telescope.studies.telescoping.forecast.bill import Bill, Line, bill_of, cost_of, rehearsed, target_lines
-from telescope.studies.telescoping.forecast.clock import Clock
+from telescope.studies.telescoping.forecast.alternatives import Choice, choices, recommendation
+from telescope.studies.telescoping.forecast.bill import (
+    Bill,
+    BillItem,
+    bill_of,
+    flops_per_level,
+    rehearsed,
+    target_lines,
+)
+from telescope.studies.telescoping.forecast.clock import LadderDurations
 from telescope.studies.telescoping.forecast.rehearsal import ASSUMES, Rehearsal
 from telescope.studies.telescoping.ladder.ladder import Ladder
 from telescope.studies.telescoping.question.question import Question
@@ -48,7 +55,7 @@ class LadderPreview:
     levels: tuple[LevelPreview, ...]
     # the least number of runs at the target, where the study asks for any
     validation: LevelPreview | None
-    lines: tuple[Line, ...]
+    lines: tuple[BillItem, ...]
     trials: Span
     tokens: Span
     flops: Span
@@ -82,8 +89,14 @@ class Preview:
 def preview(question: Question, machine: Machine | None = None) -> Preview:
     """The forecast; the study's data should be resolved, since the vocabulary affects the cost."""
     machine = machine or Machine()
-    parallel = min([limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None], default=1)
-    ladders = tuple(ladder_preview(variant, ladder, machine, parallel) for variant, ladder in each_ladder(question))
+    parallel = min(
+        [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
+        default=1,
+    )
+    ladders = tuple(
+        ladder_preview(variant, ladder, machine, parallel)
+        for variant, ladder in each_ladder(question)
+    )
     flops, final = total(one.flops for one in ladders), max(one.final_run_flops for one in ladders)
     return Preview(
         trials=total(one.trials for one in ladders),
@@ -101,13 +114,23 @@ def preview(question: Question, machine: Machine | None = None) -> Preview:
     )
 
 
-def disk(question: Question, ladders: Sequence[LadderPreview], machine: Machine, parallel: int) -> Disk:
+def disk(
+    question: Question, ladders: Sequence[LadderPreview], machine: Machine, parallel: int
+) -> Disk:
     """The disk of all ladders, with every run as large as the widest."""
     widest = [
-        trial_spec(variant.question, ladder.optimizer, ladder.widths[-1], {axis.name: axis.value(axis.low) for axis in ladder.axes})
+        trial_spec(
+            variant.question,
+            ladder.optimizer,
+            ladder.widths[-1],
+            {axis.name: axis.value(axis.low) for axis in ladder.axes},
+        )
         for variant, ladder in each_ladder(question)
     ]
-    curves = math.fsum(curve_bytes(spec, machine.encode) * one.trials.expected for spec, one in zip(widest, ladders, strict=True))
+    curves = math.fsum(
+        curve_bytes(spec, machine.encode) * one.trials.expected
+        for spec, one in zip(widest, ladders, strict=True)
+    )
     return Disk(round(curves), parallel * max(map(checkpoint_bytes, widest)))
 
 
@@ -119,22 +142,28 @@ def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
         yield said if len(ours) == len(variants) else f"{', '.join(ours)}: {said}"
 
 
-def ladder_preview(variant: Variant, ladder: Ladder, machine: Machine, parallel: int) -> LadderPreview:
+def ladder_preview(
+    variant: Variant, ladder: Ladder, machine: Machine, parallel: int
+) -> LadderPreview:
     """The forecast of one ladder."""
     question = variant.question
     rehearsals = rehearsed(question, ladder)
-    bill, final, tokens = (bill_of(question, ladder, rehearsals), final_run_flops(question, ladder), question.horizon.tokens)
+    bill, final, tokens = (
+        bill_of(question, ladder, rehearsals),
+        final_run_flops(question, ladder),
+        question.horizon.tokens,
+    )
     paces = paces_of(question, ladder, machine)
     found = choices(question, ladder, bill, rehearsals)
-    clock = Clock(ladder, parallel, tuple(one.flops_per_second for one in paces))
+    clock = LadderDurations(ladder, parallel, tuple(one.flops_per_second for one in paces))
     return LadderPreview(
         optimizer=ladder.optimizer,
         variant=variant.name,
         levels=tuple(
-            LevelPreview(width, count, count * tokens, cost_of(ladder, {level: count}))
+            LevelPreview(width, count, count * tokens, flops_per_level(ladder, {level: count}))
             for level, (width, count) in enumerate(zip(ladder.widths, bill.known, strict=True))
         ),
-        validation=at_target(question, ladder),
+        validation=first_validation_runs(question, ladder),
         lines=bill.lines,
         trials=bill.trials,
         tokens=bill.tokens,
@@ -145,7 +174,7 @@ def ladder_preview(variant: Variant, ladder: Ladder, machine: Machine, parallel:
         final_run_seconds=digits(final / paces[-1].flops_per_second),
         share=digits(final / (final + bill.flops.expected)),
         choices=found,
-        advice=advice(question, ladder, bill, found),
+        advice=recommendation(question, ladder, bill, found),
     )
 
 
@@ -153,28 +182,41 @@ def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]
     """The speed at every level, and at the target."""
     if machine.rates:
         widths = (*ladder.widths, ladder.target_width)
-        return [pace(machine.rates, ladder.optimizer, width, question.horizon.batch_tokens) for width in widths]
+        return [
+            pace(machine.rates, ladder.optimizer, width, question.horizon.batch_tokens)
+            for width in widths
+        ]
     runs = [ladder.base_flops * cost for cost in ladder.costs] + [final_run_flops(question, ladder)]
     depths = [question.model.known_depth()] * ladder.levels + [question.model.target.known_depth()]
-    return [assumed(flops / question.horizon.steps, depth) for flops, depth in zip(runs, depths, strict=True)]
+    return [
+        assumed(flops / question.horizon.steps, depth)
+        for flops, depth in zip(runs, depths, strict=True)
+    ]
 
 
-def at_target(question: Question, ladder: Ladder) -> LevelPreview | None:
+def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | None:
     """The first runs of validation."""
     for line in target_lines(question, ladder):
         runs = round(line.trials.least)
-        return LevelPreview(ladder.target_width, runs, runs * question.horizon.tokens, line.flops.least)
+        return LevelPreview(
+            ladder.target_width, runs, runs * question.horizon.tokens, line.flops.least
+        )
     return None
 
 
-def seconds_of(clock: Clock, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
+def seconds_of(clock: LadderDurations, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
     """The seconds until the last run ends: of the known stages, of the rehearsed ones, and of all
     runs that the limits allow.
     """
     known = math.fsum(clock.stage_seconds({level: count}) for level, count in enumerate(bill.known))
-    certain = cost_of(clock.ladder, dict(enumerate(bill.known)))
-    least, most = (known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most))
-    rehearsed = [math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages) for one in rehearsals]
+    certain = flops_per_level(clock.ladder, dict(enumerate(bill.known)))
+    least, most = (
+        known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most)
+    )
+    rehearsed = [
+        math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages)
+        for one in rehearsals
+    ]
     checks = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
     expected = math.fsum(rehearsed) / len(rehearsed) + checks if rehearsed else least
     return Span(digits(least), digits(max(least, expected)), digits(max(least, expected, most)))

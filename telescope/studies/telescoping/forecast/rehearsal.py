@@ -54,7 +54,9 @@ class Bowl:
             number=number,
             base=low + rng.uniform(0.25, 0.75, axes) * (high - low),
             drift=rng.uniform(-MOST_DRIFT, MOST_DRIFT, axes),
-            phi=float(rng.choice([phi for phi, _ in LAWS], p=[probability for _, probability in LAWS])),
+            phi=float(
+                rng.choice([phi for phi, _ in LAWS], p=[probability for _, probability in LAWS])
+            ),
             curvature=float(np.exp(rng.uniform(np.log(0.25), np.log(1.1)))),
             flatness=np.array([1.0, *rng.uniform(3, 10, axes - 1)]),
             doublings=ladder.doublings,
@@ -74,7 +76,9 @@ class Bowl:
         """The excess over the loss at the optimum, in %: [..., axis] -> [...]."""
         u = x - self.optimum(height)
         v = u[..., 0] + CROSS * u[..., 1:].sum(-1)
-        result: Array = self.curvature * (skewed(v, np.array(SKEW)) + (u[..., 1:] ** 2 / self.flatness[1:]).sum(-1))
+        result: Array = self.curvature * (
+            skewed(v, np.array(SKEW)) + (u[..., 1:] ** 2 / self.flatness[1:]).sum(-1)
+        )
         return result
 
     def loss(self, ladder: Ladder, point: Point) -> float:
@@ -82,7 +86,9 @@ class Bowl:
         height = ladder.heights[point.level] if point.level < ladder.levels else ladder.doublings
         place = [self.number, point.level, point.seed]
         common = np.random.default_rng(place).standard_normal()
-        own = np.random.default_rng([*place, *(round(64 * x) % 2**32 for x in point.x)]).standard_normal()
+        own = np.random.default_rng(
+            [*place, *(round(64 * x) % 2**32 for x in point.x)]
+        ).standard_normal()
         noise = NOISE * (math.sqrt(PAIRING) * common + math.sqrt(1 - PAIRING) * own)
         return 1 + (float(self.excess(height, np.array(point.x))) + float(noise)) / 100
 
@@ -112,9 +118,17 @@ def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
         planned += stage.points
         if exceeded(question, ladder, planned):
             break
-        done.append(Done(stage.name, tuple(sorted(Outcome(point, bowl.loss(ladder, point)) for point in stage.points))))
+        done.append(
+            Done(
+                stage.name,
+                tuple(sorted(Outcome(point, bowl.loss(ladder, point)) for point in stage.points)),
+            )
+        )
     found = target_estimates(question, ladder, done)
     handed_out = np.array([found[i].value for i in range(len(ladder.axes))])
-    counts = tuple((stage.name, tuple(sorted(Counter(o.point.level for o in stage.outcomes).items()))) for stage in done)
+    counts = tuple(
+        (stage.name, tuple(sorted(Counter(o.point.level for o in stage.outcomes).items())))
+        for stage in done
+    )
     error = float(handed_out[0] - bowl.optimum(ladder.doublings)[0])
     return Rehearsal(counts, error, float(bowl.excess(ladder.doublings, handed_out)))

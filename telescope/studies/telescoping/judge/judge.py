@@ -12,7 +12,8 @@ Widths need not be doublings: a level lies log2(width / narrowest) doublings up.
 where some width has three values of it that did not diverge; otherwise its values are compared. The
 fit uses only the runs near the optimum of each width (`near_optimum`).
 
-Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `level_verdict` · `to_narrow`.
+Parts: `Judgement`, `JudgedLevel` · `judge` · `ladder_of` · `near_optimum` · `level_verdict` ·
+`to_narrow`.
 """
 
 import itertools
@@ -24,18 +25,54 @@ from dataclasses import dataclass, fields, replace
 from telescope.errors import InvalidInput
 from telescope.statistics.estimates import Array, Estimate, ScalingFit, scaling_fit
 from telescope.studies.telescoping.answer.budget import laws_of
-from telescope.studies.telescoping.answer.levels import described, drift, edges_at, level_estimates
+from telescope.studies.telescoping.answer.levels import (
+    drift,
+    edges_at,
+    level_estimates,
+    report_without_edges,
+)
 from telescope.studies.telescoping.answer.transfer import copying
-from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH, Remarks, all_diverged, judged, judged_values
+from telescope.studies.telescoping.answer.verdict import (
+    LR_HALF_WIDTH,
+    Remarks,
+    all_diverged,
+    judged,
+    judged_values,
+)
 from telescope.studies.telescoping.answer.wording import edges_words, words
 from telescope.studies.telescoping.axes import Axis, AxisName
-from telescope.studies.telescoping.evidence import Copying, Drift, Hyperparameter, LevelReport, Verdict, digits, from_estimate
+from telescope.studies.telescoping.evidence import (
+    Copying,
+    Drift,
+    Hyperparameter,
+    LevelReport,
+    Verdict,
+    digits,
+    from_estimate,
+)
 from telescope.studies.telescoping.fold.estimates import lowest_of, pooled_estimates
 from telescope.studies.telescoping.judge.records import WIDEST
 from telescope.studies.telescoping.judge.sweep import Row, Sweep
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit, seed_means
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    Point,
+    argmin,
+    outcomes,
+    pooled_fit,
+    seed_means,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.reasons import Advice, Code, Corners, Part, Reason, Remark, SeedBlocks
+from telescope.studies.telescoping.reasons import (
+    Advice,
+    Code,
+    Corners,
+    Reason,
+    ReasonPart,
+    Remark,
+    SeedBlocks,
+)
 from telescope.studies.telescoping.schedules import blocks
 from telescope.studies.telescoping.schedules.edges import side_of
 
@@ -81,7 +118,10 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     notes = sweep.notes
     if target_width is None:
         target_width = 2 * sweep.widths[-1]
-        notes = (*notes, f"judged for width {target_width}, twice the widest; set target_width for another")
+        notes = (
+            *notes,
+            f"judged for width {target_width}, twice the widest; set target_width for another",
+        )
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
         wanted = f"must be at least {sweep.widths[-1]}, the widest width in the sweep; for a narrower target, leave out the wider rows"
         raise InvalidInput.of("target_width", wanted, target_width)
@@ -90,7 +130,7 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     # A copied optimum may lie far up the bowl, so its height is fitted on all runs.
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
-    values = target_values(ladder, done, pooled_estimates(ladder, near), fit)
+    values = values_at_target(ladder, done, pooled_estimates(ladder, near), fit)
     verdict, because = judged_sweep(ladder, done, fit, values, levels)
     losses = [level.loss for level in levels]
     return Judgement(
@@ -100,7 +140,9 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         hyperparameters=values | unswept(sweep) if values else {},
         levels=levels,
         drift=drift(fit, ladder.levels) if fit else None,
-        copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width) if fit and laws and ladder.levels > 1 else (),
+        copying=copying(laws, fit.optima[0].tolist(), ladder.widths, target_width)
+        if fit and laws and ladder.levels > 1
+        else (),
         measured_regret=measured_regret(ladder, done),
         scaling_fit=scaling_fit(ladder.widths, losses) if all(map(math.isfinite, losses)) else None,
         notes=notes,
@@ -109,21 +151,32 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
 
 
 def judged_sweep(
-    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, values: dict[AxisName, Hyperparameter], levels: Sequence[JudgedLevel]
+    ladder: Ladder,
+    done: tuple[Done, ...],
+    fit: Fit | None,
+    values: dict[AxisName, Hyperparameter],
+    levels: Sequence[JudgedLevel],
 ) -> tuple[Verdict, Reason]:
     """Verdict on the transfer, and its reason with advice."""
     if not values:
         return "unbracketed", all_diverged(done)
     wider = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
-    verdict, reason = judged(values["lr"], fit, ladder.levels - 1, Remarks(lambda fit: to_narrow(ladder, done, fit), wider))
+    verdict, reason = judged(
+        values["lr"],
+        fit,
+        ladder.levels - 1,
+        Remarks(lambda fit: to_narrow(ladder, done, fit), wider),
+    )
     if verdict == "resolved":
         return verdict, reason
-    return verdict, replace(reason, parts=told(verdict, fit, levels))
+    return verdict, replace(reason, parts=width_reasons(verdict, fit, levels))
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
     """The sweep as a ladder with one stage per width."""
-    names: list[AxisName] = ["lr", "weight_decay"] if len(decays(sweep)) > 1 else ["lr"]
+    names: list[AxisName] = (
+        ["lr", "weight_decay"] if len(weight_decays_tried(sweep)) > 1 else ["lr"]
+    )
     ladder = Ladder(
         optimizer="adamw",  # unused: nothing is planned
         widths=sweep.widths,
@@ -137,7 +190,9 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
         x = tuple(octaves(row, name) for name in names)
         return Outcome(Point(sweep.widths.index(row.width), x, seeds[row.seed]), row.loss)
 
-    stages = [sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths]
+    stages = [
+        sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths
+    ]
     return ladder, tuple(Done("sweep", tuple(stage)) for stage in stages)
 
 
@@ -146,7 +201,10 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
     every run diverged.
     """
     tried = {octaves(row, name) for row in sweep.rows}
-    counts = [len({octaves(row, name) for row in sweep.rows if row.width == width and row.finite}) for width in sweep.widths]
+    counts = [
+        len({octaves(row, name) for row in sweep.rows if row.width == width and row.finite})
+        for width in sweep.widths
+    ]
     return Axis(name, min(tried), max(tried), max(counts) or len(tried), extend=True)
 
 
@@ -157,11 +215,15 @@ def octaves(row: Row, name: AxisName) -> float:
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
     """Weight decay, where all runs had the same."""
-    held = decays(sweep)
-    return {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)} if len(held) == 1 else {}
+    held = weight_decays_tried(sweep)
+    return (
+        {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)}
+        if len(held) == 1
+        else {}
+    )
 
 
-def decays(sweep: Sweep) -> list[float]:
+def weight_decays_tried(sweep: Sweep) -> list[float]:
     """The weight decays tried; empty where the sweep has no such column."""
     return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
@@ -177,30 +239,47 @@ def near_optimum(stage: Done) -> Done:
     lowest = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})
     beside = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
-    return Done(stage.name, tuple(o for o in stage.outcomes if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside))
+    return Done(
+        stage.name,
+        tuple(
+            o
+            for o in stage.outcomes
+            if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside
+        ),
+    )
 
 
-def target_values(ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None) -> dict[AxisName, Hyperparameter]:
+def values_at_target(
+    ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None
+) -> dict[AxisName, Hyperparameter]:
     """The hyperparameters at the target; an axis that is not fitted has the best value at the
     narrowest width with a finite loss.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
-    ends = [sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
+    ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
     return judged_values(ladder, fit, best | fitted, [i for at in ends for i in at])
 
 
-def judged_level(ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int) -> JudgedLevel:
+def judged_level(
+    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int
+) -> JudgedLevel:
     """The report on a width, with its verdict."""
-    at = sides(ladder, done, fit, level)
+    at = border_sides(ladder, done, fit, level)
     edges = edges_at(ladder, at.items())
     found = level_estimates(ladder, fit, level) if fit else {}
     verdict, because = level_verdict(ladder, done, fit, level, at)
-    known = replace(described(ladder, done, fit, level, found), edge=edges_words(edges) or None, edges=edges)
+    known = replace(
+        report_without_edges(ladder, done, fit, level, found),
+        edge=edges_words(edges) or None,
+        edges=edges,
+    )
     described_so = {field.name: getattr(known, field.name) for field in fields(known)}
     return JudgedLevel(**described_so, verdict=verdict, reason=words(because), because=because)
 
 
-def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> dict[int, int]:
+def border_sides(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int
+) -> dict[int, int]:
     """The axes of a width whose optimum lies at a border of its runs: -1 for the low border, +1 for
     the high one.
 
@@ -219,12 +298,19 @@ def sides(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int) -> 
         if len(values) >= FEWEST_LRS:
             places.append(lowest[i])
             margins = ((values[1] - values[0]) / 4, (values[-1] - values[-2]) / 4)
-        if axis.fitted and len(values) > 1 and places and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places)):
+        if (
+            axis.fitted
+            and len(values) > 1
+            and places
+            and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places))
+        ):
             at[i] = side
     return at
 
 
-def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]) -> tuple[Verdict, Reason]:
+def level_verdict(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, at: dict[int, int]
+) -> tuple[Verdict, Reason]:
     """Verdict on a width's own optimum, and its reason with advice."""
     here = outcomes(done, level)
     tried, finite = sorted({o.point.x[0] for o in here}), {o.point.x[0] for o in here if o.finite}
@@ -232,16 +318,27 @@ def level_verdict(ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: 
         return "unbracketed", Reason.of(Code.ALL_DIVERGED, lr=2.0 ** tried[0])
     if len(finite) < FEWEST_LRS:
         missing = missing_lrs(fit, level, tried, argmin(here)[0])
-        return "unresolved", Reason.of(Code.TOO_FEW_RATES, finite=len(finite), fitted=fit is not None, advice=add_rates(missing))
+        return "unresolved", Reason.of(
+            Code.TOO_FEW_RATES,
+            finite=len(finite),
+            fitted=fit is not None,
+            advice=add_rates(missing),
+        )
     if side := at.get(0, 0):
-        border, step = (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
+        border, step = (
+            (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
+        )
         beyond = add_rates([border + side * step, border + 2 * side * step])
-        return "unbracketed", Reason.of(Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond)
+        return "unbracketed", Reason.of(
+            Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond
+        )
     if fit is None:
         return "unresolved", Reason.of(Code.BASE_DIVERGED)
     half = level_estimates(ladder, fit, level)[0].half_width
     if half > LR_HALF_WIDTH:
-        return "unresolved", Reason.of(Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS))
+        return "unresolved", Reason.of(
+            Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS)
+        )
     return "resolved", Reason.of(Code.KNOWN, half_width=digits(half))
 
 
@@ -260,12 +357,14 @@ def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float
     return sorted(new[: max(1, FEWEST_LRS - len(tried))])
 
 
-def told(verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]) -> tuple[Part, ...]:
+def width_reasons(
+    verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]
+) -> tuple[ReasonPart, ...]:
     """The reasons of the widths that cause a verdict."""
     blamed = [one for one in levels if verdict != "unbracketed" or one.verdict == "unbracketed"]
     if verdict != "unbracketed" and fit is not None:
         return ()
-    return tuple(Part(one.because, width=one.width) for one in blamed if one.because)
+    return tuple(ReasonPart(one.because, width=one.width) for one in blamed if one.because)
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
@@ -273,11 +372,16 @@ def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
     added = Counter[int]()
-    for level, covariance in itertools.islice(blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS):
+    for level, covariance in itertools.islice(
+        blocks.greedy(ladder, done, fit, math.inf), blocks.MOST_BLOCKS
+    ):
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)
-            wanted = [SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans)) for level, count in sorted(added.items())]
+            wanted = [
+                SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans))
+                for level, count in sorted(added.items())
+            ]
             return Remark.of(Advice.NEW_SEEDS, runs=tuple(wanted))
     return Remark.of(Advice.WIDER_OR_LONGER)
 
@@ -297,4 +401,8 @@ def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
     """
     means = seed_means(outcomes(done, ladder.levels - 1))
     copied = means.get(argmin(outcomes(done, 0)), math.inf)
-    return digits(100 * (copied / min(means.values()) - 1)) if ladder.levels > 1 and math.isfinite(copied) else None
+    return (
+        digits(100 * (copied / min(means.values()) - 1))
+        if ladder.levels > 1 and math.isfinite(copied)
+        else None
+    )

@@ -1,7 +1,7 @@
 """The rows of a sweep as given: their places, and the numbers in their cells.
 
-Parts: `Line`, `RowAt`, the places of `Record`s · `Column`, the numbers that a column may hold, and
-the five columns · `is_diverged`.
+Parts: `SourceLine`, `RowAt`, the places of `SweepRow`s · `Column`, the numbers that a column may
+hold, and the five columns · `is_diverged`.
 """
 
 import math
@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from telescope.errors import Problem
 
-DIVERGED = frozenset({"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"})
+DIVERGED = frozenset(
+    {"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"}
+)
 WIDEST = 2**31 - 1  # upper limit of all whole numbers
 
 Cells = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Line:
+class SourceLine:
     """A place in a file; problems name it `line 5`, and its cells `line 5, lr`."""
 
     number: int
@@ -46,10 +48,10 @@ class RowAt:
 
 
 @dataclass(frozen=True)
-class Record:
+class SweepRow:
     """A row as given, and its place."""
 
-    place: Line | RowAt
+    place: SourceLine | RowAt
     cells: Cells
 
 
@@ -63,19 +65,37 @@ class Column:
     most: float = sys.float_info.max
     whole: bool = False
 
-    def read(self, record: Record) -> float | Problem:
+    def read(self, record: SweepRow) -> float | Problem:
         """The number in this column of a record, or its problem."""
         cell = record.cells.get(self.name)
         value = as_number(cell)
-        if value is None or not self.least <= value <= self.most or (self.whole and value != round(value)):
+        if (
+            value is None
+            or not self.least <= value <= self.most
+            or (self.whole and value != round(value))
+        ):
             return Problem(record.place.at(self.name), self.wanted, cell)
         return value
 
 
-WIDTH = Column("width", "must be a whole number of at least 1; give the width of the model", 1, WIDEST, whole=True)
+WIDTH = Column(
+    "width",
+    "must be a whole number of at least 1; give the width of the model",
+    1,
+    WIDEST,
+    whole=True,
+)
 LR = Column("lr", "must be a positive number, such as 0.01 or 1e-2")
-WEIGHT_DECAY = Column("weight_decay", "must be 0 or a positive number; fill it in, or drop the column", 0.0)
-SEED = Column("seed", "must be a whole number; number the repeats, or drop the column", -WIDEST, WIDEST, whole=True)
+WEIGHT_DECAY = Column(
+    "weight_decay", "must be 0 or a positive number; fill it in, or drop the column", 0.0
+)
+SEED = Column(
+    "seed",
+    "must be a whole number; number the repeats, or drop the column",
+    -WIDEST,
+    WIDEST,
+    whole=True,
+)
 LOSS = Column("loss", "must be a positive number; leave it empty where the run diverged")
 
 

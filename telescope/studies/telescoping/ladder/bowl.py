@@ -10,7 +10,7 @@ the optimum, at level i:
              u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s; for weight decay u is
              `saturated`, since a small enough value is as good as 0
 
-Parts: `Layout` (the parameters and their priors) · `skewed`, `saturated` · `bowl`.
+Parts: `ParameterSlots` (the parameters and their priors) · `skewed`, `saturated` · `bowl`.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ SKEW_LIMIT = 3.0  # s v beyond which the bowl continues in a straight line
 
 
 @dataclass(frozen=True)
-class Layout:
+class ParameterSlots:
     """The layout of the parameter vector, for `axes` hyperparameters and a width per height, with
     the target `doublings` up.
     """
@@ -46,17 +46,32 @@ class Layout:
     def slots(self) -> dict[str, slice]:
         """The slice of each parameter, in order."""
         k, others, levels = self.axes, self.axes - 1, self.levels
-        sizes = {"x": k, "drift": k, "log_a": 1, "skew": 1, "phi": 1, "cross": others, "log_r": others, "d": levels, "e": levels * k}
+        sizes = {
+            "x": k,
+            "drift": k,
+            "log_a": 1,
+            "skew": 1,
+            "phi": 1,
+            "cross": others,
+            "log_r": others,
+            "d": levels,
+            "e": levels * k,
+        }
         sizes["knee"] = len(self.saturating)
         starts = np.cumsum([0, *sizes.values()])
-        return {name: slice(int(a), int(b)) for name, a, b in zip(sizes, starts, starts[1:], strict=False)}
+        return {
+            name: slice(int(a), int(b))
+            for name, a, b in zip(sizes, starts, starts[1:], strict=False)
+        }
 
     @property
     def size(self) -> int:
         """Number of parameters."""
         return int(self.slots["knee"].stop)
 
-    def prior(self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4) -> tuple[Array, Array]:
+    def prior(
+        self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4
+    ) -> tuple[Array, Array]:
         """Mean and precision of the normal priors; that of x_T is almost flat around `near`."""
         mean, sd, at = np.zeros(self.size), np.full(self.size, np.inf), self.slots
         mean[at["x"]], sd[at["x"]] = near, 10.0
@@ -112,7 +127,7 @@ def saturated(u: Array, knee: Array) -> Array:
     return result
 
 
-def bowl(layout: Layout, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
+def bowl(layout: ParameterSlots, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
     """The bowl f_i(x) in % of the loss: [..., parameter], [run], [run, axis] -> [..., run]."""
     at = layout.slots
     u = x - layout.optima(theta)[..., level, :]

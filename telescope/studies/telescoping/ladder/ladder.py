@@ -17,9 +17,9 @@ from functools import cached_property
 import numpy as np
 
 from telescope.studies.telescoping.axes import Axis
-from telescope.studies.telescoping.ladder.bowl import Layout
+from telescope.studies.telescoping.ladder.bowl import ParameterSlots
 from telescope.studies.telescoping.ladder.pooled import Fit, fit
-from telescope.studies.telescoping.ladder.sample import Run
+from telescope.studies.telescoping.ladder.sample import FittedRun
 from telescope.trials.types import OptimizerName
 
 X = tuple[float, ...]  # octaves of each axis
@@ -104,10 +104,10 @@ class Ladder:
         return tuple(math.log2(width / self.widths[0]) for width in self.widths)
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> ParameterSlots:
         """The parameters of its pooled model."""
         saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
-        return Layout(len(self.fitted), self.heights, self.doublings, saturating)
+        return ParameterSlots(len(self.fitted), self.heights, self.doublings, saturating)
 
     @cached_property
     def fitted(self) -> tuple[int, ...]:
@@ -157,7 +157,7 @@ def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
     return min(means, key=lambda x: (means[x], x))
 
 
-def at_level(done: Sequence[Done], level: int) -> list[Done]:
+def stages_at(done: Sequence[Done], level: int) -> list[Done]:
     """The stages of a level."""
     return [stage for stage in done if any(o.point.level == level for o in stage.outcomes)]
 
@@ -173,7 +173,11 @@ def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
     finite = {x: loss for x, loss in seed_means(found).items() if math.isfinite(loss)}
 
     def far(x: X) -> tuple[float, float, X]:
-        return (sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)), finite[x], x)
+        return (
+            sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)),
+            finite[x],
+            x,
+        )
 
     return min(finite, key=far) if near else best
 
@@ -182,20 +186,27 @@ def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[floa
     """The best values of the merely swept axes when a level was first run; its fit keeps to
     them.
     """
-    first = next(stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes))
+    first = next(
+        stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes)
+    )
     best = argmin([o for o in first if o.point.level == level])
     return tuple(x for x, axis in zip(best, ladder.axes, strict=True) if not axis.fitted)
 
 
-def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[Run, ...]:
+def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
     """The runs for the pooled model: finite losses on the fitted axes, at the best values of the
     merely swept ones.
     """
-    kept = {level: swept_values(ladder, done, level) for level in {o.point.level for o in outcomes(done)}}
+    kept = {
+        level: swept_values(ladder, done, level)
+        for level in {o.point.level for o in outcomes(done)}
+    }
     return tuple(
-        Run(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
+        FittedRun(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
         for o in outcomes(done)
-        if o.finite and kept[o.point.level] == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
+        if o.finite
+        and kept[o.point.level]
+        == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
     )
 
 
@@ -206,7 +217,7 @@ def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
     return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 
 
-def merge(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:
+def merged_x(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:
     """An x from its fitted and its merely swept parts."""
     ours, theirs = iter(fitted), iter(swept)
     return tuple(next(ours) if axis.fitted else next(theirs) for axis in ladder.axes)

@@ -7,7 +7,7 @@ x*(n) = x* - a/n, which through two levels is Richardson's extrapolation. The in
 as known; the deviation of the bowl from a parabola enters as a bias shared by all levels.
 
 Parts: `Vertex` · `vertex` of a level · `vertices` of all levels · `noise` · `Carried`, with the
-parts of its error · `at_level`, `carried`.
+parts of its error · `level_optimum`, `carried_to_target`.
 """
 
 import math
@@ -77,7 +77,11 @@ def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
     while 0 in axes and any(o.finite for o in found):
         fit = quadratic(found, axes)
         outside = (
-            [i for i, x in fit.x.items() if not min(o.point.x[i] for o in found) < x < max(o.point.x[i] for o in found)]
+            [
+                i
+                for i, x in fit.x.items()
+                if not min(o.point.x[i] for o in found) < x < max(o.point.x[i] for o in found)
+            ]
             if fit
             else axes[-1:]
         )
@@ -92,7 +96,7 @@ def quadratic(found: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     no minimum, or too few runs.
     """
     best = argmin(found)
-    near = nearest(found, best, axes)
+    near = nearest_runs(found, best, axes)
     if near is None:
         return None
     k, lowest = len(axes), min(o.loss for o in near)
@@ -116,23 +120,40 @@ def quadratic(found: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     )
 
 
-def nearest(found: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]) -> list[Outcome] | None:
+def nearest_runs(
+    found: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]
+) -> list[Outcome] | None:
     """The finite runs around the lowest point, at its values on all other axes, within the fewest
     octaves that hold enough runs for a quadratic.
     """
     k = len(axes)
     others = [i for i in range(len(best)) if i not in axes]
     line = [o for o in found if o.finite and all(o.point.x[i] == best[i] for i in others)]
-    gaps = {i: max((min((abs(x - best[i]) for x in side), default=0.0) for side in sides(line, best, i)), default=0.0) for i in axes}
+    gaps = {
+        i: max(
+            (
+                min((abs(x - best[i]) for x in side), default=0.0)
+                for side in neighbouring_values(line, best, i)
+            ),
+            default=0.0,
+        )
+        for i in axes
+    }
     for factor in WIDEN:
-        near = [o for o in line if all(abs(o.point.x[i] - best[i]) <= max(REACH, gaps[i]) * factor + 1e-9 for i in axes)]
+        near = [
+            o
+            for o in line
+            if all(abs(o.point.x[i] - best[i]) <= max(REACH, gaps[i]) * factor + 1e-9 for i in axes)
+        ]
         values = [len({o.point.x[i] for o in near}) for i in axes]
         if len({o.point.x for o in near}) >= 4 * k - 1 and min(values) > 2:
             return near
     return None
 
 
-def sides(line: Sequence[Outcome], best: Sequence[float], axis: int) -> tuple[list[float], list[float]]:
+def neighbouring_values(
+    line: Sequence[Outcome], best: Sequence[float], axis: int
+) -> tuple[list[float], list[float]]:
     """The values of an axis below and above the best."""
     values = [o.point.x[axis] for o in line]
     return [x for x in values if x < best[axis]], [x for x in values if x > best[axis]]
@@ -163,34 +184,45 @@ def noise(found: Mapping[int, Vertex]) -> tuple[float, float]:
     return math.sqrt((NOISE_DOF * NOISE**2 + sum(one.squares for one in found.values())) / dof), dof
 
 
-def at_level(found: Mapping[int, Vertex], level: int) -> dict[int, Estimate]:
+def level_optimum(found: Mapping[int, Vertex], level: int) -> dict[int, Estimate]:
     """The optimum of a level, per axis."""
     sigma, dof = noise(found)
     t = float(stdtrit(dof, QUANTILE))
     one = found.get(level)
-    return {i: around(x, t * math.hypot(sigma * math.sqrt(one.variance(i)), BIAS)) for i, x in one.x.items()} if one else {}
+    return (
+        {
+            i: around(x, t * math.hypot(sigma * math.sqrt(one.variance(i)), BIAS))
+            for i, x in one.x.items()
+        }
+        if one
+        else {}
+    )
 
 
-def at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
+def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
     """The fitted axes that some level determines, carried to the target."""
     found = vertices(ladder, done)
     known = {i: {level: one for level, one in found.items() if i in one.x} for i in ladder.fitted}
     return {i: _at_target(ladder, levels, i, noise(found)) for i, levels in known.items() if levels}
 
 
-def carried(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
+def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
     """The estimate of each fitted axis at the target; an axis that no level determines gets its
     last lowest point and the whole range.
     """
-    found, axes = at_target(ladder, done), ladder.axes
+    found, axes = level_optima_at_target(ladder, done), ladder.axes
     best = argmin(outcomes(done, max(o.point.level for stage in done for o in stage.outcomes)))
     return {
-        i: found[i].estimate if i in found else Estimate(best[i], min(axes[i].low, best[i]), max(axes[i].high, best[i]))
+        i: found[i].estimate
+        if i in found
+        else Estimate(best[i], min(axes[i].low, best[i]), max(axes[i].high, best[i]))
         for i in ladder.fitted
     }
 
 
-def _at_target(ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tuple[float, float]) -> Carried:
+def _at_target(
+    ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
+) -> Carried:
     """Weighted least squares of x* - a/n, with wider intervals where the levels deviate from it by
     more than their errors.
     """

@@ -11,7 +11,7 @@ The model is fitted by Levenberg-Marquardt under weak priors, so that it always 
 averaged over the three laws, so that the interval at the target accounts for the choice of law.
 Diverged runs take no part in the fit; rank them elsewhere.
 
-Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `at_target`.
+Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `pooled_at_target`.
 """
 
 import math
@@ -23,8 +23,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from telescope.statistics.estimates import QUANTILE, Array, Estimate, mixture
-from telescope.studies.telescoping.ladder.bowl import Layout, bowl, saturated
-from telescope.studies.telescoping.ladder.sample import ETA, Run, Sample
+from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl, saturated
+from telescope.studies.telescoping.ladder.sample import ETA, FittedRun, Sample
 
 NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observations
 NOISE_DOF = 2.0
@@ -32,7 +32,9 @@ LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
 NEGLIGIBLE = 1e-10  # improvement of the objective, relative, at which a fit has converged
 
 
-def minimise(sample: Sample, layout: Layout, theta: Array, weights: Array, prior: tuple[Array, Array]) -> Array:
+def minimise(
+    sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
+) -> Array:
     """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by
     Levenberg-Marquardt.
     """
@@ -66,7 +68,7 @@ def minimise(sample: Sample, layout: Layout, theta: Array, weights: Array, prior
 class Fit:
     """The model at its best parameters, with their covariance; sigma in % of the loss."""
 
-    layout: Layout
+    layout: ParameterSlots
     sample: Sample
     theta: Array
     covariance: Array
@@ -132,7 +134,11 @@ class Fit:
         residuals = sample.centred(sample.z - heights, weights)
         octave = np.floor(sample.x[:, axis] - self.optima[sample.level, axis])
         groups = [octave == value for value in np.unique(octave)]
-        better = [-float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum()) for g in groups if g.sum() >= 3]
+        better = [
+            -float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum())
+            for g in groups
+            if g.sum() >= 3
+        ]
         return max(better, default=0.0)
 
     def sd_of(self, gradient: Array) -> float:
@@ -148,14 +154,16 @@ class Fit:
         """Half-width of the 90 % interval of each hyperparameter at the target, before averaging
         over the laws.
         """
-        variance = np.diag(self.covariance if covariance is None else covariance)[self.layout.slots["x"]]
+        variance = np.diag(self.covariance if covariance is None else covariance)[
+            self.layout.slots["x"]
+        ]
         return self.quantile * np.sqrt(variance)
 
     def information(self, level: int, points: Array) -> Array:
         """The addition to the inverse covariance by one more block of these points [run, axis] at a
         level.
         """
-        runs = [Run(level, tuple(point), 0, 1.0) for point in points]
+        runs = [FittedRun(level, tuple(point), 0, 1.0) for point in points]
         extra = Sample.of(runs)
         f, J = extra.linearised(self.layout, self.theta)
         weights = 1 / (self.sigma**2 + (ETA * f) ** 2)
@@ -172,7 +180,9 @@ class Start:
     free: bool  # whether sigma is estimated too
 
 
-def solve(sample: Sample, layout: Layout, start: Start, prior: tuple[Array, Array], rounds: int) -> Fit:
+def solve(
+    sample: Sample, layout: ParameterSlots, start: Start, prior: tuple[Array, Array], rounds: int
+) -> Fit:
     """Minimise, updating the weights between rounds, and sigma too where it is free."""
     theta, sigma, free = start.theta, start.sigma, start.free
     dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
@@ -197,19 +207,19 @@ def solve(sample: Sample, layout: Layout, start: Start, prior: tuple[Array, Arra
     return Fit(layout, sample, theta, covariance, sigma, dof)
 
 
-def lowest(runs: Sequence[Run]) -> tuple[float, ...]:
+def lowest_point(runs: Sequence[FittedRun]) -> tuple[float, ...]:
     """The point of the lowest loss at the base width."""
     return min((run for run in runs if run.level == 0), key=lambda run: (run.loss, run.x)).x
 
 
 @lru_cache(maxsize=4096)
-def fit(runs: tuple[Run, ...], layout: Layout) -> Fit | None:
+def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
     """The pooled model of some runs (finite losses, in a fixed order); None without a run at the
     base width.
     """
     if not any(run.level == 0 for run in runs):
         return None
-    prior = layout.prior(near=lowest(runs))
+    prior = layout.prior(near=lowest_point(runs))
     return solve(Sample.of(runs), layout, Start(prior[0].copy(), 0.3, free=True), prior, rounds=8)
 
 
@@ -223,21 +233,23 @@ class Laws:
 
 
 @lru_cache(maxsize=4096)
-def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
-    """The fits that `at_target` averages; None without a run at the base width."""
+def laws_at_target(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Laws | None:
+    """The fits that `pooled_at_target` averages; None without a run at the base width."""
     pooled = fit(runs, layout)
     if pooled is None:
         return None
     sample, sigma = pooled.sample, pooled.sigma
     fits, log_weights = [], []
     for phi, probability in LAWS:
-        prior = layout.prior(lowest(runs), phi, phi_sd=1e-4)
+        prior = layout.prior(lowest_point(runs), phi, phi_sd=1e-4)
         law = solve(sample, layout, Start(pooled.theta, sigma, free=False), prior, rounds=3)
         f = bowl(layout, law.theta, sample.level, sample.x)
         variance = sample.variance(f, sigma)
         r = sample.centred(sample.z - f, 1 / variance)
         objective = float(np.sum(r**2 / variance) + prior[1] @ (law.theta - prior[0]) ** 2) / 2
-        evidence = -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        evidence = (
+            -objective - np.log(variance).sum() / 2 + np.linalg.slogdet(law.covariance)[1] / 2
+        )
         fits.append(law)
         log_weights.append(np.log(probability) + evidence)
     weights = np.exp(np.array(log_weights) - max(log_weights))
@@ -246,7 +258,9 @@ def laws_at_target(runs: tuple[Run, ...], layout: Layout) -> Laws | None:
 
 
 @lru_cache(maxsize=4096)
-def at_target(runs: tuple[Run, ...], layout: Layout) -> tuple[Estimate, ...] | None:
+def pooled_at_target(
+    runs: tuple[FittedRun, ...], layout: ParameterSlots
+) -> tuple[Estimate, ...] | None:
     """Each hyperparameter at the target, in octaves, averaged over the drift laws by their
     posterior probability.
 

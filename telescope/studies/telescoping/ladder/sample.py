@@ -1,7 +1,7 @@
 """The fitted runs of the pooled model as arrays: levels, octaves, losses in % above the best,
 blocks.
 
-Parts: `Run` · `Sample`.
+Parts: `FittedRun` · `Sample`.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
-from telescope.studies.telescoping.ladder.bowl import Layout, bowl
+from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl
 
 ETA = 0.15  # model error as a share of the bowl's height
 
 
 @dataclass(frozen=True)
-class Run:
+class FittedRun:
     """A finite loss with its level, its octaves of the hyperparameters, and its block (seed)."""
 
     level: int
@@ -37,18 +37,27 @@ class Sample:
     best: Array  # lowest loss of each level
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> "Sample":
+    def of(cls, runs: Sequence[FittedRun]) -> "Sample":
         """The arrays of some runs with finite losses."""
         level = np.array([run.level for run in runs], dtype=np.int64)
         loss = np.array([run.loss for run in runs])
         best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
         blocks = sorted({(run.level, run.block) for run in runs})
-        member = np.array([[(run.level, run.block) == block for block in blocks] for run in runs], dtype=np.float64)
-        return cls(level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best)
+        member = np.array(
+            [[(run.level, run.block) == block for block in blocks] for run in runs],
+            dtype=np.float64,
+        )
+        return cls(
+            level, np.array([run.x for run in runs]), 100 * (loss / best[level] - 1), member, best
+        )
 
     def block_means(self, values: Array, weights: Array) -> Array:
         """Weighted means over the runs of each block: [run, ...] -> [block, ...]."""
-        result: Array = (self.member.T * weights) @ values / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        result: Array = (
+            (self.member.T * weights)
+            @ values
+            / (self.member.T @ weights).reshape(-1, *[1] * (values.ndim - 1))
+        )
         return result
 
     def centred(self, values: Array, weights: Array) -> Array:
@@ -64,8 +73,10 @@ class Sample:
         """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 
-    def linearised(self, layout: Layout, theta: Array) -> tuple[Array, Array]:
+    def linearised(self, layout: ParameterSlots, theta: Array) -> tuple[Array, Array]:
         """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
         step = 1e-4
-        heights = bowl(layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x)
+        heights = bowl(
+            layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x
+        )
         return heights[0], (heights[1:] - heights[0]).T / step

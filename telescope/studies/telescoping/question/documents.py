@@ -29,7 +29,11 @@ def expand(document: dict[str, Any]) -> dict[str, Any]:
     asked = document.get(FIELD)
     if not isinstance(asked, dict):
         return document
-    made = {part: [_whole(one, part, document.get(part)) for one in asked[part]] for part in VARIED if isinstance(asked.get(part), list)}
+    made = {
+        part: [_whole(one, part, document.get(part)) for one in asked[part]]
+        for part in VARIED
+        if isinstance(asked.get(part), list)
+    }
     return document | {FIELD: asked | made}
 
 
@@ -39,7 +43,11 @@ def collapse(document: dict[str, Any]) -> dict[str, Any]:
     if not asked:
         return document
     made = {
-        part: [{"name": one["name"]} | difference(one[part], inherited(one[part], document[part], part)) for one in asked[part]]
+        part: [
+            {"name": one["name"]}
+            | block_difference(one[part], inherited(one[part], document[part], part))
+            for one in asked[part]
+        ]
         for part in VARIED
         if asked.get(part)
     }
@@ -59,20 +67,30 @@ def _whole(entry: Any, part: str, block: Any) -> Any:
     """A named block: the job's own, with an entry's differences applied."""
     if not isinstance(entry, dict):
         return entry
-    own = {name: value for name, value in block.items() if name not in FOUND} if isinstance(block, dict) else {}
+    own = (
+        {name: value for name, value in block.items() if name not in FOUND}
+        if isinstance(block, dict)
+        else {}
+    )
     said = {name: value for name, value in entry.items() if name != "name"}
     if part == "model" and family(own | said) != family(own):
         # of another kind nothing else is meant
         own = {name: own[name] for name in LadderWidths.__dataclass_fields__ if name in own}
     elif part == "model" and "preset" in said:
         own = without_preset(own)
-    whole = {name: value for name, value in (own | said).items() if value is not None or name not in said}
+    whole = {
+        name: value for name, value in (own | said).items() if value is not None or name not in said
+    }
     return ({"name": entry["name"]} if "name" in entry else {}) | {part: whole}
 
 
-def difference(whole: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+def block_difference(whole: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
     """The differences from a block that an entry must hold to give this one."""
-    return {name: value for name, value in whole.items() if (value if name in FOUND else block.get(name, ...) != value)}
+    return {
+        name: value
+        for name, value in whole.items()
+        if (value if name in FOUND else block.get(name, ...) != value)
+    }
 
 
 def as_given(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
@@ -83,14 +101,21 @@ def as_given(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Pro
     return tuple(problem for one in found.values() for problem in _as_given(one, document, found))
 
 
-def _as_given(problem: Problem, document: dict[str, Any], others: Mapping[str, Problem]) -> Iterator[Problem]:
+def _as_given(
+    problem: Problem, document: dict[str, Any], others: Mapping[str, Problem]
+) -> Iterator[Problem]:
     match problem.field.split("."):
         case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:
             said = document[FIELD][part][int(number)]
             if not names or names[0] in said or ".".join([part, *names]) not in others:
                 yield replace(problem, field=".".join([FIELD, part, number, *names]))
-        case ["sweep_over", ("model" | "data") as part, number] if not isinstance(document[FIELD][part][int(number)], dict):
-            yield replace(problem, message=f"must be a mapping of a name and the fields that differ from {part}")
+        case ["sweep_over", ("model" | "data") as part, number] if not isinstance(
+            document[FIELD][part][int(number)], dict
+        ):
+            yield replace(
+                problem,
+                message=f"must be a mapping of a name and the fields that differ from {part}",
+            )
         case _:
             yield problem
 

@@ -18,7 +18,15 @@ from pydantic.dataclasses import dataclass
 from telescope.errors import InvalidInput, Problem, under
 from telescope.models import factory, user_model
 from telescope.studies.ranges import Width
-from telescope.trials.model import Architecture, ModelSpec, ModuleArchitecture, ModuleSpec, architecture_problems, family, width_problem
+from telescope.trials.model import (
+    Architecture,
+    ModelSpec,
+    ModuleArchitecture,
+    ModuleSpec,
+    architecture_problems,
+    family,
+    width_problem,
+)
 from telescope.trials.presets import Preset
 from telescope.trials.types import STRICT, DescribesInherited, Parametrisation
 
@@ -68,7 +76,11 @@ class LadderModel(Preset, LadderWidths):
         """The model of the final run."""
         model = self.at(self.target_width)
         change = self.depth_change
-        return model if change is None else replace(model, depth=change.target, base_depth=change.trained)
+        return (
+            model
+            if change is None
+            else replace(model, depth=change.target, base_depth=change.trained)
+        )
 
     @property
     def depth_change(self) -> DepthChange | None:
@@ -93,15 +105,25 @@ class LadderModel(Preset, LadderWidths):
         """Differences from the paper's model, each as the rest of a sentence."""
         if not self.tied_embeddings:
             yield "whose head is tied to the embedding: here it is a separate matrix"
-            yield ("whose table initialises the head with variance 1/fan_in: here an untied head starts at zero")
+            yield (
+                "whose table initialises the head with variance 1/fan_in: here an untied head starts at zero"
+            )
 
     def assumptions(self, tested: bool) -> Iterator[str]:
         """Assumptions that carry an answer to its target; `tested`: the study validates at the
         target.
         """
         scores = "1/sqrt(head size)" if self.attention_scale == "inverse_sqrt" else "8/head size"
-        size = f"{self.head_dim}" if self.attention == "heads" else f"{self.head_dim} and {self.rotated_dim} rotated"
-        larger = ": a larger head needs attention_scale: inverse" if self.attention_scale == "inverse_sqrt" and not self.qk_norm else ""
+        size = (
+            f"{self.head_dim}"
+            if self.attention == "heads"
+            else f"{self.head_dim} and {self.rotated_dim} rotated"
+        )
+        larger = (
+            ": a larger head needs attention_scale: inverse"
+            if self.attention_scale == "inverse_sqrt" and not self.qk_norm
+            else ""
+        )
         yield f"attention: head size stays {size}, scores x {scores}{larger}"
         if (change := self.depth_change) is None:
             yield f"depth: {self.depth} blocks at every width and at the target"
@@ -166,7 +188,12 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         """Assumptions that carry an answer from its trials to its target."""
         values = f"initial values are its own at width {self.base_width}, scaled"
         yield f"model: {self.factory} changes only its width; {values}"
-        yield ("attention: head size and the scale of scores are the same at every width, or scores fall as 1/head size")
+        yield (
+            "attention: head size and the scale of scores are the same at every width, or scores fall as 1/head size"
+        )
 
 
-AnyLadder = Annotated[Annotated[LadderModel, Tag("transformer")] | Annotated[LadderModule, Tag("module")], Discriminator(family)]
+AnyLadder = Annotated[
+    Annotated[LadderModel, Tag("transformer")] | Annotated[LadderModule, Tag("module")],
+    Discriminator(family),
+]

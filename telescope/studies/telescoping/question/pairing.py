@@ -9,7 +9,7 @@ coordinate check reports on both and refuses neither.
 *Assumptions* carry the answer to a final run that differs from the trials in more than width. They
 are printed, so that none is applied silently.
 
-Parts: `Objection`, `objections` · `problems`, the refusals · `pairing`, `as_checked` ·
+Parts: `Objection`, `objections` · `pairing_problems`, the refusals · `pairing`, `as_checked` ·
 `assumptions`.
 """
 
@@ -44,15 +44,24 @@ class Objection:
     refusal: Refusal | None = None  # such a ladder is refused, unless it is forced
 
 
-def rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
+def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
     """The optimizer of a study with its rules; its base values are placeholders."""
-    options = {name: getattr(question.optimizer_options, name) for name in OptimizerOptions.__dataclass_fields__}
-    return OptimizerSpec(name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **options)
+    options = {
+        name: getattr(question.optimizer_options, name)
+        for name in OptimizerOptions.__dataclass_fields__
+    }
+    return OptimizerSpec(
+        name=optimizer,
+        lr=1.0,
+        weight_decay=0.0,
+        parametrisation=question.parametrisation,
+        **options,
+    )
 
 
 def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection, ...]:
     """All objections of theory to a ladder's pairing."""
-    spec = rules(question, optimizer)
+    spec = optimizer_with_rules(question, optimizer)
     found = list(_depth(question))
     if question.parametrisation == "standard":
         reason = "standard is a control: it does not scale learning rates with width, so the best values are expected to fall"
@@ -66,7 +75,11 @@ def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection,
 
 def _update(spec: OptimizerSpec) -> Iterator[Objection]:
     """The objection to an lr rule that does not cancel the growth of Muon's update scale."""
-    scale, rule, exponent = (mup.chosen_update_scale(spec), mup.chosen_muon_lr_rule(spec), mup.spectral_exponent(spec))
+    scale, rule, exponent = (
+        mup.chosen_update_scale(spec),
+        mup.chosen_muon_lr_rule(spec),
+        mup.spectral_exponent(spec),
+    )
     if exponent == 0:
         return
     reason = (
@@ -74,11 +87,19 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
         f"as m^{exponent:g}, so the best lr is expected to shift by {-exponent:+g} octave per "
         "doubling of width (arXiv 2512.05620, app. G)"
     )
-    as_published = spec.parametrisation == "mup-paper" and rule == mup.OWN_MUON_LR_RULE["mup-paper"][scale]
+    as_published = (
+        spec.parametrisation == "mup-paper" and rule == mup.OWN_MUON_LR_RULE["mup-paper"][scale]
+    )
     if as_published:
-        yield Objection("parametrisation", "mup-paper", f"the paper's own pair, which later work contradicts: {reason}")
+        yield Objection(
+            "parametrisation",
+            "mup-paper",
+            f"the paper's own pair, which later work contradicts: {reason}",
+        )
     else:
-        yield Objection("optimizer_options.muon_lr_rule", rule, reason, Refusal(f"use {mup.SPECTRAL[scale]}"))
+        yield Objection(
+            "optimizer_options.muon_lr_rule", rule, reason, Refusal(f"use {mup.SPECTRAL[scale]}")
+        )
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
@@ -89,9 +110,14 @@ def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
     if not shares_rotary_key(question) or scale == "spectral_ratio":
         return
     growth = "grow as m^0.5 relative to the rest"
-    reason = f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, {growth}"
+    reason = (
+        f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, {growth}"
+    )
     yield Objection(
-        "optimizer_options.update_scale", scale, reason, Refusal("use spectral_ratio") if spec.parametrisation == "mup" else None
+        "optimizer_options.update_scale",
+        scale,
+        reason,
+        Refusal("use spectral_ratio") if spec.parametrisation == "mup" else None,
     )
 
 
@@ -123,16 +149,27 @@ def _depth(question: Question) -> Iterator[Objection]:
     if change is None or question.parametrisation == "mup":
         return
     reason = f"{question.parametrisation} has no depth rule; CompleteP's is applied"
-    yield Objection("model.target_depth", change.target, reason, Refusal("leave it out, or use parametrisation: mup"))
+    yield Objection(
+        "model.target_depth",
+        change.target,
+        reason,
+        Refusal("leave it out, or use parametrisation: mup"),
+    )
 
 
-def problems(question: Question) -> tuple[Problem, ...]:
+def pairing_problems(question: Question) -> tuple[Problem, ...]:
     """The refusals: rules that cannot apply, and pairs with an objection unless they are forced."""
     found = list(_meaningless(question))
     if not question.force_pairing:
-        against = [one for optimizer in question.optimizers for one in objections(question, optimizer)]
+        against = [
+            one for optimizer in question.optimizers for one in objections(question, optimizer)
+        ]
         found += [
-            Problem(one.field, f"{one.reason}; {one.refusal.remedy}, or set force_pairing: true", one.value)
+            Problem(
+                one.field,
+                f"{one.reason}; {one.refusal.remedy}, or set force_pairing: true",
+                one.value,
+            )
             for one in against
             if one.refusal
         ]
@@ -143,8 +180,15 @@ def _meaningless(question: Question) -> Iterator[Problem]:
     for name in ("update_scale", "muon_lr_rule", "muon_split"):
         value = getattr(question.optimizer_options, name)
         if value not in (None, "whole") and "muon" not in question.optimizers:
-            yield Problem(f"optimizer_options.{name}", "has no meaning without muon; leave it out or add muon to optimizer", value)
-    if question.model.known_attention() is None and question.optimizer_options.muon_split == "heads":
+            yield Problem(
+                f"optimizer_options.{name}",
+                "has no meaning without muon; leave it out or add muon to optimizer",
+                value,
+            )
+    if (
+        question.model.known_attention() is None
+        and question.optimizer_options.muon_split == "heads"
+    ):
         remedy = "leave it out, and set the rows of a head in model.splits"
         message = f"telescope does not know the heads of a user's model; {remedy}"
         yield Problem("optimizer_options.muon_split", message, "heads")
@@ -155,7 +199,7 @@ def _meaningless(question: Question) -> Iterator[Problem]:
 
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
     """The rules of a ladder, with remarks on them."""
-    spec, against = rules(question, optimizer), objections(question, optimizer)
+    spec, against = optimizer_with_rules(question, optimizer), objections(question, optimizer)
     is_muon, attention = optimizer == "muon", question.model.known_attention()
     eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
     return Pairing(
@@ -185,17 +229,27 @@ def as_checked(found: Pairing, check: CoordinateReport | None) -> Pairing:
 
 def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
     """Remarks on a pairing that are not objections."""
-    if spec.name == "muon" and mup.chosen_update_scale(spec) == "none" and not shares_rotary_key(question):
-        yield ("update scale none needs matrices with the same aspect ratio at every width, as in this ladder")
+    if (
+        spec.name == "muon"
+        and mup.chosen_update_scale(spec) == "none"
+        and not shares_rotary_key(question)
+    ):
+        yield (
+            "update scale none needs matrices with the same aspect ratio at every width, as in this ladder"
+        )
     if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
-        yield ("weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); a constant lr x weight decay would need m")
+        yield (
+            "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); a constant lr x weight decay would need m"
+        )
     if spec.parametrisation == "mup-paper":
         yield from (f"departs from the paper, {how}" for how in _departures(question, spec))
 
 
 def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
     """Departures of a `mup-paper` ladder from the paper, by choice or by default."""
-    as_printed = OptimizerSpec(name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper")
+    as_printed = OptimizerSpec(
+        name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper"
+    )
     chosen = (mup.chosen_update_scale, mup.chosen_muon_lr_rule) if spec.name == "muon" else ()
     if any(rule(spec) != rule(as_printed) for rule in (*chosen, mup.chosen_weight_decay_rule)):
         yield "which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"

@@ -20,10 +20,16 @@ class WrittenAsDifferences:
     own block, with the JSON schema of that form."""
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         schema = handler(core)
         written = handler.resolve_ref_schema(schema)
-        written |= {"properties": {"name": written["properties"]["name"]}, "required": ["name"], "additionalProperties": True}
+        written |= {
+            "properties": {"name": written["properties"]["name"]},
+            "required": ["name"],
+            "additionalProperties": True,
+        }
         return schema
 
 

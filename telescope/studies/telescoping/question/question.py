@@ -8,7 +8,13 @@ from pydantic.dataclasses import dataclass
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import SCALES, AxisName
 from telescope.studies.telescoping.question.models import AnyLadder
-from telescope.studies.telescoping.question.parts import Estimator, Limits, PaperOptions, Search, SweepOver
+from telescope.studies.telescoping.question.parts import (
+    Estimator,
+    Limits,
+    PaperOptions,
+    Search,
+    SweepOver,
+)
 from telescope.trials.data import DataSpec
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.optimizer import OptimizerOptions
@@ -97,5 +103,9 @@ class Question:
 
 def ranges(question: Question, optimizer: OptimizerName) -> dict[AxisName, Range]:
     """The swept ranges of a ladder, learning rate first."""
-    named = {name: getattr(question.search, name) for name in SCALES if name != "adamw_lr_ratio" or optimizer == "muon"}
+    named = {
+        name: getattr(question.search, name)
+        for name in SCALES
+        if name != "adamw_lr_ratio" or optimizer == "muon"
+    }
     return {name: found for name, found in named.items() if isinstance(found, Range)}

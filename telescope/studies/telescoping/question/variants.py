@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from telescope.studies.telescoping.question.documents import FIELD, FOUND, difference
+from telescope.studies.telescoping.question.documents import FIELD, FOUND, block_difference
 from telescope.studies.telescoping.question.models import AnyLadder
 from telescope.studies.telescoping.question.parts import Limits, NamedData, NamedModel
 from telescope.studies.telescoping.question.question import Question
@@ -40,7 +40,9 @@ def variants(question: Question) -> tuple[Variant, ...]:
         return (Variant("", question, {}),)
     entries = question.sweep_over.entries
     alone = replace(question, sweep_over=None, limits=shared(question.limits, len(entries)))
-    return tuple(Variant(one.name, with_block(alone, one), own_fields(one, question)) for one in entries)
+    return tuple(
+        Variant(one.name, with_block(alone, one), own_fields(one, question)) for one in entries
+    )
 
 
 def with_block(question: Question, one: NamedModel | NamedData) -> Question:
@@ -51,7 +53,7 @@ def with_block(question: Question, one: NamedModel | NamedData) -> Question:
 
 def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
     """The fields of an entry that differ from the job's block."""
-    differing = difference(plain(one.whole), plain(getattr(question, one.part)))
+    differing = block_difference(as_document(one.whole), as_document(getattr(question, one.part)))
     return {name: value for name, value in differing.items() if name not in FOUND}
 
 
@@ -64,12 +66,16 @@ def shared(limits: Limits, among: int) -> Limits:
 def variant_of(question: Question, spec: TrialSpec) -> str:
     """The name of the variant that plans a run; empty where the study compares none."""
     named = (
-        one for one in variants(question) if one.name and builds(one.question.model, spec.model) and reads(one.question.data, spec.data)
+        one
+        for one in variants(question)
+        if one.name
+        and builds_at_some_width(one.question.model, spec.model)
+        and reads(one.question.data, spec.data)
     )
     return next((one.name for one in named), "")
 
 
-def builds(model: AnyLadder, spec: AnyModel) -> bool:
+def builds_at_some_width(model: AnyLadder, spec: AnyModel) -> bool:
     """Whether a model is an architecture's at some width."""
     try:
         return spec in (model.at(spec.width), model.target)
@@ -82,7 +88,7 @@ def reads(data: DataSpec, spec: DataSpec) -> bool:
     return replace(spec, **{name: getattr(data, name) for name in ORIGIN}) == data
 
 
-def plain(block: AnyLadder | DataSpec) -> dict[str, Any]:
+def as_document(block: AnyLadder | DataSpec) -> dict[str, Any]:
     """A block as in a document."""
     found: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
     return found
@@ -91,7 +97,11 @@ def plain(block: AnyLadder | DataSpec) -> dict[str, Any]:
 def texts(question: Question) -> dict[str, DataSpec]:
     """The data that the runs of a study read, by the field that names them."""
     swept = question.sweep_over.data if question.sweep_over else None
-    return {"data": question.data} if swept is None else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+    return (
+        {"data": question.data}
+        if swept is None
+        else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+    )
 
 
 def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
@@ -99,7 +109,9 @@ def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
     if question.sweep_over is None or question.sweep_over.data is None:
         (data,) = found
         return replace(question, data=data)
-    entries = tuple(replace(one, data=data) for one, data in zip(question.sweep_over.data, found, strict=True))
+    entries = tuple(
+        replace(one, data=data) for one, data in zip(question.sweep_over.data, found, strict=True)
+    )
     return replace(question, sweep_over=replace(question.sweep_over, data=entries))
 
 
@@ -108,5 +120,8 @@ def with_models(question: Question, seen: Callable[[AnyLadder, str], AnyLadder])
     question = replace(question, model=seen(question.model, "model"))
     if question.sweep_over is None or question.sweep_over.model is None:
         return question
-    entries = tuple(replace(one, model=seen(one.model, f"{FIELD}.model.{i}")) for i, one in enumerate(question.sweep_over.model))
+    entries = tuple(
+        replace(one, model=seen(one.model, f"{FIELD}.model.{i}"))
+        for i, one in enumerate(question.sweep_over.model)
+    )
     return replace(question, sweep_over=replace(question.sweep_over, model=entries))

@@ -12,9 +12,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from telescope.statistics.estimates import Array
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, merge, outcomes, swept_values
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    Point,
+    merged_x,
+    outcomes,
+    swept_values,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
-from telescope.studies.telescoping.schedules.places import Place, axes_at
+from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 
 # Corners lie at most this share of the way to the lowest learning rate that diverged, or at these
 # octaves.
@@ -46,18 +54,22 @@ def signs(axes: int, block: int) -> Array:
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))
     turned = 1.0 if block % 2 == 0 else -1.0
-    return np.column_stack([corners, *(turned * corners[:, list(leaders)].prod(axis=1) for leaders in followers)])
+    return np.column_stack(
+        [corners, *(turned * corners[:, list(leaders)].prod(axis=1) for leaders in followers)]
+    )
 
 
 def tolerances(pooled: Fit) -> Array:
     """Half-widths of equal loss cost at which no more runs are added, in octaves per fitted
     axis.
     """
-    others = [min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]]
+    others = [
+        min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]
+    ]
     return np.array([LR_TOLERANCE, *others])
 
 
-def centre_of(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> Array:
+def block_centre(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> Array:
     """The centre of a level's next block: the expected optimum, or lower learning rates where all
     of its last block diverged.
     """
@@ -73,19 +85,34 @@ def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tupl
     stay apart.
     """
     fitted = [ladder.axes[i] for i in ladder.fitted]
-    spans = np.minimum(half_spans(done, pooled), [(high - low) / 2 for low, high in (axis.walls for axis in fitted)])
-    centre = [axis.inside(float(x), float(h)) for axis, x, h in zip(fitted, centre_of(ladder, done, pooled, level), spans, strict=True)]
+    spans = np.minimum(
+        half_spans(done, pooled),
+        [(high - low) / 2 for low, high in (axis.walls for axis in fitted)],
+    )
+    centre = [
+        axis.inside(float(x), float(h))
+        for axis, x, h in zip(fitted, block_centre(ladder, done, pooled, level), spans, strict=True)
+    ]
     return np.array(centre), spans
 
 
-def block(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int) -> tuple[Point, ...]:
+def block(
+    ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int
+) -> tuple[Point, ...]:
     """The corners of a level's block; its number is its seed."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
     centre, spans = place(ladder, done, pooled, level)
     corners = centre + spans * signs(len(fitted), number)
     swept = swept_values(ladder, done, 0)
     return tuple(
-        Point(level, merge(ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept), number) for row in corners
+        Point(
+            level,
+            merged_x(
+                ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept
+            ),
+            number,
+        )
+        for row in corners
     )
 
 
@@ -106,7 +133,7 @@ def top_level(done: Sequence[Done]) -> int:
     return max(o.point.level for stage in done for o in stage.outcomes)
 
 
-def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, Place]:
+def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, OptimumPlace]:
     """The place of the top level's optimum, by fitted axis; below the learning rates of its last
     block where all of that diverged.
     """
@@ -114,14 +141,14 @@ def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, P
     last = last_block(done, top)
     lost = not any(o.finite for o in last)
     if lost and min(o.point.x[0] for o in last) <= ladder.axes[0].walls[0]:
-        return {0: Place.OUTSIDE_BLOCK | Place.BEYOND_WALL}
+        return {0: OptimumPlace.OUTSIDE_BLOCK | OptimumPlace.BEYOND_WALL}
     places = {}
     for i, x in zip(ladder.fitted, pooled.optima[top], strict=True):
         values = [o.point.x[i] for o in last]
         outside = i == 0 if lost else not min(values) <= x <= max(values)
-        places[i] = Place.OUTSIDE_BLOCK if outside else Place(0)
+        places[i] = OptimumPlace.OUTSIDE_BLOCK if outside else OptimumPlace(0)
         if not ladder.axes[i].allows(x):
-            places[i] |= Place.BEYOND_WALL
+            places[i] |= OptimumPlace.BEYOND_WALL
     return places
 
 
@@ -134,23 +161,32 @@ def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
     """The `tolerances`, infinite for an axis whose optimum lies beyond a wall, where more runs
     would not show it.
     """
-    beyond = axes_at(top_places(ladder, done, pooled), Place.BEYOND_WALL)
+    beyond = axes_at(top_places(ladder, done, pooled), OptimumPlace.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
 
 
 def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
     """Whether this covariance makes every interval at the target narrow enough."""
-    return bool(np.all(pooled.target_half_widths(covariance) <= (tolerances(pooled) if tolerance is None else tolerance)))
+    return bool(
+        np.all(
+            pooled.target_half_widths(covariance)
+            <= (tolerances(pooled) if tolerance is None else tolerance)
+        )
+    )
 
 
-def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> Iterator[tuple[int, Array]]:
+def greedy(
+    ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float
+) -> Iterator[tuple[int, Array]]:
     """The levels of the next blocks, each with the covariance expected after it, within the budget.
 
     Each block is the one that reduces sum variance/tolerance^2 most per cost; the level above the
     top one is a candidate too.
     """
     axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
-    used = {level: blocks_run(done, level) for level in range(min(top_level(done) + 2, ladder.levels))}
+    used = {
+        level: blocks_run(done, level) for level in range(min(top_level(done) + 2, ladder.levels))
+    }
     places = {level: place(ladder, done, pooled, level) for level in used}
     covariance = pooled.covariance
     while True:
@@ -158,7 +194,9 @@ def greedy(ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float) -> It
         for level, (centre, spans) in places.items():
             cost = block_cost(ladder, level)
             if cost <= left + 1e-9:
-                after = np.linalg.inv(precision + pooled.information(level, centre + spans * signs(axes, used[level])))
+                after = np.linalg.inv(
+                    precision + pooled.information(level, centre + spans * signs(axes, used[level]))
+                )
                 gain = np.diag(covariance - after)[:axes] / tolerance**2
                 choices.append((float(gain.sum()) / cost, -level, after))
         if not choices:

@@ -6,10 +6,19 @@ values of the other axes; at most four times, and never through a wall.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from telescope.studies.telescoping.axes import Axis
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin, outcomes, pooled_fit
-from telescope.studies.telescoping.schedules.places import Place
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Outcome,
+    Point,
+    argmin,
+    outcomes,
+    pooled_fit,
+)
+from telescope.studies.telescoping.schedules.places import OptimumPlace
 from telescope.trials.lattice import snap
 
 EDGE_ROUNDS = 4  # under `paper`, per level
@@ -23,7 +32,7 @@ def borders(ladder: Ladder, found: Sequence[Outcome]) -> list[tuple[float, float
     ]
 
 
-def edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
+def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
     """Pairs (axis, side) for every border of the base window at which its optimum lies; side -1 is
     the low border, +1 the high one.
 
@@ -34,7 +43,9 @@ def edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
     pooled = pooled_fit(ladder, done)
     if pooled is None:
         return ((0, -1),)
-    lowest = min((o for o in found if o.finite and o.point.seed == 0), key=lambda o: (o.loss, o.point)).point.x
+    lowest = min(
+        (o for o in found if o.finite and o.point.seed == 0), key=lambda o: (o.loss, o.point)
+    ).point.x
     optimum = dict(zip(ladder.fitted, pooled.optima[0], strict=True))
     at = []
     for i, (low, high) in enumerate(borders(ladder, found)):
@@ -68,49 +79,69 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
         for i, x in zip(ladder.fitted, pooled.optima[0], strict=True):
             centre[i] = min(max(float(x), limits[i][0]), limits[i][1])
     points: dict[Point, None] = {}
-    for i, side in edges(ladder, done):
+    for i, side in base_window_edges(ladder, done):
         axis = ladder.axes[i]
         border = limits[i][0] if side < 0 else limits[i][1]
         for column in range(1, 3 if i == 0 else 2):
             value = snap(border + side * column * axis.step)
             if axis.allows(value):
-                points |= dict.fromkeys(Point(0, x, 0) for x in star(ladder, limits, centre, i, value))
+                points |= dict.fromkeys(
+                    Point(0, x, 0) for x in star(ladder, limits, centre, i, value)
+                )
     run = {o.point for o in found}
     return tuple(point for point in points if point not in run)
 
 
-def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, Place]:
+def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
     """The place of the base window's optimum, by axis; axes on which it lies inside are left
     out.
     """
     limits = borders(ladder, outcomes(done, level=0))
     places = {}
-    for i, side in edges(ladder, done):
+    for i, side in base_window_edges(ladder, done):
         beyond = snap(limits[i][side > 0] + side * ladder.axes[i].step)
-        places[i] = Place.AT_BORDER if ladder.axes[i].allows(beyond) else Place.AT_BORDER | Place.AT_WALL
+        places[i] = (
+            OptimumPlace.AT_BORDER
+            if ladder.axes[i].allows(beyond)
+            else OptimumPlace.AT_BORDER | OptimumPlace.AT_WALL
+        )
     return places
 
 
 def star(
-    ladder: Ladder, limits: Sequence[tuple[float, float]], centre: Sequence[float], fixed: int, value: float
+    ladder: Ladder,
+    limits: Sequence[tuple[float, float]],
+    centre: Sequence[float],
+    fixed: int,
+    value: float,
 ) -> list[tuple[float, ...]]:
     """Points with `value` on one axis: the values nearest to the centre on the others, and the next
     two values of each.
     """
     nearest = [
-        sorted(columns(axis, *ends), key=lambda v, c=c: (abs(v - c), v))[: 3 if axis.fitted else 1]  # type: ignore[misc]
-        for axis, ends, c in zip(ladder.axes, limits, centre, strict=True)
+        sorted(extended_values(axis, *ends), key=partial(_distance, at))[: 3 if axis.fitted else 1]
+        for axis, ends, at in zip(ladder.axes, limits, centre, strict=True)
     ]
     middle = [values[0] for values in nearest]
     middle[fixed] = value
     arms = [(i, v) for i, values in enumerate(nearest) if i != fixed for v in values[1:]]
-    return [tuple(middle), *(tuple(v if j == i else m for j, m in enumerate(middle)) for i, v in arms)]
+    return [
+        tuple(middle),
+        *(tuple(v if j == i else m for j, m in enumerate(middle)) for i, v in arms),
+    ]
 
 
-def columns(axis: Axis, low: float, high: float) -> list[float]:
+def extended_values(axis: Axis, low: float, high: float) -> list[float]:
     """The axis's values, continued at their step to the borders of the runs."""
     if axis.step == 0:
         return list(axis.values)
-    below, above = (max(0, round(distance / axis.step)) for distance in (axis.low - low, high - axis.high))
+    below, above = (
+        max(0, round(distance / axis.step)) for distance in (axis.low - low, high - axis.high)
+    )
     lower = [snap(axis.low - i * axis.step) for i in range(below, 0, -1)]
     return [*lower, *axis.values, *(snap(axis.high + i * axis.step) for i in range(1, above + 1))]
+
+
+def _distance(centre: float, value: float) -> tuple[float, float]:
+    """The order of values by their distance from a centre; of two as near, the lower first."""
+    return abs(value - centre), value

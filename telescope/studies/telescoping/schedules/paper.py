@@ -6,64 +6,96 @@ other), without interpolation, edge rule or noise model. `PaperOptions` hold the
 text leaves open; their defaults are its literal reading, and the result records those chosen.
 `windows` defines how windows shrink and how samplers fill them.
 
-Parts: `next_stage`, the fold · `opening` of a level, `batch` of a sampler · `beyond_the_edge`,
-`borders`, `edges` · `ended`, `flat` · `method`.
+Parts: `next_stage`, the fold · `opening` of a level, `sampler_batch` of a sampler ·
+`edge_rule_points`, `grid_borders`, `reported_edges` · `ended`, `flat` · `paper_method`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import fields
 
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, X, at_level, grid, outcomes, seed_means
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Point,
+    Stage,
+    X,
+    grid,
+    outcomes,
+    seed_means,
+    stages_at,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.question.parts import PaperOptions
 from telescope.studies.telescoping.schedules import samplers, windows
+from telescope.studies.telescoping.schedules.blocks import top_level
 from telescope.studies.telescoping.schedules.edges import EDGE_ROUNDS
 from telescope.trials.lattice import snap
 
 PUBLISHED = PaperOptions()
 
 
-def next_stage(ladder: Ladder, done: Sequence[Done], options: PaperOptions = PUBLISHED) -> Stage | None:
+def next_stage(
+    ladder: Ladder, done: Sequence[Done], options: PaperOptions = PUBLISHED
+) -> Stage | None:
     """The next stage of the rule; None where it has ended."""
     if not done:
         return opening(ladder, done, 0, options)
     level = top_level(done)
-    more = beyond_the_edge(ladder, done, level, options) if windows.is_grid(ladder, options) else batch(ladder, done, level, options)
+    more = (
+        edge_rule_points(ladder, done, level, options)
+        if windows.is_grid(ladder, options)
+        else sampler_batch(ladder, done, level, options)
+    )
     if more:
         return more
-    return None if ended(ladder, done, level, options) else opening(ladder, done, level + 1, options)
+    return (
+        None if ended(ladder, done, level, options) else opening(ladder, done, level + 1, options)
+    )
 
 
 def opening(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage:
     """The first stage of a level."""
     if windows.is_grid(ladder, options):
-        return Stage("grid", grid(level, windows.grid_values(ladder, done, level, options), ladder.seeds))
-    stage = batch(ladder, done, level, options)
+        return Stage(
+            "grid", grid(level, windows.grid_values(ladder, done, level, options), ladder.seeds)
+        )
+    stage = sampler_batch(ladder, done, level, options)
     assert stage is not None, "every level has at least one batch"
     return stage
 
 
-def batch(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage | None:
+def sampler_batch(
+    ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
+) -> Stage | None:
     """The next points of a sampler at a level; None after all its batches."""
     sampler = windows.sampler_of(ladder, options)
-    sizes, at = (samplers.batch_sizes(sampler, windows.points(ladder, level, options)), len(at_level(done, level)))
+    sizes, at = (
+        samplers.stage_sizes(sampler, windows.points(ladder, level, options)),
+        len(stages_at(done, level)),
+    )
     if at == len(sizes):
         return None
     seen = list(seed_means(outcomes(done, level)).items())
     key = (ladder.optimizer, ladder.axes, level, at)
-    found = samplers.propose(sampler, windows.box(ladder, done, level, options), seen, sizes[at], key)
-    return Stage(sampler, tuple(Point(level, x, seed) for x in found for seed in range(ladder.seeds)))
+    found = samplers.propose(
+        sampler, windows.box(ladder, done, level, options), seen, sizes[at], key
+    )
+    return Stage(
+        sampler, tuple(Point(level, x, seed) for x in found for seed in range(ladder.seeds))
+    )
 
 
 # Edges
 
 
-def beyond_the_edge(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage | None:
+def edge_rule_points(
+    ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
+) -> Stage | None:
     """The points that the edge rule adds to a level's grid; None where its optimum lies inside, or
     no more points may be tried.
     """
-    here = at_level(done, level)
+    here = stages_at(done, level)
     if options.edge not in ("extend", "recentre") or len(here) > EDGE_ROUNDS:
         return None
     below, window = list(done[: len(done) - len(here)]), grid_of(here[0])
@@ -76,18 +108,26 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done], level: int, options: P
 
 def grid_of(stage: Done) -> list[X]:
     """The values of each axis in a stage that was a complete grid."""
-    return [tuple(sorted(set(column))) for column in zip(*[o.point.x for o in stage.outcomes], strict=True)]
+    return [
+        tuple(sorted(set(column)))
+        for column in zip(*[o.point.x for o in stage.outcomes], strict=True)
+    ]
 
 
-def beyond(ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X], options: PaperOptions) -> list[X]:
+def beyond(
+    ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X], options: PaperOptions
+) -> list[X]:
     """The window with more columns where the optimum lies at its border: one more (extend), or half
     of them, dropping as many at the other end.
     """
     result = list(window)
-    for i, side in borders(done, level, options):
+    for i, side in grid_borders(done, level, options):
         axis, values = ladder.axes[i], window[i]
         step = windows.step_at(ladder, done, axis, level, options)
-        end, columns = (values[0] if side < 0 else values[-1], 1 if options.edge == "extend" else max(1, len(values) // 2))
+        end, columns = (
+            values[0] if side < 0 else values[-1],
+            1 if options.edge == "extend" else max(1, len(values) // 2),
+        )
         more = [snap(end + side * column * step) for column in range(1, columns + 1)]
         wider = tuple(sorted({*values, *(x for x in more if axis.allows(x))}))
         kept = len(wider) if options.edge == "extend" else len(values)
@@ -95,7 +135,9 @@ def beyond(ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X]
     return result
 
 
-def borders(done: Sequence[Done], level: int, options: PaperOptions) -> tuple[tuple[int, int], ...]:
+def grid_borders(
+    done: Sequence[Done], level: int, options: PaperOptions
+) -> tuple[tuple[int, int], ...]:
     """Pairs (axis, side) where a level's lowest mean lies on the first or last value of its grid,
     and no value inside is as low.
 
@@ -108,15 +150,21 @@ def borders(done: Sequence[Done], level: int, options: PaperOptions) -> tuple[tu
     at = []
     for i in range(len(next(iter(means)))):
         values = sorted({x[i] for x in means})
-        lowest = {value: min(loss for x, loss in means.items() if x[i] == value) for value in values}
+        lowest = {
+            value: min(loss for x, loss in means.items() if x[i] == value) for value in values
+        }
         for side, end in ((-1, values[0]), (1, values[-1])):
-            if len(values) >= least and all(lowest[end] < loss for value, loss in lowest.items() if value != end):
+            if len(values) >= least and all(
+                lowest[end] < loss for value, loss in lowest.items() if value != end
+            ):
                 at.append((i, side))
     return tuple(at)
 
 
-def edges(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None) -> tuple[tuple[int, int], ...]:
-    """The `borders` as a report shows them.
+def reported_edges(
+    ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None
+) -> tuple[tuple[int, int], ...]:
+    """The `grid_borders` as a report shows them.
 
     Among scattered points the lowest is often an outer one. There the fitted optimum decides: it
     lies outside the range tried, and at wider levels, whose windows are narrow, so does its whole
@@ -124,13 +172,16 @@ def edges(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
     """
     means = seed_means(outcomes(done, level))
     if windows.is_grid(ladder, options) or not any(map(math.isfinite, means.values())):
-        return borders(done, level, options)
+        return grid_borders(done, level, options)
     tried = [(min(x[i] for x in means), max(x[i] for x in means)) for i in range(len(ladder.axes))]
     if fit is None:
         return ()
     at = []
     for j, i in enumerate(ladder.fitted):
-        x, half = (float(fit.optima[level, j]), fit.quantile * fit.sd_of(fit.optima_gradient[level, j]) if level else 0.0)
+        x, half = (
+            float(fit.optima[level, j]),
+            fit.quantile * fit.sd_of(fit.optima_gradient[level, j]) if level else 0.0,
+        )
         if x + half < tried[i][0] or x - half > tried[i][1]:
             at.append((i, -1 if x < tried[i][0] else 1))
     return tuple(at)
@@ -141,7 +192,9 @@ def edges(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
     """Whether this level is the last."""
-    if level + 1 == ladder.levels or (options.edge == "fail" and borders(done, level, options)):
+    if level + 1 == ladder.levels or (
+        options.edge == "fail" and grid_borders(done, level, options)
+    ):
         return True
     return options.nc == "stop_when_flat" and level > 0 and flat(ladder, done, level, options)
 
@@ -151,8 +204,10 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
     have shown a larger move.
     """
     tried = outcomes(done, level)
-    if borders(done, level, options) or any(
-        len({o.point.x[i] for o in tried}) < 3 for i, axis in enumerate(ladder.axes) if axis.points > 1
+    if grid_borders(done, level, options) or any(
+        len({o.point.x[i] for o in tried}) < 3
+        for i, axis in enumerate(ladder.axes)
+        if axis.points > 1
     ):
         return False
     here, below = (windows.optimum(ladder, done, at, options) for at in (level, level - 1))
@@ -160,27 +215,32 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
     return all(abs(a - b) <= step + 1e-9 for a, b, step in zip(here, below, steps, strict=True))
 
 
-def top_level(done: Sequence[Done]) -> int:
-    """The widest level run so far."""
-    return max(o.point.level for stage in done for o in stage.outcomes)
-
-
 def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
     """The number of runs at a level after all rounds of an edge rule."""
     if options.edge == "extend":
         axes = windows.swept(ladder)
-        return ladder.seeds * math.prod(windows.points_at(level, axis.points, axes, options) + EDGE_ROUNDS for axis in ladder.axes)
-    return windows.runs(ladder, level, options) * (1 + EDGE_ROUNDS if options.edge == "recentre" else 1)
+        return ladder.seeds * math.prod(
+            windows.points_at(level, axis.points, axes, options) + EDGE_ROUNDS
+            for axis in ladder.axes
+        )
+    return windows.runs(ladder, level, options) * (
+        1 + EDGE_ROUNDS if options.edge == "recentre" else 1
+    )
 
 
-def method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str], bool]:
+def paper_method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str], bool]:
     """The names of a ladder's options, and whether they are the literal reading; the first step is
     range / (points - 1).
     """
-    chosen = {f.name: str(getattr(options, f.name)) for f in fields(options) if getattr(options, f.name) is not None}
+    chosen = {
+        f.name: str(getattr(options, f.name))
+        for f in fields(options)
+        if getattr(options, f.name) is not None
+    }
     chosen |= {"sampler": windows.sampler_of(ladder, options), "mesh": "range"}
     if options.points != "odd_floor":
         del chosen["floor"]
-    return chosen, all(name in ("sampler", "mesh") or chosen[name] == str(getattr(PUBLISHED, name)) for name in chosen) and (
-        windows.is_grid(ladder, options)
-    )
+    return chosen, all(
+        name in ("sampler", "mesh") or chosen[name] == str(getattr(PUBLISHED, name))
+        for name in chosen
+    ) and (windows.is_grid(ladder, options))

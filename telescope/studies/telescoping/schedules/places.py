@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from enum import Flag, auto
 
 
-class Place(Flag):
+class OptimumPlace(Flag):
     """The place of an optimum on an axis: several flags may hold at once, none if it is inside."""
 
     AT_BORDER = auto()  # of the base window
@@ -17,6 +17,6 @@ class Place(Flag):
     BEYOND_WALL = auto()  # where no value may be tried
 
 
-def axes_at(places: Mapping[int, Place], place: Place) -> tuple[int, ...]:
+def axes_at(places: Mapping[int, OptimumPlace], place: OptimumPlace) -> tuple[int, ...]:
     """The axes whose optimum has this flag."""
     return tuple(axis for axis, found in places.items() if place in found)

@@ -21,7 +21,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, grid, merge, pooled_fit
+from telescope.studies.telescoping.ladder.ladder import (
+    Done,
+    Ladder,
+    Point,
+    Stage,
+    grid,
+    merged_x,
+    pooled_fit,
+)
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.blocks import (
     block,
@@ -35,7 +43,7 @@ from telescope.studies.telescoping.schedules.blocks import (
     top_places,
 )
 from telescope.studies.telescoping.schedules.edges import base_places, beyond_the_edge
-from telescope.studies.telescoping.schedules.places import Place, axes_at
+from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.trials.lattice import snap
 
 BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
@@ -53,7 +61,10 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
         return Stage("grid", base_grid(ladder))
     if done[-1].name in ("grid", "edge"):
         beyond = beyond_the_edge(ladder, done)
-        if beyond and spent(ladder, done) + len(beyond) + reserve(ladder, 0) <= ladder.max_base_runs:
+        if (
+            beyond
+            and spent(ladder, done) + len(beyond) + reserve(ladder, 0) <= ladder.max_base_runs
+        ):
             return Stage("edge", beyond)
     pooled = pooled_fit(ladder, done)
     if pooled is None:
@@ -61,13 +72,15 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     rounds = [stage.name for stage in done]
     top = top_level(done)
     if top == 0 and "shape" not in rounds:
-        return blocks_stage(ladder, done, pooled, Wanted("shape", 0, SHAPE_BLOCKS)) or climb(ladder, done, pooled)
+        return blocks_stage(
+            ladder, done, pooled, RequestedBlocks("shape", 0, SHAPE_BLOCKS)
+        ) or first_blocks(ladder, done, pooled)
     if rounds[-RECENTRINGS:] != ["recentre"] * RECENTRINGS and missed(ladder, done, pooled):
-        stage = blocks_stage(ladder, done, pooled, Wanted("recentre", top, 1))
+        stage = blocks_stage(ladder, done, pooled, RequestedBlocks("recentre", top, 1))
         if stage:
             return stage
     if top < last_owed(ladder):
-        return climb(ladder, done, pooled)
+        return first_blocks(ladder, done, pooled)
     return top_up(ladder, done, pooled)
 
 
@@ -88,9 +101,14 @@ def base_grid(ladder: Ladder) -> tuple[Point, ...]:
     fitted = [ladder.axes[i] for i in ladder.fitted]
     seed = int(hashlib.sha256(repr(ladder.axes).encode()).hexdigest()[:8], 16)
     cube = qmc.Sobol(len(fitted), scramble=True, rng=seed).random(2 ** (len(fitted) + 2))
-    spread = [tuple(snap(a.low + u * (a.high - a.low)) for a, u in zip(fitted, row, strict=True)) for row in cube]
+    spread = [
+        tuple(snap(a.low + u * (a.high - a.low)) for a, u in zip(fitted, row, strict=True))
+        for row in cube
+    ]
     swept = [axis.values for axis in ladder.axes if not axis.fitted]
-    return tuple(Point(0, merge(ladder, x, rest), 0) for x in spread for rest in itertools.product(*swept))
+    return tuple(
+        Point(0, merged_x(ladder, x, rest), 0) for x in spread for rest in itertools.product(*swept)
+    )
 
 
 def forecast(ladder: Ladder) -> tuple[int, ...]:
@@ -98,8 +116,15 @@ def forecast(ladder: Ladder) -> tuple[int, ...]:
     more.
     """
     corners = len(signs(len(ladder.fitted), 0))
-    blocks = [SHAPE_BLOCKS, *CLIMB_BLOCKS[: ladder.levels - 1], *[0] * (ladder.levels - 1 - len(CLIMB_BLOCKS))]
-    return tuple(corners * count + (base_runs(ladder) if level == 0 else 0) for level, count in enumerate(blocks))
+    blocks = [
+        SHAPE_BLOCKS,
+        *CLIMB_BLOCKS[: ladder.levels - 1],
+        *[0] * (ladder.levels - 1 - len(CLIMB_BLOCKS)),
+    ]
+    return tuple(
+        corners * count + (base_runs(ladder) if level == 0 else 0)
+        for level, count in enumerate(blocks)
+    )
 
 
 def budget(ladder: Ladder) -> float:
@@ -110,7 +135,9 @@ def budget(ladder: Ladder) -> float:
     for three.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
-    known = math.fsum(cost * runs for cost, runs in zip(ladder.costs, forecast(ladder), strict=True))
+    known = math.fsum(
+        cost * runs for cost, runs in zip(ladder.costs, forecast(ladder), strict=True)
+    )
     return min(max(published, LEAST_BUDGET * known), MOST_BUDGET * known)
 
 
@@ -119,7 +146,10 @@ def last_owed(ladder: Ladder) -> int:
     have room for them.
     """
     cost, level = float(base_runs(ladder)), 0
-    while level < min(len(CLIMB_BLOCKS), ladder.levels - 1) and cost + block_cost(ladder, level + 1) <= ladder.max_base_runs:
+    while (
+        level < min(len(CLIMB_BLOCKS), ladder.levels - 1)
+        and cost + block_cost(ladder, level + 1) <= ladder.max_base_runs
+    ):
         level += 1
         cost += block_cost(ladder, level)
     return level
@@ -136,7 +166,7 @@ def reserve(ladder: Ladder, top: int) -> float:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RequestedBlocks:
     """The blocks that a stage requests at a level."""
 
     stage: str
@@ -144,13 +174,19 @@ class Wanted:
     blocks: int
 
 
-def blocks_stage(ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: Wanted) -> Stage | None:
+def blocks_stage(
+    ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: RequestedBlocks
+) -> Stage | None:
     """As many blocks at a level as are requested and affordable."""
     level = wanted.level
     left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
     count = min(wanted.blocks, math.floor(left / block_cost(ladder, level) + 1e-9))
     first = blocks_run(done, level)
-    points = [p for number in range(first, first + count) for p in block(ladder, done, pooled, level, number)]
+    points = [
+        p
+        for number in range(first, first + count)
+        for p in block(ladder, done, pooled, level, number)
+    ]
     return Stage(wanted.stage, tuple(points)) if points else None
 
 
@@ -159,15 +195,19 @@ def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
     never where lr's optimum lies beyond a wall.
     """
     places = top_places(ladder, done, pooled)
-    return Place.BEYOND_WALL not in places[0] and Place.OUTSIDE_BLOCK in places.values()
+    return (
+        OptimumPlace.BEYOND_WALL not in places[0] and OptimumPlace.OUTSIDE_BLOCK in places.values()
+    )
 
 
-def climb(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
+def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     """The first blocks at the next width."""
     level = top_level(done) + 1
     if level > last_owed(ladder):
         return top_up(ladder, done, pooled)
-    return blocks_stage(ladder, done, pooled, Wanted("climb", level, CLIMB_BLOCKS[level - 1]))
+    return blocks_stage(
+        ladder, done, pooled, RequestedBlocks("climb", level, CLIMB_BLOCKS[level - 1])
+    )
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
@@ -175,13 +215,17 @@ def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     budget is spent, or lr cannot be bracketed.
     """
     tolerance = needed(ladder, done, pooled)
-    if Place.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(base_places(ladder, done), Place.AT_WALL):
+    if OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(
+        base_places(ladder, done), OptimumPlace.AT_WALL
+    ):
         return None
     if enough(pooled, pooled.covariance, tolerance) and not missed(ladder, done, pooled):
         return None
     top, points = top_level(done), list[Point]()
     chosen: Counter[int] = Counter()
-    for level, covariance in itertools.islice(greedy(ladder, done, pooled, ladder.max_base_runs - spent(ladder, done)), TOP_UP_BLOCKS):
+    for level, covariance in itertools.islice(
+        greedy(ladder, done, pooled, ladder.max_base_runs - spent(ladder, done)), TOP_UP_BLOCKS
+    ):
         points += block(ladder, done, pooled, level, blocks_run(done, level) + chosen[level])
         chosen[level] += 1
         if enough(pooled, covariance, tolerance) or chosen[top + 1] == OPENING_BLOCKS:

@@ -6,7 +6,7 @@ state: every batch builds it anew from the runs so far, in sorted order, with a 
 the request, so that a replay proposes the same points. Proposals lie on the planning lattice
 without repeats.
 
-Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `told`, runs as an Optuna study ·
+Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `optuna_study`, runs as an Optuna study ·
 `quietly`.
 """
 
@@ -41,14 +41,17 @@ class Box:
 
     def at(self, share: Sequence[float]) -> X:
         """The lattice point at these shares of the way from low to high."""
-        return tuple(self.snap(i, low + u * (high - low)) for i, (u, low, high) in enumerate(zip(share, self.low, self.high, strict=True)))
+        return tuple(
+            self.snap(i, low + u * (high - low))
+            for i, (u, low, high) in enumerate(zip(share, self.low, self.high, strict=True))
+        )
 
     def snap(self, axis: int, x: float) -> float:
         """The nearest lattice point inside the window."""
         return min(max(snap(x), self.low[axis]), self.high[axis])
 
 
-def batch_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
+def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
     """The points in each stage of a level: all in one where they do not depend on losses."""
     if sampler == "qmc":
         return (trials,)
@@ -56,7 +59,9 @@ def batch_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
     return (trials - rest, *[BATCH] * (rest // BATCH), *([rest % BATCH] if rest % BATCH else []))
 
 
-def propose(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object) -> tuple[X, ...]:
+def propose(
+    sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object
+) -> tuple[X, ...]:
     """The next points to try, given those tried in this window and their losses; `key` identifies
     the request and gives the seed.
     """
@@ -77,15 +82,19 @@ def spread(box: Box, count: int, seed: int) -> Iterator[X]:
     from scipy.stats import qmc  # takes a second to import, and few studies need it
 
     for attempt in range(ATTEMPTS):
-        cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + attempt).random_base2(math.ceil(math.log2(max(count, 2))))
+        cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + attempt).random_base2(
+            math.ceil(math.log2(max(count, 2)))
+        )
         yield from map(box.at, cube)
 
 
-def ask(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, seed: int) -> list[X]:
+def ask(
+    sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, seed: int
+) -> list[X]:
     """Up to `count` distinct new points by Optuna's sampler."""
     taken, found = {x for x, _ in seen}, dict[X, None]()
     with quietly():
-        question, space = told(box, seen, sampler, seed)
+        question, space = optuna_study(box, seen, sampler, seed)
         for _ in range(ATTEMPTS * count):
             params = question.ask(space).params
             x = tuple(box.snap(i, params[name]) for i, name in enumerate(space))
@@ -96,7 +105,7 @@ def ask(sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int,
     return list(found)
 
 
-def told(
+def optuna_study(
     box: Box, seen: Sequence[tuple[X, float]], sampler: Sampler, seed: int
 ) -> tuple["optuna.Study", "dict[str, optuna.distributions.BaseDistribution]"]:
     """An Optuna study with these runs, and its search space, whose names are the axes' numbers.
@@ -115,10 +124,15 @@ def told(
     question = optuna.create_study(sampler=by)
     names = [str(i) for i in range(len(box.low))]
     space: dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(low, high) for name, low, high in zip(names, box.low, box.high, strict=True)
+        name: optuna.distributions.FloatDistribution(low, high)
+        for name, low, high in zip(names, box.low, box.high, strict=True)
     }
     for (x, _), height in zip(seen, heights([loss for _, loss in seen]), strict=True):
-        question.add_trial(optuna.trial.create_trial(params=dict(zip(names, x, strict=True)), distributions=space, value=height))
+        question.add_trial(
+            optuna.trial.create_trial(
+                params=dict(zip(names, x, strict=True)), distributions=space, value=height
+            )
+        )
     return question, space
 
 
@@ -129,7 +143,9 @@ def heights(losses: Sequence[float]) -> list[float]:
         return [0.0] * len(losses)
     lowest = min(finite)
     worst = 1 + math.log1p(100 * (max(finite) / lowest - 1))
-    return [math.log1p(100 * (loss / lowest - 1)) if math.isfinite(loss) else worst for loss in losses]
+    return [
+        math.log1p(100 * (loss / lowest - 1)) if math.isfinite(loss) else worst for loss in losses
+    ]
 
 
 @contextmanager

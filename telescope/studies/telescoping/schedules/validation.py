@@ -31,7 +31,9 @@ def next_stage(ladder: Ladder, handed_out: Sequence[float], done: Sequence[Done]
     return Stage(STAGE, runs_at(ladder, (end,), handed_out))
 
 
-def runs_at(ladder: Ladder, rates: Sequence[float], handed_out: Sequence[float]) -> tuple[Point, ...]:
+def runs_at(
+    ladder: Ladder, rates: Sequence[float], handed_out: Sequence[float]
+) -> tuple[Point, ...]:
     """All seeds at some learning rates; the level above the ladder's widest denotes the target."""
     held = tuple(axis.clip(x) for axis, x in zip(ladder.axes[1:], handed_out[1:], strict=True))
     return tuple(Point(ladder.levels, (rate, *held), seed) for rate in rates for seed in SEEDS)

@@ -7,7 +7,7 @@ inside it, so that the size of every grid is known beforehand. Where a grid cost
 sampler fills the window, which shrinks like the grid's with unrounded points; so does the number of
 runs.
 
-Parts: `points_at`, `points`, `runs` (sizes) · `centre_of` · `grid_values`, `step_at` (grids) ·
+Parts: `points_at`, `points`, `runs` (sizes) · `window_centre` · `grid_values`, `step_at` (grids) ·
 `box`, `crowded` (samplers).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from telescope.studies.telescoping.axes import Axis, along
 from telescope.studies.telescoping.ladder import per_level
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, X, at_level, selected
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, X, selected, stages_at
 from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
@@ -48,14 +48,20 @@ def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
         return points
     exact = round(float(points * 4.0 ** (-level / axes)), 9)
     rounding = options.rounding or ("nearest" if options.points == "strict" else "odd_up")
-    rounded = {"nearest": math.floor(exact + 0.5), "ceil": math.ceil(exact), "odd_up": 2 * math.ceil((exact - 1) / 2) + 1}[rounding]
+    rounded = {
+        "nearest": math.floor(exact + 0.5),
+        "ceil": math.ceil(exact),
+        "odd_up": 2 * math.ceil((exact - 1) / 2) + 1,
+    }[rounding]
     return max(options.floor if options.points == "odd_floor" else 1, rounded)
 
 
 def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
     """The number of distinct points at a level, without those of an edge rule."""
     if is_grid(ladder, options):
-        return math.prod(points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes)
+        return math.prod(
+            points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes
+        )
     trials = options.trials or int(2 ** (swept(ladder) + 3))
     return max(trials >> (2 * level), min(LEAST_SAMPLED, trials))
 
@@ -71,11 +77,17 @@ def step_factor(axes: int, options: PaperOptions) -> float:
     return factors[options.narrow]
 
 
-def step_at(ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions) -> float:
+def step_at(
+    ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
+) -> float:
     """Octaves between the points of an axis at a level; each level whose window was left behind
     takes back one refinement.
     """
-    left = sum(left_behind(ladder, done, below, options) for below in range(level)) if options.edge == "recentre" else 0
+    left = (
+        sum(left_behind(ladder, done, below, options) for below in range(level))
+        if options.edge == "recentre"
+        else 0
+    )
     return axis.step * step_factor(swept(ladder), options) ** (level - left)
 
 
@@ -83,9 +95,15 @@ def left_behind(ladder: Ladder, done: Sequence[Done], level: int, options: Paper
     """Whether a level's optimum lies more than a window's width from the middle of its first
     window.
     """
-    best, first = optimum(ladder, done, level, options), at_level(done, level)[0].outcomes
-    spans = [(min(o.point.x[i] for o in first), max(o.point.x[i] for o in first)) for i in range(len(best))]
-    return any(high > low and abs(x - (low + high) / 2) > high - low for x, (low, high) in zip(best, spans, strict=True))
+    best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
+    spans = [
+        (min(o.point.x[i] for o in first), max(o.point.x[i] for o in first))
+        for i in range(len(best))
+    ]
+    return any(
+        high > low and abs(x - (low + high) / 2) > high - low
+        for x, (low, high) in zip(best, spans, strict=True)
+    )
 
 
 def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
@@ -94,7 +112,7 @@ def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
     return selected(done, level, vertex.x if vertex else {})
 
 
-def centre_of(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
+def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
     """The centre of a level's window."""
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)
@@ -103,17 +121,22 @@ def centre_of(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOp
     for i, x in found[level - 1].x.items() if level - 1 in found else ():
         centre[i] = x
         if options.centre == "richardson" and level - 2 in found and i in found[level - 2].x:
-            narrow, wide, next_one = (2.0 ** -ladder.heights[j] for j in (level - 2, level - 1, level))
+            narrow, wide, next_one = (
+                2.0 ** -ladder.heights[j] for j in (level - 2, level - 1, level)
+            )
             centre[i] += (x - found[level - 2].x[i]) * (wide - next_one) / (narrow - wide)
     return tuple(centre)
 
 
 def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> list[X]:
     """The grid's values of each axis at a level."""
-    centre = centre_of(ladder, done, level, options)
+    centre = window_centre(ladder, done, level, options)
     counts = [points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes]
     steps = [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
-    return [along(a.inside(c, (m - 1) * s / 2), s, m) for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)]
+    return [
+        along(a.inside(c, (m - 1) * s / 2), s, m)
+        for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)
+    ]
 
 
 def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[float]:
@@ -125,8 +148,15 @@ def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[floa
 def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> samplers.Box:
     """The window of a sampler."""
     halves = half_windows(ladder, level, options)
-    centre = [axis.inside(c, half) for axis, c, half in zip(ladder.axes, centre_of(ladder, done, level, options), halves, strict=True)]
-    low, high = ([snap(c + sign * half) for c, half in zip(centre, halves, strict=True)] for sign in (-1, 1))
+    centre = [
+        axis.inside(c, half)
+        for axis, c, half in zip(
+            ladder.axes, window_centre(ladder, done, level, options), halves, strict=True
+        )
+    ]
+    low, high = (
+        [snap(c + sign * half) for c, half in zip(centre, halves, strict=True)] for sign in (-1, 1)
+    )
     return samplers.Box(tuple(low), tuple(high))
 
 
@@ -135,17 +165,24 @@ def crowded(ladder: Ladder, options: PaperOptions) -> int:
     where all fit.
     """
     for level in range(0 if is_grid(ladder, options) else ladder.levels):
-        room = math.prod(1 + math.floor(2 * half * OCTAVE_PARTS) for half in half_windows(ladder, level, options))
+        room = math.prod(
+            1 + math.floor(2 * half * OCTAVE_PARTS) for half in half_windows(ladder, level, options)
+        )
         if 2 * points(ladder, level, options) > room:
             return points(ladder, level, options)
     return 0
 
 
-def resolution(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> list[float]:
+def resolution(
+    ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
+) -> list[float]:
     """Octaves between neighbouring points of a level, per axis, on average where points are
     scattered.
     """
     if is_grid(ladder, options):
         return [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
-    window, share = (box(ladder, done, level, options), points(ladder, level, options) ** (-1 / swept(ladder)))
+    window, share = (
+        box(ladder, done, level, options),
+        points(ladder, level, options) ** (-1 / swept(ladder)),
+    )
     return [(high - low) * share for low, high in zip(window.low, window.high, strict=True)]

@@ -46,7 +46,11 @@ class Trainer:
 
     def octaves(self, spec: TrialSpec) -> float:
         """Of the learning rate, above its optimum."""
-        return math.log2(spec.optimizer.lr) - OPTIMA[spec.optimizer.name] - self.power * math.log2(spec.horizon.batch_tokens / 512)
+        return (
+            math.log2(spec.optimizer.lr)
+            - OPTIMA[spec.optimizer.name]
+            - self.power * math.log2(spec.horizon.batch_tokens / 512)
+        )
 
     def normal(self, *key: object) -> np.random.Generator:
         """A stream of its own, on every machine the same."""
@@ -58,14 +62,25 @@ class Trainer:
         horizon, batch, off = spec.horizon, spec.horizon.batch_tokens, self.octaves(spec)
         if spec.measure == "time":
             seconds = 1e-3 * (1 + batch / 512 + (spec.optimizer.name == "muon"))
-            yield self.at(spec, horizon.steps, {"train_loss": 3.0, "loss": 3.0, "step_seconds": seconds})
+            yield self.at(
+                spec, horizon.steps, {"train_loss": 3.0, "loss": 3.0, "step_seconds": seconds}
+            )
             return
         every = horizon.evaluate_every or horizon.steps
-        steps = [step for step in range(every, horizon.steps, every) if step > spec.branch_step] + [horizon.steps]
-        truth = self.laws[spec.optimizer.name].loss_after(np.array(steps, dtype=np.float64) * batch, batch)
+        steps = [step for step in range(every, horizon.steps, every) if step > spec.branch_step] + [
+            horizon.steps
+        ]
+        truth = self.laws[spec.optimizer.name].loss_after(
+            np.array(steps, dtype=np.float64) * batch, batch
+        )
         error = self.run * self.normal(spec.optimizer.name, batch, spec.seed).standard_normal()
         errors = error + self.point * self.normal(spec.digest).standard_normal(len(steps))
-        losses = truth * (1 + self.curvature * off**2) * (1 + errors) * (1 + self.hot * (horizon.decay == "constant"))
+        losses = (
+            truth
+            * (1 + self.curvature * off**2)
+            * (1 + errors)
+            * (1 + self.hot * (horizon.decay == "constant"))
+        )
         for i, (step, loss) in enumerate(zip(steps, losses.tolist(), strict=True)):
             if off > self.cliff and (i == DIVERGES_AFTER or step == horizon.steps):
                 yield self.at(spec, step, {"train_loss": math.inf, "loss": math.inf}, diverged=True)
@@ -75,7 +90,9 @@ class Trainer:
                 return
 
     @staticmethod
-    def at(spec: TrialSpec, step: int, metrics: dict[str, float], diverged: bool = False) -> Measurement:
+    def at(
+        spec: TrialSpec, step: int, metrics: dict[str, float], diverged: bool = False
+    ) -> Measurement:
         """A point; a step takes a thousandth of a second."""
         made = step - spec.branch_step
         return Measurement(
@@ -88,7 +105,10 @@ class Trainer:
 
 
 GIVEN: dict[str, Any] = {
-    "given": [{"optimizer": name, "batch_tokens": 512, "lr": 2.0**octaves, "weight_decay": 0.1} for name, octaves in OPTIMA.items()]
+    "given": [
+        {"optimizer": name, "batch_tokens": 512, "lr": 2.0**octaves, "weight_decay": 0.1}
+        for name, octaves in OPTIMA.items()
+    ]
 }
 TUNED: dict[str, Any] = {"tuning": {"lr": {"low": 2.0**-9, "high": 2.0**-3, "points": 5}}}
 
@@ -120,7 +140,9 @@ def parsed(job: dict[str, Any]) -> Question:
     return asked
 
 
-def rounds(asked: Question, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[list[Trial]]:
+def rounds(
+    asked: Question, train: Callable[[TrialSpec], Iterable[Measurement]]
+) -> list[list[Trial]]:
     """The trials of each plan until it is done."""
     found: list[list[Trial]] = []
     while not (plan := KIND.of(asked).plan([trial for one in found for trial in one])).done:

@@ -13,7 +13,7 @@ from surfaces.batch_laws import TARGET
 from telescope.errors import InvalidInput
 from telescope.statistics.token_ratio import Standing
 from telescope.studies.compute_time.analysis import Analysis
-from telescope.studies.compute_time.answer import sentence
+from telescope.studies.compute_time.answer import answer_sentence
 from telescope.studies.compute_time.reasons import NothingToRead, NotReached
 from telescope.train.flops import step_flops
 from telescope.trials.spec import TrialSpec
@@ -42,7 +42,14 @@ def test_without_noise_tokens_to_the_loss_and_the_ratio_are_the_law_s(reading: s
         assert row.steps == pytest.approx(truth / row.batch_tokens, rel=OFF[reading])
         assert (row.reached, row.censored, row.early, row.diverged) == (2, 0, 0, 0)
     for ratio in found.token_ratio(TARGET).rows:
-        truth = float(np.divide(*(LAWS[name].tokens_to(TARGET, [ratio.batch_tokens])[0] for name in ("adamw", "muon"))))
+        truth = float(
+            np.divide(
+                *(
+                    LAWS[name].tokens_to(TARGET, [ratio.batch_tokens])[0]
+                    for name in ("adamw", "muon")
+                )
+            )
+        )
         assert ratio.ratio == pytest.approx(truth, rel=2 * OFF[reading])
 
 
@@ -60,7 +67,9 @@ def test_the_ratio_of_these_laws_rises_beyond_both_critical_batches() -> None:
     answer = analysis(train=Trainer(laws=laws, point=0.001), seeds=2).token_ratio(TARGET)
     assert answer.trend == "rising"
     assert answer.exponent == pytest.approx(0.1, abs=0.03)
-    assert answer.trend_from_batch_tokens == pytest.approx(500, rel=0.1), "Muon's critical batch, for AdamW's is smaller"
+    assert answer.trend_from_batch_tokens == pytest.approx(500, rel=0.1), (
+        "Muon's critical batch, for AdamW's is smaller"
+    )
     assert {row.muon for row in answer.rows} == {Standing.AHEAD}
 
 
@@ -70,9 +79,11 @@ def test_where_no_batch_lies_beyond_both_critical_batches_there_is_no_trend() ->
     found = analysis(train=Trainer(laws=laws), seeds=2)
     assert found.batch_sizes(TARGET, "muon").optimizers[0].critical[0].batch_tokens is None
     answer = found.token_ratio(TARGET)
-    assert [row.ratio for row in answer.rows] == sorted(row.ratio or 0 for row in answer.rows), "AdamW's critical batch is passed"
+    assert [row.ratio for row in answer.rows] == sorted(row.ratio or 0 for row in answer.rows), (
+        "AdamW's critical batch is passed"
+    )
     assert (answer.trend_from_batch_tokens, answer.trend, answer.exponent) == (None, None, None)
-    assert "whether it lasts is unknown" in sentence(found.batch_sizes(TARGET), answer)
+    assert "whether it lasts is unknown" in answer_sentence(found.batch_sizes(TARGET), answer)
 
 
 @pytest.mark.parametrize("counts", [(1,), (1, 2, 3, 8, 64)])
@@ -87,9 +98,13 @@ def test_the_frontier_is_what_brute_force_finds(counts: tuple[int, ...]) -> None
     for row in rows:
         assert row.hours is not None
         assert (row.batch_tokens // 16) % row.devices == 0
-        others = [o for o in rows if o.optimizer == row.optimizer and o is not row and o.hours is not None]
+        others = [
+            o for o in rows if o.optimizer == row.optimizer and o is not row and o.hours is not None
+        ]
         ruled_out = any(
-            o.devices <= row.devices and (o.hours or 0) <= row.hours and (o.devices < row.devices or (o.hours or 0) < row.hours)
+            o.devices <= row.devices
+            and (o.hours or 0) <= row.hours
+            and (o.devices < row.devices or (o.hours or 0) < row.hours)
             for o in others
         )
         assert row.on_frontier is not ruled_out
@@ -104,9 +119,15 @@ def test_without_hardware_one_device_is_measured_and_several_are_modelled() -> N
     }
     assert all(row.share_of_peak is None for row in answer.rows)
     assert "worker of this installation" in answer.model
-    one = next(row for row in answer.rows if (row.optimizer, row.batch_tokens, row.devices) == ("adamw", 512, 1))
+    one = next(
+        row
+        for row in answer.rows
+        if (row.optimizer, row.batch_tokens, row.devices) == ("adamw", 512, 1)
+    )
     assert one.step_seconds == pytest.approx(0.002)
-    assert one.hours == pytest.approx(LAWS["adamw"].tokens_to(TARGET, [512])[0] / 512 * 0.002 / 3600, rel=0.01)
+    assert one.hours == pytest.approx(
+        LAWS["adamw"].tokens_to(TARGET, [512])[0] / 512 * 0.002 / 3600, rel=0.01
+    )
 
 
 def test_on_one_device_muon_with_fewer_tokens_dominates() -> None:
@@ -122,8 +143,13 @@ def test_on_one_device_muon_with_fewer_tokens_dominates() -> None:
 
 def test_the_ratio_in_flops_and_in_hours_counts_what_a_step_of_each_costs() -> None:
     found = analysis(seeds=2)
-    steps = {(row.optimizer, row.batch_tokens): row.steps or 0.0 for row in found.batch_sizes(TARGET).rows}
-    timed = {(one.optimizer, one.batch_tokens): one.timed for arm in found.arms for one in arm.batches}
+    steps = {
+        (row.optimizer, row.batch_tokens): row.steps or 0.0
+        for row in found.batch_sizes(TARGET).rows
+    }
+    timed = {
+        (one.optimizer, one.batch_tokens): one.timed for arm in found.arms for one in arm.batches
+    }
     for row in found.token_ratio(TARGET).rows:
         hours, flops = {}, {}
         for name in LAWS:
@@ -137,14 +163,25 @@ def test_the_ratio_in_flops_and_in_hours_counts_what_a_step_of_each_costs() -> N
 
 def test_runs_that_did_not_come_to_the_loss_are_bounds_and_never_on_the_frontier() -> None:
     found = analysis({"tokens": 250_000, "doublings": 0}, seeds=2)
-    short = {(row.optimizer, row.batch_tokens) for row in found.batch_sizes(TARGET).rows if row.censored}
-    expected = {(name, b) for name, law in LAWS.items() for b in BATCHES if law.tokens_to(TARGET, [b])[0] > 250_000 * 0.97}
+    short = {
+        (row.optimizer, row.batch_tokens) for row in found.batch_sizes(TARGET).rows if row.censored
+    }
+    expected = {
+        (name, b)
+        for name, law in LAWS.items()
+        for b in BATCHES
+        if law.tokens_to(TARGET, [b])[0] > 250_000 * 0.97
+    }
     assert short == expected
     for row in found.batch_sizes(TARGET).rows:
         if row.censored:
             assert row.tokens == pytest.approx(250_000, rel=0.02)
             assert (row.tokens_high, row.on_frontier) == (None, False)
-    assert not any(row.on_frontier for row in found.frontier(TARGET).rows if (row.optimizer, row.batch_tokens) in short)
+    assert not any(
+        row.on_frontier
+        for row in found.frontier(TARGET).rows
+        if (row.optimizer, row.batch_tokens) in short
+    )
     bounds = {row.batch_tokens for row in found.token_ratio(TARGET).rows if row.pairs == 0}
     assert bounds == {batch for _, batch in short}
 
@@ -152,8 +189,14 @@ def test_runs_that_did_not_come_to_the_loss_are_bounds_and_never_on_the_frontier
 def test_a_target_above_the_first_point_is_reached_early() -> None:
     found = analysis({"reading": "full", "tokens": 400_000, "lengths": 2, "doublings": 0})
     high = 3.0
-    assert all((row.early, row.reached) == (1, 0) and not row.on_frontier for row in found.batch_sizes(high).rows)
-    assert all((row.early, row.hours_low) == (True, 0) and not row.on_frontier for row in found.frontier(high).rows)
+    assert all(
+        (row.early, row.reached) == (1, 0) and not row.on_frontier
+        for row in found.batch_sizes(high).rows
+    )
+    assert all(
+        (row.early, row.hours_low) == (True, 0) and not row.on_frontier
+        for row in found.frontier(high).rows
+    )
     assert found.frontier(high).dominance is None
 
 
@@ -162,7 +205,9 @@ def test_a_target_that_no_run_reached_is_refused_with_the_range_that_was() -> No
     with pytest.raises(InvalidInput, match="no run reached it; losses range from") as refusal:
         found.frontier(1.0)
     assert found.reached is not None
-    assert found.unread(1.0) == NotReached(target_loss=1.0, highest_loss=found.reached[0], lowest_loss=found.reached[1])
+    assert found.unread(1.0) == NotReached(
+        target_loss=1.0, highest_loss=found.reached[0], lowest_loss=found.reached[1]
+    )
     assert found.unread(TARGET) is None
     assert f"down to {found.reached[1]:.4g}" in refusal.value.problems[0].message
     assert refusal.value.problems[0].field == "target_loss"
@@ -192,12 +237,20 @@ def test_an_answer_can_be_asked_of_one_optimizer() -> None:
 
 def test_batches_at_which_every_run_diverged_are_there_without_numbers() -> None:
     def train(spec: TrialSpec) -> Any:
-        return Trainer(cliff=-100.0 if spec.horizon.batch_tokens == 4096 and spec.optimizer.name == "muon" else 99.0)(spec)
+        return Trainer(
+            cliff=-100.0
+            if spec.horizon.batch_tokens == 4096 and spec.optimizer.name == "muon"
+            else 99.0
+        )(spec)
 
     found = analysis(train=train)
     (row,) = (row for row in found.batch_sizes(TARGET, "muon").rows if row.batch_tokens == 4096)
     assert (row.tokens, row.diverged, row.reached) == (None, 1, 0)
-    assert {(one.hours, one.diverged) for one in found.frontier(TARGET, "muon").rows if one.batch_tokens == 4096} == {(None, 1)}
+    assert {
+        (one.hours, one.diverged)
+        for one in found.frontier(TARGET, "muon").rows
+        if one.batch_tokens == 4096
+    } == {(None, 1)}
     assert 4096 not in {ratio.batch_tokens for ratio in found.token_ratio(TARGET).rows}
 
 
@@ -223,8 +276,12 @@ def test_of_100_noisy_draws_the_intervals_of_tokens_and_ratio_hold_the_truth_in_
             (truth,) = LAWS[row.optimizer].tokens_to(TARGET, [row.batch_tokens])
             held["T"].append((row.tokens_low or 0) <= truth <= (row.tokens_high or math.inf))
         for ratio in found.token_ratio(TARGET).rows:
-            first, second = (LAWS[name].tokens_to(TARGET, [ratio.batch_tokens])[0] for name in ("adamw", "muon"))
-            held["R"].append((ratio.ratio_low or 0) <= first / second <= (ratio.ratio_high or math.inf))
+            first, second = (
+                LAWS[name].tokens_to(TARGET, [ratio.batch_tokens])[0] for name in ("adamw", "muon")
+            )
+            held["R"].append(
+                (ratio.ratio_low or 0) <= first / second <= (ratio.ratio_high or math.inf)
+            )
     shares = {name: float(np.mean(values)) for name, values in held.items()}
     assert all(0.84 <= share <= 0.96 for share in shares.values()), shares
 

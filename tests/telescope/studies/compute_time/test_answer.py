@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from telescope.studies.compute_time.kind import KIND
-from telescope.studies.compute_time.report import Comparison
+from telescope.studies.compute_time.report import OptimizerComparison
 from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import report_document
 from telescope.trials.spec import TrialSpec
@@ -18,7 +18,9 @@ RANGE = {"low": 2.0**-10, "high": 2.0**-2, "points": 5}
 SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "tuning": {"lr": RANGE}, "seeds": 2}
 
 
-def reported(train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: Any) -> Comparison:
+def reported(
+    train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: Any
+) -> OptimizerComparison:
     asked = study(runs, **SMALL | changes)
     return KIND.of(asked).report(trained(asked, train))
 
@@ -26,7 +28,10 @@ def reported(train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: 
 def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
     report = reported()
     assert (report.final, report.verdict) == (True, "resolved")
-    assert report.reason == "every run reached every target loss, at hyperparameters found inside their ranges"
+    assert (
+        report.reason
+        == "every run reached every target loss, at hyperparameters found inside their ranges"
+    )
     (target,) = report.targets
     assert (target.reached, target.muon) == (True, "ahead")
     assert "AdamW needs" in target.sentence
@@ -64,10 +69,17 @@ def test_a_seed_that_diverged_is_a_doubt_though_the_others_reached_the_loss() ->
         return replace(NOISY, curvature=0.0, cliff=-99.0 if lost else 99.0)(spec)
 
     report = reported(train, seeds=3, **GIVEN, tuning=None)
-    (row,) = (row for row in report.targets[0].batches.rows if row.diverged) if report.targets[0].batches else ()
+    (row,) = (
+        (row for row in report.targets[0].batches.rows if row.diverged)
+        if report.targets[0].batches
+        else ()
+    )
     assert (row.optimizer, row.batch_tokens, row.reached, row.diverged) == ("muon", 512, 2, 1)
     assert report.verdict == "unresolved"
-    assert "some runs diverged before loss 2; the answer rests on the others: Muon at 512" in report.reason
+    assert (
+        "some runs diverged before loss 2; the answer rests on the others: Muon at 512"
+        in report.reason
+    )
 
 
 def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
@@ -128,4 +140,4 @@ def test_tokens_are_those_that_were_trained_whatever_was_stopped_or_branched_off
 
 def test_a_report_survives_the_journey_through_its_document() -> None:
     for report in (reported(), KIND.of(study(**TUNED)).report([])):
-        assert TypeAdapter(Comparison).validate_python(report_document(report)) == report
+        assert TypeAdapter(OptimizerComparison).validate_python(report_document(report)) == report

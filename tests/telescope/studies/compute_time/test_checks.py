@@ -98,10 +98,18 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "field", "words"), REFUSED, ids=[f"{field}: {words}" for _, field, words in REFUSED])
-def test_what_cannot_be_run_is_refused_naming_field_and_remedy(change: dict[str, Any], field: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "field", "words"), REFUSED, ids=[f"{field}: {words}" for _, field, words in REFUSED]
+)
+def test_what_cannot_be_run_is_refused_naming_field_and_remedy(
+    change: dict[str, Any], field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        parse(document(**change) if "runs" not in change else document(change["runs"], **{k: v for k, v in change.items() if k != "runs"}))
+        parse(
+            document(**change)
+            if "runs" not in change
+            else document(change["runs"], **{k: v for k, v in change.items() if k != "runs"})
+        )
     named = [(problem.field, problem.message) for problem in refusal.value.problems]
     assert any(at == field and words in message for at, message in named), named
 
@@ -124,5 +132,7 @@ def test_what_can_be_run_is_accepted(change: dict[str, Any]) -> None:
 
 def test_hyperparameters_that_were_not_drawn_yet_are_asked_for_when_the_study_is_planned() -> None:
     waiting = parse(document(from_jobs={"jobs": ["job-1"]})).question
-    with pytest.raises(InvalidInput, match="submit the study to a service, which takes them from its jobs"):
+    with pytest.raises(
+        InvalidInput, match="submit the study to a service, which takes them from its jobs"
+    ):
         KIND.of(waiting).plan(())

@@ -16,7 +16,9 @@ def test_runs_below_a_target_at_their_first_point_are_a_doubt_with_their_batches
     asked = study(given=given, batch_tokens=BATCHES, target_losses=[HIGH, 2.0], seeds=2)
     trials = trained(asked, Trainer())
     early = {
-        OptimizerBatch(optimizer=trial.spec.optimizer.name, batch_tokens=trial.spec.horizon.batch_tokens)
+        OptimizerBatch(
+            optimizer=trial.spec.optimizer.name, batch_tokens=trial.spec.horizon.batch_tokens
+        )
         for trial in trials
         if trial.spec.measure != "time" and not trial.spec.branch
         if next(Trainer()(trial.spec)).metrics["loss"] < HIGH

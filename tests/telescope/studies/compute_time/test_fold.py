@@ -74,12 +74,19 @@ def test_a_plan_is_a_pure_function_of_completed_trials(doc: dict[str, Any], numb
     assert len({trial.digest for trial in every}) == len(every) <= most_trials(asked)
     for stage in stages:
         plan = KIND.of(asked).plan(shuffle.sample(seen, len(seen)))
-        slower = [replace(trial, seconds=1e3 * trial.seconds + 1, metrics={"step_seconds": 1e3}) for trial in seen]
-        assert KIND.of(asked).plan(slower) == plan, "measured seconds enter the report, never the plan"
+        slower = [
+            replace(trial, seconds=1e3 * trial.seconds + 1, metrics={"step_seconds": 1e3})
+            for trial in seen
+        ]
+        assert KIND.of(asked).plan(slower) == plan, (
+            "measured seconds enter the report, never the plan"
+        )
         assert [spec.digest for spec in plan.start] == [trial.digest for trial in stage]
         assert not plan.done
         some = shuffle.sample(stage, len(stage) // 2)
-        lost = [replace(trial, state=shuffle.choice(STATES)) for trial in stage if trial not in some]
+        lost = [
+            replace(trial, state=shuffle.choice(STATES)) for trial in stage if trial not in some
+        ]
         rest = [spec.digest for spec in KIND.of(asked).plan(some + lost + seen).start]
         assert {trial.digest for trial in lost} <= set(rest)
         assert not {trial.digest for trial in some + seen} & set(rest)
@@ -90,7 +97,9 @@ def test_a_plan_is_a_pure_function_of_completed_trials(doc: dict[str, Any], numb
 
 @settings(max_examples=30, deadline=None)
 @given(documents(), st.randoms(use_true_random=False))
-def test_trials_that_arrive_in_any_order_come_to_the_same_runs(doc: dict[str, Any], order: random.Random) -> None:
+def test_trials_that_arrive_in_any_order_come_to_the_same_runs(
+    doc: dict[str, Any], order: random.Random
+) -> None:
     asked, train = parsed(doc), replace(NOISY, number=1)
     expected = {trial.digest for stage in rounds(asked, train) for trial in stage}
     seen: list[Trial] = []
@@ -137,7 +146,9 @@ def test_each_batch_waits_for_the_searches_that_it_draws_from_and_for_no_other()
     assert {trial.spec.horizon.batch_tokens for trial in first} == {128, 1024, 4096}
 
     def begun(*tuned: int) -> set[int]:
-        found = KIND.of(asked).plan([trial for trial in first if trial.spec.horizon.batch_tokens in tuned])
+        found = KIND.of(asked).plan(
+            [trial for trial in first if trial.spec.horizon.batch_tokens in tuned]
+        )
         searched = {trial.digest for trial in first}
         return {spec.horizon.batch_tokens for spec in found.start if spec.digest not in searched}
 
@@ -157,7 +168,11 @@ def test_the_optimizers_do_not_wait_for_each_other() -> None:
 def test_every_optimizer_and_batch_is_timed_once_alone_and_at_its_own_batch() -> None:
     (first, *_) = rounds(study(seeds=2), Trainer())
     timed = [trial.spec for trial in first if trial.spec.measure == "time"]
-    assert len({(spec.optimizer.name, spec.horizon.batch_tokens) for spec in timed}) == len(timed) == 12
+    assert (
+        len({(spec.optimizer.name, spec.horizon.batch_tokens) for spec in timed})
+        == len(timed)
+        == 12
+    )
 
 
 def test_both_optimizers_see_the_same_data_in_the_same_order() -> None:
@@ -178,7 +193,9 @@ def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) 
     again = parsed(travelled)
     assert again == first
     assert to_document(KIND.of(again)) == travelled
-    assert [spec.digest for spec in KIND.of(again).plan([]).start] == [spec.digest for spec in KIND.of(first).plan([]).start]
+    assert [spec.digest for spec in KIND.of(again).plan([]).start] == [
+        spec.digest for spec in KIND.of(first).plan([]).start
+    ]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +212,9 @@ def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) 
         ({"runs": {"tokens": 400_000, "reading": "middle"}}, "runs.reading", "cooldown"),
     ],
 )
-def test_a_document_that_is_not_well_typed_names_the_field(change: dict[str, Any], field: str, words: str) -> None:
+def test_a_document_that_is_not_well_typed_names_the_field(
+    change: dict[str, Any], field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse(document() | change)
     named = {problem.field: problem.message for problem in refusal.value.problems}

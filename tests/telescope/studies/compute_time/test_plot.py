@@ -31,7 +31,9 @@ from telescope.studies.compute_time.rows import (
 BATCHES = (256, 512, 1024, 2048)
 
 
-def frontier_row(optimizer: Any, devices: int, hours: float | None, censored: bool = False, best: bool = True) -> FrontierRow:
+def frontier_row(
+    optimizer: Any, devices: int, hours: float | None, censored: bool = False, best: bool = True
+) -> FrontierRow:
     origin = Origin.MEASURED if devices == 1 else Origin.MODELLED
     return FrontierRow(
         optimizer,
@@ -53,7 +55,11 @@ def frontier_row(optimizer: Any, devices: int, hours: float | None, censored: bo
 FRONTIER = FrontierAnswer(
     2.0,
     "as it was",
-    tuple(frontier_row(name, n, size / n) for name, size in (("adamw", 12.0), ("muon", 9.0)) for n in (1, 2, 4, 8)),
+    tuple(
+        frontier_row(name, n, size / n)
+        for name, size in (("adamw", 12.0), ("muon", 9.0))
+        for n in (1, 2, 4, 8)
+    ),
     None,
     "",
 )
@@ -84,7 +90,11 @@ LAW = CriticalBatch("piecewise", 700.0, 600.0, 800.0, 1e6, 1.0, None, -0.4, None
 SIZES = BatchAnswer(
     2.0,
     "as it was",
-    tuple(batch_row(name, b, size * max(1, b / 700)) for name, size in (("adamw", 2e6), ("muon", 1e6)) for b in BATCHES),
+    tuple(
+        batch_row(name, b, size * max(1, b / 700))
+        for name, size in (("adamw", 2e6), ("muon", 1e6))
+        for b in BATCHES
+    ),
     (BatchSummary("muon", 720.0, None, None, (LAW,)), BatchSummary("adamw", None, None, None, ())),
 )
 RATIO = RatioAnswer(
@@ -116,8 +126,16 @@ def lines(axes: Axes, colour: str, marker: str, filled: bool) -> int:
     """Points with a marker of a colour, filled or hollow; those of the legend alone do not
     count.
     """
-    found = [line for line in axes.lines if line.get_marker() == marker and to_hex(line.get_markeredgecolor()) == colour]
-    return sum(len(line.get_xdata()) for line in found if (to_hex(line.get_markerfacecolor()) == colour) is filled)
+    found = [
+        line
+        for line in axes.lines
+        if line.get_marker() == marker and to_hex(line.get_markeredgecolor()) == colour
+    ]
+    return sum(
+        len(line.get_xdata())
+        for line in found
+        if (to_hex(line.get_markerfacecolor()) == colour) is filled
+    )
 
 
 def labels(axes: Axes) -> list[str]:
@@ -143,18 +161,29 @@ def test_measured_steps_are_filled_and_modelled_ones_hollow() -> None:
         assert lines(axes, COLOURS[name], marker, filled=False) == 3
     assert axes.get_xscale() == axes.get_yscale() == "log"
     drawn = [
-        line for line in axes.lines if line.get_linestyle() == "-" and to_hex(line.get_color()) == COLOURS["muon"] and len(line.get_xdata())
+        line
+        for line in axes.lines
+        if line.get_linestyle() == "-"
+        and to_hex(line.get_color()) == COLOURS["muon"]
+        and len(line.get_xdata())
     ]
     assert list(drawn[0].get_xdata()) == [1, 2, 4, 8]
 
 
 def test_bounds_on_hours_are_arrows_and_join_no_line() -> None:
     rows = tuple(
-        replace(row, censored=True, on_frontier=False, hours_high=None) if row.optimizer == "muon" else row for row in FRONTIER.rows
+        replace(row, censored=True, on_frontier=False, hours_high=None)
+        if row.optimizer == "muon"
+        else row
+        for row in FRONTIER.rows
     )
     axes = panel(plot._frontier, replace(FRONTIER, rows=rows))
     assert len([text for text in axes.texts if text.arrow_patch is not None]) == 4
-    assert lines(axes, COLOURS["muon"], "o", filled=True) + lines(axes, COLOURS["muon"], "o", filled=False) == 0
+    assert (
+        lines(axes, COLOURS["muon"], "o", filled=True)
+        + lines(axes, COLOURS["muon"], "o", filled=False)
+        == 0
+    )
     assert "Muon" not in labels(axes)
     assert any("did not reach the loss" in label for label in labels(axes))
 
@@ -193,7 +222,11 @@ def test_a_ratio_that_is_a_bound_is_hollow_with_arrows() -> None:
 def test_tokens_have_whiskers_arrows_on_bounds_and_the_critical_batch() -> None:
     censored = batch_row("muon", 256, 1e6, censored=1, reached=2, tokens_high=None)
     early = batch_row("muon", 512, 1e6, early=1, reached=2, tokens_low=None)
-    rows = tuple(row for row in SIZES.rows if (row.optimizer, row.batch_tokens) not in (("muon", 256), ("muon", 512)))
+    rows = tuple(
+        row
+        for row in SIZES.rows
+        if (row.optimizer, row.batch_tokens) not in (("muon", 256), ("muon", 512))
+    )
     axes = panel(plot._tokens, replace(SIZES, rows=(*rows, censored, early)))
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     assert [(text.xy[0], text.xy[1] > 1e6) for text in arrows] == [(256, True), (512, False)]

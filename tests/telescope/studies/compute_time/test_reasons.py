@@ -24,13 +24,13 @@ from telescope.studies.compute_time.reasons import (
     OptimizerBatch,
     Reason,
     Resolved,
-    Running,
     RunsCensored,
     RunsDiverged,
     RunsEarly,
-    Stopped,
+    RunsPending,
+    StudyStopped,
 )
-from telescope.studies.compute_time.report import Comparison
+from telescope.studies.compute_time.report import OptimizerComparison
 from telescope.studies.compute_time.wording import doubt_words, words
 from telescope.studies.registry import report_document
 from tests.telescope.studies.compute_time.laws import GIVEN, Trainer, rounds, study, trained
@@ -59,7 +59,9 @@ DOUBTS: list[tuple[Any, str]] = [
     ),
     (
         Borrowed(batches=BATCHES),
-        ("batches use the hyperparameters of the nearest tuned batch, which may not suit them: Muon at 512, AdamW at 2048"),
+        (
+            "batches use the hyperparameters of the nearest tuned batch, which may not suit them: Muon at 512, AdamW at 2048"
+        ),
     ),
     (NoTargets(), "the study sets no target_losses; query any loss with `telescope frontier`"),
     (
@@ -72,7 +74,9 @@ DOUBTS: list[tuple[Any, str]] = [
     ),
     (
         RunsEarly(target_loss=9.0, batches=BATCHES[1:]),
-        ("some runs were below loss 9 at their first point, so their tokens are an upper bound: AdamW at 2048"),
+        (
+            "some runs were below loss 9 at their first point, so their tokens are an upper bound: AdamW at 2048"
+        ),
     ),
     (
         OneSeed(),
@@ -81,9 +85,9 @@ DOUBTS: list[tuple[Any, str]] = [
 ]
 ALL = tuple(doubt for doubt, _ in DOUBTS)
 REASONS: list[tuple[Any, str]] = [
-    (Stopped(by="limit:max_seconds"), "limit:max_seconds"),
-    (Stopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
-    (Running(), "runs are still pending"),
+    (StudyStopped(by="limit:max_seconds"), "limit:max_seconds"),
+    (StudyStopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
+    (RunsPending(), "runs are still pending"),
     (Doubted(doubts=ALL), "; ".join(said for _, said in DOUBTS)),
     (
         Resolved(tuned=True),
@@ -108,7 +112,9 @@ def test_the_examples_are_of_every_class() -> None:
 
 
 @pytest.mark.parametrize(("doubt", "said"), DOUBTS, ids=[doubt.code for doubt in ALL])
-def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(doubt: Any, said: str) -> None:
+def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(
+    doubt: Any, said: str
+) -> None:
     doubts: TypeAdapter[Any] = TypeAdapter(Doubt)
     found = doubts.validate_json(doubts.dump_json(doubt))
     assert (found, hash(found)) == (doubt, hash(doubt))
@@ -116,7 +122,9 @@ def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(doubt: Any
 
 
 @pytest.mark.parametrize(("reason", "said"), REASONS)
-def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(reason: Any, said: str) -> None:
+def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
+    reason: Any, said: str
+) -> None:
     reasons: TypeAdapter[Any] = TypeAdapter(Reason)
     found = reasons.validate_json(reasons.dump_json(reason))
     assert (found, hash(found)) == (reason, hash(reason))
@@ -124,7 +132,7 @@ def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(reason: A
 
 
 def test_a_reason_cannot_be_changed() -> None:
-    reason = Stopped(by="cancelled")
+    reason = StudyStopped(by="cancelled")
     with pytest.raises(FrozenInstanceError):
         reason.by = "failed"  # type: ignore[misc]
 
@@ -132,7 +140,9 @@ def test_a_reason_cannot_be_changed() -> None:
 def without_reasons(document: Any) -> Any:
     """A report as it was stored before reasons were kept."""
     if isinstance(document, dict):
-        return {name: without_reasons(value) for name, value in document.items() if name != "because"}
+        return {
+            name: without_reasons(value) for name, value in document.items() if name != "because"
+        }
     return [without_reasons(one) for one in document] if isinstance(document, list) else document
 
 
@@ -143,7 +153,7 @@ def test_reports_carry_the_reason_that_their_text_says_and_are_read_with_or_with
         report = KIND.of(asked).report(trained(asked, Trainer(curvature=0.01)))
         assert report.because is not None
         assert words(report.because) == report.reason
-        reports, document = TypeAdapter(Comparison), report_document(report)
+        reports, document = TypeAdapter(OptimizerComparison), report_document(report)
         assert reports.validate_json(json.dumps(document)) == report
         stored = reports.validate_python(without_reasons(document))
         assert (stored.because, stored.reason, stored.verdict) == (
@@ -160,7 +170,9 @@ def test_batches_that_share_their_doubts_say_them_once() -> None:
     )
     report = KIND.of(asked).report([trial for one in rounds(asked, Trainer()) for trial in one])
     assert isinstance(report.because, Doubted)
-    assert [doubt for doubt in report.because.doubts if isinstance(doubt, Marked)] == [Marked(mark="of another corpus")]
+    assert [doubt for doubt in report.because.doubts if isinstance(doubt, Marked)] == [
+        Marked(mark="of another corpus")
+    ]
     assert {one.doubt for one in report.batches} == {"of another corpus"}
 
 
@@ -169,7 +181,9 @@ def test_a_target_that_no_run_reached_says_why_as_a_value() -> None:
     report = KIND.of(asked).report(trained(asked, Trainer()))
     assert report.highest_loss is not None
     assert report.lowest_loss is not None
-    unread = NotReached(target_loss=1.0, highest_loss=report.highest_loss, lowest_loss=report.lowest_loss)
+    unread = NotReached(
+        target_loss=1.0, highest_loss=report.highest_loss, lowest_loss=report.lowest_loss
+    )
     (target,) = report.targets
     assert (target.reached, target.because) == (False, unread)
     assert isinstance(report.because, Doubted)

@@ -63,7 +63,9 @@ def test_a_trunk_short_of_the_target_is_extended_by_branches_each_twice_as_long(
 
 def test_without_target_losses_there_is_one_stage_that_nothing_stops() -> None:
     for reading in READINGS:
-        stages = curve_runs(rounds(one({"reading": reading, "tokens": 40_960}, target_losses=[]), Trainer()))
+        stages = curve_runs(
+            rounds(one({"reading": reading, "tokens": 40_960}, target_losses=[]), Trainer())
+        )
         assert len(stages) == (2 if reading == "cooldown" else 1)
         assert all(spec.horizon.stop_below_loss is None for stage in stages for spec in stage)
 
@@ -72,8 +74,15 @@ def test_without_target_losses_there_is_one_stage_that_nothing_stops() -> None:
 def test_lengths_are_half_an_octave_apart_and_two_more_come_with_each_doubling(
     reading: str,
 ) -> None:
-    asked = one({"reading": reading, "tokens": 163_840, "lengths": 4, "doublings": 1}, target_losses=[1.6])
-    ended = sorted(spec.horizon.steps for stage in curve_runs(rounds(asked, Trainer())) for spec in stage if not spec.kept_steps)
+    asked = one(
+        {"reading": reading, "tokens": 163_840, "lengths": 4, "doublings": 1}, target_losses=[1.6]
+    )
+    ended = sorted(
+        spec.horizon.steps
+        for stage in curve_runs(rounds(asked, Trainer()))
+        for spec in stage
+        if not spec.kept_steps
+    )
     assert ended == [round(320 * 2 ** (half / 2)) for half in (-3, -2, -1, 0, 1, 2)]
 
 
@@ -101,7 +110,9 @@ def test_a_course_of_final_losses_leaves_the_hot_trunk_out() -> None:
     trials = trained(asked, Trainer(hot=0.1))
     course, law = course_of(asked, trials), Trainer().laws["muon"]
     assert course.loss == pytest.approx(law.loss_after(course.tokens, 512))
-    assert len(course.tokens) == len([trial for trial in trials if trial.spec.horizon.decay == "wsd"])
+    assert len(course.tokens) == len(
+        [trial for trial in trials if trial.spec.horizon.decay == "wsd"]
+    )
 
 
 @pytest.mark.parametrize("reading", ["constant", "cooldown"])
@@ -160,4 +171,8 @@ def test_warm_up_is_the_same_number_of_steps_at_every_length() -> None:
             {"reading": reading, "tokens": 163_840, "doublings": 1, "warmup_tokens": 10_240},
             target_losses=[1.6],
         )
-        assert {warmup_steps(spec.horizon) for stage in curve_runs(rounds(asked, Trainer())) for spec in stage} == {20}
+        assert {
+            warmup_steps(spec.horizon)
+            for stage in curve_runs(rounds(asked, Trainer()))
+            for spec in stage
+        } == {20}

@@ -13,7 +13,14 @@ from telescope.studies.compute_time.reasons import (
     EveryRateDiverged,
     HyperparameterDoubt,
 )
-from telescope.studies.compute_time.tuning import Known, Line, Tuned, grid, neighbours, setting_at
+from telescope.studies.compute_time.tuning import (
+    Known,
+    RateSweep,
+    Tuned,
+    first_rates,
+    neighbours,
+    setting_at,
+)
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import OPTIMA, Trainer, rounds, study, trained
@@ -23,7 +30,9 @@ RANGE = {"low": 2.0**-9, "high": 2.0**-3, "points": 4}
 
 def tuned_study(**changes: Any) -> Question:
     """Muon at one batch, tuned on four learning rates two octaves apart."""
-    return study(optimizer="muon", batch_tokens=[512], target_losses=[], tuning={"lr": RANGE} | changes)
+    return study(
+        optimizer="muon", batch_tokens=[512], target_losses=[], tuning={"lr": RANGE} | changes
+    )
 
 
 def search(asked: Question, trials: list[Trial]) -> Tuned:
@@ -37,7 +46,10 @@ def tried(found: Tuned) -> list[float]:
 
 def test_both_optimizers_try_the_same_learning_rates() -> None:
     (first, *_) = rounds(study(tuning={"lr": RANGE, "seeds": 2}), Trainer(curvature=0.01))
-    rates = {name: sorted(t.spec.optimizer.lr for t in first if t.spec.optimizer.name == name) for name in OPTIMA}
+    rates = {
+        name: sorted(t.spec.optimizer.lr for t in first if t.spec.optimizer.name == name)
+        for name in OPTIMA
+    }
     assert rates["muon"] == rates["adamw"]
     assert sorted({math.log2(lr) for lr in rates["muon"]}) == [-9, -7, -5, -3]
 
@@ -52,7 +64,12 @@ def test_the_vertex_of_a_bowl_in_octaves_is_found_to_a_64th(optimum: float) -> N
         losses = list(moved(spec))
         off = moved.octaves(spec) + shift
         factor = (1 + 0.01 * off**2) / (1 + 0.01 * (off - shift) ** 2)
-        return [type(m)(m.step, m.tokens, m.flops, m.seconds, {k: v * factor for k, v in m.metrics.items()}) for m in losses]
+        return [
+            type(m)(
+                m.step, m.tokens, m.flops, m.seconds, {k: v * factor for k, v in m.metrics.items()}
+            )
+            for m in losses
+        ]
 
     asked = tuned_study()
     found = search(asked, trained(asked, train if shift else law_of_muon))
@@ -62,24 +79,28 @@ def test_the_vertex_of_a_bowl_in_octaves_is_found_to_a_64th(optimum: float) -> N
 
 def test_the_vertex_is_that_of_the_parabola_through_three_points() -> None:
     # y = (x - 0.25)^2 + 1 at -2, 0, 2
-    line = Line(0.1, (-4.0, -2.0, 0.0, 2.0), (19.0, 6.0625, 1.0625, 4.0625))
+    line = RateSweep(0.1, (-4.0, -2.0, 0.0, 2.0), (19.0, 6.0625, 1.0625, 4.0625))
     assert line.vertex == pytest.approx((0.25, 1.0))
     # unequal steps: y = x^2 at -1, 0.5, 4
-    assert Line(0.1, (-1.0, 0.5, 4.0), (1.0, 0.25, 16.0)).vertex == pytest.approx((0.0, 0.0))
+    assert RateSweep(0.1, (-1.0, 0.5, 4.0), (1.0, 0.25, 16.0)).vertex == pytest.approx((0.0, 0.0))
 
 
 def test_beside_a_run_that_diverged_or_on_a_flat_line_the_lowest_point_itself_is_taken() -> None:
-    assert Line(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).vertex == (1.0, 2.0)
-    assert Line(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).edge is None
-    assert Line(0.1, (0.0, 1.0, 2.0), (2.0, 2.0, 2.0)).edge == "low"
+    assert RateSweep(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).vertex == (1.0, 2.0)
+    assert RateSweep(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).edge is None
+    assert RateSweep(0.1, (0.0, 1.0, 2.0), (2.0, 2.0, 2.0)).edge == "low"
 
 
 @pytest.mark.parametrize(("low", "edge", "last"), [(-4.0, "low", -8.0), (-12.0, "high", -2.0)])
-def test_a_grid_is_carried_on_by_two_points_where_the_best_lies_at_its_end(low: float, edge: str, last: float) -> None:
+def test_a_grid_is_carried_on_by_two_points_where_the_best_lies_at_its_end(
+    low: float, edge: str, last: float
+) -> None:
     lr = {"low": 2.0**low, "high": 2.0 ** (low + 6), "points": 4}
     asked = tuned_study(lr=lr)
     stages = rounds(asked, Trainer(curvature=0.01))
-    assert [len({t.spec.optimizer.lr for t in stage if t.spec.measure == "loss"}) for stage in stages] == [4, 2, 1]
+    assert [
+        len({t.spec.optimizer.lr for t in stage if t.spec.measure == "loss"}) for stage in stages
+    ] == [4, 2, 1]
     found = search(asked, [trial for stage in stages for trial in stage])
     assert (tried(found)[0] if edge == "low" else tried(found)[-1]) == last
     assert math.log2(found.known.lr) == pytest.approx(-5, abs=1 / 64)
@@ -113,7 +134,12 @@ def test_of_several_weight_decays_that_with_the_lowest_vertex_is_taken() -> None
     def train(spec: TrialSpec) -> Any:
         worse = {0.05: 1.02, 0.1: 1.0, 0.2: 1.01}[spec.optimizer.weight_decay]
         points = list(Trainer(curvature=0.01)(spec))
-        return [type(m)(m.step, m.tokens, m.flops, m.seconds, {k: v * worse for k, v in m.metrics.items()}) for m in points]
+        return [
+            type(m)(
+                m.step, m.tokens, m.flops, m.seconds, {k: v * worse for k, v in m.metrics.items()}
+            )
+            for m in points
+        ]
 
     asked = tuned_study(weight_decay=[0.05, 0.1, 0.2])
     found = search(asked, trained(asked, train))
@@ -173,19 +199,25 @@ def test_beyond_the_batches_that_are_known_the_nearest_one_is_taken_and_marked()
 
 
 def test_an_optimum_that_moves_with_the_batch_is_followed_between_two_tuned_ones() -> None:
-    asked = study(tuning={"lr": {"low": 2.0**-11, "high": 2.0**-2, "points": 5}, "batch_tokens": [128, 2048]})
+    asked = study(
+        tuning={"lr": {"low": 2.0**-11, "high": 2.0**-2, "points": 5}, "batch_tokens": [128, 2048]}
+    )
     trials = trained(asked, Trainer(curvature=0.01))
     for at in progress(asked, trials).batches:
         assert at.setting is not None
         expected = OPTIMA[at.optimizer] + 0.5 * math.log2(min(at.batch_tokens, 2048) / 512)
         assert math.log2(at.setting.optimizer.lr) == pytest.approx(expected, abs=1 / 32)
-        source = {128: "tuned", 2048: "tuned", 4096: "extrapolated"}.get(at.batch_tokens, "interpolated")
+        source = {128: "tuned", 2048: "tuned", 4096: "extrapolated"}.get(
+            at.batch_tokens, "interpolated"
+        )
         assert at.setting.source == source
 
 
 def test_a_grid_is_even_in_octaves_on_the_planning_lattice() -> None:
     tuning = tuned_study(lr={"low": 0.003, "high": 0.1, "points": 4}).tuning
     assert tuning is not None
-    octaves = grid(tuning)
+    octaves = first_rates(tuning)
     assert all((64 * x).is_integer() for x in octaves)
-    assert [b - a for a, b in itertools.pairwise(octaves)] == pytest.approx([math.log2(0.1 / 0.003) / 3] * 3, abs=1 / 32)
+    assert [b - a for a, b in itertools.pairwise(octaves)] == pytest.approx(
+        [math.log2(0.1 / 0.003) / 3] * 3, abs=1 / 32
+    )

@@ -28,7 +28,7 @@ from telescope.studies.coordinates.wording import cause_words
 from telescope.train import probes
 from telescope.train.flops import trial_flops
 from telescope.train.loop import train_one
-from telescope.train.run import Run
+from telescope.train.run import TrainingRun
 from telescope.trials.horizon import HorizonSpec
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -63,10 +63,16 @@ def test_mup_passes(optimizer: OptimizerSpec) -> None:
 
 def test_latent_attention_passes_under_mup_and_fails_under_standard() -> None:
     latent = replace(MODEL, attention="mla")
-    sound, control = (check(base(replace(MUON, parametrisation=p), latent), target_width=128) for p in ("mup", "standard"))  # type: ignore[arg-type]
+    sound, control = (
+        check(base(replace(MUON, parametrisation=p), latent), target_width=128)
+        for p in ("mup", "standard")
+    )  # type: ignore[arg-type]
     assert (sound.verdict, sound.failed) == ("pass", ())
     assert control.verdict == "fail"
-    parts = {f"blocks.0.attention.{name}" for name in ("query", "query_rotary", "latent", "key", "key_rotary", "value", "output")}
+    parts = {
+        f"blocks.0.attention.{name}"
+        for name in ("query", "query_rotary", "latent", "key", "key_rotary", "value", "output")
+    }
     assert {layer.layer for layer in sound.layers if layer.part == "own"} >= parts
 
 
@@ -76,7 +82,9 @@ def test_latent_attention_passes_under_mup_and_fails_under_standard() -> None:
         (
             STANDARD,
             1,
-            ("AdamW's lr for hidden matrices must be ~ 1/m, but is constant; the readout's lr x multiplier must"),
+            (
+                "AdamW's lr for hidden matrices must be ~ 1/m, but is constant; the readout's lr x multiplier must"
+            ),
         ),
         (
             replace(RMS, muon_lr_rule="constant"),
@@ -91,14 +99,16 @@ def test_latent_attention_passes_under_mup_and_fails_under_standard() -> None:
     ],
     ids=["adamw standard", "rms_match at constant lr", "rms_match at lr / m"],
 )
-def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(optimizer: OptimizerSpec, sign: int, cause: str) -> None:
+def test_a_wrong_pairing_grows_in_every_hidden_layer_and_is_named(
+    optimizer: OptimizerSpec, sign: int, cause: str
+) -> None:
     report = check(base(optimizer), target_width=128)
     assert report.verdict == "fail"
     assert report.cause is not None
     assert report.cause.startswith(cause)
     assert report.cause == cause_words(report.causes)
     own = {layer.layer: sign * layer.slope for layer in report.layers if layer.part == "own"}
-    assert own.keys() == set(Run(base()).model.hidden_layers())
+    assert own.keys() == set(TrainingRun(base()).model.hidden_layers())
     assert all(slope > 0.3 for slope in own.values())
     failed = {layer.layer for layer in report.failed if layer.part == "own"}
     assert failed >= {
@@ -116,7 +126,9 @@ def test_a_check_trains_on_one_batch_and_ends_with_a_finite_loss() -> None:
     points = list(train_one(spec))
     assert [point.step for point in points] == list(range(1, 9))
     losses = [point.metrics["train_loss"] for point in points]
-    assert all(later < earlier for earlier, later in pairwise(losses)), "the same batch is learnt by heart"
+    assert all(later < earlier for earlier, later in pairwise(losses)), (
+        "the same batch is learnt by heart"
+    )
     assert not completed(spec, points).diverged
     assert points[-1].flops == trial_flops(spec)
     named = [{name for name in point.metrics if name.startswith(probes.MOVED)} for point in points]
@@ -126,7 +138,11 @@ def test_a_check_trains_on_one_batch_and_ends_with_a_finite_loss() -> None:
 
 def test_a_run_that_blows_up_within_its_steps_leaves_the_check_unresolved() -> None:
     def explode(spec: TrialSpec) -> list[Measurement]:
-        return [Measurement(1, 1, 1.0, 0.1, {"train_loss": math.nan, "loss": math.inf})] if spec.model.width == 64 else grown(0.0)(spec)
+        return (
+            [Measurement(1, 1, 1.0, 0.1, {"train_loss": math.nan, "loss": math.inf})]
+            if spec.model.width == 64
+            else grown(0.0)(spec)
+        )
 
     report = carry_out(design(base(), 128), explode)
     assert report.verdict == "unresolved"
@@ -138,13 +154,15 @@ def test_a_run_that_blows_up_within_its_steps_leaves_the_check_unresolved() -> N
 
 
 def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
-    run = Run(trial())
+    run = TrainingRun(trial())
     tokens = run.batch(0)[:, :-1]
     beginning = probes.Beginning(run.model, tokens)
     name = "blocks.0.attention.query"
     layer = run.model.hidden_layers()[name].module
     with torch.no_grad():
-        x = run.model.blocks[0].attention_norm(run.model.embedding(tokens) * run.model.embedding_multiplier)
+        x = run.model.blocks[0].attention_norm(
+            run.model.embedding(tokens) * run.model.embedding_multiplier
+        )
         change = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(1)) / 10
         layer.weight += change
     found = beginning.metrics()
@@ -162,15 +180,24 @@ def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
 
 def test_spectral_norms_are_the_largest_singular_values_over_the_root_of_the_aspect_ratio() -> None:
     generator = torch.Generator().manual_seed(3)
-    matrices = [torch.randn(shape, generator=generator) for shape in [(8, 32), (32, 8), (8, 32), (64, 64)]] + [torch.zeros(4, 4)]
-    expected = [float(torch.linalg.matrix_norm(matrix, 2)) / math.sqrt(matrix.shape[0] / matrix.shape[1]) for matrix in matrices]
+    matrices = [
+        torch.randn(shape, generator=generator) for shape in [(8, 32), (32, 8), (8, 32), (64, 64)]
+    ] + [torch.zeros(4, 4)]
+    expected = [
+        float(torch.linalg.matrix_norm(matrix, 2)) / math.sqrt(matrix.shape[0] / matrix.shape[1])
+        for matrix in matrices
+    ]
     assert probes.spectral_norms(matrices) == pytest.approx(expected, rel=0.03)
 
 
 def test_a_run_ends_with_the_spectral_norms_of_its_matrices_and_of_its_last_step() -> None:
     spec = trial(replace(ADAMW, lr=1e-5))
-    run = Run(spec)
-    expected = float(torch.linalg.matrix_norm(run.model.get_parameter("blocks.0.attention.value.weight"), 2).detach())
+    run = TrainingRun(spec)
+    expected = float(
+        torch.linalg.matrix_norm(
+            run.model.get_parameter("blocks.0.attention.value.weight"), 2
+        ).detach()
+    )
     *before, last = train_one(spec)
     # it hardly moved
     assert last.metrics["late/spectral/attention.value"] == pytest.approx(expected, rel=0.03)
@@ -182,18 +209,27 @@ def test_a_run_ends_with_the_spectral_norms_of_its_matrices_and_of_its_last_step
 # Arithmetic of the verdict
 
 
-def grown(slope: float, spread: float = 0.0, layers: int = 1) -> Callable[[TrialSpec], list[Measurement]]:
+def grown(
+    slope: float, spread: float = 0.0, layers: int = 1
+) -> Callable[[TrialSpec], list[Measurement]]:
     """Changes that go as width^slope, give or take `spread` (of both signs) between seeds."""
 
     def train(spec: TrialSpec) -> list[Measurement]:
         own = slope + spread * ((-1) ** spec.seed if spec.seed < 2 else 0)
-        sizes = {f"moved/blocks.{i}.layer": 1.5 * i + own * math.log2(spec.model.width) for i in range(layers)}
-        return [Measurement(spec.horizon.steps, 1, 1.0, 0.1, {"train_loss": 1.0, "loss": 1.0, **sizes})]
+        sizes = {
+            f"moved/blocks.{i}.layer": 1.5 * i + own * math.log2(spec.model.width)
+            for i in range(layers)
+        }
+        return [
+            Measurement(spec.horizon.steps, 1, 1.0, 0.1, {"train_loss": 1.0, "loss": 1.0, **sizes})
+        ]
 
     return train
 
 
-def trials_of(plan: Design, seeds: int, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Trial]:
+def trials_of(
+    plan: Design, seeds: int, train: Callable[[TrialSpec], Iterable[Measurement]]
+) -> list[Trial]:
     return [completed(spec, list(train(spec))) for spec in plan.runs[: seeds * len(plan.widths)]]
 
 
@@ -202,7 +238,9 @@ def test_slopes_and_intervals_are_those_of_the_textbook() -> None:
     (layer,) = assess(plan, trials_of(plan, 3, grown(0.2, spread=0.1))).layers
     # the 95 % point of Student's t with 2 degrees of freedom; seeds at 0.3, 0.1, 0.2
     half = 2.919986 * 0.1 / math.sqrt(3)
-    assert (layer.slope, layer.high - layer.slope, layer.slope - layer.low) == pytest.approx((0.2, half, half), abs=1e-3)
+    assert (layer.slope, layer.high - layer.slope, layer.slope - layer.low) == pytest.approx(
+        (0.2, half, half), abs=1e-3
+    )
     assert np.diff(layer.sizes) == pytest.approx([0.2] * 3, abs=1e-3)
 
 
@@ -231,7 +269,9 @@ def test_what_dies_out_with_width_is_no_failure(sign: int) -> None:
 
     def train(spec: TrialSpec) -> list[Measurement]:
         size = {16: 0.1, 32: -0.6, 64: -1.4, 128: -1.6}[spec.model.width]
-        return [replace(grown(0.0)(spec)[0], metrics={"loss": 1.0, "moved/blocks.0.layer": sign * size})]
+        return [
+            replace(grown(0.0)(spec)[0], metrics={"loss": 1.0, "moved/blocks.0.layer": sign * size})
+        ]
 
     report = assess(plan, trials_of(plan, 3, train))
     assert min(abs(report.layers[0].low), abs(report.layers[0].high)) > 0.25
@@ -274,7 +314,9 @@ def test_a_check_is_a_fold_whatever_the_order_of_its_trials() -> None:
     found = {trial.digest: trial for trial in trials_of(plan, 5, grown(0.3, spread=0.1))}
     assert step(plan, found) == step(plan, dict(reversed(found.items())))
     partial = dict(list(found.items())[1:7])
-    assert [spec.digest for spec in step(plan, partial).missing] == [s.digest for s in plan.runs[:12] if s.digest not in partial]
+    assert [spec.digest for spec in step(plan, partial).missing] == [
+        s.digest for s in plan.runs[:12] if s.digest not in partial
+    ]
 
 
 # Which runs
@@ -326,7 +368,9 @@ def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
     monkeypatch.setattr(coordinates, "SECONDS", 0.0)
     whole = design(base(), 128)
     seed_flops = sum(trial_flops(run) for run in whole.runs[:4])
-    found = [design(base(), 128, share * seed_flops / 0.02 * 1.001) for share in (5, 3.5, 2, 1.1, 0.9)]
+    found = [
+        design(base(), 128, share * seed_flops / 0.02 * 1.001) for share in (5, 3.5, 2, 1.1, 0.9)
+    ]
     assert [(plan.seeds, plan.most_seeds, plan.steps) for plan in found] == [
         (3, 5, 8),
         (3, 3, 8),
@@ -364,7 +408,9 @@ def test_a_parametrisation_that_is_right_on_paper_is_not_blamed_on_its_rules() -
 
 def test_the_paper_s_muon_is_blamed_on_its_lr_rule() -> None:
     paper = replace(MUON, parametrisation="mup-paper")
-    assert Exponent(LrRule.MUON, has=-1.0, needed=-0.5, update_scale="rms_match") in misfits(*design(base(paper), 128).ends)
+    assert Exponent(LrRule.MUON, has=-1.0, needed=-0.5, update_scale="rms_match") in misfits(
+        *design(base(paper), 128).ends
+    )
 
 
 # The picture

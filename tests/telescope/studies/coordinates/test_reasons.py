@@ -49,7 +49,9 @@ FINDINGS: list[tuple[Any, str]] = [
     ),
     (
         BeyondGate(worst=(VALUE,), failed=1, gate=0.25),
-        ("with width, the effect of blocks.0.value's own updates scales as width^+0.50 (+0.40 to +0.60); beyond the gate of ±0.25"),
+        (
+            "with width, the effect of blocks.0.value's own updates scales as width^+0.50 (+0.40 to +0.60); beyond the gate of ±0.25"
+        ),
     ),
     (
         WithinGate(narrowest=16, widest=128, steepest=KEY, layers=9, gate=0.25),
@@ -75,12 +77,18 @@ def test_the_examples_are_of_every_finding() -> None:
 
 
 @pytest.mark.parametrize("reduced", [None, Reduced(seeds=2, steps=4)], ids=["whole", "reduced"])
-@pytest.mark.parametrize(("finding", "said"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS])
-def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(finding: Any, said: str, reduced: Reduced | None) -> None:
+@pytest.mark.parametrize(
+    ("finding", "said"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS]
+)
+def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
+    finding: Any, said: str, reduced: Reduced | None
+) -> None:
     reason, reasons = CheckReason(finding, reduced), TypeAdapter(CheckReason)
     found = reasons.validate_json(reasons.dump_json(reason))
     assert (found, hash(found)) == (reason, hash(reason))
-    note = " (reduced to 2 seeds and 4 steps, to stay within its share of the job)" if reduced else ""
+    note = (
+        " (reduced to 2 seeds and 4 steps, to stay within its share of the job)" if reduced else ""
+    )
     assert words(found) == words(reason) == said + note
 
 
@@ -93,7 +101,9 @@ def test_rules_that_do_not_fit_have_their_words_and_come_back_from_json_as_they_
         "with update scale rms_match, Muon's lr must be ~ m^-1/2, but is ~ m^-0.77; "
         "AdamW's lr for hidden matrices must be ~ 1/m, but is constant"
     )
-    assert cause_words(()).startswith("the scaling rules are right on paper; look for a wrong or missing multiplier in the model")
+    assert cause_words(()).startswith(
+        "the scaling rules are right on paper; look for a wrong or missing multiplier in the model"
+    )
 
 
 def test_reports_are_read_with_and_without_their_reason_as_a_value() -> None:
@@ -113,6 +123,8 @@ def test_reports_are_read_with_and_without_their_reason_as_a_value() -> None:
     reports = TypeAdapter(CoordinateReport)
     document = json.loads(reports.dump_json(report))
     assert reports.validate_python(document) == report
-    stored = reports.validate_python({name: value for name, value in document.items() if name not in ("because", "causes")})
+    stored = reports.validate_python(
+        {name: value for name, value in document.items() if name not in ("because", "causes")}
+    )
     assert (stored.because, stored.causes) == (None, ())
     assert (stored.reason, stored.cause) == (report.reason, report.cause)

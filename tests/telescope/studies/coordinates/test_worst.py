@@ -22,7 +22,9 @@ GROWTHS = {"own/0": 0.5, "own/1": -0.7, "own/2": 0.1, "moved/0": 0.9, "moved/1":
         ({"own/0": 0.3, "moved/0": 0.9}, ["own/0", "moved/0"], 2),
     ],
 )
-def test_own_updates_and_the_logits_come_before_what_follows_from_them(growths: Mapping[str, float], worst: list[str], failed: int) -> None:
+def test_own_updates_and_the_logits_come_before_what_follows_from_them(
+    growths: Mapping[str, float], worst: list[str], failed: int
+) -> None:
     plan = design(trial(model=replace(MODEL, width=16)), target_width=128)
     trials = []
     for spec in plan.runs[: plan.seeds * len(plan.widths)]:

@@ -27,7 +27,9 @@ def ladder(
 ) -> Ladder:
     """Axes from `low` to `high` octaves, and widths that double from 32."""
     widths = tuple(32 * 2**i for i in range(levels))
-    axes = tuple(Axis(name, low, high, count, extend) for name, count in zip(NAMES, points, strict=False))
+    axes = tuple(
+        Axis(name, low, high, count, extend) for name, count in zip(NAMES, points, strict=False)
+    )
     return Ladder("muon", widths, 16 * 32, axes, tuple(4.0**i for i in range(levels)), seeds=seeds)
 
 
@@ -43,7 +45,9 @@ def ended(stage: Stage, loss: Loss) -> Done:
     """The stage with its losses."""
     return Done(
         stage.name,
-        tuple(sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)),
+        tuple(
+            sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)
+        ),
     )
 
 
@@ -61,7 +65,9 @@ def bowl(*optimum: float, drift: float = 0.0, flatness: float = 1.0) -> Loss:
 
 def values(done: Sequence[Done], level: int, axis: int = 0) -> list[float]:
     """What was tried at a level on one axis."""
-    return sorted({o.point.x[axis] for stage in done for o in stage.outcomes if o.point.level == level})
+    return sorted(
+        {o.point.x[axis] for stage in done for o in stage.outcomes if o.point.level == level}
+    )
 
 
 def steps(done: Sequence[Done], level: int, axis: int = 0) -> set[float]:
@@ -78,7 +84,9 @@ def counts(done: Sequence[Done], axis: int = 0) -> list[int]:
 def runs(done: Sequence[Done]) -> list[int]:
     """Runs per level."""
     levels = range(1 + max(o.point.level for stage in done for o in stage.outcomes))
-    return [sum(o.point.level == level for stage in done for o in stage.outcomes) for level in levels]
+    return [
+        sum(o.point.level == level for stage in done for o in stage.outcomes) for level in levels
+    ]
 
 
 def middle(tried: Sequence[float]) -> float:

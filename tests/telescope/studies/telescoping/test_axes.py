@@ -15,7 +15,7 @@ from rich.console import Console
 from api.terminal.telescoping import show
 from surfaces.bowls import AXES, LOWS, Surface, document, octaves, random_surface, study, swept
 from telescope.errors import InvalidInput
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, report_document
 from telescope.studies.telescoping.answer.importance import explained, ped_anova
 from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, field_of
@@ -39,8 +39,12 @@ def surface_of(axes: tuple[str, ...], **changes: Any) -> Surface:
 
 def study_of(axes: tuple[str, ...], points: int = 3, **changes: Any) -> Any:
     """A job that sweeps these axes and holds the rest."""
-    search: dict[str, Any] = {axis: swept(axis, LOWS[AXES.index(axis)], 8 if axis == "lr" else points) for axis in axes}
-    return parse(document(search={"weight_decay": 0.1, **search}, coordinates="skip", **changes)).question
+    search: dict[str, Any] = {
+        axis: swept(axis, LOWS[AXES.index(axis)], 8 if axis == "lr" else points) for axis in axes
+    }
+    return parse(
+        document(search={"weight_decay": 0.1, **search}, coordinates="skip", **changes)
+    ).question
 
 
 def found_octaves(report: Report, axis: AxisName) -> float:
@@ -56,14 +60,20 @@ def found_octaves(report: Report, axis: AxisName) -> float:
 def test_planned_values_and_octaves_are_each_other_s_inverse(name: AxisName, lattice: int) -> None:
     axis = Axis(name, -13.0, 0.0, 8, True)
     value = axis.value(lattice / 64)
-    assert SCALES[name].octaves(value) == pytest.approx(lattice / 64, abs=1e-6) if value else lattice == 0
+    assert (
+        SCALES[name].octaves(value) == pytest.approx(lattice / 64, abs=1e-6)
+        if value
+        else lattice == 0
+    )
     assert axis.value(lattice / 64 + 1e-9) == value
 
 
 def test_momentum_is_spaced_in_octaves_of_what_is_left_to_one() -> None:
     axis = Axis.between("momentum", 0.75, 1 - 2.0**-6, 5, True)
     assert (axis.low, axis.high) == (-6.0, -2.0)
-    assert [axis.value(x) for x in axis.values] == pytest.approx([0.984375, 0.96875, 0.9375, 0.875, 0.75])
+    assert [axis.value(x) for x in axis.values] == pytest.approx(
+        [0.984375, 0.96875, 0.9375, 0.875, 0.75]
+    )
     assert (axis.side(-1), axis.side(1)) == ("high", "low")
 
 
@@ -74,7 +84,9 @@ def test_a_scale_parameter_is_spaced_in_its_own_octaves() -> None:
 
 
 @pytest.mark.parametrize(("name", "wall"), [("momentum", 0.0), ("warmup_fraction", 1.0)])
-def test_no_search_goes_beyond_what_exists_whatever_the_user_allows(name: AxisName, wall: float) -> None:
+def test_no_search_goes_beyond_what_exists_whatever_the_user_allows(
+    name: AxisName, wall: float
+) -> None:
     axis = Axis(name, -5.0, -1.0, 5, True)
     assert axis.allows(0.0)
     assert not axis.allows(1 / 64)
@@ -148,10 +160,12 @@ def test_trials_of_one_ladder_may_differ_in_warm_up_alone() -> None:
     ids=len,
 )
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_two_to_five_hyperparameters_are_found_end_to_end(axes: tuple[AxisName, ...], optimizer: str) -> None:
+def test_two_to_five_hyperparameters_are_found_end_to_end(
+    axes: tuple[AxisName, ...], optimizer: str
+) -> None:
     axes = tuple(axis for axis in axes if optimizer == "muon" or axis != "adamw_lr_ratio")
     surface, asked = surface_of(axes, drift=(0.4,) * 5), study_of(axes, optimizer=optimizer)
-    report = run(KIND.of(asked), surface)
+    report = run_study(KIND.of(asked), surface)
     for axis, x in zip(axes, surface.target, strict=True):
         assert abs(found_octaves(report, axis) - x) <= 0.3
     assert report.verdict == "resolved"
@@ -159,7 +173,9 @@ def test_two_to_five_hyperparameters_are_found_end_to_end(axes: tuple[AxisName, 
 
 
 def test_windows_grids_and_intervals_of_momentum_run_from_low_to_high() -> None:
-    report = run(KIND.of(study_of(("lr", "momentum"))), surface_of(("lr", "momentum"), noise=0.05))
+    report = run_study(
+        KIND.of(study_of(("lr", "momentum"))), surface_of(("lr", "momentum"), noise=0.05)
+    )
     (found,) = report.ladders
     momentum = found.hyperparameters["momentum"]
     assert 0 < momentum.low < momentum.value < momentum.high < 1
@@ -173,7 +189,9 @@ def test_windows_grids_and_intervals_of_momentum_run_from_low_to_high() -> None:
         assert list(grid) == sorted(grid)
         assert (grid[0], grid[-1]) == (window.low, window.high)
         assert interval.low < level.optimum["momentum"] < interval.high
-    assert momentum.half_width == pytest.approx(math.log2((1 - momentum.low) / (1 - momentum.high)) / 2, rel=1e-2)
+    assert momentum.half_width == pytest.approx(
+        math.log2((1 - momentum.low) / (1 - momentum.high)) / 2, rel=1e-2
+    )
 
 
 def test_an_optimum_at_a_wall_that_nothing_can_move_is_tried_but_not_passed() -> None:
@@ -188,7 +206,7 @@ def test_an_optimum_at_a_wall_that_nothing_can_move_is_tried_but_not_passed() ->
         seen.append(octaves(spec, "warmup_fraction"))
         return surface(spec)
 
-    report = run(KIND.of(study(search=search, coordinates="skip")), train)
+    report = run_study(KIND.of(study(search=search, coordinates="skip")), train)
     assert max(seen) == 0.0
     assert 0.5 < report.ladders[0].hyperparameters["warmup_fraction"].value <= 1.0
 
@@ -209,23 +227,37 @@ def test_the_edge_of_momentum_is_named_by_its_values(schedule: str) -> None:
             coordinates="skip",
         )
     ).question
-    assert run(KIND.of(walled), surface).ladders[0].levels[0].edge == "momentum: high"
+    assert run_study(KIND.of(walled), surface).ladders[0].levels[0].edge == "momentum: high"
 
 
 def test_only_momentum_s_own_groups_know_of_it_and_init_scale_shows_in_the_groups() -> None:
-    plain = run(KIND.of(study_of(("lr",))), surface_of(("lr",))).ladders[0].parameter_groups
-    other = run(KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",))).ladders[0].parameter_groups
+    plain = run_study(KIND.of(study_of(("lr",))), surface_of(("lr",))).ladders[0].parameter_groups
+    other = (
+        run_study(
+            KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",))
+        )
+        .ladders[0]
+        .parameter_groups
+    )
     assert plain == other
-    scaled = run(KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))).ladders[0]
+    scaled = run_study(
+        KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))
+    ).ladders[0]
     factor = scaled.hyperparameters["init_scale"].value
     for before, after in zip(plain, scaled.parameter_groups, strict=True):
-        assert after.init_std == pytest.approx(before.init_std * (factor if str(before.role) == "hidden" else 1.0), rel=1e-4)
+        assert after.init_std == pytest.approx(
+            before.init_std * (factor if str(before.role) == "hidden" else 1.0), rel=1e-4
+        )
 
 
 def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() -> None:
     axes: tuple[AxisName, ...] = ("lr", "momentum", "warmup_fraction")
     out = io.StringIO()
-    show(run(KIND.of(study_of(axes)), surface_of(axes, noise=0.1)), 512, Console(file=out, width=200))
+    show(
+        run_study(KIND.of(study_of(axes)), surface_of(axes, noise=0.1)),
+        512,
+        Console(file=out, width=200),
+    )
     said = out.getvalue()
     assert "momentum 0." in said
     assert "warmup fraction 0." in said
@@ -266,7 +298,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "value", "field", "words"), REFUSED, ids=lambda value: str(value))
-def test_a_range_that_cannot_be_is_refused_with_the_remedy(name: str, value: Any, field: str, words: str) -> None:
+def test_a_range_that_cannot_be_is_refused_with_the_remedy(
+    name: str, value: Any, field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse(document(search=document()["search"] | {name: value}))
     named = {problem.field: problem.message for problem in refusal.value.problems}
@@ -277,7 +311,10 @@ def test_six_fitted_hyperparameters_are_refused_and_five_with_a_compared_one_are
     with pytest.raises(InvalidInput, match=r"6 hyperparameters.*at most 5.*init_scale") as refusal:
         study_of(AXES, optimizer=["adamw", "muon"])
     assert [problem.field for problem in refusal.value.problems] == ["search"]
-    search = {axis: swept(axis, low, 2 if axis == "init_scale" else 3) for axis, low in zip(AXES, LOWS, strict=True)}
+    search = {
+        axis: swept(axis, low, 2 if axis == "init_scale" else 3)
+        for axis, low in zip(AXES, LOWS, strict=True)
+    }
     asked = parse(document(search=search | {"lr": swept("lr", LOWS[0], 8)})).question
     assert len(all_ladders(asked)[0].fitted) == 5
 
@@ -291,8 +328,13 @@ def grid_of(weights: tuple[float, ...], diverging: bool = False) -> tuple[Ladder
     xs = [()]
     for axis in asked.axes:
         xs = [(*x, v) for x in xs for v in axis.values]
-    losses = [3 + 0.03 * sum(w * (v - 3.2) ** 2 for w, v in zip(weights, x, strict=True)) for x in xs]
-    found = [Outcome(Point(0, x, 0), math.inf if diverging and x[0] > 5 else loss) for x, loss in zip(xs, losses, strict=True)]
+    losses = [
+        3 + 0.03 * sum(w * (v - 3.2) ** 2 for w, v in zip(weights, x, strict=True)) for x in xs
+    ]
+    found = [
+        Outcome(Point(0, x, 0), math.inf if diverging and x[0] > 5 else loss)
+        for x, loss in zip(xs, losses, strict=True)
+    ]
     return asked, (Done("grid", tuple(found)),)
 
 
@@ -321,7 +363,10 @@ def test_the_explained_shares_are_those_of_a_bowl_that_one_can_integrate() -> No
 def test_few_points_or_equal_losses_say_nothing_of_importance() -> None:
     asked, (stage,) = grid_of((1.0,))
     assert ped_anova(asked, (Done("grid", stage.outcomes[:5]),)) == {}
-    assert ped_anova(asked, (Done("grid", tuple(Outcome(o.point, 3.0) for o in stage.outcomes)),)) == {}
+    assert (
+        ped_anova(asked, (Done("grid", tuple(Outcome(o.point, 3.0) for o in stage.outcomes)),))
+        == {}
+    )
 
 
 def test_two_values_and_runs_after_the_grid_say_nothing_of_importance() -> None:
@@ -332,11 +377,17 @@ def test_two_values_and_runs_after_the_grid_say_nothing_of_importance() -> None:
     decays = sorted({o.point.x[1] for o in stage.outcomes})
     two = Done(
         "grid",
-        tuple(Outcome(Point(0, (o.point.x[0], decays[o.point.x[1] > decays[3]]), 0), o.loss) for o in stage.outcomes),
+        tuple(
+            Outcome(Point(0, (o.point.x[0], decays[o.point.x[1] > decays[3]]), 0), o.loss)
+            for o in stage.outcomes
+        ),
     )
     two = Done(
         "grid",
-        two.outcomes + tuple(Outcome(Point(0, (o.point.x[0] + 0.25, o.point.x[1]), 0), o.loss) for o in two.outcomes),
+        two.outcomes
+        + tuple(
+            Outcome(Point(0, (o.point.x[0] + 0.25, o.point.x[1]), 0), o.loss) for o in two.outcomes
+        ),
     )
     assert ped_anova(asked, (two,)) == {}
     later = [Outcome(Point(0, (3.2 + i / 64, decays[-1]), 0), 2.9) for i in range(-8, 8)]
@@ -353,13 +404,18 @@ def test_a_small_grid_names_the_hyperparameter_that_matters_six_times_as_much(
     for _ in range(25):
         best = [rng.uniform(0.7 * low + 0.3 * high, 0.3 * low + 0.7 * high) for low, high in ends]
         grid = [(x, y) for x in asked.axes[0].values for y in asked.axes[1].values]
-        heights = [0.5 * (x - best[0]) ** 2 + 0.5 / 6 * (y - best[1]) ** 2 + 0.2 * rng.standard_normal() for x, y in grid]
-        found = [Outcome(Point(0, x, 0), 3 * (1 + z / 100)) for x, z in zip(grid, heights, strict=True)]
+        heights = [
+            0.5 * (x - best[0]) ** 2 + 0.5 / 6 * (y - best[1]) ** 2 + 0.2 * rng.standard_normal()
+            for x, y in grid
+        ]
+        found = [
+            Outcome(Point(0, x, 0), 3 * (1 + z / 100)) for x, z in zip(grid, heights, strict=True)
+        ]
         assert ped_anova(asked, (Done("grid", tuple(found)),))["lr"] > 0.6
 
 
 def test_importance_is_in_the_report_of_every_ladder() -> None:
-    report = run(KIND.of(study(coordinates="skip")), random_surface(2, noise=0.1))
+    report = run_study(KIND.of(study(coordinates="skip")), random_surface(2, noise=0.1))
     (found,) = report.ladders
     assert found.importance.keys() == found.explained.keys() == {"lr", "weight_decay"}
     assert found.explained["lr"] > found.explained["weight_decay"]

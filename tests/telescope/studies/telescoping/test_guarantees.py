@@ -30,7 +30,7 @@ from surfaces.bowls import (
     walled,
 )
 from surfaces.scenarios import SCENARIOS, Row, Scenario, noisy, outcome, study_of
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import progress
@@ -40,7 +40,7 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.studies.telescoping.schedules import blocks, robust
 from telescope.studies.telescoping.schedules.blocks import signs
-from telescope.studies.telescoping.schedules.edges import columns
+from telescope.studies.telescoping.schedules.edges import extended_values
 from telescope.trials.lattice import from_octaves
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
@@ -104,10 +104,15 @@ def test_answers_are_right_honest_and_cheap(name: str) -> None:
     assert not {"regret", "worst", "share", "cap"} & set(row.missed)
 
 
-def test_over_ordinary_surfaces_nine_in_ten_intervals_hold_and_nearly_all_answers_are_right() -> None:
+def test_over_ordinary_surfaces_nine_in_ten_intervals_hold_and_nearly_all_answers_are_right() -> (
+    None
+):
     rows = [asked(name) for name in ORDINARY]
     studies = STUDIES * len(rows)
-    within, cover, wrong, resolved = (float(np.mean([getattr(row, of) for row in rows])) for of in ("within", "cover", "wrong", "resolved"))
+    within, cover, wrong, resolved = (
+        float(np.mean([getattr(row, of) for row in rows]))
+        for of in ("within", "cover", "wrong", "resolved")
+    )
     assert within >= fewest(0.95, studies)
     assert cover >= fewest(0.9, studies)
     assert wrong <= most(0.03, studies)
@@ -121,7 +126,9 @@ def test_four_and_five_hyperparameters_are_found_too(name: str) -> None:
     assert "cap" not in row.missed
 
 
-def trials_of(question: Question, train: Callable[[TrialSpec], Sequence[Measurement]]) -> tuple[list[Trial], list[int]]:
+def trials_of(
+    question: Question, train: Callable[[TrialSpec], Sequence[Measurement]]
+) -> tuple[list[Trial], list[int]]:
     """All trials of a study in the order of its stages, and how many there were after each
     stage.
     """
@@ -140,7 +147,12 @@ def stages_of(question: Question, surface: Surface) -> tuple[Done, ...]:
 
 def known(question: Question, done: Sequence[Done]) -> tuple[int, ...]:
     """Runs per level of rounds 1 to 4."""
-    counts = Counter(o.point.level for stage in done if stage.name in ("grid", "shape", "climb") for o in stage.outcomes)
+    counts = Counter(
+        o.point.level
+        for stage in done
+        if stage.name in ("grid", "shape", "climb")
+        for o in stage.outcomes
+    )
     return tuple(counts[level] for level in range(all_ladders(question)[0].levels))
 
 
@@ -148,7 +160,9 @@ def known(question: Question, done: Sequence[Done]) -> tuple[int, ...]:
 def test_rounds_1_to_4_are_run_exactly_as_forecast(axes: int) -> None:
     question = study(axes)
     for number in range(2):
-        assert known(question, stages_of(question, random_surface(number, axes, noise=0.3))) == robust.forecast(all_ladders(question)[0])
+        assert known(
+            question, stages_of(question, random_surface(number, axes, noise=0.3))
+        ) == robust.forecast(all_ladders(question)[0])
 
 
 # Walls
@@ -163,7 +177,9 @@ def test_behind_walls_exactly_the_forecast_rounds_1_to_4_are_run_up_to_three_axe
         target = tuple(low + (8.5 if number % 2 else -1.5) for low in LOWS[:axes])
         done = stages_of(
             question,
-            random_surface(number, axes, noise=0.3, cliff=math.inf, target=target, drift=(0.0,) * axes),
+            random_surface(
+                number, axes, noise=0.3, cliff=math.inf, target=target, drift=(0.0,) * axes
+            ),
         )
         assert known(question, done) == robust.forecast(all_ladders(question)[0])
         # of four, fewer runs per axis may show an optimum beyond its wall inside it for a while
@@ -176,8 +192,10 @@ def test_no_runs_are_added_for_a_weight_decay_behind_its_wall_and_lr_is_still_re
     resolved = 0
     for number in range(6):
         surface = random_surface(number, noise=0.1)
-        surface = replace(surface, target=(surface.target[0], LOWS[1] - 2), drift=(surface.drift[0], 0.0))
-        report = run(KIND.of(question), surface).ladders[0]
+        surface = replace(
+            surface, target=(surface.target[0], LOWS[1] - 2), drift=(surface.drift[0], 0.0)
+        )
+        report = run_study(KIND.of(question), surface).ladders[0]
         assert report.hyperparameters["weight_decay"].status in ("unbracketed", "flat")
         assert "recentre" not in {name for level in report.levels for name in level.stages}
         resolved += report.verdict == "resolved"
@@ -193,8 +211,12 @@ def test_intervals_need_be_narrow_only_where_no_wall_hides_the_optimum() -> None
         assert np.isinf(blocks.needed(asked, done, pooled)).tolist() == [False, limitless]
 
 
-@pytest.mark.parametrize(("target", "drift", "law"), [(1.5, -3.0, "inverse"), (-3.0, 4.5, "constant")])
-def test_no_runs_are_added_where_the_wall_hides_the_base_or_the_widest_optimum(target: float, drift: float, law: Law) -> None:
+@pytest.mark.parametrize(
+    ("target", "drift", "law"), [(1.5, -3.0, "inverse"), (-3.0, 4.5, "constant")]
+)
+def test_no_runs_are_added_where_the_wall_hides_the_base_or_the_widest_optimum(
+    target: float, drift: float, law: Law
+) -> None:
     question, surface = (
         study(**walled()),
         Surface((LOWS[0] + target, -3.7), drift=(drift, 0.0), law=law, noise=1.0),
@@ -205,7 +227,7 @@ def test_no_runs_are_added_where_the_wall_hides_the_base_or_the_widest_optimum(t
         "climb",
         "climb",
     ]
-    assert run(KIND.of(question), surface).verdict == "unbracketed"
+    assert run_study(KIND.of(question), surface).verdict == "unbracketed"
 
 
 def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
@@ -220,8 +242,12 @@ def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
         "climb",
         "recentre",
     ]
-    assert all(min(o.point.x[0] for o in stage.outcomes) == LOWS[0] for stage in done if stage.name == "recentre")
-    assert run(KIND.of(question), surface).verdict == "unbracketed"
+    assert all(
+        min(o.point.x[0] for o in stage.outcomes) == LOWS[0]
+        for stage in done
+        if stage.name == "recentre"
+    )
+    assert run_study(KIND.of(question), surface).verdict == "unbracketed"
 
 
 def test_the_corners_of_a_block_stay_apart_in_a_range_that_is_narrower_than_a_block() -> None:
@@ -235,16 +261,29 @@ def test_the_corners_of_a_block_stay_apart_in_a_range_that_is_narrower_than_a_bl
 # Divergence
 
 
-@pytest.mark.parametrize(("distance", "expected"), [(3.0, 1.5), (2.0, 1.2), (1.0, 0.6), (0.6, 0.5), (-1.0, 1.5)])
-def test_corners_keep_well_short_of_where_a_run_diverged_and_promise_the_less_for_it(distance: float, expected: float) -> None:
+@pytest.mark.parametrize(
+    ("distance", "expected"), [(3.0, 1.5), (2.0, 1.2), (1.0, 0.6), (0.6, 0.5), (-1.0, 1.5)]
+)
+def test_corners_keep_well_short_of_where_a_run_diverged_and_promise_the_less_for_it(
+    distance: float, expected: float
+) -> None:
     asked, surface = ladder([8]), Surface((3.4,), curvature=0.3, noise=1.0)
-    done = [ended(robust.next_stage(asked, ()), lambda level, x, seed: surface.loss(32 << level, x, seed))]  # type: ignore[arg-type]
+    done = [
+        ended(
+            robust.next_stage(asked, ()), lambda level, x, seed: surface.loss(32 << level, x, seed)
+        )
+    ]  # type: ignore[arg-type]
     pooled = pooled_fit(asked, done)
     assert pooled is not None
-    diverged = Done("shape", (Outcome(Point(0, (float(pooled.optima[0, 0]) + distance,), 1), math.inf),))
+    diverged = Done(
+        "shape", (Outcome(Point(0, (float(pooled.optima[0, 0]) + distance,), 1), math.inf),)
+    )
     assert blocks.half_spans(done, pooled)[0] == 1.5
     assert blocks.half_spans([*done, diverged], pooled)[0] == pytest.approx(expected)
-    after = [next(blocks.greedy(asked, found, pooled, math.inf))[1] for found in (done, [*done, diverged])]
+    after = [
+        next(blocks.greedy(asked, found, pooled, math.inf))[1]
+        for found in (done, [*done, diverged])
+    ]
     free, warned = (float(pooled.target_half_widths(covariance)[0]) for covariance in after)
     assert warned > free * 1.001 if expected < 1.5 else warned == pytest.approx(free)
     assert not blocks.enough(pooled, after[1])
@@ -254,7 +293,9 @@ def test_corners_keep_well_short_of_where_a_run_diverged_and_promise_the_less_fo
 
 
 @pytest.mark.parametrize(("axes", "runs"), [(1, 2), (2, 4), (3, 4), (4, 8), (5, 8)])
-def test_a_block_tells_all_axes_apart_and_two_blocks_their_pairs_with_the_learning_rate(axes: int, runs: int) -> None:
+def test_a_block_tells_all_axes_apart_and_two_blocks_their_pairs_with_the_learning_rate(
+    axes: int, runs: int
+) -> None:
     one, other = signs(axes, 0), signs(axes, 1)
     assert one.shape == other.shape == (runs, axes)
     assert np.abs(one).max() == np.abs(one).min() == 1
@@ -270,7 +311,12 @@ def test_the_budget_is_that_of_the_published_rule_without_exploding_with_hyperpa
     known, budgets = [], []
     for axes in range(1, 5):
         (ladder,) = all_ladders(study(axes, **FOURFOLD))
-        known.append(math.fsum(cost * runs for cost, runs in zip(ladder.costs, robust.forecast(ladder), strict=True)))
+        known.append(
+            math.fsum(
+                cost * runs
+                for cost, runs in zip(ladder.costs, robust.forecast(ladder), strict=True)
+            )
+        )
         budgets.append(ladder.max_base_runs)
     assert budgets[1] == 8**2 * 4
     assert [budgets[i] / known[i] for i in (0, 2, 3)] == pytest.approx([1.5, 3, 3])
@@ -278,8 +324,8 @@ def test_the_budget_is_that_of_the_published_rule_without_exploding_with_hyperpa
 
 def test_the_values_beside_an_edge_are_the_axis_s_own_carried_on_to_where_runs_went() -> None:
     axis = Axis.between("lr", 2.0**-9, 2.0**-2, 8, extend=True)
-    assert columns(axis, -9.0, -2.0) == list(axis.values)
-    assert columns(axis, -11.0, -1.0) == [-11.0, -10.0, *axis.values, -1.0]
+    assert extended_values(axis, -9.0, -2.0) == list(axis.values)
+    assert extended_values(axis, -11.0, -1.0) == [-11.0, -10.0, *axis.values, -1.0]
 
 
 # Invariances
@@ -298,8 +344,14 @@ def test_shifting_every_axis_shifts_the_answer() -> None:
         lr, decay = (from_octaves(octaves(spec, axis) - shift) for axis in AXES[:2])
         return surface(replace(spec, optimizer=replace(spec.optimizer, lr=lr, weight_decay=decay)))
 
-    search = {name: one | {"low": one["low"] * 2**shift, "high": one["high"] * 2**shift} for name, one in document()["search"].items()}
-    before, after = run(KIND.of(study()), surface), run(KIND.of(study(search=search)), train)
+    search = {
+        name: one | {"low": one["low"] * 2**shift, "high": one["high"] * 2**shift}
+        for name, one in document()["search"].items()
+    }
+    before, after = (
+        run_study(KIND.of(study()), surface),
+        run_study(KIND.of(study(search=search)), train),
+    )
     assert answers(after) == pytest.approx([x + shift for x in answers(before)], abs=1e-4)
     assert after.ladders[0].cost.trials == before.ladders[0].cost.trials
 
@@ -307,7 +359,9 @@ def test_shifting_every_axis_shifts_the_answer() -> None:
 def test_the_scale_of_a_level_s_losses_changes_nothing() -> None:
     surface = random_surface(22, noise=0.2)
     scaled = replace(surface, scale=(1.0, 3.0, 0.2, 7.0, 1.0, 1.0, 1.0, 1.0))
-    assert answers(run(KIND.of(study()), scaled)) == pytest.approx(answers(run(KIND.of(study()), surface)), abs=1e-4)
+    assert answers(run_study(KIND.of(study()), scaled)) == pytest.approx(
+        answers(run_study(KIND.of(study()), surface)), abs=1e-4
+    )
 
 
 def test_the_order_of_the_trials_changes_nothing() -> None:
@@ -323,10 +377,15 @@ def test_a_small_constant_on_the_losses_of_one_seed_at_one_width_leaves_the_answ
 
     def train(spec: TrialSpec) -> list[Measurement]:
         (last,) = surface(spec)
-        lifted = {name: loss + 0.002 * ((spec.model.width, spec.seed) == (64, 1)) for name, loss in last.metrics.items()}
+        lifted = {
+            name: loss + 0.002 * ((spec.model.width, spec.seed) == (64, 1))
+            for name, loss in last.metrics.items()
+        }
         return [replace(last, metrics=lifted)]
 
-    assert answers(run(KIND.of(study()), train)) == pytest.approx(answers(run(KIND.of(study()), surface)), abs=0.02)
+    assert answers(run_study(KIND.of(study()), train)) == pytest.approx(
+        answers(run_study(KIND.of(study()), surface)), abs=0.02
+    )
 
 
 # The fold
@@ -338,7 +397,9 @@ def test_replaying_any_prefix_of_the_trials_plans_the_rest_of_its_stage(number: 
     trials, ends = trials_of(question, random_surface(number, noise=0.3))
     for length in range(0, len(trials), 3):
         end = next(end for end in ends if end > length)
-        assert {spec.digest for spec in KIND.of(question).plan(trials[:length]).start} == {trial.digest for trial in trials[length:end]}
+        assert {spec.digest for spec in KIND.of(question).plan(trials[:length]).start} == {
+            trial.digest for trial in trials[length:end]
+        }
 
 
 @pytest.mark.parametrize("axes", [2, 5])
@@ -347,16 +408,18 @@ def test_planned_points_lie_on_the_lattice(axes: int) -> None:
     assert len({trial.digest for trial in trials}) == len(trials) > 50
     for trial in trials:
         for axis in AXES[:axes]:
-            assert octaves(trial.spec, axis) * 64 == pytest.approx(round(octaves(trial.spec, axis) * 64), abs=1e-4)
+            assert octaves(trial.spec, axis) * 64 == pytest.approx(
+                round(octaves(trial.spec, axis) * 64), abs=1e-4
+            )
 
 
 def test_what_is_left_of_the_budget_when_the_answer_is_good_enough_stays_unspent() -> None:
     few, many = (study(limits={"max_base_runs": cap, "max_trials": 4000}) for cap in (200, 2000))
     for number in range(6):
         surface: Surface = partial(noisy(0.05), drift=(0.0, 0.0))(number)
-        (report,) = run(KIND.of(few), surface).ladders
+        (report,) = run_study(KIND.of(few), surface).ladders
         assert report.verdict == "resolved"
-        assert run(KIND.of(many), surface).ladders[0].cost == report.cost
+        assert run_study(KIND.of(many), surface).ladders[0].cost == report.cost
         assert report.cost.flops < 0.9 * 200 * all_ladders(few)[0].base_flops
 
 

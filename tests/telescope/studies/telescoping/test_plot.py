@@ -8,34 +8,38 @@ import pytest
 from matplotlib.image import imread
 
 from telescope.studies.telescoping.plot import (
-    Estimate,
-    Ladder,
-    Level,
-    Run,
+    PlottedEstimate,
+    PlottedLadder,
+    PlottedLevel,
+    PlottedRun,
     draw,
-    losses,
-    row,
-    seed_means,
+    lowest_losses,
+    seed_adjusted_means,
+    width_line,
 )
 
 
 def bowl(width, lr, weight_decay, seed=0):
     octaves = math.log2(lr) + 5
     if octaves > 2.5:
-        return Run(width, lr, weight_decay, seed, None)
+        return PlottedRun(width, lr, weight_decay, seed, None)
     shape = 0.02 * octaves**2 + 0.005 * (math.log2(weight_decay) + 3) ** 2
-    return Run(width, lr, weight_decay, seed, (3 - width / 200) * (1 + shape) + 0.01 * seed)
+    return PlottedRun(width, lr, weight_decay, seed, (3 - width / 200) * (1 + shape) + 0.01 * seed)
 
 
 def ladder(optimizer="muon", answered=True):
     grid = [bowl(32, 2.0**x, 2.0**y) for x in range(-9, -1) for y in (-6, -3, 0)]
-    corners = [bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)]
-    estimate = Estimate(0.025, 0.031, 0.039)
+    corners = [
+        bowl(64, 2.0**x, 2.0**y, seed) for x in (-6, -4) for y in (-5, -1) for seed in (0, 1)
+    ]
+    estimate = PlottedEstimate(0.025, 0.031, 0.039)
     levels = (
-        Level(32, 2.0**-9, 2.0**-2, estimate, 2.84),
-        Level(64, 2.0**-6, 2.0**-4, estimate, 2.75),
+        PlottedLevel(32, 2.0**-9, 2.0**-2, estimate, 2.84),
+        PlottedLevel(64, 2.0**-6, 2.0**-4, estimate, 2.75),
     )
-    return Ladder(optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None)
+    return PlottedLadder(
+        optimizer, "resolved", levels, (*grid, *corners), 128, estimate if answered else None
+    )
 
 
 def pixels(path):
@@ -70,9 +74,11 @@ def test_what_is_compared_is_a_row_above_those_of_its_ladders(tmp_path):
     compared, plain = pixels(tmp_path / "data.png"), pixels(tmp_path / "two.png")
     assert compared.shape[0] > 1.4 * plain.shape[0]
     for half in np.array_split(compared[: compared.shape[0] // 3], 2, axis=1):
-        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, "the second ladder's colour, which lies above the first one's"
+        assert close_to(half, (0xFF, 0x7F, 0x0E)) > 100, (
+            "the second ladder's colour, which lies above the first one's"
+        )
     draw(
-        [Ladder("muon, code", "unresolved", (), (), 64, None)] * 2,
+        [PlottedLadder("muon, code", "unresolved", (), (), 64, None)] * 2,
         tmp_path / "none.png",
         "",
         "data",
@@ -80,8 +86,8 @@ def test_what_is_compared_is_a_row_above_those_of_its_ladders(tmp_path):
 
 
 def test_losses_of_different_texts_are_drawn_over_their_first():
-    assert losses(ladder(), "model") == [(32, 2.84), (64, 2.75)]
-    assert losses(ladder(), "data") == [(32, 1.0), (64, 2.75 / 2.84)]
+    assert lowest_losses(ladder(), "model") == [(32, 2.84), (64, 2.75)]
+    assert lowest_losses(ladder(), "data") == [(32, 1.0), (64, 2.75 / 2.84)]
 
 
 def test_without_an_answer_nothing_is_drawn_in_the_target_colour(tmp_path):
@@ -89,10 +95,16 @@ def test_without_an_answer_nothing_is_drawn_in_the_target_colour(tmp_path):
     assert close_to(pixels(tmp_path / "a.png"), (0xD1, 0x49, 0x5B)) == 0
 
 
-@pytest.mark.parametrize("runs", [(), (Run(32, 0.01, 0.1, 0, None), Run(32, 0.02, 0.1, 0, None))])
+@pytest.mark.parametrize(
+    "runs", [(), (PlottedRun(32, 0.01, 0.1, 0, None), PlottedRun(32, 0.02, 0.1, 0, None))]
+)
 def test_a_ladder_where_nothing_ended_or_everything_diverged_can_be_drawn(tmp_path, runs):
     draw(
-        [Ladder("muon", "unresolved", (Level(32, 0.01, 0.02, None, None),), runs, 64, None)],
+        [
+            PlottedLadder(
+                "muon", "unresolved", (PlottedLevel(32, 0.01, 0.02, None, None),), runs, 64, None
+            )
+        ],
         tmp_path / "a.png",
     )
     assert (tmp_path / "a.png").stat().st_size > 10_000
@@ -101,20 +113,20 @@ def test_a_ladder_where_nothing_ended_or_everything_diverged_can_be_drawn(tmp_pa
 def test_seeds_are_compared_where_they_meet_before_they_are_averaged():
     first = [bowl(32, 2.0**x, 0.125, 0) for x in (-7, -6, -5, -4)]
     second = [bowl(32, 2.0**x, 0.125, 1) for x in (-6, -5, -3)]
-    means = seed_means(first + second)
+    means = seed_adjusted_means(first + second)
     for x in (-7, -6, -5, -4, -3):
         assert means[2.0**x, 0.125] == pytest.approx(bowl(32, 2.0**x, 0.125, 0).loss)
 
 
 def test_the_line_is_the_best_of_the_weight_decays_tried_at_most_learning_rates():
     grid = [bowl(32, 2.0**x, 2.0**y) for x in range(-9, -3) for y in (-6, -3, 0)]
-    off_grid = [Run(32, 2.0**-4.5, 2.0**-2.5, 0, 0.5)]
-    line = row(seed_means(grid + off_grid))
+    off_grid = [PlottedRun(32, 2.0**-4.5, 2.0**-2.5, 0, 0.5)]
+    line = width_line(seed_adjusted_means(grid + off_grid))
     assert [lr for lr, _ in line] == [2.0**x for x in range(-9, -3)]
     assert dict(line) == {2.0**x: bowl(32, 2.0**x, 2.0**-3).loss for x in range(-9, -3)}
     assert all(a < b for (a, _), (b, _) in pairwise(line))
 
 
 def test_diverged_runs_have_no_mean():
-    assert seed_means([Run(32, 0.5, 0.1, 0, None)]) == {}
-    assert row({}) == []
+    assert seed_adjusted_means([PlottedRun(32, 0.5, 0.1, 0, None)]) == {}
+    assert width_line({}) == []

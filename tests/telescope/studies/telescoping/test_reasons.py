@@ -44,7 +44,9 @@ def test_advice_comes_back_from_json_as_it_was(remark: Remark) -> None:
 
 
 def test_counts_stay_counts() -> None:
-    reason = Reason.of(Code.NO_NOISE_MODEL, advice=Remark.of(Advice.MORE_BLOCKS, blocks=6, max_base_runs=90))
+    reason = Reason.of(
+        Code.NO_NOISE_MODEL, advice=Remark.of(Advice.MORE_BLOCKS, blocks=6, max_base_runs=90)
+    )
     document = json.loads(REASON.dump_json(reason))
     assert document["advice"]["values"] == {"blocks": 6, "max_base_runs": 90}
     assert "6 more blocks" in advice_words(REASON.validate_python(document).advice)
@@ -55,7 +57,10 @@ def test_a_reason_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         reason.code = Code.RESOLVED  # type: ignore[misc]
     assert isinstance(reason.values, tuple)
-    assert len({reason, replace(reason), Reason.of(Code.STOPPED, by="limit:max_flops", detail=None)}) == 2
+    assert (
+        len({reason, replace(reason), Reason.of(Code.STOPPED, by="limit:max_flops", detail=None)})
+        == 2
+    )
 
 
 @pytest.mark.parametrize("values", [{}, {"lr": 0.1, "width": 32}, {"width": 32}])
@@ -64,12 +69,16 @@ def test_a_reason_with_other_values_than_its_code_comes_with_is_not_built(
 ) -> None:
     with pytest.raises(ValueError, match=r"all_diverged needs the values \['lr'\]"):
         Reason.of(Code.ALL_DIVERGED, **values)
-    with pytest.raises(ValueError, match=r"more_blocks needs the values \['blocks', 'max_base_runs'\]"):
+    with pytest.raises(
+        ValueError, match=r"more_blocks needs the values \['blocks', 'max_base_runs'\]"
+    ):
         Remark.of(Advice.MORE_BLOCKS, **values)
 
 
 def test_what_comes_with_a_code_stands_under_that_code_alone() -> None:
-    assert len({*Code, *Advice, *ClimbEnd}) == len(Code) + len(Advice) + len(ClimbEnd), "they share the keys of a table"
+    assert len({*Code, *Advice, *ClimbEnd}) == len(Code) + len(Advice) + len(ClimbEnd), (
+        "they share the keys of a table"
+    )
     assert set(CARRIES) <= {*Code, *Advice, *ClimbEnd}
 
 
@@ -80,7 +89,10 @@ def test_stored_reports_are_read(document: dict[str, Any]) -> None:
     assert found.because is not None
     assert found.because.code == document["because"]["code"]
     assert [words(part.reason) for part in found.because.parts] == document["because"]["parts"]
-    assert report_document(found).items() >= {key: document[key] for key in ("verdict", "reason", "best", "final")}.items()
+    assert (
+        report_document(found).items()
+        >= {key: document[key] for key in ("verdict", "reason", "best", "final")}.items()
+    )
 
 
 def test_numbers_that_were_stored_as_floats_are_read() -> None:
@@ -110,4 +122,7 @@ def test_numbers_that_were_stored_as_floats_are_read() -> None:
         )
         assert said in words(found)
     advice = {"advice": "more_blocks", "values": {"blocks": 6.0, "max_base_runs": 90.0}}
-    assert REASON.validate_python({"code": "drifting", "values": {}, "advice": advice}).advice is not None
+    assert (
+        REASON.validate_python({"code": "drifting", "values": {}, "advice": advice}).advice
+        is not None
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from surfaces.bowls import Surface, random_surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.telescoping.answer.answer import answer
 from telescope.studies.telescoping.answer.budget import error_budget, laws_of, shifts
 from telescope.studies.telescoping.evidence import ErrorBudget
@@ -53,7 +53,7 @@ def laws_on(asked: Question, surface: Surface) -> Laws:
 def answers() -> Sequence[tuple[Surface, LadderReport]]:
     """Of twenty noisy surfaces whose drift law is drawn too."""
     surfaces = [random_surface(number, noise=0.2, law="drawn") for number in NUMBERS]
-    return [(surface, run(KIND.of(study()), surface).ladders[0]) for surface in surfaces]
+    return [(surface, run_study(KIND.of(study()), surface).ladders[0]) for surface in surfaces]
 
 
 # The budget
@@ -67,7 +67,9 @@ def test_the_parts_of_the_budget_add_up_to_the_variance_that_the_interval_is_dra
             inside = np.array([law.covariance[axis, axis] for law in laws.fits])
             variance = float(laws.weights @ (inside + (means - laws.weights @ means) ** 2))
             budget = error_budget(laws, axis, mesh=0.0)
-            assert math.fsum(getattr(budget, part) ** 2 for part in PARTS) == pytest.approx(variance, rel=1e-4)
+            assert math.fsum(getattr(budget, part) ** 2 for part in PARTS) == pytest.approx(
+                variance, rel=1e-4
+            )
             assert budget.total == pytest.approx(math.sqrt(variance), rel=1e-4)
             assert all(getattr(budget, part) >= 0 for part in PARTS)
 
@@ -77,14 +79,18 @@ def test_the_parts_of_the_budget_add_up_to_the_variance_that_the_interval_is_dra
     ("estimator", "least", "most"),
     [("pooled", 1.3, 2.1), ("per_level", 1.64, 2.93), ("argmin", 1.0, 2.3)],
 )
-def test_the_interval_is_as_wide_as_the_total_says(estimator: str, least: float, most: float, schedule: str) -> None:
+def test_the_interval_is_as_wide_as_the_total_says(
+    estimator: str, least: float, most: float, schedule: str
+) -> None:
     """90 % of a Student t of 2 observations or more; an argmin's interval reaches to one side, as
     far as it lies off.
     """
     held = 0
     for number in range(5):
         asked = study(schedule=schedule, estimator=estimator)
-        (ladder,) = run(KIND.of(asked), random_surface(number, noise=0.2, law="drawn")).ladders
+        (ladder,) = run_study(
+            KIND.of(asked), random_surface(number, noise=0.2, law="drawn")
+        ).ladders
         for axis in all_ladders(asked)[0].axes:
             found = ladder.hyperparameters[axis.name]
             below, above = math.log2(found.value / found.low), math.log2(found.high / found.value)
@@ -102,10 +108,10 @@ def test_the_interval_is_as_wide_as_the_total_says(estimator: str, least: float,
 def test_a_per_level_budget_is_of_its_own_terms() -> None:
     asked, surface = study(schedule="paper", estimator="per_level"), random_surface(1, noise=0.2)
     (ladder,), (plain,) = (
-        run(KIND.of(asked), surface).ladders,
-        run(KIND.of(replace(asked, estimator="pooled")), surface).ladders,
+        run_study(KIND.of(asked), surface).ladders,
+        run_study(KIND.of(replace(asked, estimator="pooled")), surface).ladders,
     )
-    for name, one in per_level.at_target(*folded(asked, surface)).items():
+    for name, one in per_level.level_optima_at_target(*folded(asked, surface)).items():
         budget = ladder.error_budget[all_ladders(asked)[0].axes[name].name]
         assert budget.bowl_form == per_level.BIAS
         assert budget.seed_noise**2 == pytest.approx(one.noise, rel=1e-4)
@@ -116,7 +122,7 @@ def test_a_per_level_budget_is_of_its_own_terms() -> None:
 
 def test_an_argmin_far_from_the_fitted_optimum_is_uncertain_by_that_distance() -> None:
     asked, surface = study(estimator="argmin"), random_surface(1, noise=0.2, law="drawn")
-    (ladder,) = run(KIND.of(asked), surface).ladders
+    (ladder,) = run_study(KIND.of(asked), surface).ladders
     laws = laws_on(asked, surface)
     mean = float(laws.weights @ [law.theta[1] for law in laws.fits])
     off = abs(math.log2(ladder.hyperparameters["weight_decay"].value) - mean)
@@ -126,39 +132,68 @@ def test_an_argmin_far_from_the_fitted_optimum_is_uncertain_by_that_distance() -
 
 def test_the_noise_s_part_follows_the_noise_and_the_law_s_part_the_drift() -> None:
     still = random_surface(3, drift=(0.0, 0.0), bend=(1.0,) * 8)
-    budgets = [error_budget(laws_on(study(), replace(still, noise=noise)), 0, 0.0) for noise in (0.02, 0.2, 0.6)]
+    budgets = [
+        error_budget(laws_on(study(), replace(still, noise=noise)), 0, 0.0)
+        for noise in (0.02, 0.2, 0.6)
+    ]
     assert budgets[0].seed_noise < budgets[1].seed_noise < budgets[2].seed_noise
     moving = replace(still, noise=0.05, drift=(2.5, 0.0))
-    assert error_budget(laws_on(study(), moving), 0, 0.0).law > 3 * error_budget(laws_on(study(), replace(still, noise=0.05)), 0, 0.0).law
+    assert (
+        error_budget(laws_on(study(), moving), 0, 0.0).law
+        > 3 * error_budget(laws_on(study(), replace(still, noise=0.05)), 0, 0.0).law
+    )
 
 
 def test_more_runs_at_a_level_shrink_what_they_are_said_to_shrink() -> None:
     noisy = random_surface(5, noise=0.5)
-    tight, ample = (run(KIND.of(study(limits={"max_base_runs": cap})), noisy).ladders[0].error_budget["lr"] for cap in (60, 600))
+    tight, ample = (
+        run_study(KIND.of(study(limits={"max_base_runs": cap})), noisy)
+        .ladders[0]
+        .error_budget["lr"]
+        for cap in (60, 600)
+    )
     assert ample.total < tight.total
     assert ample.seed_noise < tight.seed_noise
 
 
 def test_a_target_among_the_trained_widths_leaves_no_law_to_doubt() -> None:
     model = {"base_width": 32, "calibration_width": 128, "target_width": 128, "head_dim": 16}
-    budget = run(KIND.of(study(model=model)), random_surface(2, noise=0.1, target_width=128)).ladders[0].error_budget["lr"]
+    budget = (
+        run_study(KIND.of(study(model=model)), random_surface(2, noise=0.1, target_width=128))
+        .ladders[0]
+        .error_budget["lr"]
+    )
     assert budget.law <= 0.1 * budget.total
 
 
 def test_a_grid_s_point_is_uncertain_by_its_mesh_and_a_fitted_value_is_not() -> None:
-    published = run(KIND.of(study(2, (8, 8), schedule="paper")), Surface((-5.5, -3.5), noise=0.02)).ladders[0]
+    published = run_study(
+        KIND.of(study(2, (8, 8), schedule="paper")), Surface((-5.5, -3.5), noise=0.02)
+    ).ladders[0]
     step = math.log2(published.levels[2].grid["lr"][1] / published.levels[2].grid["lr"][0])
     budget = published.error_budget["lr"]
     assert budget.mesh == pytest.approx(step / math.sqrt(12), rel=1e-3)
-    assert budget.total**2 == pytest.approx(math.fsum(getattr(budget, part) ** 2 for part in PARTS), rel=1e-4)
-    assert run(KIND.of(study()), Surface((-5.7, -3.7), noise=0.1)).ladders[0].error_budget["lr"].mesh == 0
+    assert budget.total**2 == pytest.approx(
+        math.fsum(getattr(budget, part) ** 2 for part in PARTS), rel=1e-4
+    )
+    assert (
+        run_study(KIND.of(study()), Surface((-5.7, -3.7), noise=0.1))
+        .ladders[0]
+        .error_budget["lr"]
+        .mesh
+        == 0
+    )
 
 
 def test_the_largest_part_is_named_with_what_would_reduce_it(answers: Any) -> None:
     for _, ladder in answers:
         budget: ErrorBudget = ladder.error_budget["lr"]
         assert getattr(budget, budget.dominant) == max(getattr(budget, part) for part in PARTS)
-    drifting = run(KIND.of(study()), Surface((-5.7, -3.7), drift=(2.8, 0.0), noise=0.05)).ladders[0].error_budget["lr"]
+    drifting = (
+        run_study(KIND.of(study()), Surface((-5.7, -3.7), drift=(2.8, 0.0), noise=0.05))
+        .ladders[0]
+        .error_budget["lr"]
+    )
     assert drifting.dominant == "law"
     assert "calibration_width" in drifting.remedy
 
@@ -173,7 +208,9 @@ def test_the_drift_to_the_target_lies_within_the_interval_that_was_predicted(ans
         true = surface.target[0] - surface.optimum(ladder.levels[-1].width)[0]
         held.append(average.low <= true <= average.high)
         assert math.fsum(law.probability for law in ladder.shifts[1:]) == pytest.approx(1, abs=1e-4)
-        assert average.octaves == pytest.approx(math.fsum(law.probability * law.octaves for law in ladder.shifts[1:]), abs=1e-3)
+        assert average.octaves == pytest.approx(
+            math.fsum(law.probability * law.octaves for law in ladder.shifts[1:]), abs=1e-3
+        )
     assert sum(held) >= 0.8 * len(held)
 
 
@@ -221,12 +258,19 @@ def test_the_loss_at_the_target_lies_within_the_interval_that_the_scaling_predic
     exponent: float,
 ) -> None:
     asked, held = study(), []
-    sizes = {width: parameters(asked.model.at(width), 256, asked.data.context) for width in (32, 64, 128, 256, 512)}
+    sizes = {
+        width: parameters(asked.model.at(width), 256, asked.data.context)
+        for width in (32, 64, 128, 256, 512)
+    }
     for number in range(8):
         plain = random_surface(number, noise=0.2)
-        floors = {width: 1.3 + 1.7 * (size / sizes[32]) ** -exponent for width, size in sizes.items()}
-        surface = replace(plain, scale=tuple(floors[width] / plain.floor(width) for width in floors) + (1.0,) * 3)
-        found = run(KIND.of(asked), surface).ladders[0].transfer
+        floors = {
+            width: 1.3 + 1.7 * (size / sizes[32]) ** -exponent for width, size in sizes.items()
+        }
+        surface = replace(
+            plain, scale=tuple(floors[width] / plain.floor(width) for width in floors) + (1.0,) * 3
+        )
+        found = run_study(KIND.of(asked), surface).ladders[0].transfer
         assert found is not None
         assert found.loss_at_target is not None
         assert found.loss_at_target.high - found.loss_at_target.low < 0.15 * floors[512]
@@ -255,7 +299,7 @@ def test_the_report_says_at_which_width_the_ladder_stopped_and_why(answers: Any)
     ],
 )
 def test_a_ladder_that_was_stopped_names_what_stopped_it(changes: dict[str, Any], why: str) -> None:
-    ladder = run(KIND.of(study(**changes)), random_surface(1, noise=0.4)).ladders[0]
+    ladder = run_study(KIND.of(study(**changes)), random_surface(1, noise=0.4)).ladders[0]
     assert ladder.climb is not None
     assert ladder.climb.why == why
     assert why != "budget" or "base runs, and" in ladder.climb.words
@@ -278,14 +322,18 @@ def test_what_is_said_to_resolve_an_unresolved_study_mostly_does() -> None:
     resolved = []
     for number in range(7):
         surface = random_surface(number, noise=0.2)
-        short = run(KIND.of(study(limits={"max_base_runs": 50})), surface).ladders[0]
+        short = run_study(KIND.of(study(limits={"max_base_runs": 50})), surface).ladders[0]
         if short.remedy is None or not short.reason.startswith("interval"):
             continue
         assert short.remedy.blocks >= 1
-        assert short.remedy.flops == pytest.approx(short.remedy.base_runs * all_ladders(study())[0].base_flops, rel=1e-4)
+        assert short.remedy.flops == pytest.approx(
+            short.remedy.base_runs * all_ladders(study())[0].base_flops, rel=1e-4
+        )
         assert "FLOP" not in short.reason  # the remedy has it
         assert f"limits.max_base_runs to {short.remedy.max_base_runs}" in short.reason
-        longer = run(KIND.of(study(limits={"max_base_runs": short.remedy.max_base_runs})), surface).ladders[0]
+        longer = run_study(
+            KIND.of(study(limits={"max_base_runs": short.remedy.max_base_runs})), surface
+        ).ladders[0]
         assert longer.cost.flops <= short.cost.flops + 1.01 * short.remedy.flops
         resolved.append(longer.verdict == "resolved")
     assert len(resolved) >= 4
@@ -295,7 +343,9 @@ def test_what_is_said_to_resolve_an_unresolved_study_mostly_does() -> None:
 def test_a_drift_is_told_from_chance_by_one_width_more() -> None:
     model = {"base_width": 32, "calibration_width": 256, "target_width": 256, "head_dim": 16}
     surface = Surface((-5.7, -3.7), drift=(-2.4, 0.0), law="constant", noise=0.02, target_width=256)
-    ladder = run(KIND.of(study(model=model, limits={"max_base_runs": 180})), surface).ladders[0]
+    ladder = run_study(KIND.of(study(model=model, limits={"max_base_runs": 180})), surface).ladders[
+        0
+    ]
     assert ladder.reason.startswith("drifting")
     assert ladder.climb is not None
     assert ladder.climb.width == 128
@@ -310,7 +360,7 @@ def test_an_unbracketed_verdict_names_the_border(x: float, side: str) -> None:
         "lr": {"low": 2.0**-9, "high": 2.0**-2, "points": 8, "extend": False},
         "weight_decay": 0.1,
     }
-    report = run(KIND.of(study(search=search)), Surface((x, math.log2(0.1))))
+    report = run_study(KIND.of(study(search=search)), Surface((x, math.log2(0.1))))
     assert report.verdict == "unbracketed"
     assert f"width 32, lr: {side}" in report.reason
 
@@ -319,5 +369,10 @@ def test_when_unsure_the_lower_learning_rate_is_handed_out() -> None:
     for number in range(4):
         laws = laws_on(study(), random_surface(number, noise=0.5))
         mean = float(laws.weights @ [law.theta[0] for law in laws.fits])
-        handed_out = run(KIND.of(study()), random_surface(number, noise=0.5)).ladders[0].hyperparameters["lr"].value
+        handed_out = (
+            run_study(KIND.of(study()), random_surface(number, noise=0.5))
+            .ladders[0]
+            .hyperparameters["lr"]
+            .value
+        )
         assert mean - 0.3 < math.log2(handed_out) < mean

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from api.terminal.pictures import picture
-from api.terminal.telescoping import show, typed
+from api.terminal.pictures import plot_report
+from api.terminal.telescoping import parse_report, show
 from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.statistics.estimates import Estimate
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.answer import validation
 from telescope.studies.telescoping.evidence import Validation
@@ -44,14 +44,20 @@ def asked(**changes: Any) -> Question:
     return study(**{"validate_at_target": True, "coordinates": "skip", **changes})
 
 
-def validated(ladder: Ladder, surface: Surface, stated: float, half: float = 0.25) -> tuple[list[Done], Validation]:
+def validated(
+    ladder: Ladder, surface: Surface, stated: float, half: float = 0.25
+) -> tuple[list[Done], Validation]:
     """All stages around a stated lr (octaves), without the rounds before them."""
     done: list[Done] = []
     handed_out = (stated, surface.target[1])
     while stage := target_runs.next_stage(ladder, handed_out, done):
-        found = (Outcome(point, surface.loss(TARGET, point.x, point.seed)) for point in stage.points)
+        found = (
+            Outcome(point, surface.loss(TARGET, point.x, point.seed)) for point in stage.points
+        )
         done.append(Done(stage.name, tuple(sorted(found))))
-    report = validation.assess(ladder, None, Estimate(stated, stated - half, stated + half), done, 0.0)
+    report = validation.validate_ladder(
+        ladder, None, Estimate(stated, stated - half, stated + half), done, 0.0
+    )
     assert report is not None
     return done, report
 
@@ -82,7 +88,9 @@ def test_without_noise_the_optimum_and_what_missing_it_costs_are_found(off: floa
     assert found.optimum is not None
     assert found.regret is not None
     assert math.log2(found.optimum) == pytest.approx(MIDDLE[0], abs=0.1)
-    assert found.regret == pytest.approx(surface.excess(TARGET, (stated, MIDDLE[1])), rel=0.25, abs=0.01)
+    assert found.regret == pytest.approx(
+        surface.excess(TARGET, (stated, MIDDLE[1])), rel=0.25, abs=0.01
+    )
     assert found.regret_interval is not None
     assert (found.regret_interval.low == 0) == (off == 0)
     assert found.held == (abs(off) < 0.25)
@@ -100,7 +108,9 @@ def test_without_noise_the_optimum_and_what_missing_it_costs_are_found(off: floa
         (5.0, [3.0, 2.0]),
     ],
 )
-def test_the_runs_go_on_by_an_octave_towards_a_better_end_and_twice_at_most(off: float, extra: list[float]) -> None:
+def test_the_runs_go_on_by_an_octave_towards_a_better_end_and_twice_at_most(
+    off: float, extra: list[float]
+) -> None:
     done, _ = validated(one_ladder(), Surface(MIDDLE), MIDDLE[0] + off)
     expected = sorted([off - 1, off, off + 1, *extra])
     assert [x - MIDDLE[0] for x in tried(done)] == pytest.approx(expected, abs=1 / 64)
@@ -156,12 +166,19 @@ def test_where_everything_diverges_nothing_is_claimed() -> None:
 def test_the_loss_comes_with_the_noise_between_seeds() -> None:
     surface = Surface(MIDDLE, noise=0.3, number=5)
     _, found = validated(one_ladder(), surface, MIDDLE[0])
-    losses = [surface.loss(TARGET, (snapped := round(MIDDLE[0] * 64) / 64, round(MIDDLE[1] * 64) / 64), seed) for seed in target_runs.SEEDS]
+    losses = [
+        surface.loss(
+            TARGET, (snapped := round(MIDDLE[0] * 64) / 64, round(MIDDLE[1] * 64) / 64), seed
+        )
+        for seed in target_runs.SEEDS
+    ]
     assert snapped == pytest.approx(MIDDLE[0], abs=1 / 64)
     assert found.loss == pytest.approx(float(np.mean(losses)), rel=1e-5)
     assert found.seed_noise is not None
     assert 0.02 < found.seed_noise < 1.5
-    assert found.loss_error == pytest.approx(found.loss * found.seed_noise / 100 / math.sqrt(2), rel=1e-4)
+    assert found.loss_error == pytest.approx(
+        found.loss * found.seed_noise / 100 / math.sqrt(2), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -173,7 +190,9 @@ def test_a_regret_is_only_proven_where_the_interval_does_not_hold_the_learning_r
         _, found = validated(one_ladder(), surface, MIDDLE[0] + off)
         assert found.interval is not None
         assert found.regret_interval is not None
-        assert (found.regret_interval.low > 0) == (not found.interval.low <= found.lr * (1 + 1e-9) <= found.interval.high * (1 + 2e-9))
+        assert (found.regret_interval.low > 0) == (
+            not found.interval.low <= found.lr * (1 + 1e-9) <= found.interval.high * (1 + 2e-9)
+        )
         proven.append(found.regret_interval.low > 0)
     assert not all(proven)
     assert proven[0] or proven[-1]
@@ -182,14 +201,18 @@ def test_a_regret_is_only_proven_where_the_interval_does_not_hold_the_learning_r
 def test_the_likelihood_is_the_integral_over_the_noise_and_the_heights_of_the_seeds() -> None:
     shape = validation.Shape(math.log(0.5), 0.3, 0.65, 0.2, sigma=0.2, dof=4.0)
     z, seeds = np.array([0.0, 0.3, 0.9, 0.2, 0.1]), np.array([0, 0, 0, 1, 1])
-    bowls = np.array([[0.0, 0.2, 0.7, 0.0, 0.2], [0.5, 0.0, 0.6, 0.5, 0.0], [3.0, 2.0, 0.0, 3.0, 2.0]])
+    bowls = np.array(
+        [[0.0, 0.2, 0.7, 0.0, 0.2], [0.5, 0.0, 0.6, 0.5, 0.0], [3.0, 2.0, 0.0, 3.0, 2.0]]
+    )
     sigma, c = np.geomspace(0.05, 30, 150)[:, None, None], np.linspace(-6, 6, 1201)[:, None]
 
     def integral(f: np.ndarray) -> float:
         sd = sigma * np.sqrt(1 + (validation.ETA * np.maximum(f, z) / shape.sigma) ** 2)
         density = np.exp(-((z - f - c) ** 2) / (2 * sd**2)) / sd
         blocks = [density[..., seeds == seed].prod(-1).sum(-1) for seed in (0, 1)]
-        prior = sigma[:, 0, 0] ** -(shape.dof + 1) * np.exp(-shape.dof * shape.sigma**2 / (2 * sigma[:, 0, 0] ** 2))
+        prior = sigma[:, 0, 0] ** -(shape.dof + 1) * np.exp(
+            -shape.dof * shape.sigma**2 / (2 * sigma[:, 0, 0] ** 2)
+        )
         # the last factor: steps even in log sigma
         return float(np.log(np.sum(blocks[0] * blocks[1] * prior * sigma[:, 0, 0])))
 
@@ -198,7 +221,9 @@ def test_the_likelihood_is_the_integral_over_the_noise_and_the_heights_of_the_se
     assert found - found[0] == pytest.approx(expected - expected[0], abs=0.02)
 
 
-def test_the_ladder_teaches_the_form_of_the_bowl_and_little_about_the_noise_of_another_width() -> None:
+def test_the_ladder_teaches_the_form_of_the_bowl_and_little_about_the_noise_of_another_width() -> (
+    None
+):
     surface = Surface(MIDDLE, skew="exponential", noise=0.2, curvature=0.8, number=1)
     question, trials = asked(), list[Trial]()
     while not (plan := KIND.of(question).plan(trials)).done:
@@ -218,7 +243,7 @@ def test_the_ladder_teaches_the_form_of_the_bowl_and_little_about_the_noise_of_a
 @lru_cache(maxsize=64)
 def answered(number: int, noise: float = 0.2) -> tuple[Surface, LadderReport]:
     surface = random_surface(number, noise=noise, law="drawn")
-    return surface, run(KIND.of(asked()), surface).ladders[0]
+    return surface, run_study(KIND.of(asked()), surface).ladders[0]
 
 
 def truth(surface: Surface, ladder: LadderReport) -> tuple[float, float]:
@@ -228,7 +253,9 @@ def truth(surface: Surface, ladder: LadderReport) -> tuple[float, float]:
         math.log2(ladder.validation.lr),
         math.log2(ladder.hyperparameters["weight_decay"].value),
     )
-    best = min((surface.excess(TARGET, (lr + by, decay)), lr + by) for by in np.arange(-3, 3, 1 / 128))
+    best = min(
+        (surface.excess(TARGET, (lr + by, decay)), lr + by) for by in np.arange(-3, 3, 1 / 128)
+    )
     return float(best[1]), surface.excess(TARGET, (lr, decay)) - best[0]
 
 
@@ -253,7 +280,9 @@ def test_regret_and_optimum_at_the_target_are_recovered_within_their_intervals()
 
 def shifted(surface: Surface, octaves: float) -> Any:
     """The surface, but at the target its optimum lies elsewhere: no ladder can know."""
-    moved = replace(surface, target=(surface.target[0] + octaves, *surface.target[1:]), drift=(0.0, 0.0))
+    moved = replace(
+        surface, target=(surface.target[0] + octaves, *surface.target[1:]), drift=(0.0, 0.0)
+    )
 
     def train(spec: TrialSpec) -> list[Measurement]:
         return moved(spec) if spec.model.width == TARGET else surface(spec)
@@ -261,10 +290,12 @@ def shifted(surface: Surface, octaves: float) -> Any:
     return train
 
 
-def test_runs_that_contradict_the_ladder_leave_it_unresolved_and_hand_out_their_own_optimum() -> None:
+def test_runs_that_contradict_the_ladder_leave_it_unresolved_and_hand_out_their_own_optimum() -> (
+    None
+):
     surface = Surface(MIDDLE, skew="exponential", noise=0.1, number=2)
-    plain = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0]
-    report = run(KIND.of(asked()), shifted(surface, 1.6))
+    plain = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0]
+    report = run_study(KIND.of(asked()), shifted(surface, 1.6))
     ladder = report.ladders[0]
     found = ladder.validation
     assert found is not None
@@ -278,13 +309,19 @@ def test_runs_that_contradict_the_ladder_leave_it_unresolved_and_hand_out_their_
     assert math.log2(lr.value) == pytest.approx(MIDDLE[0] + 1.6, abs=0.2)
     assert (lr.low, lr.high) == (found.interval.low, found.interval.high)  # type: ignore[union-attr]
     assert (lr.resolved, lr.status) == (False, "unresolved")
-    assert found.regret == pytest.approx(surface.excess(TARGET, (MIDDLE[0] - 1.6, MIDDLE[1])), rel=0.3)
+    assert found.regret == pytest.approx(
+        surface.excess(TARGET, (MIDDLE[0] - 1.6, MIDDLE[1])), rel=0.3
+    )
 
 
 def test_a_contradiction_that_settles_nothing_keeps_the_ladders_value_and_says_so() -> None:
     surface = Surface(MIDDLE, noise=0.1, number=3)
-    plain = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0].hyperparameters["lr"]
-    ladder = run(KIND.of(asked()), shifted(surface, 5.0)).ladders[0]
+    plain = (
+        run_study(KIND.of(asked(validate_at_target=False)), surface)
+        .ladders[0]
+        .hyperparameters["lr"]
+    )
+    ladder = run_study(KIND.of(asked()), shifted(surface, 5.0)).ladders[0]
     assert ladder.reason.startswith("contradicted")
     assert "still reported" in ladder.reason
     assert ladder.hyperparameters["lr"].value == plain.value
@@ -299,7 +336,7 @@ def test_the_runs_are_trained_at_the_target_with_seeds_of_their_own_and_the_rest
         seen.append(spec)
         return surface(spec)
 
-    report = run(KIND.of(asked()), train)
+    report = run_study(KIND.of(asked()), train)
     at_target = [spec for spec in seen if spec.model.width == TARGET]
     before = {spec.seed for spec in seen if spec.model.width != TARGET}
     assert len(at_target) == report.ladders[0].validation.trials
@@ -318,8 +355,8 @@ def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
         asked(validate_at_target=False),
     )
     with_it, without = (
-        run(KIND.of(question), surface).ladders[0],
-        run(KIND.of(plain), surface).ladders[0],
+        run_study(KIND.of(question), surface).ladders[0],
+        run_study(KIND.of(plain), surface).ladders[0],
     )
     line, found = with_it.cost.validation, with_it.validation
     assert line is not None
@@ -333,15 +370,19 @@ def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
     assert with_it.cost.trials == without.cost.trials + line.trials
     forecast, before = preview(question), preview(plain)
     assert forecast.trials.least == before.trials.least + target_runs.LEAST_RUNS
-    assert forecast.flops.most == pytest.approx(before.flops.most + target_runs.MOST_RUNS * with_it.cost.final_run_flops)
+    assert forecast.flops.most == pytest.approx(
+        before.flops.most + target_runs.MOST_RUNS * with_it.cost.final_run_flops
+    )
     assert forecast.ladders[0].validation is not None
-    assert forecast.ladders[0].validation.flops == pytest.approx(target_runs.LEAST_RUNS * with_it.cost.final_run_flops)
+    assert forecast.ladders[0].validation.flops == pytest.approx(
+        target_runs.LEAST_RUNS * with_it.cost.final_run_flops
+    )
     assert forecast.flops.least <= with_it.cost.flops <= forecast.flops.most
 
 
 def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part() -> None:
     surface = random_surface(0, noise=0.2, cliff=math.inf)
-    rounds = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost
+    rounds = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost
     each = rounds.final_run_flops
     for limits, trials in (
         ({"max_trials": rounds.trials + 5}, 0),
@@ -349,7 +390,7 @@ def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part
         ({"max_trials": 4000, "max_flops": rounds.flops + 5.9 * each}, 0),
         ({"max_trials": 4000, "max_flops": rounds.flops + 6.1 * each}, 6),
     ):
-        ladder = run(KIND.of(asked(limits=limits)), surface).ladders[0]
+        ladder = run_study(KIND.of(asked(limits=limits)), surface).ladders[0]
         assert ladder.cost.trials == rounds.trials + trials
         assert (ladder.validation is None) == (trials == 0)
         assert (ladder.reason == f"limit:{list(limits)[-1]}") == (trials == 0)
@@ -358,8 +399,10 @@ def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part
 
 def test_a_limit_at_the_target_is_the_reason_and_the_runs_so_far_are_reported() -> None:
     surface = Surface(MIDDLE, noise=0.1, number=3)
-    rounds = run(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost.trials
-    ladder = run(KIND.of(asked(limits={"max_trials": rounds + 7})), shifted(surface, 5.0)).ladders[0]
+    rounds = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost.trials
+    ladder = run_study(
+        KIND.of(asked(limits={"max_trials": rounds + 7})), shifted(surface, 5.0)
+    ).ladders[0]
     assert (ladder.verdict, ladder.reason) == ("unresolved", "limit:max_trials")
     assert ladder.validation is not None
     assert (ladder.validation.trials, ladder.validation.contradicted) == (6, True)
@@ -367,7 +410,7 @@ def test_a_limit_at_the_target_is_the_reason_and_the_runs_so_far_are_reported() 
 
 def test_limits_that_end_the_rounds_end_the_study() -> None:
     limits = {"max_trials": 60}
-    ladder = run(KIND.of(asked(limits=limits)), random_surface(1, noise=0.2)).ladders[0]
+    ladder = run_study(KIND.of(asked(limits=limits)), random_surface(1, noise=0.2)).ladders[0]
     assert (ladder.reason, ladder.validation, ladder.cost.validation) == (
         "limit:max_trials",
         None,
@@ -396,7 +439,7 @@ def test_the_fold_with_validation_is_pure() -> None:
 @pytest.mark.parametrize("points", [8, 2])
 def test_the_published_rule_can_be_validated_too(points: int) -> None:
     paper = asked(points=(points, 8), schedule="paper")
-    found = run(KIND.of(paper), Surface(MIDDLE, noise=0.1)).ladders[0].validation
+    found = run_study(KIND.of(paper), Surface(MIDDLE, noise=0.1)).ladders[0].validation
     assert found is not None
     assert found.optimum is not None
     assert math.log2(found.optimum) == pytest.approx(MIDDLE[0], abs=0.5)
@@ -404,17 +447,20 @@ def test_the_published_rule_can_be_validated_too(points: int) -> None:
 
 
 def test_every_ladder_is_validated_for_itself() -> None:
-    report = run(KIND.of(asked(optimizer=["muon", "adamw"])), random_surface(6, noise=0.2))
+    report = run_study(KIND.of(asked(optimizer=["muon", "adamw"])), random_surface(6, noise=0.2))
     assert [ladder.validation is not None for ladder in report.ladders] == [True, True]
 
 
 def test_a_ladder_that_ends_at_its_target_is_validated_by_fresh_runs() -> None:
     model = document()["model"] | {"calibration_width": 256, "target_width": 256}
     surface = Surface(MIDDLE, noise=0.1, target_width=256)
-    ladder = run(KIND.of(asked(model=model)), surface).ladders[0]
+    ladder = run_study(KIND.of(asked(model=model)), surface).ladders[0]
     assert ladder.validation is not None
     assert ladder.validation.held
-    assert ladder.cost.trials == sum(level.trials for level in ladder.cost.levels) + ladder.validation.trials
+    assert (
+        ladder.cost.trials
+        == sum(level.trials for level in ladder.cost.levels) + ladder.validation.trials
+    )
 
 
 # As a document
@@ -430,7 +476,7 @@ def test_it_is_off_unless_asked_for_and_travels_as_a_document() -> None:
     said = report_document(report)["ladders"][0]["validation"]
     assert json.loads(json.dumps(said)) == said
     assert {"width", "loss", "regret", "regret_interval", "held", "trials", "flops"} <= set(said)
-    assert typed(report_document(report)) == report
+    assert parse_report(report_document(report)) == report
 
 
 def test_it_is_drawn_as_the_last_level(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -452,9 +498,11 @@ def test_it_is_drawn_as_the_last_level(monkeypatch: pytest.MonkeyPatch, tmp_path
         )
         return surface(spec)
 
-    report = run(KIND.of(asked()), train)
-    monkeypatch.setattr("telescope.studies.telescoping.plot.draw", lambda ladders, *rest: drawn.extend(ladders))
-    picture(report, runs, TARGET, tmp_path / "picture.png", "validated")
+    report = run_study(KIND.of(asked()), train)
+    monkeypatch.setattr(
+        "telescope.studies.telescoping.plot.draw", lambda ladders, *rest: drawn.extend(ladders)
+    )
+    plot_report(report, runs, TARGET, tmp_path / "picture.png", "validated")
     found, level = report.ladders[0].validation, drawn[0].levels[-1]
     assert len(drawn[0].levels) == len(report.ladders[0].levels) + 1
     assert (level.width, level.optimum.value) == (TARGET, found.optimum)

@@ -12,8 +12,8 @@ from telescope.studies.telescoping.reasons import (
     Code,
     Corners,
     Edge,
-    Part,
     Reason,
+    ReasonPart,
     Remark,
     SeedBlocks,
     Side,
@@ -34,7 +34,9 @@ EXAMPLES = [
     Reason.of(Code.SO_FAR, half_width=None),
     Reason.of(Code.AT_BORDER, lr=0.01, borders=(Border(32, LOW), Border(64, OUTSIDE))),
     Reason.of(Code.NO_NOISE_MODEL),
-    Reason.of(Code.INTERVAL_TOO_WIDE, half_width=0.7, most=0.5, advice=Remark.of(Advice.TRAIN_LONGER)),
+    Reason.of(
+        Code.INTERVAL_TOO_WIDE, half_width=0.7, most=0.5, advice=Remark.of(Advice.TRAIN_LONGER)
+    ),
     Reason.of(Code.DRIFTING, **MOVED, advice=Remark.of(Advice.CALIBRATE_WIDER)),
     Reason.of(Code.RESOLVED, half_width=0.3, **MOVED),
     Reason.of(
@@ -60,7 +62,9 @@ EXAMPLES = [
     Reason.of(Code.BASE_DIVERGED),
     Reason.of(Code.KNOWN_LOOSELY, half_width=0.7, advice=Remark.of(Advice.ADD_SEEDS)),
     Reason.of(Code.KNOWN, half_width=0.25),
-    Reason.of(Code.OF_LADDERS, parts=(Part(Reason.of(Code.KNOWN, half_width=0.5), variant="plain"),)),
+    Reason.of(
+        Code.OF_LADDERS, parts=(ReasonPart(Reason.of(Code.KNOWN, half_width=0.5), variant="plain"),)
+    ),
     Reason.of(Code.IN_WORDS, text="plain: resolved"),
 ]
 ADVICE = [
@@ -98,7 +102,11 @@ def test_parts_follow_what_a_reason_says_itself() -> None:
     whole = words(
         Reason.of(
             Code.NO_NOISE_MODEL,
-            parts=(Part(known, width=32), Part(known, variant="plain"), Part(known)),
+            parts=(
+                ReasonPart(known, width=32),
+                ReasonPart(known, variant="plain"),
+                ReasonPart(known),
+            ),
         )
     )
     assert whole.startswith("no noise model")
@@ -108,12 +116,16 @@ def test_parts_follow_what_a_reason_says_itself() -> None:
 
 def test_borders_are_said_after_the_width_that_they_are_of() -> None:
     reason = Reason.of(Code.AT_BORDER, lr=0.01, borders=(Border(32, LOW), Border(64, OUTSIDE)))
-    assert words(reason).endswith("about 0.01 (width 32, lr: low; width 64, lr: high, weight_decay: outside its last block)")
+    assert words(reason).endswith(
+        "about 0.01 (width 32, lr: low; width 64, lr: high, weight_decay: outside its last block)"
+    )
     assert words(replace(reason, borders=())).endswith("about 0.01")
 
 
 def test_new_seeds_come_with_the_corners_of_their_blocks() -> None:
-    remark = Remark.of(Advice.NEW_SEEDS, runs=(SeedBlocks(2, 32, CORNERS), SeedBlocks(1, 64, CORNERS[:1])))
+    remark = Remark.of(
+        Advice.NEW_SEEDS, runs=(SeedBlocks(2, 32, CORNERS), SeedBlocks(1, 64, CORNERS[:1]))
+    )
     said = "2 x width 32, lr 0.01 and 0.02 with weight decay 0.1 and 0.4; 1 x width 64, lr 0.01 and 0.02"
     assert advice_words(remark) == f"add new seeds, at about {said}"
 
@@ -141,10 +153,20 @@ def test_each_end_of_a_climb_has_words_and_its_numbers() -> None:
     assert len(set(said)) == len(said)
     assert all("width 64" in text and "None" not in text for text in said)
     costs = "a block at width 128 costs 16 base runs, and 3 of 90 are left"
-    assert climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).words == f"stopped at width 64, below calibration_width 256: {costs}"
-    assert dict(climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).values) == CLIMBS[ClimbEnd.BUDGET]
+    assert (
+        climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).words
+        == f"stopped at width 64, below calibration_width 256: {costs}"
+    )
+    assert (
+        dict(climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).values)
+        == CLIMBS[ClimbEnd.BUDGET]
+    )
 
 
 def test_one_block_is_not_several() -> None:
-    assert "1 more block of" in advice_words(Remark.of(Advice.MORE_BLOCKS, blocks=1, max_base_runs=9))
-    assert "2 more blocks of" in advice_words(Remark.of(Advice.MORE_BLOCKS, blocks=2, max_base_runs=9))
+    assert "1 more block of" in advice_words(
+        Remark.of(Advice.MORE_BLOCKS, blocks=1, max_base_runs=9)
+    )
+    assert "2 more blocks of" in advice_words(
+        Remark.of(Advice.MORE_BLOCKS, blocks=2, max_base_runs=9)
+    )

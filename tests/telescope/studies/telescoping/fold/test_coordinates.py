@@ -12,13 +12,13 @@ import pytest
 from pydantic import TypeAdapter
 
 from surfaces.bowls import Surface, document, random_surface, study
-from telescope.studies import run
-from telescope.studies.coordinates.check import Step
+from telescope.studies import run_study
+from telescope.studies.coordinates.check import CheckProgress
 from telescope.studies.kind import EndCause
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.telescoping.answer.late import late_report, words
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import Progress, exceeded, progress
+from telescope.studies.telescoping.fold.progress import LadderProgress, exceeded, progress
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Outcome, Point
@@ -54,7 +54,7 @@ def test_nothing_is_searched_before_the_check_has_passed() -> None:
 
 
 def test_a_passed_check_leaves_the_search_as_it_would_be_without_and_is_on_the_bill() -> None:
-    with_check, without = (run(KIND.of(asked), FLAT) for asked in (checking(), study()))
+    with_check, without = (run_study(KIND.of(asked), FLAT) for asked in (checking(), study()))
     mine, theirs = with_check.ladders[0], without.ladders[0]
     assert mine.coordinates.verdict == "pass"
     assert theirs.coordinates.verdict == "skipped"
@@ -80,7 +80,7 @@ def parse_report(report: Any) -> Any:
 def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_search(
     growth: float,
 ) -> None:
-    report = run(KIND.of(checking()), replace(FLAT, growth=growth))
+    report = run_study(KIND.of(checking()), replace(FLAT, growth=growth))
     (ladder,) = report.ladders
     assert (report.final, report.verdict, report.best) == (True, "refused", None)
     assert (ladder.verdict, ladder.hyperparameters, ladder.levels, ladder.cost.trials) == (
@@ -89,7 +89,9 @@ def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_sea
         (),
         12,
     )
-    assert ("coordinate check fails: with width, the effect of blocks.0.layer's own updates scales as width^") in report.reason
+    assert (
+        "coordinate check fails: with width, the effect of blocks.0.layer's own updates scales as width^"
+    ) in report.reason
     assert "Likely cause:" in report.reason
     assert report.reason.endswith("Fix the scaling rule, or set `coordinates: skip`")
     assert ladder.pairing.remarks == ()
@@ -112,7 +114,10 @@ def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_ans
     changes: dict[str, Any],
 ) -> None:
     growing = replace(FLAT, growth=-0.6)
-    ladder, unchecked = (run(KIND.of(study(**changes, coordinates=how)), growing).ladders[0] for how in ("check", "skip"))
+    ladder, unchecked = (
+        run_study(KIND.of(study(**changes, coordinates=how)), growing).ladders[0]
+        for how in ("check", "skip")
+    )
     assert ladder.coordinates is not None
     assert ladder.coordinates.verdict == "fail"
     assert (ladder.verdict, ladder.reason, ladder.levels) == (
@@ -126,12 +131,16 @@ def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_ans
     (said,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
     assert "coordinate check fails" in said
     assert said.endswith(ladder.coordinates.reason)
-    assert "coordinate check" not in " ".join(run(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks)
+    assert "coordinate check" not in " ".join(
+        run_study(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks
+    )
 
 
-def test_what_sound_rules_make_of_the_papers_parametrisation_is_refused_where_its_check_fails() -> None:
+def test_what_sound_rules_make_of_the_papers_parametrisation_is_refused_where_its_check_fails() -> (
+    None
+):
     options = {"muon_lr_rule": "inverse_sqrt", "weight_decay_rule": "fixed_tokens"}
-    report = run(
+    report = run_study(
         KIND.of(checking(parametrisation="mup-paper", optimizer_options=options)),
         replace(FLAT, growth=0.6),
     )
@@ -159,7 +168,7 @@ def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> N
             }
         )
     ).question
-    (ladder,) = run(KIND.of(asked), train_one).ladders
+    (ladder,) = run_study(KIND.of(asked), train_one).ladders
     assert ladder.coordinates is not None
     assert (ladder.coordinates.verdict, ladder.pairing.forced) == ("fail", False)
     assert ladder.verdict != "refused"
@@ -168,7 +177,7 @@ def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> N
 
 
 def test_a_verdict_that_hangs_is_given_five_seeds_and_then_the_search_goes_on() -> None:
-    report = run(KIND.of(checking()), replace(FLAT, growth=0.27))
+    report = run_study(KIND.of(checking()), replace(FLAT, growth=0.27))
     (ladder,) = report.ladders
     assert ladder.coordinates is not None
     assert (ladder.coordinates.verdict, ladder.coordinates.seeds) == ("unresolved", 5)
@@ -181,7 +190,7 @@ def test_a_refused_ladder_does_not_hold_up_the_other() -> None:
     def train(spec: TrialSpec) -> Sequence[Measurement]:
         return replace(FLAT, growth=0.6 if spec.optimizer.name == "adamw" else 0.0)(spec)
 
-    report = run(KIND.of(checking(optimizer=["adamw", "muon"])), train)
+    report = run_study(KIND.of(checking(optimizer=["adamw", "muon"])), train)
     assert report.ladders[0].verdict == "refused"
     assert report.best == "muon"
     assert report.verdict == report.ladders[1].verdict != "refused"
@@ -191,17 +200,19 @@ def test_where_there_are_too_few_widths_nothing_is_checked_and_the_report_warns(
     model = document()["model"] | {"base_width": 32, "calibration_width": 64, "target_width": 64}
     asked = checking(model=model)
     assert {spec.measure for spec in KIND.of(asked).plan([]).start} == {"loss"}
-    check = run(KIND.of(asked), Surface(FLAT.target, target_width=64)).ladders[0].coordinates
+    check = run_study(KIND.of(asked), Surface(FLAT.target, target_width=64)).ladders[0].coordinates
     assert check is not None
     assert check.verdict == "unresolved"
     assert "only 3 widths" in check.reason
 
 
 def test_limits_on_the_search_do_not_count_the_check_and_a_limit_on_flops_does() -> None:
-    assert run(KIND.of(checking(limits={"max_trials": 45})), FLAT).ladders[0].cost.trials in range(24 + 12, 45 + 12 + 1)
+    assert run_study(KIND.of(checking(limits={"max_trials": 45})), FLAT).ladders[
+        0
+    ].cost.trials in range(24 + 12, 45 + 12 + 1)
     base = all_ladders(study())[0].base_flops
     for runs in (60, 200):
-        (ladder,) = run(KIND.of(checking(limits={"max_flops": runs * base})), FLAT).ladders
+        (ladder,) = run_study(KIND.of(checking(limits={"max_flops": runs * base})), FLAT).ladders
         assert ladder.levels
         assert ladder.cost.flops <= runs * base
         assert ladder.cost.coordinates is None or ladder.cost.coordinates.flops <= 0.1 * runs * base
@@ -221,13 +232,17 @@ def test_whatever_the_order_of_the_trials_the_report_is_one() -> None:
     while not (plan := KIND.of(asked).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     shuffled = random.Random(1).sample(trials, len(trials))
-    assert KIND.of(asked).report(shuffled) == KIND.of(asked).report(trials) == run(KIND.of(asked), surface)
+    assert (
+        KIND.of(asked).report(shuffled)
+        == KIND.of(asked).report(trials)
+        == run_study(KIND.of(asked), surface)
+    )
 
 
 # At the end of the runs
 
 
-def ended(growth: float, seeds: int = 2, far: float = 0.0) -> Progress:
+def ended(growth: float, seeds: int = 2, far: float = 0.0) -> LadderProgress:
     """Three levels of runs whose spectral norms go as width^growth, as lr^0.7, and by as much as
     `far` where they are off the optimum.
     """
@@ -239,14 +254,21 @@ def ended(growth: float, seeds: int = 2, far: float = 0.0) -> Progress:
         for x in (-8.0, -6.0, -5.5, -5.0) if level == 0 else (-6.0, -5.25):
             for seed in range(seeds):
                 spec = trial_spec(asked, "muon", width, {"lr": 2.0**x}, seed)
-                size = growth * math.log2(width) + 0.7 * x + 0.02 * rng.standard_normal() + (far if x < -7 else 0.0)
+                size = (
+                    growth * math.log2(width)
+                    + 0.7 * x
+                    + 0.02 * rng.standard_normal()
+                    + (far if x < -7 else 0.0)
+                )
                 loss = 3.0 - 0.1 * level + 0.01 * (x + 5.5) ** 2
                 metrics = {
                     "loss": loss,
                     f"{LATE}spectral/up": 2.0**size,
                     f"{LATE}update/up": 2.0 ** (3 * size),
                 }
-                trials[Point(level, (x,), seed)] = completed(spec, [Measurement(120, 1, 1.0, 1.0, metrics)])
+                trials[Point(level, (x,), seed)] = completed(
+                    spec, [Measurement(120, 1, 1.0, 1.0, metrics)]
+                )
     done = tuple(
         Done(
             "grid",
@@ -254,17 +276,23 @@ def ended(growth: float, seeds: int = 2, far: float = 0.0) -> Progress:
         )
         for level in range(3)
     )
-    return Progress(ladder=ladder, check=Step((), (), None), done=done, trials=tuple(trials.items()))
+    return LadderProgress(
+        ladder=ladder, check=CheckProgress((), (), None), done=done, trials=tuple(trials.items())
+    )
 
 
-def found(progress: Progress) -> LateReport:
+def found(progress: LadderProgress) -> LateReport:
     report = late_report(progress)
     assert report is not None
     return report
 
 
-@pytest.mark.parametrize(("growth", "verdict"), [(0.0, "pass"), (0.2, "pass"), (0.6, "fail"), (-0.6, "fail")])
-def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(growth: float, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("growth", "verdict"), [(0.0, "pass"), (0.2, "pass"), (0.6, "fail"), (-0.6, "fail")]
+)
+def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
+    growth: float, verdict: str
+) -> None:
     # runs more than an octave from the best one do not count
     report = found(ended(growth, far=5.0))
     (spectral,) = (one for one in report.slopes if one.name == "spectral/up")
@@ -274,8 +302,12 @@ def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
     assert (report.runs, report.widths) == (14, (32, 64, 128))
 
 
-@pytest.mark.parametrize(("growth", "code"), [(0.1, "within_gate"), (0.6, "beyond_gate"), (0.255, "across_gate")])
-def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it_was(growth: float, code: str) -> None:
+@pytest.mark.parametrize(
+    ("growth", "code"), [(0.1, "within_gate"), (0.6, "beyond_gate"), (0.255, "across_gate")]
+)
+def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it_was(
+    growth: float, code: str
+) -> None:
     report = found(ended(growth, far=5.0))
     because, reasons = report.because, TypeAdapter(LateReason)
     assert because is not None
@@ -290,7 +322,9 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
     assert (again, hash(again)) == (because, hash(because))
     assert words(again) == report.reason
     document = json.loads(TypeAdapter(LateReport).dump_json(report))
-    stored = TypeAdapter(LateReport).validate_python({name: value for name, value in document.items() if name != "because"})
+    stored = TypeAdapter(LateReport).validate_python(
+        {name: value for name, value in document.items() if name != "because"}
+    )
     assert (stored.because, stored.reason, stored.verdict) == (None, report.reason, report.verdict)
 
 
@@ -299,7 +333,9 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
     [
         (
             "beyond_gate",
-            (", beyond the gate of ±0.25; a weight-decay rule that does not match its lr rule shows only here, not in the first steps"),
+            (
+                ", beyond the gate of ±0.25; a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+            ),
         ),
         ("within_gate", ", the steepest of 3; the gate is ±0.25"),
         ("across_gate", ": neither clearly within the gate of ±0.25 nor clearly beyond it"),
@@ -308,7 +344,9 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
 def test_the_late_check_has_words_for_every_code(code: Any, end: str) -> None:
     worst = LateSlope("spectral/up", -0.3, -0.4, -0.2, "fail")
     law = "at the end of the runs the spectral norm of up scales as width^-0.30 (-0.40 to -0.20) over widths 32 to 128"
-    assert words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25)) == law + end
+    assert (
+        words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25)) == law + end
+    )
 
 
 def test_under_robust_the_blocks_are_compared_and_the_base_grid_is_not() -> None:
@@ -351,11 +389,13 @@ def test_last_steps_are_told_and_not_judged() -> None:
 def test_one_width_or_runs_that_say_nothing_give_no_late_report() -> None:
     whole = ended(0.0)
     assert late_report(replace(whole, done=whole.done[:1])) is None
-    assert run(KIND.of(study()), FLAT).ladders[0].late is None
+    assert run_study(KIND.of(study()), FLAT).ladders[0].late is None
 
 
 @pytest.mark.parametrize(("rule", "verdict"), [("fixed_tokens", "pass"), ("constant", "fail")])
-def test_a_decay_rule_unfit_for_the_lr_rule_passes_the_early_check_and_fails_the_late_one(rule: str, verdict: str) -> None:
+def test_a_decay_rule_unfit_for_the_lr_rule_passes_the_early_check_and_fails_the_late_one(
+    rule: str, verdict: str
+) -> None:
     asked = resolved(
         parse(
             {
@@ -379,7 +419,7 @@ def test_a_decay_rule_unfit_for_the_lr_rule_passes_the_early_check_and_fails_the
             }
         )
     ).question
-    (ladder,) = run(KIND.of(asked), train_one).ladders
+    (ladder,) = run_study(KIND.of(asked), train_one).ladders
     assert ladder.coordinates is not None
     assert ladder.late is not None
     assert (ladder.coordinates.verdict, ladder.late.verdict) == ("pass", verdict)

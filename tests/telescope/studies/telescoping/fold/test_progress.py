@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from surfaces.bowls import AXES, DIVERGES_AT, LOWS, Surface, document, random_surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders, ladders
@@ -20,7 +20,7 @@ from telescope.studies.telescoping.fold.progress import next_stage, progress
 from telescope.studies.telescoping.fold.specs import cached_trial_spec
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import outcomes, pool
-from telescope.studies.telescoping.ladder.pooled import LAWS, at_target, fit
+from telescope.studies.telescoping.ladder.pooled import LAWS, fit, pooled_at_target
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.train.flops import parameters
@@ -39,11 +39,15 @@ def lr_error(report: Report, surface: Surface) -> float:
 def errors(report: Report, surface: Surface) -> list[float]:
     """Octaves between what is handed out and the best at the target, per axis."""
     found = report.ladders[0].hyperparameters
-    return [abs(math.log2(found[name].value) - x) for name, x in zip(AXES, surface.target, strict=False)]
+    return [
+        abs(math.log2(found[name].value) - x) for name, x in zip(AXES, surface.target, strict=False)
+    ]
 
 
 def grids(report: Report) -> list[tuple[int, ...]]:
-    return [tuple(len(values) for values in level.grid.values()) for level in report.ladders[0].levels]
+    return [
+        tuple(len(values) for values in level.grid.values()) for level in report.ladders[0].levels
+    ]
 
 
 # Without noise
@@ -52,20 +56,22 @@ def grids(report: Report) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_robust_finds_an_optimum_that_does_not_move_to_a_twentieth_of_an_octave(axes: int) -> None:
     surface = Surface(ASIDE[:axes], drift=(0.0,) * axes)
-    assert max(errors(run(KIND.of(study(axes)), surface), surface)) <= 0.05
+    assert max(errors(run_study(KIND.of(study(axes)), surface), surface)) <= 0.05
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
 @pytest.mark.parametrize("drift", [-3.0, -1.5, 0.8, 1.5, 3.0])
-def test_robust_follows_a_drifting_optimum_within_0_3_octave_even_out_of_the_next_window(axes: int, drift: float) -> None:
+def test_robust_follows_a_drifting_optimum_within_0_3_octave_even_out_of_the_next_window(
+    axes: int, drift: float
+) -> None:
     surface = Surface(ASIDE[:axes], drift=(drift, -drift, drift)[:axes])
-    assert max(errors(run(KIND.of(study(axes)), surface), surface)) <= 0.3
+    assert max(errors(run_study(KIND.of(study(axes)), surface), surface)) <= 0.3
 
 
 @pytest.mark.parametrize("skew", ["none", "exponential", "tanh"])
 def test_robust_is_not_biased_by_a_skewed_bowl(skew: Any) -> None:
     surface = Surface(MIDDLE[:2], skew=skew, cross=0.3)
-    assert abs(lr_error(run(KIND.of(study()), surface), surface)) <= 0.1
+    assert abs(lr_error(run_study(KIND.of(study()), surface), surface)) <= 0.1
 
 
 @pytest.mark.parametrize("rounding", ["strict", "paper"])
@@ -73,10 +79,12 @@ def test_robust_is_not_biased_by_a_skewed_bowl(skew: Any) -> None:
     ("axes", "offset"),
     [*itertools.product((1, 2), (-0.9, -0.31, 0.0, 0.27, 0.83)), (3, -0.31), (3, 0.83)],
 )
-def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step(axes: int, offset: float, rounding: str) -> None:
+def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step(
+    axes: int, offset: float, rounding: str
+) -> None:
     surface = Surface(tuple(x + offset for x in MIDDLE[:axes]))
     asked = study(axes, (8, 8, 8), schedule="paper", paper={"points": rounding, "sampler": "grid"})
-    report = run(KIND.of(asked), surface)
+    report = run_study(KIND.of(asked), surface)
     levels = report.ladders[0].levels
     for axis, name in enumerate(("lr", "weight_decay", "adamw_lr_ratio")[:axes]):
         compared = max(level.level for level in levels if len(level.grid[name]) > 1)
@@ -89,21 +97,29 @@ def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step
 def test_the_paper_follows_a_drift_that_its_windows_cover(drift: float) -> None:
     surface = Surface(MIDDLE[:2], drift=(drift, -drift))
     model = document()["model"] | {"calibration_width": 128}
-    report = run(KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"}, model=model)), surface)
+    report = run_study(
+        KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"}, model=model)), surface
+    )
     error = math.log2(report.ladders[0].levels[2].optimum["lr"]) - surface.optimum(128)[0]
     assert abs(error) <= 0.25 / 2 + 1 / 64
 
 
 def test_the_paper_runs_8x8_4x4_2x2_1x1_by_rule_and_8x8_5x5_3x3_1x1_by_option() -> None:
-    by_rule = run(KIND.of(study(2, (8, 8), schedule="paper")), Surface(MIDDLE[:2]))
+    by_rule = run_study(KIND.of(study(2, (8, 8), schedule="paper")), Surface(MIDDLE[:2]))
     assert grids(by_rule) == [(8, 8), (4, 4), (2, 2), (1, 1)]
     assert [level.trials for level in by_rule.ladders[0].levels] == [64, 16, 4, 1]
-    by_option = run(KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"})), Surface(MIDDLE[:2]))
+    by_option = run_study(
+        KIND.of(study(2, (8, 8), schedule="paper", paper={"points": "paper"})), Surface(MIDDLE[:2])
+    )
     assert grids(by_option) == [(8, 8), (5, 5), (3, 3), (1, 1)]
 
 
-def test_the_paper_halves_the_spacing_around_the_last_argmin_and_each_axis_has_its_own_points() -> None:
-    report = run(KIND.of(study(2, (8, 3), schedule="paper", seeds=2)), Surface(MIDDLE[:2], noise=0.1))
+def test_the_paper_halves_the_spacing_around_the_last_argmin_and_each_axis_has_its_own_points() -> (
+    None
+):
+    report = run_study(
+        KIND.of(study(2, (8, 3), schedule="paper", seeds=2)), Surface(MIDDLE[:2], noise=0.1)
+    )
     assert grids(report) == [(8, 3), (4, 2), (2, 1), (1, 1)]
     levels = report.ladders[0].levels
     assert [level.trials for level in levels] == [48, 16, 4, 2]
@@ -114,19 +130,27 @@ def test_the_paper_halves_the_spacing_around_the_last_argmin_and_each_axis_has_i
 
 
 def test_a_window_that_cannot_hold_the_optimum_is_reported_unbracketed_by_the_paper() -> None:
-    outside = run(KIND.of(study(2, (8, 8), schedule="paper")), Surface((LOWS[0] - 2, MIDDLE[1])))
+    outside = run_study(
+        KIND.of(study(2, (8, 8), schedule="paper")), Surface((LOWS[0] - 2, MIDDLE[1]))
+    )
     assert (outside.verdict, outside.ladders[0].levels[0].edge) == ("unbracketed", "lr: low")
 
 
 def test_the_paper_takes_a_point_for_diverged_where_one_of_its_seeds_is() -> None:
     surface, asked = Surface(MIDDLE[:2]), study(2, (8, 8), schedule="paper", seeds=2)
-    usual = run(KIND.of(asked), surface).ladders[0].levels[0].optimum
+    usual = run_study(KIND.of(asked), surface).ladders[0].levels[0].optimum
 
     def train(spec: Any) -> Any:
-        best = spec.optimizer.lr == pytest.approx(usual["lr"]) and spec.optimizer.weight_decay == pytest.approx(usual["weight_decay"])
-        return replace(surface, cliff=-math.inf)(spec) if best and (spec.model.width, spec.seed) == (32, 1) else surface(spec)
+        best = spec.optimizer.lr == pytest.approx(
+            usual["lr"]
+        ) and spec.optimizer.weight_decay == pytest.approx(usual["weight_decay"])
+        return (
+            replace(surface, cliff=-math.inf)(spec)
+            if best and (spec.model.width, spec.seed) == (32, 1)
+            else surface(spec)
+        )
 
-    level = run(KIND.of(asked), train).ladders[0].levels[0]
+    level = run_study(KIND.of(asked), train).ladders[0].levels[0]
     assert level.diverged == 1
     assert level.optimum != usual
     moved = [abs(math.log2(level.optimum[name] / usual[name])) for name in AXES[:2]]
@@ -140,7 +164,7 @@ def test_the_paper_takes_a_point_for_diverged_where_one_of_its_seeds_is() -> Non
 def test_an_optimum_two_octaves_outside_the_range_is_found(side: str) -> None:
     x = LOWS[0] - 2 if side == "below" else LOWS[0] + 9
     surface = Surface((x, MIDDLE[1]), skew="exponential")
-    report = run(KIND.of(study()), surface)
+    report = run_study(KIND.of(study()), surface)
     assert abs(lr_error(report, surface)) <= 0.3
     assert report.verdict == "resolved"
     assert "edge" in report.ladders[0].levels[0].stages
@@ -159,7 +183,7 @@ def test_a_wall_in_front_of_the_optimum_leaves_it_unbracketed_and_is_never_cross
         seen.append(spec.optimizer.lr)
         return surface(spec)
 
-    report = run(KIND.of(asked), train)
+    report = run_study(KIND.of(asked), train)
     assert report.verdict == "unbracketed"
     assert "border" in report.reason
     assert min(seen) >= search["lr"]["low"] * 0.999
@@ -174,16 +198,19 @@ def test_a_study_whose_every_run_diverges_ends_unbracketed_or_unresolved_and_nev
     schedule: str,
 ) -> None:
     surface = Surface(MIDDLE[:2], cliff=-math.inf)
-    report = run(KIND.of(study(schedule=schedule)), surface)
+    report = run_study(KIND.of(study(schedule=schedule)), surface)
     assert report.final
     assert report.verdict in ("unbracketed", "unresolved")
-    assert all(level.best_loss is None and level.diverged == level.trials for level in report.ladders[0].levels)
+    assert all(
+        level.best_loss is None and level.diverged == level.trials
+        for level in report.ladders[0].levels
+    )
     assert report_document(report)["final"]
 
 
 def test_where_all_of_the_first_grid_diverges_the_search_goes_on_below_it() -> None:
     surface = Surface((LOWS[0] - 3, MIDDLE[1]), cliff=2.5)
-    report = run(KIND.of(study()), surface)
+    report = run_study(KIND.of(study()), surface)
     assert abs(lr_error(report, surface)) <= 0.5
 
 
@@ -196,10 +223,14 @@ def test_intervals_far_from_the_trained_widths_hold_whatever_the_drift_law(law: 
     rows = []
     for number in range(10 if law == "root" else 20):
         rng = np.random.default_rng(number)
-        drawn = str(rng.choice(["inverse", "root", "constant"], p=[p for _, p in LAWS])) if law == "drawn" else law
+        drawn = (
+            str(rng.choice(["inverse", "root", "constant"], p=[p for _, p in LAWS]))
+            if law == "drawn"
+            else law
+        )
         drift = tuple(float(rng.choice([-1, 1]) * rng.uniform(1, 2.5)) for _ in range(2))
         surface = random_surface(number, noise=0.05, law=drawn, target_width=2048, drift=drift)
-        report = run(KIND.of(study(model=model)), surface)
+        report = run_study(KIND.of(study(model=model)), surface)
         lr, near = report.ladders[0].hyperparameters["lr"], abs(lr_error(report, surface)) <= 0.5
         rows.append(
             (
@@ -216,7 +247,7 @@ def test_intervals_far_from_the_trained_widths_hold_whatever_the_drift_law(law: 
 
 def test_one_width_alone_cannot_bound_the_drift() -> None:
     model = document()["model"] | {"calibration_width": 32}
-    report = run(KIND.of(study(model=model)), random_surface(0, noise=0.1))
+    report = run_study(KIND.of(study(model=model)), random_surface(0, noise=0.1))
     assert report.verdict == "unresolved"
     assert "calibration_width" in report.reason
 
@@ -224,20 +255,20 @@ def test_one_width_alone_cannot_bound_the_drift() -> None:
 def test_a_target_among_the_trained_widths_needs_no_law() -> None:
     model = document()["model"] | {"calibration_width": 32, "target_width": 32}
     surface = Surface(MIDDLE[:2], target_width=32, noise=0.1)
-    report = run(KIND.of(study(model=model)), surface)
+    report = run_study(KIND.of(study(model=model)), surface)
     assert report.verdict == "resolved"
     assert abs(lr_error(report, surface)) <= 0.2
 
 
 def test_a_steady_drift_per_doubling_is_refused_as_drifting_or_unresolved() -> None:
     surface = Surface(MIDDLE[:2], drift=(-3.6, 0.0), law="constant", noise=0.05)
-    report = run(KIND.of(study()), surface)
+    report = run_study(KIND.of(study()), surface)
     assert report.verdict == "unresolved"
 
 
 def test_an_optimum_that_moves_between_the_widest_levels_is_drifting_at_any_interval() -> None:
     surface = Surface(MIDDLE[:2], drift=(-3.6, 0.0), law="constant", noise=0.02, target_width=256)
-    report = run(KIND.of(study(model=document()["model"] | {"target_width": 256})), surface)
+    report = run_study(KIND.of(study(model=document()["model"] | {"target_width": 256})), surface)
     assert report.ladders[0].hyperparameters["lr"].half_width < 0.5
     assert report.verdict == "unresolved"
     assert report.reason.startswith("drifting")
@@ -248,10 +279,10 @@ def test_an_optimum_outside_its_first_blocks_is_followed_or_where_that_is_too_de
     drift: float,
 ) -> None:
     surface = Surface(MIDDLE[:2], drift=(drift, 0.0))
-    followed = run(KIND.of(study()), surface).ladders[0]
+    followed = run_study(KIND.of(study()), surface).ladders[0]
     assert "recentre" in followed.levels[1].stages
     assert followed.levels[-1].edge is None
-    short = run(KIND.of(study(limits={"max_base_runs": 50})), surface)
+    short = run_study(KIND.of(study(limits={"max_base_runs": 50})), surface)
     assert (short.verdict, short.ladders[0].levels[-1].edge) == (
         "unbracketed",
         "lr: outside its last block",
@@ -263,7 +294,7 @@ def test_an_optimum_outside_its_first_blocks_is_followed_or_where_that_is_too_de
 
 def forget() -> None:
     """Empty every cache, as a new process would."""
-    for cached in (next_stage, fit, at_target, ladders, cached_trial_spec):
+    for cached in (next_stage, fit, pooled_at_target, ladders, cached_trial_spec):
         cached.cache_clear()
 
 
@@ -274,13 +305,17 @@ def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set
     rng = random.Random(seed)
     asked = parse(document).question
     terminal: dict[str, Trial] = {}
-    while not (plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))).done:
+    while not (
+        plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))
+    ).done:
         digests = [spec.digest for spec in plan.start]
         assert digests, "a plan that is not done starts something"
         assert len(set(digests)) == len(digests)
         assert not terminal.keys() & set(digests), "a finished trial is never started again"
         for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
-            terminal[spec.digest] = completed(spec, surface(spec), attempt=rng.choice([1, 1, 1, 2, 3]))
+            terminal[spec.digest] = completed(
+                spec, surface(spec), attempt=rng.choice([1, 1, 1, 2, 3])
+            )
         if rng.random() < 0.3:
             asked = parse(to_document(KIND.of(asked))).question
         if rng.random() < 0.01:
@@ -289,7 +324,9 @@ def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set
 
 
 @pytest.mark.parametrize(("schedule", "orders"), [("robust", 50), ("paper", 20)])
-def test_all_completion_orders_with_restarts_and_retries_give_one_set_of_trials_and_one_report(schedule: str, orders: int) -> None:
+def test_all_completion_orders_with_restarts_and_retries_give_one_set_of_trials_and_one_report(
+    schedule: str, orders: int
+) -> None:
     doc = document(schedule=schedule, optimizer=["muon", "adamw"])
     surface = random_surface(7, noise=0.2)
     first = simulate(doc, surface, 0)
@@ -361,14 +398,16 @@ def test_a_report_can_be_had_at_every_moment_and_says_that_it_is_not_final() -> 
 
 
 def test_a_limit_on_trials_ends_the_study_unresolved_and_is_never_exceeded() -> None:
-    report = run(KIND.of(study(limits={"max_trials": 45})), random_surface(3, noise=0.2))
+    report = run_study(KIND.of(study(limits={"max_trials": 45})), random_surface(3, noise=0.2))
     assert (report.final, report.verdict, report.reason) == (True, "unresolved", "limit:max_trials")
     assert 24 <= report.ladders[0].cost.trials <= 45
 
 
 def test_a_limit_on_flops_ends_the_study_unresolved_and_is_never_exceeded() -> None:
     base = all_ladders(study())[0].base_flops
-    report = run(KIND.of(study(limits={"max_flops": 60 * base})), random_surface(3, noise=0.2))
+    report = run_study(
+        KIND.of(study(limits={"max_flops": 60 * base})), random_surface(3, noise=0.2)
+    )
     assert (report.verdict, report.reason) == ("unresolved", "limit:max_flops")
     assert report.ladders[0].cost.flops <= 60 * base
 
@@ -379,7 +418,7 @@ def test_the_budget_in_base_runs_is_never_exceeded_and_the_ladder_rises_where_it
 ) -> None:
     for number in range(2):
         asked = study(limits={"max_base_runs": cap})
-        report = run(KIND.of(asked), random_surface(number, noise=0.4))
+        report = run_study(KIND.of(asked), random_surface(number, noise=0.4))
         ladder = all_ladders(asked)[0]
         assert report.ladders[0].cost.flops <= cap * ladder.base_flops * (1 + 1e-9)
         assert len(report.ladders[0].levels) >= {24: 1, 45: 2, 120: 3, 400: 3}[cap]
@@ -405,7 +444,7 @@ def test_the_best_ladder_is_the_one_with_the_lowest_loss_at_the_widest_common_le
         worse = 1.05 if spec.optimizer.name == "muon" else 1.0
         return [replace(last, metrics={"loss": last.metrics["loss"] * worse})]
 
-    assert run(KIND.of(study(optimizer=["muon", "adamw"])), train).best == "adamw"
+    assert run_study(KIND.of(study(optimizer=["muon", "adamw"])), train).best == "adamw"
 
 
 def test_ladders_are_compared_by_their_losses_at_the_optimum_not_by_the_luckiest_run() -> None:
@@ -414,19 +453,26 @@ def test_ladders_are_compared_by_their_losses_at_the_optimum_not_by_the_luckiest
     for number in range(12):
         better, gap = number % 2, 0.003 + 0.002 * number / 12
         steep = random_surface(1000 + 2 * number, noise=0.1, curvature=1.1, bend=(1.0,) * 8)
-        wide = random_surface(1001 + 2 * number, noise=0.1, curvature=0.25, bend=(1.0,) * 8, scale=(1 + gap,) * 8)
+        wide = random_surface(
+            1001 + 2 * number, noise=0.1, curvature=0.25, bend=(1.0,) * 8, scale=(1 + gap,) * 8
+        )
         surfaces = dict(zip(("muon", "adamw")[:: 1 - 2 * better], (steep, wide), strict=True))
-        report = run(KIND.of(asked), lambda spec, surfaces=surfaces: surfaces[spec.optimizer.name](spec))
+        report = run_study(
+            KIND.of(asked), lambda spec, surfaces=surfaces: surfaces[spec.optimizer.name](spec)
+        )
         right.append(report.best == ("muon", "adamw")[better])
         for ladder in report.ladders:
-            off += [level.loss / surfaces[ladder.optimizer].floor(level.width) - 1 for level in ladder.levels]
+            off += [
+                level.loss / surfaces[ladder.optimizer].floor(level.width) - 1
+                for level in ladder.levels
+            ]
     assert sum(right) >= 11
     assert np.sqrt(np.mean(np.square(off))) <= 0.001
 
 
 def test_an_axis_of_two_points_is_swept_and_reported_as_such() -> None:
     surface = Surface((MIDDLE[0], LOWS[1] + 6.5))
-    report = run(KIND.of(study(2, (8, 2))), surface)
+    report = run_study(KIND.of(study(2, (8, 2))), surface)
     decay = report.ladders[0].hyperparameters["weight_decay"]
     assert (decay.status, decay.value, decay.resolved) == ("swept", 1.0, False)
     assert report.verdict == "resolved"
@@ -436,7 +482,7 @@ def test_an_axis_of_two_points_is_swept_and_reported_as_such() -> None:
 def test_a_fixed_hyperparameter_is_used_as_given_and_reported_as_fixed() -> None:
     search = document()["search"] | {"weight_decay": 0.123}
     surface = Surface((MIDDLE[0], 0.0))
-    report = run(KIND.of(study(search=search)), surface)
+    report = run_study(KIND.of(study(search=search)), surface)
     decay = report.ladders[0].hyperparameters["weight_decay"]
     assert (decay.value, decay.status) == (0.123, "fixed")
     assert {group.weight_decay for group in report.ladders[0].parameter_groups} == {0.0, 0.123}
@@ -444,13 +490,20 @@ def test_a_fixed_hyperparameter_is_used_as_given_and_reported_as_fixed() -> None
 
 def test_weight_decay_of_a_bowl_without_slope_is_called_flat() -> None:
     surface = Surface(MIDDLE[:2], flatness=(1e9,))
-    assert run(KIND.of(study()), surface).ladders[0].hyperparameters["weight_decay"].status == "flat"
+    assert (
+        run_study(KIND.of(study()), surface).ladders[0].hyperparameters["weight_decay"].status
+        == "flat"
+    )
 
 
 def test_weight_decay_is_not_called_flat_where_its_interval_costs_half_a_percent() -> None:
     for number in range(3):
         surface = random_surface(number, noise=0.1, curvature=1.0, flatness=(1.5,))
-        decay = run(KIND.of(study(limits={"max_base_runs": 45})), surface).ladders[0].hyperparameters["weight_decay"]
+        decay = (
+            run_study(KIND.of(study(limits={"max_base_runs": 45})), surface)
+            .ladders[0]
+            .hyperparameters["weight_decay"]
+        )
         assert decay.half_width > 0.65  # of which the worse side costs half a percent
         assert decay.status == "unresolved"
 
@@ -461,7 +514,7 @@ def test_weight_decay_is_not_called_flat_where_its_interval_costs_half_a_percent
 def test_a_report_names_drift_scaling_groups_and_the_bill() -> None:
     surface = Surface(MIDDLE[:2], drift=(1.2, 0.0))
     asked: Question = study()
-    (ladder,) = run(KIND.of(asked), surface).ladders
+    (ladder,) = run_study(KIND.of(asked), surface).ladders
     expected = (surface.optimum(128)[0] - surface.optimum(32)[0]) / 2
     assert ladder.drift is not None
     assert ladder.drift.octaves_per_doubling == pytest.approx(expected, abs=0.08)
@@ -473,20 +526,31 @@ def test_a_report_names_drift_scaling_groups_and_the_bill() -> None:
     assert muon
     assert all(group.scaled_lr == pytest.approx(value) for group in muon)
     bill = ladder.cost
-    assert bill.trials == sum(level.trials for level in ladder.levels) == sum(level.trials for level in bill.levels)
+    assert (
+        bill.trials
+        == sum(level.trials for level in ladder.levels)
+        == sum(level.trials for level in bill.levels)
+    )
     assert bill.flops == pytest.approx(sum(level.flops for level in bill.levels))
-    assert bill.share == pytest.approx(bill.final_run_flops / (bill.final_run_flops + bill.flops), rel=1e-4)
+    assert bill.share == pytest.approx(
+        bill.final_run_flops / (bill.final_run_flops + bill.flops), rel=1e-4
+    )
     assert bill.tokens == bill.trials * asked.horizon.tokens
 
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_every_level_s_optimum_lies_within_its_interval(schedule: str) -> None:
     for number in range(4):
-        (ladder,) = run(KIND.of(study(2, (8, 5), schedule=schedule)), random_surface(number, noise=0.3)).ladders
+        (ladder,) = run_study(
+            KIND.of(study(2, (8, 5), schedule=schedule)), random_surface(number, noise=0.3)
+        ).ladders
         assert len(ladder.levels) > 2
         for level in ladder.levels:
             assert level.interval.keys() == level.optimum.keys() == {"lr", "weight_decay"}
-            assert all(interval.low < level.optimum[name] < interval.high for name, interval in level.interval.items())
+            assert all(
+                interval.low < level.optimum[name] < interval.high
+                for name, interval in level.interval.items()
+            )
 
 
 def test_the_share_and_the_saving_of_the_paper_are_those_of_its_grids() -> None:
@@ -497,9 +561,15 @@ def test_the_share_and_the_saving_of_the_paper_are_those_of_its_grids() -> None:
         """
         forward = 2 * (32 * n**2 + 256 * n) + 4 * 2 * n * 64
         orthogonal = 2 * 5 * (4 * 6 * n**3 + 3 * 18 * n**3)
-        return 120 * (512 * 3 * forward + orthogonal) + (16_384 + 2 * 64) * forward + 25 * 2 * 2 * 4 * 32 * n**2
+        return (
+            120 * (512 * 3 * forward + orthogonal)
+            + (16_384 + 2 * 64) * forward
+            + 25 * 2 * 2 * 4 * 32 * n**2
+        )
 
-    bill = run(KIND.of(study(2, (8, 8), schedule="paper")), Surface(MIDDLE[:2])).ladders[0].cost
+    bill = (
+        run_study(KIND.of(study(2, (8, 8), schedule="paper")), Surface(MIDDLE[:2])).ladders[0].cost
+    )
     final = run_flops(512)
     tuning = 64 * run_flops(32) + 16 * run_flops(64) + 4 * run_flops(128) + run_flops(256)
     assert bill.final_run_flops == final
@@ -532,18 +602,25 @@ def test_the_tokens_on_the_bill_are_those_that_were_trained_on() -> None:
         seen.append((last.step, last.tokens))
         return [last]
 
-    (ladder,) = run(KIND.of(asked), train).ladders
+    (ladder,) = run_study(KIND.of(asked), train).ladders
     diverged = sum(level.diverged for level in ladder.levels)
     assert diverged == sum(step == DIVERGES_AT for step, _ in seen) > 5
-    assert ladder.cost.tokens == sum(level.tokens for level in ladder.cost.levels) == sum(tokens for _, tokens in seen)
+    assert (
+        ladder.cost.tokens
+        == sum(level.tokens for level in ladder.cost.levels)
+        == sum(tokens for _, tokens in seen)
+    )
 
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_a_law_by_which_the_floor_falls_with_the_parameters_is_found(schedule: str) -> None:
     asked, unscaled = study(schedule=schedule), Surface(MIDDLE[:2])
-    sizes = {width: parameters(asked.model.at(width), 256, asked.data.context) for width in asked.model.widths}
+    sizes = {
+        width: parameters(asked.model.at(width), 256, asked.data.context)
+        for width in asked.model.widths
+    }
     scale = tuple((40 / size**0.31 + 1.3) / unscaled.floor(width) for width, size in sizes.items())
-    (ladder,) = run(KIND.of(asked), replace(unscaled, scale=scale)).ladders
+    (ladder,) = run_study(KIND.of(asked), replace(unscaled, scale=scale)).ladders
     law = ladder.scaling_fit
     assert law is not None
     assert (law.exponent, law.E) == (pytest.approx(0.31, rel=0.1), pytest.approx(1.3, rel=0.05))

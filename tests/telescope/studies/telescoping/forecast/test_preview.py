@@ -13,7 +13,7 @@ import pytest
 
 from api.store.curves import encode, packed
 from surfaces.bowls import FOURFOLD, LOWS, Surface, random_surface, study, walled
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.forecast.disk import checkpoint_bytes, curve_bytes
 from telescope.studies.forecast.pace import Machine, assumed
 from telescope.studies.telescoping.evidence import amount
@@ -35,8 +35,8 @@ from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.schedules import robust
 from telescope.train.checkpoint import CheckpointFile
-from telescope.train.loop import advance, train_one
-from telescope.train.run import Run
+from telescope.train.loop import step_runs, train_one
+from telescope.train.run import TrainingRun
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial, completed, outline
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
@@ -80,7 +80,11 @@ def test_rounds_1_to_4_are_exactly_as_forecast(axes: int, walls: bool) -> None:
     asked = study(axes, **walled(axes) if walls else {})
     forecast, (ladder,) = preview(asked), all_ladders(asked)
     for number in range(2):
-        behind = {"target": tuple(low + (8.5 if number else -1.5) for low in LOWS[:axes])} if walls else {}
+        behind = (
+            {"target": tuple(low + (8.5 if number else -1.5) for low in LOWS[:axes])}
+            if walls
+            else {}
+        )
         surface = random_surface(number, axes, noise=0.2, cliff=math.inf, **behind)
         found = progress(asked, ladder, played(asked, surface))
         assert forecast.trials.least <= len(found.trials) <= forecast.trials.most
@@ -89,7 +93,9 @@ def test_rounds_1_to_4_are_exactly_as_forecast(axes: int, walls: bool) -> None:
         assert forecast.flops.least * (1 - 1e-4) <= spent <= forecast.flops.most * (1 + 1e-4)
         stages = [stage for stage in found.done if stage.name in ("grid", "shape", "climb")]
         runs = Counter(o.point.level for stage in stages for o in stage.outcomes)
-        assert [runs[level] for level in range(ladder.levels)] == [level.trials for level in forecast.ladders[0].levels]
+        assert [runs[level] for level in range(ladder.levels)] == [
+            level.trials for level in forecast.ladders[0].levels
+        ]
         points = {o.point for stage in stages for o in stage.outcomes}
         flops = math.fsum(trial.flops for point, trial in found.trials if point in points)
         known = line(forecast, "rounds 1 to 4")
@@ -105,7 +111,7 @@ def test_the_most_is_never_exceeded(limits: dict[str, float], surfaces: int) -> 
     asked = study(limits={"max_trials": 4000} | limits)
     forecast = preview(asked)
     for number in range(surfaces):
-        bill = run(KIND.of(asked), random_surface(number, noise=0.5)).ladders[0].cost
+        bill = run_study(KIND.of(asked), random_surface(number, noise=0.5)).ladders[0].cost
         assert bill.trials <= forecast.trials.most
         assert bill.flops <= forecast.flops.most * (1 + 1e-9)
         assert bill.tokens <= forecast.tokens.most
@@ -114,10 +120,17 @@ def test_the_most_is_never_exceeded(limits: dict[str, float], surfaces: int) -> 
 def test_what_is_expected_is_what_surfaces_of_the_same_kind_cost_on_average() -> None:
     asked = study(**FOURFOLD)
     forecast = preview(asked)
-    bills = [run(KIND.of(asked), random_surface(number, noise=0.2, cliff=math.inf)).ladders[0].cost for number in range(12)]
-    assert forecast.flops.expected == pytest.approx(float(np.mean([bill.flops for bill in bills])), rel=0.2)
+    bills = [
+        run_study(KIND.of(asked), random_surface(number, noise=0.2, cliff=math.inf)).ladders[0].cost
+        for number in range(12)
+    ]
+    assert forecast.flops.expected == pytest.approx(
+        float(np.mean([bill.flops for bill in bills])), rel=0.2
+    )
     assert forecast.flops.least <= forecast.flops.expected <= forecast.flops.most
-    assert forecast.trials.expected == pytest.approx(float(np.mean([bill.trials for bill in bills])), rel=0.25)
+    assert forecast.trials.expected == pytest.approx(
+        float(np.mean([bill.trials for bill in bills])), rel=0.25
+    )
 
 
 def test_the_lines_of_a_bill_add_up_to_its_least_and_its_expected() -> None:
@@ -130,9 +143,15 @@ def test_the_lines_of_a_bill_add_up_to_its_least_and_its_expected() -> None:
         for ladder in preview(asked).ladders:
             for unit in ("trials", "tokens", "flops"):
                 parts = [getattr(one, unit) for one in ladder.lines]
-                assert math.fsum(part.least for part in parts) == pytest.approx(getattr(ladder, unit).least)
-                assert math.fsum(part.expected for part in parts) == pytest.approx(getattr(ladder, unit).expected)
-                assert math.fsum(part.most for part in parts) >= getattr(ladder, unit).most * (1 - 1e-9)
+                assert math.fsum(part.least for part in parts) == pytest.approx(
+                    getattr(ladder, unit).least
+                )
+                assert math.fsum(part.expected for part in parts) == pytest.approx(
+                    getattr(ladder, unit).expected
+                )
+                assert math.fsum(part.most for part in parts) >= getattr(ladder, unit).most * (
+                    1 - 1e-9
+                )
 
 
 def test_the_edge_rule_has_a_line_of_its_own_that_holds() -> None:
@@ -161,7 +180,7 @@ def test_what_an_edge_rule_of_the_paper_may_add_is_on_the_bill() -> None:
     forecast = preview(asked)
     assert forecast.trials.least == 85
     for x in (-12.0, -8.9, 0.0):
-        bill = run(KIND.of(asked), Surface((x, -3.7))).ladders[0].cost
+        bill = run_study(KIND.of(asked), Surface((x, -3.7))).ladders[0].cost
         assert forecast.trials.least <= bill.trials <= forecast.trials.most
         assert bill.flops <= forecast.flops.most
 
@@ -171,7 +190,13 @@ def test_a_paper_that_may_stop_early_costs_at_least_two_levels() -> None:
     forecast = preview(asked)
     assert (forecast.trials.least, forecast.trials.most) == (80, 85)
     for drift in (0.0, 3.0):
-        assert 80 <= run(KIND.of(asked), Surface((-5.7, -3.7), drift=(drift, 0.0))).ladders[0].cost.trials <= 85
+        assert (
+            80
+            <= run_study(KIND.of(asked), Surface((-5.7, -3.7), drift=(drift, 0.0)))
+            .ladders[0]
+            .cost.trials
+            <= 85
+        )
 
 
 def test_a_rehearsal_is_the_fold_itself() -> None:
@@ -180,10 +205,14 @@ def test_a_rehearsal_is_the_fold_itself() -> None:
     rehearsal, bowl = rehearse(asked, ladder, 0), Bowl.drawn(ladder, 0)
     assert rehearsal.runs("grid") == {0: 24}
     assert abs(rehearsal.error) < 1
-    assert rehearsal.regret == pytest.approx(float(bowl.excess(4.0, bowl.optimum(4.0) + np.array([rehearsal.error, 0]))), abs=0.2)
+    assert rehearsal.regret == pytest.approx(
+        float(bowl.excess(4.0, bowl.optimum(4.0) + np.array([rehearsal.error, 0]))), abs=0.2
+    )
     assert float(bowl.excess(2.0, bowl.optimum(2.0))) == pytest.approx(0)
     again = Bowl.drawn(ladder, 0)
-    assert [bowl.loss(ladder, point) for point in asked_points(asked)] == [again.loss(ladder, point) for point in asked_points(asked)]
+    assert [bowl.loss(ladder, point) for point in asked_points(asked)] == [
+        again.loss(ladder, point) for point in asked_points(asked)
+    ]
 
 
 def asked_points(asked: Question) -> list[Any]:
@@ -205,10 +234,14 @@ def test_seconds_come_from_the_nearest_shape_that_the_latest_device_trained() ->
     forecast = preview(study(), Machine(RATES))
     assert not forecast.estimated
     assert "muon at width 256" in forecast.ladders[0].pace.source
-    assert forecast.ladders[0].final_run_seconds == pytest.approx(forecast.final_run_flops / 6e10, rel=1e-4)
+    assert forecast.ladders[0].final_run_seconds == pytest.approx(
+        forecast.final_run_flops / 6e10, rel=1e-4
+    )
     # 128 lies as near to 64 as to 256: the slower one is the cautious one
     speed = {32: 3e10, 64: 3e10, 128: 3e10}
-    expected = math.fsum(level.flops / speed[level.width] for level in forecast.ladders[0].levels if level.trials)
+    expected = math.fsum(
+        level.flops / speed[level.width] for level in forecast.ladders[0].levels if level.trials
+    )
     assert forecast.seconds.least == pytest.approx(expected, rel=1e-4)
     adamw = preview(study(optimizer="adamw"), Machine(RATES))
     assert adamw.ladders[0].pace.flops_per_second == 9e10
@@ -231,12 +264,18 @@ def test_a_model_too_small_to_keep_a_thread_busy_is_assumed_to_take_milliseconds
     asked = study()
     (ladder,) = preview(asked).ladders
     runs = [(level.trials, level.flops) for level in ladder.levels]
-    expected = math.fsum(flops / 20e9 + trials * asked.horizon.steps * asked.model.depth * 2.5e-3 for trials, flops in runs)
+    expected = math.fsum(
+        flops / 20e9 + trials * asked.horizon.steps * asked.model.depth * 2.5e-3
+        for trials, flops in runs
+    )
     assert ladder.seconds.least == pytest.approx(expected, rel=1e-4)
 
 
 def test_trials_at_once_save_time_as_far_as_there_are_trials() -> None:
-    one, four, many = (preview(study(limits={"max_trials": 4000, "max_parallel": n}), Machine(RATES, 64)) for n in (1, 4, 50))
+    one, four, many = (
+        preview(study(limits={"max_trials": 4000, "max_parallel": n}), Machine(RATES, 64))
+        for n in (1, 4, 50)
+    )
     assert (one.parallel, four.parallel, many.parallel) == (1, 4, 50)
     assert four.seconds.least == pytest.approx(one.seconds.least / 4, rel=1e-4)
     assert one.seconds.least / 50 < many.seconds.least < four.seconds.least
@@ -249,14 +288,18 @@ def test_trials_at_once_save_time_as_far_as_there_are_trials() -> None:
 def test_the_size_of_a_curve_is_that_of_a_real_one() -> None:
     spec = trial(horizon=replace(HORIZON, steps=40, record_every=1))
     curve = list(train_one(spec))
-    assert curve_bytes(spec, encode) == pytest.approx(len(encode(curve)) + len(packed(outline(curve))), rel=0.15)
+    assert curve_bytes(spec, encode) == pytest.approx(
+        len(encode(curve)) + len(packed(outline(curve))), rel=0.15
+    )
 
 
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW])
-def test_the_size_of_checkpoints_is_that_of_real_ones(tmp_path: Path, optimizer: OptimizerSpec) -> None:
+def test_the_size_of_checkpoints_is_that_of_real_ones(
+    tmp_path: Path, optimizer: OptimizerSpec
+) -> None:
     spec = trial(optimizer, replace(MODEL, width=128))
-    trained, file = Run(spec), CheckpointFile(tmp_path / "trial.pt")
-    advance([trained])
+    trained, file = TrainingRun(spec), CheckpointFile(tmp_path / "trial.pt")
+    step_runs([trained])
     for _ in range(2):
         file.save(trained.state())
     kept = sum(path.stat().st_size for path in tmp_path.iterdir())
@@ -268,7 +311,9 @@ def test_disk_grows_with_trials_and_with_how_many_run_at_once() -> None:
     assert more.disk.checkpoint_bytes == 3 * forecast.disk.checkpoint_bytes
     (ladder,) = all_ladders(study())
     spec = trial_spec(study(), "muon", ladder.widths[-1], {"lr": 0.01, "weight_decay": 0.1})
-    assert forecast.disk.curves_bytes == pytest.approx(curve_bytes(spec, Machine().encode) * forecast.trials.expected, rel=1e-3)
+    assert forecast.disk.curves_bytes == pytest.approx(
+        curve_bytes(spec, Machine().encode) * forecast.trials.expected, rel=1e-3
+    )
 
 
 # Choices
@@ -276,7 +321,10 @@ def test_disk_grows_with_trials_and_with_how_many_run_at_once() -> None:
 
 def test_cheaper_choices_cost_less_and_miss_by_more() -> None:
     forecast = preview(study())
-    ladder, copied, seeded, swept = (choice(forecast, name) for name in ("telescoping", "copy", "copy_with_seeds", "sweep_target"))
+    ladder, copied, seeded, swept = (
+        choice(forecast, name)
+        for name in ("telescoping", "copy", "copy_with_seeds", "sweep_target")
+    )
     assert ladder.flops == pytest.approx(forecast.flops.expected, rel=1e-4)
     assert copied.flops == pytest.approx(24 * all_ladders(study())[0].base_flops, rel=1e-4)
     assert seeded.flops == pytest.approx(3 * copied.flops, rel=1e-4)
@@ -306,7 +354,9 @@ def test_all_choices_are_tried_on_the_bowls_and_losses_of_the_rehearsals() -> No
     rehearsals, grid = rehearsed(asked, ladder), robust.base_grid(ladder)
     bowls = [Bowl.drawn(ladder, number) for number in range(len(rehearsals))]
     best = [min(grid, key=lambda point, b=bowl: b.loss(ladder, point)) for bowl in bowls]  # type: ignore[misc]
-    regrets = [float(bowl.excess(4.0, np.array(point.x))) for bowl, point in zip(bowls, best, strict=True)]
+    regrets = [
+        float(bowl.excess(4.0, np.array(point.x))) for bowl, point in zip(bowls, best, strict=True)
+    ]
     assert choice(preview(asked), "copy").regret == pytest.approx(float(np.mean(regrets)), rel=1e-4)
 
 
@@ -359,7 +409,10 @@ def test_advice_is_given_where_telescoping_is_not_worth_it() -> None:
     def said(**changes: Any) -> str:
         return " ".join(preview(study(**changes)).advice)
 
-    assert any(one in said(model=model_of(32, 64, 64)) for one in ("at most twice the base width", "sweep width 64 itself"))
+    assert any(
+        one in said(model=model_of(32, 64, 64))
+        for one in ("at most twice the base width", "sweep width 64 itself")
+    )
     assert "more than (target / base width)^2 = 16" in said(model=model_of(32, 128, 128))
     assert "the final run takes" in said(model=model_of(32, 128, 256))
     assert said() == ""
@@ -371,8 +424,15 @@ def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
         return Choice(name=name, trials=8, flops=flops, error=0.5, regret=regret, lr=None, note="")
 
     own = way("telescoping", 5.05e9, 0.2)
-    assert as_good([own, way("copy", 1e9, 0.3), way("sweep_target", 6e9, 0.1), way("step_law", 0.0, None)]) == []
-    assert as_good([own, way("copy_with_seeds", 3e9, 0.2)]) == ["copy with seeds takes 3 GFLOP and loses 0.2 %, this ladder 0.2 %"]
+    assert (
+        as_good(
+            [own, way("copy", 1e9, 0.3), way("sweep_target", 6e9, 0.1), way("step_law", 0.0, None)]
+        )
+        == []
+    )
+    assert as_good([own, way("copy_with_seeds", 3e9, 0.2)]) == [
+        "copy with seeds takes 3 GFLOP and loses 0.2 %, this ladder 0.2 %"
+    ]
     assert as_good([way("telescoping", 5.05e9, None), way("copy", 1e9, 0.3)]) == []
 
 
@@ -395,7 +455,9 @@ def test_a_budget_below_the_least_sensible_is_named_and_indeed_resolves_little()
     short = study(**FOURFOLD, limits={"max_base_runs": 0.4 * least})
     assert any("expect the verdict unresolved" in one for one in preview(short).advice)
     assert not preview(study(**FOURFOLD, limits={"max_base_runs": 1.1 * least})).advice
-    verdicts = [run(KIND.of(short), random_surface(number, noise=0.3)).verdict for number in range(6)]
+    verdicts = [
+        run_study(KIND.of(short), random_surface(number, noise=0.3)).verdict for number in range(6)
+    ]
     assert verdicts.count("resolved") <= 3
 
 
@@ -404,7 +466,9 @@ def test_sweeping_the_target_is_advised_where_that_is_cheaper() -> None:
     (ladder,) = all_ladders(asked)
     rehearsals = rehearsed(asked, ladder)
     found = bill_of(asked, ladder, rehearsals)
-    direct = next(one for one in choices(asked, ladder, found, rehearsals) if one.name == "sweep_target")
+    direct = next(
+        one for one in choices(asked, ladder, found, rehearsals) if one.name == "sweep_target"
+    )
     advised = any("sweep width 64 itself" in one for one in preview(asked).advice)
     assert advised == (direct.flops <= found.flops.expected)
 

@@ -8,13 +8,13 @@ import pytest
 
 from surfaces.bowls import Surface, random_surface, study
 from telescope.errors import InvalidInput
-from telescope.studies.telescoping.fold.progress import loss_of
+from telescope.studies.telescoping.fold.progress import final_loss_of
 from telescope.studies.telescoping.judge.judge import Judgement, judge
 from telescope.studies.telescoping.judge.sweep import Row, Sweep, read_csv, read_document, read_rows
 from telescope.studies.telescoping.kind import KIND
 from telescope.trials.outcome import Trial, completed
 
-EXAMPLE = Path(__file__).parents[5] / "examples" / "sweep.csv"
+EXAMPLE = Path(__file__).parents[5] / "api" / "examples" / "sweep.csv"
 LRS = range(-9, -1)
 
 # AdamW under the standard parametrisation on python-stdlib: lr 2^-11 to 2^-4, widths 32 to 256,
@@ -50,11 +50,15 @@ def swept(
 
 
 def table(losses: dict[int, Sequence[float | None]], lowest: float) -> Sweep:
-    rows = [(w, 2.0 ** (lowest + i), loss) for w, row in losses.items() for i, loss in enumerate(row)]
+    rows = [
+        (w, 2.0 ** (lowest + i), loss) for w, row in losses.items() for i, loss in enumerate(row)
+    ]
     return read_rows([{"width": w, "lr": lr, "loss": loss} for w, lr, loss in rows])
 
 
-def bowl(optimum: float, lrs: Sequence[float], curvature: float = 0.01, floor: float = 2.0) -> list[float | None]:
+def bowl(
+    optimum: float, lrs: Sequence[float], curvature: float = 0.01, floor: float = 2.0
+) -> list[float | None]:
     return [floor * (1 + curvature * (x - optimum) ** 2) for x in lrs]
 
 
@@ -82,13 +86,20 @@ def test_the_intervals_hold_the_known_optima(axes, law, widths, decays, seeds, s
     surfaces = [random_surface(3000 + n, axes, law=law, noise=0.2, skew=skew) for n in range(12)]
     found = [judge(swept(s, widths, decays=decays, seeds=seeds), 512) for s in surfaces]
     held = [s.optimum(512)[0] for s in surfaces]
-    inside = [j.hyperparameters["lr"].low <= 2**x <= j.hyperparameters["lr"].high for j, x in zip(found, held, strict=True)]
+    inside = [
+        j.hyperparameters["lr"].low <= 2**x <= j.hyperparameters["lr"].high
+        for j, x in zip(found, held, strict=True)
+    ]
     levels = [
-        math.log2(level.interval["lr"].low) <= s.optimum(level.width)[0] <= math.log2(level.interval["lr"].high)
+        math.log2(level.interval["lr"].low)
+        <= s.optimum(level.width)[0]
+        <= math.log2(level.interval["lr"].high)
         for j, s in zip(found, surfaces, strict=True)
         for level in j.levels
     ]
-    wrong = [j.verdict == "resolved" and abs(error(j, x)) > 0.5 for j, x in zip(found, held, strict=True)]
+    wrong = [
+        j.verdict == "resolved" and abs(error(j, x)) > 0.5 for j, x in zip(found, held, strict=True)
+    ]
     assert sum(inside) >= 10
     assert sum(levels) >= 0.75 * len(levels)
     assert not any(wrong)
@@ -104,7 +115,10 @@ def test_a_jobs_own_trials_are_judged_as_the_job_judged_them(number: int) -> Non
         trials += [completed(spec, list(surface(spec))) for spec in plan.start]
     said = KIND.of(question).report(trials)
     specs = [trial.spec for trial in trials]
-    rows = [Row(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, loss_of(t)) for s, t in zip(specs, trials, strict=True)]
+    rows = [
+        Row(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, final_loss_of(t))
+        for s, t in zip(specs, trials, strict=True)
+    ]
     found = judge(Sweep(tuple(rows), ()), 512)
     job, own = said.ladders[0].hyperparameters["lr"], found.hyperparameters["lr"]
     assert found.verdict == said.verdict
@@ -138,7 +152,9 @@ def test_adamw_without_mup_does_not_transfer_on_real_text() -> None:
 
 def test_drift_is_per_doubling_whatever_the_widths() -> None:
     # 0.2 octave down per doubling
-    surface = Surface(target=(-5.0,), drift=(1.2,), law="constant", base_width=16, target_width=1024)
+    surface = Surface(
+        target=(-5.0,), drift=(1.2,), law="constant", base_width=16, target_width=1024
+    )
     for widths in ((16, 64, 256), (16, 48, 144), (16, 20, 256)):
         found = judge(swept(surface, widths, seeds=2), 1024).drift
         assert found is not None
@@ -187,9 +203,13 @@ def test_an_optimum_at_the_border_is_unbracketed_and_told_what_lies_beyond(optim
 
 
 def test_a_border_of_runs_that_diverged_is_no_border() -> None:
-    losses: dict[int, Sequence[float | None]] = {w: [*bowl(-4, range(-9, -3)), None, None] for w in (64, 128, 256)}
+    losses: dict[int, Sequence[float | None]] = {
+        w: [*bowl(-4, range(-9, -3)), None, None] for w in (64, 128, 256)
+    }
     found = judge(table(losses, -9))
-    assert [(level.edge, level.diverged, level.verdict) for level in found.levels] == [(None, 2, "resolved")] * 3
+    assert [(level.edge, level.diverged, level.verdict) for level in found.levels] == [
+        (None, 2, "resolved")
+    ] * 3
     assert all(abs(math.log2(level.optimum["lr"]) + 4) < 0.3 for level in found.levels)
 
 
@@ -236,15 +256,22 @@ def test_order_and_the_loss_of_each_width_times_a_constant_change_nothing() -> N
     )
     one, other = judge(sweep), judge(scaled)
     assert one.verdict == other.verdict
-    assert other.hyperparameters["lr"].value == pytest.approx(one.hyperparameters["lr"].value, rel=1e-4)
-    assert other.hyperparameters["lr"].half_width == pytest.approx(one.hyperparameters["lr"].half_width, rel=1e-3)
+    assert other.hyperparameters["lr"].value == pytest.approx(
+        one.hyperparameters["lr"].value, rel=1e-4
+    )
+    assert other.hyperparameters["lr"].half_width == pytest.approx(
+        one.hyperparameters["lr"].half_width, rel=1e-3
+    )
 
 
 def test_runs_that_diverged_are_not_fitted_but_count_as_worst() -> None:
     whole = table({w: bowl(-5, LRS) for w in (64, 128)}, -9)
     cut = judge(
         Sweep(
-            tuple(Row(r.width, r.lr, None, 0, r.loss if r.lr < 2**-2.5 else math.inf) for r in whole.rows),
+            tuple(
+                Row(r.width, r.lr, None, 0, r.loss if r.lr < 2**-2.5 else math.inf)
+                for r in whole.rows
+            ),
             (),
         )
     )
@@ -257,7 +284,9 @@ def test_runs_that_diverged_are_not_fitted_but_count_as_worst() -> None:
         (),
     )
     lowest = [level.best_loss for level in judge(lost).levels]
-    assert lowest == [pytest.approx(2.02)] * 2, "a point of which one seed diverged is not the lowest"
+    assert lowest == [pytest.approx(2.02)] * 2, (
+        "a point of which one seed diverged is not the lowest"
+    )
 
 
 # Weight decay
@@ -275,7 +304,11 @@ def test_two_weight_decays_are_compared_and_three_are_fitted() -> None:
 
 @pytest.mark.parametrize("decay", [0, 0.1])
 def test_one_weight_decay_is_taken_as_given(decay: float) -> None:
-    rows = [{"width": w, "lr": 2.0**x, "weight_decay": decay, "loss": 2 + (x + 5) ** 2 / 50} for w in (64, 128) for x in LRS]
+    rows = [
+        {"width": w, "lr": 2.0**x, "weight_decay": decay, "loss": 2 + (x + 5) ** 2 / 50}
+        for w in (64, 128)
+        for x in LRS
+    ]
     found = judge(read_rows(rows))
     assert (
         found.hyperparameters["weight_decay"].status,
@@ -285,7 +318,11 @@ def test_one_weight_decay_is_taken_as_given(decay: float) -> None:
 
 
 def test_a_sweep_without_weight_decay_says_so() -> None:
-    rows = [{"width": w, "lr": 2.0**x, "weight_decay": 0, "loss": 2 + (x + 5) ** 2 / 50} for w in (64, 128) for x in LRS]
+    rows = [
+        {"width": w, "lr": 2.0**x, "weight_decay": 0, "loss": 2 + (x + 5) ** 2 / 50}
+        for w in (64, 128)
+        for x in LRS
+    ]
     assert judge(read_rows(rows)).hyperparameters["weight_decay"].value == 0
     assert "weight_decay" not in judge(table({64: bowl(-5, LRS)}, -9)).hyperparameters
 
@@ -303,11 +340,17 @@ def test_columns_may_come_in_any_order_and_case_and_others_are_ignored() -> None
     )
     assert found.notes == ("ignored: model",)
     assert read_csv(b"width\tlr\tloss\n64\t0.1\t2").rows == (Row(64, 0.1, None, 0, 2.0),)
-    assert read_csv(b"width,lr,weight_decay,seed,loss,\n64,0.1,,,2,").rows == (Row(64, 0.1, None, 0, 2.0),)
-    assert read_rows([{"Width": 64, "lr": "0.1", "loss": None, "weight_decay": None}]).rows == (Row(64, 0.1, None, 0, math.inf),)
+    assert read_csv(b"width,lr,weight_decay,seed,loss,\n64,0.1,,,2,").rows == (
+        Row(64, 0.1, None, 0, 2.0),
+    )
+    assert read_rows([{"Width": 64, "lr": "0.1", "loss": None, "weight_decay": None}]).rows == (
+        Row(64, 0.1, None, 0, math.inf),
+    )
 
 
-@pytest.mark.parametrize("word", ["", "nan", "NaN", "-nan", "inf", "Infinity", "none", "NULL", "n/a", "diverged"])
+@pytest.mark.parametrize(
+    "word", ["", "nan", "NaN", "-nan", "inf", "Infinity", "none", "NULL", "n/a", "diverged"]
+)
 def test_a_loss_may_say_in_many_ways_that_the_run_diverged(word) -> None:
     assert not read_csv(f"width,lr,loss\n64,0.1,{word}\n64,0.2,2\n".encode()).rows[0].finite
 
@@ -367,7 +410,9 @@ def test_what_cannot_be_read_names_line_column_and_remedy(text, said) -> None:
 def test_many_wrong_lines_are_told_together_but_not_all() -> None:
     with pytest.raises(InvalidInput) as caught:
         read_csv(b"width,lr,loss\n" + b"64,x,2\n" * 30)
-    assert [problem.field for problem in caught.value.problems[:10]] == [f"line {n}, lr" for n in range(2, 12)]
+    assert [problem.field for problem in caught.value.problems[:10]] == [
+        f"line {n}, lr" for n in range(2, 12)
+    ]
     assert "20 more problems of this kind" in caught.value.problems[10].message
 
 

@@ -12,16 +12,22 @@ from telescope.studies.telescoping.judge.records import (
     WEIGHT_DECAY,
     WIDTH,
     Column,
-    Line,
-    Record,
     RowAt,
+    SourceLine,
+    SweepRow,
     is_diverged,
 )
 
 
-@pytest.mark.parametrize(("place", "said"), [(Line(5), "line 5, lr"), (RowAt(4), "rows.4.lr")])
-def test_a_cell_is_named_as_its_file_or_its_document_names_it(place: Line | RowAt, said: str) -> None:
-    assert LR.read(Record(place, {"lr": "0,1"})) == Problem(said, "must be a positive number, such as 0.01 or 1e-2", "0,1")
+@pytest.mark.parametrize(
+    ("place", "said"), [(SourceLine(5), "line 5, lr"), (RowAt(4), "rows.4.lr")]
+)
+def test_a_cell_is_named_as_its_file_or_its_document_names_it(
+    place: SourceLine | RowAt, said: str
+) -> None:
+    assert LR.read(SweepRow(place, {"lr": "0,1"})) == Problem(
+        said, "must be a positive number, such as 0.01 or 1e-2", "0,1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,9 +51,13 @@ def test_a_cell_is_named_as_its_file_or_its_document_names_it(place: Line | RowA
         (LOSS, "", None),
     ],
 )
-def test_a_cell_is_its_number_or_its_problem(column: Column, cell: object, number: float | None) -> None:
-    read = column.read(Record(Line(2), {column.name: cell}))
-    assert read == (Problem(f"line 2, {column.name}", column.wanted, cell) if number is None else number)
+def test_a_cell_is_its_number_or_its_problem(
+    column: Column, cell: object, number: float | None
+) -> None:
+    read = column.read(SweepRow(SourceLine(2), {column.name: cell}))
+    assert read == (
+        Problem(f"line 2, {column.name}", column.wanted, cell) if number is None else number
+    )
 
 
 @pytest.mark.parametrize(

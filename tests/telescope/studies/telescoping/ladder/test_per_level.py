@@ -7,14 +7,14 @@ import pytest
 
 from surfaces.bowls import LOWS, Surface, random_surface, study
 from telescope.statistics.estimates import QUANTILE
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point
 from telescope.studies.telescoping.ladder.per_level import (
     BIAS,
-    at_level,
-    carried,
+    carried_to_target,
+    level_optimum,
     noise,
     vertex,
     vertices,
@@ -33,7 +33,9 @@ BETTER = {
 
 def level_of(losses: dict[float, float], seeds: int = 1) -> tuple[Ladder, tuple[Done, ...]]:
     """One level of one axis with these losses (x -> loss), each the same for all seeds."""
-    found = tuple(Outcome(Point(0, (x,), seed), loss) for x, loss in losses.items() for seed in range(seeds))
+    found = tuple(
+        Outcome(Point(0, (x,), seed), loss) for x, loss in losses.items() for seed in range(seeds)
+    )
     return ladder([8]), (Done("grid", found),)
 
 
@@ -68,10 +70,14 @@ def test_its_standard_error_is_the_textbook_s() -> None:
     a in % per octave^2.
     """
     for h, points, root in ((1.0, 3, 2), (0.5, 5, 10)):
-        losses = {5 + h * i: 3 * (1 + 0.02 * (h * i) ** 2) for i in range(-(points // 2), points // 2 + 1)}
+        losses = {
+            5 + h * i: 3 * (1 + 0.02 * (h * i) ** 2) for i in range(-(points // 2), points // 2 + 1)
+        }
         found = vertex(*level_of(losses), 0)
         assert found is not None
-        assert math.sqrt(found.variance(0)) == pytest.approx(1 / (2 * 2.0 * h * math.sqrt(root)), rel=1e-4)
+        assert math.sqrt(found.variance(0)) == pytest.approx(
+            1 / (2 * 2.0 * h * math.sqrt(root)), rel=1e-4
+        )
 
 
 def test_seeds_have_their_own_height_and_halve_the_variance_by_two() -> None:
@@ -130,7 +136,7 @@ def test_vertices_are_carried_on_by_a_over_n(levels: int) -> None:
     asked = ladder([8], levels=levels)
     done = fold(asked, drifting, points="odd_floor", floor=5, centre="vertex")
     assert len(vertices(asked, done)) == levels
-    assert carried(asked, done)[0].value == pytest.approx(3.45, abs=0.002)
+    assert carried_to_target(asked, done)[0].value == pytest.approx(3.45, abs=0.002)
 
 
 def test_through_two_levels_it_is_richardson_s_extrapolation_with_its_error() -> None:
@@ -139,10 +145,11 @@ def test_through_two_levels_it_is_richardson_s_extrapolation_with_its_error() ->
     found, (sigma, dof) = vertices(asked, done), noise(vertices(asked, done))
     a, b = found[0].x[0], found[1].x[0]
     grown = (2.0**-1 - 2.0**-4) / (1 - 2.0**-1)  # of the move from a to b, further on
-    estimate = carried(asked, done)[0]
+    estimate = carried_to_target(asked, done)[0]
     assert estimate.value == pytest.approx(b + grown * (b - a))
     sd = math.hypot(
-        sigma * math.sqrt((1 + grown) ** 2 * found[1].variance(0) + grown**2 * found[0].variance(0)),
+        sigma
+        * math.sqrt((1 + grown) ** 2 * found[1].variance(0) + grown**2 * found[0].variance(0)),
         BIAS,
     )
     assert estimate.half_width == pytest.approx(per_level.stdtrit(dof, QUANTILE) * sd)
@@ -150,14 +157,14 @@ def test_through_two_levels_it_is_richardson_s_extrapolation_with_its_error() ->
 
 def test_one_level_alone_leaves_the_drift_open() -> None:
     asked = ladder([8], levels=1)
-    estimate = carried(asked, fold(asked, drifting))[0]
+    estimate = carried_to_target(asked, fold(asked, drifting))[0]
     assert estimate.value == pytest.approx(2.7, abs=0.01)
     assert estimate.half_width > 2
 
 
 def test_an_axis_that_no_level_can_tell_has_its_whole_range() -> None:
     asked = ladder([8])
-    estimate = carried(asked, fold(asked, bowl(-2.0)))[0]
+    estimate = carried_to_target(asked, fold(asked, bowl(-2.0)))[0]
     # the second grid has two points, 1/2 apart, around 0
     assert (estimate.low, estimate.high) == (-0.25, 7.0)
 
@@ -167,7 +174,9 @@ def test_levels_that_contradict_the_law_widen_the_interval() -> None:
         return 3 + 0.06 * (x[0] - (3.0, 3.4, 2.9, 3.4)[level]) ** 2
 
     asked = ladder([8])
-    calm, jumpy = (carried(asked, fold(asked, loss, **BETTER))[0] for loss in (drifting, jumping))
+    calm, jumpy = (
+        carried_to_target(asked, fold(asked, loss, **BETTER))[0] for loss in (drifting, jumping)
+    )
     assert jumpy.half_width > 1.5 * calm.half_width
 
 
@@ -185,24 +194,35 @@ def test_the_noise_is_pooled_over_levels_under_a_prior() -> None:
 @pytest.mark.parametrize("estimator", ["pooled", "per_level", "argmin"])
 def test_every_estimator_finds_a_drifting_optimum_without_noise(estimator: str) -> None:
     surface = Surface((LOWS[0] + 3.3, LOWS[1] + 3.9), drift=(1.0, 0.0))
-    report = run(
-        KIND.of(study(2, (8, 5), schedule="paper", estimator=estimator, paper=BETTER, coordinates="skip")),
+    report = run_study(
+        KIND.of(
+            study(
+                2, (8, 5), schedule="paper", estimator=estimator, paper=BETTER, coordinates="skip"
+            )
+        ),
         surface,
     )
     (found,) = report.ladders
     error = math.log2(found.hyperparameters["lr"].value) - surface.target[0]
     assert abs(error) <= {"pooled": 0.1, "per_level": 0.05, "argmin": 0.2}[estimator]
-    assert found.hyperparameters["lr"].low <= 2 ** surface.target[0] <= found.hyperparameters["lr"].high
+    assert (
+        found.hyperparameters["lr"].low
+        <= 2 ** surface.target[0]
+        <= found.hyperparameters["lr"].high
+    )
     assert found.method is not None
     assert found.method.estimator == estimator
     for level in found.levels:
-        assert all(interval.low <= level.optimum[name] <= interval.high for name, interval in level.interval.items())
+        assert all(
+            interval.low <= level.optimum[name] <= interval.high
+            for name, interval in level.interval.items()
+        )
 
 
 def test_the_argmin_is_a_point_that_was_run_and_its_interval_holds_half_a_step_each_side() -> None:
     asked = study(2, (8, 8), schedule="paper", coordinates="skip")
     assert asked.estimated_by == "argmin"
-    (found,) = run(KIND.of(asked), random_surface(4, noise=0.2)).ladders
+    (found,) = run_study(KIND.of(asked), random_surface(4, noise=0.2)).ladders
     lr, last = found.hyperparameters["lr"], found.levels[-1].grid["lr"]
     assert lr.value in last
     assert math.log2(lr.value / lr.low) >= 0.125 - 1e-3  # half of the step of 2x2, 1/4
@@ -210,7 +230,7 @@ def test_the_argmin_is_a_point_that_was_run_and_its_interval_holds_half_a_step_e
 
 
 def test_an_argmin_without_a_noise_model_is_never_resolved() -> None:
-    report = run(
+    report = run_study(
         KIND.of(study(2, (2, 8), schedule="paper", coordinates="skip")),
         Surface((LOWS[0] + 7.0, LOWS[1] + 3.0)),
     )
@@ -219,7 +239,7 @@ def test_an_argmin_without_a_noise_model_is_never_resolved() -> None:
 
 
 def test_corners_of_blocks_tell_no_vertex_so_per_level_stays_unresolved_under_robust() -> None:
-    report = run(
+    report = run_study(
         KIND.of(study(estimator="per_level", coordinates="skip")),
         Surface((LOWS[0] + 3.3, LOWS[1] + 3.9), drift=(1.0, 0.0)),
     )
@@ -243,7 +263,9 @@ def test_an_axis_that_has_no_bowl_is_held_at_its_best() -> None:
 def test_vertices_do_not_depend_on_the_order_of_the_runs() -> None:
     done = fold(ladder([8, 8]), drifting_on_two)
     turned = [Done(stage.name, stage.outcomes[::-1]) for stage in done]
-    assert at_level(vertices(ladder([8, 8]), turned), 0) == at_level(vertices(ladder([8, 8]), done), 0)
+    assert level_optimum(vertices(ladder([8, 8]), turned), 0) == level_optimum(
+        vertices(ladder([8, 8]), done), 0
+    )
 
 
 def drifting_on_two(level: int, x: tuple[float, ...], seed: int) -> float:

@@ -7,24 +7,32 @@ from surfaces.bowls import study
 from telescope.statistics.estimates import Estimate
 from telescope.studies.telescoping.answer.verdict import SURPRISE, Judged, status_of
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.ladder.bowl import Layout, bowl, skewed
-from telescope.studies.telescoping.ladder.pooled import LAWS, at_target, fit, lowest, minimise
-from telescope.studies.telescoping.ladder.sample import Run
+from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl, skewed
+from telescope.studies.telescoping.ladder.pooled import (
+    LAWS,
+    fit,
+    lowest_point,
+    minimise,
+    pooled_at_target,
+)
+from telescope.studies.telescoping.ladder.sample import FittedRun
 
 GRID = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-6, 0, 3)]
 
 
-def plain(levels: int, doublings: float) -> Layout:
-    return Layout(2, tuple(map(float, range(levels))), doublings)
+def plain(levels: int, doublings: float) -> ParameterSlots:
+    return ParameterSlots(2, tuple(map(float, range(levels))), doublings)
 
 
-def noisy_runs(noise: float, seed: int = 0) -> tuple[Run, ...]:
+def noisy_runs(noise: float, seed: int = 0) -> tuple[FittedRun, ...]:
     """A parabola around (-5, -3) at two widths, with noise in %."""
     rng = np.random.default_rng(seed)
 
-    def run(level: int, x: tuple[float, float], block: int) -> Run:
+    def run(level: int, x: tuple[float, float], block: int) -> FittedRun:
         height = 0.6 * (x[0] + 5) ** 2 + 0.1 * (x[1] + 3) ** 2
-        return Run(level, x, block, 3.0 * (1 + (height + noise * rng.standard_normal()) / 100))
+        return FittedRun(
+            level, x, block, 3.0 * (1 + (height + noise * rng.standard_normal()) / 100)
+        )
 
     corners = [(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)]
     base = [run(0, x, 0) for x in GRID] + [run(0, x, b) for b in range(1, 5) for x in corners]
@@ -46,31 +54,48 @@ def test_the_fit_recovers_optimum_curvature_and_noise() -> None:
 
 def test_the_order_of_the_runs_does_not_matter_beyond_rounding() -> None:
     runs = noisy_runs(0.2)
-    again = at_target(tuple(reversed(runs)), plain(2, 3.0))
-    for one, other in zip(at_target(runs, plain(2, 3.0)) or (), again or (), strict=True):
+    again = pooled_at_target(tuple(reversed(runs)), plain(2, 3.0))
+    for one, other in zip(pooled_at_target(runs, plain(2, 3.0)) or (), again or (), strict=True):
         assert one.value == pytest.approx(other.value, abs=1e-4)
         assert one.half_width == pytest.approx(other.half_width, rel=1e-3)
 
 
 def test_a_constant_added_to_one_seed_s_losses_leaves_the_answer() -> None:
     runs = noisy_runs(0.2)
-    moved = tuple(Run(r.level, r.x, r.block, r.loss + (0.01 if (r.level, r.block) == (1, 1) else 0)) for r in runs)
-    for one, other in zip(at_target(runs, plain(2, 3.0)) or (), at_target(moved, plain(2, 3.0)) or (), strict=True):
+    moved = tuple(
+        FittedRun(r.level, r.x, r.block, r.loss + (0.01 if (r.level, r.block) == (1, 1) else 0))
+        for r in runs
+    )
+    for one, other in zip(
+        pooled_at_target(runs, plain(2, 3.0)) or (),
+        pooled_at_target(moved, plain(2, 3.0)) or (),
+        strict=True,
+    ):
         assert one.value == pytest.approx(other.value, abs=0.02)
 
 
 def test_the_learning_rate_handed_out_is_lowered_for_the_skew_and_no_other_value_is() -> None:
     rng, skew = np.random.default_rng(0), np.array(0.65)
-    heights = [0.6 * float(skewed(np.array(x + 5), skew)) + 0.1 * (y + 3) ** 2 + 0.5 * rng.standard_normal() for x, y in GRID]
-    runs = tuple(Run(0, x, 0, 3.0 * (1 + height / 100)) for x, height in zip(GRID, heights, strict=True))
+    heights = [
+        0.6 * float(skewed(np.array(x + 5), skew))
+        + 0.1 * (y + 3) ** 2
+        + 0.5 * rng.standard_normal()
+        for x, y in GRID
+    ]
+    runs = tuple(
+        FittedRun(0, x, 0, 3.0 * (1 + height / 100))
+        for x, height in zip(GRID, heights, strict=True)
+    )
     # a target that was trained: the three laws agree
-    found, estimates = fit(runs, plain(1, 0.0)), at_target(runs, plain(1, 0.0))
+    found, estimates = fit(runs, plain(1, 0.0)), pooled_at_target(runs, plain(1, 0.0))
     assert found
     assert estimates
     lr, decay = estimates
     fitted = float(found.theta[found.layout.slots["skew"]][0])
     assert fitted == pytest.approx(0.65, abs=0.3)
-    assert (lr.low + lr.high) / 2 - lr.value == pytest.approx(fitted / 2 * (lr.half_width / found.quantile) ** 2, rel=0.01)
+    assert (lr.low + lr.high) / 2 - lr.value == pytest.approx(
+        fitted / 2 * (lr.half_width / found.quantile) ** 2, rel=0.01
+    )
     assert (lr.low + lr.high) / 2 - lr.value > 1e-3
     assert decay.value == pytest.approx((decay.low + decay.high) / 2, abs=1e-6)
 
@@ -81,8 +106,12 @@ def test_the_floor_is_the_loss_at_the_optimum_whatever_was_run_and_seeds_are_ave
     def height(x: tuple[float, float]) -> float:
         return 0.6 * (x[0] + 5) ** 2 + 0.1 * (x[1] + 3) ** 2
 
-    base = [Run(0, x, 0, 3.0 * (1 + height(x) / 100)) for x in GRID]
-    far = [Run(1, x, seed, 2.0 * (1 + (height(x) + offset) / 100)) for seed, offset in enumerate((0.3, -0.1)) for x in corners]
+    base = [FittedRun(0, x, 0, 3.0 * (1 + height(x) / 100)) for x in GRID]
+    far = [
+        FittedRun(1, x, seed, 2.0 * (1 + (height(x) + offset) / 100))
+        for seed, offset in enumerate((0.3, -0.1))
+        for x in corners
+    ]
     found = fit(tuple(base + far), plain(3, 3.0))
     assert found
     assert min(run.loss for run in far) > 2.0 * 1.008
@@ -93,8 +122,8 @@ def test_the_floor_is_the_loss_at_the_optimum_whatever_was_run_and_seeds_are_ave
 
 def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
     runs = noisy_runs(0.2)
-    near, far = at_target(runs, plain(2, 2.0)), at_target(runs, plain(2, 6.0))
-    few = at_target(tuple(r for r in runs if r.level == 0 or r.block == 0), plain(2, 2.0))
+    near, far = pooled_at_target(runs, plain(2, 2.0)), pooled_at_target(runs, plain(2, 6.0))
+    few = pooled_at_target(tuple(r for r in runs if r.level == 0 or r.block == 0), plain(2, 2.0))
     assert near
     assert far
     assert few
@@ -108,8 +137,10 @@ def test_the_fit_has_converged_no_parameter_can_be_moved_to_a_lower_objective() 
         found = fit(runs, plain(2, 3.0))
         assert found
         sample, layout = found.sample, found.layout
-        weights = 1 / sample.variance(bowl(layout, found.theta, sample.level, sample.x), found.sigma)
-        mean, precision = layout.prior(near=lowest(runs))
+        weights = 1 / sample.variance(
+            bowl(layout, found.theta, sample.level, sample.x), found.sigma
+        )
+        mean, precision = layout.prior(near=lowest_point(runs))
         theta = minimise(sample, layout, found.theta, weights, (mean, precision))
         f, J = sample.linearised(layout, theta)
         r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
@@ -121,7 +152,7 @@ def test_the_fit_has_converged_no_parameter_can_be_moved_to_a_lower_objective() 
 
 
 def test_a_fit_can_be_had_from_a_single_run_and_from_none_not() -> None:
-    lonely = fit((Run(0, (-5.0, -3.0), 0, 3.0),), plain(1, 2.0))
+    lonely = fit((FittedRun(0, (-5.0, -3.0), 0, 3.0),), plain(1, 2.0))
     assert lonely is not None
     assert np.isfinite(lonely.theta).all()
     assert fit((), plain(1, 2.0)) is None
@@ -134,25 +165,35 @@ def test_the_predicted_information_of_a_block_is_that_of_the_refit() -> None:
     corners = np.array([(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)], dtype=float)
     height = bowl(found.layout, found.theta, np.ones(4, dtype=np.int64), corners)
     more = fit(
-        runs + tuple(Run(1, tuple(x), 2, 3.0 * (1 + h / 100)) for x, h in zip(corners, height, strict=True)),
+        runs
+        + tuple(
+            FittedRun(1, tuple(x), 2, 3.0 * (1 + h / 100))
+            for x, h in zip(corners, height, strict=True)
+        ),
         plain(2, 3.0),
     )
     assert more is not None
     predicted = np.linalg.inv(np.linalg.inv(found.covariance) + found.information(1, corners))
-    assert np.sqrt(np.diag(more.covariance)[:2]) == pytest.approx(np.sqrt(np.diag(predicted)[:2]), rel=0.15)
+    assert np.sqrt(np.diag(more.covariance)[:2]) == pytest.approx(
+        np.sqrt(np.diag(predicted)[:2]), rel=0.15
+    )
 
 
 # Weight decay: a plateau, a dip and a wall
 
 
-def plateau_runs(noise: float, seed: int = 0) -> tuple[Run, ...]:
+def plateau_runs(noise: float, seed: int = 0) -> tuple[FittedRun, ...]:
     """What weight decay does on real text, its optimum at 2^-2; not the form of the model."""
     rng, runs = np.random.default_rng(seed), []
     near = [(-5 + a, -2 + b, block) for block in range(1, 5) for a in (-1, 1) for b in (-1.5, 1.5)]
-    for x, y, block in [(x, y, 0) for x in np.linspace(-9, -2, 8) for y in (-9.0, -6.0, -3.0, 0.0)] + near:
+    for x, y, block in [
+        (x, y, 0) for x in np.linspace(-9, -2, 8) for y in (-9.0, -6.0, -3.0, 0.0)
+    ] + near:
         q = 2.0 ** (y + 2)
-        height = 0.6 * (x + 5) ** 2 + 0.9 * (q - 1) ** 2 / (1 + q / 2) + noise * rng.standard_normal()
-        runs.append(Run(0, (x, y), block, 3.0 * (1 + height / 100)))
+        height = (
+            0.6 * (x + 5) ** 2 + 0.9 * (q - 1) ** 2 / (1 + q / 2) + noise * rng.standard_normal()
+        )
+        runs.append(FittedRun(0, (x, y), block, 3.0 * (1 + height / 100)))
     return tuple(runs)
 
 
@@ -161,8 +202,8 @@ def test_the_dip_beside_a_plateau_is_found_and_an_ill_fitting_bowl_is_mostly_dou
     for seed in range(6):
         runs = plateau_runs(0.15, seed)
         bowl_only, saturating = (
-            fit(runs, Layout(2, (0.0,), 0.0)),
-            fit(runs, Layout(2, (0.0,), 0.0, saturating=(1,))),
+            fit(runs, ParameterSlots(2, (0.0,), 0.0)),
+            fit(runs, ParameterSlots(2, (0.0,), 0.0, saturating=(1,))),
         )
         assert bowl_only
         assert saturating
@@ -179,8 +220,8 @@ def test_what_is_doubted_is_not_called_flat() -> None:
     (ladder,) = all_ladders(study(2))
     runs = plateau_runs(0.15, 3)
     doubted, believed = (
-        fit(runs, Layout(2, (0.0,), 0.0)),
-        fit(runs, Layout(2, (0.0,), 0.0, saturating=(1,))),
+        fit(runs, ParameterSlots(2, (0.0,), 0.0)),
+        fit(runs, ParameterSlots(2, (0.0,), 0.0, saturating=(1,))),
     )
     assert doubted
     assert believed
@@ -192,14 +233,16 @@ def test_what_is_doubted_is_not_called_flat() -> None:
 
 
 def test_what_an_axis_costs_off_its_optimum_is_the_height_of_the_bowl_there() -> None:
-    found = fit(plateau_runs(0.1), Layout(2, (0.0,), 0.0, saturating=(1,)))
+    found = fit(plateau_runs(0.1), ParameterSlots(2, (0.0,), 0.0, saturating=(1,)))
     assert found
     x = found.optima[0] + [[0.0, octaves] for octaves in (-6.0, -1.0, 0.0, 1.0)]
     level = np.zeros(4, dtype=np.int64)
     theta = found.theta.copy()
     for name in ("cross", "d"):
         theta[found.layout.slots[name]] = 0.0
-    assert bowl(found.layout, theta, level, x) == pytest.approx([found.cost(1, o) for o in (-6.0, -1.0, 0.0, 1.0)])
+    assert bowl(found.layout, theta, level, x) == pytest.approx(
+        [found.cost(1, o) for o in (-6.0, -1.0, 0.0, 1.0)]
+    )
     assert found.cost(1, -6) == pytest.approx(0.9, rel=0.3)
 
 

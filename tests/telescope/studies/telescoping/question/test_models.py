@@ -90,7 +90,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize(("job", "field", "words"), REFUSED.values(), ids=REFUSED)
-def test_a_users_model_is_refused_naming_field_and_remedy(job: dict[str, Any], field: str, words: str) -> None:
+def test_a_users_model_is_refused_naming_field_and_remedy(
+    job: dict[str, Any], field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
         registry.resolved(registry.parse(job))
     named = {problem.field: problem.message for problem in refusal.value.problems}
@@ -105,7 +107,9 @@ def test_a_users_model_that_fits_is_accepted_with_the_hash_of_its_code(job: dict
     assert theirs.content == factory.content(THEIRS["factory"])
 
 
-def test_code_that_changed_since_it_was_imported_asks_for_a_new_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_that_changed_since_it_was_imported_asks_for_a_new_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "changing_models.py"
     file.write_text("from tests.telescope.user_models import mixture\n")
     monkeypatch.syspath_prepend(tmp_path)

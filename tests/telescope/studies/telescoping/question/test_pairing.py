@@ -12,7 +12,7 @@ from surfaces.bowls import Surface, document, study
 from telescope.errors import InvalidInput
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.evidence import Pairing
 from telescope.studies.telescoping.fold.specs import target_spec
@@ -33,7 +33,9 @@ def asked(
     **options: Any,
 ) -> dict[str, Any]:
     """A job with these rules."""
-    doc = copy.deepcopy(document(optimizer=optimizer, parametrisation=parametrisation, optimizer_options=options))
+    doc = copy.deepcopy(
+        document(optimizer=optimizer, parametrisation=parametrisation, optimizer_options=options)
+    )
     return doc | {"model": doc["model"] | dict(model or {})}
 
 
@@ -45,7 +47,7 @@ def named(doc: dict[str, Any]) -> Pairing:
 
 def answered(doc: dict[str, Any]) -> LadderReport:
     """The job's answer on a closed-form surface."""
-    (ladder,) = run(parse(doc), SURFACE).ladders
+    (ladder,) = run_study(parse(doc), SURFACE).ladders
     return ladder
 
 
@@ -58,12 +60,16 @@ def refusal(doc: dict[str, Any]) -> dict[str, str]:
 
 # Which pairs go together
 
-SOUND = [(scale, "constant") for scale in ("spectral_ratio", "spectral_clamped", "none")] + [("rms_match", "inverse_sqrt")]
+SOUND = [(scale, "constant") for scale in ("spectral_ratio", "spectral_clamped", "none")] + [
+    ("rms_match", "inverse_sqrt")
+]
 
 
 @pytest.mark.parametrize("scale", get_args(UpdateScale))
 @pytest.mark.parametrize("rule", get_args(MuonLrRule))
-def test_a_muon_pair_that_breaks_the_spectral_condition_is_refused_with_reason_and_remedy(scale: UpdateScale, rule: MuonLrRule) -> None:
+def test_a_muon_pair_that_breaks_the_spectral_condition_is_refused_with_reason_and_remedy(
+    scale: UpdateScale, rule: MuonLrRule
+) -> None:
     doc = asked(update_scale=scale, muon_lr_rule=rule)
     if (scale, rule) in SOUND:
         assert (named(doc).sound, named(doc).forced) == (True, False)
@@ -76,7 +82,9 @@ def test_a_muon_pair_that_breaks_the_spectral_condition_is_refused_with_reason_a
     assert parse(asked(update_scale=scale, muon_lr_rule=right))
 
 
-@pytest.mark.parametrize(("rule", "moves"), [("constant", "-0.5 octave"), ("inverse", "+0.5 octave")])
+@pytest.mark.parametrize(
+    ("rule", "moves"), [("constant", "-0.5 octave"), ("inverse", "+0.5 octave")]
+)
 def test_a_forced_pair_is_run_and_marked_in_the_result(rule: MuonLrRule, moves: str) -> None:
     ladder = answered(asked(update_scale="rms_match", muon_lr_rule=rule) | {"force_pairing": True})
     found = ladder.pairing
@@ -138,11 +146,20 @@ def test_what_departs_from_the_paper_says_so_and_is_refused_where_it_is_wrong_to
         )
     )
     assert better.sound
-    assert better.remarks[0] == ("departs from the paper, which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone")
-    assert "inverse_sqrt" in refusal(asked(parametrisation="mup-paper", muon_lr_rule="constant"))["optimizer_options.muon_lr_rule"]
+    assert better.remarks[0] == (
+        "departs from the paper, which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
+    )
+    assert (
+        "inverse_sqrt"
+        in refusal(asked(parametrisation="mup-paper", muon_lr_rule="constant"))[
+            "optimizer_options.muon_lr_rule"
+        ]
+    )
     assert (
         "constant"
-        in refusal(asked(parametrisation="mup-paper", update_scale="none", muon_lr_rule="inverse"))["optimizer_options.muon_lr_rule"]
+        in refusal(asked(parametrisation="mup-paper", update_scale="none", muon_lr_rule="inverse"))[
+            "optimizer_options.muon_lr_rule"
+        ]
     )
 
 
@@ -150,23 +167,38 @@ PAPERS = {"adamw_lr_ratio": 1.0, "optimizer_options": {"beta1": 0.95, "beta2": 0
 
 
 def departures(doc: dict[str, Any]) -> list[str]:
-    return [remark.removeprefix("departs from the paper, ") for remark in named(doc).remarks if remark.startswith("departs")]
+    return [
+        remark.removeprefix("departs from the paper, ")
+        for remark in named(doc).remarks
+        if remark.startswith("departs")
+    ]
 
 
-def test_each_default_that_departs_from_the_paper_is_named_and_none_where_all_are_the_papers() -> None:
+def test_each_default_that_departs_from_the_paper_is_named_and_none_where_all_are_the_papers() -> (
+    None
+):
     ours = asked(parametrisation="mup-paper")
     assert departures(ours) == [
         "which uses one lr for Muon's and AdamW's groups: here adamw_lr_ratio is 0.5",
-        ("which states betas of 0.95 and 0.95, for AdamW beside Muon: here beta1 is 0.9 and beta2 0.95"),
+        (
+            "which states betas of 0.95 and 0.95, for AdamW beside Muon: here beta1 is 0.9 and beta2 0.95"
+        ),
         "whose head is tied to the embedding: here it is a separate matrix",
-        ("whose table initialises the head with variance 1/fan_in: here an untied head starts at zero"),
+        (
+            "whose table initialises the head with variance 1/fan_in: here an untied head starts at zero"
+        ),
     ]
     theirs = asked(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
     assert departures(theirs) == []
-    assert departures(asked(model={"tied_embeddings": False})) == [], "only mup-paper claims to be the paper's"
+    assert departures(asked(model={"tied_embeddings": False})) == [], (
+        "only mup-paper claims to be the paper's"
+    )
     for name, value in PAPERS.items():
         assert len(departures(theirs | {name: ours.get(name, 0.5)})) == 1, value
-    assert "beta2 0.999" in departures(theirs | {"optimizer_options": {"beta1": 0.95, "beta2": 0.999}})[0]
+    assert (
+        "beta2 0.999"
+        in departures(theirs | {"optimizer_options": {"beta1": 0.95, "beta2": 0.999}})[0]
+    )
 
 
 def test_what_is_swept_departs_from_the_papers_value() -> None:
@@ -175,7 +207,9 @@ def test_what_is_swept_departs_from_the_papers_value() -> None:
         "adamw_lr_ratio": {"low": 0.25, "high": 1, "points": 3},
         "momentum": {"low": 0.8, "high": 0.99, "points": 3},
     }
-    assert departures(theirs | {"search": search}) == ["which uses one lr for Muon's and AdamW's groups: here adamw_lr_ratio is swept"]
+    assert departures(theirs | {"search": search}) == [
+        "which uses one lr for Muon's and AdamW's groups: here adamw_lr_ratio is swept"
+    ]
     del search["adamw_lr_ratio"]
     (betas,) = departures(theirs | {"search": search, "optimizer": "adamw"})
     assert "here beta1 is swept and beta2 0.95" in betas
@@ -240,8 +274,12 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("doc", "field", "words"), REFUSED, ids=[f"{field}: {words}" for _, field, words in REFUSED])
-def test_rules_that_cannot_apply_are_refused_by_name(doc: dict[str, Any], field: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("doc", "field", "words"), REFUSED, ids=[f"{field}: {words}" for _, field, words in REFUSED]
+)
+def test_rules_that_cannot_apply_are_refused_by_name(
+    doc: dict[str, Any], field: str, words: str
+) -> None:
     assert words in refusal(doc)[field]
 
 
@@ -251,14 +289,18 @@ def test_no_force_makes_sense_of_rules_that_cannot_apply() -> None:
 
 
 def test_a_wrong_pair_of_two_ladders_is_refused_once() -> None:
-    doc = asked(parametrisation="mup-paper", model={"target_depth": 8}) | {"optimizer": ["muon", "adamw"]}
+    doc = asked(parametrisation="mup-paper", model={"target_depth": 8}) | {
+        "optimizer": ["muon", "adamw"]
+    }
     with pytest.raises(InvalidInput) as found:
         parse(doc)
     assert [problem.field for problem in found.value.problems] == ["model.target_depth"]
 
 
 def test_rules_survive_the_journey_through_a_document() -> None:
-    doc = asked(update_scale="rms_match", muon_lr_rule="constant", weight_decay_rule="constant") | {"force_pairing": True}
+    doc = asked(update_scale="rms_match", muon_lr_rule="constant", weight_decay_rule="constant") | {
+        "force_pairing": True
+    }
     doc["model"] |= {
         "target_depth": 8,
         "depth_exponent": 0.5,
@@ -284,7 +326,10 @@ def test_trials_run_at_the_depth_given_and_the_answer_is_for_the_target_depth() 
     assert {spec.model.base_depth for spec in parse(deep).plan([]).start} == {None}
     here, there = answered(shallow), answered(deep)
     assert there.hyperparameters == here.hyperparameters
-    count = {name: sum(group.parameters for group in one.parameter_groups) for name, one in (("here", here), ("there", there))}
+    count = {
+        name: sum(group.parameters for group in one.parameter_groups)
+        for name, one in (("here", here), ("there", there))
+    }
     assert count["there"] > 3 * count["here"]
     lr = there.hyperparameters["lr"].value
     (hidden, *_) = [group for group in there.parameter_groups if group.role is Role.HIDDEN]
@@ -301,7 +346,9 @@ def test_a_target_depth_that_is_the_depth_changes_nothing() -> None:
 
 
 def test_a_forced_depth_rule_outside_mup_is_marked() -> None:
-    found = named(asked(parametrisation="standard", model={"target_depth": 8}) | {"force_pairing": True})
+    found = named(
+        asked(parametrisation="standard", model={"target_depth": 8}) | {"force_pairing": True}
+    )
     assert found.forced
     assert "CompleteP's is applied" in found.remarks[1]
 
@@ -326,13 +373,17 @@ def test_an_answer_says_what_it_takes_for_granted() -> None:
 
 
 def test_the_depth_rule_is_no_untested_assumption_where_the_target_is_trained() -> None:
-    said = pairing.assumptions(parse(asked(model={"target_depth": 8}) | {"validate_at_target": True}).question, "muon")
+    said = pairing.assumptions(
+        parse(asked(model={"target_depth": 8}) | {"validate_at_target": True}).question, "muon"
+    )
     assert "no trial tests" not in said[-1]
     assert "only the runs at the target test" in said[-1]
 
 
 def test_assumptions_are_those_of_the_ladder() -> None:
-    adamw = pairing.assumptions(parse(asked("adamw", model={"attention_scale": "inverse"})).question, "adamw")
+    adamw = pairing.assumptions(
+        parse(asked("adamw", model={"attention_scale": "inverse"})).question, "adamw"
+    )
     assert [line.split(":")[0] for line in adamw] == ["tokens", "batch", "attention", "depth"]
     assert not any("Muon" in line for line in adamw)
     assert "8/head size" in adamw[2]
@@ -345,5 +396,7 @@ def test_nothing_assumed_is_applied() -> None:
     found = parse(asked("adamw")).question
     target = target_spec(found, "adamw", {"lr": 0.01, "weight_decay": 0.1})
     assert (target.model, target.horizon) == (found.model.at(512), found.horizon)
-    factors = mup.factors(target.model, target.optimizer, Role.HIDDEN, "adamw", mup.depth_factors(target.model))
+    factors = mup.factors(
+        target.model, target.optimizer, Role.HIDDEN, "adamw", mup.depth_factors(target.model)
+    )
     assert (factors.lr, factors.weight_decay, factors.eps) == (1 / 16, 16.0, 1 / 16)

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from surfaces.bowls import LOWS, Surface, document, random_surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders
@@ -28,7 +28,7 @@ from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial, completed
 from telescope.trials.spec import TrialSpec
 
-EXAMPLES = Path(__file__).parents[5] / "examples"
+EXAMPLES = Path(__file__).parents[5] / "api" / "examples"
 MIDDLE = tuple(low + 3.3 for low in LOWS)
 PLAIN, TIED, SQUARED = (
     {"name": "plain"},
@@ -36,13 +36,22 @@ PLAIN, TIED, SQUARED = (
     {"name": "squared", "mlp": "relu2"},
 )
 ARCHITECTURES = {"model": [PLAIN, TIED, SQUARED]}
-CODE, PROSE = ({"name": name, "corpus": of, "content": of, "vocab_size": 256} for name, of in (("code", "a"), ("prose", "b")))
+CODE, PROSE = (
+    {"name": name, "corpus": of, "content": of, "vocab_size": 256}
+    for name, of in (("code", "a"), ("prose", "b"))
+)
 TEXTS = {"data": [CODE, PROSE]}
 
 
 def architecture(spec: TrialSpec) -> str:
     """Which of the three a run is of."""
-    return "squared" if spec.model.mlp == "relu2" else "tied" if spec.model.tied_embeddings else "plain"
+    return (
+        "squared"
+        if spec.model.mlp == "relu2"
+        else "tied"
+        if spec.model.tied_embeddings
+        else "plain"
+    )
 
 
 def text(spec: TrialSpec) -> str:
@@ -62,7 +71,11 @@ def asked(over: dict[str, Any] = ARCHITECTURES, axes: int = 1, **changes: Any) -
 def apart(report: Report, *variants: str, name: str = "lr") -> Difference:
     """How far the optima of two variants lie from each other."""
     assert report.comparison is not None
-    (found,) = [one for one in report.comparison.differences if {one.first, one.second} == set(variants) and one.hyperparameter == name]
+    (found,) = [
+        one
+        for one in report.comparison.differences
+        if {one.first, one.second} == set(variants) and one.hyperparameter == name
+    ]
     return found
 
 
@@ -83,7 +96,10 @@ def all_trials(question: Question, train: Any) -> list[Trial]:
         (
             ARCHITECTURES,
             architecture,
-            [{"model": document()["model"] | one} for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})],
+            [
+                {"model": document()["model"] | one}
+                for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
+            ],
         ),
         (
             TEXTS,
@@ -92,7 +108,9 @@ def all_trials(question: Question, train: Any) -> list[Trial]:
         ),
     ],
 )
-def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(over: Any, of: Any, alone: list[dict[str, Any]]) -> None:
+def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(
+    over: Any, of: Any, alone: list[dict[str, Any]]
+) -> None:
     names = [one["name"] for (entries,) in [over.values()] for one in entries]
     train = on(of, **{name: random_surface(i, 1, noise=0.2) for i, name in enumerate(names)})
     together = asked(over, coordinates="check")
@@ -102,7 +120,9 @@ def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(over: Any,
     for name, changes in zip(names, alone, strict=True):
         single = study(1, coordinates="check", **changes)
         own = all_trials(single, train)
-        assert {trial.digest for trial in own} == {trial.digest for trial in trials if variant_of(together, trial.spec) == name}
+        assert {trial.digest for trial in own} == {
+            trial.digest for trial in trials if variant_of(together, trial.spec) == name
+        }
         (ladder,) = [one for one in report.ladders if one.variant == name]
         assert (replace(ladder, variant="", differs={}),) == KIND.of(single).report(own).ladders
     assert report.final
@@ -112,7 +132,9 @@ def test_variants_do_not_wait_for_each_other() -> None:
     question, surface = asked(), Surface(MIDDLE[:1])
     trials: list[Trial] = []
     for _ in range(50):
-        mine = [spec for spec in KIND.of(question).plan(trials).start if architecture(spec) == "tied"]
+        mine = [
+            spec for spec in KIND.of(question).plan(trials).start if architecture(spec) == "tied"
+        ]
         trials += [completed(spec, surface(spec)) for spec in mine]
     plain, tied, squared = KIND.of(question).report(trials).ladders
     assert tied.verdict == "resolved"
@@ -138,7 +160,9 @@ def test_all_completion_orders_give_one_set_of_trials_and_one_report() -> None:
 
     def life(seed: int) -> tuple[set[str], Report]:
         rng, question, ended = random.Random(seed), parse(doc).question, dict[str, Trial]()
-        while not (plan := KIND.of(question).plan(rng.sample(list(ended.values()), len(ended)))).done:
+        while not (
+            plan := KIND.of(question).plan(rng.sample(list(ended.values()), len(ended)))
+        ).done:
             assert not ended.keys() & {spec.digest for spec in plan.start}
             for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
                 ended[spec.digest] = completed(spec, train(spec))
@@ -159,12 +183,18 @@ def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded()
     assert all(8 <= ladder.cost.trials <= 12 for ladder in report.ladders)
     base = all_ladders(many)[0].base_flops
     costly = asked(limits={"max_flops": 3 * 60 * base})
-    assert all(ladder.cost.flops <= 60 * base for ladder in run(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders)
+    assert all(
+        ladder.cost.flops <= 60 * base
+        for ladder in run_study(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders
+    )
 
 
 def test_a_preview_counts_all_ladders() -> None:
     together = preview(asked())
-    single = [preview(study(1, model=document()["model"] | one)) for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})]
+    single = [
+        preview(study(1, model=document()["model"] | one))
+        for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
+    ]
     assert [(one.optimizer, one.variant) for one in together.ladders] == [
         ("muon", "plain"),
         ("muon", "tied"),
@@ -192,7 +222,7 @@ def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_not() 
     for number in range(6):
         surface = random_surface(number, 1, noise=0.2)
         moved = replace(surface, target=(surface.target[0] + 1.5,), number=100 + number)
-        report = run(
+        report = run_study(
             KIND.of(asked()),
             on(
                 architecture,
@@ -206,7 +236,10 @@ def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_not() 
         consistent.append(same.consistent)
         told.append(not other.consistent and other.octaves > 0)
         held += [same.low <= 0 <= same.high, other.low <= 1.5 <= other.high]
-        lr = {ladder.variant: math.log2(ladder.hyperparameters["lr"].value) for ladder in report.ladders}
+        lr = {
+            ladder.variant: math.log2(ladder.hyperparameters["lr"].value)
+            for ladder in report.ladders
+        }
         assert other.octaves == pytest.approx(lr["squared"] - lr["plain"], abs=1e-5)
     assert sum(consistent) >= 5
     assert sum(told) >= 5
@@ -217,9 +250,11 @@ def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost()
     surface = Surface(MIDDLE[:2])
     better = replace(surface, scale=(0.97,) * 8)
     question = asked(axes=2, optimizer=["muon", "adamw"])
-    report = run(
+    report = run_study(
         KIND.of(question),
-        lambda spec: (better if (architecture(spec), spec.optimizer.name) == ("tied", "adamw") else surface)(spec),
+        lambda spec: (
+            better if (architecture(spec), spec.optimizer.name) == ("tied", "adamw") else surface
+        )(spec),
     )
     assert (report.best_variant, report.best) == ("tied", "adamw")
     assert [(one.name, one.verdict) for one in report.variants] == [
@@ -238,9 +273,15 @@ def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost()
     assert rows["tied", "adamw"].loss == min(row.loss for row in found.rows if row.loss is not None)
     for variant in variants(question):
         row = rows[variant.name, "muon"]
-        assert row.parameters == parameters(variant.question.model.at(found.width or 0), 256, variant.question.data.context)
+        assert row.parameters == parameters(
+            variant.question.model.at(found.width or 0), 256, variant.question.data.context
+        )
         level = variant.question.model.widths.index(found.width or 0)
-        assert row.flops == all_ladders(variant.question)[0].base_flops * all_ladders(variant.question)[0].costs[level]
+        assert (
+            row.flops
+            == all_ladders(variant.question)[0].base_flops
+            * all_ladders(variant.question)[0].costs[level]
+        )
     assert {one.optimizer for one in found.differences} == {"muon", "adamw"}
     assert len(found.differences) == 2 * 3 * 2  # optimizers, pairs, hyperparameters
 
@@ -257,7 +298,7 @@ def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_o
         }[text(spec), spec.optimizer.name]
         return replace(surface, scale=(scale,) * 8)(spec)
 
-    report = run(KIND.of(asked(TEXTS, optimizer=["muon", "adamw"])), train)
+    report = run_study(KIND.of(asked(TEXTS, optimizer=["muon", "adamw"])), train)
     assert (report.best, report.best_variant) == (None, "")
     assert [(one.name, one.best) for one in report.variants] == [
         ("code", "muon"),
@@ -271,18 +312,20 @@ def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_o
 def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
     search = {name: one | {"extend": False} for name, one in document(1)["search"].items()}
     inside, outside = Surface(MIDDLE[:1]), Surface((LOWS[0] - 3,), scale=(1.1,) * 8)
-    report = run(KIND.of(asked(search=search)), on(architecture, plain=inside, tied=inside, squared=outside))
+    report = run_study(
+        KIND.of(asked(search=search)), on(architecture, plain=inside, tied=inside, squared=outside)
+    )
     assert (report.final, report.verdict, report.best_variant) == (True, "unbracketed", "plain")
     assert report.reason.startswith("squared: the optimum of lr lies at the border")
     assert report.comparison is not None
     assert {(one.first, one.second) for one in report.comparison.differences} == {("plain", "tied")}
-    refusing = run(
+    refusing = run_study(
         KIND.of(asked(coordinates="check", search=search)),
         on(architecture, plain=inside, tied=replace(inside, growth=0.5), squared=outside),
     )
     assert (refusing.final, refusing.verdict) == (True, "refused")
     assert refusing.reason.startswith("tied: the coordinate check fails")
-    all_well = run(KIND.of(asked()), inside)
+    all_well = run_study(KIND.of(asked()), inside)
     assert all_well.verdict == "resolved"
     assert re.findall(r"(\w+): ", all_well.reason) == [
         "plain",
@@ -292,7 +335,7 @@ def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
 
 
 def test_a_report_over_variants_travels_as_plain_json() -> None:
-    found = report_document(run(KIND.of(asked(TEXTS)), random_surface(1, 1, noise=0.2)))
+    found = report_document(run_study(KIND.of(asked(TEXTS)), random_surface(1, 1, noise=0.2)))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 

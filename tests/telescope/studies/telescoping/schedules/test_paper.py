@@ -7,7 +7,7 @@ import pytest
 
 from surfaces.bowls import LOWS, Surface, document, random_surface, study
 from telescope.errors import InvalidInput
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
@@ -48,7 +48,9 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("options", "k", "expected"), SIZES, ids=str)
-def test_the_points_per_hyperparameter_are_those_computed_by_hand(options: dict[str, Any], k: int, expected: list[int]) -> None:
+def test_the_points_per_hyperparameter_are_those_computed_by_hand(
+    options: dict[str, Any], k: int, expected: list[int]
+) -> None:
     done = fold(ladder([8] * k), bowl(*CENTRE[:k]), sampler="grid", **options)
     for axis in range(k):
         assert counts(done, axis) == expected
@@ -67,8 +69,12 @@ def test_the_points_per_hyperparameter_are_those_computed_by_hand(options: dict[
         ("extent", 3, [1.0, 1.0, 1.0, 1.0]),
     ],
 )
-def test_the_step_per_doubling_is_halved_or_a_kth_root_of_four_smaller_or_kept(narrow: str, k: int, expected: list[float]) -> None:
-    done = fold(ladder([8] * k), bowl(*CENTRE[:k]), sampler="grid", narrow=narrow, points="odd_floor")
+def test_the_step_per_doubling_is_halved_or_a_kth_root_of_four_smaller_or_kept(
+    narrow: str, k: int, expected: list[float]
+) -> None:
+    done = fold(
+        ladder([8] * k), bowl(*CENTRE[:k]), sampler="grid", narrow=narrow, points="odd_floor"
+    )
     for level, step in enumerate(expected):
         tried = values(done, level)
         assert (tried[-1] - tried[0]) / (len(tried) - 1) == pytest.approx(step, abs=1 / 32)
@@ -282,13 +288,15 @@ BOUNDED = [
 
 @pytest.mark.parametrize("options", EXACT, ids=str)
 @pytest.mark.parametrize("extend", [True, False])
-def test_the_preview_is_exact_where_the_options_allow_it(options: dict[str, Any], extend: bool) -> None:
+def test_the_preview_is_exact_where_the_options_allow_it(
+    options: dict[str, Any], extend: bool
+) -> None:
     search = document()["search"]
     search["lr"] |= {"points": 8, "extend": extend}
     search["weight_decay"] |= {"points": 5, "extend": extend}
     asked = study(search=search, schedule="paper", paper=options, coordinates="skip")
     bill, forecast = (
-        run(KIND.of(asked), Surface((LOWS[0], LOWS[1] + 7))).ladders[0].cost,
+        run_study(KIND.of(asked), Surface((LOWS[0], LOWS[1] + 7))).ladders[0].cost,
         preview(asked),
     )
     assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
@@ -297,10 +305,12 @@ def test_the_preview_is_exact_where_the_options_allow_it(options: dict[str, Any]
 
 @pytest.mark.parametrize("options", BOUNDED, ids=str)
 @pytest.mark.parametrize("number", range(3))
-def test_the_preview_bounds_the_bill_where_the_rule_may_add_or_stop(options: dict[str, Any], number: int) -> None:
+def test_the_preview_bounds_the_bill_where_the_rule_may_add_or_stop(
+    options: dict[str, Any], number: int
+) -> None:
     asked = study(2, (5, 5), schedule="paper", paper=options, coordinates="skip")
     surface = random_surface(number, noise=0.2, cliff=math.inf)
-    bill, forecast = run(KIND.of(asked), surface).ladders[0].cost, preview(asked)
+    bill, forecast = run_study(KIND.of(asked), surface).ladders[0].cost, preview(asked)
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
 
 
@@ -316,14 +326,20 @@ def test_the_most_that_an_edge_rule_can_add_is_not_exceeded() -> None:
 
 
 def test_the_names_of_the_options_are_kept_with_the_result() -> None:
-    literal = run(KIND.of(study(2, (8, 8), schedule="paper", coordinates="skip")), Surface((-5.7, -3.7))).ladders[0].method
+    literal = (
+        run_study(
+            KIND.of(study(2, (8, 8), schedule="paper", coordinates="skip")), Surface((-5.7, -3.7))
+        )
+        .ladders[0]
+        .method
+    )
     assert literal is not None
     assert literal.published
     assert literal.options["points"] == "strict"
     assert literal.options["sampler"] == "grid"
     options = {"points": "odd_floor", "edge": "recentre"}
     other = (
-        run(
+        run_study(
             KIND.of(study(2, (8, 8), schedule="paper", paper=options, coordinates="skip")),
             Surface((-5.7, -3.7)),
         )
@@ -341,7 +357,7 @@ def test_the_names_of_the_options_are_kept_with_the_result() -> None:
 
 def test_an_edge_that_ends_the_ladder_is_reported_unbracketed() -> None:
     asked = study(2, (8, 8), schedule="paper", paper={"edge": "fail"}, coordinates="skip")
-    report = run(KIND.of(asked), Surface((LOWS[0] - 2, LOWS[1] + 3)))
+    report = run_study(KIND.of(asked), Surface((LOWS[0] - 2, LOWS[1] + 3)))
     assert (report.verdict, report.ladders[0].levels[-1].edge, len(report.ladders[0].levels)) == (
         "unbracketed",
         "lr: low",
@@ -359,7 +375,9 @@ def test_an_optimum_beyond_the_window_is_followed_and_bracketed() -> None:
         "centre": "vertex",
         "select": "seed_mean_fit",
     }
-    report = run(KIND.of(study(2, (8, 5), schedule="paper", paper=options, coordinates="skip")), surface)
+    report = run_study(
+        KIND.of(study(2, (8, 5), schedule="paper", paper=options, coordinates="skip")), surface
+    )
     assert abs(math.log2(report.ladders[0].hyperparameters["lr"].value) - surface.target[0]) <= 0.1
     assert report.ladders[0].levels[0].edge is None
     assert "edge" in report.ladders[0].levels[0].stages
@@ -380,7 +398,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "field", "words"), REFUSED, ids=str)
-def test_options_that_contradict_each_other_are_refused_with_the_remedy(options: dict[str, Any], field: str, words: str) -> None:
+def test_options_that_contradict_each_other_are_refused_with_the_remedy(
+    options: dict[str, Any], field: str, words: str
+) -> None:
     with pytest.raises(InvalidInput) as refusal:
         parse(document(2, (8, 8), schedule="paper", paper=options))
     (problem,) = refusal.value.problems

@@ -8,7 +8,7 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, p
 from telescope.studies.telescoping.schedules import robust
 from telescope.studies.telescoping.schedules.blocks import top_places
 from telescope.studies.telescoping.schedules.edges import base_places
-from telescope.studies.telescoping.schedules.places import Place, axes_at
+from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from tests.telescope.studies.telescoping.folds import Loss, bowl, ended, ladder
 
 
@@ -20,7 +20,7 @@ def robustly(asked: Ladder, loss: Loss, rounds: int) -> list[Done]:
     return done
 
 
-def of_top(asked: Ladder, done: Sequence[Done]) -> dict[int, Place]:
+def of_top(asked: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
     fit = pooled_fit(asked, done)
     assert fit is not None
     return top_places(asked, done, fit)
@@ -39,24 +39,30 @@ def test_an_optimum_in_the_middle_lies_inside() -> None:
     asked = replace(ladder((8, 3)), max_base_runs=1000.0)
     done = robustly(asked, bowl(3.4, 3.6), 3)
     assert base_places(asked, done) == {}
-    assert of_top(asked, done) == {0: Place(0), 1: Place(0)}
+    assert of_top(asked, done) == {0: OptimumPlace(0), 1: OptimumPlace(0)}
 
 
 def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond() -> None:
-    for extend, place in ((True, Place.AT_BORDER), (False, Place.AT_BORDER | Place.AT_WALL)):
+    for extend, place in (
+        (True, OptimumPlace.AT_BORDER),
+        (False, OptimumPlace.AT_BORDER | OptimumPlace.AT_WALL),
+    ):
         asked = ladder((8, 3), extend=extend)
         places = base_places(asked, robustly(asked, bowl(0.0, 3.6), 1))
         assert places == {0: place}
-        assert axes_at(places, Place.AT_BORDER) == (0,)
+        assert axes_at(places, OptimumPlace.AT_BORDER) == (0,)
 
 
 def test_an_optimum_out_of_its_last_block_is_outside_and_beyond_the_range_behind_the_wall() -> None:
     asked = replace(ladder((8, 3), extend=False), max_base_runs=1000.0)
     within = of_top(asked, robustly(asked, bowl(2.0, 3.6, drift=2.5), 3))
-    assert (within[0], within[1]) == (Place.OUTSIDE_BLOCK, Place(0))
+    assert (within[0], within[1]) == (OptimumPlace.OUTSIDE_BLOCK, OptimumPlace(0))
     beyond = of_top(asked, robustly(asked, bowl(9.0, 3.6), 2))
-    assert beyond[0] == Place.OUTSIDE_BLOCK | Place.BEYOND_WALL
-    assert (axes_at(beyond, Place.OUTSIDE_BLOCK), axes_at(beyond, Place.BEYOND_WALL)) == (
+    assert beyond[0] == OptimumPlace.OUTSIDE_BLOCK | OptimumPlace.BEYOND_WALL
+    assert (
+        axes_at(beyond, OptimumPlace.OUTSIDE_BLOCK),
+        axes_at(beyond, OptimumPlace.BEYOND_WALL),
+    ) == (
         (0,),
         (0,),
     )
@@ -64,10 +70,10 @@ def test_an_optimum_out_of_its_last_block_is_outside_and_beyond_the_range_behind
 
 def test_where_the_last_block_diverged_whole_the_optimum_is_taken_to_lie_below_it() -> None:
     for extend, optimum, place in (
-        (True, 3.4, Place.OUTSIDE_BLOCK),
-        (False, 0.8, Place.OUTSIDE_BLOCK | Place.BEYOND_WALL),
+        (True, 3.4, OptimumPlace.OUTSIDE_BLOCK),
+        (False, 0.8, OptimumPlace.OUTSIDE_BLOCK | OptimumPlace.BEYOND_WALL),
     ):
         asked = replace(ladder((8, 3), extend=extend), max_base_runs=1000.0)
         places = of_top(asked, lost(robustly(asked, bowl(optimum, 3.6), 3)))
         assert places[0] == place
-        assert axes_at(places, Place.OUTSIDE_BLOCK) == (0,)
+        assert axes_at(places, OptimumPlace.OUTSIDE_BLOCK) == (0,)

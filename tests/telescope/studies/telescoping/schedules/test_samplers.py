@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from surfaces.bowls import AXES, LOWS, Surface, document, random_surface, study
-from telescope.studies import run
+from telescope.studies import run_study
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
@@ -25,9 +25,9 @@ from telescope.studies.telescoping.schedules import paper, windows
 from telescope.studies.telescoping.schedules.samplers import (
     BATCH,
     Box,
-    batch_sizes,
     heights,
     propose,
+    stage_sizes,
 )
 from telescope.trials.outcome import Trial, completed
 from tests.telescope.studies.telescoping.folds import bowl, fold, ladder, runs, values
@@ -60,9 +60,13 @@ def test_proposals_lie_on_the_lattice_inside_the_window_and_repeat_none(sampler:
 @pytest.mark.parametrize("sampler", ["qmc", "tpe"])
 @settings(max_examples=10, deadline=None)
 @given(st.permutations(range(40)), st.integers(1, 8))
-def test_proposals_do_not_depend_on_the_order_of_the_runs(sampler: Sampler, order: list[int], count: int) -> None:
+def test_proposals_do_not_depend_on_the_order_of_the_runs(
+    sampler: Sampler, order: list[int], count: int
+) -> None:
     seen = seen_in(BOX, 40)
-    assert propose(sampler, BOX, [seen[i] for i in order], count, 7) == propose(sampler, BOX, seen, count, 7)
+    assert propose(sampler, BOX, [seen[i] for i in order], count, 7) == propose(
+        sampler, BOX, seen, count, 7
+    )
 
 
 def test_nor_do_those_of_the_gaussian_process() -> None:
@@ -143,8 +147,10 @@ def test_optuna_stays_quiet_and_its_settings_stay_as_they_were(
         ("tpe", 1, (1,)),
     ],
 )
-def test_batches_are_of_fixed_size_the_first_of_half(sampler: Sampler, trials: int, sizes: tuple[int, ...]) -> None:
-    assert batch_sizes(sampler, trials) == sizes
+def test_batches_are_of_fixed_size_the_first_of_half(
+    sampler: Sampler, trials: int, sizes: tuple[int, ...]
+) -> None:
+    assert stage_sizes(sampler, trials) == sizes
     assert sum(sizes) == trials
     assert max(sizes[1:], default=0) <= BATCH
 
@@ -177,7 +183,9 @@ def test_auto_is_the_whole_grid_up_to_two_hyperparameters() -> None:
 def test_windows_shrink_by_the_published_rule(narrow: Any, factor: float) -> None:
     options = PaperOptions(narrow=narrow)
     for level in range(4):
-        assert windows.half_windows(ladder([8, 8, 8]), level, options) == pytest.approx([3.5 * factor**level] * 3)
+        assert windows.half_windows(ladder([8, 8, 8]), level, options) == pytest.approx(
+            [3.5 * factor**level] * 3
+        )
 
 
 def test_no_point_lies_outside_its_window_or_a_wall() -> None:
@@ -187,7 +195,10 @@ def test_no_point_lies_outside_its_window_or_a_wall() -> None:
         level = stage.outcomes[0].point.level
         box = windows.box(asked, done, level, PaperOptions(sampler="tpe", trials=16))
         for o in stage.outcomes:
-            assert all(max(0, low) <= v <= min(7, high) for v, low, high in zip(o.point.x, box.low, box.high, strict=True))
+            assert all(
+                max(0, low) <= v <= min(7, high)
+                for v, low, high in zip(o.point.x, box.low, box.high, strict=True)
+            )
 
 
 def test_a_hyperparameter_of_one_point_is_held_and_all_runs_are_pooled() -> None:
@@ -215,7 +226,9 @@ def folded(sampler: Sampler) -> list[Done]:
 @pytest.mark.parametrize("sampler", ["qmc", "tpe"])
 @settings(max_examples=8, deadline=None)
 @given(st.randoms(use_true_random=False))
-def test_a_stage_is_the_same_whatever_the_order_in_which_runs_ended(sampler: Sampler, rng: random.Random) -> None:
+def test_a_stage_is_the_same_whatever_the_order_in_which_runs_ended(
+    sampler: Sampler, rng: random.Random
+) -> None:
     asked, loss, options = (
         ladder([8, 8, 8], levels=3),
         bowl(3.3, 2.1, 4.2),
@@ -223,10 +236,18 @@ def test_a_stage_is_the_same_whatever_the_order_in_which_runs_ended(sampler: Sam
     )
     done = folded(sampler)
     count = rng.randrange(len(done))
-    shuffled = [Done(stage.name, tuple(rng.sample(stage.outcomes, len(stage.outcomes)))) for stage in done[:count]]
+    shuffled = [
+        Done(stage.name, tuple(rng.sample(stage.outcomes, len(stage.outcomes))))
+        for stage in done[:count]
+    ]
     stage = paper.next_stage(asked, shuffled, options)
     assert stage is not None
-    assert tuple(sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)) == done[count].outcomes
+    assert (
+        tuple(
+            sorted(Outcome(point, loss(point.level, point.x, point.seed)) for point in stage.points)
+        )
+        == done[count].outcomes
+    )
 
 
 def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], Any]:
@@ -238,7 +259,9 @@ def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], An
     from telescope.studies.telescoping.fold.specs import cached_trial_spec
 
     rng, asked, terminal = random.Random(seed), parse(doc).question, dict[str, Trial]()
-    while not (plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))).done:
+    while not (
+        plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))
+    ).done:
         for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
             terminal[spec.digest] = completed(spec, surface(spec))
         if rng.random() < 0.3:
@@ -249,7 +272,9 @@ def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], An
 
 
 @pytest.mark.parametrize(("sampler", "trials", "lives"), [("tpe", 16, 3), ("gp", 8, 2)])
-def test_all_completion_orders_and_restarts_give_one_set_of_trials_and_one_report(sampler: str, trials: int, lives: int) -> None:
+def test_all_completion_orders_and_restarts_give_one_set_of_trials_and_one_report(
+    sampler: str, trials: int, lives: int
+) -> None:
     model = document()["model"] | {"calibration_width": 64}
     doc = document(
         3,
@@ -278,7 +303,7 @@ def test_three_hyperparameters_are_found_within_the_runs_that_the_preview_names(
         paper={"sampler": "tpe", "centre": "vertex"},
         coordinates="skip",
     )
-    report, forecast = run(KIND.of(asked), surface), preview(asked)
+    report, forecast = run_study(KIND.of(asked), surface), preview(asked)
     assert forecast.trials.least == forecast.trials.most == report.ladders[0].cost.trials == 88
     found = report.ladders[0].hyperparameters
     for name, x in zip(AXES, surface.target, strict=False):
@@ -288,6 +313,6 @@ def test_three_hyperparameters_are_found_within_the_runs_that_the_preview_names(
 
 def test_an_optimum_outside_of_a_sampled_window_is_reported_unbracketed() -> None:
     surface = Surface((LOWS[0] - 2, LOWS[1] + 3.3, LOWS[2] + 3.3))
-    report = run(KIND.of(study(3, (8, 8, 8), schedule="paper", coordinates="skip")), surface)
+    report = run_study(KIND.of(study(3, (8, 8, 8), schedule="paper", coordinates="skip")), surface)
     assert report.verdict == "unbracketed"
     assert report.ladders[0].levels[0].edge == "lr: low"
