@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.docs.blocks import FENCE, ROOT, Block, blocks
@@ -24,8 +24,10 @@ from tests.docs.blocks import FENCE, ROOT, Block, blocks
 PAGE = ROOT / "docs" / "tutorial.md"
 JOB = re.compile(r"job-[0-9a-z]{26}")
 SAVED = re.compile(r"`([\w.-]+\.yaml)`:\n+$")
-PROGRESS = re.compile(r": (running|succeeded) \|")  # lines that depend on timing
+PROGRESS = re.compile(r": (queued|running|succeeded) \|")  # lines that depend on timing
+LAST = "telescope submit"  # in the last line that a service prints when it is ready
 SECONDS = 600.0
+LIKE = 0.6  # least similarity of a line to the one that replaces it
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,10 @@ def run(page: Path, folder: Path) -> Iterator[Done]:
                 commands(block) if block.language == "console" and not block.reason else ()
             ):
                 done = execute(command, with_ids(command.text, ids), folder, services)
-                new = [
-                    one
-                    for one in unique(JOB.findall("\n".join(done.output)))
-                    if one not in ids.values()
-                ]
-                ids |= dict(
-                    zip(
-                        (
-                            one
-                            for one in unique(JOB.findall("\n".join(command.shown)))
-                            if one not in ids
-                        ),
-                        new,
-                        strict=False,
-                    )
-                )
-                yield done
+                new = [one for one in job_ids(done.output) if one not in ids.values()]
+                unseen = [one for one in job_ids(command.shown) if one not in ids]
+                ids |= dict(zip(unseen, new, strict=False))
+                yield as_printed(done, folder, ids)
 
 
 def with_ids(text: str, ids: dict[str, str]) -> str:
@@ -91,8 +80,19 @@ def with_ids(text: str, ids: dict[str, str]) -> str:
     return JOB.sub(lambda found: ids.get(found[0], found[0]), text)
 
 
-def unique(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(names))
+def job_ids(lines: tuple[str, ...]) -> list[str]:
+    return list(dict.fromkeys(JOB.findall("\n".join(lines))))
+
+
+def as_printed(done: Done, folder: Path, ids: dict[str, str]) -> Done:
+    """The output with the ids, the folder and the address that the page has."""
+    port = environment(folder)["TELESCOPE_PORT"]
+    changes = {str(folder): "/tmp/tutorial", f"127.0.0.1:{port}": "127.0.0.1:8765"}
+    changes |= {actual: shown for shown, actual in ids.items()}
+    text = "\n".join(done.output)
+    for actual, shown in changes.items():
+        text = text.replace(actual, shown)
+    return replace(done, output=tuple(text.splitlines()))
 
 
 def execute(command: Command, text: str, folder: Path, services: ExitStack) -> Done:
@@ -155,7 +155,7 @@ def background(text: str, folder: Path) -> Iterator[list[str]]:
     assert process.stdout is not None
     try:
         lines: list[str] = []
-        while (line := process.stdout.readline()) and "first job" not in line:
+        while (line := process.stdout.readline()) and LAST not in line:
             lines.append(line.rstrip())
         yield [*lines, line.rstrip()]
     finally:
@@ -182,16 +182,29 @@ def unlike(done: Done) -> list[str]:
 
 
 def renewed(done: Done) -> list[str]:
-    """The shown lines, each replaced by the most similar line of the output."""
-    lines = [
-        line if line in ("", "...") else closest(line, done.output) for line in done.command.shown
-    ]
-    return [f"$ {done.command.text}", *lines]
+    """The command and the shown lines, each replaced by the line of the output that resembles it
+    most, in the order of the output."""
+    lines, left = [f"$ {done.command.text}"], list(done.output)
+    for line in done.command.shown:
+        found, left = (line, left) if line in ("", "...") else closest(line, left)
+        lines.append(found)
+    return lines
 
 
-def closest(line: str, output: tuple[str, ...]) -> str:
-    found = difflib.get_close_matches(line, [one for one in output if one], n=1, cutoff=0.3)
-    return found[0] if found else line
+def closest(line: str, output: list[str]) -> tuple[str, list[str]]:
+    """The most similar line, and the lines after it; the line itself if none resembles it."""
+
+    def likeness(other: str) -> tuple[float, float]:
+        return alike(masked(line), masked(other)), alike(line, other)
+
+    best = max(range(len(output)), key=lambda i: likeness(output[i]), default=None)
+    if best is None or likeness(output[best])[0] < LIKE:
+        return line, output
+    return output[best], output[best + 1 :]
+
+
+def alike(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def main() -> None:
