@@ -60,7 +60,7 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
     _finish(axes, "hours against devices", "devices", "hours")
     if not known:
         return _empty(axes)
-    for name in COLOURS:
+    for name, colour in COLOURS.items():
         rows = [row for row in known if row.optimizer == name]
         best = [row for row in rows if row.on_frontier]
         line = sorted((row.devices, row.hours or 0.0) for row in best)
@@ -68,7 +68,7 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
             axes.plot(
                 *zip(*line, strict=True),
                 "-",
-                color=COLOURS[name],
+                color=colour,
                 lw=1.8,
                 zorder=3,
                 label=OPTIMIZER_TITLES[name],
@@ -87,7 +87,7 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
                     axes,
                     (row.devices, row.hours or 0.0),
                     ARROW if row.censored else 1 / ARROW,
-                    COLOURS[name],
+                    colour,
                     alpha=0.5,
                 )
     axes.plot([], [], "o", color=INK, ms=6, label="step time measured")
@@ -168,19 +168,17 @@ def _tokens(axes: Axes, found: BatchAnswer) -> None:
     _finish(axes, "tokens against batch size", "batch (tokens)", "tokens to the loss")
     if not known:
         return _empty(axes)
-    for name in COLOURS:
+    for name, colour in COLOURS.items():
         rows = [row for row in known if row.optimizer == name]
         for row in rows:
             bound = row.censored + row.early > 0
             whisker = Whisker(row.batch_tokens, row.tokens or 0.0, row.tokens_low, row.tokens_high)
-            _interval(axes, whisker, COLOURS[name], MARKERS[name], hollow=bound)
+            _interval(axes, whisker, colour, MARKERS[name], hollow=bound)
         settled = [(row.batch_tokens, row.tokens) for row in rows if row.censored + row.early == 0]
         if settled:
-            axes.plot(*zip(*settled, strict=True), "-", color=COLOURS[name], lw=1.4, zorder=3)
+            axes.plot(*zip(*settled, strict=True), "-", color=colour, lw=1.4, zorder=3)
         if rows:
-            axes.plot(
-                [], [], f"{MARKERS[name]}-", color=COLOURS[name], ms=6, label=OPTIMIZER_TITLES[name]
-            )
+            axes.plot([], [], f"{MARKERS[name]}-", color=colour, ms=6, label=OPTIMIZER_TITLES[name])
     for one in found.optimizers:
         for law in one.critical:
             if law.form == "piecewise" and law.batch_tokens is not None:
