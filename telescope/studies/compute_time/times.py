@@ -14,7 +14,7 @@ from telescope.statistics.step_time import (
     StepTime,
     measured,
     modelled,
-    takes,
+    splits_evenly,
 )
 from telescope.studies.compute_time.question import Devices
 from telescope.studies.compute_time.runs import Setting
@@ -53,7 +53,7 @@ def step_times(
     peak, if known.
     """
     step = step_of(setting)
-    counts = [count for count in sorted(set(devices.counts)) if takes(step, count)]
+    counts = [count for count in sorted(set(devices.counts)) if splits_evenly(step, count)]
     if hardware := devices.hardware:
         cluster = DeviceCluster(
             hardware.device_flops_per_second,
