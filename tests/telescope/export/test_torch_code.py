@@ -202,7 +202,7 @@ def trained(
                 "a model of one's own",
                 torch_code.module_text(run),
                 batches,
-                bare=torch_code.written(run, None),
+                bare=torch_code.code_text(run, None),
             )
             for what, broken in BROKEN.items():
                 text = torch_code.module_text(run)
@@ -253,7 +253,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_imports_nothing_but_torch_and_the_standard_library() -> None:
     for bare in (False, True):
         run = run_of()
-        tree = ast.parse(torch_code.written(run, None) if bare else torch_code.module_text(run))
+        tree = ast.parse(torch_code.code_text(run, None) if bare else torch_code.module_text(run))
         imported = [
             alias.name
             for node in ast.walk(tree)
@@ -287,7 +287,7 @@ def test_a_model_that_it_is_not_for_is_refused_by_name(loaded: Any) -> None:
     model.surplus = nn.Linear(2, 2)
     del model.norm
     with pytest.raises(
-        ValueError, match=r"it lacks norm\.weight; it has besides surplus\.weight, surplus\.bias"
+        ValueError, match=r"it lacks norm\.weight; it also has surplus\.weight, surplus\.bias"
     ):
         code.build_optimizers(model)
     code.GROUPS = (*code.GROUPS, code.GROUPS[-1])
@@ -433,7 +433,7 @@ def test_where_it_comes_from_is_said_at_its_top(loaded: Any) -> None:
 
 
 def test_hooks_survive_copies_and_files(loaded: Any) -> None:
-    code = loaded(torch_code.written(run_of(), None))
+    code = loaded(torch_code.code_text(run_of(), None))
     assert code.MULTIPLIERS == (("head", "input", 0.25),)
     model = nn.ModuleDict({"embedding": nn.Embedding(8, 4), "head": nn.Linear(4, 8, bias=False)})
     code.configure(model)
@@ -444,7 +444,7 @@ def test_hooks_survive_copies_and_files(loaded: Any) -> None:
 
 
 def test_multipliers_of_embeddings_are_applied_to_what_they_give(loaded: Any) -> None:
-    code = loaded(torch_code.written(run_of("adamw", parametrisation="mup-paper"), None))
+    code = loaded(torch_code.code_text(run_of("adamw", parametrisation="mup-paper"), None))
     assert code.MULTIPLIERS == (("embedding", "output", 2.0), ("head", "input", 0.5))
     model = nn.ModuleDict({"embedding": nn.Embedding(8, 4), "head": nn.Linear(4, 8, bias=False)})
     code.configure(model)
