@@ -19,7 +19,7 @@ from api.job_states import JobState
 from api.settings import Settings
 from api.store.record import CoordinatorStore
 from api.store.rows import Begun
-from telescope.client import tables
+from telescope.client import pages
 from telescope.client.client import Client
 from telescope.client.resources import Corpus, Job
 from telescope.errors import Conflict, InvalidInput, NotFound, TelescopeError, Unavailable
@@ -150,7 +150,7 @@ def test_a_job_is_submitted_watched_to_its_end_and_read(
 def test_lists_are_followed_over_all_their_pages(
     client: Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PAGE_SIZE", 2)
+    monkeypatch.setattr(pages, "PAGE_SIZE", 2)
     ids = [client.submit(job | {"name": f"job {i}"}).id for i in range(5)]
     assert [each.id for each in client.jobs()] == ids[::-1]
     client.cancel(ids[0])

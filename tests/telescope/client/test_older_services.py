@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from telescope.client.tables import as_type
+from telescope.client.pages import as_type
 from telescope.studies.registry import report_document
 from telescope.studies.telescoping.judge.judge import Judgement, judge
 from telescope.studies.telescoping.judge.sweep import read_csv

@@ -12,17 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from telescope.studies.coordinates import check as coordinates
+from telescope.studies.coordinates import design as coordinate_design
 from telescope.studies.coordinates.causes import Exponent, LrRule, misfits
-from telescope.studies.coordinates.check import (
-    Design,
-    assess,
-    carry_out,
-    check,
-    design,
-    step,
-    widths_of,
-)
+from telescope.studies.coordinates.check import assess, carry_out, check, step
+from telescope.studies.coordinates.design import Design, design, widths_of
 from telescope.studies.coordinates.reasons import CheckReason, DivergedAtWidths, Reduced, TooCostly
 from telescope.studies.coordinates.wording import cause_words
 from telescope.train import probes
@@ -365,7 +358,7 @@ def test_the_runs_are_short_at_constant_lr_without_decay_and_small_enough_for_on
 def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinates, "SECONDS", 0.0)
+    monkeypatch.setattr(coordinate_design, "SECONDS", 0.0)
     whole = design(base(), 128)
     seed_flops = sum(trial_flops(run) for run in whole.runs[:4])
     found = [
