@@ -14,12 +14,12 @@ from telescope.studies.compute_time.reasons import (
     HyperparameterDoubt,
 )
 from telescope.studies.compute_time.tuning import (
-    Known,
+    BatchHyperparameters,
     RateSweep,
-    Tuned,
+    SearchProgress,
     first_rates,
+    hyperparameters_at,
     neighbours,
-    setting_at,
 )
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
@@ -35,12 +35,12 @@ def tuned_study(**changes: Any) -> Question:
     )
 
 
-def search(asked: Question, trials: list[Trial]) -> Tuned:
+def search(asked: Question, trials: list[Trial]) -> SearchProgress:
     (one,) = progress(asked, trials).searches
-    return one.tuned
+    return one.progress
 
 
-def tried(found: Tuned) -> list[float]:
+def tried(found: SearchProgress) -> list[float]:
     return sorted({math.log2(trial.spec.optimizer.lr) for trial in found.trials})
 
 
@@ -73,7 +73,7 @@ def test_the_vertex_of_a_bowl_in_octaves_is_found_to_a_64th(optimum: float) -> N
 
     asked = tuned_study()
     found = search(asked, trained(asked, train if shift else law_of_muon))
-    assert math.log2(found.known.lr) == pytest.approx(optimum, abs=1 / 64)
+    assert math.log2(found.hyperparameters.lr) == pytest.approx(optimum, abs=1 / 64)
     assert (found.edge, found.doubts) == (None, ())
 
 
@@ -103,7 +103,7 @@ def test_a_grid_is_carried_on_by_two_points_where_the_best_lies_at_its_end(
     ] == [4, 2, 1]
     found = search(asked, [trial for stage in stages for trial in stage])
     assert (tried(found)[0] if edge == "low" else tried(found)[-1]) == last
-    assert math.log2(found.known.lr) == pytest.approx(-5, abs=1 / 64)
+    assert math.log2(found.hyperparameters.lr) == pytest.approx(-5, abs=1 / 64)
 
 
 @pytest.mark.parametrize("extensions", [0, 1, 2])
@@ -112,7 +112,7 @@ def test_it_is_carried_on_as_often_as_the_study_allows_and_no_further(extensions
     found = search(asked, trained(asked, Trainer(curvature=0.0001)))
     assert len(tried(found)) == 4 + 2 * extensions
     assert found.edge == "low"
-    assert found.doubts == (BestAtEdge(batch_tokens=512, edge="low", lr=found.known.lr),)
+    assert found.doubts == (BestAtEdge(batch_tokens=512, edge="low", lr=found.hyperparameters.lr),)
 
 
 def test_a_wall_is_never_crossed() -> None:
@@ -143,7 +143,7 @@ def test_of_several_weight_decays_that_with_the_lowest_vertex_is_taken() -> None
 
     asked = tuned_study(weight_decay=[0.05, 0.1, 0.2])
     found = search(asked, trained(asked, train))
-    assert found.known.weight_decay == 0.1
+    assert found.hyperparameters.weight_decay == 0.1
     assert len(found.trials) == 12
 
 
@@ -154,7 +154,7 @@ def test_losses_are_averaged_over_seeds_and_one_that_diverges_counts_as_infinite
 
     asked = tuned_study(seeds=2)
     found = search(asked, trained(asked, train))
-    assert math.log2(found.known.lr) == -7
+    assert math.log2(found.hyperparameters.lr) == -7
     assert len(found.trials) == 8
 
 
@@ -170,14 +170,16 @@ def test_searches_run_as_long_as_asked_under_the_schedule_that_losses_are_read_b
         assert {(t.spec.horizon.steps, t.spec.horizon.decay) for t in first} == {(100, decay)}
 
 
-def known(batch: int, octaves: float, decay: float = 0.1, *doubts: HyperparameterDoubt) -> Known:
-    return Known(batch, 2.0**octaves, decay, "tuned", doubts)
+def known(
+    batch: int, octaves: float, decay: float = 0.1, *doubts: HyperparameterDoubt
+) -> BatchHyperparameters:
+    return BatchHyperparameters(batch, 2.0**octaves, decay, "tuned", doubts)
 
 
 def test_halfway_between_two_batches_log_lr_and_log_weight_decay_are_halfway() -> None:
     doubt = BestAtEdge(batch_tokens=1024, edge="high", lr=2.0**-5)
     both = (known(256, -8, 0.04), known(1024, -5, 0.16, doubt))
-    middle = setting_at(512, neighbours(512, both))
+    middle = hyperparameters_at(512, neighbours(512, both))
     assert math.log2(middle.lr) == pytest.approx(-6.5)
     assert math.log2(middle.weight_decay) == pytest.approx(math.log2(0.08), abs=1 / 64)
     assert (middle.source, middle.doubts) == ("interpolated", (doubt,))
@@ -185,7 +187,9 @@ def test_halfway_between_two_batches_log_lr_and_log_weight_decay_are_halfway() -
 
 def test_between_a_weight_decay_of_0_and_another_the_nearer_one_is_taken() -> None:
     both = (known(128, -8, 0.0), known(1024, -5, 0.1))
-    assert [setting_at(batch, neighbours(batch, both)).weight_decay for batch in (256, 512)] == [
+    assert [
+        hyperparameters_at(batch, neighbours(batch, both)).weight_decay for batch in (256, 512)
+    ] == [
         0.0,
         0.1,
     ]
@@ -193,9 +197,13 @@ def test_between_a_weight_decay_of_0_and_another_the_nearer_one_is_taken() -> No
 
 def test_beyond_the_batches_that_are_known_the_nearest_one_is_taken_and_marked() -> None:
     three = (known(256, -8), known(512, -7), known(1024, -5))
-    assert setting_at(128, neighbours(128, three)) == Known(128, 2.0**-8, 0.1, "extrapolated")
-    assert setting_at(4096, neighbours(4096, three)) == Known(4096, 2.0**-5, 0.1, "extrapolated")
-    assert setting_at(512, neighbours(512, three)) == three[1]
+    assert hyperparameters_at(128, neighbours(128, three)) == BatchHyperparameters(
+        128, 2.0**-8, 0.1, "extrapolated"
+    )
+    assert hyperparameters_at(4096, neighbours(4096, three)) == BatchHyperparameters(
+        4096, 2.0**-5, 0.1, "extrapolated"
+    )
+    assert hyperparameters_at(512, neighbours(512, three)) == three[1]
 
 
 def test_an_optimum_that_moves_with_the_batch_is_followed_between_two_tuned_ones() -> None:
