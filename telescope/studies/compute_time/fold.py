@@ -114,7 +114,7 @@ def hyperparameters(
     question: Question, optimizer: OptimizerName, searches: Sequence[TuningSearch]
 ) -> list[BatchHyperparameters | PendingSearch]:
     """An optimizer's hyperparameters, given or tuned, in ascending order of batch."""
-    given: list[BatchHyperparameters | PendingSearch] = [
+    stated: list[BatchHyperparameters | PendingSearch] = [
         BatchHyperparameters(
             batch_tokens=values.batch_tokens,
             lr=values.lr,
@@ -129,7 +129,7 @@ def hyperparameters(
         search.progress.hyperparameters or PendingSearch(search.progress.batch_tokens)
         for search in searches
     ]
-    return sorted(given + tuned, key=lambda entry: entry.batch_tokens)
+    return sorted(stated + tuned, key=lambda entry: entry.batch_tokens)
 
 
 def progress_at(

@@ -1,4 +1,4 @@
-"""The client reads the answers of services that say less."""
+"""The client reads the documents of older services, which have fewer fields."""
 
 from pathlib import Path
 from typing import Any

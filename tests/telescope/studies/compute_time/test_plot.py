@@ -1,6 +1,4 @@
-"""Is the picture of an answer drawn, in its three panels, with the colours and markers that it
-promises?
-"""
+"""The picture of an answer has the panels, colours and markers of its description."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -123,17 +121,17 @@ def panel(part: Any, *answers: Any) -> Axes:
 
 
 def lines(axes: Axes, colour: str, marker: str, filled: bool) -> int:
-    """Points with a marker of a colour, filled or hollow; those of the legend alone do not
-    count.
+    """The number of points with a marker of a colour, filled or hollow; markers in the legend do
+    not count.
     """
-    found = [
+    matches = [
         line
         for line in axes.lines
         if line.get_marker() == marker and to_hex(line.get_markeredgecolor()) == colour
     ]
     return sum(
         len(line.get_xdata())
-        for line in found
+        for line in matches
         if (to_hex(line.get_markerfacecolor()) == colour) is filled
     )
 
@@ -150,8 +148,8 @@ def test_the_picture_is_a_png_with_three_panels_in_both_colours(tmp_path: Path) 
     for third in np.array_split(picture, 3, axis=1):
         assert (third.min(-1) < 200).mean() > 0.004, "a third of the picture is blank"
     for colour in COLOURS.values():
-        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-        assert (np.abs(picture - wanted).max(-1) <= 8).sum() > 300
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(picture - rgb).max(-1) <= 8).sum() > 300
 
 
 def test_measured_steps_are_filled_and_modelled_ones_hollow() -> None:
