@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from telescope.studies.coordinates.check import Design, design
+from telescope.studies.coordinates.design import Design, design
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.fold.specs import target_spec, trial_spec
 from telescope.studies.telescoping.ladder.ladder import Ladder

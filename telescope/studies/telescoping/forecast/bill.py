@@ -16,7 +16,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from telescope.studies.coordinates.check import FEWEST_WIDTHS
+from telescope.studies.coordinates.design import FEWEST_WIDTHS
 from telescope.studies.forecast.span import Span, total
 from telescope.studies.telescoping.fold.ladders import coordinate_design
 from telescope.studies.telescoping.forecast.rehearsal import Rehearsal, rehearse
