@@ -52,8 +52,8 @@ def last_step(done: Sequence[Done], axis: int) -> float:
         columns: list[list[float]] = [sorted(set(column)) for column in zip(*points, strict=True)]
         values = columns[axis]
         if len(values) > 1 and len(values) == len(points):
-            along_one: float = len(points) ** (1 / sum(len(column) > 1 for column in columns))
-            return float((values[-1] - values[0]) / (along_one - 1))
+            per_axis: float = len(points) ** (1 / sum(len(column) > 1 for column in columns))
+            return float((values[-1] - values[0]) / (per_axis - 1))
         if len(values) > 1:
             return float(values[1] - values[0])
     return 0.0
@@ -94,5 +94,5 @@ def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate
     """The pooled model's estimates at the target, in octaves per fitted axis."""
     if pooled_fit(ladder, done) is None:
         return {}
-    found = pooled_at_target(pool(ladder, done), ladder.layout)
-    return dict(zip(ladder.fitted, found, strict=True)) if found else {}
+    estimates = pooled_at_target(pool(ladder, done), ladder.layout)
+    return dict(zip(ladder.fitted, estimates, strict=True)) if estimates else {}

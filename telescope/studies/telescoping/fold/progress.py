@@ -89,7 +89,7 @@ class LadderProgress:
         return not self.missing
 
 
-def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
+def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
     """Replay a ladder's stages over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)

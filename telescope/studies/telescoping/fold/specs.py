@@ -47,22 +47,24 @@ def cached_trial_spec(
     seed: int,
 ) -> TrialSpec:
     """The specification of a run; cached, since the plan is folded again after every trial."""
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
     }
     if not isinstance(question.search.weight_decay, Range):
-        given["weight_decay"] = question.search.weight_decay
+        options["weight_decay"] = question.search.weight_decay
     if optimizer == "muon":
-        given["adamw_lr_ratio"] = question.adamw_lr_ratio
+        options["adamw_lr_ratio"] = question.adamw_lr_ratio
     else:
-        given["muon_split"] = "whole"
-    parts: dict[str, dict[str, Any]] = {"optimizer": given, "horizon": {}}
+        options["muon_split"] = "whole"
+    parts: dict[str, dict[str, Any]] = {"optimizer": options, "horizon": {}}
     for name, value in values:
         parts[SCALES[name].part][field_of(name, optimizer)] = value
     return TrialSpec(
         model=question.model.at(width),
-        optimizer=OptimizerSpec(name=optimizer, parametrisation=question.parametrisation, **given),
+        optimizer=OptimizerSpec(
+            name=optimizer, parametrisation=question.parametrisation, **options
+        ),
         data=question.data,
         horizon=replace(question.horizon, **parts["horizon"]),
         seed=seed,

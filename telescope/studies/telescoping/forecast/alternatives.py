@@ -77,7 +77,10 @@ def choices(
     own = UNKNOWN
     how = "not rehearsed, since that would take too long"
     if rehearsals:
-        own = figures([one.error for one in rehearsals], [one.regret for one in rehearsals])
+        own = figures(
+            [rehearsal.error for rehearsal in rehearsals],
+            [rehearsal.regret for rehearsal in rehearsals],
+        )
         how = f"mean of {bowls} rehearsals, as for all choices that train"
     here = f"the best of one grid at width {narrow}, used at {target}: the drift stays unknown"
     return (
@@ -135,10 +138,10 @@ def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
             return np.array([bowl.loss(ladder, Point(level, point.x, seed)) for point in grid])
 
         seeds = [loss(0, seed) for seed in range(SEEDS)]
-        for found, losses in zip(ends, (seeds[0], sum(seeds), loss(ladder.levels, 0)), strict=True):
+        for end, losses in zip(ends, (seeds[0], sum(seeds), loss(ladder.levels, 0)), strict=True):
             best = np.array(grid[int(np.argmin(losses))].x)
-            found.append((float(best[0] - bowl.optimum(t)[0]), float(bowl.excess(t, best))))
-    copied, averaged, swept = (figures(*zip(*found, strict=True)) for found in ends)
+            end.append((float(best[0] - bowl.optimum(t)[0]), float(bowl.excess(t, best))))
+    copied, averaged, swept = (figures(*zip(*end, strict=True)) for end in ends)
     return copied, averaged, swept
 
 
@@ -185,21 +188,21 @@ def published_law(note: str, lr: float | None = None, regret: float | None = Non
     return Choice(name="step_law", trials=0, flops=0.0, error=None, regret=regret, lr=lr, note=note)
 
 
-def as_good(ways: Sequence[Choice]) -> list[str]:
+def as_good(choices: Sequence[Choice]) -> list[str]:
     """The choices that cost less than the ladder (the first) and lose no more on its rehearsals'
     bowls.
     """
-    own, *others = ways
+    own, *alternatives = choices
     return [
         (
-            f"{one.name.replace('_', ' ')} takes {amount(one.flops)}FLOP and loses {one.regret:.2g} %, this ladder {own.regret:.2g} %"
+            f"{choice.name.replace('_', ' ')} takes {amount(choice.flops)}FLOP and loses {choice.regret:.2g} %, this ladder {own.regret:.2g} %"
         )
-        for one in others
-        if one.trials
-        and one.regret is not None
+        for choice in alternatives
+        if choice.trials
+        and choice.regret is not None
         and own.regret is not None
-        and one.flops < own.flops
-        and one.regret <= own.regret
+        and choice.flops < own.flops
+        and choice.regret <= own.regret
     ]
 
 
@@ -212,7 +215,7 @@ def least_budget(ladder: Ladder) -> float:
 
 
 def recommendation(
-    question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice]
+    question: Question, ladder: Ladder, bill: Bill, alternatives: Sequence[Choice]
 ) -> tuple[str, ...]:
     """Advice in words where an alternative is better."""
     grid, final, tuning = (
@@ -220,30 +223,30 @@ def recommendation(
         final_run_flops(question, ladder),
         bill.flops.expected,
     )
-    target, times, found = ladder.target_width, ladder.target_width / ladder.widths[0], list[str]()
+    target, times, advice = ladder.target_width, ladder.target_width / ladder.widths[0], list[str]()
     if grid * final <= tuning:
         costs = f"its grid takes {amount(grid * final)}FLOP, this ladder about {amount(tuning)}FLOP"
-        found.append(f"sweep width {target} itself: {costs}")
+        advice.append(f"sweep width {target} itself: {costs}")
     elif times <= 2:
         gain = "a ladder gains little; consider sweeping it directly"
-        found.append(f"width {target} is at most twice the base width: {gain}")
+        advice.append(f"width {target} is at most twice the base width: {gain}")
     if grid > times**2:
         ratio = f"(target / base width)^2 = {times**2:.0f}"
-        found.append(
+        advice.append(
             f"the grid has {grid} points, more than {ratio}: tuning costs more than the final run"
         )
     elif final < tuning:
-        found.append(
+        advice.append(
             f"the final run takes {amount(final)}FLOP, tuning about {amount(tuning)}FLOP: "
             "tuning pays off if the answer is used more than once"
         )
-    found += as_good(ways)
+    advice += as_good(alternatives)
     least, cap = math.ceil(least_budget(ladder)), ladder.max_base_runs
     if question.schedule == "robust" and cap < least:
         cause = f"limits.max_base_runs {cap:.0f} is below {least}, the least for three widths"
-        found.append(f"{cause}: expect the verdict unresolved")
+        advice.append(f"{cause}: expect the verdict unresolved")
     if ladder.levels < 3 and ladder.doublings:
-        found.append(
+        advice.append(
             "fewer than three widths cannot test the drift law: raise model.calibration_width"
         )
-    return tuple(f"{ladder.optimizer}: {text}" for text in found)
+    return tuple(f"{ladder.optimizer}: {text}" for text in advice)

@@ -132,13 +132,13 @@ def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
         if question.paper.nc == "stop_when_flat"
         else ladder.levels
     )
-    kept: list[int] = []
+    counts: list[int] = []
     for level in range(min(certain, ladder.levels)):
-        more = [*kept, windows.runs(ladder, level, question.paper)]
-        if not fits(more):
+        longer = [*counts, windows.runs(ladder, level, question.paper)]
+        if not fits(longer):
             break
-        kept = more
-    return (*kept, *[0] * (ladder.levels - len(kept)))
+        counts = longer
+    return (*counts, *[0] * (ladder.levels - len(counts)))
 
 
 def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
@@ -175,8 +175,8 @@ def rounds(
     if is_exact(question):
         return (first,)
     edge, every = (
-        mean([one.runs("edge") for one in rehearsals]),
-        mean([one.runs() for one in rehearsals]),
+        mean([rehearsal.runs("edge") for rehearsal in rehearsals]),
+        mean([rehearsal.runs() for rehearsal in rehearsals]),
     )
     rest = {
         level: max(0.0, runs - known.get(level, 0) - edge.get(level, 0.0))
@@ -219,10 +219,13 @@ def edge_points(ladder: Ladder) -> int:
     return (axes + 1) * (1 + 2 * max(0, axes - 1))
 
 
-def mean(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
+def mean(counts: Sequence[Mapping[int, float]]) -> dict[int, float]:
     """The mean of runs per level."""
-    levels = sorted({level for one in runs for level in one})
-    return {level: math.fsum(one.get(level, 0) for one in runs) / len(runs) for level in levels}
+    levels = sorted({level for by_level in counts for level in by_level})
+    return {
+        level: math.fsum(by_level.get(level, 0) for by_level in counts) / len(counts)
+        for level in levels
+    }
 
 
 def flops_per_level(ladder: Ladder, runs: Mapping[int, float]) -> float:
@@ -242,7 +245,11 @@ def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]
         (len(runs), sum(spec.horizon.tokens for spec in runs), math.fsum(map(trial_flops, runs)))
         for runs in (few, few, many)
     ]
-    return (BillItem("coordinate check", *(Span(*three) for three in zip(*sums, strict=True))),)
+    return (
+        BillItem(
+            "coordinate check", *(Span(*sum_triple) for sum_triple in zip(*sums, strict=True))
+        ),
+    )
 
 
 def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:

@@ -97,14 +97,17 @@ def preview(question: Question, machine: Machine | None = None) -> Preview:
         ladder_preview(variant, ladder, machine, parallel)
         for variant, ladder in each_ladder(question)
     )
-    flops, final = total(one.flops for one in ladders), max(one.final_run_flops for one in ladders)
+    flops, final = (
+        total(ladder.flops for ladder in ladders),
+        max(ladder.final_run_flops for ladder in ladders),
+    )
     return Preview(
-        trials=total(one.trials for one in ladders),
-        tokens=total(one.tokens for one in ladders),
+        trials=total(ladder.trials for ladder in ladders),
+        tokens=total(ladder.tokens for ladder in ladders),
         flops=flops,
-        seconds=total(one.seconds for one in ladders),
+        seconds=total(ladder.seconds for ladder in ladders),
         parallel=parallel,
-        estimated=any(one.pace.estimated for one in ladders),
+        estimated=any(ladder.pace.estimated for ladder in ladders),
         disk=disk(question, ladders, machine, parallel),
         final_run_flops=final,
         share=digits(final / (final + flops.expected)),
@@ -128,18 +131,18 @@ def disk(
         for variant, ladder in each_ladder(question)
     ]
     curves = math.fsum(
-        curve_bytes(spec, machine.encode) * one.trials.expected
-        for spec, one in zip(widest, ladders, strict=True)
+        curve_bytes(spec, machine.encode) * ladder_forecast.trials.expected
+        for spec, ladder_forecast in zip(widest, ladders, strict=True)
     )
     return Disk(round(curves), parallel * max(map(checkpoint_bytes, widest)))
 
 
 def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
     """Each piece of advice once, prefixed with its variants where it is not for all."""
-    variants = dict.fromkeys(one.variant for one in ladders)
-    for said in dict.fromkeys(said for one in ladders for said in one.advice):
-        ours = dict.fromkeys(one.variant for one in ladders if said in one.advice)
-        yield said if len(ours) == len(variants) else f"{', '.join(ours)}: {said}"
+    variants = dict.fromkeys(ladder.variant for ladder in ladders)
+    for text in dict.fromkeys(text for ladder in ladders for text in ladder.advice):
+        owners = dict.fromkeys(ladder.variant for ladder in ladders if text in ladder.advice)
+        yield text if len(owners) == len(variants) else f"{', '.join(owners)}: {text}"
 
 
 def ladder_preview(
@@ -154,8 +157,8 @@ def ladder_preview(
         question.horizon.tokens,
     )
     paces = paces_of(question, ladder, machine)
-    found = choices(question, ladder, bill, rehearsals)
-    clock = LadderDurations(ladder, parallel, tuple(one.flops_per_second for one in paces))
+    alternatives = choices(question, ladder, bill, rehearsals)
+    clock = LadderDurations(ladder, parallel, tuple(speed.flops_per_second for speed in paces))
     return LadderPreview(
         optimizer=ladder.optimizer,
         variant=variant.name,
@@ -173,8 +176,8 @@ def ladder_preview(
         final_run_flops=final,
         final_run_seconds=digits(final / paces[-1].flops_per_second),
         share=digits(final / (final + bill.flops.expected)),
-        choices=found,
-        advice=recommendation(question, ladder, bill, found),
+        choices=alternatives,
+        advice=recommendation(question, ladder, bill, alternatives),
     )
 
 
@@ -214,8 +217,8 @@ def seconds_of(clock: LadderDurations, bill: Bill, rehearsals: Sequence[Rehearsa
         known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most)
     )
     rehearsed = [
-        math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages)
-        for one in rehearsals
+        math.fsum(clock.stage_seconds(dict(levels)) for _, levels in rehearsal.stages)
+        for rehearsal in rehearsals
     ]
     checks = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
     expected = math.fsum(rehearsed) / len(rehearsed) + checks if rehearsed else least

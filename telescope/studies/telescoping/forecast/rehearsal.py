@@ -124,11 +124,11 @@ def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
                 tuple(sorted(Outcome(point, bowl.loss(ladder, point)) for point in stage.points)),
             )
         )
-    found = target_estimates(question, ladder, done)
-    handed_out = np.array([found[i].value for i in range(len(ladder.axes))])
+    estimates = target_estimates(question, ladder, done)
+    reported = np.array([estimates[i].value for i in range(len(ladder.axes))])
     counts = tuple(
         (stage.name, tuple(sorted(Counter(o.point.level for o in stage.outcomes).items())))
         for stage in done
     )
-    error = float(handed_out[0] - bowl.optimum(ladder.doublings)[0])
-    return Rehearsal(counts, error, float(bowl.excess(ladder.doublings, handed_out)))
+    error = float(reported[0] - bowl.optimum(ladder.doublings)[0])
+    return Rehearsal(counts, error, float(bowl.excess(ladder.doublings, reported)))
