@@ -12,11 +12,11 @@ from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.judge.sweep import Row, Sweep
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin
 
-NEAR = 2.0 + 1e-9  # octaves
+NEAR = 2.0 + 1e-9  # octaves of the learning rate
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
-    """The sweep as a ladder with one stage per width."""
+    """The sweep as a ladder, and its runs as one stage per width."""
     names: list[AxisName] = (
         ["lr", "weight_decay"] if len(weight_decays_tried(sweep)) > 1 else ["lr"]
     )
@@ -40,8 +40,8 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
 
 
 def axis_of(sweep: Sweep, name: AxisName) -> Axis:
-    """A column as an axis with as many points as a width has values of it, without values at which
-    every run diverged.
+    """A swept column as an axis. Its number of points is the largest number of values that a width
+    has, without values at which every run diverged.
     """
     tried = {octaves(row, name) for row in sweep.rows}
     counts = [
@@ -52,31 +52,27 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
 
 
 def octaves(row: Row, name: AxisName) -> float:
-    """A hyperparameter of a run, in octaves."""
+    """A hyperparameter of a run in octaves."""
     return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
 
 
 def weight_decays_tried(sweep: Sweep) -> list[float]:
-    """The weight decays tried; empty where the sweep has no such column."""
+    """The weight decays tried, ascending; empty where the sweep has no such column."""
     return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width that the fit uses: those within NEAR octaves of its lowest point in lr,
-    and the next ones on either side.
+    """The runs of a width that the pooled model is fitted to: the runs within NEAR octaves in lr of
+    the lowest point, and the next finite ones on either side.
 
     A sweep runs its whole grid at every width. Real bowls deviate from the model far up their
-    walls, and many far points would outweigh the few that determine the optimum: with them a 90 %
-    interval can hold the truth in only 60 % of cases, without them in 90 %.
+    walls, and many far points would outweigh the few that determine the optimum: with them, a 90 %
+    interval can contain the true value in only 60 % of cases, without them in 90 %.
     """
     lowest = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})
     beside = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
-    return Done(
-        stage.name,
-        tuple(
-            o
-            for o in stage.outcomes
-            if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside
-        ),
-    )
+    near = [
+        o for o in stage.outcomes if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside
+    ]
+    return Done(stage.name, tuple(near))

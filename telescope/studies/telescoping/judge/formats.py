@@ -66,17 +66,9 @@ def read_csv(content: bytes) -> Sweep:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """Raise InvalidInput where a needed column is missing, or a known one appears twice."""
-    missing = [
-        Problem(
-            name,
-            (
-                f"no such column; rename the column that holds it (the columns are {', '.join(columns)})"
-            ),
-        )
-        for name in NEEDED
-        if name not in columns
-    ]
+    """Raise InvalidInput where a needed column is missing, or the name of a column appears twice."""
+    hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
+    missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
     counts = Counter(columns)
     twice = [
         Problem(name, f"is the name of {counts[name]} columns; keep one")
@@ -88,34 +80,32 @@ def check_columns(columns: Sequence[str]) -> None:
 
 
 def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[SweepRow]:
-    """Each line with its cells by name."""
+    """Each line of a CSV file as a row with its cells by column. Raises InvalidInput where a line
+    has too few or too many cells.
+    """
     rows, problems = [], list[Problem]()
     for number, cells in lines:
+        line = SourceLine(number)
         spare = [cell for cell in cells[len(columns) :] if cell.strip()]
         if spare or len(cells) < len(columns):
-            remedy = "leave the loss of a diverged run empty, but keep its commas; write decimals with a point"
-            message = (
-                f"has {len(cells)} cells, but the first line names {len(columns)} columns; {remedy}"
-            )
-            problems.append(Problem(str(SourceLine(number)), message))
-        rows.append(
-            SweepRow(
-                SourceLine(number),
-                {name: cell.strip() for name, cell in zip(columns, cells, strict=False) if name},
-            )
-        )
+            remedy = "leave the loss of a diverged run empty, but keep its commas"
+            counts = f"has {len(cells)} cells, but the first line names {len(columns)} columns"
+            message = f"{counts}; {remedy}; write decimals with a point"
+            problems.append(Problem(str(line), message))
+        named = zip(columns, cells, strict=False)
+        rows.append(SweepRow(line, {name: cell.strip() for name, cell in named if name}))
     refuse(problems)
     return rows
 
 
 def ignored(columns: Iterable[str]) -> tuple[str, ...]:
-    """The note on ignored columns."""
+    """The note on ignored columns, if there are any."""
     names = sorted({name for name in columns if name and name not in NEEDED + OPTIONAL})
     return (f"ignored: {', '.join(names)}",) if names else ()
 
 
 def read_rows(rows: Sequence[Cells]) -> Sweep:
-    """The sweep in rows of a JSON document. Raises InvalidInput with the problems of its rows."""
+    """The sweep in the rows of a JSON document. Raises InvalidInput with the problems of its rows."""
     lowered = [
         {str(name).strip().lower(): value for name, value in row.items()}
         for row in rows[: MOST_ROWS + 1]
@@ -133,8 +123,8 @@ def read_rows(rows: Sequence[Cells]) -> Sweep:
 
 
 def read_document(document: object) -> tuple[Sweep, int | None]:
-    """The sweep in `{rows: [..], target_width: N}`, and the target width, if any. Raises
-    InvalidInput.
+    """The sweep in a document `{rows: [..], target_width: N}`, and the target width, if any. Raises
+    InvalidInput with the problems of the document.
     """
     if not isinstance(document, dict):
         raise InvalidInput.of(

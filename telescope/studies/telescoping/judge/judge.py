@@ -68,7 +68,7 @@ from telescope.studies.telescoping.schedules import blocks
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict on a sweep; hyperparameters are those for `target_width`."""
+    """The verdict on a sweep; its hyperparameters hold for `target_width`."""
 
     verdict: Verdict
     reason: str
@@ -76,20 +76,20 @@ class Judgement:
     hyperparameters: dict[AxisName, Hyperparameter]
     levels: tuple[JudgedLevel, ...]
     drift: Drift | None
-    # cost of the narrowest width's optimum at each wider one and at the target, by the fitted bowl
+    # cost of using the narrowest width's optimum at each wider width and at the target, by the bowl
     copying: tuple[Copying, ...]
-    # % of the loss at the widest width, of the narrowest's lowest point; None where it was not run,
-    # or diverged
+    # cost, at the widest width, of the lowest point of the narrowest width, in % of the loss; None
+    # where it was not run there, or diverged
     measured_regret: float | None
-    scaling_fit: ScalingFit | None  # of the loss at each optimum, against width
-    notes: tuple[str, ...]
+    scaling_fit: ScalingFit | None  # of the loss at each width's optimum, against width
+    notes: tuple[str, ...]  # how the sweep was interpreted
     because: Reason | None = None  # the reason as values
 
 
 def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
-    """The verdict on a sweep's transfer to a width, by default twice its widest.
+    """The verdict on the transfer of a sweep to a target width, by default twice its widest.
 
-    Raises InvalidInput for a target narrower than the widest width.
+    Raises InvalidInput where the target is narrower than the widest width.
     """
     notes = sweep.notes
     if target_width is None:
@@ -99,11 +99,13 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
             f"judged for width {target_width}, twice the widest; set target_width for another",
         )
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
-        message = f"must be at least {sweep.widths[-1]}, the widest width in the sweep; for a narrower target, leave out the wider rows"
+        remedy = "for a narrower target, leave out the wider rows"
+        least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"
+        message = f"{least}; {remedy}"
         raise InvalidInput.of("target_width", message, target_width)
     ladder, done = ladder_of(sweep, target_width)
     near = tuple(near_optimum(stage) for stage in done)
-    # A copied optimum may lie far up the bowl, so its height is fitted on all runs.
+    # a copied optimum may lie far up the bowl, so the laws are fitted to all runs
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
     values = values_at_target(ladder, done, pooled_estimates(ladder, near), fit)
@@ -133,7 +135,7 @@ def judged_sweep(
     values: dict[AxisName, Hyperparameter],
     levels: Sequence[JudgedLevel],
 ) -> tuple[Verdict, Reason]:
-    """Verdict on the transfer, and its reason with advice."""
+    """The verdict on the transfer, and its reason with advice."""
     if not values:
         return "unbracketed", all_diverged(done)
     wider = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
@@ -149,40 +151,38 @@ def judged_sweep(
 
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
-    """Weight decay, where all runs had the same."""
-    held = weight_decays_tried(sweep)
-    return (
-        {"weight_decay": Hyperparameter(held[0], held[0], held[0], False, "fixed", 0.0, None)}
-        if len(held) == 1
-        else {}
-    )
+    """The weight decay, where all runs had the same; else empty."""
+    if len(tried := weight_decays_tried(sweep)) != 1:
+        return {}
+    value = tried[0]
+    return {"weight_decay": Hyperparameter(value, value, value, False, "fixed", 0.0, None)}
 
 
 def values_at_target(
     ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None
 ) -> dict[AxisName, Hyperparameter]:
-    """The hyperparameters at the target; an axis that is not fitted has the best value at the
-    narrowest width with a finite loss.
+    """The hyperparameters at the target; empty where every run diverged. An axis that is not fitted
+    has the best value at the narrowest width with a finite loss.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
-    return judged_values(ladder, fit, best | fitted, [i for at in ends for i in at])
+    at_border = [axis for sides in ends for axis in sides]
+    return judged_values(ladder, fit, best | fitted, at_border)
 
 
 def width_reasons(
     verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]
 ) -> tuple[ReasonPart, ...]:
-    """The reasons of the widths that cause a verdict."""
-    causes = [
-        level for level in levels if verdict != "unbracketed" or level.verdict == "unbracketed"
-    ]
-    if verdict != "unbracketed" and fit is not None:
+    """The reasons of the widths that cause a verdict; empty where the fit over all widths does."""
+    if verdict == "unbracketed":
+        levels = [level for level in levels if level.verdict == "unbracketed"]
+    elif fit is not None:
         return ()
-    return tuple(ReasonPart(level.because, width=level.width) for level in causes if level.because)
+    return tuple(ReasonPart(level.because, width=level.width) for level in levels if level.because)
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
-    """Advice to narrow the interval, by the greedy rule's forecast."""
+    """Advice that narrows the interval: the blocks that the greedy rule would add."""
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
     added = Counter[int]()
@@ -192,11 +192,11 @@ def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
             spans = blocks.half_spans(done, fit)
-            seed_blocks = [
+            runs = tuple(
                 SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans))
                 for level, count in sorted(added.items())
-            ]
-            return Remark.of(Advice.NEW_SEEDS, runs=tuple(seed_blocks))
+            )
+            return Remark.of(Advice.NEW_SEEDS, runs=runs)
     return Remark.of(Advice.WIDER_OR_LONGER)
 
 
@@ -210,13 +210,11 @@ def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> tuple[Corners
 
 
 def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
-    """The measured cost, at the widest width, of the narrowest width's lowest point, in % of the
-    lowest loss there.
+    """The measured cost, at the widest width, of the lowest point of the narrowest width, in % of
+    the lowest loss at the widest; None where it was not run there, or diverged.
     """
     means = seed_means(outcomes(done, ladder.levels - 1))
     copied = means.get(argmin(outcomes(done, 0)), math.inf)
-    return (
-        digits(100 * (copied / min(means.values()) - 1))
-        if ladder.levels > 1 and math.isfinite(copied)
-        else None
-    )
+    if ladder.levels == 1 or not math.isfinite(copied):
+        return None
+    return digits(100 * (copied / min(means.values()) - 1))

@@ -23,7 +23,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
-FEWEST_LRS = 3
+FEWEST_LRS = 3  # with a finite loss, for a verdict other than unresolved
 APART = 0.5  # octaves: a learning rate nearer than this to one tried adds nothing
 
 
@@ -49,14 +49,16 @@ def judged_level(
         edge=edges_words(edges) or None,
         edges=edges,
     )
-    report_fields = {field.name: getattr(report, field.name) for field in fields(report)}
-    return JudgedLevel(**report_fields, verdict=verdict, reason=words(because), because=because)
+    shared = {field.name: getattr(report, field.name) for field in fields(report)}
+    return JudgedLevel(**shared, verdict=verdict, reason=words(because), because=because)
 
 
 def level_verdict(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, sides: dict[int, int]
 ) -> tuple[Verdict, Reason]:
-    """Verdict on a width's own optimum, and its reason with advice."""
+    """The verdict on a width's own optimum, and its reason with advice. `sides` are the borders at
+    which it lies.
+    """
     results = outcomes(done, level)
     tried, finite = (
         sorted({o.point.x[0] for o in results}),
@@ -93,12 +95,13 @@ def level_verdict(
 def border_sides(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int
 ) -> dict[int, int]:
-    """The axes of a width whose optimum lies at a border of its runs: -1 for the low border, +1 for
-    the high one.
+    """The axes of a width whose optimum lies at a border of its runs, each with its side: -1 for
+    the low border, +1 for the high one.
 
-    An optimum, fitted or lowest point, is at a border if it lies within a quarter of the last step
-    of it. One of two values is always the lowest, so there only a fitted optimum outside them
-    counts. Where every run diverged, the optimum lies below.
+    An optimum is at a border where the fitted optimum or the lowest point is within a quarter of
+    the last step of it. Of two values one is always the lowest, so there only a fitted optimum
+    beyond them counts. Where every run diverged, the optimum is taken to lie below the learning
+    rates tried.
     """
     results = outcomes(done, level)
     if not any(o.finite for o in results):
@@ -127,10 +130,10 @@ def add_rates(octaves: Sequence[float]) -> Remark:
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """Learning rates, in octaves, that would bracket a width's optimum together with those
+    """The learning rates, in octaves, that would bracket a width's optimum together with the ones
     tried.
     """
     centre = float(fit.optima[level, 0]) if fit else best
     candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2]
-    new = [x for x in candidates if all(abs(x - tried_x) > APART for tried_x in tried)]
+    new = [x for x in candidates if all(abs(x - rate) > APART for rate in tried)]
     return sorted(new[: max(1, FEWEST_LRS - len(tried))])

@@ -29,7 +29,7 @@ from telescope.studies.telescoping.judge.records import (
 NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
 EXPLODED = 1000.0  # times the best loss of the width
 MOST_BYTES, MOST_ROWS, MOST_WIDTHS, MOST_SEEDS = 10_000_000, 4000, 12, 32
-MOST_PROBLEMS = 10  # in one refusal
+MOST_PROBLEMS = 10  # in one error
 
 
 @dataclass(frozen=True, order=True)
@@ -61,38 +61,36 @@ class Sweep:
         return tuple(sorted({row.width for row in self.rows}))
 
 
-def sweep_of(records: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
-    """The runs in the records, checked one by one and together."""
-    if not records:
-        raise InvalidInput.of(
-            "", "has no runs; give a row per finished run, with its width, lr and loss"
-        )
-    if len(records) > MOST_ROWS:
-        raise InvalidInput.of(
-            "", f"has more than {MOST_ROWS} rows; keep one row per run, with its final loss"
-        )
-    columns = {
-        name
-        for name in OPTIONAL
-        if any(record.cells.get(name) not in (None, "") for record in records)
+def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
+    """The sweep in these rows, checked one by one and together. Raises InvalidInput."""
+    if not submitted:
+        message = "has no runs; give a row per finished run, with its width, lr and loss"
+        raise InvalidInput.of("", message)
+    if len(submitted) > MOST_ROWS:
+        message = f"has more than {MOST_ROWS} rows; keep one row per run, with its final loss"
+        raise InvalidInput.of("", message)
+    optional = {
+        name for name in OPTIONAL if any(row.cells.get(name) not in (None, "") for row in submitted)
     }
-    read = [row_of(record, columns) for record in records]
-    rows = [row for row in read if isinstance(row, Row)]
-    refuse([problem for problems in read if not isinstance(problems, Row) for problem in problems])
-    seeded = "seed" in columns
-    rows, notes = (rows, notes) if seeded else numbered(rows, notes)
-    refuse(list(clashes(records, rows, seeded)))
-    return exploded(rows, notes)
+    parsed = [row_of(row, optional) for row in submitted]
+    rows = [row for row in parsed if isinstance(row, Row)]
+    refuse([problem for item in parsed if not isinstance(item, Row) for problem in item])
+    seeded = "seed" in optional
+    if not seeded:
+        rows, notes = with_seeds(rows, notes)
+    refuse(list(joint_problems(submitted, rows, seeded)))
+    return without_exploded(rows, notes)
 
 
-def row_of(record: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]:
-    """A run with those optional columns that the sweep has, or all its problems."""
+def row_of(submitted: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]:
+    """A run, with the optional columns that the sweep has, or all problems of its row."""
     columns = [column for column in (WEIGHT_DECAY, SEED) if column.name in optional] + [WIDTH, LR]
-    lost = is_diverged(record.cells["loss"])
-    read = {column.name: column.read(record) for column in (columns if lost else [*columns, LOSS])}
-    if problems := tuple(value for value in read.values() if isinstance(value, Problem)):
+    if not is_diverged(submitted.cells["loss"]):
+        columns.append(LOSS)
+    cells = {column.name: column.read(submitted) for column in columns}
+    if problems := tuple(cell for cell in cells.values() if isinstance(cell, Problem)):
         return problems
-    numbers = {name: value for name, value in read.items() if not isinstance(value, Problem)}
+    numbers = {name: cell for name, cell in cells.items() if not isinstance(cell, Problem)}
     return Row(
         width=int(numbers["width"]),
         lr=numbers["lr"],
@@ -102,69 +100,60 @@ def row_of(record: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]:
     )
 
 
-def numbered(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tuple[str, ...]]:
-    """Repeats of a point as seeds, in the order given."""
-    seen = Counter[Row]()
+def with_seeds(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows with repeats of a point numbered as seeds, in their order, and a note on it."""
+    repeats = Counter[Row]()
     seeded = []
     for row in rows:
         point = replace(row, loss=0.0)
-        seeded.append(replace(row, seed=seen[point]))
-        seen[point] += 1
-    repeats = sum(count > 1 for count in seen.values())
-    points = f"{repeats} of {len(seen)} points have some"
+        seeded.append(replace(row, seed=repeats[point]))
+        repeats[point] += 1
+    repeated = sum(count > 1 for count in repeats.values())
+    points = f"{repeated} of {len(repeats)} points have some"
     note = f"no seed column: repeats of a point ({points}) are taken as seeds, in their order"
-    return seeded, (*notes, note) if repeats else notes
+    return seeded, (*notes, note) if repeated else notes
 
 
-def clashes(records: Sequence[SweepRow], rows: Sequence[Row], seeded: bool) -> Iterable[Problem]:
-    """Problems of the runs together."""
-    first: dict[Row, SourceLine | RowAt] = {}
-    for record, row in zip(records, rows, strict=True):
-        before = first.setdefault(replace(row, loss=0.0), record.place)
-        if before != record.place:
-            remedy = "give each repeat its own seed; if an ignored column tells them apart, judge each of its values separately"
-            yield Problem(
-                str(record.place),
-                f"repeats the width, lr, weight decay and seed of {before}; {remedy}",
-            )
+def joint_problems(
+    submitted: Sequence[SweepRow], rows: Sequence[Row], seeded: bool
+) -> Iterable[Problem]:
+    """Problems of the rows together: equal runs, too many seeds or widths, a weight decay of 0."""
+    places: dict[Row, SourceLine | RowAt] = {}
+    for source, row in zip(submitted, rows, strict=True):
+        first = places.setdefault(replace(row, loss=0.0), source.place)
+        if first != source.place:
+            column = "if an ignored column tells them apart, judge each of its values separately"
+            repeat = f"repeats the width, lr, weight decay and seed of {first}"
+            message = f"{repeat}; give each repeat its own seed; {column}"
+            yield Problem(str(source.place), message)
     seeds: dict[int, set[int]] = defaultdict(set)
     for row in rows:
         seeds[row.width].add(row.seed)
-    widest_seeds = max(seeds, key=lambda width: len(seeds[width]))
-    if len(seeds[widest_seeds]) > MOST_SEEDS:
-        what = "seeds" if seeded else "repeats of a point"
-        yield Problem(
-            "seed",
-            (
-                f"width {widest_seeds} has {len(seeds[widest_seeds])} {what}, more than {MOST_SEEDS}; keep one row per run, with its final loss"
-            ),
-        )
+    width = max(seeds, key=lambda width: len(seeds[width]))
+    if len(seeds[width]) > MOST_SEEDS:
+        count = f"{len(seeds[width])} {'seeds' if seeded else 'repeats of a point'}"
+        remedy = "keep one row per run, with its final loss"
+        yield Problem("seed", f"width {width} has {count}, more than {MOST_SEEDS}; {remedy}")
     if len(seeds) > MOST_WIDTHS:
-        yield Problem(
-            "width",
-            (
-                f"there are {len(seeds)} widths, more than {MOST_WIDTHS}; keep those nearest to the target"
-            ),
-        )
+        message = f"there are {len(seeds)} widths, more than {MOST_WIDTHS}"
+        yield Problem("width", f"{message}; keep those nearest to the target")
     decays = {row.weight_decay for row in rows}
     if 0.0 in decays and len(decays) > 1:
-        yield Problem(
-            "weight_decay",
-            "0 does not fit on a logarithmic axis; judge the runs without weight decay separately",
-        )
+        message = "0 does not fit on a logarithmic axis"
+        remedy = "judge the runs without weight decay separately"
+        yield Problem("weight_decay", f"{message}; {remedy}")
 
 
-def exploded(rows: Sequence[Row], notes: tuple[str, ...]) -> Sweep:
-    """The sweep, with losses far beyond the rest counted as diverged."""
-    best = {
-        width: min(row.loss for row in rows if row.width == width)
-        for width in {row.width for row in rows}
-    }
-    beyond = sum(row.finite and row.loss / EXPLODED > best[row.width] for row in rows)
-    counted = [
-        replace(row, loss=math.inf) if row.loss / EXPLODED > best[row.width] else row
-        for row in rows
-    ]
+def without_exploded(rows: Sequence[Row], notes: tuple[str, ...]) -> Sweep:
+    """The sweep, with losses beyond EXPLODED times the best of their width counted as diverged."""
+    widths = {row.width for row in rows}
+    best = {width: min(row.loss for row in rows if row.width == width) for width in widths}
+    exploded = [row.loss / EXPLODED > best[row.width] for row in rows]
+    beyond = sum(row.finite and above for row, above in zip(rows, exploded, strict=True))
+    counted = (
+        replace(row, loss=math.inf) if above else row
+        for row, above in zip(rows, exploded, strict=True)
+    )
     note = f"{beyond} losses beyond {EXPLODED:g} times the best of their width count as diverged"
     return Sweep(tuple(sorted(counted)), (*notes, note) if beyond else notes)
 
@@ -174,6 +163,6 @@ def refuse(problems: Sequence[Problem]) -> None:
     if not problems:
         return
     more = len(problems) - MOST_PROBLEMS
-    several = "s" if more != 1 else ""
-    rest = Problem("", f"{more} more problem{several} of this kind; fix these first")
+    plural = "s" if more != 1 else ""
+    rest = Problem("", f"{more} more problem{plural} of this kind; fix these first")
     raise InvalidInput.because((*problems[:MOST_PROBLEMS], *((rest,) if more > 0 else ())))

@@ -22,7 +22,7 @@ from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.alternatives import (
     Choice,
-    as_good,
+    cheaper_choices,
     choices,
     least_budget,
     step_law,
@@ -425,15 +425,15 @@ def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
 
     own = way("telescoping", 5.05e9, 0.2)
     assert (
-        as_good(
+        cheaper_choices(
             [own, way("copy", 1e9, 0.3), way("sweep_target", 6e9, 0.1), way("step_law", 0.0, None)]
         )
         == []
     )
-    assert as_good([own, way("copy_with_seeds", 3e9, 0.2)]) == [
+    assert cheaper_choices([own, way("copy_with_seeds", 3e9, 0.2)]) == [
         "copy with seeds takes 3 GFLOP and loses 0.2 %, this ladder 0.2 %"
     ]
-    assert as_good([way("telescoping", 5.05e9, None), way("copy", 1e9, 0.3)]) == []
+    assert cheaper_choices([way("telescoping", 5.05e9, None), way("copy", 1e9, 0.3)]) == []
 
 
 def test_what_advice_compares_is_the_total_of_the_table_in_its_units() -> None:
