@@ -7,8 +7,8 @@ import pytest
 
 from telescope.client.pages import as_type
 from telescope.studies.registry import report_document
+from telescope.studies.telescoping.judge.formats import read_csv
 from telescope.studies.telescoping.judge.judge import Judgement, judge
-from telescope.studies.telescoping.judge.sweep import read_csv
 
 EXAMPLE = Path(__file__).parents[3] / "api" / "examples" / "sweep.csv"
 
