@@ -17,8 +17,9 @@ from telescope.export import recipe
 from telescope.export.final_run import FinalRun
 from telescope.export.model_source import ModelSource, source_of
 from telescope.models.family import Spec
+from telescope.models.multipliers import InputScale
 from telescope.models.transformer import Transformer
-from telescope.models.user_model import InputScale, UserModel
+from telescope.models.user_model import UserModel
 from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec, ModuleSpec
@@ -86,7 +87,7 @@ OURS: Exported[ModelSpec, Transformer] = Exported(
 
 def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
     """Preparation of a model from its factory; at the base width its initial values stay."""
-    stays, spec = model.as_it_stands(optimizer), model.spec
+    stays, spec = model.keeps_initial_values(optimizer), model.spec
     built = f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}"
     lines = (
         "torch.manual_seed(0)",
@@ -100,8 +101,12 @@ def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
 def multipliers_of_users(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """Multipliers at the places of telescope's hooks."""
     return [
-        (place, "input" if hook is InputScale else "output", factor)
-        for place, hook, factor in model.multipliers()
+        (
+            multiplier.path,
+            "input" if isinstance(multiplier.hook, InputScale) else "output",
+            multiplier.hook.factor,
+        )
+        for multiplier in model.multipliers()
     ]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.batches import check_length, resolve
-from telescope.errors import InvalidInput, Problem, closest_name_hint, not_plain
+from telescope.errors import InvalidInput, Problem, closest_name_hint, json_problems
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
@@ -38,7 +38,7 @@ def parse(document: object) -> AnyStudy:
             name,
         )
     try:
-        unfit = tuple(not_plain(document, ""))
+        unfit = tuple(json_problems(document, ""))
     except RecursionError:
         raise InvalidInput.of("", "nests its fields too deeply for a job") from None
     if unfit:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from telescope.data import corpora, tokens
 from telescope.data.batches import (
-    Half,
+    TokenSplit,
     batch,
     check_length,
     open_tokens,
@@ -57,18 +57,18 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def alone(tokens: np.ndarray) -> Half:
+def alone(tokens: np.ndarray) -> TokenSplit:
     """A half with a single plain corpus."""
-    return Half((tokens,), (1.0,))
+    return TokenSplit((tokens,), (1.0,))
 
 
-def tokens_of(half: Half) -> np.ndarray:
+def tokens_of(half: TokenSplit) -> np.ndarray:
     """Tokens of a plain corpus."""
     (tokens,) = half.parts
     return tokens
 
 
-def text_of(half: Half) -> list[str]:
+def text_of(half: TokenSplit) -> list[str]:
     """Documents of a plain corpus tokenized as bytes."""
     return bytes(tokens_of(half).astype(np.uint8)).decode().split("\0")[:-1]
 

@@ -20,7 +20,8 @@ from telescope.studies import registry  # which knows all ladders
 from telescope.studies.telescoping.question.models import AnyLadder, LadderModel, LadderModule
 from telescope.studies.telescoping.question.parts import NamedData, NamedModel
 from telescope.train.flops import hidden_parameters, orthogonalised
-from telescope.trials.model import AnyModel, Architecture, ModelSpec, ModuleArchitecture, ModuleSpec
+from telescope.trials.architecture import Architecture
+from telescope.trials.model import AnyModel, ModelSpec, ModuleArchitecture, ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
 from tests.telescope.small import ADAMW, MUON
 

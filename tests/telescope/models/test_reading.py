@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from telescope.errors import InvalidInput
-from telescope.models.reading import Reading, infer
+from telescope.models.classification import Reading
+from telescope.models.reading import infer
 from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 from telescope.trials.identity import canonical_json
@@ -143,7 +144,7 @@ def test_the_order_of_patterns_says_nothing_so_they_may_not_disagree() -> None:
 @pytest.mark.parametrize("field", ["roles", "splits"])
 def test_a_pattern_that_fits_no_parameter_is_a_mistake(field: str) -> None:
     patterns: dict[str, Any] = (
-        {"given": {"*.innside": V}}
+        {"user_roles": {"*.innside": V}}
         if field == "roles"
         else {"splits": {"*.innside": MatrixLayout(parts=(1, 1))}}
     )

@@ -15,7 +15,8 @@ from telescope.models.transformer import Transformer, init_std, initialise
 from telescope.optim.optimizer import build_optimizer
 from telescope.parametrisation.roles import Role
 from telescope.train.flops import parameters
-from telescope.trials.model import Architecture, ModelSpec
+from telescope.trials.architecture import Architecture
+from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.presets import PRESETS
 

@@ -229,37 +229,37 @@ def test_the_largest_logit_is_that_of_all_micro_batches_of_the_step() -> None:
     run, other = TrainingRun(spec), TrainingRun(spec)
     seen = []
     for windows in other.micro_batches():
-        assert other.watch
-        other.watch.begin_step()
+        assert other.logit_monitor
+        other.logit_monitor.begin_step()
         other.model(windows[:, :-1])
-        other.watch.end_step()
-        seen.append(other.watch.metrics()["max_logit"])
-        other.watch.forget()
+        other.logit_monitor.end_step()
+        seen.append(other.logit_monitor.metrics()["max_logit"])
+        other.logit_monitor.begin_interval()
     assert len(seen) == 4
     assert seen.index(max(seen)) < 3
     step_runs([run])
-    assert run.watch
-    assert run.watch.metrics() == {"max_logit": max(seen)}
+    assert run.logit_monitor
+    assert run.logit_monitor.metrics() == {"max_logit": max(seen)}
     run.point(run.metrics(run.judge()))
-    assert run.watch.metrics() == {"max_logit": -math.inf}, (
+    assert run.logit_monitor.metrics() == {"max_logit": -math.inf}, (
         "it is forgotten with the point that told it"
     )
 
 
 def test_held_out_losses_and_probes_are_not_looked_at() -> None:
     run = TrainingRun(trial(LOUD))
-    assert run.watch
+    assert run.logit_monitor
     step_runs([run])
-    largest = float(run.watch.largest)
+    largest = float(run.logit_monitor.largest)
     with torch.no_grad():
-        for layer in run.watch.layers:
+        for layer in run.logit_monitor.layers:
             layer.get_parameter("query.weight").mul_(100)
     run.held_out_loss()
     run.step = HORIZON.steps - 1
-    run.look_ahead()
+    run.prepare_ending()
     assert run.ending
-    assert float(run.watch.largest) == largest
-    assert all(layer.largest is None for layer in run.watch.layers)
+    assert float(run.logit_monitor.largest) == largest
+    assert all(layer.largest is None for layer in run.logit_monitor.layers)
     quiet, evaluated = (
         list(train_one(trial(LOUD, horizon=replace(HORIZON, evaluate_every=every))))
         for every in (None, 1)

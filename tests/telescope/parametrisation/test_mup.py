@@ -15,7 +15,7 @@ from telescope.models.transformer import Transformer, initialise
 from telescope.optim.groups import describe_groups
 from telescope.optim.muon import Muon
 from telescope.optim.optimizer import build_optimizer
-from telescope.parametrisation import mup
+from telescope.parametrisation import initial_values, mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -79,7 +79,7 @@ def test_at_the_base_width_and_depth_only_an_absolute_lr_differs_from_the_base_v
 
 
 def test_no_rule_scales_an_initial_value_that_is_zero() -> None:
-    zero = {role for role in Role if mup.base_init_std(WIDE, role, 128, False) == 0}
+    zero = {role for role in Role if initial_values.base_init_std(WIDE, role, 128, False) == 0}
     assert zero == {Role.READOUT, Role.VECTOR}
     assert {rule.init_std for (_, role, _), rule in mup.TABLE.items() if role in zero} == {0.0}
     # of a user's head, which need not start at zero

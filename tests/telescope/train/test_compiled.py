@@ -42,7 +42,7 @@ packs = [
     [trial(ADAMW, other, horizon)],
 ]
 expected = compiled.expected_seconds(Graph.of(packs[0][0]))
-ready = compiled.ready(Graph.of(packs[0][0]))
+ready = compiled.ensure_compiled(Graph.of(packs[0][0]))
 found = {
     "obstacle": compiled.obstacle(),
     "ready": ready,
@@ -61,7 +61,7 @@ found = {
             for specs in packs
             for told in train(specs, losses=program)
         ]
-        for program in (pack.losses, compiled.losses)
+        for program in (pack.losses, compiled.compiled_losses)
     ],
     "graphs": counters["stats"]["unique_graphs"],
 }
@@ -89,7 +89,7 @@ def test_one_graph_serves_all_trials_of_a_shape_and_their_curves_are_eager_ones_
         assert one[2:] == pytest.approx(other[2:], abs=2e-5)
     assert found["graphs"] == 2, "one for each architecture"
     first, again, another = found["expected"]
-    assert (first, again) == (compiled.FIRST_SECONDS, compiled.FOUND_SECONDS)
+    assert (first, again) == (compiled.FIRST_SECONDS, compiled.CACHED_SECONDS)
     assert another not in (first, again)  # what this one took
 
 
@@ -128,7 +128,7 @@ def test_what_this_machine_has_compiled_takes_a_new_process_little(
     monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
     graph = Graph.of(trial())
     graph.record.write_text(json.dumps({"seconds": 50.0}))
-    assert compiled.expected_seconds(graph) == compiled.AGAIN_SECONDS
+    assert compiled.expected_seconds(graph) == compiled.FIRST_CACHED_SECONDS
 
 
 def test_where_compiling_fails_that_is_said_once(
@@ -156,10 +156,10 @@ def test_what_compiling_took_is_not_worth_a_failure(
 ) -> None:
     monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path / "folder")
     graph = Graph.of(trial())
-    compiled.remember(graph, 12.0)
+    compiled.record_seconds(graph, 12.0)
     (record,) = (tmp_path / "folder").iterdir()
     assert record == graph.record
     assert json.loads(record.read_text())["seconds"] == 12.0
     monkeypatch.setattr(compiled, "cache_folder", lambda: record / "below a file")
-    compiled.remember(graph, 12.0)
+    compiled.record_seconds(graph, 12.0)
     assert "cannot be recorded" in caplog.text

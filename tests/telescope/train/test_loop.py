@@ -123,7 +123,7 @@ def test_a_run_that_is_asked_again_says_the_same_until_its_next_point(lr: float)
     run = TrainingRun(trial(replace(ADAMW, lr=lr, measure_max_logit=True), horizon=horizon))
     for expected in (11, 22):
         while run.step < expected:
-            run.look_ahead()
+            run.prepare_ending()
             step_runs([run])
         judgement = run.judge()
         said = run.metrics(judgement)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from telescope.data import corpora, tokens
 from telescope.data.batches import (
-    Half,
+    TokenSplit,
     batch,
     check_length,
     open_tokens,
@@ -208,8 +208,8 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
 RANGES = ((0, 1000), (1000, 1300), (5000, 9000))
 
 
-def half(*shares: float) -> Half:
-    return Half(
+def half(*shares: float) -> TokenSplit:
+    return TokenSplit(
         tuple(np.arange(*bounds, dtype=np.uint16) for bounds in RANGES[: len(shares)]), shares
     )
 

@@ -8,7 +8,7 @@ import pytest
 from surfaces.bowls import document
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.question.models import LadderModel
-from telescope.trials.model import Architecture
+from telescope.trials.architecture import Architecture
 from telescope.trials.presets import PRESETS, PresetName, without_preset
 from tests.telescope.studies.compute_time import laws
 
