@@ -38,7 +38,7 @@ def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
         for name, parameter in module.named_parameters(path, recurse=False):
             if type(module) not in MODULE_ROLES:
                 owner = f"parameter {name} belongs to a {type(module).__name__}"
-                raise LookupError(f"{owner}, which has no role in telescope.models.reading")
+                raise LookupError(f"{owner}, which has no role in telescope.parametrisation.roles")
             role = Role.READOUT if module is readout else MODULE_ROLES[type(module)]
             role_of[name] = Role.VECTOR if parameter.ndim == 1 else role
     return role_of
