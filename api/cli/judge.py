@@ -39,8 +39,8 @@ def judge(
     content = read_table(file)
     from api.terminal import telescoping  # late, for a quick start
     from telescope.studies import registry
+    from telescope.studies.telescoping.judge.formats import read_csv
     from telescope.studies.telescoping.judge.judge import judge
-    from telescope.studies.telescoping.judge.sweep import read_csv
 
     sweep = read_csv(content)
     judgement = judge(sweep, target_width)

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, json_problems
-from telescope.studies.telescoping.question.documents import FIELD, FOUND
+from telescope.studies.telescoping.question.documents import FIELD, FROM_TEXT
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 
@@ -34,12 +34,12 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     of_data = {*ORIGIN, "validation_fraction"}
     if isinstance(data, dict) and isinstance(new, dict) and new.keys() & of_data:
         changed["data"] = {
-            name: value for name, value in data.items() if name not in FOUND or name in new
+            name: value for name, value in data.items() if name not in FROM_TEXT or name in new
         }
         sweep = changed.get(FIELD)
         if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
             blocks = [
-                {name: value for name, value in block.items() if name not in FOUND}
+                {name: value for name, value in block.items() if name not in FROM_TEXT}
                 for block in sweep["data"]
             ]
             changed[FIELD] = sweep | {"data": blocks}

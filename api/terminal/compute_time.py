@@ -22,9 +22,9 @@ from telescope.studies.compute_time.report import (
     OptimizerComparison,
 )
 from telescope.studies.compute_time.rows import BatchRow
+from telescope.trials.types import OPTIMIZER_TITLES
 
 COLOURS = {"resolved": "green", "unresolved": "yellow"}
-NAMES = {"muon": "Muon", "adamw": "AdamW"}
 
 
 def parse_report(document: dict[str, Any]) -> OptimizerComparison:
@@ -134,13 +134,13 @@ def batches(reports: tuple[BatchReport, ...]) -> Table:
             source,
         )
         tokens = amount(report.trained_tokens).strip()
-        output.add_row(NAMES[report.optimizer], *numbers, runs, loss, tokens, step)
+        output.add_row(OPTIMIZER_TITLES[report.optimizer], *numbers, runs, loss, tokens, step)
     return output
 
 
 def ledger(grants: tuple[Granted, ...]) -> Table:
     """The tuning granted to each optimizer, side by side."""
-    output = empty_table("", *(NAMES[grant.optimizer] for grant in grants))
+    output = empty_table("", *(OPTIMIZER_TITLES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
         "hyperparameters": [grant.hyperparameters for grant in grants],
         "tuning trials": [str(grant.tuning_trials) for grant in grants],
@@ -180,7 +180,7 @@ def show_bill(document: dict[str, Any], console: Console) -> None:
             for cost in (row.least, row.most)
         ]
         cells = (numbers[i][column] for column in range(3) for i in range(2))
-        output.add_row(NAMES[row.optimizer], str(row.batch_tokens), *cells)
+        output.add_row(OPTIMIZER_TITLES[row.optimizer], str(row.batch_tokens), *cells)
     spans = (bill.trials, bill.tokens, bill.flops)
     totals = [
         f"{end:.0f}" if i == 0 else amount(end).strip()

@@ -33,8 +33,8 @@ from telescope.studies.compute_time.rows import (
     RatioAnswer,
     RatioRow,
 )
+from telescope.trials.types import OPTIMIZER_TITLES
 
-OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 FORMS = {"piecewise": "piecewise law", "smooth": "smooth form"}
 STANDINGS = {
     Standing.AHEAD: "[green]Muon ahead[/]",
@@ -128,7 +128,7 @@ def frontier_table(found: FrontierAnswer) -> Table:
     for row in found.rows:
         if row.on_frontier:
             output.add_row(
-                OPTIMIZERS[row.optimizer],
+                OPTIMIZER_TITLES[row.optimizer],
                 str(row.devices),
                 str(row.batch_tokens),
                 _three(row.hours),
@@ -195,7 +195,7 @@ def batch_table(found: BatchAnswer) -> Table:
     )
     for row in found.rows:
         output.add_row(
-            OPTIMIZERS[row.optimizer],
+            OPTIMIZER_TITLES[row.optimizer],
             str(row.batch_tokens),
             _bound(row) + _amount(row.tokens),
             _range(row.tokens_low, row.tokens_high),
@@ -230,7 +230,7 @@ def batch_words(found: BatchAnswer) -> list[str]:
 
 
 def _summary(summary: BatchSummary) -> list[str]:
-    name = OPTIMIZERS[summary.optimizer]
+    name = OPTIMIZER_TITLES[summary.optimizer]
     if not summary.critical:
         needed = "it needs at least three batches at which every run reached the loss"
         return [f"{name}: no critical batch; {needed}."]

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.terminal import evidence, variants
-from api.terminal.words import COLOURS, OPTIMIZERS
+from api.terminal.words import COLOURS
 from api.terminal.words import amount as _amount
 from api.terminal.words import empty_table as _table
 from api.terminal.words import field_words as _words
@@ -32,6 +32,7 @@ from telescope.studies.telescoping.evidence import (
 )
 from telescope.studies.telescoping.judge.judge import Judgement
 from telescope.studies.telescoping.report import LadderReport, Report
+from telescope.trials.types import OPTIMIZER_TITLES
 
 TRAINED = {
     "swept": "compared, not fitted",
@@ -269,7 +270,7 @@ def _groups(ladder: LadderReport, target_width: int) -> Table:
     for group in ladder.parameter_groups:
         table.add_row(
             str(group.role),
-            OPTIMIZERS[group.optimizer],
+            OPTIMIZER_TITLES[group.optimizer],
             _three(group.scaled_lr),
             _three(group.weight_decay),
             _three(group.eps),

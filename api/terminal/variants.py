@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal.words import COLOURS, OPTIMIZERS, amount, empty_table, field_words
+from api.terminal.words import COLOURS, amount, empty_table, field_words
 from telescope.studies.telescoping.evidence import Hyperparameter
 from telescope.studies.telescoping.report import (
     Compared,
@@ -20,6 +20,7 @@ from telescope.studies.telescoping.report import (
     Report,
     VariantComparison,
 )
+from telescope.trials.types import OPTIMIZER_TITLES
 
 
 def show_comparison(report: Report, console: Console) -> None:
@@ -47,7 +48,7 @@ def ladder_rows(found: VariantComparison) -> Table:
     for row in found.rows:
         verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
         values = (*_values(row.lr), *_values(row.weight_decay), *_sizes(row))
-        output.add_row(row.variant, OPTIMIZERS[row.optimizer], *values, verdict)
+        output.add_row(row.variant, OPTIMIZER_TITLES[row.optimizer], *values, verdict)
     return output
 
 
@@ -77,7 +78,7 @@ def apart(found: VariantComparison) -> Table:
     for difference in found.differences:
         output.add_row(
             field_words(difference.hyperparameter),
-            OPTIMIZERS[difference.optimizer],
+            OPTIMIZER_TITLES[difference.optimizer],
             difference.second,
             difference.first,
             f"{difference.octaves:+.2f}",
@@ -98,8 +99,8 @@ def _verdict(one: Difference) -> str:
 def best(report: Report) -> str:
     """The best variant, or the best optimizer of each, as far as they are known."""
     if report.best_variant and report.best:
-        return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZERS[report.best]}"
-    named = [f"{each.name}, {OPTIMIZERS[each.best]}" for each in report.variants if each.best]
+        return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZER_TITLES[report.best]}"
+    named = [f"{each.name}, {OPTIMIZER_TITLES[each.best]}" for each in report.variants if each.best]
     return f"Best optimizers: {'; '.join(named)}" if named else "No best variant yet"
 
 

@@ -3,10 +3,10 @@
 from rich.table import Table
 
 from telescope.studies.telescoping.evidence import amount
+from telescope.trials.types import OPTIMIZER_TITLES
 
-__all__ = ["COLOURS", "OPTIMIZERS", "amount", "empty_table", "field_words", "ladder"]
+__all__ = ["COLOURS", "amount", "empty_table", "field_words", "ladder"]
 
-OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 COLOURS = {
     "resolved": "green",
     "unresolved": "yellow",
@@ -32,7 +32,7 @@ def field_words(name: str) -> str:
 
 def ladder(optimizer: str, variant: str = "") -> str:
     """The name of a ladder: its optimizer, and its variant if the job compares several."""
-    return ", ".join(filter(None, (OPTIMIZERS[optimizer], variant)))
+    return ", ".join(filter(None, (OPTIMIZER_TITLES[optimizer], variant)))
 
 
 def empty_table(first: str, *others: str) -> Table:

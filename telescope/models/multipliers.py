@@ -4,7 +4,7 @@ The module that computes the logits scales its input, the module that looks up t
 output. A hook is a picklable value, so it goes wherever the module goes: into copies, saved
 modules, compiled code and inference.
 
-Parts: `InputScale` and `OutputScale`, the hooks · `Multiplier`, a hook and its module ·
+Parts: `InputScale` and `OutputScale`, the hooks · `ForwardMultiplier`, a hook and its module ·
 `owner_path`, which finds the module.
 """
 
@@ -38,7 +38,7 @@ class OutputScale:
 
 
 @dataclass(frozen=True)
-class Multiplier:
+class ForwardMultiplier:
     """A hook, and the path of the module that it belongs to."""
 
     path: str

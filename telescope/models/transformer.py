@@ -21,11 +21,11 @@ from telescope.models.attention import Angles, Attention, LatentAttention, Score
 from telescope.models.family import Layer
 from telescope.parametrisation import initial_values, mup
 from telescope.parametrisation.layout import MATRIX, MatrixLayout
-from telescope.parametrisation.roles import Role, roles
+from telescope.parametrisation.roles import Role, roles, trained_by
 from telescope.shapes import Float, Int
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
-from telescope.trials.types import OptimizerName, Parametrisation
+from telescope.trials.types import Parametrisation
 
 HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
 """Ends of the names of matrices whose rows are consecutive heads of one size."""
@@ -179,15 +179,13 @@ class Transformer(nn.Module):
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
     """Initial standard deviation of a parameter: the base value times muP's factor."""
     parameter = model.get_parameter(name)
-    trained_by: OptimizerName = (
-        "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
-    )
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = initial_values.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
     scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
     if name.endswith("attention.key_rotary.weight"):
         scale *= initial_values.shared_key_factor(model.spec, optimizer.parametrisation)
-    return base * scale * mup.factors(model.spec, optimizer, role, trained_by).init_std
+    factors = mup.factors(model.spec, optimizer, role, trained_by(optimizer.name, role))
+    return base * scale * factors.init_std
 
 
 @torch.no_grad()

@@ -22,15 +22,15 @@ from telescope.models import factory
 from telescope.models.attention import Scores
 from telescope.models.classification import Reading
 from telescope.models.family import Layer
-from telescope.models.multipliers import InputScale, Multiplier, OutputScale, owner_path
+from telescope.models.multipliers import ForwardMultiplier, InputScale, OutputScale, owner_path
 from telescope.models.reading import FACTORY_FIELD, build_module, infer
 from telescope.models.user_layers import hidden_layers, readout_module
 from telescope.parametrisation import mup
 from telescope.parametrisation.layout import MatrixLayout
-from telescope.parametrisation.roles import Role
+from telescope.parametrisation.roles import Role, trained_by
 from telescope.trials.model import ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
-from telescope.trials.types import OptimizerName, Parametrisation
+from telescope.trials.types import Parametrisation
 
 
 @lru_cache(maxsize=64)
@@ -173,10 +173,10 @@ class UserModel(ModuleHolder):
         for multiplier in self.multipliers():
             multiplier.attach(model)
 
-    def multipliers(self) -> list[Multiplier]:
+    def multipliers(self) -> list[ForwardMultiplier]:
         """The forward multipliers that are not 1, in the order of their paths. Raises InvalidInput
         if a parameter that needs one has no module of its own."""
-        multipliers: set[Multiplier] = set()
+        multipliers: set[ForwardMultiplier] = set()
         for name, reading in self.readings.items():
             self._require_scalable(name, reading)
             hooks: list[tuple[str | None, InputScale | OutputScale]] = []
@@ -186,7 +186,7 @@ class UserModel(ModuleHolder):
                 path = reading.embedded_at or reading.product_at
                 hooks.append((path, OutputScale(self.embedding_multiplier)))
             multipliers.update(
-                Multiplier(owner_path(self.module, name, path), hook)
+                ForwardMultiplier(owner_path(self.module, name, path), hook)
                 for path, hook in hooks
                 if hook.factor != 1.0
             )
@@ -223,12 +223,10 @@ class UserModel(ModuleHolder):
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
         """Root mean square of a parameter's initial values: its value at the base width times muP's
         factor."""
-        trained_by: OptimizerName = (
-            "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
-        )
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
-        return base * scale * mup.factors(self.spec, optimizer, role, trained_by).init_std
+        factors = mup.factors(self.spec, optimizer, role, trained_by(optimizer.name, role))
+        return base * scale * factors.init_std
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter, by name."""

@@ -11,7 +11,7 @@ import torch
 from telescope.models.build import build_model
 from telescope.models.family import Model
 from telescope.parametrisation import mup
-from telescope.parametrisation.roles import Role
+from telescope.parametrisation.roles import Role, trained_by
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import OptimizerName
@@ -49,7 +49,7 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
     """The groups that partition the model's parameters, in the model's order."""
     names_by_key: defaultdict[GroupKey, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        optimizer, depth = trained_by(spec, role), model.depth_factors(name)
+        optimizer, depth = trained_by(spec.name, role), model.depth_factors(name)
         factors = mup.factors(model.spec, spec, role, optimizer, depth)
         names_by_key[GroupKey(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, key, tuple(names)) for key, names in names_by_key.items())
@@ -59,16 +59,11 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
     return result
 
 
-def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
-    """The optimizer that trains parameters of this role."""
-    return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
-
-
 def _group(
     model: Model, spec: OptimizerSpec, key: GroupKey, names: tuple[str, ...]
 ) -> ParameterGroup:
     role, factors = key.role, key.factors
-    optimizer = trained_by(spec, role)
+    optimizer = trained_by(spec.name, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
     multiplier = {
         Role.EMBEDDING: model.embedding_multiplier,

@@ -8,7 +8,7 @@ Parts: `Optimizer` and `build_optimizer` · `step_together`, one step of several
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 
@@ -26,17 +26,20 @@ class Optimizer:
         adamw: list[dict[str, Any]] = []
         muon: list[ParameterGroup] = []
         for group in groups(model, spec):
-            if group.uses_muon:
-                muon.append(group)
-            else:
-                adamw.append(
-                    {
-                        "params": [model.get_parameter(name) for name in group.names],
-                        "lr": group.scaled_lr,
-                        "weight_decay": group.weight_decay,
-                        "eps": group.eps,
-                    }
-                )
+            match group.optimizer:
+                case "muon":
+                    muon.append(group)
+                case "adamw":
+                    adamw.append(
+                        {
+                            "params": [model.get_parameter(name) for name in group.names],
+                            "lr": group.scaled_lr,
+                            "weight_decay": group.weight_decay,
+                            "eps": group.eps,
+                        }
+                    )
+                case _:
+                    assert_never(group.optimizer)
         if muon:
             names = [name for group in muon for name in group.names]
             parameters = [model.get_parameter(name) for name in names]

@@ -199,7 +199,7 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
     if optimizer.name == "muon":
         lr = MUON_LR[chosen_muon_lr_rule(optimizer)]
     else:
-        lr = TABLE[optimizer.parametrisation, HIDDEN, "adamw"].lr
+        lr = TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
     return decay.offset + (1 - decay.share) * lr
 
 

@@ -1,13 +1,15 @@
 """The role of a parameter: how its shape grows with width, which selects its muP rules.
 
-Parts: `Role` · `MODULE_ROLES`, `roles`: the roles of the parameters of telescope's own Transformer,
-by the type of module that holds them. The roles in a user's model are read off the model
-(telescope.models.reading).
+Parts: `Role` · `trained_by`, the optimizer of a role · `MODULE_ROLES`, `roles`: the roles of the
+parameters of telescope's own Transformer, by the type of module that holds them. The roles in a
+user's model are read off the model (telescope.models.reading).
 """
 
 from enum import StrEnum
 
 from torch import nn
+
+from telescope.trials.types import OptimizerName
 
 
 class Role(StrEnum):
@@ -17,6 +19,15 @@ class Role(StrEnum):
     HIDDEN = "hidden"  # fan_in and fan_out grow
     READOUT = "readout"  # fan_in grows
     VECTOR = "vector"  # not a matrix: gains and biases
+
+
+def trained_by(name: OptimizerName, role: Role) -> OptimizerName:
+    """The optimizer that trains the parameters of a role, in a run of the optimizer `name`."""
+    match name:
+        case "muon":
+            return "muon" if role is Role.HIDDEN else "adamw"
+        case "adamw":
+            return "adamw"
 
 
 MODULE_ROLES: dict[type[nn.Module], Role] = {

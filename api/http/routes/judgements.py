@@ -8,8 +8,8 @@ from api.http import bodies
 from api.http.dependencies import Width, body_of
 from api.http.errors import error_responses
 from telescope.errors import InvalidInput
+from telescope.studies.telescoping.judge.formats import read_csv, read_document
 from telescope.studies.telescoping.judge.judge import Judgement, judge
-from telescope.studies.telescoping.judge.sweep import read_csv, read_document
 
 router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 

@@ -179,7 +179,7 @@ class BatchLimits:
 
 
 def ascending(values: tuple[int, ...] | Doublings) -> tuple[int, ...]:
-    """Batch sizes in ascending order."""
+    """Batch sizes, listed or as doublings, in ascending order."""
     return values.values if isinstance(values, Doublings) else tuple(sorted(values))
 
 

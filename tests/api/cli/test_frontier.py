@@ -20,7 +20,7 @@ from api.settings import Settings
 from api.store.record import CoordinatorStore
 from api.terminal import frontier
 from surfaces.batch_jobs import ATTAINED, document, finished_job
-from telescope.client import tables
+from telescope.client import pages
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, NotFound
 from telescope.statistics.frontier import AtDevices, Dominance
@@ -74,7 +74,7 @@ def test_the_clients_documents_are_the_analysis_whatever_the_pages(
     served: tuple[str, str, Analysis], monkeypatch: pytest.MonkeyPatch, page_size: int
 ) -> None:
     url, job_id, found = served
-    monkeypatch.setattr(tables, "PAGE_SIZE", page_size)
+    monkeypatch.setattr(pages, "PAGE_SIZE", page_size)
     with Client(url) as client:
         assert client.frontier(job_id, ATTAINED) == found.frontier(ATTAINED)
         assert client.batch_sizes(job_id, 2.1, optimizer="muon") == found.batch_sizes(2.1, "muon")

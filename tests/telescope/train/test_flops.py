@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from telescope.data import batches
 from telescope.models.transformer import Transformer, initialise
-from telescope.studies.coordinates.check import design
+from telescope.studies.coordinates.design import design
 from telescope.train import flops
 from telescope.train.checkpoint import CheckpointFile
 from telescope.train.loop import train_one

@@ -18,7 +18,8 @@ from telescope.errors import InvalidInput
 from telescope.studies import run_study
 from telescope.studies.registry import parse, report_document
 from telescope.studies.telescoping.answer.importance import explained, ped_anova
-from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, field_of
+from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, AxisScale, field_of
+from telescope.studies.telescoping.checks import LIMITS
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.kind import KIND
@@ -104,6 +105,15 @@ def test_whatever_the_octaves_momentum_is_one_that_exists(x: float) -> None:
 def test_a_user_s_wall_holds_too() -> None:
     axis = Axis("momentum", -5.0, -1.0, 5, False)
     assert (axis.clip(0.0), axis.clip(-9.0)) == (-1.0, -5.0)
+
+
+def test_every_scale_with_walls_has_limits_that_ranges_are_checked_against() -> None:
+    unlimited = AxisScale()
+    walls = {name: (scale.lowest, scale.highest) for name, scale in SCALES.items()}
+    with_walls = {
+        name for name, wall in walls.items() if wall != (unlimited.lowest, unlimited.highest)
+    }
+    assert with_walls == LIMITS.keys()
 
 
 # Where they go

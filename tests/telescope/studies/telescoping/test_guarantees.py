@@ -33,7 +33,7 @@ from surfaces.scenarios import SCENARIOS, Row, Scenario, noisy, outcome, study_o
 from telescope.studies import run_study
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import progress
+from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Outcome, Point, pooled_fit
 from telescope.studies.telescoping.question.question import Question
@@ -142,7 +142,7 @@ def trials_of(
 
 def stages_of(question: Question, surface: Surface) -> tuple[Done, ...]:
     (ladder,) = all_ladders(question)
-    return progress(question, ladder, trials_of(question, surface)[0]).done
+    return ladder_progress(question, ladder, trials_of(question, surface)[0]).done
 
 
 def known(question: Question, done: Sequence[Done]) -> tuple[int, ...]:

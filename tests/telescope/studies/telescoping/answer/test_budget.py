@@ -16,7 +16,7 @@ from telescope.studies.telescoping.answer.answer import answer
 from telescope.studies.telescoping.answer.budget import error_budget, laws_of, shifts
 from telescope.studies.telescoping.evidence import ErrorBudget
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import progress
+from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder import per_level
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder
@@ -40,7 +40,7 @@ def played(asked: Question, surface: Surface) -> list[Trial]:
 
 def folded(asked: Question, surface: Surface) -> tuple[Ladder, tuple[Done, ...]]:
     (ladder,) = all_ladders(asked)
-    return ladder, progress(asked, ladder, played(asked, surface)).done
+    return ladder, ladder_progress(asked, ladder, played(asked, surface)).done
 
 
 def laws_on(asked: Question, surface: Surface) -> Laws:

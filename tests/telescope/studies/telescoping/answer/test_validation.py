@@ -25,7 +25,7 @@ from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.answer import validation
 from telescope.studies.telescoping.evidence import Validation
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import progress
+from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.forecast.preview import preview
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, pooled_fit
@@ -229,7 +229,7 @@ def test_the_ladder_teaches_the_form_of_the_bowl_and_little_about_the_noise_of_a
     while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     (ladder,) = all_ladders(question)
-    taught = validation.Shape.of(pooled_fit(ladder, progress(question, ladder, trials).done))
+    taught = validation.Shape.of(pooled_fit(ladder, ladder_progress(question, ladder, trials).done))
     untaught = validation.Shape.of(None)
     assert math.exp(taught.log_a) == pytest.approx(0.8, rel=0.25)
     assert 0.15 < taught.log_a_sd < untaught.log_a_sd
@@ -428,7 +428,7 @@ def test_the_fold_with_validation_is_pure() -> None:
     planned = {trial.digest for trial in trials}
     (ladder,) = all_ladders(question)
     for kept in range(len(trials) - 12, len(trials)):
-        found = progress(question, ladder, trials[:kept])
+        found = ladder_progress(question, ladder, trials[:kept])
         assert not found.ended
         assert {planned.spec.digest for planned in found.missing} <= planned
         report = KIND.of(question).report(trials[:kept])

@@ -18,7 +18,7 @@ from telescope.studies.kind import EndCause
 from telescope.studies.registry import parse, report_document, resolved
 from telescope.studies.telescoping.answer.late import late_report, words
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import LadderProgress, exceeded, progress
+from telescope.studies.telescoping.fold.progress import LadderProgress, exceeded, ladder_progress
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import Done, Outcome, Point
@@ -375,7 +375,7 @@ def test_the_late_check_knows_the_stages_of_robust_that_are_blocks() -> None:
     while not (plan := KIND.of(asked).plan(trials)).done:
         trials += [completed(spec, FLAT(spec)) for spec in plan.start]
     (ladder,) = all_ladders(asked)
-    names = {stage.name for stage in progress(asked, ladder, trials).done}
+    names = {stage.name for stage in ladder_progress(asked, ladder, trials).done}
     assert names >= {"grid", "shape", "climb"}
     assert names - {"edge"} <= {"grid", *BLOCK_STAGES}
 

@@ -16,7 +16,7 @@ from telescope.studies import run_study
 from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import parse, report_document, to_document
 from telescope.studies.telescoping.fold.ladders import all_ladders, ladders
-from telescope.studies.telescoping.fold.progress import next_stage, progress
+from telescope.studies.telescoping.fold.progress import ladder_progress, next_stage
 from telescope.studies.telescoping.fold.specs import cached_trial_spec
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder.ladder import outcomes, pool
@@ -360,7 +360,7 @@ def test_the_outcomes_that_a_schedule_is_folded_over_are_sorted(schedule: str) -
     while not (plan := KIND.of(asked).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     (ladder,) = all_ladders(asked)
-    done = progress(asked, ladder, trials).done
+    done = ladder_progress(asked, ladder, trials).done
     assert len(done) > 3
     assert all(list(stage.outcomes) == sorted(stage.outcomes) for stage in done)
     assert list(outcomes(done[::-1])) == sorted(o for stage in done for o in stage.outcomes)
@@ -373,7 +373,7 @@ def test_ladders_do_not_wait_for_each_other() -> None:
     for _ in range(50):
         mine = [spec for spec in KIND.of(asked).plan(trials).start if spec.optimizer.name == "muon"]
         trials += [completed(spec, surface(spec)) for spec in mine]
-    muon, adamw = (progress(asked, ladder, trials) for ladder in all_ladders(asked))
+    muon, adamw = (ladder_progress(asked, ladder, trials) for ladder in all_ladders(asked))
     assert muon.ended
     assert not adamw.done
     report = KIND.of(asked).report(trials)

@@ -18,11 +18,11 @@ from telescope.studies.forecast.disk import checkpoint_bytes, curve_bytes
 from telescope.studies.forecast.pace import Machine, assumed
 from telescope.studies.telescoping.evidence import amount
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import progress
+from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.alternatives import (
     Choice,
-    as_good,
+    cheaper_choices,
     choices,
     least_budget,
     step_law,
@@ -86,7 +86,7 @@ def test_rounds_1_to_4_are_exactly_as_forecast(axes: int, walls: bool) -> None:
             else {}
         )
         surface = random_surface(number, axes, noise=0.2, cliff=math.inf, **behind)
-        found = progress(asked, ladder, played(asked, surface))
+        found = ladder_progress(asked, ladder, played(asked, surface))
         assert forecast.trials.least <= len(found.trials) <= forecast.trials.most
         spent = math.fsum(trial.flops for _, trial in found.trials)
         # said to five digits
@@ -159,7 +159,9 @@ def test_the_edge_rule_has_a_line_of_its_own_that_holds() -> None:
     most, (ladder,) = line(preview(asked), "edge rule").trials.most, all_ladders(asked)
     seen = 0
     for x in (-11.0, -10.0, -1.0, 0.0):
-        done = progress(asked, ladder, played(asked, Surface((x, -9.0), skew="exponential"))).done
+        done = ladder_progress(
+            asked, ladder, played(asked, Surface((x, -9.0), skew="exponential"))
+        ).done
         added = sum(len(stage.outcomes) for stage in done if stage.name == "edge")
         assert added <= most
         seen += added
@@ -425,15 +427,15 @@ def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
 
     own = way("telescoping", 5.05e9, 0.2)
     assert (
-        as_good(
+        cheaper_choices(
             [own, way("copy", 1e9, 0.3), way("sweep_target", 6e9, 0.1), way("step_law", 0.0, None)]
         )
         == []
     )
-    assert as_good([own, way("copy_with_seeds", 3e9, 0.2)]) == [
+    assert cheaper_choices([own, way("copy_with_seeds", 3e9, 0.2)]) == [
         "copy with seeds takes 3 GFLOP and loses 0.2 %, this ladder 0.2 %"
     ]
-    assert as_good([way("telescoping", 5.05e9, None), way("copy", 1e9, 0.3)]) == []
+    assert cheaper_choices([way("telescoping", 5.05e9, None), way("copy", 1e9, 0.3)]) == []
 
 
 def test_what_advice_compares_is_the_total_of_the_table_in_its_units() -> None:

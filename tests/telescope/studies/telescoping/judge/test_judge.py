@@ -9,8 +9,9 @@ import pytest
 from surfaces.bowls import Surface, random_surface, study
 from telescope.errors import InvalidInput
 from telescope.studies.telescoping.fold.progress import final_loss_of
+from telescope.studies.telescoping.judge.formats import read_csv, read_document, read_rows
 from telescope.studies.telescoping.judge.judge import Judgement, judge
-from telescope.studies.telescoping.judge.sweep import Row, Sweep, read_csv, read_document, read_rows
+from telescope.studies.telescoping.judge.sweep import Row, Sweep
 from telescope.studies.telescoping.kind import KIND
 from telescope.trials.outcome import Trial, completed
 
