@@ -10,7 +10,7 @@ from typing import Any
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, not_plain
+from telescope.errors import InvalidInput, json_problems
 
 
 def read_job_file(file: Path) -> Any:
@@ -31,7 +31,7 @@ def read_job_file(file: Path) -> Any:
         )
     try:
         document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
-        problems = tuple(not_plain(document, "")) if isinstance(document, dict) else ()
+        problems = tuple(json_problems(document, "")) if isinstance(document, dict) else ()
     except RecursionError:
         message = f"{file} nests its fields too deeply for a job; start from the output of `telescope examples quickstart`"
         raise InvalidInput.of("", message) from None

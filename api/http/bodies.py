@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, Problem, closest_name_hint, no_text
+from telescope.errors import InvalidInput, Problem, closest_name_hint, key_problem
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
@@ -131,7 +131,7 @@ def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
                 yield from (
                     _unstorable(key, path)
                     if isinstance(key, str)
-                    else [no_text(".".join(path), key)]
+                    else [key_problem(".".join(path), key)]
                 )
                 yield from _unstorable(each, (*path, str(key)))
         case list():

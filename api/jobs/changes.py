@@ -12,7 +12,7 @@ from typing import Any
 from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, not_plain
+from telescope.errors import InvalidInput, json_problems
 from telescope.studies.telescoping.question.documents import FIELD, FROM_TEXT
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
@@ -78,7 +78,7 @@ def assigned(words: Iterable[str]) -> dict[str, Any]:
             )
         try:
             value = from_yaml(text)
-            problems = tuple(not_plain(value, path))
+            problems = tuple(json_problems(value, path))
         except (RecursionError, YAMLError) as error:
             message = f"the value of {path} is not YAML: {' '.join(str(error).split())}"
             raise InvalidInput.of("--set", message, word) from None

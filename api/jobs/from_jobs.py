@@ -29,7 +29,7 @@ from telescope.studies.telescoping.axes import SCALES
 from telescope.studies.telescoping.kind import KIND as TELESCOPING
 from telescope.studies.telescoping.question.question import Question as TelescopingQuestion
 from telescope.studies.telescoping.question.variants import Variant, variants
-from telescope.trials.model import Architecture
+from telescope.trials.architecture import Architecture
 
 
 def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:

@@ -7,8 +7,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from telescope.studies.ranges import Range, Width
+from telescope.trials.architecture import Architecture
 from telescope.trials.data import DataSpec
-from telescope.trials.model import Architecture, ModelSpec
+from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerOptions
 from telescope.trials.presets import Preset
 from telescope.trials.types import (

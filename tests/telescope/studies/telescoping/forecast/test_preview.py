@@ -159,7 +159,9 @@ def test_the_edge_rule_has_a_line_of_its_own_that_holds() -> None:
     most, (ladder,) = line(preview(asked), "edge rule").trials.most, all_ladders(asked)
     seen = 0
     for x in (-11.0, -10.0, -1.0, 0.0):
-        done = ladder_progress(asked, ladder, played(asked, Surface((x, -9.0), skew="exponential"))).done
+        done = ladder_progress(
+            asked, ladder, played(asked, Surface((x, -9.0), skew="exponential"))
+        ).done
         added = sum(len(stage.outcomes) for stage in done if stage.name == "edge")
         assert added <= most
         seen += added
