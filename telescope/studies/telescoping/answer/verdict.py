@@ -1,12 +1,13 @@
 """The rules of the verdict: resolved, unresolved, unbracketed or refused, with the reason.
 
-The learning rate decides, in this order:
+Only the learning rate determines the verdict, in this order:
 
-- **refused**: the coordinate check fails
-- **unbracketed**: the optimum lies at a border that may not or could not be moved, or every run
-  diverged
-- **unresolved**: a limit was reached, the 90 % interval at the target is wider than half an octave
-  to each side, or the optimum shifted by more than 0.4 octave between the two widest levels
+- **refused**: the coordinate check fails, and the pairing is sound
+- **unbracketed**: the search is complete, and every run diverged
+- **unresolved**: the search was ended, or is still running
+- **unbracketed**: the optimum lies at a border that was fixed or could not be extended
+- **unresolved**: there is no noise model, the 90 % interval at the target extends more than half an
+  octave to each side, or the optimum shifted by more than 0.4 octave between the two widest levels
 - **resolved** otherwise
 
 The other hyperparameters have tolerances of equal loss cost. They are *flat* where the worst point

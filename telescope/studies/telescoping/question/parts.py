@@ -168,7 +168,7 @@ class Limits:
     max_parallel: Count | None = None
     """Trials that run at once; by default as many as there are workers."""
     max_trials: Count = 400
-    """Trials of the job; each ladder may use an equal share."""
+    """Trials of the job, not counting the coordinate check; each ladder may use an equal share."""
     max_base_runs: Positive | None = None
     """Budget of `robust` per ladder, in runs at the base width; by default points^k x levels, but
     at least 1.5 and at most 3 times its first four rounds.
