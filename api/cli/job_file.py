@@ -1,6 +1,6 @@
 """Job files: YAML 1.2 (where 2e-3 is a number), or JSON if the name ends in .json.
 
-Syntax errors name line and column. `telescope.studies.registry` validates the document itself.
+Syntax errors name line and column. `telescope.studies.registry` validates the fields of a job.
 """
 
 import json
@@ -12,32 +12,30 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, not_plain
 
+START = "start from the output of `telescope examples quickstart`"
+
 
 def read_job_file(file: Path) -> Any:
-    """Read the document in a file; InvalidInput locates what is wrong."""
+    """Return the document in a job file; raise InvalidInput with the place of what is wrong."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput.of(
-            "", f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
-        ) from None
+        message = f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
+        raise InvalidInput.of("", message) from None
     except OSError as error:
-        raise InvalidInput.of(
-            "", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
-        ) from None
+        message = f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
+        raise InvalidInput.of("", message) from None
     if not text.strip():
-        raise InvalidInput.of(
-            "", f"{file} is empty; start from the output of `telescope examples quickstart`"
-        )
+        raise InvalidInput.of("", f"{file} is empty; {START}")
     try:
         document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
         problems = tuple(not_plain(document, "")) if isinstance(document, dict) else ()
     except RecursionError:
-        message = f"{file} nests its fields too deeply for a job; start from the output of `telescope examples quickstart`"
+        message = f"{file} nests its fields too deeply for a job; {START}"
         raise InvalidInput.of("", message) from None
     if not isinstance(document, dict):
-        kind = "nothing but comments" if document is None else f"a {type(document).__name__}"
-        message = f"{file} holds {kind}, not `name: value` pairs; start from the output of `telescope examples quickstart`"
+        content = "nothing but comments" if document is None else f"a {type(document).__name__}"
+        message = f"{file} holds {content}, not `name: value` pairs; {START}"
         raise InvalidInput.of("", message)
     if problems:
         raise InvalidInput.because(problems)
