@@ -50,7 +50,7 @@ def judge(
     if plot:
         from api.terminal import pictures  # late: imports matplotlib
 
-        pictures.picture_of_sweep(judgement, sweep.rows, plot, file.name)
+        pictures.plot_judgement(judgement, sweep.rows, plot, file.name)
     raise typer.Exit(0 if judgement.verdict == "resolved" else 1)
 
 

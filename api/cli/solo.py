@@ -188,7 +188,7 @@ class LocalFindings:
     def tables(self, target_loss: float) -> dict[str, Any]:
         """Compute the tables of a compute-time job at a target loss."""
         analysis = analysed(self.job_id, self.store)
-        return registry.report_document(frontier.tables_at(analysis, target_loss))
+        return registry.report_document(frontier.tables_at(target_loss, analysis))
 
 
 def resume_job(store: Store, job_id: str) -> JobRow:
