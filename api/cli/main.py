@@ -250,9 +250,9 @@ def clone(
 
     Example: telescope clone JOB --set limits.max_base_runs=400
     """
-    from api.jobs.changes import assigned  # late, for a quick start
+    from api.jobs.changes import patch_of  # late, for a quick start
 
-    patch = assigned(changes or ())
+    patch = patch_of(changes or ())
     _verb(lambda client, job: client.clone(job, patch), job_id, url, as_json)
 
 
