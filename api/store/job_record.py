@@ -78,9 +78,8 @@ class JobRecord(Store):
     def set_waiting(self, reason: str | None) -> None:
         """Set what running jobs with pending trials wait for; None clears it on all jobs."""
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
-        affected = (jobs.c.state == JobState.RUNNING) & pending
-        if reason is None:
-            affected = jobs.c.waiting_for.is_not(None)
+        waiting, running = jobs.c.waiting_for.is_not(None), jobs.c.state == JobState.RUNNING
+        affected = waiting if reason is None else running & pending
         changed = jobs.c.waiting_for.is_distinct_from(reason)
         statement = update(jobs).where(affected, changed)
         with self._write() as connection:
