@@ -145,9 +145,9 @@ def _train(
 
 def _explain(error: Exception) -> str:
     """Describe an error: one line with its message, then the end of the traceback."""
-    what = "out of memory: " if isinstance(error, (MemoryError, torch.OutOfMemoryError)) else ""
+    prefix = "out of memory: " if isinstance(error, (MemoryError, torch.OutOfMemoryError)) else ""
     lines = "".join(traceback.format_tb(error.__traceback__)).splitlines()
-    return "\n".join([f"{what}{type(error).__name__}: {error}", *lines[-TRACEBACK_LINES:]])
+    return "\n".join([f"{prefix}{type(error).__name__}: {error}", *lines[-TRACEBACK_LINES:]])
 
 
 def warm_up() -> None:

@@ -1,4 +1,4 @@
-"""Job files: YAML 1.2 (where 2e-3 is a number), or JSON if the name ends in .json.
+"""Job files: YAML 1.2 (place 2e-3 is a number), or JSON if the name ends in .json.
 
 Syntax errors name line and column. `telescope.studies.registry` validates the fields of a job.
 """
@@ -46,8 +46,8 @@ def _json(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidInput.of("", f"{file} is not JSON: {where}: {error.msg}") from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidInput.of("", f"{file} is not JSON: {place}: {error.msg}") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InvalidInput.of("", f"{file} is not JSON: {error}") from None
 
@@ -57,8 +57,8 @@ def _yaml(text: str, file: Path) -> Any:
         return from_yaml(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = " ".join(str(error.problem or error.context).split())
-        raise InvalidInput.of("", f"{file} is not YAML: {where}{problem}") from None
+        raise InvalidInput.of("", f"{file} is not YAML: {place}{problem}") from None
     except YAMLError as error:
         raise InvalidInput.of("", f"{file} is not YAML: {' '.join(str(error).split())}") from None

@@ -62,8 +62,9 @@ def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
     The coordinator sends only the code of allowed factories to the workers.
     """
     models = study.kind.models(study.question)
-    own = [name for model in models for name in model.factories()]
-    return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}
+    own_factories = [name for model in models for name in model.factories()]
+    allowed = dict.fromkeys((*settings.factories, *own_factories))
+    return {"TELESCOPE_FACTORIES": ",".join(allowed)}
 
 
 @contextmanager

@@ -71,18 +71,18 @@ class Child:
 
     def tend(self) -> None:
         """Detect a death, end remaining descendants, and restart after the pause."""
-        now = time.monotonic()
+        time_now = time.monotonic()
         if self.restart_at is not None:
-            if now >= self.restart_at:
+            if time_now >= self.restart_at:
                 self.start()
         elif (status := self.process.poll()) is not None:
-            if now - self.started >= HEALTHY_SECONDS:
+            if time_now - self.started >= HEALTHY_SECONDS:
                 self.pause_seconds = FIRST_PAUSE_SECONDS
             pause = f"{self.pause_seconds:g} s"
             self.log(f"{self.name} ended with status {status}; restarting it in {pause}")
             self.sweep()
             self.deaths += 1
-            self.restart_at = now + self.pause_seconds
+            self.restart_at = time_now + self.pause_seconds
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
 
     def terminate(self) -> None:

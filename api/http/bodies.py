@@ -78,8 +78,10 @@ def parse_body(
         message = f"nests deeper than {DEEPEST} levels; a job needs at most 4"
         raise InvalidInput.of("", message) from None
     except (OverflowError, ValueError, YAMLError) as error:
-        expected = "YAML" if media in YAML_TYPES else f"JSON (or send {alternative})"
-        message = f"the body is not valid {expected}: {' '.join(str(error).split())}"
+        reason = " ".join(str(error).split())
+        message = f"the body is not valid YAML: {reason}"
+        if media not in YAML_TYPES:
+            message = f"the body is not valid JSON: {reason}; send JSON, or {alternative}"
         raise InvalidInput.of("", message) from None
     if problems:
         raise InvalidInput.because(problems)

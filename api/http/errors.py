@@ -34,6 +34,11 @@ CODES = {
     413: "content_too_large",
 }
 
+DETAILS = {  # in place of the framework's, which only repeat the status
+    404: "there is no such path; GET /docs lists all paths",
+    405: "this path does not allow this method; GET /docs lists the methods of each path",
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -163,8 +168,9 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     """Convert an error of the framework: unknown path, wrong method, body too large."""
     assert isinstance(error, HTTPException)
-    code = CODES.get(error.status_code, f"http_{error.status_code}")
-    response = problem_response(request, error.status_code, code, str(error.detail))
+    status = error.status_code
+    code = CODES.get(status, f"http_{status}")
+    response = problem_response(request, status, code, DETAILS.get(status, str(error.detail)))
     response.headers.update(error.headers or {})
     return response
 

@@ -102,7 +102,8 @@ def either(media: dict[str, Any]) -> dict[str, Any]:
 def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode) -> None:
     """Add the schema of a class, under `name`, and of the classes that it refers to."""
     schema = TypeAdapter(cls).json_schema(ref_template=REFERENCE, mode=mode)
-    schemas.update(schema.pop("$defs", {}) | {name: schema})
+    definitions = schema.pop("$defs", {})
+    schemas.update(definitions | {name: schema | {"title": name}})  # generators name classes by it
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
@@ -176,8 +177,10 @@ def short_names(
 
 def qualified(name: str) -> str:
     """Shorten a module's prefix: telescope__studies__compute_time__rows__A -> ComputeTimeRowsA."""
-    *modules, own = name.removeprefix("telescope__studies__").split("__")
-    return "".join(word.capitalize() for module in modules for word in module.split("_")) + own
+    *modules, class_name = name.removeprefix("telescope__studies__").split("__")
+    return (
+        "".join(word.capitalize() for module in modules for word in module.split("_")) + class_name
+    )
 
 
 def renamed_references(schema: Any, names: Mapping[str, str]) -> Any:

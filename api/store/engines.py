@@ -42,7 +42,8 @@ def translated() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
-        raise Unavailable(f"cannot reach the database: {cause}") from error
+        remedy = "check that it runs, and TELESCOPE_DATABASE_URL"
+        raise Unavailable(f"cannot reach the database: {cause}; {remedy}") from error
 
 
 def _sqlite(url: str, begin: str, query_only: bool) -> Engine:

@@ -11,9 +11,18 @@ from api.job_states import TARGET, JobState, Verb, prospect, state_after_verb
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
 from api.store.rows import JobRow, Page
-from api.store.statements import JOB_COLUMNS, as_job, change_job, move_job, now, the_job, upsert
+from api.store.statements import (
+    JOB_COLUMNS,
+    as_job,
+    change_job,
+    job_not_found,
+    move_job,
+    now,
+    the_job,
+    upsert,
+)
 from api.store.tables import jobs, results, studies
-from telescope.errors import Conflict, NotFound
+from telescope.errors import Conflict
 
 PAST = {
     Verb.CANCEL: "cancelled",
@@ -111,7 +120,7 @@ class Jobs(Database):
         with self._read() as connection:
             document = connection.execute(query).scalar()
         if document is None:
-            raise NotFound(f"no job {job_id}")
+            raise job_not_found(job_id)
         study: dict[str, Any] = json.loads(document)
         return study
 
@@ -125,7 +134,7 @@ class Jobs(Database):
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
-            raise NotFound(f"no job {job_id}")
+            raise job_not_found(job_id)
         return json.loads(row.document) if row.document else None
 
     def request(self, job_id: str, verb: Verb) -> JobRow:

@@ -42,12 +42,20 @@ def as_trial(row: Any) -> TrialRow:
     return TrialRow(**values | {"state": TrialState(row.state), "variant": row.variant or ""})
 
 
+def job_not_found(job_id: str) -> NotFound:
+    return NotFound(f"no job {job_id}; list jobs with `telescope jobs` or GET /v1/jobs")
+
+
+def trial_not_found(trial_id: int) -> NotFound:
+    return NotFound(f"no trial {trial_id}; list a job's trials with GET /v1/jobs/JOB/trials")
+
+
 def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
     """Return a job, or raise NotFound; `lock` locks its row until the transaction ends."""
     query = select(*JOB_COLUMNS).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise NotFound(f"no job {job_id}")
+        raise job_not_found(job_id)
     return as_job(row)
 
 
@@ -56,7 +64,7 @@ def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> Tria
     query = select(*TRIAL_COLUMNS).where(trials.c.id == trial_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise NotFound(f"no trial {trial_id}")
+        raise trial_not_found(trial_id)
     return as_trial(row)
 
 

@@ -12,10 +12,17 @@ from api.store.curves import Chunk, join_chunks, thin, unpacked
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
 from api.store.rows import ALL_TRIALS, Page, TrainingRate, TrialFilter, TrialRow
-from api.store.statements import MIXED, OPEN, TRIAL_COLUMNS, as_trial, the_job, the_trial
+from api.store.statements import (
+    MIXED,
+    OPEN,
+    TRIAL_COLUMNS,
+    as_trial,
+    the_job,
+    the_trial,
+    trial_not_found,
+)
 from api.store.tables import chunks, outlines, specs, studies, trials
 from telescope.client.resources import Curve
-from telescope.errors import NotFound
 from telescope.trials.outcome import Failure, Trial, TrialState
 from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
@@ -73,7 +80,7 @@ class Trials(Database):
         with self._read() as connection:
             row = connection.execute(query.where(trials.c.id == trial_id)).one_or_none()
         if row is None:
-            raise NotFound(f"no trial {trial_id}")
+            raise trial_not_found(trial_id)
         return self._own_spec(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:

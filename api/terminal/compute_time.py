@@ -73,10 +73,10 @@ def tokens_to_loss(target: AtTarget) -> Table:
     rows = {(row.optimizer, row.batch_tokens): row for row in target.batches.rows}
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
-        both = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
-        tokens = ["" if row is None else tokens_cell(row) for row in both]
+        pair = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
+        tokens = ["" if row is None else tokens_cell(row) for row in pair]
         steps = ", ".join(
-            "–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both
+            "–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in pair
         )
         ratio = ratios.get(batch)
         quotient = ""

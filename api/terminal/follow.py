@@ -56,9 +56,9 @@ def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str
 
 def _more(levels: int, printed: int) -> str:
     """The number of changed levels that a line leaves out; empty for none."""
-    left = levels - printed
+    omitted = levels - printed
     more = "more " if printed else ""
-    return f"{left} {more}{'level' if left == 1 else 'levels'}" if left else ""
+    return f"{omitted} {more}{'level' if omitted == 1 else 'levels'}" if omitted else ""
 
 
 def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:

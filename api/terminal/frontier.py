@@ -138,8 +138,8 @@ def dominance_words(dominance: Dominance | None) -> str:
     if dominance is None:
         return "No comparison: the frontiers of the two optimizers share no device count."
     first, last = (row.devices for row in (dominance.rows[0], dominance.rows[-1]))
-    where = f"on {first:g} devices" if first == last else f"over {first:g} to {last:g} devices"
-    ratio = f"AdamW needs {dominance.ratio:.3g} times Muon's hours {where}"
+    devices = f"on {first:g} devices" if first == last else f"over {first:g} to {last:g} devices"
+    ratio = f"AdamW needs {dominance.ratio:.3g} times Muon's hours {devices}"
     if first == last:
         return f"{ratio}, the only device count that both frontiers share."
     if not (dominance.first_ahead or dominance.second_ahead):

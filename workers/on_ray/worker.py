@@ -17,9 +17,8 @@ from telescope.trials.spec import TrialSpec
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event
 from workers.packs import Pack
 
-ASIDE = (
-    "aside"  # the concurrency group of the actor's second thread, which never waits for a stream
-)
+# Concurrency group of the actor's second thread, for calls that do not wait for a stream.
+ASIDE = "aside"
 
 
 class Worker:
