@@ -89,10 +89,8 @@ def run(
     # before the database is opened, so that an invalid job leaves no files behind
     new_study = opened(submission) if submission else None
     with solo.installation(settings) as store:
-        if new_study and submission:
-            job = create_job(new_study, submission, store)
-        else:
-            job = solo.resume_job(store, resume or "")
+        new_job = create_job(new_study, submission, store) if new_study and submission else None
+        job = new_job or solo.resume_job(store, resume or "")
         ended, findings = solo.run_to_end(store, job.id, settings, environment, console(as_json))
         if findings.parsed.kind.name in EXPORTERS and not as_json:
             print(f"To export the result to another trainer: telescope export {job.id} --to torch")

@@ -7,7 +7,6 @@
 from rich.table import Table
 
 from api.terminal.words import (
-    OPTIMIZERS,
     empty_table,
     interval_words,
     short_amount,
@@ -23,6 +22,7 @@ from telescope.studies.compute_time.rows import (
     RatioAnswer,
     RatioRow,
 )
+from telescope.trials.types import OPTIMIZER_TITLES
 
 FORMS = {"piecewise": "piecewise law", "smooth": "smooth form"}
 STANDINGS = {
@@ -53,7 +53,7 @@ def batch_table(answer: BatchAnswer) -> Table:
     )
     for row in answer.rows:
         output.add_row(
-            OPTIMIZERS[row.optimizer],
+            OPTIMIZER_TITLES[row.optimizer],
             str(row.batch_tokens),
             _bound(row) + short_amount(row.tokens),
             interval_words(row.tokens_low, row.tokens_high),
@@ -87,7 +87,7 @@ def batch_words(answer: BatchAnswer) -> list[str]:
 
 
 def _summary(summary: BatchSummary) -> list[str]:
-    name = OPTIMIZERS[summary.optimizer]
+    name = OPTIMIZER_TITLES[summary.optimizer]
     if not summary.critical:
         needed = "it needs at least three batches at which every run reached the loss"
         return [f"{name}: no critical batch; {needed}."]

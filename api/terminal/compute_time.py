@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.terminal.progress import duration
-from api.terminal.words import OPTIMIZERS, amount, empty_table
+from api.terminal.words import amount, empty_table
 from telescope.studies.compute_time.bill import Bill
 from telescope.studies.compute_time.report import (
     AtTarget,
@@ -22,6 +22,7 @@ from telescope.studies.compute_time.report import (
     OptimizerComparison,
 )
 from telescope.studies.compute_time.rows import BatchRow
+from telescope.trials.types import OPTIMIZER_TITLES
 
 COLOURS = {"resolved": "green", "unresolved": "yellow"}
 
@@ -125,13 +126,13 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
             source,
         )
         tokens = amount(report.trained_tokens).strip()
-        output.add_row(OPTIMIZERS[report.optimizer], *numbers, runs, loss, tokens, step)
+        output.add_row(OPTIMIZER_TITLES[report.optimizer], *numbers, runs, loss, tokens, step)
     return output
 
 
 def tuning_table(grants: tuple[Granted, ...]) -> Table:
     """The table of the tuning granted to each optimizer, side by side."""
-    output = empty_table("", *(OPTIMIZERS[grant.optimizer] for grant in grants))
+    output = empty_table("", *(OPTIMIZER_TITLES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
         "hyperparameters": [grant.hyperparameters for grant in grants],
         "tuning trials": [str(grant.tuning_trials) for grant in grants],
@@ -171,7 +172,7 @@ def show_bill(document: dict[str, Any], console: Console) -> None:
             for cost in (row.least, row.most)
         ]
         cells = (numbers[i][column] for column in range(3) for i in range(2))
-        output.add_row(OPTIMIZERS[row.optimizer], str(row.batch_tokens), *cells)
+        output.add_row(OPTIMIZER_TITLES[row.optimizer], str(row.batch_tokens), *cells)
     spans = (bill.trials, bill.tokens, bill.flops)
     totals = [
         f"{end:.0f}" if i == 0 else amount(end).strip()

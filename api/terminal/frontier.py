@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.terminal.batch_tables import batch_table, batch_words, ratio_table, ratio_words
-from api.terminal.words import OPTIMIZERS, empty_table, interval_words, short_number
+from api.terminal.words import empty_table, interval_words, short_number
 from telescope.errors import InvalidInput
 from telescope.statistics.frontier import Dominance
 from telescope.studies.compute_time.analysis import Analysis
@@ -30,6 +30,7 @@ from telescope.studies.compute_time.rows import (
     FrontierRow,
     RatioAnswer,
 )
+from telescope.trials.types import OPTIMIZER_TITLES
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def frontier_table(answer: FrontierAnswer) -> Table:
     for row in answer.rows:
         if row.on_frontier:
             output.add_row(
-                OPTIMIZERS[row.optimizer],
+                OPTIMIZER_TITLES[row.optimizer],
                 str(row.devices),
                 str(row.batch_tokens),
                 short_number(row.hours),

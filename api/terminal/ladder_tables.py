@@ -7,11 +7,12 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from api.terminal.words import OPTIMIZERS, empty_table, field_words, significant
+from api.terminal.words import empty_table, field_words, significant
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.evidence import Hyperparameter, Interval, LevelReport
 from telescope.studies.telescoping.judge.judge import Judgement
 from telescope.studies.telescoping.report import LadderReport
+from telescope.trials.types import OPTIMIZER_TITLES
 
 STATUSES = {
     "swept": "compared, not fitted",
@@ -44,7 +45,7 @@ def parameter_group_table(ladder: LadderReport, target_width: int) -> Table:
     for group in ladder.parameter_groups:
         table.add_row(
             str(group.role),
-            OPTIMIZERS[group.optimizer],
+            OPTIMIZER_TITLES[group.optimizer],
             significant(group.scaled_lr),
             significant(group.weight_decay),
             significant(group.eps),

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal.words import COLOURS, OPTIMIZERS, amount, empty_table, field_words
+from api.terminal.words import COLOURS, amount, empty_table, field_words
 from telescope.studies.telescoping.evidence import Hyperparameter
 from telescope.studies.telescoping.report import (
     Compared,
@@ -20,6 +20,7 @@ from telescope.studies.telescoping.report import (
     Report,
     VariantComparison,
 )
+from telescope.trials.types import OPTIMIZER_TITLES
 
 
 def show_comparison(report: Report, console: Console) -> None:
@@ -45,7 +46,7 @@ def ladder_rows(comparison: VariantComparison) -> Table:
     for row in comparison.rows:
         verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
         values = (*_values(row.lr), *_values(row.weight_decay), *_sizes(row))
-        output.add_row(row.variant, OPTIMIZERS[row.optimizer], *values, verdict)
+        output.add_row(row.variant, OPTIMIZER_TITLES[row.optimizer], *values, verdict)
     return output
 
 
@@ -77,7 +78,7 @@ def distance_table(comparison: VariantComparison) -> Table:
     for difference in comparison.differences:
         output.add_row(
             field_words(difference.hyperparameter),
-            OPTIMIZERS[difference.optimizer],
+            OPTIMIZER_TITLES[difference.optimizer],
             difference.second,
             difference.first,
             f"{difference.octaves:+.2f}",
@@ -96,9 +97,11 @@ def _verdict(difference: Difference) -> str:
 def best_words(report: Report) -> str:
     """The best variant, or the best optimizer of each variant, as far as they are known."""
     if report.best_variant and report.best:
-        return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZERS[report.best]}"
+        return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZER_TITLES[report.best]}"
     best = [
-        f"{variant.name}, {OPTIMIZERS[variant.best]}" for variant in report.variants if variant.best
+        f"{variant.name}, {OPTIMIZER_TITLES[variant.best]}"
+        for variant in report.variants
+        if variant.best
     ]
     return f"Best optimizers: {'; '.join(best)}" if best else "No best variant yet"
 

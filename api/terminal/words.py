@@ -3,10 +3,10 @@
 from rich.table import Table
 
 from telescope.studies.telescoping.evidence import amount
+from telescope.trials.types import OPTIMIZER_TITLES
 
 __all__ = [
     "COLOURS",
-    "OPTIMIZERS",
     "amount",
     "empty_table",
     "field_words",
@@ -18,7 +18,6 @@ __all__ = [
     "significant",
 ]
 
-OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 COLOURS = {  # of verdicts
     "resolved": "green",
     "unresolved": "yellow",
@@ -44,7 +43,7 @@ def field_words(name: str) -> str:
 
 def ladder_name(optimizer: str, variant: str = "") -> str:
     """Name a ladder by its optimizer, and by its variant if the job compares several."""
-    return ", ".join(filter(None, (OPTIMIZERS[optimizer], variant)))
+    return ", ".join(filter(None, (OPTIMIZER_TITLES[optimizer], variant)))
 
 
 def empty_table(first: str, *further: str) -> Table:

@@ -38,9 +38,10 @@ def load(name: str) -> Factory:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module can raise anything
         reason = f"{type(error).__name__}: {error}"
-        remedy = f"put its package where Python finds it, or its folder into {PATH}"
         raise InvalidInput.of(
-            FIELD, f"module {module_name} cannot be imported ({reason}); {remedy}", name
+            FIELD,
+            f"module {module_name} cannot be imported ({reason}); {_remedy(module_name, error)}",
+            name,
         ) from error
     factory = getattr(module, function, None)
     if not callable(factory):
@@ -50,6 +51,14 @@ def load(name: str) -> Factory:
             name,
         )
     return factory  # type: ignore[no-any-return]
+
+
+def _remedy(module_name: str, error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return "correct its code"
+    if not f"{module_name}.".startswith(f"{error.name}."):
+        return f"install {error.name} in telescope's environment, {sys.prefix}"
+    return f"put its package where Python finds it, or its folder into {PATH}"
 
 
 def look_in_folders() -> None:

@@ -19,11 +19,11 @@ from telescope.models.attention import Angles, Attention, LatentAttention, Score
 from telescope.models.family import Layer
 from telescope.parametrisation import mup
 from telescope.parametrisation.layout import MATRIX, MatrixLayout
-from telescope.parametrisation.roles import Role, roles
+from telescope.parametrisation.roles import Role, roles, trained_by
 from telescope.shapes import Float, Int
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
-from telescope.trials.types import OptimizerName, Parametrisation
+from telescope.trials.types import Parametrisation
 
 HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
 """Matrices whose rows are consecutive heads of one size."""
@@ -180,15 +180,16 @@ class Transformer(nn.Module):
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
     """Initial standard deviation of a parameter: the base value times muP's factor."""
     parameter = model.get_parameter(name)
-    trained_by: OptimizerName = (
-        "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
-    )
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
     scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
     if name.endswith("attention.key_rotary.weight"):
         scale *= mup.shared_key_factor(model.spec, optimizer.parametrisation)
-    return base * scale * mup.factors(model.spec, optimizer, role, trained_by).init_std
+    return (
+        base
+        * scale
+        * mup.factors(model.spec, optimizer, role, trained_by(optimizer.name, role)).init_std
+    )
 
 
 @torch.no_grad()

@@ -26,10 +26,10 @@ from telescope.models.family import Layer
 from telescope.models.reading import FACTORY_FIELD, ROLES_FIELD, Reading, built, infer
 from telescope.parametrisation import mup
 from telescope.parametrisation.layout import MatrixLayout
-from telescope.parametrisation.roles import Role
+from telescope.parametrisation.roles import Role, trained_by
 from telescope.trials.model import ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
-from telescope.trials.types import OptimizerName, Parametrisation
+from telescope.trials.types import Parametrisation
 
 
 @dataclass(frozen=True)
@@ -287,12 +287,13 @@ class UserModel(Wrapped):
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
         """Size of a parameter's initial values: its size at the base width times muP's factor."""
-        trained_by: OptimizerName = (
-            "muon" if role is Role.HIDDEN and optimizer.name == "muon" else "adamw"
-        )
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
-        return base * scale * mup.factors(self.spec, optimizer, role, trained_by).init_std
+        return (
+            base
+            * scale
+            * mup.factors(self.spec, optimizer, role, trained_by(optimizer.name, role)).init_std
+        )
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter, by name."""

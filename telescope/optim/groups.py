@@ -8,7 +8,7 @@ import torch
 from telescope.models.build import build_model
 from telescope.models.family import Model
 from telescope.parametrisation import mup
-from telescope.parametrisation.roles import Role
+from telescope.parametrisation.roles import Role, trained_by
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import OptimizerName
@@ -47,7 +47,7 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
     members: defaultdict[Alike, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
         factors = mup.factors(
-            model.spec, spec, role, trained_by(spec, role), model.depth_factors(name)
+            model.spec, spec, role, trained_by(spec.name, role), model.depth_factors(name)
         )
         members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
     result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
@@ -58,16 +58,11 @@ def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
     return result
 
 
-def trained_by(spec: OptimizerSpec, role: Role) -> OptimizerName:
-    """The optimizer that trains parameters of this role."""
-    return "muon" if spec.name == "muon" and role is Role.HIDDEN else "adamw"
-
-
 def _group(
     model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ...]
 ) -> ParameterGroup:
     role, factors = alike.role, alike.factors
-    optimizer = trained_by(spec, role)
+    optimizer = trained_by(spec.name, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
     multiplier = {
         Role.EMBEDDING: model.embedding_multiplier,

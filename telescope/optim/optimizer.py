@@ -9,7 +9,7 @@ argument · `step_together`, a step of one model, or of several of one shape.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 
@@ -27,18 +27,20 @@ class Optimizer:
         adamw: list[dict[str, Any]] = []
         muon: list[ParameterGroup] = []
         for group in groups(model, spec):
-            if group.uses_muon:
-                muon.append(group)
-            else:
-                members = [model.get_parameter(name) for name in group.names]
-                adamw.append(
-                    {
-                        "params": members,
-                        "lr": group.scaled_lr,
-                        "weight_decay": group.weight_decay,
-                        "eps": group.eps,
-                    }
-                )
+            match group.optimizer:
+                case "muon":
+                    muon.append(group)
+                case "adamw":
+                    adamw.append(
+                        {
+                            "params": [model.get_parameter(name) for name in group.names],
+                            "lr": group.scaled_lr,
+                            "weight_decay": group.weight_decay,
+                            "eps": group.eps,
+                        }
+                    )
+                case _:
+                    assert_never(group.optimizer)
         if muon:
             names = [name for group in muon for name in group.names]
             matrices, layouts = (

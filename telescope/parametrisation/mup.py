@@ -193,7 +193,7 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
     lr = (
         MUON_LR[chosen_muon_lr_rule(optimizer)]
         if is_muon
-        else TABLE[optimizer.parametrisation, HIDDEN, "adamw"].lr
+        else TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
     )
     return decay.offset + (1 - decay.share) * lr
 

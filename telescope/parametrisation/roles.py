@@ -1,12 +1,15 @@
 """The role of a parameter: how its shape grows with width, which selects its muP rules.
 
-Parts: `Role` · `MODULE_ROLES`, `roles`: the roles in our own model, by the type of module that
-holds a parameter. Those of a user's model are read off it (telescope.models.reading).
+Parts: `Role` · `trained_by`, the optimizer of a role · `MODULE_ROLES`, `roles`: the roles in our
+own model, by the type of module that holds a parameter. Those of a user's model are read off it
+(telescope.models.reading).
 """
 
 from enum import StrEnum
 
 from torch import nn
+
+from telescope.trials.types import OptimizerName
 
 
 class Role(StrEnum):
@@ -16,6 +19,15 @@ class Role(StrEnum):
     HIDDEN = "hidden"
     READOUT = "readout"
     VECTOR = "vector"
+
+
+def trained_by(name: OptimizerName, role: Role) -> OptimizerName:
+    """The optimizer of the parameters of a role, in a run of the optimizer `name`."""
+    match name:
+        case "muon":
+            return "muon" if role is Role.HIDDEN else "adamw"
+        case "adamw":
+            return "adamw"
 
 
 MODULE_ROLES: dict[type[nn.Module], Role] = {

@@ -23,6 +23,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 OptimizerName = Literal["muon", "adamw"]
+OPTIMIZER_TITLES: Mapping[str, str] = {"muon": "Muon", "adamw": "AdamW"}  # as printed
 Parametrisation = Literal["mup", "mup-paper", "standard"]
 UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]
 MuonLrRule = Literal["constant", "inverse_sqrt", "inverse"]

@@ -23,14 +23,13 @@ from telescope.studies.compute_time.rows import (
     RatioAnswer,
 )
 from telescope.studies.style import INK, MUTED
-from telescope.trials.types import OptimizerName
+from telescope.trials.types import OPTIMIZER_TITLES, OptimizerName
 
 with extra("plots"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-NAMES: dict[OptimizerName, str] = {"muon": "Muon", "adamw": "AdamW"}
 COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}  # of Okabe and Ito
 MARKERS: dict[OptimizerName, str] = {"muon": "o", "adamw": "s"}
 RATIO = "#009e73"
@@ -61,7 +60,7 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
     _finish(axes, "hours against devices", "devices", "hours")
     if not known:
         return _empty(axes)
-    for name in NAMES:
+    for name in COLOURS:
         rows = [row for row in known if row.optimizer == name]
         best = [row for row in rows if row.on_frontier]
         line = sorted((row.devices, row.hours or 0.0) for row in best)
@@ -72,7 +71,7 @@ def _frontier(axes: Axes, found: FrontierAnswer) -> None:
                 color=COLOURS[name],
                 lw=1.8,
                 zorder=3,
-                label=NAMES[name],
+                label=OPTIMIZER_TITLES[name],
             )
         _points(axes, name, best, size=7)
         _points(
@@ -169,7 +168,7 @@ def _tokens(axes: Axes, found: BatchAnswer) -> None:
     _finish(axes, "tokens against batch size", "batch (tokens)", "tokens to the loss")
     if not known:
         return _empty(axes)
-    for name in NAMES:
+    for name in COLOURS:
         rows = [row for row in known if row.optimizer == name]
         for row in rows:
             bound = row.censored + row.early > 0
@@ -179,11 +178,13 @@ def _tokens(axes: Axes, found: BatchAnswer) -> None:
         if settled:
             axes.plot(*zip(*settled, strict=True), "-", color=COLOURS[name], lw=1.4, zorder=3)
         if rows:
-            axes.plot([], [], f"{MARKERS[name]}-", color=COLOURS[name], ms=6, label=NAMES[name])
+            axes.plot(
+                [], [], f"{MARKERS[name]}-", color=COLOURS[name], ms=6, label=OPTIMIZER_TITLES[name]
+            )
     for one in found.optimizers:
         for law in one.critical:
             if law.form == "piecewise" and law.batch_tokens is not None:
-                label = f"B* of {NAMES[one.optimizer]}: {_short(law.batch_tokens)}"
+                label = f"B* of {OPTIMIZER_TITLES[one.optimizer]}: {_short(law.batch_tokens)}"
                 axes.axvline(
                     law.batch_tokens, color=COLOURS[one.optimizer], lw=1.2, ls="--", label=label
                 )

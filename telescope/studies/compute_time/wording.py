@@ -27,8 +27,7 @@ from telescope.studies.compute_time.reasons import (
     StudyStopped,
     Unread,
 )
-
-NAMES = {"muon": "Muon", "adamw": "AdamW"}
+from telescope.trials.types import OPTIMIZER_TITLES
 
 
 def words(reason: Reason) -> str:
@@ -89,7 +88,9 @@ def unread_words(unread: Unread) -> str:
 
 def batch_names(batches: Sequence[OptimizerBatch]) -> str:
     """The optimizers and their batches."""
-    return ", ".join(f"{NAMES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches)
+    return ", ".join(
+        f"{OPTIMIZER_TITLES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches
+    )
 
 
 def origin_words(jobs: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -375,6 +376,23 @@ def test_a_factory_that_is_not_there_is_refused_with_what_to_do(name: str, words
         factory.load(name)
     assert words in str(refused.value)
     assert refused.value.problems[0].field == "model.factory"
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("import no_such_package", "install no_such_package in telescope's environment"),
+        ("from no_such_package.part import thing", "install no_such_package in"),
+        ("width = 1 / 0", "(ZeroDivisionError: division by zero); correct its code"),
+    ],
+)
+def test_a_factory_whose_module_fails_is_refused_with_what_to_do(
+    line: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "failing_models.py").write_text(line)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvalidInput, match=re.escape(remedy)):
+        factory.load("failing_models:build")
 
 
 def test_all_of_it_is_a_transformer_where_the_document_says_nothing() -> None:
