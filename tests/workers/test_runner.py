@@ -17,7 +17,7 @@ from telescope.train.program import Program
 from tests.telescope.small import ADAMW, HORIZON, trial
 from workers import local, packs, runner
 from workers.interface import TERMINAL, Assignment, Failed, Finished
-from workers.on_ray.slot import handed_down
+from workers.on_ray.worker import worker_environment
 
 
 def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) -> None:
@@ -109,6 +109,6 @@ def test_workers_on_other_nodes_are_told_whether_to_compile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TELESCOPE_COMPILE", "never")
-    assert handed_down()["TELESCOPE_COMPILE"] == "never"
+    assert worker_environment()["TELESCOPE_COMPILE"] == "never"
     monkeypatch.delenv("TELESCOPE_COMPILE")
-    assert "TELESCOPE_COMPILE" not in handed_down()
+    assert "TELESCOPE_COMPILE" not in worker_environment()

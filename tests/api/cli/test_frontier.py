@@ -53,13 +53,13 @@ def telescope(url: str, *words: object) -> Any:
     return CliRunner().invoke(app, ["frontier", *map(str, words), "--url", url])
 
 
-def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier.Answers:
-    return frontier.Answers(
+def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier.TargetLossTables:
+    return frontier.TargetLossTables(
         found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss)
     )
 
 
-def shown(found: frontier.Answers) -> str:
+def shown(found: frontier.TargetLossTables) -> str:
     console = Console(file=io.StringIO(), width=140, highlight=False)
     frontier.show_tables(found, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
