@@ -44,7 +44,7 @@ def coordinates(
     from api.jobs.submission import Submission, opened  # late, for a quick start
 
     study = opened(Submission(job_file.read_job_file(file)))
-    ladders = checked_ladders(study, optimizer)
+    ladders = selected_ladders(study, optimizer)
     torch.set_num_threads(1)
     names = [", ".join(filter(None, (ladder.optimizer, ladder.variant))) for ladder in ladders]
     reports = {
@@ -62,7 +62,7 @@ def coordinates(
     raise typer.Exit(1 if any(report.verdict == "fail" for report in reports.values()) else 0)
 
 
-def checked_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
+def selected_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
     """Return the study's ladders, or only those of one optimizer.
 
     Raises InvalidInput if the study has no ladders, or none of this optimizer.

@@ -10,7 +10,7 @@ __all__ = [
     "amount",
     "empty_table",
     "field_words",
-    "interval_words",
+    "interval_or_bound",
     "ladder_name",
     "short_amount",
     "short_number",
@@ -77,7 +77,7 @@ def signed_amount(value: float | None) -> str:
     return "" if value is None else f"{'-' if value < 0 else '+'}{short_amount(abs(value))}"
 
 
-def interval_words(low: float | None, high: float | None) -> str:
+def interval_or_bound(low: float | None, high: float | None) -> str:
     """Format an interval of a positive number, open where an end is None; empty if both are."""
     if not low and high is None:
         return ""
