@@ -17,7 +17,7 @@ from pathlib import Path
 
 from api.cli import job_file
 from api.cli.output import console, explain
-from api.cli.remote import remote_progress
+from api.cli.remote import progress_updates
 from api.coordinator.supervisor import Child, end, interruptible, port_to_use
 from api.examples import EXAMPLES
 from api.job_states import JobState
@@ -109,7 +109,7 @@ def demonstrate(client: Client, document: object, folder: Path) -> int:
     """POST the job, follow it, print and write its result; return the exit status."""
     job = client.submit(document)
     print(f"POST {client.url}/v1/jobs with {JOB.name}: {job.id}\n", flush=True)
-    ended = follow(remote_progress(client, job.id), console())
+    ended = follow(progress_updates(client, job.id), console())
     if ended.state is not JobState.SUCCEEDED:
         raise Unavailable(f"the job is {ended.state}: {ended.reason}")
     document = client.document(job.id)

@@ -29,7 +29,7 @@ from api.cli.frontier import frontier
 from api.cli.judge import judge
 from api.cli.options import AsJson, JobFile, JobId, Plot, ServiceUrl
 from api.cli.output import Commands, JobInterrupted, console, json_value, show_json
-from api.cli.remote import RemoteFindings, connect, remote_progress, show_result_and_exit
+from api.cli.remote import RemoteFindings, conclude, connect, progress_updates
 from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
 from api.terminal import progress
@@ -94,7 +94,7 @@ def run(
         ended, findings = solo.run_to_end(store, job.id, settings, environment, console(as_json))
         if findings.parsed.kind.name in EXPORTERS and not as_json:
             print(f"To export the result to another trainer: telescope export {job.id} --to torch")
-        show_result_and_exit(ended, findings, plot, as_json)
+        conclude(ended, findings, plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -145,7 +145,7 @@ def watch(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> Non
     """
     with connect(url) as client:
         try:
-            ended = follow(remote_progress(client, job_id), console(as_json))
+            ended = follow(progress_updates(client, job_id), console(as_json))
         except KeyboardInterrupt:
             raise JobInterrupted(
                 f"the job continues. Follow it with: telescope watch {job_id}", job_id
@@ -171,9 +171,7 @@ def result(
     with connect(url) as client:
         job = client.job(job_id)
         state = progress.job_progress(job, (), datetime.now(UTC), None)
-        show_result_and_exit(
-            state, RemoteFindings(client, job, client.document(job_id)), plot, as_json
-        )
+        conclude(state, RemoteFindings(client, job, client.document(job_id)), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)

@@ -27,7 +27,7 @@ def connect(url: str | None) -> Client:
     return Client(url or local_url(configured({})[0]), patience_seconds=3.0)
 
 
-def remote_progress(client: Client, job_id: str) -> Iterator[progress.ProgressView]:
+def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressView]:
     """Yield the progress of a job now and after each change until it has ended."""
     forecast_flops = None
     for i, job in enumerate(client.watch(job_id)):
@@ -75,7 +75,7 @@ class RemoteFindings:
         return fetch_tables(self.client, self.job.id, target_loss)
 
 
-def show_result_and_exit(
+def conclude(
     job: progress.ProgressView, findings: "Findings", plot: Path | None, as_json: bool
 ) -> None:
     """Print a job's result, plot it if `plot` is given, and exit.

@@ -108,7 +108,7 @@ def show_until_ended(
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
-            return follow(local_progress(store, job_id, child, forecast_flops), output)
+            return follow(supervised_progress(store, job_id, child, forecast_flops), output)
         except KeyboardInterrupt:
             request_pause(store, job_id)
             raise
@@ -132,7 +132,7 @@ def interruptible_once() -> Iterator[None]:
         yield
 
 
-def local_progress(
+def supervised_progress(
     store: Store, job_id: str, child: Child, forecast_flops: float | None
 ) -> Iterator[progress.ProgressView]:
     """Yield the job's progress until it has ended; restart the coordinator if it dies."""

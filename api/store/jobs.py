@@ -39,7 +39,7 @@ class IdempotencyMismatch(Conflict):
     code, status = "idempotency_key_reused", 422
 
 
-class JobStore(Database):
+class JobTable(Database):
     """Reads and writes of jobs; each method is one transaction."""
 
     def create_job(

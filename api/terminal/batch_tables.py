@@ -8,7 +8,7 @@ from rich.table import Table
 
 from api.terminal.words import (
     empty_table,
-    interval_or_bound,
+    interval_cell,
     short_amount,
     short_number,
     signed_amount,
@@ -56,9 +56,9 @@ def batch_table(answer: BatchAnswer) -> Table:
             OPTIMIZER_TITLES[row.optimizer],
             str(row.batch_tokens),
             _bound(row) + short_amount(row.tokens),
-            interval_or_bound(row.tokens_low, row.tokens_high),
+            interval_cell(row.tokens_low, row.tokens_high),
             _bound(row) + short_amount(row.steps),
-            interval_or_bound(row.steps_low, row.steps_high),
+            interval_cell(row.steps_low, row.steps_high),
             _outcomes(row),
             short_number(row.lr),
             short_number(row.weight_decay),
@@ -92,7 +92,7 @@ def _summary(summary: BatchSummary) -> list[str]:
         needed = "it needs at least three batches at which every run reached the loss"
         return [f"{name}: no critical batch; {needed}."]
     batch = _batch(summary.token_optimal_batch)
-    ends = interval_or_bound(summary.token_optimal_low, summary.token_optimal_high)
+    ends = interval_cell(summary.token_optimal_low, summary.token_optimal_high)
     interval = f" ({ends})" if ends else ""
     sentence = f"{name}: token-optimal batch {batch}{interval}."
     return [sentence, *map(_critical, summary.critical)]
@@ -105,7 +105,7 @@ def _batch(tokens: float | None) -> str:
 
 
 def _critical(critical: CriticalBatch) -> str:
-    ends = interval_or_bound(critical.low, critical.high)
+    ends = interval_cell(critical.low, critical.high)
     interval = f" ({ends})" if ends else ""
     form = FORMS[critical.form]
     parts = [f"  Critical batch by the {form}: {_batch(critical.batch_tokens)}{interval}"]
@@ -113,7 +113,7 @@ def _critical(critical: CriticalBatch) -> str:
     parts.append(f"residuals {critical.residual_percent:.2g} %")
     if critical.p_of_misfit is not None:
         parts.append(f"p of the misfit {critical.p_of_misfit:.2g}")
-    if left_out := interval_or_bound(critical.left_out_low, critical.left_out_high):
+    if left_out := interval_cell(critical.left_out_low, critical.left_out_high):
         parts.append(f"{left_out} with any single batch left out")
     return "; ".join(parts) + "."
 
@@ -135,7 +135,7 @@ def ratio_table(answer: RatioAnswer) -> Table:
         output.add_row(
             str(row.batch_tokens),
             short_number(row.ratio),
-            interval_or_bound(row.ratio_low, row.ratio_high),
+            interval_cell(row.ratio_low, row.ratio_high),
             short_number(row.flops_ratio),
             short_number(row.hours_ratio),
             signed_amount(row.gap_tokens),

@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.terminal.batch_tables import batch_table, batch_words, ratio_table, ratio_words
-from api.terminal.words import empty_table, interval_or_bound, short_number
+from api.terminal.words import empty_table, interval_cell, short_number
 from telescope.errors import InvalidInput
 from telescope.statistics.frontier import Dominance
 from telescope.studies.compute_time.analysis import Analysis
@@ -110,7 +110,7 @@ def frontier_table(answer: FrontierAnswer) -> Table:
                 str(row.devices),
                 str(row.batch_tokens),
                 short_number(row.hours),
-                interval_or_bound(row.hours_low, row.hours_high),
+                interval_cell(row.hours_low, row.hours_high),
                 f"{row.step_seconds:.3g} s",
                 "" if row.share_of_peak is None else f"{row.share_of_peak:.0%}",
                 str(row.origin),

@@ -63,7 +63,7 @@ def show(report: Report, target_width: int, console: Console) -> None:
 def show_result(ladder: LadderReport, target_width: int, state: str, console: Console) -> None:
     """Print a ladder's result, its verdict, and the values to set."""
     if ladder.differs:
-        fields = escape(variants.variant_fields(ladder))
+        fields = escape(variants.differing_values(ladder))
         console.print(f"[dim]{ladder.variant}: {fields}.[/]", soft_wrap=True)
     console.print(result_sentence(ladder, target_width), soft_wrap=True)
     verdict = f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}"

@@ -106,7 +106,7 @@ def best_words(report: Report) -> str:
     return f"Best optimizers: {'; '.join(best)}" if best else "No best variant yet"
 
 
-def variant_fields(ladder: LadderReport) -> str:
+def differing_values(ladder: LadderReport) -> str:
     """The fields, with values, in which a variant differs from the job's `model` or `data`."""
     return ", ".join(
         f"{field_words(name)} {value if isinstance(value, str) else json.dumps(value)}"

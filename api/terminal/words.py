@@ -10,7 +10,7 @@ __all__ = [
     "amount",
     "empty_table",
     "field_words",
-    "interval_or_bound",
+    "interval_cell",
     "ladder_name",
     "short_amount",
     "short_number",
@@ -77,8 +77,8 @@ def signed_amount(value: float | None) -> str:
     return "" if value is None else f"{'-' if value < 0 else '+'}{short_amount(abs(value))}"
 
 
-def interval_or_bound(low: float | None, high: float | None) -> str:
-    """Format an interval of a positive number, open where an end is None; empty if both are."""
+def interval_cell(low: float | None, high: float | None) -> str:
+    """Format an interval of a positive number; it is open at an end that is None."""
     if not low and high is None:
         return ""
     return f"{short_number(low) or '0'} to {short_number(high) or '∞'}"
