@@ -6,8 +6,8 @@ the coordinator makes are in `api.store.record`.
 """
 
 from api.store.jobs import JobTable
-from api.store.trials import Trials
+from api.store.trials import TrialTable
 
 
-class Store(JobTable, Trials):
+class Store(JobTable, TrialTable):
     """The store of the api: jobs (`api.store.jobs`), trials and curves (`api.store.trials`)."""

@@ -46,7 +46,7 @@ OUTLINE_COLUMNS = [outlines.c.held_out, outlines.c.blob]
 TRAINED_AS = func.coalesce(trials.c.reused_from, trials.c.id)  # the trial that holds the curve
 
 
-class Trials(Database):
+class TrialTable(Database):
     """Reads of trials and curves; each method is one transaction."""
 
     def trials(

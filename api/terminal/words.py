@@ -78,7 +78,7 @@ def signed_amount(value: float | None) -> str:
 
 
 def interval_cell(low: float | None, high: float | None) -> str:
-    """Format an interval of a positive number, open where an end is None; empty if both are."""
+    """Format an interval of a positive number; it is open at an end that is None."""
     if not low and high is None:
         return ""
     return f"{short_number(low) or '0'} to {short_number(high) or '∞'}"
