@@ -207,7 +207,7 @@ def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int,
 
 
 def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
-    """The optima of the fitted axes for which some level has a vertex, extrapolated to the target."""
+    """The optima at the target, for the fitted axes on which some level has a vertex."""
     by_level = vertices(ladder, done)
     sigma_and_dof = noise(by_level)
     carried: dict[int, Carried] = {}
