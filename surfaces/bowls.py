@@ -122,11 +122,13 @@ class Surface:
             "exponential": lambda: 2 * (math.exp(0.65 * v) - 1 - 0.65 * v) / 0.65**2,
             "tanh": lambda: v**2 * (1 + 0.35 * math.tanh(v)),
         }[self.skew]()
-        others = sum(b**2 / f for b, f in zip(u[1:], self.flatness, strict=False))
+        other_axes = sum(b**2 / f for b, f in zip(u[1:], self.flatness, strict=False))
         if self.plateau:
-            others += self.decay(u[0], u[1]) / self.curvature - u[1] ** 2 / self.flatness[0]
+            other_axes += self.decay(u[0], u[1]) / self.curvature - u[1] ** 2 / self.flatness[0]
         return (
-            self.curvature * self.bend[round(math.log2(width / self.base_width))] * (bowl + others)
+            self.curvature
+            * self.bend[round(math.log2(width / self.base_width))]
+            * (bowl + other_axes)
         )
 
     def decay(self, lr: float, decay: float) -> float:

@@ -479,9 +479,9 @@ def test_it_is_off_unless_asked_for_and_travels_as_a_document() -> None:
     assert parse(to_document(KIND.of(parsed))).question == parsed
     _, ladder = answered(0)
     report = Report(True, ladder.verdict, ladder.reason, ladder.optimizer, (ladder,))
-    text = report_document(report)["ladders"][0]["validation"]
-    assert json.loads(json.dumps(text)) == text
-    assert {"width", "loss", "regret", "regret_interval", "held", "trials", "flops"} <= set(text)
+    fields = report_document(report)["ladders"][0]["validation"]
+    assert json.loads(json.dumps(fields)) == fields
+    assert {"width", "loss", "regret", "regret_interval", "held", "trials", "flops"} <= set(fields)
     assert parse_report(report_document(report)) == report
 
 

@@ -22,11 +22,11 @@ from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.alternatives import (
     Choice,
+    argmin_figures,
     cheaper_choices,
     choices,
     least_budget,
     step_law,
-    tried,
 )
 from telescope.studies.telescoping.forecast.bill import bill_of, rehearsed
 from telescope.studies.telescoping.forecast.preview import Preview, preview
@@ -350,7 +350,7 @@ def test_the_error_of_copying_is_that_of_copying_on_surfaces_of_the_same_kind() 
         grid = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-7, 0, 3)]
         best = min(grid, key=lambda x, s=surface: s.loss(32, x, 0))  # type: ignore[misc]
         errors.append(best[0] - surface.target[0])
-    copied, _, _ = tried(all_ladders(study())[0], 100)
+    copied, _, _ = argmin_figures(all_ladders(study())[0], 100)
     assert copied.error == pytest.approx(float(np.sqrt(np.mean(np.square(errors)))), rel=0.15)
 
 
@@ -416,17 +416,17 @@ def model_of(base: int, calibration: int, target: int) -> dict[str, int]:
 
 
 def test_advice_is_given_where_telescoping_is_not_worth_it() -> None:
-    def text(**changes: Any) -> str:
+    def advice_of(**changes: Any) -> str:
         return " ".join(preview(study(**changes)).advice)
 
     assert any(
-        phrase in text(model=model_of(32, 64, 64))
+        phrase in advice_of(model=model_of(32, 64, 64))
         for phrase in ("at most twice the base width", "sweep width 64 itself")
     )
-    assert "more than (target / base width)^2 = 16" in text(model=model_of(32, 128, 128))
-    assert "the final run takes" in text(model=model_of(32, 128, 256))
-    assert text() == ""
-    assert "fewer than three widths" in text(model=model_of(32, 64, 512))
+    assert "more than (target / base width)^2 = 16" in advice_of(model=model_of(32, 128, 128))
+    assert "the final run takes" in advice_of(model=model_of(32, 128, 256))
+    assert advice_of() == ""
+    assert "fewer than three widths" in advice_of(model=model_of(32, 64, 512))
 
 
 def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:

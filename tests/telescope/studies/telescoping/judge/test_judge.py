@@ -115,15 +115,15 @@ def test_a_jobs_own_trials_are_judged_as_the_job_judged_them(number: int) -> Non
     trials: list[Trial] = []
     while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, list(surface(spec))) for spec in plan.start]
-    text = KIND.of(question).report(trials)
+    report = KIND.of(question).report(trials)
     specs = [trial.spec for trial in trials]
     rows = [
         Row(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, final_loss_of(t))
         for s, t in zip(specs, trials, strict=True)
     ]
     judgement = judge(Sweep(tuple(rows), ()), 512)
-    job, own = text.ladders[0].hyperparameters["lr"], judgement.hyperparameters["lr"]
-    assert judgement.verdict == text.verdict
+    job, own = report.ladders[0].hyperparameters["lr"], judgement.hyperparameters["lr"]
+    assert judgement.verdict == report.verdict
     assert math.log2(own.value / job.value) == pytest.approx(0, abs=0.1)
     assert own.half_width == pytest.approx(job.half_width, rel=0.25)
     assert own.low < job.value < own.high

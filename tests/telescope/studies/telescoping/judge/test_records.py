@@ -56,7 +56,7 @@ def test_a_cell_is_its_number_or_its_problem(
 ) -> None:
     read = column.read(SweepRow(SourceLine(2), {column.name: cell}))
     assert read == (
-        Problem(f"line 2, {column.name}", column.wanted, cell) if number is None else number
+        Problem(f"line 2, {column.name}", column.requirement, cell) if number is None else number
     )
 
 
