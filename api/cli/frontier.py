@@ -23,7 +23,7 @@ class Csv(StrEnum):
     """The tables that can be printed as CSV."""
 
     FRONTIER = "frontier"
-    TOKEN_RATIO = "token-ratio"
+    TOKEN_RATIO = "token-ratio"  # noqa: S105
     BATCH_SIZES = "batch-sizes"
 
 

@@ -170,7 +170,8 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
 
 def local_url(settings: Settings) -> str:
     """URL of this machine's service, for a client on this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+    host = everywhere.get(settings.host, settings.host)
     return f"http://{host}:{settings.port}"
 
 

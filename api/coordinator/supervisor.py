@@ -60,7 +60,7 @@ class Child:
         self.marker = f"{self.name}-{uuid.uuid4().hex}"
         self.started = time.monotonic()
         self.restart_at: float | None = None
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 (our own module)
             [sys.executable, "-P", "-m", "api.cli", self.name, "--leash"],
             env={**self.environment, MARKER: self.marker},
             stdin=subprocess.PIPE,
@@ -130,7 +130,7 @@ def supervise(
     try:
         with interruptible():
             for name in names:
-                children.append(Child(name, environment, log))
+                children.append(Child(name, environment, log))  # noqa: PERF401 (ended below)
             while True:
                 for child in children:
                     child.tend()

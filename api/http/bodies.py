@@ -25,6 +25,7 @@ BODY_BYTES = 1 << 20
 YAML_CHARACTERS = 1 << 14  # the YAML parser, in pure Python, needs about half a second for them
 DEEPEST = 32  # levels of nesting
 LARGEST_INTEGER = 2**53
+NO_JSON = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
 OPENING = (
     tokens.FlowSequenceStartToken,
     tokens.FlowMappingStartToken,
@@ -117,9 +118,9 @@ def _yaml(text: str) -> Any:
         raise ValueError(f"{limit}; send JSON instead")
     depth = 0
     for token in YAML(typ="safe", pure=True).scan(text):
-        if isinstance(token, tokens.AliasToken | tokens.TagToken | tokens.DirectiveToken):
-            features = "aliases (*name), tags (!name) and directives (%NAME)"
-            raise ValueError(f"{features} are not supported; write plain values")
+        if isinstance(token, NO_JSON):
+            features = "anchors (&name), aliases (*name), tags (!name) and directives (%NAME)"
+            raise YAMLError(f"{features} are not supported; write plain values")
         depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
         if depth > DEEPEST:
             raise RecursionError

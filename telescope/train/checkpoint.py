@@ -50,7 +50,7 @@ class CheckpointFile:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 if state["format"] != FORMAT:
                     continue
-            except Exception:  # a damaged file can raise anything from the unpickler
+            except Exception:  # noqa: S112 (a damaged file can raise anything from the unpickler)
                 continue
             self.step = state["step"]
             return state

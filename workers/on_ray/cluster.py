@@ -157,7 +157,7 @@ class RayCluster:
     def _start(cls, workers: int | None, options: Mapping[str, Any]) -> "RayCluster":
         root = tempfile.gettempdir()
         if len(root) >= LONGEST_TEMPORARY_PATH - 20:
-            root = "/tmp"
+            root = "/tmp"  # noqa: S108 (mkdtemp makes a private folder)
         folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root))
         marker = secrets.token_hex(16)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -31,8 +31,8 @@ def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(
 
     def watched() -> bool:
         held = [Path(assignment.checkpoint).parent.name for assignment in executor.running]
-        for job_id in share:
-            share[job_id] = max(share[job_id], held.count(job_id))
+        for job_id, most in share.items():
+            share[job_id] = max(most, held.count(job_id))
         return ended(record, narrow.id, wide.id)()
 
     drive(coordinator, watched)
