@@ -272,7 +272,7 @@ def test_a_ladder_has_the_interface_that_studies_need(ladder: AnyLadder) -> None
     deepens = ladder.target.known_depth() != ladder.known_depth()
     assert (ladder.depth_change is not None) == deepens
     assert list(ladder.departures())
-    assert next(ladder.assumptions(tested=False)).partition(":")[0] in ("attention", "model")
+    assert next(ladder.assumptions(validated=False)).partition(":")[0] in ("attention", "model")
 
 
 def test_resolving_adds_the_hash_of_its_code_to_a_users_ladder_only() -> None:
