@@ -89,8 +89,10 @@ def trial_rows(url: str) -> list[dict[str, Any]]:
     """All trials, without their labels."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT * FROM trials ORDER BY id")).mappings()
-        return [{name: value for name, value in row.items() if name not in LABELS} for row in found]
+        mappings = connection.execute(text("SELECT * FROM trials ORDER BY id")).mappings()
+        return [
+            {name: value for name, value in row.items() if name not in LABELS} for row in mappings
+        ]
 
 
 def columns(url: str, table: str) -> set[str]:

@@ -65,13 +65,15 @@ class Driver:
             self.seen += self.executor.events(0.1)
 
     def of(self, assignment: Assignment) -> list[Event]:
-        mine = (assignment.trial_id, assignment.attempt)
+        attempt = (assignment.trial_id, assignment.attempt)
         return [
-            e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine
+            event
+            for event in self.seen
+            if not isinstance(event, Waiting) and (event.trial_id, event.attempt) == attempt
         ]
 
     def started(self, assignment: Assignment) -> Started | None:
-        return next((e for e in self.of(assignment) if isinstance(e, Started)), None)
+        return next((event for event in self.of(assignment) if isinstance(event, Started)), None)
 
     def pid(self, assignment: Assignment) -> int:
         """Process id of the worker."""
@@ -80,10 +82,10 @@ class Driver:
         return int(started.worker.rpartition(":")[2])
 
     def terminal(self, assignment: Assignment) -> Event | None:
-        return next((e for e in self.of(assignment) if isinstance(e, TERMINAL)), None)
+        return next((event for event in self.of(assignment) if isinstance(event, TERMINAL)), None)
 
     def until_points(self, assignment: Assignment) -> None:
-        self.until(lambda: any(isinstance(e, Measured) for e in self.of(assignment)))
+        self.until(lambda: any(isinstance(event, Measured) for event in self.of(assignment)))
 
     def until_end(self, *assignments: Assignment, seconds: float = 60.0) -> list[Event]:
         self.until(lambda: all(self.terminal(a) for a in assignments), seconds)
@@ -93,30 +95,30 @@ class Driver:
         """The points of a trial's curve; a repeated point counts once, as in the database."""
         points = [
             point
-            for e in self.of(assignment)
-            if isinstance(e, (Measured, Finished))
-            for point in e.points
+            for event in self.of(assignment)
+            if isinstance(event, (Measured, Finished))
+            for point in event.points
         ]
         return list({point.step: point for point in points}.values())
 
 
-def numbers(curve: Sequence[Measurement]) -> list[Measurement]:
+def without_seconds(curve: Sequence[Measurement]) -> list[Measurement]:
     """A curve without its seconds, which differ between runs."""
     return [replace(point, seconds=0.0) for point in curve]
 
 
-def plain(spec: TrialSpec) -> list[Measurement]:
+def reference_curve(spec: TrialSpec) -> list[Measurement]:
     """The curve from a plain loop in this process."""
-    return numbers(list(train_one(spec)))
+    return without_seconds(list(train_one(spec)))
 
 
-def until_dead(family: Iterable[psutil.Process], seconds: float = 5.0) -> None:
+def until_dead(process_list: Iterable[psutil.Process], seconds: float = 5.0) -> None:
     deadline = time.monotonic() + seconds
-    while living := [process for process in family if processes.alive(process)]:
+    while living := [process for process in process_list if processes.alive(process)]:
         assert time.monotonic() < deadline, f"they live on: {living}"
 
 
-def family(pid: int | None = None) -> list[psutil.Process]:
+def descendants(pid: int | None = None) -> list[psutil.Process]:
     """A process's descendants."""
     return list(psutil.Process(pid).children(recursive=True))
 

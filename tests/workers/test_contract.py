@@ -22,7 +22,7 @@ from telescope.trials.data import DataSpec
 from telescope.trials.numerics import numerics
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
-from tests.workers.driving import LONG, Driver, numbers, plain, until_dead
+from tests.workers.driving import LONG, Driver, reference_curve, until_dead, without_seconds
 from workers import local, packs
 from workers.interface import (
     CHECKPOINT_SECONDS,
@@ -60,9 +60,9 @@ def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Exe
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         patch.setenv(CHECKPOINT_SECONDS, "0.05")
-        made = EXECUTORS[request.param]()
-        yield made
-        made.close()
+        executor = EXECUTORS[request.param]()
+        yield executor
+        executor.close()
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_its_curve_is_that_of_a_plain_loop_bit_for_bit(driver: Driver) -> None:
     spec = trial(seed=1)
     assignment = driver.submit(spec)
     driver.until_end(assignment)
-    assert numbers(driver.curve(assignment)) == plain(spec)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(spec)
 
 
 def test_a_branch_goes_on_from_what_its_trunk_kept(driver: Driver) -> None:
@@ -104,7 +104,7 @@ def test_a_branch_goes_on_from_what_its_trunk_kept(driver: Driver) -> None:
     events = driver.until_end(assignment)
     assert [type(event) for event in events] == [Started, *[Measured] * (len(events) - 2), Finished]
     assert events[0].resumed_step == 9
-    assert numbers(driver.curve(assignment)) == plain(branch)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(branch)
     assert driver.curve(assignment)[0].step > 9
 
 
@@ -116,7 +116,7 @@ def test_a_branch_whose_trunks_state_is_gone_has_the_same_curve(driver: Driver) 
     events = driver.until_end(assignment)
     assert [type(event) for event in events] == [Started, *[Measured] * (len(events) - 2), Finished]
     assert events[0].resumed_step == 0
-    assert numbers(driver.curve(assignment)) == plain(branch)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(branch)
 
 
 def test_a_trial_that_stops_below_its_loss_is_finished(driver: Driver) -> None:
@@ -125,7 +125,7 @@ def test_a_trial_that_stops_below_its_loss_is_finished(driver: Driver) -> None:
     event = driver.until_end(assignment)[-1]
     assert isinstance(event, Finished)
     assert driver.curve(assignment)[-1].step == 6
-    assert numbers(driver.curve(assignment)) == plain(spec)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(spec)
 
 
 def test_a_trial_that_measures_time_says_at_its_end_how_long_a_step_takes(driver: Driver) -> None:
@@ -143,7 +143,7 @@ def test_many_trials_are_queued_and_each_obeys_the_law(driver: Driver) -> None:
     for spec, assignment in zip(specs, assignments, strict=True):
         kinds = [type(event) for event in driver.of(assignment)]
         assert kinds == [Started, *[Measured] * (len(kinds) - 2), Finished]
-        assert numbers(driver.curve(assignment)) == plain(spec)
+        assert without_seconds(driver.curve(assignment)) == reference_curve(spec)
 
 
 def test_a_running_trial_is_stopped_and_the_next_one_runs(driver: Driver) -> None:
@@ -153,19 +153,19 @@ def test_a_running_trial_is_stopped_and_the_next_one_runs(driver: Driver) -> Non
     assert driver.until_end(endless, seconds=10)[-1] == Stopped(endless.trial_id, 1)
     following = driver.submit(after)
     driver.until_end(following)
-    assert numbers(driver.curve(following)) == plain(after)
+    assert without_seconds(driver.curve(following)) == reference_curve(after)
     assert driver.of(endless)[-1] == Stopped(endless.trial_id, 1)
 
 
 def test_a_queued_trial_is_stopped_without_having_started(driver: Driver) -> None:
     endless = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
     # each on its worker: a late worker could take two together
-    driver.until(lambda: all(driver.started(each) for each in endless))
+    driver.until(lambda: all(driver.started(assignment) for assignment in endless))
     queued = driver.submit(trial())
     driver.executor.stop(queued.trial_id)
     assert driver.until_end(queued, seconds=1) == [Stopped(queued.trial_id, 1)]
-    for each in endless:
-        driver.executor.stop(each.trial_id)
+    for assignment in endless:
+        driver.executor.stop(assignment.trial_id)
     driver.until_end(*endless, seconds=10)
 
 
@@ -238,7 +238,7 @@ def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
     again = [driver.submit(trial()) for _ in range(driver.executor.slots)]
     driver.until_end(*again)
     for assignment in again:
-        assert numbers(driver.curve(assignment)) == plain(trial())
+        assert without_seconds(driver.curve(assignment)) == reference_curve(trial())
 
 
 def test_trials_that_come_together_keep_the_law_whatever_leaves(
@@ -253,10 +253,12 @@ def test_trials_that_come_together_keep_the_law_whatever_leaves(
     )
     diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *calm)]
     busy = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
-    driver.until(lambda: all(driver.started(each) for each in busy))  # all workers are warm
+    driver.until(
+        lambda: all(driver.started(assignment) for assignment in busy)
+    )  # all workers are warm
     driver.executor.submit(*assignments)
-    for each in busy:
-        driver.executor.stop(each.trial_id)
+    for assignment in busy:
+        driver.executor.stop(assignment.trial_id)
     for leaving in (stopped, *others):
         driver.until_points(leaving)
         driver.executor.stop(leaving.trial_id)
@@ -266,14 +268,14 @@ def test_trials_that_come_together_keep_the_law_whatever_leaves(
     for assignment in assignments:
         kinds = [type(event) for event in driver.of(assignment)]
         assert kinds == [Started, *[Measured] * (len(kinds) - 2), kinds[-1]]
-    for leaver in (stopped, *others):
-        curve = numbers(driver.curve(leaver))
-        assert curve == numbers(list(islice(train_one(leaver.spec), len(curve))))
+    for leaving in (stopped, *others):
+        curve = without_seconds(driver.curve(leaving))
+        assert curve == without_seconds(list(islice(train_one(leaving.spec), len(curve))))
     if not isinstance(driver.executor, TuneExecutor):  # whose trials never share a worker
-        assert len({driver.pid(each) for each in assignments}) == driver.executor.slots
+        assert len({driver.pid(assignment) for assignment in assignments}) == driver.executor.slots
         assert all(
-            driver.seen.index(driver.of(each)[0]) < driver.seen.index(driver.of(stopped)[-1])
-            for each in assignments
+            driver.seen.index(driver.of(assignment)[0]) < driver.seen.index(driver.of(stopped)[-1])
+            for assignment in assignments
         )
 
 
@@ -298,7 +300,9 @@ def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt
     resumed = driver.started(second)
     assert resumed is not None
     assert 0 < resumed.resumed_step < 400
-    assert numbers(driver.curve(second)) == plain(spec)  # the points before its checkpoint included
+    assert without_seconds(driver.curve(second)) == reference_curve(
+        spec
+    )  # the points before its checkpoint included
 
 
 @pytest.mark.parametrize("executor", RAY, indirect=True)

@@ -48,7 +48,7 @@ class Bench:
         self.packs, self._best = Packs(self.desk, lambda: workers), best
 
     def take(self) -> list[int]:
-        return [each.trial_id for each in self.packs.take(0, self.measure).assignments]
+        return [assignment.trial_id for assignment in self.packs.take(0, self.measure).assignments]
 
     def measure(self, first: Assignment, most: int, steps: float) -> Program:
         self.measured.append(first.spec)
@@ -99,8 +99,8 @@ def test_what_failed_before_trains_alone() -> None:
 
 
 def test_trials_whose_logits_are_watched_train_alone() -> None:
-    asked: list[dict[str, Any]] = [{"qk_clip": 100.0}, {"measure_max_logit": True}]
-    for options in asked:
+    variants: list[dict[str, Any]] = [{"qk_clip": 100.0}, {"measure_max_logit": True}]
+    for options in variants:
         spec = trial(replace(MUON, **options), horizon=LONG)
         bench = Bench(*(assignment(i, replace(spec, seed=i)) for i in range(3)))
         assert [bench.take() for _ in range(3)] == [[0], [1], [2]]
@@ -144,10 +144,10 @@ def test_compiling_is_considered_for_one_long_trial_too() -> None:
 
 
 def test_compiling_is_considered_again_only_once_enough_steps_are_queued() -> None:
-    asked: list[float] = []
+    queued_steps: list[float] = []
 
     def measure(first: Assignment, most: int, steps: float) -> Program:
-        asked.append(steps)
+        queued_steps.append(steps)
         return (
             Program(1, repaid_steps=4 * REPAID_STEPS)
             if steps < 4 * REPAID_STEPS
@@ -156,31 +156,31 @@ def test_compiling_is_considered_again_only_once_enough_steps_are_queued() -> No
 
     bench = Bench(*map(assignment, range(3)))
     assert [bench.packs.take(0, measure).compiled for _ in range(3)] == [False] * 3
-    others = [
+    specs = [
         replace(trial(optimizer, horizon=LONG), seed=i)
         for i, optimizer in enumerate((MUON, ADAMW, MUON, ADAMW))
     ]
-    bench.desk.submit(*(assignment(3 + i, spec) for i, spec in enumerate(others)))
+    bench.desk.submit(*(assignment(3 + i, spec) for i, spec in enumerate(specs)))
     taken = [bench.packs.take(0, measure) for _ in range(4)]
     assert [pack.assignments[0].trial_id for pack in taken] == [3, 4, 5, 6]
     # by shape; too little was left when the other one came
     assert [pack.compiled for pack in taken] == [True, False, True, False]
-    assert asked == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
+    assert queued_steps == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
 
 
 def test_a_graph_that_one_optimizer_compiled_is_considered_for_the_other() -> None:
     def measure(first: Assignment, most: int, steps: float) -> Program:
-        asked.append(first.spec.optimizer.name)
-        return Program(compiled=True) if len(asked) > 1 else Program(repaid_steps=1e9)
+        measured_optimizers.append(first.spec.optimizer.name)
+        return Program(compiled=True) if len(measured_optimizers) > 1 else Program(repaid_steps=1e9)
 
-    asked: list[str] = []
+    measured_optimizers: list[str] = []
     specs = [
         replace(trial(optimizer, horizon=LONG), seed=i)
         for i, optimizer in enumerate((MUON, ADAMW, MUON, MUON))
     ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(specs)))
     assert [bench.packs.take(0, measure).compiled for _ in specs] == [False, True, True, True]
-    assert asked == ["muon", "adamw", "muon"]
+    assert measured_optimizers == ["muon", "adamw", "muon"]
 
 
 def test_what_others_take_during_a_measurement_is_no_part_of_a_share_any_more() -> None:
@@ -205,11 +205,11 @@ def test_a_measurement_that_was_given_up_for_its_trial_is_not_remembered() -> No
 
 
 def test_steps_of_what_is_not_compiled_are_not_counted() -> None:
-    asked: list[float] = []
+    queued_steps: list[float] = []
     checks = replace(trial(horizon=LONG), measure="coordinates")
     bench = Bench(assignment(1), assignment(2, failures=1), assignment(3, checks))
-    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
-    assert asked == [REPAID_STEPS]
+    bench.packs.take(0, lambda first, most, steps: queued_steps.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert queued_steps == [REPAID_STEPS]
 
 
 def test_a_pack_that_broke_is_not_measured_anew() -> None:
@@ -221,24 +221,24 @@ def test_a_pack_that_broke_is_not_measured_anew() -> None:
 
 
 def test_of_a_branch_its_own_steps_count() -> None:
-    asked: list[float] = []
+    queued_steps: list[float] = []
     branches = [
         replace(trial(horizon=LONG, seed=i), branch=Branch(trunk="0" * 32, step=REPAID_STEPS - 100))
         for i in range(12)
     ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches)))
-    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
-    assert asked == [12 * 100]
+    bench.packs.take(0, lambda first, most, steps: queued_steps.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert queued_steps == [12 * 100]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches[:9])))
     bench.take()
     assert bench.measured == []
 
 
 def test_workers_each_compile_for_their_share_of_the_steps() -> None:
-    asked: list[float] = []
+    queued_steps: list[float] = []
     bench = Bench(*map(assignment, range(6)), workers=3)
-    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
-    assert asked == [2 * REPAID_STEPS]
+    bench.packs.take(0, lambda first, most, steps: queued_steps.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert queued_steps == [2 * REPAID_STEPS]
 
 
 def test_what_was_paused_trains_in_company_and_compiled_as_before() -> None:
@@ -275,10 +275,10 @@ def test_a_pack_that_broke_makes_the_next_ones_smaller() -> None:
 
 def test_while_one_worker_measures_another_goes_on_alone() -> None:
     bench = Bench(*map(assignment, range(9)))
-    others: list[list[int]] = []
-    bench.measure = lambda first, most, steps: others.append(bench.take()) or Program(2)  # type: ignore[func-returns-value]
+    other_packs: list[list[int]] = []
+    bench.measure = lambda first, most, steps: other_packs.append(bench.take()) or Program(2)  # type: ignore[func-returns-value]
     assert bench.take() == [0, 2]
-    assert others == [[1]]
+    assert other_packs == [[1]]
 
 
 def test_what_a_dead_worker_had_taken_is_next_in_line_or_ends_where_that_was_asked_for() -> None:
@@ -287,7 +287,7 @@ def test_what_a_dead_worker_had_taken_is_next_in_line_or_ends_where_that_was_ask
     bench.desk.stop(0)
     bench.desk.give_back(taken)
     assert bench.desk.events(0) == [Stopped(0, 1)]
-    assert [each.trial_id for each in bench.desk.waiting()] == [1, 2, 3]
+    assert [assignment.trial_id for assignment in bench.desk.waiting()] == [1, 2, 3]
 
 
 def test_packs_of_little_work_are_not_measured() -> None:

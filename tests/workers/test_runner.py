@@ -67,10 +67,10 @@ def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("asked", "ready", "used"), [(True, True, True), (True, False, False), (False, True, False)]
+    ("requested", "ready", "used"), [(True, True, True), (True, False, False), (False, True, False)]
 )
 def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
-    asked: bool, ready: bool, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    requested: bool, ready: bool, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
@@ -83,7 +83,7 @@ def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
     assignments = [
         Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in range(2)
     ]
-    *_, last = runner.run_attempts(assignments, lambda assignment: False, asked)
+    *_, last = runner.run_attempts(assignments, lambda assignment: False, requested)
     assert isinstance(last, Finished)
     assert calls == ([2] * HORIZON.steps if used else [])
 
@@ -91,8 +91,8 @@ def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
 def test_an_executor_passes_on_what_its_worker_chose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Graph] = []
-    monkeypatch.setattr(compiled, "ensure_compiled", lambda graph: asked.append(graph) or False)  # type: ignore[func-returns-value]
+    graphs: list[Graph] = []
+    monkeypatch.setattr(compiled, "ensure_compiled", lambda graph: graphs.append(graph) or False)  # type: ignore[func-returns-value]
     monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(compiled=True))
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
     executor = local.LocalExecutor()
@@ -102,7 +102,7 @@ def test_an_executor_passes_on_what_its_worker_chose(
             pass
     finally:
         executor.close()
-    assert asked == [Graph.of(trial())]
+    assert graphs == [Graph.of(trial())]
 
 
 def test_workers_on_other_nodes_are_told_whether_to_compile(

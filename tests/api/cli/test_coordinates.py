@@ -50,10 +50,10 @@ def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture
 ):
     result = telescope("coordinates", job("standard"), "--json", "--plot", tmp_path / "check.png")
     assert result.exit_code == 1
-    found = json.loads(result.stdout)
-    assert (found["passed"], found["failed"]) == (False, True)
-    assert [ladder["optimizer"] for ladder in found["ladders"]] == ["muon", "adamw"]
-    adamw = found["ladders"][1]
+    document = json.loads(result.stdout)
+    assert (document["passed"], document["failed"]) == (False, True)
+    assert [ladder["optimizer"] for ladder in document["ladders"]] == ["muon", "adamw"]
+    adamw = document["ladders"][1]
     assert adamw["verdict"] == "fail"
     assert "AdamW's lr for hidden matrices must be ~ 1/m, but is constant" in adamw["cause"]
     assert len(adamw["layers"][0]["sizes"]) == 4
@@ -66,9 +66,9 @@ def test_too_few_widths_are_unresolved_which_is_no_failure(job):
     assert (
         "muon: widths 8, 16, 32, 64" in result.stdout
     )  # halves make up for doublings that are missing
-    few = job(base_width=32)
-    few.write_text(few.read_text().replace("head_dim: 8", "head_dim: 32"))
-    result = telescope("coordinates", few)
+    file = job(base_width=32)
+    file.write_text(file.read_text().replace("head_dim: 8", "head_dim: 32"))
+    result = telescope("coordinates", file)
     assert result.exit_code == 0
     assert "unresolved: only 2 widths up to the target (32, 64)" in result.stdout
     assert "This would not stop a job" in result.stdout

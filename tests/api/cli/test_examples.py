@@ -43,8 +43,8 @@ def test_an_example_is_printed_as_it_is(name: str) -> None:
 def test_every_example_job_is_valid_once_saved(name: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])  # to which telescope appends the current folder
     monkeypatch.chdir(tmp_path)
-    for each in (name, "huggingface"):
-        (tmp_path / EXAMPLES[each].file).write_bytes(telescope("examples", each).stdout_bytes)
+    for example in (name, "huggingface"):
+        (tmp_path / EXAMPLES[example].file).write_bytes(telescope("examples", example).stdout_bytes)
     assert registry.parse(job_file.read_job_file(tmp_path / EXAMPLES[name].file))
 
 

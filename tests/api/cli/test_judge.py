@@ -61,16 +61,16 @@ def one_width(folder: Path) -> Path:
 
 def test_a_good_sweep_is_told_in_words_tables_and_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "sweep.png"
-    said = judge(EXAMPLE, "--target-width", 1024, "--plot", picture)
-    assert said.exit_code == 0, said.output
-    assert "Train width 1024 with lr 0.0" in said.stdout
-    assert "resolved: lr at the target is known to" in said.stdout
-    assert "128       resolved  the optimum is known to" in said.stdout
-    assert "The optimal learning rate drifts by -0." in said.stdout
-    assert "Copying width 32's optimum to width 256 would cost 0." in said.stdout
-    assert "measured, between the points run: 0.00 %" in said.stdout
-    assert "The loss at the optimum falls as 1.03 / width^0.1" in said.stdout
-    assert "Note" not in said.stdout
+    result = judge(EXAMPLE, "--target-width", 1024, "--plot", picture)
+    assert result.exit_code == 0, result.output
+    assert "Train width 1024 with lr 0.0" in result.stdout
+    assert "resolved: lr at the target is known to" in result.stdout
+    assert "128       resolved  the optimum is known to" in result.stdout
+    assert "The optimal learning rate drifts by -0." in result.stdout
+    assert "Copying width 32's optimum to width 256 would cost 0." in result.stdout
+    assert "measured, between the points run: 0.00 %" in result.stdout
+    assert "The loss at the optimum falls as 1.03 / width^0.1" in result.stdout
+    assert "Note" not in result.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -87,12 +87,12 @@ def test_a_sweep_of_which_everything_diverged_is_handed_no_hyperparameters(
 ) -> None:
     file, picture = tmp_path / "lost.csv", tmp_path / "lost.png"
     file.write_text("\n".join(["width,lr,loss", *rows]))
-    said = judge(file, "--plot", picture)
-    assert said.exit_code == 1, said.output
+    result = judge(file, "--plot", picture)
+    assert result.exit_code == 1, result.output
     assert (
         "No hyperparameters: every run diverged; add lr below 0.0312.\nunbracketed: every run diverged"
-    ) in said.stdout
-    assert "best guess" not in said.stdout
+    ) in result.stdout
+    assert "best guess" not in result.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -110,15 +110,15 @@ def test_no_law_is_stated_that_hardly_explains_the_losses(tmp_path: Path) -> Non
         for x in range(-9, -1)
     ]
     file.write_text("\n".join(["width,lr,loss", *runs]))
-    said = judge(file).stdout
-    assert "The loss at the optimum follows no law in width (the best fit has R^2 0." in said
-    assert "Loss at the optimum falls" not in said
+    output = judge(file).stdout
+    assert "The loss at the optimum follows no law in width (the best fit has R^2 0." in output
+    assert "Loss at the optimum falls" not in output
 
 
 def test_an_axis_beyond_lr_is_in_the_table_with_what_was_tried_where_that_does_not_bracket_it(
     tmp_path: Path,
 ) -> None:
-    def said(best: float) -> str:
+    def printed(best: float) -> str:
         file = tmp_path / "two.csv"
         grid = [(w, x, d) for w in (64, 128) for x in range(-8, -2) for d in (-6, -4, -2)]
         runs = [
@@ -128,16 +128,16 @@ def test_an_axis_beyond_lr_is_in_the_table_with_what_was_tried_where_that_does_n
         file.write_text("\n".join(["width,lr,weight_decay,loss", *runs]))
         return str(judge(file).stdout)
 
-    inside, outside = said(-4), said(-1.5)
+    inside, outside = printed(-4), printed(-1.5)
     assert "best weight decay" in inside.replace("\n", " ") or "best weight" in inside
     assert "tried 0" not in inside
     assert "(tried 0.0156–0.25)" in " ".join(outside.split())
 
 
 def test_a_negative_verdict_exits_with_1(tmp_path: Path) -> None:
-    said = judge(one_width(tmp_path))
-    assert said.exit_code == 1
-    assert "a single width cannot bound the drift" in said.stdout
+    result = judge(one_width(tmp_path))
+    assert result.exit_code == 1
+    assert "a single width cannot bound the drift" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -154,21 +154,21 @@ def test_a_negative_verdict_exits_with_1(tmp_path: Path) -> None:
 def test_bad_tables_exit_with_2_and_say_why(tmp_path: Path, content: str, problem: str) -> None:
     file = tmp_path / "bad.csv"
     file.write_text(content)
-    said = judge(file)
-    assert said.exit_code == 2
-    assert problem in said.stderr
-    told = judge(file, "--json")
-    assert told.exit_code == 2
-    assert json.loads(told.stdout)["error"]["code"] == "invalid_input"
+    result = judge(file)
+    assert result.exit_code == 2
+    assert problem in result.stderr
+    as_json = judge(file, "--json")
+    assert as_json.exit_code == 2
+    assert json.loads(as_json.stdout)["error"]["code"] == "invalid_input"
 
 
 def test_a_file_that_is_not_there_and_a_target_that_is_too_narrow_exit_with_2(
     tmp_path: Path,
 ) -> None:
-    said = judge(tmp_path / "none.csv")
-    assert (said.exit_code, "cannot read" in said.stderr) == (2, True)
-    said = judge(EXAMPLE, "--target-width", 128)
-    assert (said.exit_code, "target_width: must be at least 256" in said.stderr) == (2, True)
+    result = judge(tmp_path / "none.csv")
+    assert (result.exit_code, "cannot read" in result.stderr) == (2, True)
+    result = judge(EXAMPLE, "--target-width", 128)
+    assert (result.exit_code, "target_width: must be at least 256" in result.stderr) == (2, True)
 
 
 def test_command_service_and_client_answer_alike(application: Any, service: TestClient) -> None:
@@ -202,9 +202,9 @@ def test_command_service_and_client_answer_alike(application: Any, service: Test
 
 
 def test_the_example_in_the_document_is_judged(service: TestClient) -> None:
-    found = service.post("/v1/judgements", content=SWEEP, headers=CSV).json()
-    assert [level["diverged"] for level in found["levels"]] == [0, 1]
-    assert found["target_width"] == 256
+    judgement = service.post("/v1/judgements", content=SWEEP, headers=CSV).json()
+    assert [level["diverged"] for level in judgement["levels"]] == [0, 1]
+    assert judgement["target_width"] == 256
 
 
 @pytest.mark.parametrize(
@@ -275,13 +275,13 @@ def test_losses_that_show_no_bowl_still_get_an_answer(service: TestClient) -> No
         for w in (64, 128)
         for x in range(-9, -1)
     ]
-    lost = [{"width": w, "lr": 2.0**x, "loss": None} for w in (64, 128) for x in range(-9, -1)]
-    far = [
+    diverged = [{"width": w, "lr": 2.0**x, "loss": None} for w in (64, 128) for x in range(-9, -1)]
+    extreme = [
         {"width": w, "lr": 1e-300 * 2.0**x, "loss": 1e-300 * (2 + (x + 5) ** 2)}
         for w in (1, 2**31 - 1)
         for x in range(-9, -1)
     ]
-    for each in (upside_down, lost, far):
-        answer = service.post("/v1/judgements", json={"rows": each})
+    for rows in (upside_down, diverged, extreme):
+        answer = service.post("/v1/judgements", json={"rows": rows})
         assert answer.status_code == 200, answer.text
         assert answer.json()["verdict"] != "resolved"

@@ -104,9 +104,9 @@ def test_a_bad_job_is_refused_before_anything_runs_naming_field_and_remedy(
     result = telescope(verb, job)
     assert result.exit_code == 2
     assert result.stdout == ""
-    said = [line for line in result.stderr.splitlines() if line.strip().startswith(f"{field}:")]
-    assert said, result.stderr
-    assert remedy in said[0]
+    lines = [line for line in result.stderr.splitlines() if line.strip().startswith(f"{field}:")]
+    assert lines, result.stderr
+    assert remedy in lines[0]
 
 
 @pytest.mark.parametrize("corpus_name", ["nowhere", "empty", "short.txt"])
@@ -122,7 +122,7 @@ def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "words"),
     [
         ("a.yaml", "kind: telescope\nmodel: {depth: [1}\n", "line 2, column 18"),
         ("a.json", '{"kind": "telescope",\n "model" 3}', "line 2, column 10"),
@@ -133,11 +133,11 @@ def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(
         ("a.yaml", "kind: telescope\nkind: telescope\n", "line 2"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_with_the_place(tmp_path, name, text, said):
+def test_a_file_that_cannot_be_read_is_refused_with_the_place(tmp_path, name, text, words):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     result = telescope("preview", tmp_path / name)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert words in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -153,7 +153,7 @@ def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "field", "said"),
+    ("words", "field", "message"),
     [
         (("judge", "sweep.csv", "--target-width", "wide"), "--target-width", "valid integer"),
         (("judge",), "FILE.csv", "is missing"),
@@ -163,11 +163,11 @@ def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path)
         (("submitt",), "command", "submitt"),
     ],
 )
-def test_a_command_that_cannot_be_understood_names_the_word_at_fault(words, field, said):
+def test_a_command_that_cannot_be_understood_names_the_word_at_fault(words, field, message):
     result = telescope(*words, "--json")
     [problem] = document(result)["error"]["problems"]
     assert (result.exit_code, problem["field"]) == (2, field)
-    assert said in problem["message"]
+    assert message in problem["message"]
     assert document(result)["error"]["message"].startswith(f"{field}: ")
 
 
@@ -266,14 +266,14 @@ def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(ran):
 
 
 def test_run_prints_the_document_that_a_service_gives(job, tmp_path):
-    ran = command(tmp_path, "run", job, "--executor", "local", "--json")
-    out, err = ran.communicate(timeout=90)
-    assert ran.returncode in (0, 1), err
+    process = command(tmp_path, "run", job, "--executor", "local", "--json")
+    out, err = process.communicate(timeout=90)
+    assert process.returncode in (0, 1), err
     with TestClient(
         create_app(Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}"))
     ) as client:
-        (found,) = client.get("/v1/jobs").json()["items"]
-        assert json.loads(out) == client.get(f"/v1/jobs/{found['id']}/result").json()
+        (job_summary,) = client.get("/v1/jobs").json()["items"]
+        assert json.loads(out) == client.get(f"/v1/jobs/{job_summary['id']}/result").json()
     assert json.loads(out)["kind"] == "telescope"
 
 
@@ -302,9 +302,9 @@ def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_p
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
-    again = err.rpartition("telescope ")[2].split()
-    assert again[:2] == ["run", "--resume"]
-    process = command(tmp_path / "home", *again, "--executor", "local")
+    resume = err.rpartition("telescope ")[2].split()
+    assert resume[:2] == ["run", "--resume"]
+    process = command(tmp_path / "home", *resume, "--executor", "local")
     assert "running" in next(
         line for line in process.stdout if "queued" not in line and "paused" not in line
     )
@@ -327,7 +327,7 @@ def test_run_interrupted_twice_beside_a_service_pauses_the_job_or_says_it_has_no
 
     def state():
         items = document(telescope("jobs", "--url", service.url, "--json"))["items"]
-        return next(each["state"] for each in items if each["id"] == error["job"])
+        return next(item["state"] for item in items if item["id"] == error["job"])
 
     eventually(lambda: state() == "PAUSED", 20, state)
     assert telescope("cancel", error["job"], "--url", service.url).exit_code == 0
@@ -335,9 +335,11 @@ def test_run_interrupted_twice_beside_a_service_pauses_the_job_or_says_it_has_no
 
 def test_a_job_is_submitted_watched_and_answered_over_http(service, job, tmp_path):
     url = ("--url", service.url)
-    here, there = (document(telescope("preview", job, *where, "--json")) for where in ((), url))
-    assert there.keys() == here.keys()
-    assert (there["kind"], there["trials"]) == (here["kind"], here["trials"])
+    local, remote = (
+        document(telescope("preview", job, *options, "--json")) for options in ((), url)
+    )
+    assert remote.keys() == local.keys()
+    assert (remote["kind"], remote["trials"]) == (local["kind"], local["trials"])
     submitted = telescope("submit", job, *url, "--json")
     assert submitted.exit_code == 0, submitted.output
     job_id = document(submitted)["id"]
@@ -363,9 +365,9 @@ def test_a_job_is_paused_resumed_and_cancelled_over_http(service, corpus, job):
 
     def state():
         return next(
-            each["state"]
-            for each in document(telescope("jobs", *url, "--json"))["items"]
-            if each["id"] == job_id
+            item["state"]
+            for item in document(telescope("jobs", *url, "--json"))["items"]
+            if item["id"] == job_id
         )
 
     eventually(lambda: state() == "RUNNING", 20, state)
@@ -394,11 +396,12 @@ def test_a_clone_of_a_finished_job_trains_nothing_again_and_says_so(service, job
     )
     assert (cloned["name"], cloned["study"]["limits"]["max_parallel"]) == ("again", 1)
     assert telescope("watch", cloned["id"], *url).exit_code == 0
-    first, again = (
-        document(telescope("result", each, *url, "--json")) for each in (job_id, cloned["id"])
+    first, repeated = (
+        document(telescope("result", job_number, *url, "--json"))
+        for job_number in (job_id, cloned["id"])
     )
-    assert (again["verdict"], again["reason"]) == (first["verdict"], first["reason"])
-    trials = again["ladders"][0]["cost"]["trials"]
+    assert (repeated["verdict"], repeated["reason"]) == (first["verdict"], first["reason"])
+    trials = repeated["ladders"][0]["cost"]["trials"]
     assert (
         f"Bill: {trials} of {trials} trials reused, 0 tokens, 0 FLOP, 0 s of training"
         in telescope("result", cloned["id"], *url).stdout
@@ -463,17 +466,17 @@ def test_a_job_that_ends_before_its_time_says_so_in_its_result(service, job, cor
 
 
 @pytest.mark.parametrize(
-    ("url", "status", "said"),
+    ("url", "status", "words"),
     [
         ("sqlite:////nonexistent/x.db", 2, "TELESCOPE_DATABASE_URL"),
         ("postgresql://:::/", 2, "TELESCOPE_DATABASE_URL"),
         ("postgresql://127.0.0.1:1/x", 3, "cannot reach the database"),
     ],
 )
-def test_a_database_that_cannot_be_is_refused_with_its_setting(url, status, said):
+def test_a_database_that_cannot_be_is_refused_with_its_setting(url, status, words):
     result = telescope("migrate", "--database-url", url)
     assert result.exit_code == status
-    assert said in result.stderr
+    assert words in result.stderr
     assert "unexpected" not in result.stderr
 
 

@@ -36,10 +36,10 @@ def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(
     study = registry.parse(document())
     with solo.installation(Settings(database_url=f"sqlite:///{tmp_path}/telescope.db")) as store:
         job, _ = store.create_job(registry.to_document(study))
-        again: list[int] = []
+        interruptions: list[int] = []
 
         def interrupt(*_: Any) -> None:
-            again.append(signal.SIGINT)
+            interruptions.append(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
         event.listen(store._writer, "before_cursor_execute", interrupt)
@@ -51,7 +51,7 @@ def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(
             pytest.raises(KeyboardInterrupt),
         ):
             solo.show_until_ended(store, job.id, child, study, Console(file=Impatient()))
-        assert len(again) >= 2, "it was interrupted again, and more than once"
+        assert len(interruptions) >= 2, "it was interrupted again, and more than once"
         assert store.job(job.id).state is JobState.PAUSED
 
 
@@ -62,7 +62,7 @@ def row(record: CoordinatorStore) -> JobRow:
 
 
 @pytest.mark.parametrize(
-    ("state", "requested", "said"),
+    ("state", "requested", "message"),
     [
         (
             JobState.PAUSED,
@@ -89,9 +89,9 @@ def row(record: CoordinatorStore) -> JobRow:
     ],
 )
 def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(
-    row: JobRow, state: JobState, requested: Verb | None, said: str
+    row: JobRow, state: JobState, requested: Verb | None, message: str
 ) -> None:
-    assert solo.parting(replace(row, state=state, requested=requested)) == said.format(id=row.id)
+    assert solo.parting(replace(row, state=state, requested=requested)) == message.format(id=row.id)
 
 
 def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(
@@ -112,12 +112,14 @@ def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(
 
 
 def test_a_coordinator_is_told_of_the_code_of_users_models() -> None:
-    listed = Settings(factories=("theirs:*",))
+    settings = Settings(factories=("theirs:*",))
     module = {"family": "module", "factory": "tests.telescope.user_models:mixture"}
-    own = registry.parse(
+    study = registry.parse(
         document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512})
     )
-    assert solo.factories(registry.parse(document()), listed) == {"TELESCOPE_FACTORIES": "theirs:*"}
-    assert solo.factories(own, listed) == {
+    assert solo.factories(registry.parse(document()), settings) == {
+        "TELESCOPE_FACTORIES": "theirs:*"
+    }
+    assert solo.factories(study, settings) == {
         "TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"
     }

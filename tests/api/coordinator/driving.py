@@ -82,7 +82,7 @@ def states(record: CoordinatorStore, job_id: str) -> set[TrialState]:
 Coordinate = Callable[..., Coordinator]
 
 
-def free(report: Any) -> dict[str, Any]:
+def without_costs(report: Any) -> dict[str, Any]:
     """A report without its costs."""
     return report | {
         "ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]

@@ -85,11 +85,11 @@ class Local(LocalExecutor):
         self.heard: list[Event] = []
 
     def events(self, timeout: float) -> Sequence[Event]:
-        happened = super().events(timeout)
-        self.heard += happened
-        if any(isinstance(event, Finished) for event in happened):
+        events = super().events(timeout)
+        self.heard += events
+        if any(isinstance(event, Finished) for event in events):
             self.room = 0
-        return happened
+        return events
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
     job, _ = record.create_job(DOCUMENT)
     monkeypatch.setattr(registry, "parse", lambda document: study.study)
     folder = tmp_path / "checkpoints" / job.id
-    kept = [kept_path(folder, study.trunk.digest, step) for step in (8, 12)]
+    states = [kept_path(folder, study.trunk.digest, step) for step in (8, 12)]
     first = Local()
     drive(coordinate(first), lambda: record.job(job.id).trials_total == 3)
     first.close()
-    assert sorted(folder.iterdir()) == sorted(kept), (
+    assert sorted(folder.iterdir()) == sorted(states), (
         "and no checkpoint of the trunk, which has ended"
     )
 
@@ -160,7 +160,7 @@ def test_what_a_trunk_keeps_is_there_while_its_job_lives_and_no_longer(
     drive(coordinator, lambda: record.job(job.id).state is JobState.PAUSED)
     record.request(job.id, Verb.RESUME)
     drive(coordinator, lambda: record.job(job.id).state is JobState.RUNNING)
-    assert sorted(folder.iterdir()) == sorted(kept)
+    assert sorted(folder.iterdir()) == sorted(states)
     drive(coordinator, lambda: setattr(second, "room", 16) or ended(record, job.id)())  # type: ignore[func-returns-value]
     second.close()
 
@@ -192,7 +192,7 @@ def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
     executor = LocalExecutor()
     drive(coordinate(executor), ended(record, job.id))
     executor.close()
-    row, now = record.trials(job.id).items[0], record.job(job.id)
+    row, job_row = record.trials(job.id).items[0], record.job(job.id)
     points = list(train_one(study.trunk))
     assert (row.state, row.step, row.steps, row.loss) == (
         TrialState.COMPLETED,
@@ -202,7 +202,7 @@ def test_a_trial_that_stops_below_its_loss_is_completed_with_it(
     )
     assert row.flops == row.flops_spent == points[-1].flops < trial_flops(study.trunk)
     view = job_progress(
-        now, record.trials(job.id).items, datetime.now(UTC), 2 * trial_flops(study.trunk)
+        job_row, record.trials(job.id).items, datetime.now(UTC), 2 * trial_flops(study.trunk)
     )
     assert [(level.done, level.total) for level in view.levels] == [(2, 2)]
     assert [trial.failure for trial in record.terminal_trials(job.id)] == [None, None]

@@ -67,14 +67,14 @@ def test_a_database_that_goes_away_now_and_then_changes_nothing(
     executor = InstantExecutor(slots=2, seed=seed)
     coordinator = coordinate(executor, flaky)
     flaky._chance = 0.1
-    away = 0
+    failures = 0
     while not record.job(job.id).state.terminal:
         try:
             coordinator.step()
         except Unavailable:
-            away += 1
+            failures += 1
     flaky.close()
-    assert away >= 1
+    assert failures >= 1
     assert record.result(job.id) == expected(document())
     assert len(executor.submitted) == record.job(job.id).trials_total, "nothing ran twice"
 
@@ -92,7 +92,7 @@ def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(
     job, _ = record.create_job(document())
     executor = InstantExecutor(disturbances=Disturbances(fail=twice))
     drive(coordinate(executor), ended(record, job.id))
-    assert {(each.attempt, each.failures) for each in executor.submitted} == {
+    assert {(assignment.attempt, assignment.failures) for assignment in executor.submitted} == {
         (1, 0),
         (2, 1),
         (3, 2),
@@ -156,12 +156,12 @@ def test_events_of_an_attempt_that_is_over_change_nothing(
     drive(first, lambda: TrialState.RUNNING in states(record, job.id))
     old = executor.running[0]
 
-    heir = InstantExecutor(slots=1)
-    heir.held = True
-    second = coordinate(heir)
-    drive(second, lambda: bool(heir.running))
-    assert heir.running[0].trial_id == old.trial_id
-    assert heir.running[0].attempt == old.attempt + 1
+    successor = InstantExecutor(slots=1)
+    successor.held = True
+    second = coordinate(successor)
+    drive(second, lambda: bool(successor.running))
+    assert successor.running[0].trial_id == old.trial_id
+    assert successor.running[0].attempt == old.attempt + 1
     *_, last = train_one(old.spec)
     late = [
         Started(old.trial_id, old.attempt, 0, "zombie", "instant"),
@@ -170,10 +170,10 @@ def test_events_of_an_attempt_that_is_over_change_nothing(
         Stopped(old.trial_id, old.attempt),
     ]
     before = record.trial(old.trial_id)
-    heir.extra += late
-    drive(second, lambda: not heir.extra)
+    successor.extra += late
+    drive(second, lambda: not successor.extra)
     assert record.trial(old.trial_id) == before
-    assert heir.running[0].trial_id == old.trial_id
+    assert successor.running[0].trial_id == old.trial_id
 
 
 class Headless(InstantExecutor):

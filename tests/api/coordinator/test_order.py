@@ -29,13 +29,13 @@ def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(
     coordinator = coordinate(executor)
     share = {narrow.id: 0, wide.id: 0}
 
-    def watched() -> bool:
-        held = [Path(assignment.checkpoint).parent.name for assignment in executor.running]
+    def both_ended() -> bool:
+        job_ids = [Path(assignment.checkpoint).parent.name for assignment in executor.running]
         for job_id in share:
-            share[job_id] = max(share[job_id], held.count(job_id))
+            share[job_id] = max(share[job_id], job_ids.count(job_id))
         return ended(record, narrow.id, wide.id)()
 
-    drive(coordinator, watched)
+    drive(coordinator, both_ended)
     assert share == {narrow.id: 1, wide.id: 3}
     assert record.result(narrow.id) is not None
     assert record.result(wide.id) == expected(document(name="wide"))
@@ -78,8 +78,8 @@ def test_the_longest_trials_go_first_whichever_ladder_they_are_of(
         for assignment in executor.submitted
     ]
     cost = {
-        (one.spec.optimizer.name, one.spec.model.width): trial_flops(one.spec)
-        for one in executor.submitted
+        (assignment.spec.optimizer.name, assignment.spec.model.width): trial_flops(assignment.spec)
+        for assignment in executor.submitted
     }
     assert cost["adamw", 32] < cost["muon", 32] < cost["muon", 64]
     assert order[:4] == [("muon", 32)] * 4, "though the job names the other ladder first"

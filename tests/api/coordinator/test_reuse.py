@@ -17,8 +17,8 @@ from tests.api.coordinator.driving import (
     drive,
     ended,
     expected,
-    free,
     states,
+    without_costs,
 )
 from tests.executors import InstantExecutor
 from workers.interface import Waiting
@@ -38,7 +38,7 @@ def test_the_same_study_again_gives_the_same_answer_for_nothing(
     before, after = record.result(first.id), record.result(again.id)
     assert before is not None
     assert after is not None
-    assert free(after) == free(before)
+    assert without_costs(after) == without_costs(before)
     for old, new in zip(before["ladders"], after["ladders"], strict=True):
         assert (old["cost"]["reused"], new["cost"]["reused"]) == (0, old["cost"]["trials"])
         assert new["cost"]["trials"] == old["cost"]["trials"]
@@ -69,11 +69,11 @@ def test_workers_with_other_numerics_train_everything_again(
 ) -> None:
     first, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, first.id))
-    other = InstantExecutor()
-    other.numerics = "another device"
+    executor = InstantExecutor()
+    executor.numerics = "another device"
     second, _ = record.create_job(document())
-    drive(coordinate(other), ended(record, second.id))
-    assert len(other.submitted) == record.job(second.id).trials_total
+    drive(coordinate(executor), ended(record, second.id))
+    assert len(executor.submitted) == record.job(second.id).trials_total
     assert record.result(second.id) == expected(document())
 
 
@@ -86,11 +86,11 @@ def test_a_study_that_shares_some_trials_trains_the_others(
     second, _ = record.create_job(document(**wider))
     executor = InstantExecutor()
     drive(coordinate(executor), ended(record, second.id))
-    known = record.known_digests(first.id)
-    assert not known & {assignment.spec.digest for assignment in executor.submitted}
+    first_digests = record.known_digests(first.id)
+    assert not first_digests & {assignment.spec.digest for assignment in executor.submitted}
     report = record.result(second.id)
     assert report is not None
-    assert free(report) == free(expected(document(**wider)))
+    assert without_costs(report) == without_costs(expected(document(**wider)))
     cost = report["ladders"][0]["cost"]
     assert cost["trials"] == cost["reused"] + len(executor.submitted)
     assert cost["flops"] == len(executor.submitted) * 5e9
@@ -117,20 +117,22 @@ def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(
 def test_what_another_job_finishes_meanwhile_need_not_be_trained(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
-    one, _ = record.create_job(document(limits={"max_parallel": 1}))
-    other, _ = record.create_job(document(name="other"))
+    first, _ = record.create_job(document(limits={"max_parallel": 1}))
+    second, _ = record.create_job(document(name="other"))
     executor = InstantExecutor(slots=4)
-    drive(coordinate(executor), ended(record, one.id, other.id))
-    reused = sum(trial.reused for job in (one, other) for trial in record.terminal_trials(job.id))
+    drive(coordinate(executor), ended(record, first.id, second.id))
+    reused = sum(
+        trial.reused for job in (first, second) for trial in record.terminal_trials(job.id)
+    )
     assert reused > 0
     assert (
         len(executor.submitted) + reused
-        == record.job(one.id).trials_total + record.job(other.id).trials_total
+        == record.job(first.id).trials_total + record.job(second.id).trials_total
     )
-    for job in (one, other):
+    for job in (first, second):
         report = record.result(job.id)
         assert report is not None
-        assert free(report) == free(expected(document()))
+        assert without_costs(report) == without_costs(expected(document()))
 
 
 def test_coordinators_killed_while_they_reuse_change_nothing(
@@ -150,5 +152,5 @@ def test_coordinators_killed_while_they_reuse_change_nothing(
     assert kills >= 1
     report = record.result(job.id)
     assert report is not None
-    assert free(report) == free(expected(wider))
+    assert without_costs(report) == without_costs(expected(wider))
     assert report["ladders"][0]["cost"]["reused"] > 0

@@ -54,9 +54,9 @@ def test_a_paused_job_goes_on_where_it_was(
     assert all(trial.failures == 0 for trial in record.trials(job.id).items), (
         "a pause is no failure"
     )
-    again = [assignment for assignment in executor.submitted if assignment.attempt > 1]
-    assert again
-    assert not any(assignment.failures for assignment in again), "and workers are told so"
+    resumed = [assignment for assignment in executor.submitted if assignment.attempt > 1]
+    assert resumed
+    assert not any(assignment.failures for assignment in resumed), "and workers are told so"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -73,13 +73,13 @@ def test_verbs_at_any_moment_leave_a_legal_state_and_lose_no_result(
         state = record.job(job.id).state
         if state.terminal:
             break
-        wanted = (
+        verb = (
             Verb.RESUME
             if state is JobState.PAUSED
             else rng.choice([Verb.PAUSE, Verb.PAUSE, Verb.RESUME])
         )
-        if wanted is Verb.PAUSE or state is JobState.PAUSED:
-            record.request(job.id, wanted)
+        if verb is Verb.PAUSE or state is JobState.PAUSED:
+            record.request(job.id, verb)
     if seed % 2 and not record.job(job.id).state.terminal:
         record.request(job.id, Verb.CANCEL)
     elif record.job(job.id).state is JobState.PAUSED or record.job(job.id).requested is Verb.PAUSE:

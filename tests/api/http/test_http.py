@@ -187,9 +187,9 @@ def test_a_submitted_job_is_accepted_located_and_read_back_with_every_default(
 
 def test_the_study_of_a_job_can_be_submitted_again(service: TestClient, job: Json) -> None:
     study = service.post("/v1/jobs", json=job).json()["study"]
-    again = service.post("/v1/jobs", json=study)
-    assert again.status_code == 202, again.text
-    assert again.json()["study"] == study
+    repeated = service.post("/v1/jobs", json=study)
+    assert repeated.status_code == 202, repeated.text
+    assert repeated.json()["study"] == study
 
 
 def test_yaml_is_taken_as_well_as_json(service: TestClient, job: Json) -> None:
@@ -203,27 +203,27 @@ def test_yaml_is_taken_as_well_as_json(service: TestClient, job: Json) -> None:
 
 def test_a_repeated_key_returns_the_first_job(service: TestClient, job: Json) -> None:
     first = service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
-    again = service.post(
+    repeated = service.post(
         "/v1/jobs", json=dict(reversed(job.items())), headers={"Idempotency-Key": "a"}
     )
-    assert again.status_code == 202
-    assert again.json() == first.json()
+    assert repeated.status_code == 202
+    assert repeated.json() == first.json()
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
 def test_a_repeated_key_holds_even_when_the_corpus_has_gone_since(
     service: TestClient, job: Json, texts: Path
 ) -> None:
-    passing = texts / "passing.txt"
-    passing.write_text("all that is solid melts into air\n" * 500)
-    asked = changed(job, "data.corpus", str(passing))
-    first = service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"})
-    passing.unlink()
+    file = texts / "passing.txt"
+    file.write_text("all that is solid melts into air\n" * 500)
+    document = changed(job, "data.corpus", str(file))
+    first = service.post("/v1/jobs", json=document, headers={"Idempotency-Key": "a"})
+    file.unlink()
     assert (
-        service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"}).json()
+        service.post("/v1/jobs", json=document, headers={"Idempotency-Key": "a"}).json()
         == first.json()
     )
-    assert service.post("/v1/jobs", json=asked).status_code == 422
+    assert service.post("/v1/jobs", json=document).status_code == 422
 
 
 def test_a_repeated_key_with_another_body_is_refused(service: TestClient, job: Json) -> None:
@@ -247,15 +247,15 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
 ) -> None:
     """The best learning rate of the reports is four times that of the novel."""
     (texts / "reports.txt").write_text("Third quarter: revenue rose by 4 %, costs fell. " * 1500)
-    prose, other = {"name": "novel"}, {"name": "reports", "corpus": str(texts / "reports.txt")}
-    job |= {"sweep_over": {"data": [prose, other]}}
-    alone = service.post(
+    prose, reports = {"name": "novel"}, {"name": "reports", "corpus": str(texts / "reports.txt")}
+    job |= {"sweep_over": {"data": [prose, reports]}}
+    single = service.post(
         "/v1/jobs:preview",
         json={name: value for name, value in job.items() if name != "sweep_over"},
     ).json()
-    found = service.post("/v1/jobs:preview", json=job).json()
-    assert found["trials"]["least"] == 2 * alone["trials"]["least"]
-    assert [(one["variant"], one["optimizer"]) for one in found["ladders"]] == [
+    preview = service.post("/v1/jobs:preview", json=job).json()
+    assert preview["trials"]["least"] == 2 * single["trials"]["least"]
+    assert [(entry["variant"], entry["optimizer"]) for entry in preview["ladders"]] == [
         ("novel", "muon"),
         ("reports", "muon"),
     ]
@@ -280,7 +280,7 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
     )
     report = service.get(f"{url}/result").json()
     assert (report["final"], report["best"]) == (True, None)
-    assert [(one["name"], one["best"]) for one in report["variants"]] == [
+    assert [(entry["name"], entry["best"]) for entry in report["variants"]] == [
         ("novel", "muon"),
         ("reports", "muon"),
     ]
@@ -294,8 +294,8 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
         ("reports", "muon"),
     }
 
-    page = StringIO()
-    telescoping.show(telescoping.parse_report(report), 128, Console(file=page, width=200))
+    output = StringIO()
+    telescoping.show(telescoping.parse_report(report), 128, Console(file=output, width=200))
     for words in (
         "Side by side",
         "novel",
@@ -303,15 +303,15 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
         "losses of different texts are not comparable",
         "Muon, reports ─",
     ):
-        assert words in page.getvalue()
-    found, runs = telescoping.parse_report(report), [api_trial(each) for each in trials]
-    for ladder in found.ladders:
-        ours = [run for run in runs if run.variant == ladder.variant]
-        assert 0 < len(ours) < len(runs)
+        assert words in output.getvalue()
+    preview, runs = telescoping.parse_report(report), [api_trial(trial) for trial in trials]
+    for ladder in preview.ladders:
+        ladder_runs = [run for run in runs if run.variant == ladder.variant]
+        assert 0 < len(ladder_runs) < len(runs)
         assert sorted(run.lr for run in pictures.plotted_ladder(ladder, runs, 128).runs) == sorted(
-            run.lr for run in ours
+            run.lr for run in ladder_runs
         )
-    pictures.plot_report(found, runs, 128, tmp_path / "a.png", "texts")
+    pictures.plot_report(preview, runs, 128, tmp_path / "a.png", "texts")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -334,19 +334,19 @@ def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place
         }
     }
     refused = problem(refusing.post("/v1/jobs", json=twin), 422)
-    assert [(one["field"], one["message"]) for one in refused["errors"]] == [
+    assert [(error["field"], error["message"]) for error in refused["errors"]] == [
         ("sweep_over.data.1", "b is the same as a; change a field, or leave it out")
     ]
     closed = job | {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
     refused = problem(refusing.post("/v1/jobs", json=closed), 422)
-    assert [one["field"] for one in refused["errors"]] == ["sweep_over.data.1.corpus"]
+    assert [error["field"] for error in refused["errors"]] == ["sweep_over.data.1.corpus"]
     unknown = job | {
         "sweep_over": {
             "data": [{"name": "a", "corpus": "python-stdlob"}, {"name": "b", "tokenizer": "byts"}]
         }
     }
     refused = problem(refusing.post("/v1/jobs", json=unknown), 422)
-    assert [one["field"] for one in refused["errors"]] == [
+    assert [error["field"] for error in refused["errors"]] == [
         "sweep_over.data.0.corpus",
         "sweep_over.data.1.tokenizer",
     ]
@@ -363,8 +363,8 @@ def test_a_clone_may_compare_what_its_job_did_not_and_keeps_to_the_open_folders(
     assert second.status_code == 202, second.text
     contents = [entry["content"] for entry in second.json()["study"]["sweep_over"]["data"]]
     assert contents[0] == first["study"]["data"]["content"] != contents[1]
-    again = service.post(f"/v1/jobs/{second.json()['id']}:clone", json={"data": {"context": 16}})
-    assert again.status_code == 202, again.text
+    third = service.post(f"/v1/jobs/{second.json()['id']}:clone", json={"data": {"context": 16}})
+    assert third.status_code == 202, third.text
     closed = {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
     assert (
         problem(service.post(url, json=closed), 422)["errors"][0]["field"]
@@ -488,12 +488,12 @@ def test_bad_input_is_refused_naming_field_value_and_remedy(
     )
     refused = problem(response, 422)
     assert refused["code"] == "invalid_input"
-    at_fault = {each["field"]: each for each in refused["errors"]}
-    assert field in at_fault, refused
-    assert at_fault[field]["pointer"] == "".join(f"/{part}" for part in field.split(".") if part)
-    assert remedy in at_fault[field]["message"], refused
+    errors = {error["field"]: error for error in refused["errors"]}
+    assert field in errors, refused
+    assert errors[field]["pointer"] == "".join(f"/{part}" for part in field.split(".") if part)
+    assert remedy in errors[field]["message"], refused
     if field == path and value is not ...:
-        assert at_fault[field]["value"] in (
+        assert errors[field]["value"] in (
             value,
             str(value)[:300],
             "?",
@@ -558,7 +558,7 @@ def test_a_key_that_is_no_text_is_refused_by_the_place_of_its_mapping(
         refusing.post(verb, content=text, headers={"Content-Type": "application/yaml"} | headers),
         422,
     )
-    assert [(each["field"], each["message"]) for each in refused["errors"]] == [
+    assert [(error["field"], error["message"]) for error in refused["errors"]] == [
         (place, "keys must be text; quote it")
     ]
 
@@ -577,7 +577,7 @@ def test_a_patch_with_a_key_that_is_no_text_is_refused(
         ),
         422,
     )
-    assert [(each["field"], each["value"]) for each in refused["errors"]] == [("limits", "1")]
+    assert [(error["field"], error["value"]) for error in refused["errors"]] == [("limits", "1")]
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
@@ -711,18 +711,18 @@ def test_a_result_is_there_before_during_and_after_the_search(
     assert finished["trials_done"] == finished["trials_total"] > 0
 
 
-@pytest.mark.parametrize("of", ["", "/result"])
+@pytest.mark.parametrize("resource", ["", "/result"])
 def test_a_poll_with_the_etag_costs_nothing_until_something_changed(
-    service: TestClient, record: CoordinatorStore, job: Json, of: str
+    service: TestClient, record: CoordinatorStore, job: Json, resource: str
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
-    first = service.get(f"/v1/jobs/{job_id}{of}")
-    seen = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
-    unchanged = service.get(f"/v1/jobs/{job_id}{of}", headers=seen)
+    first = service.get(f"/v1/jobs/{job_id}{resource}")
+    headers = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
+    unchanged = service.get(f"/v1/jobs/{job_id}{resource}", headers=headers)
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     assert unchanged.headers["etag"] == first.headers["etag"]
     train(record, job_id, stages=1)
-    assert service.get(f"/v1/jobs/{job_id}{of}", headers=seen).status_code == 200
+    assert service.get(f"/v1/jobs/{job_id}{resource}", headers=headers).status_code == 200
 
 
 def test_trials_are_paged_and_filtered_and_each_is_found_once(
@@ -759,10 +759,10 @@ def test_a_page_token_holds_for_its_own_list_alone(
     token = service.get(f"/v1/jobs/{job_id}/trials", params={"page_size": 1}).json()[
         "next_page_token"
     ]
-    other = service.get(
+    filtered = service.get(
         f"/v1/jobs/{job_id}/trials", params={"page_token": token, "state": "COMPLETED"}
     )
-    assert problem(other, 422)["errors"][0]["field"] == "page_token"
+    assert problem(filtered, 422)["errors"][0]["field"] == "page_token"
 
 
 def test_a_diverged_trial_is_a_result_with_no_loss(
@@ -796,9 +796,9 @@ def test_a_trial_and_its_curve_are_read_in_full_or_thinned(
     detail = service.get(f"/v1/trials/{trial['id']}").json()
     assert detail | trial == detail
     assert detail["spec"]["optimizer"]["lr"] == trial["lr"]
-    whole = service.get(f"/v1/trials/{trial['id']}/curve").json()
-    assert whole["step"] == list(range(1, 21))
-    assert whole["metrics"]["loss"][:-1] == [None] * 19
+    curve = service.get(f"/v1/trials/{trial['id']}/curve").json()
+    assert curve["step"] == list(range(1, 21))
+    assert curve["metrics"]["loss"][:-1] == [None] * 19
     thinned = service.get(f"/v1/trials/{trial['id']}/curve", params={"points": 8}).json()
     assert thinned["step"][0] == 1
     assert thinned["step"][-1] == 20
@@ -826,14 +826,16 @@ def test_a_clone_is_a_new_job_with_the_same_study_changed_by_the_patch(
 ) -> None:
     first = service.post("/v1/jobs", json=job).json()
     url = f"/v1/jobs/{first['id']}:clone"
-    same = service.post(url)
-    assert same.status_code == 202, same.text
-    assert same.headers["location"] == f"/v1/jobs/{same.json()['id']}" != f"/v1/jobs/{first['id']}"
-    assert (same.json()["state"], same.json()["study"]) == ("QUEUED", first["study"])
-    changed_one = service.post(url, json={"name": "more", "limits": {"max_trials": 500}}).json()
+    copied = service.post(url)
+    assert copied.status_code == 202, copied.text
+    assert (
+        copied.headers["location"] == f"/v1/jobs/{copied.json()['id']}" != f"/v1/jobs/{first['id']}"
+    )
+    assert (copied.json()["state"], copied.json()["study"]) == ("QUEUED", first["study"])
+    patched = service.post(url, json={"name": "more", "limits": {"max_trials": 500}}).json()
     limits = first["study"]["limits"] | {"max_trials": 500}
-    assert changed_one["study"] == first["study"] | {"name": "more", "limits": limits}
-    assert changed_one["name"] == "more"
+    assert patched["study"] == first["study"] | {"name": "more", "limits": limits}
+    assert patched["name"] == "more"
     in_yaml = service.post(
         url, content="reuse: false", headers={"Content-Type": "application/yaml"}
     )
@@ -845,11 +847,11 @@ def test_a_clone_on_other_data_reads_them_and_keeps_to_the_open_folders(
 ) -> None:
     first = service.post("/v1/jobs", json=job).json()
     (texts / "other.txt").write_text("another text altogether\n" * 2000)
-    other = service.post(
+    cloned = service.post(
         f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": str(texts / "other.txt")}}
     )
-    assert other.status_code == 202, other.text
-    assert other.json()["study"]["data"]["content"] not in ("", first["study"]["data"]["content"])
+    assert cloned.status_code == 202, cloned.text
+    assert cloned.json()["study"]["data"]["content"] not in ("", first["study"]["data"]["content"])
     refused = problem(
         service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": "/etc/passwd"}}), 422
     )
@@ -867,11 +869,11 @@ def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(
     data = first.json()["study"]["data"]
     assert (data["corpus"], data["vocab_size"]) == (parts, 256)
     url = f"/v1/jobs/{first.json()['id']}:clone"
-    other = service.post(url, json={"data": {"corpus": {str(prose): 7}}}).json()["study"]["data"]
-    assert other["corpus"] == parts | {str(prose): 7}
-    assert other["content"] not in ("", data["content"])
+    cloned = service.post(url, json={"data": {"corpus": {str(prose): 7}}}).json()["study"]["data"]
+    assert cloned["corpus"] == parts | {str(prose): 7}
+    assert cloned["content"] not in ("", data["content"])
     refused = problem(service.post(url, json={"data": {"corpus": {"/etc/passwd": 1}}}), 422)
-    assert [(each["field"], each["value"]) for each in refused["errors"]] == [
+    assert [(error["field"], error["value"]) for error in refused["errors"]] == [
         ("data.corpus", "/etc/passwd")
     ]
 
@@ -891,7 +893,7 @@ def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_pat
         assert cloned.json()["study"]["data"]["corpus"] == str(tmp_path / "mine.txt")
     for patch in ({"data": {}}, {"data": {"context": 16}}, {"data": {"corpus": str(tmp_path)}}):
         refused = problem(service.post(url, json=patch), 422)
-        assert [each["field"] for each in refused["errors"]] == ["data.corpus"]
+        assert [error["field"] for error in refused["errors"]] == ["data.corpus"]
 
 
 @pytest.mark.parametrize(
@@ -909,7 +911,7 @@ def test_a_bad_patch_is_refused_by_field_and_makes_no_job(
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     refused = problem(service.post(f"/v1/jobs/{job_id}:clone", json=patch), 422)
-    assert [each["field"] for each in refused["errors"]] == [field]
+    assert [error["field"] for error in refused["errors"]] == [field]
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
@@ -921,8 +923,8 @@ def test_one_key_makes_one_clone_of_one_job(service: TestClient, job: Json) -> N
         service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key).json()
         == clone.json()
     )
-    for of, patch in ((first, {"name": "c"}), (second, {"name": "b"})):
-        refused = problem(service.post(f"/v1/jobs/{of}:clone", json=patch, headers=key), 422)
+    for job_id, patch in ((first, {"name": "c"}), (second, {"name": "b"})):
+        refused = problem(service.post(f"/v1/jobs/{job_id}:clone", json=patch, headers=key), 422)
         assert refused["code"] == "idempotency_key_reused"
     assert len(service.get("/v1/jobs").json()["items"]) == 3
 
@@ -942,8 +944,8 @@ def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(
     )
     record.finish_job(job_id, JobState.FAILED, "because", report)
     assert service.get(f"{url}/result").json()["final"] is True
-    again = service.post(f"{url}:retry").json()
-    assert (again["state"], again["reason"], again["ended_at"]) == ("QUEUED", None, None)
+    retried = service.post(f"{url}:retry").json()
+    assert (retried["state"], retried["reason"], retried["ended_at"]) == ("QUEUED", None, None)
     assert service.get(f"{url}/result").json()["final"] is False
     record.begin_job(job_id)
     record.finish_job(job_id, JobState.SUCCEEDED, None, report)
@@ -957,13 +959,13 @@ def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(
     url = f"/v1/jobs/{job_id}"
     train(record, job_id, stages=1)
     study = registry.parse(record.study_document(job_id))
-    found = registry.report_document(
+    report = registry.report_document(
         study.report(record.terminal_trials(job_id), Ended(EndCause.FAILED, "because"))
     )
-    record.finish_job(job_id, JobState.FAILED, "because", found)
-    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | found
+    record.finish_job(job_id, JobState.FAILED, "because", report)
+    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | report
     assert service.post(f"{url}:retry").json()["trials_done"] > 0
-    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | found | {"final": False}
+    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | report | {"final": False}
     levels = service.get(f"{url}/levels").json()
     assert (levels["final"], [level["width"] for level in levels["items"]]) == (False, [32])
 
@@ -971,18 +973,18 @@ def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(
 def test_a_reused_trial_is_shown_as_such_with_its_curve(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
-    first, again = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
+    first, second = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
     train(record, first, stages=1)
-    record.begin_job(again)
-    record.plan_trials(again, registry.parse(record.study_document(again)).plan(()).trials)
-    assert record.reuse_trials(again, "cpu") > 0
+    record.begin_job(second)
+    record.plan_trials(second, registry.parse(record.study_document(second)).plan(()).trials)
+    assert record.reuse_trials(second, "cpu") > 0
     old, new = (
-        service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, again)
+        service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, second)
     )
     assert (old["reused_from"], new["reused_from"], new["numerics"]) == (None, old["id"], "cpu")
     assert (new["loss"], new["flops"], new["flops_spent"]) == (old["loss"], old["flops"], 0)
-    whole = [service.get(f"/v1/trials/{trial['id']}/curve").json() for trial in (old, new)]
-    assert whole[1] == whole[0] | {"trial_id": new["id"]}
+    curves = [service.get(f"/v1/trials/{trial['id']}/curve").json() for trial in (old, new)]
+    assert curves[1] == curves[0] | {"trial_id": new["id"]}
 
 
 def test_jobs_are_listed_newest_first_in_pages(service: TestClient, job: Json) -> None:
@@ -990,16 +992,16 @@ def test_jobs_are_listed_newest_first_in_pages(service: TestClient, job: Json) -
         service.post("/v1/jobs", json=job | {"name": name}).json()["id"] for name in ("a", "b", "c")
     ]
     page = service.get("/v1/jobs", params={"page_size": 2}).json()
-    assert [each["id"] for each in page["items"]] == ids[:0:-1]
-    rest = service.get(
+    assert [item["id"] for item in page["items"]] == ids[:0:-1]
+    last_page = service.get(
         "/v1/jobs", params={"page_size": 2, "page_token": page["next_page_token"]}
     ).json()
-    assert [each["id"] for each in rest["items"]] == ids[:1]
-    assert rest["next_page_token"] is None
+    assert [item["id"] for item in last_page["items"]] == ids[:1]
+    assert last_page["next_page_token"] is None
     service.post(f"/v1/jobs/{ids[1]}:cancel")
     assert [
-        each["id"]
-        for each in service.get("/v1/jobs", params={"state": "CANCELLED"}).json()["items"]
+        item["id"]
+        for item in service.get("/v1/jobs", params={"state": "CANCELLED"}).json()["items"]
     ] == [ids[1]]
 
 
@@ -1015,7 +1017,7 @@ def test_a_corpus_is_registered_under_an_open_folder_and_then_named(
     assert response.status_code == 201, response.text
     assert response.json() == new | {"built_in": False}
     assert service.post("/v1/corpora", json=new).status_code == 201
-    names = [each["name"] for each in service.get("/v1/corpora").json()["items"]]
+    names = [item["name"] for item in service.get("/v1/corpora").json()["items"]]
     assert names == [*corpora.BUILT_IN, "novel"]
     assert service.post("/v1/jobs", json=changed(job, "data.corpus", "novel")).status_code == 202
     problem(service.post("/v1/corpora", json=new | {"path": str(texts / "short.txt")}), 409)
@@ -1040,8 +1042,8 @@ def test_a_corpus_that_cannot_be_is_refused_by_field(
         for key, value in new.items()
     }
     refused = problem(refusing.post("/v1/corpora", json=body), 422)
-    assert [each["field"] for each in refused["errors"]] == [field]
-    assert [each["pointer"] for each in refused["errors"]] == [f"/{field}"]
+    assert [error["field"] for error in refused["errors"]] == [field]
+    assert [error["pointer"] for error in refused["errors"]] == [f"/{field}"]
 
 
 # Health
@@ -1051,7 +1053,7 @@ def test_ready_names_the_coordinator_that_is_missing_and_is_ready_with_one(
     service: TestClient, database_url: str
 ) -> None:
     refused = problem(service.get("/readyz"), 503)
-    assert [each["field"] for each in refused["errors"]] == ["coordinator"]
+    assert [error["field"] for error in refused["errors"]] == ["coordinator"]
     lock = CoordinatorLock(database_url)
     assert lock.acquire()
     try:
@@ -1080,8 +1082,8 @@ def test_a_database_that_went_away_is_503_while_the_process_lives_on(tmp_path: P
         service.app.state.store.close()  # type: ignore[attr-defined]
         file.parent.rename(tmp_path / "elsewhere")
         refused = problem(service.get("/readyz"), 503)
-        assert [each["field"] for each in refused["errors"]] == ["database"]
-        away = service.get("/v1/jobs")
-        assert problem(away, 503)["code"] == "unavailable"
-        assert int(away.headers["retry-after"]) > 0
+        assert [error["field"] for error in refused["errors"]] == ["database"]
+        response = service.get("/v1/jobs")
+        assert problem(response, 503)["code"] == "unavailable"
+        assert int(response.headers["retry-after"]) > 0
         assert service.get("/livez").status_code == 200

@@ -25,7 +25,7 @@ from api.settings import Settings
 from api.store.engines import CoordinatorLock
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-TRUE = (
+CHECKS = (
     not_a_server_error,
     content_type_conformance,
     response_schema_conformance,
@@ -55,11 +55,11 @@ def references(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         if isinstance(value.get("$ref"), str):
             yield value["$ref"]
-        for each in value.values():
-            yield from references(each)
+        for item in value.values():
+            yield from references(item)
     elif isinstance(value, list):
-        for each in value:
-            yield from references(each)
+        for item in value:
+            yield from references(item)
 
 
 def test_every_reference_leads_somewhere(document: Any) -> None:
@@ -105,13 +105,13 @@ def test_every_packaged_example_fits_the_schema_of_a_job(document: Any, path: Pa
 
 def test_no_request_that_the_document_allows_is_a_defect(app: Any) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) == 24
     for operation in operations:
-        sampled(operation)
+        send_samples(operation)
 
 
-def sampled(operation: Any) -> None:
+def send_samples(operation: Any) -> None:
     """Send a few requests to one operation; each response conforms to the document."""
 
     @given(case=operation.as_strategy())
@@ -123,6 +123,6 @@ def sampled(operation: Any) -> None:
         suppress_health_check=list(HealthCheck),
     )
     def answered(case: schemathesis.Case) -> None:
-        case.validate_response(case.call(), checks=list(TRUE))
+        case.validate_response(case.call(), checks=list(CHECKS))
 
     answered()

@@ -87,14 +87,14 @@ def test_what_is_not_known_is_empty_and_no_rows_are_a_header() -> None:
 def test_a_tag_differs_with_each_part() -> None:
     parts = ["0.1", "job-1", 3, 2.0, None, JSON]
     tags = {entity_tag(*parts)}
-    for i, other in enumerate(["0.2", "job-2", 4, math.nextafter(2.0, 3), "muon", CSV]):
-        tags.add(entity_tag(*parts[:i], other, *parts[i + 1 :]))
+    for i, part in enumerate(["0.2", "job-2", 4, math.nextafter(2.0, 3), "muon", CSV]):
+        tags.add(entity_tag(*parts[:i], part, *parts[i + 1 :]))
     assert len(tags) == 7
     assert entity_tag(*parts) in tags
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("header", "expected"),
     [
         ('"a"', True),
         ('W/"a"', True),
@@ -104,5 +104,5 @@ def test_a_tag_differs_with_each_part() -> None:
         (None, False),
     ],
 )
-def test_a_client_names_what_it_has(said: str | None, found: bool) -> None:
-    assert seen('"a"', said) is found
+def test_a_client_names_what_it_has(header: str | None, expected: bool) -> None:
+    assert seen('"a"', header) is expected

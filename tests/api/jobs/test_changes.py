@@ -52,7 +52,7 @@ def test_other_data_are_looked_at_anew_and_equal_ones_must_be_what_they_were() -
 
 
 def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> None:
-    asked = {
+    document = {
         "kind": "telescope",
         "data": {"corpus": "python-stdlib"},
         "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}},
@@ -65,21 +65,24 @@ def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> Non
         "depth": 3,
         "mlp_ratio": 2.0,
     }
-    stored = to_document(parse(asked | {"model": model}))
+    stored = to_document(parse(document | {"model": model}))
     assert stored["model"]["positions"] == "learned"
 
     def cloned(**changes: object) -> object:
         return parse(patched(stored, {"model": changes})).question.model
 
     assert (
-        cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).question.model
+        cloned(preset="mla")
+        == parse(document | {"model": model | {"preset": "mla"}}).question.model
     )
-    assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).question.model
+    assert (
+        cloned(preset=None) == parse(document | {"model": model | {"preset": None}}).question.model
+    )
     assert (
         cloned(preset="mla", mlp_ratio=1.0)
-        == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
+        == parse(document | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
     )
-    assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).question.model
+    assert cloned(depth=2) == parse(document | {"model": model | {"depth": 2}}).question.model
 
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])
@@ -97,13 +100,13 @@ def test_assignments_spell_a_patch() -> None:
         "name=a = b",
     ]
     limits = {"max_base_runs": 400, "max_flops": None}
-    spelt = {
+    patch = {
         "limits": limits,
         "search": {"lr": {"high": 0.2}},
         "optimizer": ["muon", "adamw"],
         "name": "a = b",
     }
-    assert assigned(words) == spelt
+    assert assigned(words) == patch
 
 
 @pytest.mark.parametrize(
@@ -139,10 +142,10 @@ def test_other_tokens_are_looked_for_in_every_text_that_is_compared() -> None:
     ]
     study = {"data": {"corpus": "a"}, "sweep_over": {"model": None, "data": texts}}
     before = repr(study)
-    anew = [{"name": "a"}, {"name": "b", "corpus": "b"}]
+    unresolved = [{"name": "a"}, {"name": "b", "corpus": "b"}]
     assert patched(study, {"data": {"tokenizer": "bpe-512"}})["sweep_over"] == {
         "model": None,
-        "data": anew,
+        "data": unresolved,
     }
     assert patched(study, {"data": {"context": 32}})["sweep_over"] == study["sweep_over"]
     assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {

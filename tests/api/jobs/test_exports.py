@@ -35,16 +35,16 @@ from tests.telescope.export.answers import answered, bowl, document
 FLAGS: dict[str, Any] = {"adamw_lr_ratio": 1.0, "model": {"mlp": "relu2"}}
 
 
-def planned(record: CoordinatorStore, asked: dict[str, Any]) -> str:
+def started(record: CoordinatorStore, document: dict[str, Any]) -> str:
     """A started job of a study on real text."""
-    job, _ = record.create_job(registry.to_document(registry.resolved(registry.parse(asked))))
+    job, _ = record.create_job(registry.to_document(registry.resolved(registry.parse(document))))
     record.begin_job(job.id)
     return job.id
 
 
-def finished(record: CoordinatorStore, asked: dict[str, Any]) -> str:
+def finished(record: CoordinatorStore, document: dict[str, Any]) -> str:
     """The same job with its trials ended by the bowl."""
-    job_id = planned(record, asked)
+    job_id = started(record, document)
     study = registry.parse(record.study_document(job_id))
     while not (plan := study.plan(record.terminal_trials(job_id))).done:
         record.plan_trials(job_id, plan.trials)
@@ -89,7 +89,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, session_home: Path) -> Iter
         jobs = (
             finished(record, document()),
             finished(record, document(**FLAGS)),
-            planned(record, document()),
+            started(record, document()),
         )
     app = create_app(Settings(database_url=url))
     with socket.socket() as listener:
@@ -121,15 +121,17 @@ def test_each_form_is_that_of_the_library_with_the_jobs_own_provenance(
     service: TestClient, served: Served
 ) -> None:
     study, report, source = answered(document())
-    for to, media in (("json", "application/json"), ("torch", "text/x-python; charset=utf-8")):
-        response = service.get(f"/v1/jobs/{served.muon}/export", params={"to": to})
+    for form, media in (("json", "application/json"), ("torch", "text/x-python; charset=utf-8")):
+        response = service.get(f"/v1/jobs/{served.muon}/export", params={"to": form})
         assert (response.status_code, response.headers["content-type"]) == (200, media), (
             response.text
         )
         date = served.record.job(served.muon).ended_at
         assert date is not None
-        of_job = export.SourceJob(served.muon, "small", date, source.trials)
-        assert response.text == export.exported(study, report, of_job, export.ExportRequest(to))  # type: ignore[arg-type]
+        source_job = export.SourceJob(served.muon, "small", date, source.trials)
+        assert response.text == export.exported(
+            study, report, source_job, export.ExportRequest(form)
+        )  # type: ignore[arg-type]
 
 
 def test_flags_are_plain_text(service: TestClient, served: Served) -> None:
@@ -148,7 +150,7 @@ def test_a_rule_that_flags_cannot_express_is_a_conflict_that_names_it(
 ) -> None:
     refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params={"to": "megatron"}), 409)
     assert refused["code"] == "not_exportable"
-    assert [each["field"] for each in refused["errors"]] == ["model.mlp", "vector.lr"]
+    assert [error["field"] for error in refused["errors"]] == ["model.mlp", "vector.lr"]
     assert "adamw_lr_ratio: 1" in refused["errors"][1]["message"]
 
 
@@ -157,14 +159,14 @@ def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(
 ) -> None:
     path = f"/v1/jobs/{served.flags}/export"
     first = service.get(path, params={"to": "json"})
-    again = service.get(
+    unchanged = service.get(
         path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]}
     )
-    assert (again.status_code, again.content) == (304, b"")
-    other = service.get(
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    as_torch = service.get(
         path, params={"to": "torch"}, headers={"If-None-Match": first.headers["etag"]}
     )
-    assert (other.status_code, other.headers["etag"] == first.headers["etag"]) == (200, False)
+    assert (as_torch.status_code, as_torch.headers["etag"] == first.headers["etag"]) == (200, False)
     served.record.put_result(
         served.flags, json.loads(json.dumps(served.record.result(served.flags))), final=True
     )
@@ -177,7 +179,7 @@ def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(
 
 
 @pytest.mark.parametrize(
-    ("asked", "field", "said"),
+    ("parameters", "field", "message"),
     [
         ({}, "to", "required"),
         ({"to": "jax"}, "to", "torch"),
@@ -187,11 +189,11 @@ def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_field(
-    service: TestClient, served: Served, asked: Any, field: str, said: str
+    service: TestClient, served: Served, parameters: Any, field: str, message: str
 ) -> None:
-    refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params=asked), 422)
-    assert [each["field"] for each in refused["errors"]] == [field]
-    assert said in refused["errors"][0]["message"]
+    refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params=parameters), 422)
+    assert [error["field"] for error in refused["errors"]] == [field]
+    assert message in refused["errors"][0]["message"]
 
 
 def test_jobs_without_an_answer_or_of_another_kind_have_nothing_to_export(
@@ -208,11 +210,11 @@ def test_jobs_without_an_answer_or_of_another_kind_have_nothing_to_export(
 
 
 def test_what_is_sent_is_documented(service: TestClient) -> None:
-    answers: Any = service.get("/openapi.json").json()["paths"]["/v1/jobs/{job_id}/export"]["get"][
-        "responses"
-    ]
-    assert set(answers) == {"200", "304", "404", "409", "422", "500", "503"}
-    assert set(answers["200"]["content"]) == {"application/json", "text/x-python", "text/plain"}
+    responses: Any = service.get("/openapi.json").json()["paths"]["/v1/jobs/{job_id}/export"][
+        "get"
+    ]["responses"]
+    assert set(responses) == {"200", "304", "404", "409", "422", "500", "503"}
+    assert set(responses["200"]["content"]) == {"application/json", "text/x-python", "text/plain"}
 
 
 # The client
@@ -251,9 +253,9 @@ def test_the_command_prints_the_text_or_writes_it(served: Served, tmp_path: Path
 
 def test_with_json_standard_output_is_one_document(served: Served, tmp_path: Path) -> None:
     url = ("--url", served.url, "--json")
-    said = json.loads(telescope(served.flags, "--to", "megatron", *url).stdout)
-    assert (said["job"], said["to"], said["file"]) == (served.flags, "megatron", None)
-    assert "--lr " in said["text"]
+    document = json.loads(telescope(served.flags, "--to", "megatron", *url).stdout)
+    assert (document["job"], document["to"], document["file"]) == (served.flags, "megatron", None)
+    assert "--lr " in document["text"]
     refused = telescope(served.muon, "--to", "megatron", *url)
     assert (refused.exit_code, json.loads(refused.stdout)["error"]["code"]) == (2, "not_exportable")
     nowhere = telescope(served.muon, "--to", "torch", "-o", tmp_path / "no" / "file.py", *url)

@@ -39,9 +39,9 @@ def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(
     path, seconds, counts = f"/v1/jobs/{job_id}/frontier", [], []
     for target in TARGETS:
         with counted(store) as statements:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             response = service.get(path, params={"target_loss": target, "page_size": 1000})
-            seconds.append(time.perf_counter() - begun)
+            seconds.append(time.perf_counter() - start)
         assert response.status_code == 200, response.text
         assert len(response.json()["items"]) > 200
         counts.append(len(queries(statements)))
@@ -51,12 +51,12 @@ def test_another_target_loss_of_ten_thousand_runs_is_answered_at_once(
     assert p95 < GENEROUS_SECONDS
 
     with counted(store) as statements:
-        again = service.get(
+        unchanged = service.get(
             path,
             params={"target_loss": target, "page_size": 1000},
             headers={"If-None-Match": response.headers["etag"]},
         )
-    assert again.status_code == 304
+    assert unchanged.status_code == 304
     assert len(queries(statements)) == 1
 
 

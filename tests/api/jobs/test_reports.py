@@ -27,5 +27,5 @@ def test_a_job_without_a_report_has_that_of_no_trials_and_then_its_own(
 def test_a_job_that_was_cancelled_before_it_began_says_so(record: CoordinatorStore) -> None:
     job, _ = record.create_job(document())
     record.request(job.id, Verb.CANCEL)
-    found = reported(record, job.id)
-    assert (found["final"], found["reason"]) == (True, "cancelled")
+    report = reported(record, job.id)
+    assert (report["final"], report["reason"]) == (True, "cancelled")

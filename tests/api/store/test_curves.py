@@ -17,18 +17,18 @@ metrics = st.dictionaries(st.sampled_from(["train_loss", "loss", "grad_norm"]), 
 
 @given(st.lists(metrics, min_size=1, max_size=20))
 def test_a_curve_is_read_back_bit_for_bit(values: list[dict[str, float]]) -> None:
-    written = [
-        Measurement(step, step * 32, step * 1.1e9, step * 0.1, found)
-        for step, found in enumerate(values, start=1)
+    measurements = [
+        Measurement(step, step * 32, step * 1.1e9, step * 0.1, row_metrics)
+        for step, row_metrics in enumerate(values, start=1)
     ]
-    curve = join_chunks(7, [Chunk(1, encode(written))])
+    curve = join_chunks(7, [Chunk(1, encode(measurements))])
     assert curve.trial_id == 7
-    assert curve.step == tuple(m.step for m in written)
-    assert curve.tokens == tuple(m.tokens for m in written)
-    assert curve.flops == tuple(m.flops for m in written)
-    assert curve.seconds == tuple(m.seconds for m in written)
+    assert curve.step == tuple(measurement.step for measurement in measurements)
+    assert curve.tokens == tuple(measurement.tokens for measurement in measurements)
+    assert curve.flops == tuple(measurement.flops for measurement in measurements)
+    assert curve.seconds == tuple(measurement.seconds for measurement in measurements)
     for name, column in curve.metrics.items():
-        assert column == tuple(m.metrics.get(name) for m in written)
+        assert column == tuple(measurement.metrics.get(name) for measurement in measurements)
 
 
 def test_a_later_attempt_replaces_everything_from_its_first_point_on() -> None:

@@ -16,17 +16,17 @@ from tests.api.store.test_store import running_job
 def test_writers_in_parallel_lose_no_update(record: CoordinatorStore, database_url: str) -> None:
     job_id = running_job(record)
     before = record.job(job_id).version
-    others = [CoordinatorStore(database_url) for _ in range(4)]
+    writers = [CoordinatorStore(database_url) for _ in range(4)]
 
     def bump(writer: CoordinatorStore) -> None:
         for _ in range(25):
             writer.put_result(job_id, {}, final=False)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(bump, others))
+        list(pool.map(bump, writers))
     assert record.job(job_id).version == before + 100
-    for other in others:
-        other.close()
+    for writer in writers:
+        writer.close()
 
 
 def test_readers_do_not_wait_for_a_writer(record: CoordinatorStore) -> None:

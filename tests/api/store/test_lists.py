@@ -18,14 +18,14 @@ def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(
     record: CoordinatorStore,
 ) -> None:
     job_id = running_job(record, trials=7)
-    seen, token = [], None
+    seeds, token = [], None
     while True:
         page = record.trials(job_id, 3, token)
-        seen += [trial.seed for trial in page.items]
+        seeds += [trial.seed for trial in page.items]
         token = page.next_page_token
         if token is None:
             break
-    assert seen == list(range(7))
+    assert seeds == list(range(7))
 
 
 def test_jobs_are_listed_newest_first_and_filtered_by_state(record: CoordinatorStore) -> None:

@@ -36,14 +36,14 @@ def test_a_forged_token_is_refused(forged: object) -> None:
 
 
 def test_pages_of_rows_at_hand_join_to_all_of_them() -> None:
-    rows, seen, page_token = list(range(7)), list[int](), None
+    rows, joined, page_token = list(range(7)), list[int](), None
     while True:
         page = cut(rows, 3, page_token, "numbers")
-        seen += page.items
+        joined += page.items
         page_token = page.next_page_token
         if page_token is None:
             break
-    assert seen == rows
+    assert joined == rows
     assert cut(rows, 7, None, "numbers").next_page_token is None
     assert cut([], 3, None, "numbers").items == ()
 

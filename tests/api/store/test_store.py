@@ -86,25 +86,25 @@ def test_a_new_job_is_queued_and_keeps_its_study(record: CoordinatorStore) -> No
 
 def test_one_key_makes_one_job_and_refuses_another_body(record: CoordinatorStore) -> None:
     first, created = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
-    again, created_again = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
-    assert (created, created_again, again.id) == (True, False, first.id)
+    repeated, created_twice = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
+    assert (created, created_twice, repeated.id) == (True, False, first.id)
     with pytest.raises(IdempotencyMismatch, match="key"):
         record.create_job(DOCUMENT, idempotency_key="key", body_hash="b")
-    other, _ = record.create_job(DOCUMENT, idempotency_key="key", body_hash="b", owner="ada")
-    assert other.id != first.id
+    foreign, _ = record.create_job(DOCUMENT, idempotency_key="key", body_hash="b", owner="ada")
+    assert foreign.id != first.id
     assert len(record.jobs().items) == 2
 
 
 def test_one_key_sent_many_times_at_once_makes_one_job(record: CoordinatorStore) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(
+        created_jobs = list(
             pool.map(
                 lambda _: record.create_job(DOCUMENT, idempotency_key="key", body_hash="a"),
                 range(16),
             )
         )
-    assert len({job.id for job, _ in made}) == 1
-    assert sum(created for _, created in made) == 1
+    assert len({job.id for job, _ in created_jobs}) == 1
+    assert sum(created for _, created in created_jobs) == 1
 
 
 def test_jobs_without_a_key_are_all_different(record: CoordinatorStore) -> None:
@@ -286,7 +286,7 @@ def own_points(first: int, last: int) -> tuple[Measurement, ...]:
 
 
 @pytest.mark.parametrize(
-    ("resumed_step", "kept", "spent"),
+    ("resumed_step", "useful", "spent"),
     [(8, 4e6, 10e6), (BRANCH_STEP, 0.0, 14e6), (2, 0.0, 14e6), (0, 0.0, 14e6)],
     ids=[
         "its own checkpoint",
@@ -296,7 +296,7 @@ def own_points(first: int, last: int) -> tuple[Measurement, ...]:
     ],
 )
 def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(
-    record: CoordinatorStore, resumed_step: int, kept: float, spent: float
+    record: CoordinatorStore, resumed_step: int, useful: float, spent: float
 ) -> None:
     trial = branch_trial(record)
     assert record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
@@ -306,7 +306,7 @@ def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(
     record.trial_released(trial.id, 1)
     assert record.trial_started(trial.id, 2, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
     resumed = record.trial(trial.id)
-    assert (resumed.step, resumed.flops, resumed.flops_spent) == (resumed_step, kept, 6e6)
+    assert (resumed.step, resumed.flops, resumed.flops_spent) == (resumed_step, useful, 6e6)
     record.trial_measured(trial.id, 2, own_points(max(5, resumed_step + 1), 12))
     done = record.trial(trial.id)
     assert (done.step, done.flops, done.flops_spent) == (12, 8e6, spent)
@@ -327,7 +327,7 @@ def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_
 
 
 def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: CoordinatorStore) -> None:
-    for trunks, resumed_step, said in (
+    for trunks, resumed_step, expected in (
         ("cpu", BRANCH_STEP, "cpu"),
         ("gpu", BRANCH_STEP, "mixed"),
         ("gpu", 0, "cpu"),
@@ -335,13 +335,13 @@ def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Coordinato
     ):
         trial = branch_trial(record, trunks)
         record.trial_started(trial.id, 1, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
-        assert record.trial(trial.id).numerics == said
+        assert record.trial(trial.id).numerics == expected
         record.trial_measured(trial.id, 1, own_points(5, 6))
         record.trial_released(trial.id, 1)
         record.trial_started(
             trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch)
         )  # from its own checkpoint
-        assert record.trial(trial.id).numerics == said
+        assert record.trial(trial.id).numerics == expected
 
 
 def test_the_last_point_is_kept_even_where_no_report_brought_it(record: CoordinatorStore) -> None:
@@ -354,9 +354,9 @@ def test_the_last_point_is_kept_even_where_no_report_brought_it(record: Coordina
 def test_failures_count_up_to_the_limit(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     died = Failure("operational", "its worker died")
-    again = record.trial_failed(trial.id, 1, died, 2)
-    assert again is not None
-    assert (again.state, again.attempt, again.failures, again.failure_message) == (
+    retried = record.trial_failed(trial.id, 1, died, 2)
+    assert retried is not None
+    assert (retried.state, retried.attempt, retried.failures, retried.failure_message) == (
         TrialState.PENDING,
         2,
         1,
@@ -560,21 +560,21 @@ def test_the_last_points_metrics_are_kept_whatever_their_names(record: Coordinat
 def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(
     record: CoordinatorStore, database_url: str
 ) -> None:
-    def at(corpus: str | dict[str, float]) -> str:
+    def planned_at(corpus: str | dict[str, float]) -> str:
         job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
-        mine = replace(spec(0), data=replace(spec(0).data, corpus=corpus))
-        record.plan_trials(job.id, labelled([mine]))
+        trial_spec = replace(spec(0), data=replace(spec(0).data, corpus=corpus))
+        record.plan_trials(job.id, labelled([trial_spec]))
         return job.id
 
     places = ("/here", "/there", {"/there": 7.0, "/here": 3.0})
-    jobs = [at(place) for place in places]
+    jobs = [planned_at(place) for place in places]
     assert len({first_trial(record, job_id).digest for job_id in jobs}) == 1
     stranger = CoordinatorStore(database_url)
     for job_id, place in zip(jobs, places, strict=True):
-        own = replace(spec(0).data, corpus=place)
-        assert stranger.pending_trials(job_id, 1)[0].spec.data == own
-        assert stranger.trial_spec(first_trial(record, job_id).id).data == own
+        data = replace(spec(0).data, corpus=place)
+        assert stranger.pending_trials(job_id, 1)[0].spec.data == data
+        assert stranger.trial_spec(first_trial(record, job_id).id).data == data
     stranger.close()
 
 
@@ -584,8 +584,8 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
     def data(content: str, corpus: str) -> DataSpec:
         return replace(spec(0).data, content=content, corpus=corpus)
 
-    def planned(texts: dict[str, str], of: dict[str, Any]) -> str:
-        job, _ = record.create_job(DOCUMENT | of)
+    def planned(texts: dict[str, str], study: dict[str, Any]) -> str:
+        job, _ = record.create_job(DOCUMENT | study)
         record.begin_job(job.id)
         record.plan_trials(
             job.id,
@@ -600,14 +600,14 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
             {content: f"/there/{content}"},
             {"data": {"corpus": f"/there/{content}", "content": content}},
         )
-    entries = [{"name": one, "corpus": f"/here/{one}", "content": one} for one in "xy"]
+    entries = [{"name": name, "corpus": f"/here/{name}", "content": name} for name in "xy"]
     both = planned(
         {"x": "/here/x", "y": "/here/y"},
         {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}},
     )
     stranger = CoordinatorStore(database_url)
     assert {
-        one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)
+        name.spec.data.content: name.spec.data.corpus for name in stranger.pending_trials(both, 9)
     } == {"x": "/here/x", "y": "/here/y"}
     digests = [trial.digest for trial in stranger.trials(both).items]
     assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {
@@ -672,8 +672,8 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
     )
     assert record.trial(done.id) == done
     for trial_id in (failed.id, stopped.id):
-        again = record.trial(trial_id)
-        assert (again.state, again.attempt, again.failures, again.ended_at) == (
+        retried = record.trial(trial_id)
+        assert (retried.state, retried.attempt, retried.failures, retried.ended_at) == (
             TrialState.PENDING,
             2,
             0,

@@ -49,11 +49,11 @@ def test_each_verb_does_in_each_state_what_the_table_says(record: CoordinatorSto
         if (state, verb) in AT_ONCE:
             assert record.request(job.id, verb).state is AT_ONCE[state, verb]
         elif (state, verb) in ON_REQUEST:
-            asked = record.request(job.id, verb)
-            assert (asked.state, asked.requested) == (state, verb)
-            assert asked.version > job.version
-            done = record.carry_out(job.id)
-            assert (done.state, done.requested) == (ON_REQUEST[state, verb], None)
+            requested = record.request(job.id, verb)
+            assert (requested.state, requested.requested) == (state, verb)
+            assert requested.version > job.version
+            carried_out = record.carry_out(job.id)
+            assert (carried_out.state, carried_out.requested) == (ON_REQUEST[state, verb], None)
         else:
             with pytest.raises(Conflict, match=job.id):
                 record.request(job.id, verb)

@@ -19,7 +19,7 @@ import pytest
 
 from telescope.errors import Unavailable
 from tests.telescope.small import trial
-from tests.workers.driving import Driver, numbers, plain, python
+from tests.workers.driving import Driver, python, reference_curve, without_seconds
 from workers import processes
 from workers.interface import Finished, Waiting
 from workers.on_ray.actors import RayExecutor
@@ -113,7 +113,7 @@ def test_a_full_cluster_is_waited_for_and_named(
     driver.until_end(assignment)
     driver.until(lambda: driver.seen.count(Waiting(None)) == 1)
     assert isinstance(driver.terminal(assignment), Finished)
-    assert numbers(driver.curve(assignment)) == plain(trial())
+    assert without_seconds(driver.curve(assignment)) == reference_curve(trial())
     executor.close()
 
 
@@ -139,10 +139,10 @@ def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(
     ) as child:
         assert child.line() == "trains"
         head.end()
-        lost = time.monotonic()
+        start = time.monotonic()
         assert "does not answer" in child.line(seconds=30)
         assert child.line(seconds=10) == "closed"
-        assert time.monotonic() - lost < 40
+        assert time.monotonic() - start < 40
 
 
 def test_workers_follow_a_cluster_that_grows(
@@ -173,9 +173,9 @@ def test_workers_follow_a_cluster_that_grows(
 
 
 def test_an_address_where_no_cluster_is_is_refused_in_seconds() -> None:
-    begun = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(
         Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"
     ):
         RayExecutor(joining=Joining("127.0.0.1:1"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - start < 10

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.telescope.small import trial
-from tests.workers.driving import LONG, Driver, family, python, until_dead
+from tests.workers.driving import LONG, Driver, descendants, python, until_dead
 from workers import processes
 from workers.interface import Finished, Stopped
 from workers.on_ray import slot
@@ -35,14 +35,14 @@ def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot, "FRESH_SECONDS", 0.0)
-    done = [driver.submit(trial(seed=seed)) for seed in range(2)]
-    driver.until_end(*done)
-    worker = psutil.Process(driver.pid(done[0]))
+    first = [driver.submit(trial(seed=seed)) for seed in range(2)]
+    driver.until_end(*first)
+    worker = psutil.Process(driver.pid(first[0]))
     worker.kill()
     until_dead([worker])
-    again = [driver.submit(trial()) for _ in done]
-    driver.until_end(*again)
-    assert all(isinstance(driver.terminal(each), Finished) for each in again)
+    second = [driver.submit(trial()) for _ in first]
+    driver.until_end(*second)
+    assert all(isinstance(driver.terminal(assignment), Finished) for assignment in second)
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,21 +58,21 @@ def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.Mo
 
 
 def test_trials_share_warm_workers(driver: Driver) -> None:
-    trials = [driver.submit(trial(seed=seed)) for seed in range(8)]
-    driver.until_end(*trials)
-    assert len({driver.pid(each) for each in trials}) <= 2
+    assignments = [driver.submit(trial(seed=seed)) for seed in range(8)]
+    driver.until_end(*assignments)
+    assert len({driver.pid(assignment) for assignment in assignments}) <= 2
 
 
 def test_close_leaves_no_process_and_no_file_behind(driver: Driver) -> None:
     driver.until_points(driver.submit(trial(horizon=LONG)))
-    ours = family()
+    children = descendants()
     folder = driver.executor._cluster.folder
     assert folder.is_dir()
-    assert len(ours) > 5
-    begun = time.monotonic()
+    assert len(children) > 5
+    start = time.monotonic()
     driver.executor.close()
-    assert time.monotonic() - begun < 5
-    until_dead(ours, seconds=0.1)
+    assert time.monotonic() - start < 5
+    until_dead(children, seconds=0.1)
     assert not folder.exists()
 
 
@@ -85,12 +85,14 @@ def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home
         environment={"TELESCOPE_HOME": str(session_home)},
     ) as child:
         assert child.line() == "trains"
-        (raylet,) = [p for p in family(child.process.pid) if p.name() == "raylet"]
+        (raylet,) = [
+            process for process in descendants(child.process.pid) if process.name() == "raylet"
+        ]
         raylet.kill()
-        said = ""
+        line = ""
         # after what Ray itself has to say about it
-        while "this machine's node of it has died" not in said:
-            said = child.line(seconds=40)
+        while "this machine's node of it has died" not in line:
+            line = child.line(seconds=40)
         assert child.line(seconds=15) == "closed"
 
 
@@ -103,12 +105,12 @@ def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path
     }
     with python("tests.workers.ray_driver", "train", "local", environment=environment) as child:
         assert child.line() == "trains"
-        left = family(child.process.pid)
-        assert len(left) > 5
+        orphans = descendants(child.process.pid)
+        assert len(orphans) > 5
         child.process.kill()
         child.process.wait()
         assert processes.end_all("test-of-a-killed-driver", 3.0)
-        until_dead(left, seconds=0.5)
+        until_dead(orphans, seconds=0.5)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,14 @@ from api.settings import Settings
 from telescope.errors import Unavailable
 from telescope.trials.outcome import Failure
 from tests.telescope.small import trial
-from tests.workers.driving import LONG, Driver, family, numbers, plain, until_dead
+from tests.workers.driving import (
+    LONG,
+    Driver,
+    descendants,
+    reference_curve,
+    until_dead,
+    without_seconds,
+)
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Failed, Finished, Started, Stopped, Waiting
 from workers.on_ray import experiment, tune
@@ -51,26 +58,36 @@ def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_worke
     driver: Driver,
 ) -> None:
     # the warm-up is one of the few
-    trials = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]
-    driver.until_end(*trials)
-    assert [numbers(driver.curve(each)) for each in trials] == [
-        plain(trial(seed=seed)) for seed in range(FEW + 2)
+    assignments = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]
+    driver.until_end(*assignments)
+    assert [without_seconds(driver.curve(assignment)) for assignment in assignments] == [
+        reference_curve(trial(seed=seed)) for seed in range(FEW + 2)
     ]
-    early, late = (
-        {driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :])
+    first_workers, later_workers = (
+        {driver.pid(assignment) for assignment in part}
+        for part in (assignments[: FEW - 1], assignments[FEW - 1 :])
     )
-    assert not early & late
+    assert not first_workers & later_workers
 
 
 def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: Driver) -> None:
-    trials = [driver.submit(trial()) for _ in range(300)]
+    assignments = [driver.submit(trial()) for _ in range(300)]
     driver.until(
-        lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20
+        lambda: (
+            len(
+                {driver.pid(assignment) for assignment in assignments if driver.started(assignment)}
+            )
+            == 2
+        ),
+        seconds=20,
     )
-    for each in trials:
-        driver.executor.stop(each.trial_id)
-    driver.until_end(*trials, seconds=10)
-    assert len({driver.pid(each) for each in trials if driver.started(each)}) == 2
+    for assignment in assignments:
+        driver.executor.stop(assignment.trial_id)
+    driver.until_end(*assignments, seconds=10)
+    assert (
+        len({driver.pid(assignment) for assignment in assignments if driver.started(assignment)})
+        == 2
+    )
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +106,7 @@ class Holder:
         """Answers once the actor holds its CPU."""
 
 
-def lacked(driver: Driver) -> list[str | None]:
+def shortages(driver: Driver) -> list[str | None]:
     """Shortages in the order in which they were reported."""
     return [event.reason for event in driver.seen if isinstance(event, Waiting)]
 
@@ -102,10 +119,10 @@ def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Dr
     ray.get(foreign.ready.remote(), timeout=20)
     waiting = driver.submit(trial(horizon=LONG))
     full = "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
-    driver.until(lambda: any(full in (reason or "") for reason in lacked(driver)), seconds=10)
+    driver.until(lambda: any(full in (reason or "") for reason in shortages(driver)), seconds=10)
     driver.executor.stop(waiting.trial_id)
     assert driver.until_end(waiting, seconds=2) == [Stopped(waiting.trial_id, 1)]
-    driver.until(lambda: lacked(driver)[-1] is None, seconds=2)
+    driver.until(lambda: shortages(driver)[-1] is None, seconds=2)
     following = driver.submit(trial())
     ray.kill(foreign)
     assert isinstance(driver.until_end(following)[-1], Finished)
@@ -115,32 +132,35 @@ def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Dr
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
     """Scalars that TensorBoard would show: name -> step -> value."""
-    found: dict[str, dict[int, float]] = {}
+    by_name: dict[str, dict[int, float]] = {}
     for file in folder.glob("events.out.tfevents.*"):
-        rest = file.read_bytes()
-        while rest:  # length, its checksum, an event, its checksum
-            (length,) = struct.unpack("<Q", rest[:8])
-            event, rest = event_pb2.Event.FromString(rest[12 : 12 + length]), rest[16 + length :]
+        content = file.read_bytes()
+        while content:  # length, its checksum, an event, its checksum
+            (length,) = struct.unpack("<Q", content[:8])
+            event, content = (
+                event_pb2.Event.FromString(content[12 : 12 + length]),
+                content[16 + length :],
+            )
             for value in event.summary.value:
-                found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found
+                by_name.setdefault(value.tag, {})[event.step] = value.simple_value
+    return by_name
 
 
 def test_close_ends_every_process_and_loggers_have_heard_each_point(
     driver: Driver, session_home: Path
 ) -> None:
-    heard = driver.submit(trial(seed=7))
-    driver.until_end(heard)
+    finished = driver.submit(trial(seed=7))
+    driver.until_end(finished)
     driver.until_points(driver.submit(trial(horizon=LONG)))
-    ours = family()
-    begun = time.monotonic()
+    children = descendants()
+    start = time.monotonic()
     driver.executor.close()
-    assert time.monotonic() - begun < 10
-    until_dead(ours, seconds=0.1)
-    (folder,) = (session_home / "tune").glob(f"*/trial-{heard.trial_id}-attempt-1")
-    shown = scalars(folder)["ray/tune/train_loss"]
-    assert shown == pytest.approx(
-        {point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6
+    assert time.monotonic() - start < 10
+    until_dead(children, seconds=0.1)
+    (folder,) = (session_home / "tune").glob(f"*/trial-{finished.trial_id}-attempt-1")
+    logged = scalars(folder)["ray/tune/train_loss"]
+    assert logged == pytest.approx(
+        {point.step: point.metrics["train_loss"] for point in driver.curve(finished)}, rel=1e-6
     )
     assert not list((session_home / "tune").glob("*/warm-up/events*"))
 
@@ -201,10 +221,10 @@ class Turns:
 def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
     turns = Turns()
     turns.flights.numerics = "warm"
-    said = Failed(7, 1, Failure("operational", "boom"))
+    failed = Failed(7, 1, Failure("operational", "boom"))
     turns.desk.submit(Assignment(7, 1, trial(), "7.pt"))
     first = turns.begin("first")
-    turns.tell(first, Started(7, 1, 0, "worker", "warm"), said)
+    turns.tell(first, Started(7, 1, 0, "worker", "warm"), failed)
     turns.desk.submit(Assignment(7, 2, trial(), "7.pt"))
     second = turns.begin("second")  # on another worker
     assert turns.flights.of(7) is turns.flights["second"]
@@ -212,7 +232,7 @@ def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
     following = (Started(7, 2, 0, "worker", "warm"), Finished(7, 2, ()))
     turns.tell(second, *following)
     turns.relay.on_trial_complete(second)
-    assert turns.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), said, *following]
+    assert turns.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), failed, *following]
 
 
 def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(
@@ -223,8 +243,8 @@ def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_beg
     for tune_id in ("first", "second"):
         assert turns.feed.suggest(tune_id) == {}
         turns.relay.on_trial_error(Held(tune_id))
-    (said,) = turns.desk.events(0)
-    assert isinstance(said, Waiting)
-    assert "a worker's process could not start" in str(said.reason)
+    (waiting,) = turns.desk.events(0)
+    assert isinstance(waiting, Waiting)
+    assert "a worker's process could not start" in str(waiting.reason)
     turns.begin("third")
     assert turns.desk.events(0) == [Waiting(None)]
