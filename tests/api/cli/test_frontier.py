@@ -72,7 +72,7 @@ def printed(tables: frontier.Answers) -> str:
 
 
 @pytest.mark.parametrize("page_size", [2, 1000])
-def test_the_clients_documents_are_the_analysis_whatever_the_pages(
+def test_the_client_has_the_answers_of_the_analysis_for_any_page_size(
     served: tuple[str, str, Analysis], monkeypatch: pytest.MonkeyPatch, page_size: int
 ) -> None:
     url, job_id, analysis = served
@@ -85,7 +85,7 @@ def test_the_clients_documents_are_the_analysis_whatever_the_pages(
         assert client.token_ratio(job_id, 2.1) == analysis.token_ratio(2.1)
 
 
-def test_the_client_raises_what_the_server_did(served: tuple[str, str, Analysis]) -> None:
+def test_the_client_raises_the_errors_of_the_server(served: tuple[str, str, Analysis]) -> None:
     url, job_id, _ = served
     with Client(url) as client:
         with pytest.raises(InvalidInput, match="no run reached it"):
@@ -97,7 +97,7 @@ def test_the_client_raises_what_the_server_did(served: tuple[str, str, Analysis]
 # The command
 
 
-def test_all_three_tables_and_what_they_amount_to_are_printed(
+def test_all_three_tables_and_their_conclusions_are_printed(
     served: tuple[str, str, Analysis],
 ) -> None:
     url, job_id, analysis = served
@@ -133,7 +133,7 @@ def test_one_document_has_all_three_answers(served: tuple[str, str, Analysis]) -
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_csv_is_what_the_service_sends(served: tuple[str, str, Analysis], table: str) -> None:
+def test_csv_has_all_rows_of_the_table(served: tuple[str, str, Analysis], table: str) -> None:
     url, job_id, analysis = served
     result = telescope(url, job_id, "--target-loss", ATTAINED, "--csv", table)
     assert result.exit_code == 0
@@ -176,10 +176,10 @@ def test_bad_input_ends_with_status_2_and_names_the_field(
     )
 
 
-# What is said
+# Printed tables
 
 
-def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(
+def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_bounds(
     served: tuple[str, str, Analysis],
 ) -> None:
     _, _, analysis = served
@@ -201,7 +201,7 @@ def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(
     )
 
 
-def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) -> None:
+def test_bounds_and_unfinished_runs_are_printed(served: tuple[str, str, Analysis]) -> None:
     _, _, analysis = served
     tables = answers(analysis)
     first, second, third, *others = tables.batch_sizes.rows
@@ -233,21 +233,24 @@ def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) ->
         (0.0, 0.0, "neither is ahead anywhere"),
     ],
 )
-def test_who_is_ahead(first_ahead: float, second_ahead: float, expected: str) -> None:
+def test_the_optimizer_ahead_is_named(
+    first_ahead: float, second_ahead: float, expected: str
+) -> None:
     rows = (AtDevices(1, 4.0, 2.0), AtDevices(8, 1.0, 0.5))
     words = frontier.dominance_words(Dominance(rows, first_ahead, second_ahead))
     assert expected in words
     assert "over 1 to 8 devices" in words
 
 
-def test_one_common_device_count_is_a_comparison_too() -> None:
+def test_frontiers_with_one_common_device_count_are_compared() -> None:
     words = frontier.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
     assert words == (
-        "AdamW needs 1.5 times Muon's hours on 4 devices, the only device count that both frontiers share."
+        "AdamW needs 1.5 times Muon's hours on 4 devices, "
+        "the only device count that both frontiers share."
     )
 
 
-def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(
+def test_a_missing_ratio_has_a_reason_and_a_bound_has_no_pairs(
     served: tuple[str, str, Analysis],
 ) -> None:
     _, _, analysis = served
