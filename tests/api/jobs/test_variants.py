@@ -1,4 +1,4 @@
-"""Trials of databases older than labels."""
+"""Labels of trials, also in databases that were filled before trials had labels."""
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -33,7 +33,7 @@ def labels(row: TrialRow) -> tuple[str | None, str | None, int | None, str]:
     return row.ladder, row.stage, row.level, row.variant
 
 
-def test_rows_that_carry_their_labels_are_as_they_were_planned(record: CoordinatorStore) -> None:
+def test_rows_have_the_labels_that_were_planned(record: CoordinatorStore) -> None:
     job_id = planned(record)
     rows = list(variants.every_trial(record, job_id))
     assert {labels(row) for row in rows} == {
@@ -44,7 +44,7 @@ def test_rows_that_carry_their_labels_are_as_they_were_planned(record: Coordinat
     assert rows == list(record.trials(job_id, 1000).items)
 
 
-def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(
+def test_an_old_row_has_a_ladder_and_a_variant_and_neither_stage_nor_level(
     record: CoordinatorStore, database_url: str
 ) -> None:
     job_id = planned(record)
@@ -54,7 +54,8 @@ def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(
     assert [labels(row) for row in old] == [(row.ladder, None, None, row.variant) for row in before]
     execute(
         database_url,
-        "UPDATE trials SET ladder = optimizer, stage = 'grid', level = 0, variant = 'mine' WHERE id % 2 = 0",
+        "UPDATE trials SET ladder = optimizer, stage = 'grid', level = 0, variant = 'mine' "
+        "WHERE id % 2 = 0",
     )
     mixed = variants.trials_page(record, job_id, record.trials(job_id, 1000)).items
     assert {row.variant for row in mixed if row.id % 2 == 0} == {"mine"}

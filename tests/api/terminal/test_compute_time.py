@@ -29,7 +29,7 @@ def printed(trials: int | None = None) -> str:
     return console.file.getvalue()
 
 
-def test_a_report_says_each_loss_the_verdict_the_batches_and_what_was_granted() -> None:
+def test_a_report_has_each_loss_the_verdict_the_batches_and_the_tuning_budget() -> None:
     output = printed()
     assert "Loss 2: AdamW needs" in output
     assert "resolved: every run reached every target loss, at hyperparameters given" in output
@@ -38,7 +38,7 @@ def test_a_report_says_each_loss_the_verdict_the_batches_and_what_was_granted() 
     assert "Bill: 26 trials" in output
 
 
-def test_a_batch_at_which_a_run_diverged_says_so_beside_its_tokens() -> None:
+def test_diverged_runs_of_a_batch_are_counted_beside_its_tokens() -> None:
     question, console = study(**SMALL), Console(width=170, file=io.StringIO())
     diverging = [
         trial.spec.digest
@@ -66,7 +66,7 @@ def test_a_report_before_any_trial_can_be_printed() -> None:
     assert "0 trials" in output
 
 
-def test_a_bill_says_least_and_most_and_what_it_assumes() -> None:
+def test_a_bill_has_the_least_the_most_and_its_assumptions() -> None:
     console = Console(width=170, file=io.StringIO())
     compute_time.show_bill(report_document(KIND.forecast(study(**SMALL), None)), console)
     assert isinstance(console.file, io.StringIO)

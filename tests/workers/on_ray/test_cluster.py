@@ -30,21 +30,15 @@ pytestmark = pytest.mark.slow  # several processes, and a cluster of their own
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a Ray cluster on this machine; its processes are known by their marker."""
+    """One node of a Ray cluster on this machine; its processes have a marker."""
 
     marker: str
 
     @classmethod
     def start(cls, *options: str) -> "Node":
         node = cls(uuid4().hex)
-        command = [
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            *options,
-            "--disable-usage-stats",
-        ]
+        ray = [sys.executable, "-m", "ray.scripts.scripts"]
+        command = [*ray, "start", *options, "--disable-usage-stats"]
         environment = os.environ | {processes.MARKER: node.marker, "SPT_NOENV": "1"}
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
         return node
@@ -54,7 +48,7 @@ class Node:
 
 
 def free_port() -> int:
-    """Below Ray's own range for workers, which begins at 10002."""
+    """A free port below Ray's own range for workers, which begins at 10002."""
     for port in range(6400, 6500):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
@@ -65,7 +59,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def cluster(session_home: Path) -> Iterator[tuple[str, Node]]:
     port = free_port()
-    # not pytest's folder, for the path of a socket must be short
+    # not in pytest's folder, since the path of a socket must be short
     with (
         pytest.MonkeyPatch.context() as patch,
         tempfile.TemporaryDirectory(prefix="telescope-") as folder,
@@ -93,7 +87,7 @@ def test_several_nodes_without_shared_storage_are_refused_with_the_reason(
         RayExecutor(joining=Joining(cluster[0]))
 
 
-def test_a_full_cluster_is_waited_for_and_named(
+def test_trials_wait_for_a_full_cluster_and_the_shortage_is_reported(
     cluster: tuple[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster[0])
@@ -117,7 +111,7 @@ def test_a_full_cluster_is_waited_for_and_named(
     executor.close()
 
 
-def test_a_gpu_that_the_cluster_never_has_is_said_at_once(
+def test_a_gpu_that_the_cluster_never_has_is_reported_at_once(
     cluster: tuple[str, Node], tmp_path: Path
 ) -> None:
     executor = RayExecutor(joining=Joining(cluster[0], shared_storage=True, gpus_per_worker=1.0))
@@ -172,7 +166,7 @@ def test_workers_follow_a_cluster_that_grows(
         head.end()
 
 
-def test_an_address_where_no_cluster_is_is_refused_in_seconds() -> None:
+def test_an_address_without_a_cluster_is_refused_within_seconds() -> None:
     start = time.monotonic()
     with pytest.raises(
         Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"

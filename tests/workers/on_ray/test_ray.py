@@ -1,5 +1,4 @@
-"""The Ray executor survives what happens to Ray: dead and stuck workers, a killed driver, the
-end."""
+"""The Ray executor copes with dead and stuck workers, a killed driver, and its own end."""
 
 import time
 from collections.abc import Iterator
@@ -21,9 +20,9 @@ from workers.on_ray.cluster import Demand
 def executor(session_home: Path) -> Iterator[RayExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
-        made = RayExecutor(2)
-        yield made
-        made.close()
+        executor = RayExecutor(2)
+        yield executor
+        executor.close()
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def driver(executor: RayExecutor, tmp_path: Path) -> Driver:
     return Driver(executor, tmp_path)
 
 
-def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(
+def test_a_worker_that_dies_while_idle_is_replaced_before_it_gets_a_trial(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot, "FRESH_SECONDS", 0.0)
@@ -125,20 +124,18 @@ def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path
         ({"CPU": 8.0}, 1.0, Demand("GPU", 1.0), 0),
     ],
 )
-def test_a_worker_takes_a_gpu_or_a_share_of_one_where_there_are_any(
+def test_a_worker_takes_a_gpu_or_a_share_of_one_if_the_cluster_has_any(
     total: dict[str, float], share: float | None, demand: Demand, fits: int
 ) -> None:
     assert Demand.suited(total, share) == demand
     assert demand.fits(total) == fits
 
 
-def test_a_shortage_says_what_is_asked_what_is_free_and_whether_it_can_ever_be() -> None:
-    never = Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0})
-    assert (
-        never
-        == "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; add a node or ask for less"
+def test_a_shortage_names_the_demand_the_free_share_and_whether_it_can_end() -> None:
+    assert Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0}) == (
+        "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; "
+        "add a node or ask for less"
     )
-    held = Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5})
-    assert (
-        held == "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
+    assert Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5}) == (
+        "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
     )

@@ -1,5 +1,6 @@
-"""The Tune executor copes with broken workers, reports shortages, and serves Tune's loggers. The
-contract is in test_contract.
+"""The Tune executor copes with broken workers, reports shortages, and serves Tune's loggers.
+
+The tests of the contract of all executors are in test_contract.
 """
 
 import struct
@@ -41,12 +42,12 @@ def executor(session_home: Path) -> Iterator[TuneExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         patch.setattr(tune, "TRIALS_PER_WORKER", FEW)
-        made = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
-        while made.numerics is None:
-            made.events(0.1)
+        executor = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
+        while executor.numerics is None:
+            executor.events(0.1)
         patch.setattr(tune, "TRIALS_PER_WORKER", 500)
-        yield made
-        made.close()
+        yield executor
+        executor.close()
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_worke
     assert not first_workers & later_workers
 
 
-def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: Driver) -> None:
+def test_trials_shorter_than_a_process_start_share_two_workers(driver: Driver) -> None:
     assignments = [driver.submit(trial()) for _ in range(300)]
     driver.until(
         lambda: (
@@ -111,7 +112,7 @@ def shortages(driver: Driver) -> list[str | None]:
     return [event.reason for event in driver.seen if isinstance(event, Waiting)]
 
 
-def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
+def test_a_full_cluster_is_reported_and_a_waiting_trial_can_be_stopped(driver: Driver) -> None:
     running = driver.submit(trial(horizon=LONG))
     # one worker holds its CPU; another, from before, is ended meanwhile
     driver.until_points(running)
@@ -146,7 +147,7 @@ def scalars(folder: Path) -> dict[str, dict[int, float]]:
     return by_name
 
 
-def test_close_ends_every_process_and_loggers_have_heard_each_point(
+def test_close_ends_every_process_and_loggers_have_received_each_point(
     driver: Driver, session_home: Path
 ) -> None:
     finished = driver.submit(trial(seed=7))
@@ -185,9 +186,8 @@ def test_the_loggers_of_the_settings_are_names_between_commas(
     assert set(Settings().tune_loggers) <= tune.LOGGERS.keys()
 
 
-class Held(Trial):
-    """A trial as Tune would hold it, without a folder, and so without a file that says why it
-    failed."""
+class TuneTrial(Trial):
+    """A trial of Tune without a folder, and so without an error file."""
 
     error_file = None
 
@@ -195,9 +195,8 @@ class Held(Trial):
         super().__init__("Attempt", stub=True, trial_id=tune_id)
 
 
-class Turns:
-    """Turns of Tune, called here by hand, in an order of events that Tune itself leaves to
-    chance."""
+class TuneCalls:
+    """Calls that Tune makes, in an order that the test chooses and Tune leaves to chance."""
 
     def __init__(self) -> None:
         self.desk = Desk()
@@ -206,45 +205,45 @@ class Turns:
         )
         self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
 
-    def begin(self, tune_id: str) -> Held:
-        """A worker takes the desk's next assignment."""
+    def begin(self, tune_id: str) -> TuneTrial:
+        """Let a worker take the desk's next assignment."""
         assert isinstance(self.feed.suggest(tune_id), dict)
-        held = Held(tune_id)
-        self.relay.on_trial_start(held)
-        return held
+        tune_trial = TuneTrial(tune_id)
+        self.relay.on_trial_start(tune_trial)
+        return tune_trial
 
-    def tell(self, held: Held, *events: Event) -> None:
+    def report(self, tune_trial: TuneTrial, *events: Event) -> None:
         for event in events:
-            self.relay.on_trial_result(held, {"event": event})
+            self.relay.on_trial_result(tune_trial, {"event": event})
 
 
 def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
-    turns = Turns()
-    turns.flights.numerics = "warm"
+    calls = TuneCalls()
+    calls.flights.numerics = "warm"
     failed = Failed(7, 1, Failure("operational", "boom"))
-    turns.desk.submit(Assignment(7, 1, trial(), "7.pt"))
-    first = turns.begin("first")
-    turns.tell(first, Started(7, 1, 0, "worker", "warm"), failed)
-    turns.desk.submit(Assignment(7, 2, trial(), "7.pt"))
-    second = turns.begin("second")  # on another worker
-    assert turns.flights.of(7) is turns.flights["second"]
-    turns.relay.on_trial_error(first)
+    calls.desk.submit(Assignment(7, 1, trial(), "7.pt"))
+    first = calls.begin("first")
+    calls.report(first, Started(7, 1, 0, "worker", "warm"), failed)
+    calls.desk.submit(Assignment(7, 2, trial(), "7.pt"))
+    second = calls.begin("second")  # on another worker
+    assert calls.flights.of(7) is calls.flights["second"]
+    calls.relay.on_trial_error(first)
     following = (Started(7, 2, 0, "worker", "warm"), Finished(7, 2, ()))
-    turns.tell(second, *following)
-    turns.relay.on_trial_complete(second)
-    assert turns.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), failed, *following]
+    calls.report(second, *following)
+    calls.relay.on_trial_complete(second)
+    assert calls.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), failed, *following]
 
 
-def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(
+def test_repeated_failures_of_the_warm_up_are_reported_once_until_one_succeeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(experiment, "PAUSE_SECONDS", 0.0)
-    turns = Turns()
+    calls = TuneCalls()
     for tune_id in ("first", "second"):
-        assert turns.feed.suggest(tune_id) == {}
-        turns.relay.on_trial_error(Held(tune_id))
-    (waiting,) = turns.desk.events(0)
+        assert calls.feed.suggest(tune_id) == {}
+        calls.relay.on_trial_error(TuneTrial(tune_id))
+    (waiting,) = calls.desk.events(0)
     assert isinstance(waiting, Waiting)
     assert "a worker's process could not start" in str(waiting.reason)
-    turns.begin("third")
-    assert turns.desk.events(0) == [Waiting(None)]
+    calls.begin("third")
+    assert calls.desk.events(0) == [Waiting(None)]
