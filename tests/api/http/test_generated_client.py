@@ -74,7 +74,7 @@ def generated(
             del sys.modules[name]
 
 
-def test_nothing_is_lost_but_bodies_that_are_not_json(
+def test_the_client_has_every_schema_and_every_body_except_yaml_and_csv(
     generated: tuple[ModuleType, str], service: Service
 ) -> None:
     _, output = generated
@@ -105,7 +105,7 @@ def class_of(name: str) -> str:
     return "".join(part[0].upper() + part[1:] for part in name.split("_") if part)
 
 
-def test_a_job_is_submitted_and_its_typed_report_read(
+def test_a_job_is_submitted_and_its_report_is_typed(
     generated: tuple[ModuleType, str], service: Service
 ) -> None:
     package, _ = generated
