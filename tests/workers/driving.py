@@ -1,4 +1,4 @@
-"""Shared by tests of executors: assignments, and waiting for events with a deadline."""
+"""Helpers of the tests of executors: assignments, and waiting for events with a deadline."""
 
 import os
 import select
@@ -33,7 +33,7 @@ LONG = replace(HORIZON, steps=1_000_000, record_every=5)
 
 
 class Driver:
-    """Submits trials to an executor and keeps all events."""
+    """Submits trials to an executor and stores all its events."""
 
     def __init__(self, executor: Executor, folder: Path) -> None:
         self.executor = executor
@@ -54,7 +54,7 @@ class Driver:
         return assignment
 
     def stop_all(self) -> None:
-        """End everything that a test left running."""
+        """Stop all trials that a test left running."""
         for trial_id in range(self._first_id, self._trial_id + 1):
             self.executor.stop(trial_id)
 
@@ -108,14 +108,14 @@ def without_seconds(curve: Sequence[Measurement]) -> list[Measurement]:
 
 
 def reference_curve(spec: TrialSpec) -> list[Measurement]:
-    """The curve from a plain loop in this process."""
+    """The curve of a plain loop in this process, without seconds."""
     return without_seconds(list(train_one(spec)))
 
 
 def until_dead(process_list: Iterable[psutil.Process], seconds: float = 5.0) -> None:
     deadline = time.monotonic() + seconds
     while living := [process for process in process_list if processes.alive(process)]:
-        assert time.monotonic() < deadline, f"they live on: {living}"
+        assert time.monotonic() < deadline, f"still running: {living}"
 
 
 def descendants(pid: int | None = None) -> list[psutil.Process]:
@@ -141,8 +141,7 @@ class Child:
 def python(
     module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Child]:
-    """A child that runs a module; it ends with the block, since it reads a pipe that closes
-    then."""
+    """A child process that runs a module; the end of the block closes its standard input."""
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
         command,

@@ -1,4 +1,4 @@
-"""An analysis is made once per version of a job, cached for the last few jobs, never twice."""
+"""Each version of a job is analysed once; the analyses of the last few jobs are cached."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ def job(name: str = "a", version: int = 1) -> Any:
 
 
 class Recorder:
-    """The analyses made so far, in order."""
+    """The names of the analyses made so far, in order."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -31,14 +31,12 @@ class Recorder:
 
 def test_one_version_of_a_job_is_analysed_once() -> None:
     analyses, made = Analyses(), Recorder()
-    assert [analyses.of(job(), made("first")), analyses.of(job(), made("again"))] == [
-        "first",
-        "first",
-    ]
+    assert analyses.of(job(), made("first")) == "first"
+    assert analyses.of(job(), made("again")) == "first"
     assert made.names == ["first"]
 
 
-def test_a_new_version_is_analysed_anew_and_an_older_one_is_answered_by_it() -> None:
+def test_a_new_version_is_analysed_and_also_answers_for_older_ones() -> None:
     analyses, made = Analyses(), Recorder()
     analyses.of(job(version=1), made("one"))
     assert analyses.of(job(version=2), made("two")) == "two"
@@ -48,7 +46,7 @@ def test_a_new_version_is_analysed_anew_and_an_older_one_is_answered_by_it() -> 
     assert made.names == ["one", "two"]
 
 
-def test_the_job_asked_for_longest_ago_is_forgotten() -> None:
+def test_the_least_recently_used_analysis_is_dropped() -> None:
     analyses, made = Analyses(most=2), Recorder()
     for name in ("a", "b", "a", "c"):
         analyses.of(job(name), made(name))
@@ -59,7 +57,7 @@ def test_the_job_asked_for_longest_ago_is_forgotten() -> None:
     assert made.names[-1] == "b again"
 
 
-def test_versions_of_one_job_take_the_place_of_one() -> None:
+def test_the_versions_of_one_job_occupy_one_place_in_the_cache() -> None:
     analyses, made = Analyses(most=2), Recorder()
     analyses.of(job("a"), made("a"))
     for version in range(5):
@@ -68,7 +66,7 @@ def test_versions_of_one_job_take_the_place_of_one() -> None:
     assert "a again" not in made.names
 
 
-def test_many_who_ask_at_once_wait_for_one() -> None:
+def test_simultaneous_requests_wait_for_one_analysis() -> None:
     analyses, made = Analyses(), list[int]()
 
     def slow() -> Any:
@@ -81,7 +79,7 @@ def test_many_who_ask_at_once_wait_for_one() -> None:
     assert made == [1]
 
 
-def test_others_do_not_wait_for_a_slow_one() -> None:
+def test_requests_for_other_jobs_do_not_wait_for_a_slow_analysis() -> None:
     analyses, begun, ended = Analyses(), threading.Event(), threading.Event()
 
     def slow() -> Any:
@@ -97,7 +95,7 @@ def test_others_do_not_wait_for_a_slow_one() -> None:
         assert waiting.result(timeout=10) == "slow"
 
 
-def test_what_failed_is_made_again() -> None:
+def test_a_failed_analysis_is_made_again() -> None:
     analyses = Analyses()
 
     def fail() -> Any:

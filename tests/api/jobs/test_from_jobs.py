@@ -1,4 +1,4 @@
-"""Results of telescope jobs become hyperparameters of a compute-time study, where permitted."""
+"""A compute-time study takes hyperparameters from the results of matching telescope jobs."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ SEARCH: dict[str, Any] = {"lr": {"low": 0.005, "high": 0.25, "points": 4}, "weig
 
 
 def finished(record: CoordinatorStore, **changes: Any) -> str:
-    """The id of a telescope job that has succeeded, at batches of 32 tokens."""
+    """The id of a succeeded telescope job with batches of 32 tokens."""
     document = {
         "kind": "telescope",
         "optimizer": ["muon", "adamw"],
@@ -68,7 +68,7 @@ def refusal(study: Question, record: CoordinatorStore) -> str:
     return str(caught.value)
 
 
-def test_a_jobs_answer_is_taken_at_its_batch_for_every_optimizer(record: CoordinatorStore) -> None:
+def test_a_jobs_result_is_used_at_its_batch_for_every_optimizer(record: CoordinatorStore) -> None:
     job = finished(record)
     report = record.result(job)
     assert report is not None
@@ -90,7 +90,7 @@ def test_several_jobs_give_several_batches(record: CoordinatorStore) -> None:
     } == {32, 64}
 
 
-def test_what_was_drawn_stands_by_itself_from_then_on(record: CoordinatorStore) -> None:
+def test_a_study_with_values_from_jobs_no_longer_needs_the_jobs(record: CoordinatorStore) -> None:
     question = resolved(question_from(finished(record)), record)
     parsed = registry.parse(registry.to_document(KIND.of(question))).question
     assert parsed == question
@@ -110,7 +110,7 @@ def test_what_was_drawn_stands_by_itself_from_then_on(record: CoordinatorStore) 
         ({"adamw_lr_ratio": 1.0}, "adamw_lr_ratio"),
     ],
 )
-def test_a_job_of_another_model_corpus_or_rule_is_refused_unless_forced_and_then_marked(
+def test_a_job_with_another_model_corpus_or_rule_is_refused_or_if_forced_marked(
     record: CoordinatorStore, changes: dict[str, Any], difference: str
 ) -> None:
     job = finished(record)
@@ -121,7 +121,7 @@ def test_a_job_of_another_model_corpus_or_rule_is_refused_unless_forced_and_then
     assert all(f"forced: job {job} differs in {difference}" in entry.mark for entry in forced.given)
 
 
-def test_a_users_model_differs_in_all_that_nobody_knows_of_it_its_depth_included() -> None:
+def test_a_users_model_differs_in_every_field_that_it_does_not_declare() -> None:
     model = {
         "family": "module",
         "factory": "tests.telescope.user_models:mixture",
@@ -140,14 +140,16 @@ def test_a_users_model_differs_in_all_that_nobody_knows_of_it_its_depth_included
     )
 
 
-def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: CoordinatorStore) -> None:
+def test_a_job_that_tuned_a_value_that_the_study_fixes_is_refused(
+    record: CoordinatorStore,
+) -> None:
     job = finished(record, search=SEARCH | {"momentum": {"low": 0.9, "high": 0.97, "points": 2}})
     assert "differs from this study in search.momentum, which the job tuned too" in refusal(
         question_from(job), record
     )
 
 
-def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: CoordinatorStore) -> None:
+def test_an_unresolved_result_is_used_and_marked(record: CoordinatorStore) -> None:
     job = finished(record)
     report = record.result(job)
     assert report is not None
@@ -159,7 +161,7 @@ def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: Coordina
     }
 
 
-def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
+def test_the_variant_with_the_architecture_of_the_study_is_used(
     record: CoordinatorStore,
 ) -> None:
     entries = [
@@ -186,7 +188,7 @@ def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
     )
 
 
-def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(
+def test_an_unknown_or_unfinished_job_is_refused_by_its_index(
     record: CoordinatorStore,
 ) -> None:
     waiting, _ = record.create_job(registry.to_document(KIND.of(question_from("job-0"))))
