@@ -1,4 +1,4 @@
-"""Trials that another job has trained are not trained again."""
+"""Trials that another job has completed are reused and not trained again."""
 
 import random
 from typing import Any
@@ -25,7 +25,7 @@ from workers.interface import Waiting
 
 
 @pytest.mark.parametrize("changes", [{}, ROBUST], ids=["paper", "robust with two ladders"])
-def test_the_same_study_again_gives_the_same_answer_for_nothing(
+def test_an_equal_study_has_the_same_report_and_trains_nothing(
     record: CoordinatorStore, coordinate: Coordinate, changes: dict[str, Any]
 ) -> None:
     first, _ = record.create_job(document(**changes))
@@ -53,7 +53,7 @@ def test_the_same_study_again_gives_the_same_answer_for_nothing(
     assert record.curve(trial.id).step == tuple(range(1, trial.steps + 1))
 
 
-def test_a_study_that_says_so_trains_everything_itself(
+def test_a_study_without_reuse_trains_all_its_trials(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     for name in ("first", "second"):
@@ -64,7 +64,7 @@ def test_a_study_that_says_so_trains_everything_itself(
         assert record.result(job.id) == expected(document(name=name, reuse=False))
 
 
-def test_workers_with_other_numerics_train_everything_again(
+def test_trials_are_not_reused_across_numerics(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
@@ -77,7 +77,7 @@ def test_workers_with_other_numerics_train_everything_again(
     assert record.result(second.id) == expected(document())
 
 
-def test_a_study_that_shares_some_trials_trains_the_others(
+def test_a_study_that_shares_some_trials_trains_the_rest(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
@@ -97,7 +97,7 @@ def test_a_study_that_shares_some_trials_trains_the_others(
     assert cost["reused"] == sum(trial.reused for trial in record.terminal_trials(second.id)) > 0
 
 
-def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(
+def test_no_trial_is_submitted_before_a_worker_reports_its_numerics(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
@@ -114,7 +114,7 @@ def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(
     assert executor.submitted == []
 
 
-def test_what_another_job_finishes_meanwhile_need_not_be_trained(
+def test_trials_that_a_parallel_job_completes_are_reused(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document(limits={"max_parallel": 1}))
@@ -135,7 +135,7 @@ def test_what_another_job_finishes_meanwhile_need_not_be_trained(
         assert without_costs(report) == without_costs(expected(document()))
 
 
-def test_coordinators_killed_while_they_reuse_change_nothing(
+def test_coordinators_killed_during_reuse_change_nothing(
     record: CoordinatorStore, database_url: str, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
