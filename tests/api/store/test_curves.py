@@ -1,4 +1,4 @@
-"""Curves survive their encoding, merge over attempts, and keep their spikes when thinned."""
+"""Curves are decoded bit for bit, merged over attempts, and thinned without losing spikes."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_a_curve_is_read_back_bit_for_bit(values: list[dict[str, float]]) -> Non
         assert column == tuple(measurement.metrics.get(name) for measurement in measurements)
 
 
-def test_a_later_attempt_replaces_everything_from_its_first_point_on() -> None:
+def test_a_later_attempt_replaces_all_points_from_its_first_point_on() -> None:
     def levelled(first: int, last: int, loss: float) -> list[Measurement]:
         return [point(step, train_loss=loss) for step in range(first, last + 1)]
 
@@ -47,7 +47,7 @@ def test_a_later_attempt_replaces_everything_from_its_first_point_on() -> None:
         assert curve.metrics["train_loss"] == (1.0, 1.0, 1.0, 2.0, 3.0, 3.0)
 
 
-def test_metrics_measured_now_and_then_are_none_elsewhere_and_so_is_a_loss_that_diverged() -> None:
+def test_missing_metrics_and_diverged_losses_are_none() -> None:
     written = [
         point(1, train_loss=2.0),
         point(2, train_loss=math.inf, loss=math.nan),
@@ -74,7 +74,7 @@ def test_thinning_keeps_the_ends_the_spikes_and_every_held_out_loss() -> None:
     assert list(thinned.step) == sorted(thinned.step)
 
 
-def test_a_curve_that_is_short_enough_is_left_alone() -> None:
+def test_a_curve_that_is_short_enough_is_not_thinned() -> None:
     curve = join_chunks(1, [Chunk(1, encode(points(1, 10)))])
     assert thin(curve, 10) is curve
 

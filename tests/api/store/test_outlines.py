@@ -1,4 +1,4 @@
-"""Outlines are kept of whole curves and read for whole jobs in a constant number of queries."""
+"""Outlines are computed from complete curves and read per job in a constant number of queries."""
 
 import math
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def same(first: Outline | None, second: Outline | None) -> bool:
 
 
 def curve(steps: int, evaluated_every: int) -> list[Measurement]:
-    """A curve that measures its held-out loss now and then, and at the end."""
+    """A curve with a held-out loss every few steps and at the end."""
     points_so_far = []
     for step in range(1, steps + 1):
         metrics = {"train_loss": 5 - math.log(step) / 3}
@@ -68,7 +68,9 @@ def test_an_outline_is_read_back_bit_for_bit(columns: Any, held_out: bool) -> No
 
 
 @pytest.mark.parametrize("evaluated_every", [10, 1000], ids=["held out", "trained on"])
-def test_of_a_stored_curve_it_is_that_of_the_measured_one(evaluated_every: int) -> None:
+def test_the_outline_of_a_stored_curve_is_the_outline_of_the_measured_one(
+    evaluated_every: int,
+) -> None:
     measured = curve(301, evaluated_every)
     measured[7] = point(8, train_loss=math.nan, loss=math.inf)
     stored = join_chunks(1, [Chunk(1, encode(measured[:200])), Chunk(1, encode(measured[200:]))])
@@ -79,15 +81,14 @@ def test_of_a_stored_curve_it_is_that_of_the_measured_one(evaluated_every: int) 
     assert np.isfinite(outline.loss).all()
 
 
-def test_a_curve_without_any_finite_loss_has_an_empty_one() -> None:
-    outline = outline_of(
-        join_chunks(1, [Chunk(1, encode([point(1, grad_norm=1.0), point(2, train_loss=math.nan)]))])
-    )
+def test_a_curve_without_a_finite_loss_has_an_empty_outline() -> None:
+    measured = [point(1, grad_norm=1.0), point(2, train_loss=math.nan)]
+    outline = outline_of(join_chunks(1, [Chunk(1, encode(measured))]))
     assert (len(outline.tokens), len(outline.loss), outline.held_out) == (0, 0, False)
     assert same(unpacked(packed(outline), False), outline)
 
 
-def test_a_finished_trials_outline_is_of_all_its_attempts(record: CoordinatorStore) -> None:
+def test_the_outline_of_a_finished_trial_covers_all_its_attempts(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     full_curve = curve(10, 2)
     record.trial_measured(
@@ -106,7 +107,7 @@ def test_a_finished_trials_outline_is_of_all_its_attempts(record: CoordinatorSto
     assert record.terminal_trials(trial.job_id)[0].outline is None, "not asked for"
 
 
-def test_a_diverged_trial_has_one_too(record: CoordinatorStore) -> None:
+def test_a_diverged_trial_has_an_outline(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 4))
     record.trial_finished(trial.id, *outcome(spec(), math.inf))
@@ -116,7 +117,7 @@ def test_a_diverged_trial_has_one_too(record: CoordinatorStore) -> None:
     assert len(diverged.outline.loss) == 4
 
 
-def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(
+def test_a_reused_trial_has_the_outline_of_the_original(
     record: CoordinatorStore,
 ) -> None:
     trained = running_trial(record)
@@ -130,7 +131,7 @@ def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(
     assert same(ours.outline, theirs.outline)
 
 
-def test_a_trial_that_completed_before_there_were_any_has_none(record: CoordinatorStore) -> None:
+def test_a_trial_completed_before_outlines_existed_has_none(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_finished(trial.id, *outcome(spec()))
     with record._write() as connection:
@@ -139,7 +140,7 @@ def test_a_trial_that_completed_before_there_were_any_has_none(record: Coordinat
     assert (completed_trial.loss, completed_trial.outline) == (3.0, None)
 
 
-def test_a_trial_that_failed_has_none(record: CoordinatorStore) -> None:
+def test_a_failed_trial_has_no_outline(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 4))
     record.trial_failed(trial.id, 1, Failure("operational", "died"), 1)
@@ -149,7 +150,7 @@ def test_a_trial_that_failed_has_none(record: CoordinatorStore) -> None:
     ] == [None]
 
 
-def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(
+def test_outlines_of_a_job_take_the_same_number_of_queries_for_any_number_of_trials(
     record: CoordinatorStore, database_url: str
 ) -> None:
     def queries(trials: int) -> int:
@@ -159,20 +160,15 @@ def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
         stranger = CoordinatorStore(database_url)
         with counted(stranger) as statements:
-            assert (
-                sum(
-                    trial.outline is not None
-                    for trial in stranger.terminal_trials(job_id, outlines=True)
-                )
-                == trials
-            )
+            rows = stranger.terminal_trials(job_id, outlines=True)
         stranger.close()
+        assert len([row for row in rows if row.outline is not None]) == trials
         return len(statements)
 
     assert queries(3) == queries(60) <= 3
 
 
-def test_outlines_go_with_their_trial(record: CoordinatorStore) -> None:
+def test_outlines_are_deleted_with_their_trial(record: CoordinatorStore) -> None:
     job_id = running_job(record)
     trial = first_trial(record, job_id)
     record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
@@ -224,7 +220,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return study
 
 
-def test_the_service_reports_of_outlines_as_the_plain_loop_does(
+def test_a_report_on_outlines_is_the_report_of_the_plain_loop(
     record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
 ) -> None:
     job, _ = record.create_job(reading)
@@ -242,7 +238,7 @@ def test_the_service_reports_of_outlines_as_the_plain_loop_does(
     )
 
 
-def test_a_cancelled_job_reports_of_outlines_too(
+def test_a_cancelled_job_has_a_report_on_outlines(
     record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
 ) -> None:
     job, _ = record.create_job(reading)
